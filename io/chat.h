@@ -1,0 +1,17 @@
+/* The chat template of MiMo: ChatML with no newline after <|im_end|>, a default system turn, <think></think> around
+ * reasoning. Rendering makes text; special tokens in it are then encoded as such.
+ */
+#ifndef SLIP_IO_CHAT_H
+#define SLIP_IO_CHAT_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "io/status.h"
+
+/* Render an OpenAI `messages` array (and optional `tools`, may be NULL) to the prompt text that cues the assistant.
+ * `thinking` = 0 appends `<think></think>`. *text is malloc'ed, NUL-terminated; the caller frees it.
+ * SLIP_ERR_INPUT names the message and the field that is wrong. */
+slip_status slip_chat_render(const json_t *messages, const json_t *tools, int thinking, char **text, size_t *size);
+
+#endif

@@ -1,0 +1,38 @@
+#include "io/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static char cause[1024];
+
+slip_status slip_fail(slip_status status, const char *format, ...)
+{
+    if (cause[0] != '\0')
+        return status;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(cause, sizeof cause, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+const char *slip_cause(void)
+{
+    return cause;
+}
+
+void slip_clear(void)
+{
+    cause[0] = '\0';
+}
+
+int slip_exit_status(slip_status status)
+{
+    switch (status) {
+    case SLIP_OK: return 0;
+    case SLIP_ERR_INPUT: return 2;
+    case SLIP_ERR_INTERRUPTED: return 75;
+    case SLIP_ERR_FAILED: break;
+    }
+    return 1;
+}

@@ -1,0 +1,31 @@
+/* Status codes, and the one sentence that explains a failure.
+ *
+ * Every function that can fail returns a slip_status. The function that first sees the fault calls slip_fail() with
+ * the cause (which file, which field, which value); its callers pass the status on unchanged and add nothing.
+ * main() prints the sentence once and turns the status into the exit status of design part 7.
+ *
+ * The sentence is kept per process, in static storage: failing never allocates. One thread reports.
+ */
+#ifndef SLIP_IO_STATUS_H
+#define SLIP_IO_STATUS_H
+
+typedef enum {
+    SLIP_OK = 0,
+    SLIP_ERR_FAILED,      /* the machine or the job failed us: memory, disk, a peer, a deadline: exit status 1 */
+    SLIP_ERR_INPUT,       /* wrong use or bad input: exit status 2 */
+    SLIP_ERR_INTERRUPTED, /* stopped early on a signal, finished work is saved: exit status 75 */
+} slip_status;
+
+/* Record the cause and return `status`. The first cause since the last slip_clear() stands. */
+slip_status slip_fail(slip_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The recorded sentence, "" when there is none. Valid until the next slip_fail() or slip_clear(). */
+const char *slip_cause(void);
+
+/* Forget the recorded cause: the fault has been answered (a refused request line, for instance). */
+void slip_clear(void);
+
+/* Exit status of design part 7 for a status: 0, 1, 2 or 75. */
+int slip_exit_status(slip_status status);
+
+#endif

@@ -1,0 +1,55 @@
+/* Byte-level BPE in the form of Hugging Face's tokenizer.json, as Qwen2 and MiMo use it.
+ *
+ * Text is normalised to NFC, cut at special tokens, split by the pre-tokenizer's own regular expression (PCRE2 with
+ * UTF and UCP), mapped to byte symbols and merged by rank. The result equals that of Hugging Face `tokenizers`.
+ * A slip_tokenizer is immutable after loading and owns everything it points to.
+ */
+#ifndef SLIP_IO_TOKENIZER_H
+#define SLIP_IO_TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/status.h"
+
+typedef struct slip_tokenizer slip_tokenizer;
+
+/* Parse `size` bytes of tokenizer.json. `source` names them in errors (a path). Ids must be below `vocabulary`.
+ * SLIP_ERR_INPUT: not JSON, a missing or unsupported part, an id out of range. The caller frees *tokenizer. */
+slip_status slip_tokenizer_parse(const char *json, size_t size, const char *source, int32_t vocabulary,
+                                 slip_tokenizer **tokenizer);
+void slip_tokenizer_free(slip_tokenizer *tokenizer);
+
+/* Encode `size` bytes of UTF-8 (invalid bytes are replaced by U+FFFD, as Python's errors="replace" does).
+ * Special tokens inside the text become their ids when `special` is nonzero, else they are ordinary text.
+ * *ids (malloc'ed, the caller frees it) and *count are set on success. */
+slip_status slip_tokenizer_encode(const slip_tokenizer *tokenizer, const char *text, size_t size, int special,
+                                  int32_t **ids, size_t *count);
+
+/* The bytes of one token (not terminated; may be part of a UTF-8 character); NULL and *size = 0 for an unknown id.
+ * A special token's bytes are its content. */
+const char *slip_tokenizer_bytes(const slip_tokenizer *tokenizer, int32_t id, size_t *size);
+
+/* 1 when the id is a special token (decoders drop it from the text). */
+int slip_tokenizer_is_special(const slip_tokenizer *tokenizer, int32_t id);
+
+/* Id of an added token by its content, -1 where there is none. */
+int32_t slip_tokenizer_find(const slip_tokenizer *tokenizer, const char *content);
+
+/* Decode a stream: push tokens, receive only whole UTF-8 characters; bytes that can never become one turn into
+ * U+FFFD exactly as Python's incremental UTF-8 decoder with errors="replace" does. Plain data: zero it to start. */
+typedef struct {
+    unsigned char held[4]; /* the first bytes of a character still to be finished */
+    int32_t held_size;
+} slip_utf8_stream;
+
+/* Room a push of `size` bytes may need in `out`: each byte and each held byte can become a 3-byte U+FFFD. */
+#define SLIP_UTF8_ROOM(size) (3 * ((size_t)(size) + 4))
+
+/* Push bytes; whole characters go to out[0 .. *written). `out` has SLIP_UTF8_ROOM(size) bytes. */
+void slip_utf8_push(slip_utf8_stream *stream, const char *bytes, size_t size, char *out, size_t *written);
+
+/* End of the stream: held bytes become one U+FFFD. `out` has SLIP_UTF8_ROOM(0) bytes. */
+void slip_utf8_finish(slip_utf8_stream *stream, char *out, size_t *written);
+
+#endif

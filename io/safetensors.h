@@ -11,7 +11,7 @@
 
 #include "io/status.h"
 
-enum { SLIP_TENSOR_DIMS = 4 };
+enum { SLIP_TENSOR_DIMS = 8 }; /* vision and audio towers, which are skipped, have five */
 
 typedef enum { SLIP_ST_F32, SLIP_ST_BF16, SLIP_ST_F16, SLIP_ST_F8E4M3, SLIP_ST_U8, SLIP_ST_OTHER } slip_st_dtype;
 
@@ -27,12 +27,16 @@ typedef struct {
 
 typedef struct slip_safetensors slip_safetensors;
 
-/* Open every *.safetensors file of `folder`. The caller closes it. */
+/* Open the files that model.safetensors.index.json of `folder` lists, each of its tensors being where it says; without
+ * an index, every *.safetensors file. A tensor in two files is refused. The caller closes it. */
 slip_status slip_safetensors_open(const char *folder, slip_safetensors **folder_out);
 void slip_safetensors_close(slip_safetensors *folder);
 
 /* NULL when there is no such tensor. */
 const slip_st_tensor *slip_safetensors_find(const slip_safetensors *folder, const char *name);
+
+/* The path of the file that holds a tensor, for messages. Owned by the folder. */
+const char *slip_safetensors_path(const slip_safetensors *folder, const slip_st_tensor *tensor);
 
 /* Number of tensors, and the i-th in the order of names. */
 size_t slip_safetensors_count(const slip_safetensors *folder);

@@ -5,15 +5,14 @@
 
 static char cause[1024];
 
-slip_status slip_fail(slip_status status, const char *format, ...)
+void slip_record_cause(const char *format, ...)
 {
     if (cause[0] != '\0')
-        return status;
+        return;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(cause, sizeof cause, format, arguments);
     va_end(arguments);
-    return status;
 }
 
 const char *slip_cause(void)

@@ -16,8 +16,11 @@ typedef enum {
     SLIP_ERR_INTERRUPTED, /* stopped early on a signal, finished work is saved: exit status 75 */
 } slip_status;
 
-/* Record the cause and return `status`. The first cause since the last slip_clear() stands. */
-slip_status slip_fail(slip_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* slip_fail(status, format, ...): record the cause and be `status`. The first cause since the last slip_clear() stands.
+ * A macro, so that the compiler sees which status is returned. */
+#define slip_fail(status, ...) (slip_record_cause(__VA_ARGS__), slip_same(status))
+static inline slip_status slip_same(slip_status status) { return status; }
+void slip_record_cause(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The recorded sentence, "" when there is none. Valid until the next slip_fail() or slip_clear(). */
 const char *slip_cause(void);

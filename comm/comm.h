@@ -1,0 +1,60 @@
+/* What ranks say to each other, on CPUs: MPI point-to-point messages under a deadline.
+ *
+ * Blocking MPI calls cannot time out and collectives cannot say who is missing, so everything here posts nonblocking
+ * messages and polls them; when the deadline passes, the error names the ranks that were waited for. A world has a rank 0
+ * (the coordinator) and a group of workers, which may or may not include rank 0.
+ *
+ * A failure on one rank must end the job: slip_comm_agree() for faults found in lockstep (bad input), slip_comm_abort()
+ * for all others.
+ */
+#ifndef SLIP_COMM_COMM_H
+#define SLIP_COMM_COMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/status.h"
+
+enum { SLIP_HOST_NAME = 64 };
+
+typedef struct slip_comm slip_comm;
+
+/* Start MPI. Every rank calls it once; `deadline_s` bounds each wait. slip_comm_finish() ends MPI in good order. */
+slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm);
+void slip_comm_finish(slip_comm *comm);
+void slip_comm_set_deadline(slip_comm *comm, double seconds);
+
+int slip_comm_rank(const slip_comm *comm);
+int slip_comm_ranks(const slip_comm *comm);
+const char *slip_comm_host(const slip_comm *comm, int rank);
+
+/* The worker ranks are [first, ranks). `sum_count`: most doubles in one slip_comm_sum(). Allocates for good. */
+slip_status slip_comm_set_workers(slip_comm *comm, int first, size_t sum_count);
+int slip_comm_first_worker(const slip_comm *comm);
+int slip_comm_workers(const slip_comm *comm);
+
+/* Lockstep: all ranks call it with their own status and get the worst; the cause of the lowest rank that has it becomes
+ * everybody's cause, led by that rank's number if only some ranks failed. */
+slip_status slip_comm_agree(slip_comm *comm, slip_status mine);
+
+/* Copy `size` bytes of rank 0 to all. */
+slip_status slip_comm_broadcast(slip_comm *comm, void *data, size_t size);
+
+/* Rank 0 copies `size` bytes to every worker but itself; a worker receives at most `room` bytes, *size of them. `what`
+ * names the message in errors ("step 17"). A worker waits `patience` seconds, since rank 0 may be busy elsewhere. */
+slip_status slip_comm_post(slip_comm *comm, const void *data, size_t size, const char *what);
+slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, double patience, const char *what);
+
+/* Worker `from` sends `size` bytes to rank 0. */
+slip_status slip_comm_send(slip_comm *comm, const void *data, size_t size, const char *what);
+slip_status slip_comm_receive(slip_comm *comm, int from, void *data, size_t size, const char *what);
+
+/* Sum over workers, in worker order, of each worker's `partial` [count]; every worker gets the same bits, rounded once to
+ * f32 and (add) added to out [count] or (not add) stored there. All workers call it; `what` is for errors. */
+slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, bool add, float *out, const char *what);
+
+/* Print "slipstream: rank R on HOST: cause" and take the whole job down with this exit status. Does not return. */
+_Noreturn void slip_comm_abort(slip_comm *comm, slip_status status);
+
+#endif

@@ -1,0 +1,270 @@
+#include "comm/comm.h"
+
+#include <mpi.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TAG_POST = 1, TAG_SEND, TAG_SUM, CAUSE_SIZE = 1024, SPINS_BEFORE_YIELD = 64 };
+
+struct slip_comm {
+    int rank, ranks;
+    int first_worker, workers;
+    double deadline_s;
+    char (*hosts)[SLIP_HOST_NAME];
+    MPI_Request *requests; /* 2 * ranks: what is under way, receives first */
+    int *peers;            /* 2 * ranks: peers[i] is who requests[i] waits for */
+    double *sums;          /* [workers, sum_count]: what each worker sent */
+    const double **parts;  /* [workers]: its row of sums, or our own partial */
+};
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Debian's Open MPI warns on stderr where the kernel forbids one process to read another's memory (containers). Copying
+ * twice through shared memory is fast enough for our messages; a user's own setting wins. */
+static void prepare_environment(void)
+{
+    setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+}
+
+static void free_comm(slip_comm *comm)
+{
+    free(comm->parts);
+    free(comm->sums);
+    free(comm->peers);
+    free(comm->requests);
+    free(comm->hosts);
+    free(comm);
+}
+
+slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm)
+{
+    prepare_environment();
+    int level;
+    if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level) != MPI_SUCCESS)
+        return slip_fail(SLIP_ERR_FAILED, "MPI could not be initialised");
+    slip_comm *c = calloc(1, sizeof *c);
+    if (!c)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &c->ranks);
+    c->deadline_s = 120.0;
+    c->hosts = calloc((size_t)c->ranks, sizeof *c->hosts);
+    c->requests = calloc(2 * (size_t)c->ranks, sizeof(MPI_Request));
+    c->peers = calloc(2 * (size_t)c->ranks, sizeof *c->peers);
+    c->parts = calloc((size_t)c->ranks, sizeof *c->parts);
+    if (!c->hosts || !c->requests || !c->peers || !c->parts) {
+        free_comm(c);
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for the table of ranks");
+    }
+    char host[SLIP_HOST_NAME] = "";
+    gethostname(host, sizeof host - 1);
+    MPI_Allgather(host, SLIP_HOST_NAME, MPI_CHAR, c->hosts, SLIP_HOST_NAME, MPI_CHAR, MPI_COMM_WORLD);
+    *comm = c;
+    return SLIP_OK;
+}
+
+void slip_comm_finish(slip_comm *comm)
+{
+    MPI_Finalize();
+    free_comm(comm);
+}
+
+void slip_comm_set_deadline(slip_comm *comm, double seconds) { comm->deadline_s = seconds; }
+int slip_comm_rank(const slip_comm *comm) { return comm->rank; }
+int slip_comm_ranks(const slip_comm *comm) { return comm->ranks; }
+const char *slip_comm_host(const slip_comm *comm, int rank) { return comm->hosts[rank]; }
+int slip_comm_first_worker(const slip_comm *comm) { return comm->first_worker; }
+int slip_comm_workers(const slip_comm *comm) { return comm->workers; }
+
+slip_status slip_comm_set_workers(slip_comm *comm, int first, size_t sum_count)
+{
+    comm->first_worker = first;
+    comm->workers = comm->ranks - first;
+    free(comm->sums);
+    comm->sums = malloc((size_t)comm->workers * sum_count * sizeof(double));
+    if (!comm->sums)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for sums over %d ranks", comm->workers);
+    return SLIP_OK;
+}
+
+/* "rank 1 (node7), rank 3 (node9)": the peers whose requests are still open. */
+static void name_missing(const slip_comm *comm, int count, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < count && used < size; i++) {
+        if (comm->requests[i] == MPI_REQUEST_NULL)
+            continue;
+        int n = snprintf(text + used, size - used, "%srank %d (%s)", used ? ", " : "",
+                         comm->peers[i], comm->hosts[comm->peers[i]]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+static bool all_done(slip_comm *comm, int count, MPI_Status *status)
+{
+    int done = 0;
+    if (status)
+        MPI_Test(&comm->requests[0], &done, status);
+    else
+        MPI_Testall(count, comm->requests, &done, MPI_STATUSES_IGNORE);
+    return done;
+}
+
+/* Poll requests[0 .. count) until all are done. */
+static slip_status wait_requests(slip_comm *comm, int count, double patience, const char *what, MPI_Status *status)
+{
+    for (int spin = 0; spin < SPINS_BEFORE_YIELD; spin++)
+        if (all_done(comm, count, status))
+            return SLIP_OK;
+    double give_up = now_s() + patience;
+    while (!all_done(comm, count, status)) {
+        sched_yield();
+        if (now_s() < give_up)
+            continue;
+        char missing[512];
+        for (int i = 0; i < count; i++) { /* Testall leaves finished ones open while others are not done */
+            int done;
+            MPI_Test(&comm->requests[i], &done, MPI_STATUS_IGNORE);
+        }
+        name_missing(comm, count, missing, sizeof missing);
+        return slip_fail(SLIP_ERR_FAILED, "%s: no answer from %s within %.0f s", what, missing, patience);
+    }
+    return SLIP_OK;
+}
+
+/* Start-up exchanges are rare and in lockstep: MPI's own nonblocking collectives, waited for under the deadline. */
+static slip_status wait_collective(slip_comm *comm, const char *what)
+{
+    for (double give_up = now_s() + comm->deadline_s; !all_done(comm, 1, NULL); sched_yield())
+        if (now_s() > give_up)
+            return slip_fail(SLIP_ERR_FAILED, "%s: some rank did not answer within %.0f s", what, comm->deadline_s);
+    return SLIP_OK;
+}
+
+slip_status slip_comm_agree(slip_comm *comm, slip_status mine)
+{
+    struct { int status, rank; } in = {(int)mine, comm->rank}, worst;
+    MPI_Iallreduce(&in, &worst, 1, MPI_2INT, MPI_MAXLOC, MPI_COMM_WORLD, &comm->requests[0]);
+    slip_status waited = wait_collective(comm, "agreeing on a status");
+    if (waited != SLIP_OK)
+        return waited;
+    if (worst.status == SLIP_OK)
+        return SLIP_OK;
+    char cause[CAUSE_SIZE] = "";
+    if (comm->rank == worst.rank)
+        snprintf(cause, sizeof cause, "%s", slip_cause());
+    MPI_Ibcast(cause, CAUSE_SIZE, MPI_CHAR, worst.rank, MPI_COMM_WORLD, &comm->requests[0]);
+    waited = wait_collective(comm, "sharing the cause of a failure");
+    if (waited != SLIP_OK)
+        return waited;
+    slip_clear();
+    if (worst.rank == 0)
+        return slip_fail((slip_status)worst.status, "%s", cause);
+    return slip_fail((slip_status)worst.status, "rank %d on %s: %s", worst.rank, comm->hosts[worst.rank], cause);
+}
+
+slip_status slip_comm_broadcast(slip_comm *comm, void *data, size_t size)
+{
+    enum { PIECE = 1 << 30 }; /* MPI counts are ints */
+    for (size_t done = 0; done < size; done += PIECE) {
+        size_t piece = size - done < PIECE ? size - done : PIECE;
+        MPI_Ibcast((char *)data + done, (int)piece, MPI_BYTE, 0, MPI_COMM_WORLD, &comm->requests[0]);
+        slip_status status = wait_collective(comm, "broadcast from rank 0");
+        if (status != SLIP_OK)
+            return status;
+    }
+    return SLIP_OK;
+}
+
+slip_status slip_comm_post(slip_comm *comm, const void *data, size_t size, const char *what)
+{
+    int count = 0;
+    for (int rank = 1; rank < comm->ranks; rank++) {
+        comm->peers[count] = rank;
+        MPI_Isend(data, (int)size, MPI_BYTE, rank, TAG_POST, MPI_COMM_WORLD, &comm->requests[count++]);
+    }
+    return wait_requests(comm, count, comm->deadline_s, what, NULL);
+}
+
+slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, double patience, const char *what)
+{
+    int received;
+    MPI_Status status;
+    comm->peers[0] = 0;
+    MPI_Irecv(data, (int)room, MPI_BYTE, 0, TAG_POST, MPI_COMM_WORLD, &comm->requests[0]);
+    slip_status waited = wait_requests(comm, 1, patience, what, &status);
+    if (waited != SLIP_OK)
+        return waited;
+    MPI_Get_count(&status, MPI_BYTE, &received);
+    *size = (size_t)received;
+    return SLIP_OK;
+}
+
+slip_status slip_comm_send(slip_comm *comm, const void *data, size_t size, const char *what)
+{
+    comm->peers[0] = 0;
+    MPI_Isend(data, (int)size, MPI_BYTE, 0, TAG_SEND, MPI_COMM_WORLD, &comm->requests[0]);
+    return wait_requests(comm, 1, comm->deadline_s, what, NULL);
+}
+
+slip_status slip_comm_receive(slip_comm *comm, int from, void *data, size_t size, const char *what)
+{
+    comm->peers[0] = from;
+    MPI_Irecv(data, (int)size, MPI_BYTE, from, TAG_SEND, MPI_COMM_WORLD, &comm->requests[0]);
+    return wait_requests(comm, 1, comm->deadline_s, what, NULL);
+}
+
+/* Everybody's partial to everybody. MPI_Allreduce would choose its order of summation by message size. */
+static slip_status exchange_partials(slip_comm *comm, const double *partial, size_t count, const char *what)
+{
+    int requests = 0;
+    for (int send = 0; send < 2; send++)
+        for (int w = 0; w < comm->workers; w++) {
+            int peer = comm->first_worker + w;
+            if (peer == comm->rank)
+                continue;
+            comm->peers[requests] = peer;
+            if (send)
+                MPI_Isend(partial, (int)count, MPI_DOUBLE, peer, TAG_SUM, MPI_COMM_WORLD, &comm->requests[requests++]);
+            else
+                MPI_Irecv(comm->sums + (size_t)w * count, (int)count, MPI_DOUBLE, peer, TAG_SUM, MPI_COMM_WORLD,
+                          &comm->requests[requests++]);
+        }
+    return wait_requests(comm, requests, comm->deadline_s, what, NULL);
+}
+
+slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, bool add, float *out, const char *what)
+{
+    slip_status status = exchange_partials(comm, partial, count, what);
+    if (status != SLIP_OK)
+        return status;
+    const double **part = comm->parts;
+    for (int w = 0; w < comm->workers; w++)
+        part[w] = comm->first_worker + w == comm->rank ? partial : comm->sums + (size_t)w * count;
+    for (size_t i = 0; i < count; i++) {
+        double sum = part[0][i];
+        for (int w = 1; w < comm->workers; w++)
+            sum += part[w][i];
+        out[i] = add ? out[i] + (float)sum : (float)sum;
+    }
+    return SLIP_OK;
+}
+
+_Noreturn void slip_comm_abort(slip_comm *comm, slip_status status)
+{
+    fprintf(stderr, "slipstream: rank %d on %s: %s\n", comm->rank, comm->hosts[comm->rank], slip_cause());
+    fflush(NULL);
+    MPI_Abort(MPI_COMM_WORLD, slip_exit_status(status));
+    _exit(slip_exit_status(status));
+}

@@ -1,0 +1,29 @@
+/* Tokens to text, with stop strings. Only whole UTF-8 characters come out; what might become a stop string is held back. */
+#ifndef SLIP_COORDINATOR_CONTINUATION_H
+#define SLIP_COORDINATOR_CONTINUATION_H
+
+#include <stdbool.h>
+
+#include "io/tokenizer.h"
+
+typedef struct {
+    const slip_tokenizer *tokenizer; /* borrowed */
+    char *const *stops;              /* borrowed, [stop_count], none empty */
+    int32_t stop_count;
+    slip_utf8_stream stream;
+    char *bytes;                     /* what has been decoded; a found stop string and what follows are cut off */
+    size_t size, room;
+    size_t safe;                     /* bytes[0 .. safe) can be shown: no stop string can begin before `safe` */
+    bool stopped;
+} slip_continuation;
+
+void slip_continuation_start(slip_continuation *text, const slip_tokenizer *tokenizer, char *const *stops, int32_t stop_count);
+void slip_continuation_free(slip_continuation *text);
+
+/* Add one token (special tokens add nothing). After a stop string was found, `stopped` is set and nothing is added. */
+slip_status slip_continuation_push(slip_continuation *text, int32_t token);
+
+/* The end: held bytes become U+FFFD, everything is safe. */
+slip_status slip_continuation_finish(slip_continuation *text);
+
+#endif

@@ -1,0 +1,74 @@
+/* The decoder: several sequences, one step at a time (design part 4).
+ *
+ *   admit -> prefill in chunks -> [draft, verify, accept] ... -> finished -> release
+ *
+ * It knows tokens only: text, stop strings and files are its callers'. A sequence's tokens depend on its query alone, not on
+ * the others in the step, the chunks of its prompt or the draft.
+ */
+#ifndef SLIP_COORDINATOR_DECODER_H
+#define SLIP_COORDINATOR_DECODER_H
+
+#include "coordinator/draft.h"
+#include "coordinator/figures.h"
+#include "io/trace.h"
+#include "ranks/rank.h"
+
+/* What to decode. `prompt` is borrowed until the release. prompt_count >= 1 and prompt_count + max_tokens <= context. */
+typedef struct {
+    const int32_t *prompt;
+    int32_t prompt_count;
+    int32_t max_tokens;
+    double temperature, top_p;
+    uint64_t seed;
+    bool ignore_eos; /* benchmarks */
+} slip_query;
+
+typedef enum { SLIP_FREE, SLIP_PREFILL, SLIP_DECODE, SLIP_FINISHED } slip_phase_of_sequence;
+
+typedef struct {
+    slip_phase_of_sequence phase;
+    slip_query query;
+    int32_t prefilled;          /* prompt tokens in the caches */
+    int32_t *tokens;            /* generated, [query.max_tokens]; the end-of-text token is not among them */
+    int32_t count;
+    int32_t fresh;              /* tokens that the last step added: tokens[count - fresh .. count) */
+    const char *finish_reason;  /* "stop", "length"; NULL while it goes on */
+    int32_t drafts[SLIP_MAX_BLOCK];
+    slip_acceptance acceptance;
+    double admitted_ms, first_token_ms, finished_ms;
+} slip_sequence;
+
+typedef struct {
+    int32_t sequences;        /* K/V slots */
+    int32_t chunk;            /* prompt tokens of a sequence in one step */
+    double forced_acceptance; /* benchmarks: commit this many tokens a step whatever the target says; 0 = off */
+} slip_decoder_options;
+
+typedef struct slip_decoder slip_decoder;
+
+/* Sizes for executors of this decoder: rows, head rows, K/V room. `context`: most positions of a sequence. */
+slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_options *options, int64_t context);
+
+/* `draft` NULL: one token a step. `trace` NULL: none. All are borrowed. */
+slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_model *model, const slip_limits *limits,
+                                const slip_decoder_options *options, slip_trace *trace, slip_decoder **decoder);
+void slip_decoder_free(slip_decoder *decoder);
+
+/* A free slot, or -1. */
+int32_t slip_decoder_vacancy(const slip_decoder *decoder);
+slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_query *query);
+
+/* End a sequence early (a stop string was found): it counts as finished by "stop", with its first `keep` tokens. */
+void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep);
+
+/* Add a finished sequence to the figures and free its slot. */
+void slip_decoder_release(slip_decoder *decoder, int32_t slot);
+
+/* One step for all admitted sequences. Afterwards look at each slot's `fresh` and `finish_reason`. */
+slip_status slip_decoder_step(slip_decoder *decoder);
+
+const slip_sequence *slip_decoder_sequence(const slip_decoder *decoder, int32_t slot);
+bool slip_decoder_busy(const slip_decoder *decoder); /* some slot is admitted and not finished */
+slip_figures *slip_decoder_figures(slip_decoder *decoder);
+
+#endif

@@ -1,0 +1,113 @@
+#include "coordinator/draft.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ranks/build.h"
+
+struct slip_draft {
+    const slip_draft_shape *shape;
+    const slip_executor_kind *kind;
+    slip_program program;
+    slip_executor *executor;
+    slip_limits limits;
+    slip_step inject, block;
+    slip_candidate *candidates; /* [head_rows] */
+    size_t tap_bytes;
+    uint64_t weight_bytes;
+};
+
+slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, slip_draft **out)
+{
+    slip_draft *draft = calloc(1, sizeof *draft);
+    if (!draft)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    slip_placement placement;
+    slip_placement_draft(&source->model, &placement);
+    draft->shape = &source->model.draft;
+    draft->kind = kind;
+    draft->limits = *limits;
+    draft->tap_bytes = (size_t)source->model.draft.taps * (size_t)source->model.hidden * sizeof(float);
+    draft->candidates = malloc((size_t)limits->head_rows * sizeof *draft->candidates);
+    slip_status status = draft->candidates ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    if (status == SLIP_OK)
+        status = slip_program_draft(&source->model, &placement, &draft->program);
+    if (status == SLIP_OK)
+        status = kind->create(&draft->program, limits, NULL, &draft->executor);
+    if (status == SLIP_OK)
+        status = slip_shard_load(source, &draft->program, kind, draft->executor);
+    if (status != SLIP_OK) {
+        slip_draft_free(draft);
+        return status;
+    }
+    *out = draft;
+    return SLIP_OK;
+}
+
+void slip_draft_free(slip_draft *draft)
+{
+    if (draft->executor)
+        draft->kind->destroy(draft->executor);
+    slip_program_free(&draft->program);
+    free(draft->candidates);
+    free(draft);
+}
+
+slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position, const float *taps)
+{
+    slip_step *step = &draft->inject;
+    if (step->row_count == draft->limits.rows) {
+        slip_status status = slip_draft_flush(draft);
+        if (status != SLIP_OK)
+            return status;
+    }
+    slip_span *span = step->span_count ? &step->span[step->span_count - 1] : NULL;
+    if (!span || span->sequence != sequence || span->position + span->count != position) {
+        span = &step->span[step->span_count++];
+        *span = (slip_span){.sequence = sequence, .row = step->row_count, .position = position};
+    }
+    memcpy(draft->kind->row(draft->executor, SLIP_BUFFER_TAPS, step->row_count), taps, draft->tap_bytes);
+    span->count++;
+    step->row_count++;
+    return SLIP_OK;
+}
+
+slip_status slip_draft_flush(slip_draft *draft)
+{
+    slip_run_cost cost;
+    slip_status status = SLIP_OK;
+    if (draft->inject.row_count > 0)
+        status = draft->kind->run(draft->executor, SLIP_PHASE_INJECT, &draft->inject, &cost);
+    draft->inject.row_count = draft->inject.span_count = 0;
+    return status;
+}
+
+slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals, int32_t count)
+{
+    slip_step *step = &draft->block;
+    int32_t block = draft->shape->block;
+    slip_run_cost cost;
+    step->span_count = count;
+    step->row_count = step->head_count = count * block;
+    for (int32_t i = 0; i < count; i++) {
+        step->span[i] = (slip_span){.sequence = proposals[i].sequence, .row = i * block, .count = block, .heads = block,
+                                    .position = proposals[i].position};
+        step->token[i * block] = proposals[i].anchor;
+        for (int32_t j = 1; j < block; j++)
+            step->token[i * block + j] = draft->shape->mask_token;
+    }
+    slip_status status = draft->kind->run(draft->executor, SLIP_PHASE_RUN, step, &cost);
+    if (status != SLIP_OK)
+        return status;
+    draft->weight_bytes = cost.weight_bytes;
+    draft->kind->candidates(draft->executor, step, draft->candidates);
+    for (int32_t i = 0; i < count; i++)
+        for (int32_t j = 1; j < block; j++) /* row 0 is the anchor itself */
+            proposals[i].drafts[j - 1] = draft->candidates[i * block + j].token;
+    return SLIP_OK;
+}
+
+uint64_t slip_draft_weight_bytes(const slip_draft *draft)
+{
+    return draft->weight_bytes;
+}

@@ -1,0 +1,40 @@
+/* The draft model on rank 0: context from the target's taps, then blocks of proposals (DFlash).
+ *
+ * Invariant: before slip_draft_propose() for a block at position p, the taps of every committed position below p (as far back
+ * as the draft's window) have been injected. Rejected rows are never injected, so nothing is rolled back.
+ */
+#ifndef SLIP_COORDINATOR_DRAFT_H
+#define SLIP_COORDINATOR_DRAFT_H
+
+#include "kernels/executor.h"
+#include "ranks/shard.h"
+
+typedef struct slip_draft slip_draft;
+
+/* Loads the draft with the whole head and embedding of the target. `source` is borrowed. */
+slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits,
+                              slip_draft **draft);
+void slip_draft_free(slip_draft *draft);
+
+/* Queue the taps [taps * hidden] of one committed position. Positions of a sequence come in order, between two flushes without
+ * a gap. Runs by itself when it is full. */
+slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position, const float *taps);
+
+/* Turn what is queued into context. */
+slip_status slip_draft_flush(slip_draft *draft);
+
+/* Where a sequence stands: `anchor` at `position` is committed but in no cache. */
+typedef struct {
+    int32_t sequence;
+    int32_t anchor;
+    int64_t position;
+    int32_t *drafts; /* out [block - 1]: proposals for position + 1, position + 2, ... */
+} slip_proposal;
+
+/* One draft forward for all of them; greedy. count * block <= limits.rows. */
+slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals, int32_t count);
+
+/* Weight bytes that the last propose read. */
+uint64_t slip_draft_weight_bytes(const slip_draft *draft);
+
+#endif

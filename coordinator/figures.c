@@ -1,0 +1,143 @@
+#include "coordinator/figures.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "io/version.h"
+
+void slip_times_add(slip_times *times, double ms)
+{
+    times->ms[times->count++ % SLIP_TIMES] = (float)ms;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+double slip_times_quantile(const slip_times *times, double q)
+{
+    size_t count = (size_t)(times->count < SLIP_TIMES ? times->count : SLIP_TIMES);
+    float *sorted = malloc(count * sizeof *sorted + 1);
+    double value = 0;
+    if (sorted && count > 0) {
+        memcpy(sorted, times->ms, count * sizeof *sorted);
+        qsort(sorted, count, sizeof *sorted, by_value);
+        value = sorted[(size_t)(q * (double)(count - 1) + 0.5)];
+    }
+    free(sorted);
+    return value;
+}
+
+double slip_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+}
+
+double slip_figures_ceiling(void)
+{
+    enum { BYTES = 128 << 20, WORDS = BYTES / 8, PASSES = 3 };
+    uint64_t *words = malloc(BYTES);
+    double best = 0;
+    if (!words)
+        return 0;
+    for (size_t i = 0; i < WORDS; i++)
+        words[i] = i;
+    volatile uint64_t sink = 0;
+    for (int pass = 0; pass < PASSES; pass++) {
+        double start = slip_now_ms();
+        uint64_t sum[8] = {0};
+        for (size_t i = 0; i < WORDS; i += 8)
+            for (int lane = 0; lane < 8; lane++)
+                sum[lane] += words[i + (size_t)lane];
+        for (int lane = 0; lane < 8; lane++)
+            sink += sum[lane];
+        double rate = BYTES / (slip_now_ms() - start) * 1e-6;
+        best = rate > best ? rate : best;
+    }
+    free(words);
+    return best;
+}
+
+static double tokens_per_second(const slip_figures *figures)
+{
+    return figures->seconds > 0 ? (double)figures->tokens / figures->seconds : 0;
+}
+
+static double gb_per_second(const slip_figures *figures)
+{
+    return figures->verify_seconds > 0 ? (double)figures->verify_bytes / figures->verify_seconds * 1e-9 : 0;
+}
+
+/* The highest j with a count, so that a block of 8 shows 8 columns. */
+static int histogram_size(const slip_acceptance *record)
+{
+    int size = 8;
+    for (int j = size; j < SLIP_MAX_BLOCK; j++)
+        if (record->histogram[j])
+            size = j + 1;
+    return size;
+}
+
+void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE *out)
+{
+    fprintf(out, "# %s %s, %s, %d rank%s, expert slices %d\n", facts->model, slip_version(), facts->device, facts->ranks,
+            facts->ranks == 1 ? "" : "s", facts->expert_slices);
+    fprintf(out, "# tokens           %lld in %.2f s: %.1f tokens/s; time to first token median %.1f ms, p99 %.1f ms\n",
+            (long long)f->tokens, f->seconds, tokens_per_second(f), slip_times_quantile(&f->first_token, 0.5),
+            slip_times_quantile(&f->first_token, 0.99));
+    fprintf(out, "# acceptance       mean length %.2f (bonus token included) over %lld steps; steps that accepted 0, 1, ... drafts:",
+            slip_acceptance_mean(&f->acceptance), (long long)f->acceptance.steps);
+    for (int j = 0; j < histogram_size(&f->acceptance); j++)
+        fprintf(out, " %lld", (long long)f->acceptance.histogram[j]);
+    fprintf(out, "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians)\n",
+            slip_times_quantile(&f->step, 0.5), slip_times_quantile(&f->step, 0.99), slip_times_quantile(&f->draft, 0.5),
+            slip_times_quantile(&f->verify, 0.5));
+    fprintf(out, "# weights          %.2f GB/s a rank while verifying; stream ceiling %.2f GB/s\n", gb_per_second(f),
+            f->stream_ceiling);
+    for (int i = 0; i < facts->emulated_count; i++)
+        fprintf(out, "# emulated         %s\n", facts->emulated[i]);
+}
+
+static json_t *ranks_json(const slip_run_facts *facts)
+{
+    json_t *ranks = json_array();
+    for (int rank = 0; rank < facts->ranks; rank++)
+        json_array_append_new(ranks, json_pack("{s:i,s:s,s:s}", "rank", rank, "host", facts->host(facts->context, rank),
+                                               "device", facts->device));
+    return ranks;
+}
+
+static json_t *acceptance_json(const slip_acceptance *record)
+{
+    json_t *histogram = json_array();
+    for (int j = 0; j < histogram_size(record); j++)
+        json_array_append_new(histogram, json_integer(record->histogram[j]));
+    return json_pack("{s:f,s:o,s:I,s:I,s:I}", "mean_acceptance_length", slip_acceptance_mean(record), "acceptance_histogram",
+                     histogram, "num_spec_steps", (json_int_t)record->steps, "num_draft_tokens",
+                     (json_int_t)record->draft_tokens, "num_accepted_draft_tokens", (json_int_t)record->accepted);
+}
+
+json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
+{
+    json_t *argv = json_array(), *emulated = json_array();
+    for (int i = 0; i < facts->argc; i++)
+        json_array_append_new(argv, json_string(facts->argv[i]));
+    for (int i = 0; i < facts->emulated_count; i++)
+        json_array_append_new(emulated, json_string(facts->emulated[i]));
+    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:f,s:f,s:o}",
+                     "schema", 1, "version", slip_version(), "commit", slip_commit(), "argv", argv, "device", facts->device,
+                     "ranks", ranks_json(facts), "model", facts->model, "expert_slices", facts->expert_slices,
+                     "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f),
+                     "acceptance", acceptance_json(&f->acceptance),
+                     "time_to_first_token_ms", "median", slip_times_quantile(&f->first_token, 0.5),
+                     "p99", slip_times_quantile(&f->first_token, 0.99),
+                     "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99),
+                     "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median", slip_times_quantile(&f->verify, 0.5),
+                     "gb_per_second_per_gpu", gb_per_second(f), "stream_ceiling_gb_per_second", f->stream_ceiling,
+                     "emulated", emulated);
+}

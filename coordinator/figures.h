@@ -1,0 +1,57 @@
+/* The figures of a run (design part 8). Nothing allocates while decoding: times go into fixed rings. */
+#ifndef SLIP_COORDINATOR_FIGURES_H
+#define SLIP_COORDINATOR_FIGURES_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "coordinator/accept.h"
+
+enum { SLIP_TIMES = 1 << 15 };
+
+/* The last SLIP_TIMES durations of a kind, milliseconds. */
+typedef struct {
+    float ms[SLIP_TIMES];
+    int64_t count;
+} slip_times;
+
+void slip_times_add(slip_times *times, double ms);
+double slip_times_quantile(const slip_times *times, double q); /* 0 when empty */
+
+typedef struct {
+    slip_acceptance acceptance;
+    slip_times step, draft, verify, first_token;
+    int64_t tokens;            /* committed and kept, over all requests */
+    int64_t prompt_tokens;
+    double seconds;            /* from the first step to the last */
+    double verify_seconds;     /* of steps that only verified */
+    uint64_t verify_bytes;     /* of weights an average rank read in them */
+    double stream_ceiling;     /* GB/s a rank, measured in this process; 0 = not measured */
+} slip_figures;
+
+/* What identifies the run; strings are borrowed. */
+typedef struct {
+    int argc;
+    char **argv;
+    const char *device, *model;
+    int ranks;
+    const char *(*host)(const void *context, int rank);
+    const void *context;
+    int expert_slices;
+    const char *emulated[4];
+    int emulated_count;
+} slip_run_facts;
+
+/* Milliseconds on a clock that never goes back. */
+double slip_now_ms(void);
+
+/* GB/s at which this process reads memory, over a buffer beyond the caches. */
+double slip_figures_ceiling(void);
+
+/* Lines beginning with '#': nccl-tests' manner. */
+void slip_figures_print(const slip_figures *figures, const slip_run_facts *facts, FILE *out);
+
+/* The JSON object of design part 8; the caller owns it. */
+json_t *slip_figures_json(const slip_figures *figures, const slip_run_facts *facts);
+
+#endif

@@ -1,0 +1,149 @@
+#include "jobs/inspect.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/checkpoint.h"
+
+typedef struct {
+    int64_t parameters;
+    int64_t codes[SLIP_DTYPES], scales[SLIP_DTYPES]; /* bytes of weights of a type, and of their scales */
+} totals;
+
+static bool is_scale(const slip_dataset *dataset)
+{
+    size_t length = strlen(dataset->name);
+    return length > 6 && strcmp(dataset->name + length - 6, "_scale") == 0;
+}
+
+static int64_t elements(const slip_dataset *dataset)
+{
+    int64_t count = dataset->dtype == SLIP_MXFP4 ? 2 : 1; /* two a byte */
+    for (int i = 0; i < dataset->dims; i++)
+        count *= dataset->shape[i];
+    return count;
+}
+
+/* Of the datasets below `prefix`. The scales of a type are counted with it: those of f8e4m3 are f32. */
+static totals sum(const slip_checkpoint *checkpoint, const char *prefix)
+{
+    totals t = {0};
+    for (int32_t i = 0; i < checkpoint->dataset_count; i++) {
+        const slip_dataset *dataset = &checkpoint->datasets[i];
+        if (strncmp(dataset->name, prefix, strlen(prefix)) != 0)
+            continue;
+        if (is_scale(dataset)) {
+            t.scales[dataset->dtype == SLIP_MXFP4 ? SLIP_MXFP4 : SLIP_F8E4M3] += dataset->bytes;
+        } else {
+            t.codes[dataset->dtype] += dataset->bytes;
+            t.parameters += elements(dataset);
+        }
+    }
+    return t;
+}
+
+static void print_totals(const slip_checkpoint *checkpoint, const char *prefix)
+{
+    totals t = sum(checkpoint, prefix);
+    printf("  parameters      %lld\n", (long long)t.parameters);
+    for (int dtype = 0; dtype < SLIP_DTYPES; dtype++)
+        if (t.scales[dtype] > 0)
+            printf("  %-6s          %lld bytes and %lld of scales\n", slip_dtype_name((slip_dtype)dtype),
+                   (long long)t.codes[dtype], (long long)t.scales[dtype]);
+        else if (t.codes[dtype] > 0)
+            printf("  %-6s          %lld bytes\n", slip_dtype_name((slip_dtype)dtype), (long long)t.codes[dtype]);
+}
+
+static void print_attention(const char *kind, int32_t layers, const slip_attention *a)
+{
+    if (layers == 0)
+        return;
+    printf("  %-15s %d layers, %d heads, %d KV heads, dimensions %d/%d, %d rotated at base %g", kind, layers, a->heads,
+           a->kv_heads, a->head_dim, a->v_head_dim, a->rotary_dim, a->rope_theta);
+    if (a->window > 0)
+        printf(", window %d", a->window);
+    printf("%s\n", a->sinks ? ", sinks" : "");
+}
+
+static void print_model(const slip_model *model)
+{
+    int32_t sliding = 0, moe = 0;
+    for (int32_t layer = 0; layer < model->layers; layer++) {
+        sliding += model->is_sliding[layer];
+        moe += model->is_moe[layer];
+    }
+    printf("target: %s\n", model->name);
+    printf("  shape           hidden %d, %d layers, vocabulary %d, up to %d positions\n", model->hidden, model->layers,
+           model->vocabulary, model->max_positions);
+    print_attention("global", model->layers - sliding, &model->global);
+    print_attention("sliding", sliding, &model->sliding);
+    printf("  values          scaled by %g; norm epsilon %g; q, k, v %s\n", (double)model->value_scale,
+           (double)model->norm_epsilon, model->qkv_chunks > 0 ? "fused in chunks" : "apart");
+    if (moe < model->layers)
+        printf("  dense           %d layers, intermediate %d\n", model->layers - moe, model->dense_intermediate);
+    if (moe > 0)
+        printf("  experts         %d layers of %d, top %d, intermediate %d, scaled by %g%s\n", moe, model->experts,
+               model->top_k, model->moe_intermediate, (double)model->routed_scale,
+               model->norm_top_k ? ", normalised" : "");
+    printf("  end tokens     ");
+    for (int32_t i = 0; i < model->eos_count; i++)
+        printf(" %d", model->eos[i]);
+    printf("%s\n", model->eos_count == 0 ? " none" : "");
+}
+
+static void print_draft(const slip_draft_shape *draft)
+{
+    printf("draft: block of %d\n", draft->block);
+    print_attention("sliding", draft->layers, &draft->attention);
+    printf("  values          scaled by %g; norm epsilon %g\n", (double)draft->value_scale, (double)draft->norm_epsilon);
+    printf("  dense           %d layers, intermediate %d\n", draft->layers, draft->intermediate);
+    printf("  taps            after target layers");
+    for (int32_t i = 0; i < draft->taps; i++)
+        printf(" %d", draft->tap_layer[i]);
+    printf("\n  mask token      %d, %s\n", draft->mask_token,
+           draft->mask_embedding ? "with an embedding of its own" : "embedded by the target's row");
+}
+
+static void print_datasets(const slip_checkpoint *checkpoint)
+{
+    printf("datasets: %d\n", checkpoint->dataset_count);
+    for (int32_t i = 0; i < checkpoint->dataset_count; i++) {
+        const slip_dataset *dataset = &checkpoint->datasets[i];
+        printf("  %-40s %-7s %12lld bytes at %12lld  [", dataset->name, slip_dtype_name((slip_dtype)dataset->dtype),
+               (long long)dataset->bytes, (long long)dataset->offset);
+        for (int d = 0; d < dataset->dims; d++)
+            printf("%s%lld", d > 0 ? ", " : "", (long long)dataset->shape[d]);
+        printf("]\n");
+    }
+}
+
+slip_status slip_inspect_run(const char *path)
+{
+    slip_checkpoint checkpoint;
+    slip_model model;
+    slip_status status = slip_checkpoint_open(path, &checkpoint);
+    if (status != SLIP_OK)
+        return status;
+    status = slip_checkpoint_model(&checkpoint, path, &model);
+    if (status == SLIP_OK) {
+        printf("%s: Slipstream checkpoint, version %d, %lld bytes\n", path, SLIP_CHECKPOINT_VERSION,
+               (long long)checkpoint.file_size);
+        print_model(&model);
+        print_totals(&checkpoint, "target/");
+        if (model.has_draft) {
+            print_draft(&model.draft);
+            print_totals(&checkpoint, "draft/");
+        }
+        if (checkpoint.tokenizer != NULL)
+            printf("tokenizer: %zu bytes\n", checkpoint.tokenizer_size);
+        else
+            printf("tokenizer: none; only token ids can be scored\n");
+        print_datasets(&checkpoint);
+        if (fflush(stdout) != 0)
+            status = slip_fail(SLIP_ERR_FAILED, "standard output: %s", strerror(errno));
+    }
+    slip_checkpoint_free(&checkpoint);
+    return status;
+}

@@ -1,0 +1,11 @@
+/* slipstream inspect: what a checkpoint holds, for a reader. */
+#ifndef SLIP_JOBS_INSPECT_H
+#define SLIP_JOBS_INSPECT_H
+
+#include "io/status.h"
+
+/* Check a checkpoint as loading would, and print the model, its parameters and bytes a type, the drafter, the tokenizer
+ * and every dataset to standard output. */
+slip_status slip_inspect_run(const char *path);
+
+#endif

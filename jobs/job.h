@@ -1,0 +1,55 @@
+/* What generate, batch, bench and score have in common: a checkpoint on all ranks, executors, a decoder on rank 0.
+ *
+ * All ranks call slip_job_open() and slip_job_start() in lockstep; a fault there is agreed upon and everybody returns it. From
+ * then on rank 0 decodes and the others serve; a fault on one of them is fatal to the job (main() aborts it).
+ */
+#ifndef SLIP_JOBS_JOB_H
+#define SLIP_JOBS_JOB_H
+
+#include "coordinator/decoder.h"
+#include "io/tokenizer.h"
+#include "jobs/options.h"
+
+typedef struct {
+    slip_comm *comm;            /* borrowed */
+    const slip_options *options; /* borrowed */
+    int argc;
+    char **argv;
+    slip_source source;
+    slip_tokenizer *tokenizer;  /* rank 0; NULL when the checkpoint has none */
+    slip_rank *rank;
+    slip_draft *draft;          /* rank 0 with a drafter that is not switched off */
+    slip_decoder *decoder;      /* rank 0 */
+    slip_limits limits;
+    bool running;               /* the ranks are no longer in lockstep */
+} slip_job;
+
+/* Open the checkpoint everywhere and parse the tokenizer on rank 0. */
+slip_status slip_job_open(slip_job *job);
+
+/* Positions a sequence may have: --context, else `wanted` (0: no wish), never beyond the model's. */
+int64_t slip_job_context(const slip_job *job, int64_t wanted);
+
+/* Load and make ready. Only rank 0's arguments count: how many sequences of how many positions; `mine` is rank 0's status so
+ * far (a bad prompt, say). Rank 0 returns with a decoder; the others serve until the end and return then. */
+slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace);
+
+/* Rank 0: release the others. */
+slip_status slip_job_end(slip_job *job);
+
+void slip_job_close(slip_job *job);
+
+/* Encode a text for the model; SLIP_ERR_INPUT without a tokenizer or for an empty text. The caller frees *ids. */
+slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count);
+
+/* Figures to standard error and, with --json, to standard output. `emulated` may be NULL. */
+slip_status slip_job_report(slip_job *job, const char *emulated);
+
+/* The commands; all ranks call them. */
+slip_status slip_generate(slip_job *job);
+slip_status slip_batch(slip_job *job);
+slip_status slip_bench(slip_job *job);
+slip_status slip_score(slip_job *job);
+slip_status slip_plan(const slip_options *options);
+
+#endif

@@ -1,0 +1,94 @@
+/* slipstream: one program for every rank. Errors are printed here and become the exit status here. */
+#include <hdf5.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <mpi.h>
+
+#include "io/version.h"
+#include "jobs/convert.h"
+#include "jobs/inspect.h"
+#include "jobs/job.h"
+
+static void print_versions(void)
+{
+    unsigned major, minor, release;
+    int size;
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING];
+    H5get_libversion(&major, &minor, &release);
+    MPI_Get_library_version(mpi, &size);
+    printf("slipstream %s (%s), CPU executor (%s), HDF5 %u.%u.%u, %.*s\n", slip_version(), slip_commit(),
+           slip_executor_cpu.name, major, minor, release, 40, mpi);
+}
+
+/* Commands that do not decode run on rank 0; the others have nothing to do. */
+static slip_status run_alone(const slip_options *options, const slip_comm *comm)
+{
+    if (slip_comm_rank(comm) != 0)
+        return SLIP_OK;
+    if (options->command == SLIP_COMMAND_INSPECT)
+        return slip_inspect_run(options->model);
+    if (options->command == SLIP_COMMAND_PLAN)
+        return slip_plan(options);
+    slip_convert_options convert = {
+        .source_folder = options->source,
+        .out_path = options->model,
+        .draft_folder = options->draft,
+        .experts = options->experts == SLIP_EXPERTS_MXFP4 ? SLIP_CONVERT_MXFP4 : SLIP_CONVERT_KEEP,
+        .rank = slip_comm_rank(comm),
+        .ranks = slip_comm_ranks(comm),
+    };
+    return slip_convert_run(&convert);
+}
+
+static slip_status run_together(slip_job *job)
+{
+    switch (job->options->command) {
+    case SLIP_COMMAND_GENERATE: return slip_generate(job);
+    case SLIP_COMMAND_BATCH: return slip_batch(job);
+    case SLIP_COMMAND_BENCH: return slip_bench(job);
+    default: return slip_score(job);
+    }
+}
+
+static slip_status run(const slip_options *options, int argc, char **argv, slip_comm *comm)
+{
+    if (options->command == SLIP_COMMAND_INSPECT || options->command == SLIP_COMMAND_PLAN || options->command == SLIP_COMMAND_CONVERT)
+        return run_alone(options, comm);
+    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}};
+    slip_status status = run_together(&job);
+    if (status != SLIP_OK && job.running)
+        slip_comm_abort(comm, status);
+    slip_job_close(&job);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    slip_comm *comm;
+    slip_options options = {0};
+    /* A write to a closed pipe or beyond a size limit is an error to report, not a reason to vanish. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    slip_status status = slip_comm_start(&argc, &argv, &comm);
+    if (status != SLIP_OK) {
+        fprintf(stderr, "slipstream: %s\n", slip_cause());
+        return slip_exit_status(status);
+    }
+    bool speaks = slip_comm_rank(comm) == 0;
+    status = slip_options_parse(argc, argv, &options);
+    if (status == SLIP_OK && options.help) {
+        if (speaks)
+            slip_options_help(options.command, stdout);
+    } else if (status == SLIP_OK && options.version) {
+        if (speaks)
+            print_versions();
+    } else if (status == SLIP_OK) {
+        status = run(&options, argc, argv, comm);
+    }
+    if (status != SLIP_OK && speaks)
+        fprintf(stderr, "slipstream: %s\n", slip_cause());
+    slip_comm_finish(comm);
+    return slip_exit_status(status);
+}

@@ -1,0 +1,245 @@
+#include "jobs/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jobs/options_table.h"
+
+enum { ROWS_MAX = 64, VALUE_BASE = 256 }; /* getopt_long returns VALUE_BASE + row, beyond every letter */
+
+const char *slip_command_name(slip_command command)
+{
+    return slip_command_rows[command].name;
+}
+
+/* Refuse, and point to the help. */
+static slip_status wrong_use(slip_command command, const char *what, const char *value, const char *why)
+{
+    return slip_fail(SLIP_ERR_INPUT, "%s%.200s%s; see slipstream%s%s --help", what, value, why,
+                     command == SLIP_COMMAND_NONE ? "" : " ", slip_command_name(command));
+}
+
+static slip_status wrong_value(slip_command command, const option_row *row, const char *value,
+                               const char *expected)
+{
+    return slip_fail(SLIP_ERR_INPUT, "--%s must be %s, not \"%.200s\"; see slipstream %s --help", row->name,
+                     expected, value, slip_command_name(command));
+}
+
+/* strtoll and strtod take more than a number (spaces, hexadecimal, "inf") and stop silently where it ends. */
+static bool parse_number(const option_row *row, const char *text, void *field)
+{
+    bool real = row->kind == OPTION_REAL;
+    if (text[0] == '\0' || strspn(text, real ? "0123456789.eE+-" : "0123456789+-") != strlen(text))
+        return false;
+    char *end;
+    errno = 0;
+    double number = strtod(text, &end);
+    long long whole = real ? 0 : strtoll(text, &end, 10);
+    if (*end != '\0' || errno != 0 || !(number >= row->min && number <= row->max))
+        return false;
+    if (real)
+        *(double *)field = number;
+    else
+        *(int64_t *)field = whole;
+    return true;
+}
+
+/* The place of `text` among words separated by '|', from 1; 0 when it is not there. */
+static int find_word(const char *words, const char *text)
+{
+    size_t size = strlen(text);
+    for (int place = 1;; place++) {
+        size_t word = strcspn(words, "|");
+        if (word == size && memcmp(words, text, size) == 0)
+            return place;
+        if (words[word] == '\0')
+            return 0;
+        words += word + 1;
+    }
+}
+
+/* Store the value of one option; defaults come this way too, so that --help says what happens. */
+static slip_status set_option(slip_command command, const option_row *row, const char *text,
+                              slip_options *options)
+{
+    void *field = (char *)options + row->offset;
+    char expected[96];
+    switch (row->kind) {
+    case OPTION_FLAG: *(bool *)field = true; return SLIP_OK;
+    case OPTION_TEXT:
+        if (text[0] == '\0')
+            return wrong_value(command, row, text, "something");
+        *(const char **)field = text;
+        return SLIP_OK;
+    case OPTION_CHOICE:
+        if ((*(int *)field = find_word(row->argument, text)) == 0)
+            return wrong_value(command, row, text, row->argument);
+        return SLIP_OK;
+    case OPTION_INT:
+    case OPTION_REAL: break;
+    }
+    if (parse_number(row, text, field))
+        return SLIP_OK;
+    snprintf(expected, sizeof expected, "%s from %.16g to %.16g",
+             row->kind == OPTION_INT ? "an integer" : "a number", row->min, row->max);
+    return wrong_value(command, row, text, expected);
+}
+
+/* The command's rows in getopt_long's form: `longs` ends with zeros, `letters` begins with ':' to tell a
+ * missing argument. */
+static void make_getopt(slip_command command, struct option longs[static ROWS_MAX + 1],
+                        char letters[static 3 * ROWS_MAX])
+{
+    int count = 0;
+    *letters++ = ':';
+    for (size_t i = 0; i < slip_option_row_count; i++) {
+        const option_row *row = &slip_option_rows[i];
+        if ((row->commands & 1u << command) == 0 || count == ROWS_MAX)
+            continue;
+        longs[count++] = (struct option){row->name, row->argument != NULL, NULL, VALUE_BASE + (int)i};
+        if (row->letter == 0)
+            continue;
+        *letters++ = row->letter;
+        if (row->argument != NULL)
+            *letters++ = ':';
+    }
+    longs[count] = (struct option){0};
+    *letters = '\0';
+}
+
+static const option_row *find_row(slip_command command, int value)
+{
+    if (value >= VALUE_BASE)
+        return &slip_option_rows[value - VALUE_BASE];
+    for (size_t i = 0; i < slip_option_row_count; i++)
+        if (slip_option_rows[i].letter == value && (slip_option_rows[i].commands & 1u << command) != 0)
+            return &slip_option_rows[i];
+    return NULL;
+}
+
+/* Read the options; argv[optind..] are the operands afterwards. */
+static slip_status read_options(slip_command command, int argc, char **argv, slip_options *options)
+{
+    struct option longs[ROWS_MAX + 1];
+    char letters[3 * ROWS_MAX];
+    make_getopt(command, longs, letters);
+    optind = 0; /* glibc: start afresh */
+    opterr = 0;
+    int value;
+    while ((value = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
+        char letter[3] = {'-', (char)optopt, '\0'};
+        const char *culprit = optopt > 0 && optopt < VALUE_BASE ? letter : argv[optind - 1];
+        if (value == ':')
+            return wrong_use(command, "", culprit, " needs a value");
+        if (value == '?')
+            return wrong_use(command, "", culprit,
+                             optopt >= VALUE_BASE ? " takes no value"
+                                                  : " is no option here, or not a clear one");
+        slip_status status = set_option(command, find_row(command, value), optarg, options);
+        if (status != SLIP_OK)
+            return status;
+    }
+    return SLIP_OK;
+}
+
+static slip_status read_operands(slip_command command, int count, char **operands, slip_options *options)
+{
+    const command_row *row = &slip_command_rows[command];
+    if (count > row->operand_count)
+        return wrong_use(command, "\"", operands[row->operand_count], "\" is one word too many");
+    for (int i = 0; i < count; i++)
+        if (operands[i][0] == '\0')
+            return wrong_use(command, row->operands, "", " cannot be empty");
+    if (count < row->operand_count)
+        return wrong_use(command, row->operands, "",
+                         row->operand_count == 1 ? " is missing" : " are both needed");
+    if (row->operand_count == 2)
+        options->source = operands[0];
+    if (row->operand_count > 0)
+        options->model = operands[row->operand_count - 1];
+    return SLIP_OK;
+}
+
+/* What must be given, and what cannot go together. */
+static slip_status check(const slip_options *options)
+{
+    const char *missing = NULL, *clash = NULL;
+    switch (options->command) {
+    case SLIP_COMMAND_GENERATE:
+        missing = options->model == NULL ? "-m MODEL.h5" : options->prompt == NULL ? "-p TEXT" : NULL;
+        break;
+    case SLIP_COMMAND_BATCH:
+        missing = options->model == NULL    ? "-m MODEL.h5"
+                  : options->input == NULL  ? "-i FILE"
+                  : options->output == NULL ? "-o FILE"
+                                            : NULL;
+        if (options->output != NULL && strcmp(options->output, "-") == 0)
+            clash = options->resume ? "--resume needs a file, not -o -"
+                    : options->json ? "--json and -o - both want standard output"
+                                    : NULL;
+        break;
+    case SLIP_COMMAND_BENCH:
+        missing = options->model == NULL && options->shape == 0 ? "-m MODEL.h5 or --shape" : NULL;
+        clash = options->model != NULL && options->shape != 0 ? "-m and --shape exclude each other"
+                : options->no_draft && options->acceptance != 0
+                    ? "--no-draft and --acceptance exclude each other"
+                    : NULL;
+        break;
+    case SLIP_COMMAND_SCORE:
+        missing = options->model == NULL                          ? "-m MODEL.h5"
+                  : options->text == NULL && options->ids == NULL ? "-f TEXT or --ids IDS.json"
+                                                                  : NULL;
+        clash = options->text != NULL && options->ids != NULL ? "-f and --ids exclude each other" : NULL;
+        break;
+    case SLIP_COMMAND_PLAN:
+        missing = options->shape == 0 ? "--shape flash|pro" : options->ranks == 0 ? "--ranks N" : NULL;
+        break;
+    default: break;
+    }
+    if (missing != NULL)
+        return wrong_use(options->command, missing, "", " is missing");
+    return clash != NULL ? wrong_use(options->command, clash, "", "") : SLIP_OK;
+}
+
+static slip_status find_command(const char *word, slip_command *command)
+{
+    for (int i = 1; i < SLIP_COMMANDS; i++) {
+        if (strcmp(word, slip_command_rows[i].name) == 0) {
+            *command = (slip_command)i;
+            return SLIP_OK;
+        }
+    }
+    return wrong_use(SLIP_COMMAND_NONE, "\"", word, "\" is no command");
+}
+
+slip_status slip_options_parse(int argc, char **argv, slip_options *options)
+{
+    slip_options parsed = {0};
+    slip_status status;
+    bool named = argc > 1 && argv[1][0] != '-';
+    if (named && (status = find_command(argv[1], &parsed.command)) != SLIP_OK)
+        return status;
+    for (size_t i = 0; i < slip_option_row_count; i++) {
+        const option_row *row = &slip_option_rows[i];
+        if (row->preset != NULL && (row->commands & 1u << parsed.command) != 0 &&
+            (status = set_option(parsed.command, row, row->preset, &parsed)) != SLIP_OK)
+            return status;
+    }
+    /* getopt passes over argv[0], which is the command's name then. */
+    argc -= named;
+    argv += named;
+    if ((status = read_options(parsed.command, argc, argv, &parsed)) != SLIP_OK)
+        return status;
+    if (!parsed.help && !parsed.version) {
+        if (!named)
+            return wrong_use(SLIP_COMMAND_NONE, "no command given", "", "");
+        if ((status = read_operands(parsed.command, argc - optind, argv + optind, &parsed)) != SLIP_OK ||
+            (status = check(&parsed)) != SLIP_OK)
+            return status;
+    }
+    *options = parsed;
+    return SLIP_OK;
+}

@@ -1,0 +1,75 @@
+/* The command line: `slipstream COMMAND [options]` -> slip_options.
+ *
+ * One table (jobs/options_table.c) makes the parser and --help. Every number is checked against its range here,
+ * and so is what must be given together or not together: nobody asks again. Nothing is printed: all ranks parse,
+ * rank 0 speaks.
+ */
+#ifndef SLIP_JOBS_OPTIONS_H
+#define SLIP_JOBS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "io/status.h"
+
+typedef enum {
+    SLIP_COMMAND_NONE, /* only with help or version */
+    SLIP_COMMAND_GENERATE,
+    SLIP_COMMAND_BATCH,
+    SLIP_COMMAND_BENCH,
+    SLIP_COMMAND_SCORE,
+    SLIP_COMMAND_CONVERT,
+    SLIP_COMMAND_INSPECT,
+    SLIP_COMMAND_PLAN,
+    SLIP_COMMANDS
+} slip_command;
+
+/* Values of options that name one of a few things, in the order of the table's words; 0 = not given. */
+enum { SLIP_DEVICE_CPU = 1, SLIP_DEVICE_CUDA };
+enum { SLIP_COORDINATOR_WORKER = 1, SLIP_COORDINATOR_DEDICATED };
+enum { SLIP_SHAPE_FLASH = 1, SLIP_SHAPE_PRO };
+enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
+
+/* Strings point into argv (NULL = not given). A field that a command has no option for is 0. */
+typedef struct {
+    slip_command command;
+    bool help, version;     /* asked for: then nothing else was checked */
+
+    const char *model;      /* -m; or the operand of inspect and convert: the file to write */
+    const char *source;     /* convert: the folder to read */
+    const char *prompt;     /* generate: always there; bench: NULL = one of its own */
+    const char *input;      /* batch -i */
+    const char *output;     /* batch -o; "-" = standard output */
+    const char *trace;      /* batch: .h5 to write */
+    const char *text, *ids; /* score: exactly one of them */
+    const char *logits;     /* score: .h5 to write */
+    const char *draft;      /* convert: folder of the drafter; NULL = look beside the source */
+
+    int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
+    double temperature;     /* 0 = greedy; batch: for lines that do not say, as the next two */
+    double top_p;
+    int64_t seed;
+    int64_t sequences;
+    int64_t context;        /* tokens a sequence may hold, prompt included; 0 = not given */
+    int64_t expert_slices;  /* 0 = what the plan finds fastest */
+    double deadline;        /* seconds a rank waits for another */
+    double acceptance;      /* bench: forced acceptance length; 0 = the draft's own */
+    int64_t shard_of;       /* bench: run one shard of this many; 0 = a shard a rank */
+    int64_t ranks;          /* plan */
+
+    int device, coordinator, shape, experts; /* of the enums above */
+    bool no_draft, json, quiet, resume;
+} slip_options;
+
+/* Parse a command line. SLIP_ERR_INPUT: wrong use; slip_cause() says what, and which --help to read. *options is
+ * set on success and borrows from argv, whose order may change. */
+slip_status slip_options_parse(int argc, char **argv, slip_options *options);
+
+/* Write the help of a command, or of the program for SLIP_COMMAND_NONE. */
+void slip_options_help(slip_command command, FILE *stream);
+
+/* "generate", ...; "" for SLIP_COMMAND_NONE. */
+const char *slip_command_name(slip_command command);
+
+#endif

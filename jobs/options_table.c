@@ -1,0 +1,140 @@
+#include "jobs/options_table.h"
+
+#include "ranks/program.h"
+
+#define FIELD(name) offsetof(slip_options, name)
+
+enum {
+    GENERATE = 1 << SLIP_COMMAND_GENERATE,
+    BATCH = 1 << SLIP_COMMAND_BATCH,
+    BENCH = 1 << SLIP_COMMAND_BENCH,
+    SCORE = 1 << SLIP_COMMAND_SCORE,
+    CONVERT = 1 << SLIP_COMMAND_CONVERT,
+    INSPECT = 1 << SLIP_COMMAND_INSPECT,
+    PLAN = 1 << SLIP_COMMAND_PLAN,
+    RUNS = GENERATE | BATCH | BENCH | SCORE, /* they load a model and spread it over the ranks */
+    DECODES = GENERATE | BATCH | BENCH,
+    EVERY = RUNS | CONVERT | INSPECT | PLAN,
+};
+
+/* Bounds that keep later arithmetic in 32 bits with room to spare. */
+#define TOKENS_MAX (1 << 24)
+#define RANKS_MAX 4096
+#define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
+
+const option_row slip_option_rows[] = {
+    {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS, FIELD(model), 0, 0, NULL,
+     "the model, as written by slipstream convert"},
+    {"shape", 0, OPTION_CHOICE, "flash|pro", BENCH, FIELD(shape), 0, 0, NULL,
+     "instead of a model: random weights in the shape of MiMo-V2-Flash\nor MiMo-V2.5-Pro"},
+    {"shape", 0, OPTION_CHOICE, "flash|pro", PLAN, FIELD(shape), 0, 0, NULL, "shape of the model"},
+    {"ranks", 0, OPTION_INT, "N", PLAN, FIELD(ranks), 1, RANKS_MAX, NULL, "ranks, one GPU each"},
+
+    {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
+    {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL,
+     "the text to continue (default: one of its own)"},
+    {"input", 'i', OPTION_TEXT, "FILE", BATCH, FIELD(input), 0, 0, NULL, "requests, OpenAI batch lines"},
+    {"output", 'o', OPTION_TEXT, "FILE", BATCH, FIELD(output), 0, 0, NULL,
+     "results, a line each as it ends; - is standard output.\nA file that is not empty needs --resume"},
+    {"resume", 0, OPTION_FLAG, NULL, BATCH, FIELD(resume), 0, 0, NULL,
+     "repair the output of an interrupted run and do what is missing"},
+    {"file", 'f', OPTION_TEXT, "TEXT", SCORE, FIELD(text), 0, 0, NULL, "the text file to score"},
+    {"ids", 0, OPTION_TEXT, "IDS.json", SCORE, FIELD(ids), 0, 0, NULL,
+     "instead of a text: one JSON array of token ids"},
+    {"logits", 0, OPTION_TEXT, "OUT.h5", SCORE, FIELD(logits), 0, 0, NULL,
+     "write /logits there, f32 [tokens, vocabulary]"},
+    {"draft", 0, OPTION_TEXT, "FOLDER", CONVERT, FIELD(draft), 0, 0, NULL,
+     "folder of the DFlash drafter (default: dflash in HF_FOLDER, if any)"},
+    {"experts", 0, OPTION_CHOICE, "mxfp4|keep", CONVERT, FIELD(experts), 0, 0, "keep",
+     "round the experts to MXFP4, or keep them as they are"},
+
+    {"max-tokens", 'n', OPTION_INT, "N", GENERATE, FIELD(max_tokens), 1, TOKENS_MAX, "256",
+     "stop after N tokens"},
+    {"max-tokens", 'n', OPTION_INT, "N", BATCH, FIELD(max_tokens), 1, TOKENS_MAX, NULL,
+     "max_tokens of requests that do not say\n(default: as many as the context leaves)"},
+    {"tokens", 'n', OPTION_INT, "N", BENCH, FIELD(max_tokens), 1, TOKENS_MAX, "256",
+     "tokens to decode in each sequence"},
+    {"temperature", 0, OPTION_REAL, "T", GENERATE, FIELD(temperature), 0, 2, "0", "0 is greedy; up to 2"},
+    {"temperature", 0, OPTION_REAL, "T", BATCH, FIELD(temperature), 0, 2, "1",
+     "temperature of requests that do not say; 0 is greedy; up to 2"},
+    {"top-p", 0, OPTION_REAL, "P", GENERATE, FIELD(top_p), 1e-6, 1, "1",
+     "sample from the likeliest tokens that hold P together"},
+    {"top-p", 0, OPTION_REAL, "P", BATCH, FIELD(top_p), 1e-6, 1, "1", "top_p of requests that do not say"},
+    {"seed", 0, OPTION_INT, "N", GENERATE, FIELD(seed), 0, SEED_MAX, "1",
+     "the same seed gives the same text"},
+    {"seed", 0, OPTION_INT, "N", BATCH, FIELD(seed), 0, SEED_MAX, "0",
+     "requests without a seed take one made from this and custom_id"},
+
+    {"sequences", 0, OPTION_INT, "N", BATCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "4",
+     "requests to decode at once"},
+    {"sequences", 0, OPTION_INT, "N", BENCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "1",
+     "sequences to decode at once"},
+    {"context", 0, OPTION_INT, "TOKENS", RUNS, FIELD(context), 1, TOKENS_MAX, NULL,
+     "tokens a sequence may hold, its prompt included\n(default: what is asked for, up to the model's limit)"},
+    {"no-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(no_draft), 0, 0, NULL,
+     "decode without the draft model: the same text, one token a step"},
+    {"acceptance", 0, OPTION_REAL, "X", BENCH, FIELD(acceptance), 1, SLIP_MAX_BLOCK, NULL,
+     "force this mean acceptance length; the figures say so"},
+    {"shard-of", 0, OPTION_INT, "N", BENCH, FIELD(shard_of), 1, RANKS_MAX, NULL,
+     "run one shard of N without its peers; the figures say so"},
+    {"trace", 0, OPTION_TEXT, "RUN.h5", BATCH, FIELD(trace), 0, 0, NULL,
+     "write every step's blocks and times there"},
+
+    {"device", 0, OPTION_CHOICE, "cpu|cuda", RUNS, FIELD(device), 0, 0, NULL,
+     "what computes (default: cuda where a GPU and a build for it exist)"},
+    {"expert-slices", 0, OPTION_INT, "S", RUNS, FIELD(expert_slices), 1, RANKS_MAX, NULL,
+     "cut each expert over S ranks; S divides the ranks\n(default: what slipstream plan finds fastest)"},
+    {"coordinator", 0, OPTION_CHOICE, "worker|dedicated", RUNS, FIELD(coordinator), 0, 0, "worker",
+     "rank 0 owns a shard like the others, or coordinates only"},
+    {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120",
+     "give up on a rank that is silent so long"},
+    {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN, FIELD(json), 0, 0, NULL,
+     "print one JSON object with the figures on standard output"},
+    {"quiet", 'q', OPTION_FLAG, NULL, RUNS | CONVERT, FIELD(quiet), 0, 0, NULL,
+     "no progress and no figures on standard error"},
+    {"help", 'h', OPTION_FLAG, NULL, EVERY | 1, FIELD(help), 0, 0, NULL, "print this and exit"},
+    {"version", 0, OPTION_FLAG, NULL, EVERY | 1, FIELD(version), 0, 0, NULL, "print the versions and exit"},
+};
+const size_t slip_option_row_count = sizeof slip_option_rows / sizeof *slip_option_rows;
+
+const command_row slip_command_rows[SLIP_COMMANDS] = {
+    [SLIP_COMMAND_NONE] = {"", "", 0, "COMMAND ...",
+        "decode large mixture-of-experts models, one rank a shard",
+        "  mpirun -n 3 build/slipstream generate -m jobs/demo/model.h5 -p \"def quicksort(\"\n"
+        "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+        "-i jobs/demo/requests.jsonl -o results.jsonl\n"},
+    [SLIP_COMMAND_GENERATE] = {"generate", "", 0, "-m MODEL.h5 -p TEXT",
+        "continue one prompt; the text streams to standard output",
+        "  mpirun -n 3 build/slipstream generate -m jobs/demo/model.h5 -p \"def quicksort(\"\n"
+        "  mpirun -n 2 build/slipstream generate -m jobs/demo/model.h5 "
+        "-p \"class Stack:\" -n 64 --temperature 0.7 --seed 5\n"
+        "  mpirun -n 2 build/slipstream generate -m jobs/demo/model.h5 -p \"import os\" --no-draft\n"},
+    [SLIP_COMMAND_BATCH] = {"batch", "", 0, "-m MODEL.h5 -i FILE -o FILE",
+        "answer a file of OpenAI batch lines",
+        "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+        "-i jobs/demo/requests.jsonl -o results.jsonl\n"
+        "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+        "-i jobs/demo/requests.jsonl -o results.jsonl --resume\n"
+        "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 "
+        "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"},
+    [SLIP_COMMAND_BENCH] = {"bench", "", 0, "(-m MODEL.h5 | --shape flash|pro)", "measure decoding",
+        "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5\n"
+        "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5 --no-draft --sequences 4 --json\n"},
+    [SLIP_COMMAND_SCORE] = {"score", "", 0, "-m MODEL.h5 (-f TEXT | --ids IDS.json)",
+        "how well the model predicts a text: tokens, bits per token and per byte",
+        "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 -f jobs/train/tokenizer.py\n"
+        "  echo '[1, 2, 3]' > ids.json\n"
+        "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 "
+        "--ids ids.json --logits logits.h5 --json\n"},
+    [SLIP_COMMAND_CONVERT] = {"convert", "HF_FOLDER MODEL.h5", 2, "HF_FOLDER MODEL.h5",
+        "turn a Hugging Face folder into one checkpoint",
+        "  build/slipstream convert MiMo-V2-Flash mimo.h5\n"
+        "  mpirun -n 4 build/slipstream convert MiMo-V2-Flash mimo.h5 "
+        "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},
+    [SLIP_COMMAND_INSPECT] = {"inspect", "MODEL.h5", 1, "MODEL.h5", "show what is in a checkpoint",
+        "  build/slipstream inspect jobs/demo/model.h5\n"},
+    [SLIP_COMMAND_PLAN] = {"plan", "", 0, "--shape flash|pro --ranks N",
+        "bytes, memory and time a step for a number of ranks, without running anything",
+        "  build/slipstream plan --shape pro --ranks 8\n"
+        "  build/slipstream plan --shape flash --ranks 4 --json\n"},
+};

@@ -1,0 +1,43 @@
+/* What there is to say on the command line. Private to jobs/options*.c. */
+#ifndef SLIP_JOBS_OPTIONS_TABLE_H
+#define SLIP_JOBS_OPTIONS_TABLE_H
+
+#include <stddef.h>
+
+#include "jobs/options.h"
+
+typedef enum {
+    OPTION_TEXT,   /* const char *, not empty */
+    OPTION_INT,    /* int64_t within min..max */
+    OPTION_REAL,   /* double within min..max */
+    OPTION_CHOICE, /* int, 1 for the first word of `argument`, words separated by '|' */
+    OPTION_FLAG,   /* bool, takes no argument */
+} option_kind;
+
+typedef struct {
+    const char *name;     /* without the dashes */
+    char letter;          /* 0 = none */
+    option_kind kind;
+    const char *argument; /* its name in the help; the words of a choice; NULL for a flag */
+    unsigned commands;    /* bits 1 << slip_command; a name may have several rows for different commands */
+    size_t offset;        /* of the field in slip_options */
+    double min, max;      /* of a number, both inclusive and exact in a double */
+    const char *preset;   /* the default as a user would type it; NULL = 0, false or not given */
+    const char *help;     /* "\n" goes on in the help's second column */
+} option_row;
+
+extern const option_row slip_option_rows[];
+extern const size_t slip_option_row_count;
+
+typedef struct {
+    const char *name;
+    const char *operands; /* what is typed without an option; "" for none */
+    int operand_count;
+    const char *usage;    /* what must be typed, after the name */
+    const char *purpose;  /* one line */
+    const char *examples; /* lines to paste */
+} command_row;
+
+extern const command_row slip_command_rows[SLIP_COMMANDS]; /* by slip_command; [0] is the program itself */
+
+#endif

@@ -1,0 +1,228 @@
+/* slipstream score: how well the model predicts a text. Every token but the first is predicted from those before it.
+ *
+ * A text longer than the context is read in windows: each starts half a window after the last one and scores only tokens that
+ * were not scored before, so that a scored token has at least half a window of context.
+ */
+#include <hdf5.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "io/version.h"
+#include "jobs/job.h"
+
+enum { CHUNK = 64, TEXT_MAX = 1 << 30 };
+
+typedef struct {
+    int32_t *ids;
+    size_t count;
+    size_t bytes;      /* of the text; 0 for ids */
+    double bits;       /* sum of -log2 p */
+    size_t scored;     /* tokens in that sum */
+    hid_t file, set;   /* --logits; -1 without */
+} score;
+
+/* -log2 of the probability of `token`, from one row of logits. */
+static double bits_of(const float *logits, int32_t vocabulary, int32_t token)
+{
+    double top = logits[0], sum = 0;
+    for (int32_t v = 1; v < vocabulary; v++)
+        top = logits[v] > top ? logits[v] : top;
+    for (int32_t v = 0; v < vocabulary; v++)
+        sum += exp(logits[v] - top);
+    return (log(sum) + top - logits[token]) / M_LN2;
+}
+
+static slip_status create_logits(score *s, const char *path, int32_t vocabulary)
+{
+    hsize_t size[2] = {s->count, (hsize_t)vocabulary};
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    s->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    if (s->file < 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be created", path);
+    hid_t space = H5Screate_simple(2, size, NULL);
+    s->set = H5Dcreate2(s->file, "logits", H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Sclose(space);
+    return s->set < 0 ? slip_fail(SLIP_ERR_FAILED, "%s: /logits cannot be created", path) : SLIP_OK;
+}
+
+static slip_status write_logits(const score *s, size_t first, int32_t rows, int32_t vocabulary, const float *logits)
+{
+    if (s->set < 0)
+        return SLIP_OK;
+    hsize_t start[2] = {first, 0}, size[2] = {(hsize_t)rows, (hsize_t)vocabulary};
+    hid_t memory = H5Screate_simple(2, size, NULL), file = H5Dget_space(s->set);
+    H5Sselect_hyperslab(file, H5S_SELECT_SET, start, NULL, size, NULL);
+    herr_t status = H5Dwrite(s->set, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, logits);
+    H5Sclose(memory);
+    H5Sclose(file);
+    return status < 0 ? slip_fail(SLIP_ERR_FAILED, "the logits of token %zu could not be written", first) : SLIP_OK;
+}
+
+static slip_status close_logits(score *s)
+{
+    herr_t status = 0;
+    if (s->set >= 0)
+        status = H5Dclose(s->set);
+    if (s->file >= 0 && H5Fclose(s->file) < 0)
+        status = -1;
+    s->file = s->set = -1;
+    return status < 0 ? slip_fail(SLIP_ERR_FAILED, "the logits could not be written") : SLIP_OK;
+}
+
+/* Tokens [first, first + count) at positions from 0 on; those from `unscored` on are new. */
+static slip_status score_window(slip_job *job, score *s, size_t first, size_t count, size_t unscored, slip_step *step)
+{
+    int32_t vocabulary = job->source.model.vocabulary;
+    for (size_t at = 0; at < count; at += CHUNK) {
+        int32_t rows = (int32_t)(count - at < CHUNK ? count - at : CHUNK);
+        slip_outcome outcome;
+        step->number++;
+        step->want = SLIP_WANT_LOGITS;
+        step->span_count = 1;
+        step->row_count = step->head_count = rows;
+        step->span[0] = (slip_span){.count = rows, .heads = rows, .position = (int64_t)at, .top_p = 1};
+        memcpy(step->token, s->ids + first + at, (size_t)rows * sizeof(int32_t));
+        slip_status status = slip_rank_step(job->rank, step, &outcome);
+        if (status == SLIP_OK)
+            status = write_logits(s, first + at, rows, vocabulary, outcome.logits);
+        if (status != SLIP_OK)
+            return status;
+        for (int32_t i = 0; i < rows; i++) {
+            size_t next = first + at + (size_t)i + 1;
+            if (next < unscored || next >= s->count || next >= first + count)
+                continue;
+            s->bits += bits_of(outcome.logits + (size_t)i * (size_t)vocabulary, vocabulary, s->ids[next]);
+            s->scored++;
+        }
+    }
+    return SLIP_OK;
+}
+
+static slip_status score_all(slip_job *job, score *s, size_t context)
+{
+    slip_step *step = calloc(1, sizeof *step);
+    slip_status status = step ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    size_t done = 1; /* the first token has nothing to be predicted from */
+    for (size_t first = 0; status == SLIP_OK; first += context - context / 2) {
+        size_t count = s->count - first < context ? s->count - first : context;
+        status = score_window(job, s, first, count, done, step);
+        done = first + count;
+        if (done >= s->count)
+            break;
+    }
+    free(step);
+    return status;
+}
+
+static slip_status read_ids(const char *path, int32_t vocabulary, score *s)
+{
+    json_error_t error;
+    json_t *array = json_load_file(path, 0, &error);
+    if (!array || !json_is_array(array)) {
+        json_decref(array);
+        return slip_fail(SLIP_ERR_INPUT, "%s: not a JSON array of token ids%s%s", path, array ? "" : ": ", array ? "" : error.text);
+    }
+    slip_status status = SLIP_OK;
+    s->count = json_array_size(array);
+    s->ids = malloc(s->count * sizeof *s->ids + 1);
+    if (!s->ids)
+        status = slip_fail(SLIP_ERR_FAILED, "out of memory");
+    for (size_t i = 0; i < s->count && status == SLIP_OK; i++) {
+        const json_t *id = json_array_get(array, i);
+        if (!json_is_integer(id))
+            status = slip_fail(SLIP_ERR_INPUT, "%s: element %zu is not an integer", path, i);
+        else if (json_integer_value(id) < 0 || json_integer_value(id) >= vocabulary)
+            status = slip_fail(SLIP_ERR_INPUT, "%s: element %zu, %lld, is not below the vocabulary's %d", path, i,
+                               (long long)json_integer_value(id), vocabulary);
+        else
+            s->ids[i] = (int32_t)json_integer_value(id);
+    }
+    json_decref(array);
+    return status;
+}
+
+static slip_status read_text(slip_job *job, score *s)
+{
+    char *text = NULL;
+    slip_status status = slip_file_read(job->options->text, TEXT_MAX, &text, &s->bytes);
+    if (status == SLIP_OK && s->bytes == 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: the file is empty", job->options->text);
+    if (status == SLIP_OK)
+        status = slip_job_encode(job, text, s->bytes, 0, &s->ids, &s->count);
+    free(text);
+    return status;
+}
+
+static slip_status prepare(slip_job *job, score *s, int64_t *context)
+{
+    const slip_model *model = &job->source.model;
+    slip_status status = job->options->ids ? read_ids(job->options->ids, model->vocabulary, s) : read_text(job, s);
+    if (status != SLIP_OK)
+        return status;
+    const char *source = job->options->ids ? job->options->ids : job->options->text;
+    if (s->count == 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: no tokens", source);
+    *context = slip_job_context(job, (int64_t)s->count);
+    if (job->options->logits && (int64_t)s->count > *context)
+        return slip_fail(SLIP_ERR_INPUT, "%s: %zu tokens do not fit the context of %lld, and --logits wants one window", source,
+                         s->count, (long long)*context);
+    if (*context < 2 && (int64_t)s->count > *context)
+        return slip_fail(SLIP_ERR_INPUT, "--context %lld: at least 2 to score %zu tokens", (long long)*context, s->count);
+    return job->options->logits ? create_logits(s, job->options->logits, model->vocabulary) : SLIP_OK;
+}
+
+/* Without a scored token (a text of one) the averages are null. */
+static json_t *ratio(double value, size_t count)
+{
+    return count ? json_real(value / (double)count) : json_null();
+}
+
+static slip_status report(const slip_job *job, const score *s, double seconds)
+{
+    if (!job->options->json) {
+        printf("%zu tokens", s->count);
+        if (s->scored)
+            printf(", %.4f bits per token", s->bits / (double)s->scored);
+        if (s->scored && s->bytes)
+            printf(", %.4f bits per byte (%zu bytes)", s->bits / (double)s->bytes, s->bytes);
+        return printf("\n") < 0 || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
+    }
+    json_t *object = json_pack("{s:i,s:s,s:s,s:s,s:i,s:I,s:I,s:o,s:o,s:I,s:f}", "schema", 1, "version", slip_version(), "commit",
+                               slip_commit(), "model", job->options->model, "ranks", slip_comm_ranks(job->comm), "tokens",
+                               (json_int_t)s->count, "scored_tokens", (json_int_t)s->scored, "bits_per_token",
+                               ratio(s->bits, s->scored), "bits_per_byte", ratio(s->bits, s->bytes), "bytes",
+                               (json_int_t)s->bytes, "seconds", seconds);
+    int written = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
+    json_decref(object);
+    return written < 0 || putchar('\n') == EOF || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
+}
+
+slip_status slip_score(slip_job *job)
+{
+    score s = {.file = -1, .set = -1};
+    int64_t context = 0;
+    bool coordinator = slip_comm_rank(job->comm) == 0;
+    slip_status status = slip_job_open(job);
+    if (status != SLIP_OK)
+        return status;
+    if (coordinator)
+        status = prepare(job, &s, &context);
+    status = slip_job_start(job, status, 1, context, NULL);
+    double start = slip_now_ms();
+    if (coordinator && status == SLIP_OK)
+        status = score_all(job, &s, (size_t)context);
+    if (coordinator && status == SLIP_OK)
+        status = slip_job_end(job);
+    double seconds = (slip_now_ms() - start) * 1e-3;
+    slip_status closed = close_logits(&s);
+    if (status == SLIP_OK)
+        status = closed;
+    if (coordinator && status == SLIP_OK)
+        status = report(job, &s, seconds);
+    free(s.ids);
+    return status;
+}

@@ -1,0 +1,363 @@
+"""The target: a small MiMo-V2 (hybrid global and sliding-window attention, mixture of experts), for training.
+
+The architecture and every constant are those of the published family; only the sizes are small. Written for speed on
+one device: activations in bfloat16, master weights in float32, sliding attention in banded blocks, experts on tokens
+sorted by expert. `Config.hub()` is the config.json that transformers' MiMoV2FlashForCausalLM loads.
+"""
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import mxfp4
+
+
+@dataclass
+class Config:
+    vocab: int = 4096
+    hidden: int = 256
+    layers: int = 6
+    globals: tuple = (0, 5)
+    window: int = 128              # keys a sliding layer sees, the query's own included
+    heads: int = 4
+    kv_heads: int = 1              # on global layers; sliding layers have twice as many
+    head_dim: int = 192
+    v_head_dim: int = 128
+    rotary: int = 64               # int(192 * 0.334)
+    theta_global: float = 1e6
+    theta_sliding: float = 1e4
+    value_scale: float = 0.707
+    dense: int = 768               # intermediate size of layer 0
+    experts: int = 16
+    top_k: int = 4
+    expert_width: int = 192
+    eps: float = 1e-5
+    positions: int = 4096
+    end_ids: list = field(default_factory=list)
+
+    def hub(self):
+        """config.json in transformers' mimo_v2_flash dialect."""
+        rope = {"rope_type": "default", "partial_rotary_factor": 0.334}
+        return {
+            "architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash", "dtype": "bfloat16",
+            "vocab_size": self.vocab, "hidden_size": self.hidden, "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads, "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim, "v_head_dim": self.v_head_dim, "sliding_window": self.window,
+            "layer_types": ["full_attention" if i in self.globals else "sliding_attention"
+                            for i in range(self.layers)],
+            "rope_parameters": {"full_attention": {**rope, "rope_theta": self.theta_global},
+                                "sliding_attention": {**rope, "rope_theta": self.theta_sliding}},
+            "attention_value_scale": self.value_scale, "attention_bias": False, "attention_dropout": 0.0,
+            "intermediate_size": self.dense, "mlp_layer_types": ["dense"] + ["sparse"] * (self.layers - 1),
+            "n_routed_experts": self.experts, "num_experts_per_tok": self.top_k,
+            "moe_intermediate_size": self.expert_width, "n_group": 1, "topk_group": 1, "norm_topk_prob": True,
+            "routed_scaling_factor": 1.0, "hidden_act": "silu", "rms_norm_eps": self.eps,
+            "max_position_embeddings": self.positions, "initializer_range": 0.02, "tie_word_embeddings": False,
+            "bos_token_id": None, "eos_token_id": self.end_ids, "pad_token_id": None, "use_cache": True,
+        }
+
+
+class Attend(torch.autograd.Function):
+    """softmax(q k^T + mask) v, one pass over the scores each way.
+
+    q [n, g, t, d] already scaled (g query heads share a key head), k [n, s, d], v [n, s, dv]. mask [i, j, 1, t, s] is
+    added to the scores, n counting batch * i * j. sink [j * g] or None: it takes column 0 of the scores, which the
+    caller guarantees to be masked, so it joins the denominator and brings no value.
+    """
+
+    @staticmethod
+    def forward(ctx, q, k, v, mask, sink):
+        n, g, t, d = q.shape
+        scores = torch.bmm(q.view(n, g * t, d), k.transpose(1, 2)).view(-1, *mask.shape[:2], g, t, k.shape[1])
+        scores += mask
+        if sink is not None:
+            scores[..., 0] = sink.view(1, 1, -1, g, 1)
+            v = v.clone()
+            v[:, 0] = 0
+        weights = torch.softmax(scores, -1).view(n, g * t, -1)
+        ctx.save_for_backward(q, k, v, weights)
+        ctx.heads = 0 if sink is None else sink.numel()
+        return torch.bmm(weights, v).view(n, g, t, -1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        q, k, v, weights = ctx.saved_tensors
+        n, g, t, d = q.shape
+        gradient = gradient.reshape(n, g * t, -1)
+        dv = torch.bmm(weights.transpose(1, 2), gradient)
+        ds = torch._softmax_backward_data(torch.bmm(gradient, v.transpose(1, 2)), weights, -1, weights.dtype)
+        dsink = None
+        if ctx.heads:
+            dsink = ds[..., 0].float().view(-1, ctx.heads, t).sum((0, 2))
+            ds[..., 0] = 0
+            dv[:, 0] = 0
+        dq = torch.bmm(ds, k).view(n, g, t, d)
+        dk = torch.bmm(ds.transpose(1, 2), q.reshape(n, g * t, d))
+        return dq, dk, dv, None, dsink
+
+
+class Experts(torch.autograd.Function):
+    """sum over the chosen experts of weight * down(silu(gate x) * up x), on rows sorted by expert.
+
+    x [n, hidden]; gate_up [experts, 2 * width, hidden]; down [experts, hidden, width]; chosen, weights [n, k].
+    """
+
+    @staticmethod
+    def forward(ctx, x, gate_up, down, chosen, weights):
+        n, k = chosen.shape
+        order = chosen.flatten().argsort(stable=True)
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(n * k, device=x.device)
+        ends = torch.bincount(chosen.flatten(), minlength=len(down)).cumsum(0).tolist()
+        spans = list(zip([0, *ends[:-1]], ends))
+        rows, factor = x[order // k], weights.flatten()[order].to(x.dtype)[:, None]
+        both = x.new_empty(n * k, gate_up.shape[1])
+        for e, (a, b) in enumerate(spans):
+            torch.mm(rows[a:b], gate_up[e].t(), out=both[a:b])
+        gate, up = both.chunk(2, -1)
+        silu = F.silu(gate)
+        product = silu * up * factor
+        y = x.new_empty(n * k, x.shape[1])
+        for e, (a, b) in enumerate(spans):
+            torch.mm(product[a:b], down[e].t(), out=y[a:b])
+        ctx.save_for_backward(rows, both, silu, product, factor, gate_up, down, order, inverse)
+        ctx.spans = spans
+        return y[inverse].view(n, k, -1).sum(1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        rows, both, silu, product, factor, gate_up, down, order, inverse = ctx.saved_tensors
+        n, k = gradient.shape[0], len(order) // gradient.shape[0]
+        dy = gradient[order // k]
+        dproduct, ddown = torch.empty_like(product), torch.empty_like(down)
+        for e, (a, b) in enumerate(ctx.spans):
+            torch.mm(dy[a:b], down[e], out=dproduct[a:b])
+            torch.mm(dy[a:b].t(), product[a:b], out=ddown[e])
+        gate, up = both.chunk(2, -1)
+        dfactor = (dproduct * silu).mul_(up).sum(-1, dtype=torch.float32)
+        dproduct *= factor
+        dboth = torch.empty_like(both)
+        dgate, dup = dboth.chunk(2, -1)
+        torch.mul(dproduct, silu, out=dup)
+        dgate.copy_(torch.ops.aten.silu_backward(dproduct.mul_(up), gate))
+        drows, dgate_up = torch.empty_like(rows), torch.empty_like(gate_up)
+        for e, (a, b) in enumerate(ctx.spans):
+            torch.mm(dboth[a:b], gate_up[e], out=drows[a:b])
+            torch.mm(dboth[a:b].t(), rows[a:b], out=dgate_up[e])
+        dx = drows[inverse].view(n, k, -1).sum(1)
+        return dx, dgate_up, ddown, None, dfactor[inverse].view(n, k)
+
+
+class HeadLoss(torch.autograd.Function):
+    """Weighted mean over rows of the cross entropy of x head^T, in chunks, so that no full logits tensor lives.
+
+    x [n, hidden], head [vocab, hidden], labels [n]. weigh: None for the plain mean, or a function from a chunk's cross
+    entropies [rows] to its weights [rows], taken as constants; `chunk` must then hold whole blocks of rows.
+    """
+
+    @staticmethod
+    def forward(ctx, x, head, labels, weigh=None, chunk=1024):
+        dx, dhead = torch.empty_like(x), torch.zeros(head.shape, device=x.device)
+        total, weight_sum = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
+        for a in range(0, len(x), chunk):
+            rows, label = x[a:a + chunk], labels[a:a + chunk, None]
+            logp = torch.log_softmax((rows @ head.t()).float(), -1)
+            entropy = -logp.gather(1, label)
+            weight = weigh(entropy[:, 0])[:, None] if weigh else torch.ones_like(entropy)
+            total, weight_sum = total + (entropy * weight).sum(), weight_sum + weight.sum()
+            gradient = logp.exp_().mul_(weight).scatter_add_(1, label, -weight).to(x.dtype)
+            torch.mm(gradient, head, out=dx[a:a + chunk])
+            if ctx.needs_input_grad[1]:
+                dhead += gradient.t() @ rows
+        ctx.save_for_backward(dx, dhead, weight_sum)
+        return total / weight_sum
+
+    @staticmethod
+    def backward(ctx, gradient):
+        dx, dhead, weight_sum = ctx.saved_tensors
+        scale = gradient / weight_sum
+        return dx * scale.to(dx.dtype), dhead * scale if ctx.needs_input_grad[1] else None, None, None, None
+
+
+def rms_norm(x, weight, eps):
+    return F.rms_norm(x.float(), weight.shape, weight, eps).to(torch.bfloat16)
+
+
+def rope_table(length, rotary, theta, device, dtype=torch.bfloat16):
+    """cos and sin [length, 1, rotary / 2] of position * theta^(-2 i / rotary)."""
+    rate = theta ** (-torch.arange(0, rotary, 2, device=device, dtype=torch.float32) / rotary)
+    angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rate
+    return angle.cos()[:, None].to(dtype), angle.sin()[:, None].to(dtype)
+
+
+def rotate(x, table):
+    """RoPE, rotate-half pairing, on the first dimensions of x [batch, time, heads, d]."""
+    cos, sin = table
+    half = cos.shape[-1]
+    a, b, rest = x[..., :half], x[..., half:2 * half], x[..., 2 * half:]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+
+
+class Attention(nn.Module):
+    def __init__(self, c, layer):
+        super().__init__()
+        self.c, self.sliding = c, layer not in c.globals
+        self.kv = c.kv_heads * 2 if self.sliding else c.kv_heads
+        self.q_proj = nn.Linear(c.hidden, c.heads * c.head_dim, bias=False)
+        self.k_proj = nn.Linear(c.hidden, self.kv * c.head_dim, bias=False)
+        self.v_proj = nn.Linear(c.hidden, self.kv * c.v_head_dim, bias=False)
+        self.o_proj = nn.Linear(c.heads * c.v_head_dim, c.hidden, bias=False)
+        self.attention_sink_bias = nn.Parameter(torch.zeros(c.heads)) if self.sliding else None
+
+    def forward(self, x, tables, masks):
+        c, (batch, time, _) = self.c, x.shape
+        table = tables[self.sliding]
+        weight = torch.cat([self.q_proj.weight * c.head_dim ** -0.5, self.k_proj.weight,
+                            self.v_proj.weight * c.value_scale]).bfloat16()
+        q, k, v = F.linear(x, weight).split([c.heads * c.head_dim, self.kv * c.head_dim, self.kv * c.v_head_dim], -1)
+        q = rotate(q.view(batch, time, c.heads, c.head_dim), table)
+        k = rotate(k.view(batch, time, self.kv, c.head_dim), table)
+        v = v.view(batch, time, self.kv, c.v_head_dim)
+        mix = self.banded if self.sliding else self.full
+        return F.linear(mix(q, k, v, masks), self.o_proj.weight.bfloat16())
+
+    def full(self, q, k, v, masks):
+        """All keys up to the query, in two halves of the queries: the first half needs only half of the keys."""
+        batch, time, heads, d = q.shape
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2).flatten(0, 1), v.transpose(1, 2).flatten(0, 1)
+        half, outs = time // 2, []
+        for a, b in ((0, half), (half, time)):
+            rows = q[:, :, a:b].contiguous().view(batch * self.kv, -1, b - a, d)
+            outs.append(Attend.apply(rows, k[:, :b], v[:, :b], masks[False][None, None, None, a:b, :b], None))
+        return torch.cat(outs, 2).view(batch, heads, time, -1).transpose(1, 2).flatten(2)
+
+    def banded(self, q, k, v, masks):
+        """Blocks of `window` queries against their own and the previous block of keys; column 0 holds the sink."""
+        (batch, time, heads, d), w = q.shape, self.c.window
+        blocks, g = time // w, heads // self.kv
+        q = q.view(batch, blocks, w, self.kv, g, d).permute(0, 1, 3, 4, 2, 5).reshape(-1, g, w, d)
+        out = Attend.apply(q, self.band(k, blocks), self.band(v, blocks), masks[True], self.attention_sink_bias)
+        out = out.view(batch, blocks, self.kv, g, w, -1).permute(0, 1, 4, 2, 3, 5)
+        return out.reshape(batch, time, -1)
+
+    def band(self, x, blocks):
+        """[batch, time, kv, d] -> [batch * blocks * kv, 2 * window, d]: the previous block, then the block itself."""
+        batch, time, kv, d = x.shape
+        x = x.view(batch, blocks, -1, kv, d)
+        previous = F.pad(x[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
+        return torch.cat([previous, x], 2).transpose(2, 3).reshape(batch * blocks * kv, -1, d)
+
+
+class Dense(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.gate_proj = nn.Linear(c.hidden, c.dense, bias=False)
+        self.up_proj = nn.Linear(c.hidden, c.dense, bias=False)
+        self.down_proj = nn.Linear(c.dense, c.hidden, bias=False)
+
+    def forward(self, x):
+        gate, up, down = (p.weight.bfloat16() for p in (self.gate_proj, self.up_proj, self.down_proj))
+        return F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
+
+
+class Mixture(nn.Module):
+    """Sigmoid router with a correction bias that only chooses; the bias is moved by the load, not by a loss."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.top_k, self.quantized = c.top_k, False
+        self.gate_up = nn.Parameter(torch.empty(c.experts, 2 * c.expert_width, c.hidden))
+        self.down = nn.Parameter(torch.empty(c.experts, c.hidden, c.expert_width))
+        self.router = nn.Parameter(torch.empty(c.experts, c.hidden))
+        self.register_buffer("bias", torch.zeros(c.experts))
+        self.register_buffer("load", torch.zeros(c.experts), persistent=False)
+
+    def route(self, x):
+        score = torch.sigmoid(x.float() @ self.router.t())
+        chosen = torch.topk(score.detach() + self.bias, self.top_k, -1, sorted=False).indices
+        weights = score.gather(1, chosen)
+        if self.training:
+            self.load += torch.bincount(chosen.flatten(), minlength=len(self.bias))
+        return chosen, weights / (weights.sum(-1, keepdim=True) + 1e-20)
+
+    def balance(self, rate):
+        """Nudges every expert's bias towards the mean load seen since the last call."""
+        self.bias += rate * torch.sign(self.load.mean() - self.load)
+        self.load.zero_()
+
+    def forward(self, x):
+        flat = x.flatten(0, 1)
+        chosen, weights = self.route(flat)
+        gate_up, down = self.gate_up, self.down
+        if self.quantized:
+            gate_up, down = mxfp4.FakeQuantize.apply(gate_up), mxfp4.FakeQuantize.apply(down)
+        return Experts.apply(flat, gate_up.bfloat16(), down.bfloat16(), chosen, weights).view_as(x)
+
+
+class Layer(nn.Module):
+    def __init__(self, c, index):
+        super().__init__()
+        self.eps = c.eps
+        self.input_layernorm = nn.Parameter(torch.ones(c.hidden))
+        self.self_attn = Attention(c, index)
+        self.post_attention_layernorm = nn.Parameter(torch.ones(c.hidden))
+        self.mlp = Mixture(c) if index else Dense(c)
+
+    def forward(self, x, tables, masks):
+        x = x + self.self_attn(rms_norm(x, self.input_layernorm, self.eps), tables, masks)
+        return x + self.mlp(rms_norm(x, self.post_attention_layernorm, self.eps))
+
+
+class Target(nn.Module):
+    """tokens [batch, time] -> hidden states; time a multiple of the window."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.c, self.cache = c, {}
+        self.embed_tokens = nn.Parameter(torch.randn(c.vocab, c.hidden) * 0.1)
+        self.layers = nn.ModuleList(Layer(c, i) for i in range(c.layers))
+        self.norm = nn.Parameter(torch.ones(c.hidden))
+        self.lm_head = nn.Parameter(torch.zeros(c.vocab, c.hidden))
+        self.initialise()
+
+    def initialise(self):
+        """Outputs of every block start at zero; the rest at 1 / sqrt(fan in)."""
+        for name, p in self.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight", "mlp.down")):
+                nn.init.zeros_(p)
+            elif p.dim() >= 2 and "embed" not in name and "lm_head" not in name:
+                nn.init.normal_(p, std=p.shape[-1] ** -0.5)
+
+    def tables_and_masks(self, time, device):
+        """RoPE tables and additive masks by layer kind (False global, True sliding), kept for each length."""
+        if time in self.cache:
+            return self.cache[time]
+        c, w = self.c, self.c.window
+        tables = {False: rope_table(time, c.rotary, c.theta_global, device),
+                  True: rope_table(time, c.rotary, c.theta_sliding, device)}
+        causal = torch.full((time, time), float("-inf"), device=device).triu(1)
+        query, key = torch.arange(w, device=device)[:, None] + w, torch.arange(2 * w, device=device)[None]
+        seen = (key <= query) & (key > query - w)
+        band = torch.stack([seen & (key >= w)] + [seen] * (time // w - 1))
+        band = torch.where(band, 0.0, float("-inf"))[:, None, None].expand(-1, c.kv_heads * 2, 1, -1, -1)
+        self.cache[time] = tables, {False: causal.bfloat16(), True: band.bfloat16()}
+        return self.cache[time]
+
+    def hidden(self, tokens, taps=()):
+        """The final-normed states [batch, time, hidden] and, for each layer of `taps`, the residual stream after it."""
+        tables, masks = self.tables_and_masks(tokens.shape[1], tokens.device)
+        x, tapped = F.embedding(tokens, self.embed_tokens.bfloat16()), []
+        for i, layer in enumerate(self.layers):
+            x = layer(x, tables, masks)
+            if i in taps:
+                tapped.append(x)
+        return rms_norm(x, self.norm, self.c.eps), tapped
+
+    def loss(self, tokens):
+        """Mean cross entropy in nats; tokens [batch, time + 1]."""
+        x, _ = self.hidden(tokens[:, :-1])
+        return HeadLoss.apply(x.flatten(0, 1), self.lm_head.bfloat16(), tokens[:, 1:].flatten())
+
+    def mixtures(self):
+        return [layer.mlp for layer in self.layers if isinstance(layer.mlp, Mixture)]

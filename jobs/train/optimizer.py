@@ -1,0 +1,76 @@
+"""Muon for the matrices, AdamW for the rest, both scaled by one schedule.
+
+Muon (Jordan et al., 2024): the momentum of a matrix is replaced by its nearest orthogonal matrix, found by five steps of a
+quintic Newton-Schulz iteration. Matrices of one shape are stacked and iterated together.
+"""
+from collections import defaultdict
+
+import torch
+
+
+def orthogonalize(stack, steps=5):
+    """stack [n, rows, columns], rows <= columns, bfloat16 -> nearly orthogonal matrices of the same row space."""
+    x = stack / (stack.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.transpose(1, 2)
+        poly = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, poly, x, beta=3.4445)
+    return x
+
+
+class Muon(torch.optim.Optimizer):
+    """Parameters of two dimensions, or three with a stack in front; `parts` splits the rows of a parameter first."""
+
+    def __init__(self, params, lr, momentum=0.95, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            stacks = defaultdict(list)
+            for p in group["params"]:
+                update = self.momentum(p, group["momentum"])
+                update = update.reshape(-1, p.shape[-2] // group["parts"], p.shape[-1])
+                tall = update.shape[1] > update.shape[2]
+                update = update.transpose(1, 2) if tall else update
+                stacks[update.shape[1:], tall].append((p, update.bfloat16()))
+            for (_, tall), entries in stacks.items():
+                self.apply_stack(entries, tall, group)
+
+    def momentum(self, p, rate):
+        """Nesterov momentum of the gradient."""
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        state["momentum"].lerp_(p.grad, 1 - rate)
+        return p.grad.lerp(state["momentum"], rate)
+
+    @staticmethod
+    def apply_stack(entries, tall, group):
+        updates = orthogonalize(torch.cat([u for _, u in entries])).split([len(u) for _, u in entries])
+        for (p, _), update in zip(entries, updates):
+            scale = max(1, update.shape[2] / update.shape[1]) ** 0.5 if tall else 1.0
+            update = update.transpose(1, 2) if tall else update
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            p.add_(update.reshape(p.shape).to(p.dtype), alpha=-group["lr"] * scale)
+
+
+def build(model, muon_lr, adam_lr, special_lr=()):
+    """Both optimizers for `model`, each group with its `base_lr`; special_lr: pairs (end of a name, rate) for AdamW."""
+    matrices, stacked, rest = [], [], defaultdict(list)
+    for name, p in model.named_parameters():
+        special = [lr for end, lr in special_lr if name.endswith(end)]
+        if special or p.dim() < 2:
+            rest[special[0] if special else adam_lr].append(p)
+        else:
+            (stacked if name.endswith("gate_up") else matrices).append(p)
+    groups = [{"params": matrices}]
+    if stacked:
+        groups.append({"params": stacked, "parts": 2})
+    adam = torch.optim.AdamW([{"params": ps, "lr": lr} for lr, ps in rest.items()], betas=(0.9, 0.95), eps=1e-10,
+                             weight_decay=0.0, fused=True)
+    optimizers = [Muon(groups, lr=muon_lr, weight_decay=0.01), adam]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["base_lr"] = group["lr"]
+    return optimizers

@@ -1,0 +1,227 @@
+/* The reference executor: one C function an op, on one core. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cpu/state.h"
+#include "kernels/sample.h"
+
+static void *zeros(size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
+    if (memory)
+        memset(memory, 0, (bytes + 64) / 64 * 64);
+    return memory;
+}
+
+static int64_t cache_slots(const slip_cache *shape, const slip_limits *limits)
+{
+    int64_t ring = (int64_t)shape->window + limits->span_rows;
+    return shape->window && ring < limits->context ? ring : limits->context;
+}
+
+uint64_t slip_cpu_cache_bytes(const slip_program *program, const slip_limits *limits)
+{
+    uint64_t floats = 0;
+    for (int32_t i = 0; i < program->cache_count; i++) {
+        const slip_cache *shape = &program->cache[i];
+        floats += (uint64_t)limits->sequences * (uint64_t)cache_slots(shape, limits) * (uint64_t)shape->kv_heads *
+                  (uint64_t)(slip_padded(shape->head_dim) + slip_padded(shape->v_head_dim));
+    }
+    return floats * sizeof(float);
+}
+
+static bool create_caches(slip_executor *executor)
+{
+    for (int32_t i = 0; i < executor->program->cache_count; i++) {
+        const slip_cache *shape = &executor->program->cache[i];
+        slip_cpu_cache *cache = &executor->cache[i];
+        cache->slots = cache_slots(shape, &executor->limits);
+        cache->k_width = slip_padded(shape->head_dim);
+        cache->v_width = slip_padded(shape->v_head_dim);
+        size_t heads = (size_t)executor->limits.sequences * (size_t)cache->slots * (size_t)shape->kv_heads;
+        cache->k = zeros(heads, (size_t)cache->k_width * sizeof(float));
+        cache->v = zeros(heads, (size_t)cache->v_width * sizeof(float));
+        if (!cache->k || !cache->v)
+            return false;
+    }
+    return true;
+}
+
+static bool create_ropes(slip_executor *executor)
+{
+    for (int32_t r = 0; r < executor->program->rope_count; r++) {
+        const slip_rope *rope = &executor->program->rope[r];
+        size_t half = (size_t)rope->rotary_dim / 2, rows = (size_t)executor->limits.rows;
+        executor->cosine[r] = zeros(rows * half, sizeof(float));
+        executor->sine[r] = zeros(rows * half, sizeof(float));
+        executor->inverse_frequency[r] = zeros(half, sizeof(float));
+        if (!executor->cosine[r] || !executor->sine[r] || !executor->inverse_frequency[r])
+            return false;
+        for (size_t i = 0; i < half; i++)
+            executor->inverse_frequency[r][i] = (float)(1.0 / pow(rope->theta, 2.0 * (double)i / rope->rotary_dim));
+    }
+    return true;
+}
+
+static bool create_buffers(slip_executor *executor)
+{
+    const slip_program *program = executor->program;
+    for (int b = 0; b < SLIP_BUFFERS; b++) {
+        size_t rows = (size_t)(b == SLIP_BUFFER_SELECT || b == SLIP_BUFFER_LOGITS ? executor->limits.head_rows
+                                                                                  : executor->limits.rows);
+        executor->stride[b] = slip_padded(program->width[b]);
+        if (b != SLIP_BUFFER_PARTIAL)
+            executor->buffer[b] = zeros(rows * (size_t)executor->stride[b], sizeof(float));
+        else
+            executor->partial = zeros(rows * (size_t)program->width[b], sizeof(double));
+        if (!executor->buffer[b] && b != SLIP_BUFFER_PARTIAL)
+            return false;
+    }
+    size_t rows = (size_t)executor->limits.rows;
+    executor->x_rows = zeros(rows, sizeof *executor->x_rows);
+    executor->y_rows = zeros(rows, sizeof *executor->y_rows);
+    executor->sum_rows = zeros(rows, sizeof *executor->sum_rows);
+    executor->gain = zeros(rows, sizeof *executor->gain);
+    executor->score = zeros((size_t)executor->limits.context + 32, sizeof(float));
+    executor->router = zeros((size_t)program->experts, sizeof(float));
+    int64_t head = 0;
+    for (int32_t i = 0; i < program->cache_count; i++)
+        head = executor->cache[i].k_width > head ? executor->cache[i].k_width : head;
+    executor->head = zeros((size_t)head, sizeof(float));
+    return executor->partial && executor->x_rows && executor->y_rows && executor->sum_rows && executor->gain &&
+           executor->score && executor->router && executor->head;
+}
+
+static void destroy(slip_executor *executor)
+{
+    for (int32_t i = 0; executor->weights && i < executor->program->tensor_count; i++)
+        slip_matrix_free(&executor->weights[i]);
+    for (int32_t i = 0; executor->vectors && i < executor->program->tensor_count; i++)
+        free(executor->vectors[i]);
+    for (int b = 0; b < SLIP_BUFFERS; b++)
+        free(executor->buffer[b]);
+    for (int32_t i = 0; i < SLIP_MAX_LAYERS; i++) {
+        free(executor->cache[i].k);
+        free(executor->cache[i].v);
+    }
+    for (int32_t r = 0; r < SLIP_MAX_ROPES; r++) {
+        free(executor->cosine[r]);
+        free(executor->sine[r]);
+        free(executor->inverse_frequency[r]);
+    }
+    free(executor->weights);
+    free(executor->vectors);
+    free(executor->partial);
+    free(executor->x_rows);
+    free(executor->y_rows);
+    free(executor->sum_rows);
+    free(executor->gain);
+    free(executor->score);
+    free(executor->router);
+    free(executor->head);
+    free(executor);
+}
+
+static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, slip_executor **executor)
+{
+    slip_executor *e = zeros(1, sizeof *e);
+    if (!e)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    e->program = program;
+    e->limits = *limits;
+    e->comm = comm;
+    e->math = slip_math_best();
+    e->weights = zeros((size_t)program->tensor_count, sizeof *e->weights);
+    e->vectors = zeros((size_t)program->tensor_count, sizeof *e->vectors);
+    if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e)) {
+        destroy(e);
+        return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences of %lld positions need %llu MB of K/V a rank",
+                         limits->sequences, (long long)limits->context,
+                         (unsigned long long)(slip_cpu_cache_bytes(program, limits) >> 20));
+    }
+    *executor = e;
+    return SLIP_OK;
+}
+
+/* Vectors are needed as floats; matrices stay packed. */
+static slip_status load(slip_executor *executor, int32_t index, const slip_weight *weight)
+{
+    slip_matrix matrix;
+    slip_status status = slip_matrix_pack(weight, &matrix);
+    if (status != SLIP_OK)
+        return status;
+    if (!executor->program->tensors[index].vector) {
+        executor->weights[index] = matrix;
+        return SLIP_OK;
+    }
+    executor->vectors[index] = zeros((size_t)slip_padded(weight->columns), sizeof(float));
+    if (executor->vectors[index])
+        slip_matrix_row(&matrix, 0, executor->vectors[index]);
+    slip_matrix_free(&matrix);
+    return executor->vectors[index] ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for a weight");
+}
+
+static slip_status run_op(slip_executor *executor, const slip_op *op)
+{
+    switch (op->kind) {
+    case SLIP_OP_EMBED: slip_cpu_embed(executor, op); break;
+    case SLIP_OP_NORM: slip_cpu_norm(executor, op); break;
+    case SLIP_OP_LINEAR: slip_cpu_linear(executor, op); break;
+    case SLIP_OP_ROPE_STORE: slip_cpu_rope_store(executor, op); break;
+    case SLIP_OP_ATTEND: slip_cpu_attend(executor, op); break;
+    case SLIP_OP_SWIGLU: slip_cpu_swiglu(executor, op); break;
+    case SLIP_OP_ROUTE: slip_cpu_route(executor, op); break;
+    case SLIP_OP_EXPERTS: slip_cpu_experts(executor, op); break;
+    case SLIP_OP_ALLREDUCE: return slip_cpu_allreduce(executor, op);
+    case SLIP_OP_TAP: slip_cpu_tap(executor, op); break;
+    case SLIP_OP_SELECT: slip_cpu_select(executor, op); break;
+    case SLIP_OP_KINDS: break;
+    }
+    return SLIP_OK;
+}
+
+static slip_status run(slip_executor *executor, slip_phase phase, const slip_step *step, slip_run_cost *cost)
+{
+    const slip_program *program = executor->program;
+    executor->step = step;
+    executor->cost = (slip_run_cost){0};
+    slip_cpu_rope_tables(executor);
+    for (int32_t i = 0; i < program->phase_count[phase]; i++) {
+        slip_status status = run_op(executor, &program->ops[program->phase_first[phase] + i]);
+        if (status != SLIP_OK)
+            return status;
+    }
+    *cost = executor->cost;
+    return SLIP_OK;
+}
+
+static float *buffer_row(slip_executor *executor, slip_buffer buffer, int32_t row)
+{
+    return slip_cpu_row(executor, buffer, row);
+}
+
+static void candidates(slip_executor *executor, const slip_step *step, slip_candidate *out)
+{
+    const slip_range vocabulary = executor->program->vocabulary;
+    int32_t row = 0;
+    for (int32_t s = 0; s < step->span_count; s++) {
+        const slip_span *span = &step->span[s];
+        for (int32_t i = span->count - span->heads; i < span->count; i++, row++)
+            out[row] = slip_sample_best(slip_cpu_row(executor, SLIP_BUFFER_LOGITS, row), vocabulary.first, vocabulary.count,
+                                        span->temperature, span->seed, span->position + i + 1);
+    }
+}
+
+const slip_executor_kind slip_executor_cpu = {
+    .name = "cpu",
+    .create = create,
+    .load = load,
+    .run = run,
+    .row = buffer_row,
+    .candidates = candidates,
+    .destroy = destroy,
+};

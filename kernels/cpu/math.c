@@ -1,0 +1,24 @@
+#include "kernels/cpu/math.h"
+
+extern const slip_math slip_math_baseline, slip_math_avx2, slip_math_avx512;
+
+int slip_math_all(const slip_math *table[3])
+{
+    int count = 0;
+#ifdef SLIP_X86_VARIANTS
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        table[count++] = &slip_math_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        table[count++] = &slip_math_avx2;
+#endif
+    table[count++] = &slip_math_baseline;
+    return count;
+}
+
+const slip_math *slip_math_best(void)
+{
+    const slip_math *table[3];
+    slip_math_all(table);
+    return table[0];
+}

@@ -1,0 +1,118 @@
+/* The ops that treat every row alike. */
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/cpu/state.h"
+
+static int32_t rows_of(const slip_executor *executor, const slip_op *op)
+{
+    return op->head_rows ? executor->step->head_count : executor->step->row_count;
+}
+
+/* A row this rank does not own contributes zero: the sum over ranks is exact. */
+void slip_cpu_embed(slip_executor *executor, const slip_op *op)
+{
+    const slip_program *program = executor->program;
+    int64_t hidden = program->width[SLIP_BUFFER_X];
+    float *row = slip_cpu_row(executor, SLIP_BUFFER_X, 0); /* scratch: X is overwritten next */
+    for (int32_t i = 0; i < executor->step->row_count; i++) {
+        double *out = executor->partial + i * hidden;
+        int64_t token = executor->step->token[i], local = token - program->vocabulary.first;
+        const float *value = row;
+        memset(out, 0, (size_t)hidden * sizeof *out);
+        if (token == program->mask_token && op->weight[1] != SLIP_NO_WEIGHT)
+            value = executor->vectors[op->weight[1]];
+        else if (local >= 0 && local < program->vocabulary.count)
+            slip_matrix_row(&executor->weights[op->weight[0]], local, row);
+        else
+            continue;
+        for (int64_t c = 0; c < hidden; c++)
+            out[c] = value[c];
+    }
+}
+
+void slip_cpu_norm(slip_executor *executor, const slip_op *op)
+{
+    for (int32_t i = 0; i < rows_of(executor, op); i++)
+        executor->math->norm(slip_cpu_row(executor, op->in, i), executor->vectors[op->weight[0]],
+                             executor->program->width[op->out], executor->program->norm_epsilon,
+                             slip_cpu_row(executor, op->out, i));
+}
+
+void slip_cpu_linear(slip_executor *executor, const slip_op *op)
+{
+    const slip_matrix *weight = &executor->weights[op->weight[0]];
+    int32_t rows = rows_of(executor, op);
+    executor->cost.weight_bytes += slip_matrix_bytes(weight);
+    for (int32_t i = 0; i < rows; i++)
+        executor->x_rows[i] = slip_cpu_row(executor, op->in, i);
+    if (op->out != SLIP_BUFFER_PARTIAL) {
+        for (int32_t i = 0; i < rows; i++)
+            executor->y_rows[i] = slip_cpu_row(executor, op->out, i);
+        executor->math->linear(weight, 0, executor->x_rows, rows, executor->y_rows);
+        return;
+    }
+    int64_t width = executor->program->width[SLIP_BUFFER_PARTIAL];
+    memset(executor->partial, 0, (size_t)(rows * width) * sizeof(double));
+    for (int32_t i = 0; i < rows; i++) {
+        executor->sum_rows[i] = executor->partial + i * width;
+        executor->gain[i] = 1;
+    }
+    executor->math->linear_partial(weight, 0, executor->x_rows, executor->gain, rows, executor->sum_rows);
+}
+
+void slip_cpu_swiglu(slip_executor *executor, const slip_op *op)
+{
+    for (int32_t i = 0; i < executor->step->row_count; i++) {
+        const float *gate = slip_cpu_row(executor, op->in, i);
+        executor->math->swiglu(gate, gate + op->column, op->column, slip_cpu_row(executor, op->out, i));
+    }
+}
+
+void slip_cpu_tap(slip_executor *executor, const slip_op *op)
+{
+    size_t bytes = (size_t)executor->program->width[op->in] * sizeof(float);
+    for (int32_t i = 0; i < executor->step->row_count; i++)
+        memcpy(slip_cpu_row(executor, op->out, i) + op->column, slip_cpu_row(executor, op->in, i), bytes);
+}
+
+void slip_cpu_select(slip_executor *executor, const slip_op *op)
+{
+    const slip_step *step = executor->step;
+    size_t bytes = (size_t)executor->stride[op->in] * sizeof(float);
+    int32_t out = 0;
+    for (int32_t s = 0; s < step->span_count; s++) {
+        const slip_span *span = &step->span[s];
+        for (int32_t i = span->count - span->heads; i < span->count; i++)
+            memcpy(slip_cpu_row(executor, op->out, out++), slip_cpu_row(executor, op->in, span->row + i), bytes);
+    }
+}
+
+static void add_sum(const double *partial, int64_t count, bool add, float *out)
+{
+    for (int64_t c = 0; c < count; c++)
+        out[c] = add ? out[c] + (float)partial[c] : (float)partial[c];
+}
+
+/* One exchange serves all rows when they lie without gaps, that is when `hidden` is a whole number of blocks. */
+slip_status slip_cpu_allreduce(slip_executor *executor, const slip_op *op)
+{
+    int64_t width = executor->program->width[op->out], rows = executor->step->row_count;
+    bool alone = executor->comm == NULL || slip_comm_workers(executor->comm) == 1;
+    char what[64];
+    snprintf(what, sizeof what, "all-reduce of layer %d in step %llu", op->layer, (unsigned long long)executor->step->number);
+    bool dense = executor->stride[op->out] == width;
+    for (int64_t i = 0; i < rows; i += dense ? rows : 1) {
+        size_t count = (size_t)(dense ? rows * width : width);
+        const double *partial = executor->partial + i * width;
+        float *out = slip_cpu_row(executor, op->out, i);
+        if (alone) {
+            add_sum(partial, (int64_t)count, op->add, out);
+            continue;
+        }
+        slip_status status = slip_comm_sum(executor->comm, partial, count, op->add, out, what);
+        if (status != SLIP_OK)
+            return status;
+    }
+    return SLIP_OK;
+}

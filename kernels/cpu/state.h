@@ -1,0 +1,68 @@
+/* What the CPU executor owns, shared by its files: weights, buffers, K/V caches, per-step tables. */
+#ifndef SLIP_KERNELS_CPU_STATE_H
+#define SLIP_KERNELS_CPU_STATE_H
+
+#include "kernels/cpu/math.h"
+#include "kernels/executor.h"
+
+/* One layer's cache: [sequences, slots, kv_heads, padded dims]. */
+typedef struct {
+    float *k, *v;
+    int64_t slots;            /* window: a ring of window + span_rows; else the whole context */
+    int64_t k_width, v_width; /* padded head dims */
+} slip_cpu_cache;
+
+struct slip_executor {
+    const slip_program *program;
+    slip_limits limits;
+    slip_comm *comm;
+    const slip_math *math;
+
+    slip_matrix *weights;          /* [tensor_count]; vectors and norms are kept as f32 rows instead */
+    float **vectors;               /* [tensor_count]; NULL for matrices */
+
+    float *buffer[SLIP_BUFFERS];   /* PARTIAL is in `partial` */
+    int64_t stride[SLIP_BUFFERS];  /* columns of a row, padded to whole blocks */
+    double *partial;               /* [rows, hidden], no padding */
+
+    slip_cpu_cache cache[SLIP_MAX_LAYERS];
+
+    float *cosine[SLIP_MAX_ROPES]; /* [rows, rotary_dim / 2], of the step in hand */
+    float *sine[SLIP_MAX_ROPES];
+    float *inverse_frequency[SLIP_MAX_ROPES];
+
+    const float **x_rows;          /* [rows] operands of a product */
+    float **y_rows;                /* [rows] */
+    double **sum_rows;             /* [rows] */
+    float *gain;                   /* [rows] */
+    float *head;                   /* one padded query head */
+    float *score;                  /* attention scores of one head */
+    float *router;                 /* one row of router logits */
+
+    const slip_step *step;         /* the step in hand */
+    slip_run_cost cost;
+};
+
+static inline float *slip_cpu_row(const slip_executor *executor, slip_buffer buffer, int64_t row)
+{
+    return executor->buffer[buffer] + row * executor->stride[buffer];
+}
+
+/* ---- one function an op (ops.c, attention.c, experts.c); all read executor->step ---- */
+
+void slip_cpu_embed(slip_executor *executor, const slip_op *op);
+void slip_cpu_norm(slip_executor *executor, const slip_op *op);
+void slip_cpu_linear(slip_executor *executor, const slip_op *op);
+void slip_cpu_swiglu(slip_executor *executor, const slip_op *op);
+void slip_cpu_tap(slip_executor *executor, const slip_op *op);
+void slip_cpu_select(slip_executor *executor, const slip_op *op);
+slip_status slip_cpu_allreduce(slip_executor *executor, const slip_op *op);
+
+void slip_cpu_rope_tables(slip_executor *executor);
+void slip_cpu_rope_store(slip_executor *executor, const slip_op *op);
+void slip_cpu_attend(slip_executor *executor, const slip_op *op);
+
+void slip_cpu_route(slip_executor *executor, const slip_op *op);
+void slip_cpu_experts(slip_executor *executor, const slip_op *op);
+
+#endif

@@ -1,0 +1,44 @@
+/* What a run will take, from shapes alone: memory of a rank, bytes and time of a step, and the best number of expert slices.
+ *
+ * Times are predictions for H200s from figures measured there, each marked as measured or derived where it is printed.
+ */
+#ifndef SLIP_RANKS_PLAN_H
+#define SLIP_RANKS_PLAN_H
+
+#include "ranks/placement.h"
+#include "ranks/shard.h"
+
+/* The s with the least time for the experts' weights when 8 tokens are verified: the worst rank's bytes (more slices balance
+ * better) over the rate at which slices of that width stream (narrow ones are slower). */
+int32_t slip_plan_slices(const slip_model *model, int32_t ranks);
+
+/* Mean over draws of (experts picked in the worst group) / (picked experts a group), for `tokens` tokens that pick at random. */
+double slip_plan_imbalance(const slip_model *model, int32_t groups, int32_t tokens);
+
+/* Mean number of distinct experts that `tokens` tokens pick: E (1 - (1 - k/E)^tokens). */
+double slip_plan_distinct(const slip_model *model, int32_t tokens);
+
+typedef struct {
+    uint64_t weights, caches; /* bytes on the fullest worker rank, the draft not counted */
+} slip_memory;
+
+void slip_plan_memory(const slip_source *source, int32_t ranks, int32_t slices, const slip_limits *limits, slip_memory *memory);
+
+/* Bytes of weights one rank reads in a step that verifies `tokens` tokens, worst rank, and the step's time. */
+typedef struct {
+    int32_t ranks, slices, tokens;
+    double attention, dense, experts, router, head; /* bytes */
+    double bytes;                                   /* their sum */
+    double imbalance;
+    double draft_bytes;                             /* on rank 0 alone, its head included */
+    double stream_us, exchange_us, handover_us, draft_us, step_us;
+} slip_step_plan;
+
+/* In the published encodings: experts mxfp4, attention f8e4m3 with a bf16 output matrix, head and router bf16. */
+void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int32_t tokens, slip_step_plan *plan);
+
+/* The published shapes: MiMo-V2-Flash (309B) and MiMo-V2.5-Pro (1.02T), each with its drafter. */
+void slip_shape_flash(slip_model *model);
+void slip_shape_pro(slip_model *model);
+
+#endif

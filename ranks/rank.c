@@ -1,0 +1,245 @@
+#include "ranks/rank.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/sample.h"
+#include "ranks/build.h"
+#include "ranks/wire.h"
+
+/* Rank 0 may tokenise, draft or write results between two steps: workers wait longer for a step than for each other. */
+static const double IDLE_PATIENCE_S = 3600;
+
+struct slip_rank {
+    slip_comm *comm;
+    const slip_source *source;
+    slip_rank_options options;
+    slip_placement placement;
+    slip_program program;
+    slip_executor *executor;    /* NULL on a dedicated rank 0 */
+    slip_step step;             /* workers: the step in hand */
+    unsigned char *wire;        /* [slip_wire_room()] */
+    slip_candidate *candidates; /* [head_rows] ours, and on rank 0 the best */
+    slip_candidate *received;   /* rank 0: [head_rows] of one worker */
+    float *logits;              /* rank 0: [head_rows, vocabulary] */
+    float *share;               /* [head_rows, most vocabulary rows of a rank]: logits as they travel */
+    float *taps;                /* dedicated rank 0: [rows, taps * hidden] */
+};
+
+static bool is_coordinator(const slip_rank *rank)
+{
+    return slip_comm_rank(rank->comm) == 0;
+}
+
+static int64_t tap_width(const slip_rank *rank)
+{
+    return rank->source->model.has_draft ? (int64_t)rank->source->model.draft.taps * rank->source->model.hidden : 0;
+}
+
+static slip_status allocate(slip_rank *rank)
+{
+    size_t heads = (size_t)rank->options.limits.head_rows, vocabulary = (size_t)rank->source->model.vocabulary;
+    size_t share = vocabulary / (size_t)slip_comm_workers(rank->comm) + 1;
+    rank->wire = malloc(slip_wire_room());
+    rank->candidates = malloc(heads * sizeof *rank->candidates);
+    rank->received = malloc(heads * sizeof *rank->received);
+    rank->share = malloc(heads * share * sizeof(float));
+    bool ok = rank->wire && rank->candidates && rank->received && rank->share;
+    if (is_coordinator(rank))
+        ok = ok && (rank->logits = malloc(heads * vocabulary * sizeof(float))) != NULL;
+    if (is_coordinator(rank) && rank->options.dedicated)
+        ok = ok && (rank->taps = malloc(((size_t)rank->options.limits.rows * (size_t)tap_width(rank) + 1) * sizeof(float))) != NULL;
+    return ok ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the logits of %zu rows", heads);
+}
+
+static slip_status create_worker(slip_rank *rank)
+{
+    slip_status status = slip_program_target(&rank->source->model, &rank->placement, &rank->program);
+    if (status == SLIP_OK)
+        status = rank->options.kind->create(&rank->program, &rank->options.limits, rank->comm, &rank->executor);
+    if (status == SLIP_OK)
+        status = slip_shard_load(rank->source, &rank->program, rank->options.kind, rank->executor);
+    return status;
+}
+
+slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const slip_rank_options *options, slip_rank **out)
+{
+    const slip_model *model = &source->model;
+    int first = options->dedicated ? 1 : 0, worker = slip_comm_rank(comm) - first;
+    if (slip_comm_ranks(comm) - first < 1)
+        return slip_fail(SLIP_ERR_INPUT, "--coordinator dedicated needs at least 2 ranks");
+    slip_rank *rank = calloc(1, sizeof *rank);
+    slip_status status = rank ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    if (status == SLIP_OK) {
+        rank->comm = comm;
+        rank->source = source;
+        rank->options = *options;
+        status = slip_comm_set_workers(comm, first, (size_t)options->limits.rows * (size_t)model->hidden);
+    }
+    if (status == SLIP_OK)
+        status = slip_placement_make(model, slip_comm_workers(comm), options->slices, worker < 0 ? 0 : worker, &rank->placement);
+    if (status == SLIP_OK)
+        status = allocate(rank);
+    if (status == SLIP_OK && worker >= 0)
+        status = create_worker(rank);
+    status = slip_comm_agree(comm, status);
+    if (status != SLIP_OK) {
+        if (rank)
+            slip_rank_free(rank);
+        return status;
+    }
+    *out = rank;
+    return SLIP_OK;
+}
+
+void slip_rank_free(slip_rank *rank)
+{
+    if (rank->executor)
+        rank->options.kind->destroy(rank->executor);
+    slip_program_free(&rank->program);
+    free(rank->wire);
+    free(rank->candidates);
+    free(rank->received);
+    free(rank->logits);
+    free(rank->share);
+    free(rank->taps);
+    free(rank);
+}
+
+const slip_placement *slip_rank_placement(const slip_rank *rank)
+{
+    return &rank->placement;
+}
+
+/* Our rows of the head, one after the other without padding. */
+static void pack_logits(slip_rank *rank, const slip_step *step)
+{
+    int64_t count = rank->program.vocabulary.count;
+    for (int32_t i = 0; i < step->head_count; i++)
+        memcpy(rank->share + i * count, rank->options.kind->row(rank->executor, SLIP_BUFFER_LOGITS, i), (size_t)count * sizeof(float));
+}
+
+static void unpack_logits(slip_rank *rank, const slip_step *step, int worker)
+{
+    int64_t vocabulary = rank->source->model.vocabulary;
+    slip_range rows = slip_placement_piece(vocabulary, 1, slip_comm_workers(rank->comm), worker);
+    for (int32_t i = 0; i < step->head_count; i++)
+        memcpy(rank->logits + i * vocabulary + rows.first, rank->share + i * rows.count, (size_t)rows.count * sizeof(float));
+}
+
+/* ---- a worker that is not rank 0 ---- */
+
+static slip_status send_results(slip_rank *rank, const slip_run_cost *cost)
+{
+    const slip_step *step = &rank->step;
+    slip_status status = slip_comm_send(rank->comm, cost, sizeof *cost, "sending a step's cost");
+    if (status == SLIP_OK && step->want == SLIP_WANT_LOGITS && step->head_count > 0) {
+        pack_logits(rank, step);
+        size_t bytes = (size_t)step->head_count * (size_t)rank->program.vocabulary.count * sizeof(float);
+        status = slip_comm_send(rank->comm, rank->share, bytes, "sending logits");
+    } else if (status == SLIP_OK && step->head_count > 0) {
+        rank->options.kind->candidates(rank->executor, step, rank->candidates);
+        status = slip_comm_send(rank->comm, rank->candidates, (size_t)step->head_count * sizeof *rank->candidates,
+                                "sending candidates");
+    }
+    bool leads = rank->options.dedicated && slip_comm_rank(rank->comm) == slip_comm_first_worker(rank->comm);
+    for (int32_t i = 0; leads && rank->options.taps && i < step->row_count && status == SLIP_OK; i++)
+        status = slip_comm_send(rank->comm, rank->options.kind->row(rank->executor, SLIP_BUFFER_TAPS, i),
+                                (size_t)tap_width(rank) * sizeof(float), "sending taps");
+    return status;
+}
+
+slip_status slip_rank_serve(slip_rank *rank)
+{
+    for (uint64_t last = 0;; last = rank->step.number) {
+        char what[64];
+        size_t size;
+        slip_run_cost cost;
+        snprintf(what, sizeof what, "waiting for the step after step %llu", (unsigned long long)last);
+        slip_status status = slip_comm_take(rank->comm, rank->wire, slip_wire_room(), &size, IDLE_PATIENCE_S, what);
+        if (status == SLIP_OK)
+            status = slip_wire_unpack(rank->wire, size, &rank->step);
+        if (status != SLIP_OK || rank->step.want == SLIP_WANT_END)
+            return status;
+        status = rank->options.kind->run(rank->executor, SLIP_PHASE_RUN, &rank->step, &cost);
+        if (status == SLIP_OK)
+            status = send_results(rank, &cost);
+        if (status != SLIP_OK)
+            return status;
+    }
+}
+
+/* ---- rank 0 ---- */
+
+static slip_status run_own_share(slip_rank *rank, const slip_step *step, slip_run_cost *cost)
+{
+    *cost = (slip_run_cost){0};
+    for (int32_t i = 0; i < step->head_count; i++)
+        rank->candidates[i] = (slip_candidate){0, -1};
+    if (!rank->executor)
+        return SLIP_OK;
+    slip_status status = rank->options.kind->run(rank->executor, SLIP_PHASE_RUN, step, cost);
+    if (status == SLIP_OK && step->want == SLIP_WANT_LOGITS) {
+        pack_logits(rank, step);
+        unpack_logits(rank, step, 0);
+    } else if (status == SLIP_OK) {
+        rank->options.kind->candidates(rank->executor, step, rank->candidates);
+    }
+    return status;
+}
+
+
+static slip_status collect_from(slip_rank *rank, const slip_step *step, int worker, const char *what, uint64_t *weight_bytes)
+{
+    int from = slip_comm_first_worker(rank->comm) + worker;
+    slip_run_cost cost;
+    slip_status status = slip_comm_receive(rank->comm, from, &cost, sizeof cost, what);
+    if (status != SLIP_OK)
+        return status;
+    *weight_bytes += cost.weight_bytes;
+    if (step->want == SLIP_WANT_LOGITS && step->head_count > 0) {
+        slip_range rows = slip_placement_piece(rank->source->model.vocabulary, 1, slip_comm_workers(rank->comm), worker);
+        status = slip_comm_receive(rank->comm, from, rank->share,
+                                   (size_t)step->head_count * (size_t)rows.count * sizeof(float), what);
+        unpack_logits(rank, step, worker);
+    } else if (step->head_count > 0) {
+        status = slip_comm_receive(rank->comm, from, rank->received, (size_t)step->head_count * sizeof *rank->received, what);
+        for (int32_t i = 0; i < step->head_count && status == SLIP_OK; i++)
+            rank->candidates[i] = slip_candidate_better(rank->candidates[i], rank->received[i]);
+    }
+    for (int32_t i = 0; rank->taps && rank->options.taps && worker == 0 && i < step->row_count && status == SLIP_OK; i++)
+        status = slip_comm_receive(rank->comm, from, rank->taps + i * tap_width(rank),
+                                   (size_t)tap_width(rank) * sizeof(float), what);
+    return status;
+}
+
+slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome *outcome)
+{
+    char what[64];
+    slip_run_cost cost;
+    int workers = slip_comm_workers(rank->comm);
+    snprintf(what, sizeof what, "step %llu", (unsigned long long)step->number);
+    slip_status status = slip_comm_post(rank->comm, rank->wire, slip_wire_pack(step, rank->wire), what);
+    if (status == SLIP_OK)
+        status = run_own_share(rank, step, &cost);
+    uint64_t bytes = cost.weight_bytes;
+    for (int worker = rank->executor ? 1 : 0; worker < workers && status == SLIP_OK; worker++)
+        status = collect_from(rank, step, worker, what, &bytes);
+    if (status == SLIP_OK)
+        *outcome = (slip_outcome){rank->candidates, rank->logits, bytes / (uint64_t)workers};
+    return status;
+}
+
+const float *slip_rank_taps(const slip_rank *rank, int32_t row)
+{
+    if (rank->taps)
+        return rank->taps + row * tap_width(rank);
+    return rank->options.kind->row(rank->executor, SLIP_BUFFER_TAPS, row);
+}
+
+slip_status slip_rank_end(slip_rank *rank)
+{
+    slip_step end = {.want = SLIP_WANT_END};
+    return slip_comm_post(rank->comm, rank->wire, slip_wire_pack(&end, rank->wire), "the end");
+}

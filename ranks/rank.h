@@ -1,0 +1,48 @@
+/* A rank at work: its share of the target, and the step all ranks make together (design part 4, points 2 to 4).
+ *
+ * Rank 0 calls slip_rank_step(); every other rank sits in slip_rank_serve() until rank 0 calls slip_rank_end(). Rank 0 is
+ * a worker too, or, dedicated, coordinates only.
+ */
+#ifndef SLIP_RANKS_RANK_H
+#define SLIP_RANKS_RANK_H
+
+#include "kernels/executor.h"
+#include "ranks/placement.h"
+#include "ranks/shard.h"
+
+typedef struct {
+    const slip_executor_kind *kind;
+    int32_t slices;      /* --expert-slices, 0 = the planner's */
+    bool dedicated;      /* rank 0 holds no shard */
+    bool taps;           /* rank 0 wants the taps of every step (a draft will run) */
+    slip_limits limits;
+} slip_rank_options;
+
+typedef struct slip_rank slip_rank;
+
+/* Lockstep on all ranks: place, build the program, load the shard. `comm` and `source` are borrowed. */
+slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const slip_rank_options *options, slip_rank **rank);
+void slip_rank_free(slip_rank *rank);
+
+/* Worker ranks but 0: make steps until the end. */
+slip_status slip_rank_serve(slip_rank *rank);
+
+/* What rank 0 gets from a step. Valid until the next one. */
+typedef struct {
+    const slip_candidate *candidates; /* [head_count], the best over ranks (SLIP_WANT_TOKENS) */
+    const float *logits;              /* [head_count, vocabulary] (SLIP_WANT_LOGITS) */
+    uint64_t weight_bytes;            /* read by an average worker */
+} slip_outcome;
+
+/* Rank 0: post the step to all ranks, do our share, collect. */
+slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome *outcome);
+
+/* Rank 0: the taps of row `row` of the last step, [taps * hidden]. */
+const float *slip_rank_taps(const slip_rank *rank, int32_t row);
+
+/* Rank 0: no more steps. */
+slip_status slip_rank_end(slip_rank *rank);
+
+const slip_placement *slip_rank_placement(const slip_rank *rank);
+
+#endif

@@ -1,0 +1,200 @@
+#include "ranks/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/file.h"
+
+enum { PIECE = 16 << 20 }; /* bytes read at once where only some columns are ours */
+
+/* Where a dataset's matrix lies in the file, counted in bytes. */
+typedef struct {
+    int64_t offset;               /* of the first expert's first row */
+    int64_t rows, row_bytes;      /* of one expert, all columns */
+    int64_t first_byte, bytes;    /* of our columns in a row */
+} extent;
+
+/* `count` rows from `row` on, our columns of them, to `to` (rows are `to_stride` apart). */
+static slip_status read_rows(const slip_source *source, const extent *e, int64_t row, int64_t count, unsigned char *to,
+                             size_t to_stride)
+{
+    int64_t offset = e->offset + row * e->row_bytes;
+    if (e->bytes == e->row_bytes && (int64_t)to_stride == e->row_bytes)
+        return slip_file_read_at(source->file, source->path, to, count * e->row_bytes, offset);
+    int64_t at_once = PIECE / e->row_bytes > 0 ? PIECE / e->row_bytes : 1;
+    unsigned char *whole = malloc((size_t)(at_once * e->row_bytes));
+    if (!whole)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    slip_status status = SLIP_OK;
+    for (int64_t done = 0; done < count && status == SLIP_OK; done += at_once) {
+        int64_t now = count - done < at_once ? count - done : at_once;
+        status = slip_file_read_at(source->file, source->path, whole, now * e->row_bytes, offset + done * e->row_bytes);
+        for (int64_t i = 0; i < now && status == SLIP_OK; i++)
+            memcpy(to + (size_t)(done + i) * to_stride, whole + i * e->row_bytes + e->first_byte, (size_t)e->bytes);
+    }
+    free(whole);
+    return status;
+}
+
+/* Bytes of `columns` columns of a row. */
+static int64_t code_bytes(slip_dtype dtype, int64_t columns)
+{
+    switch (dtype) {
+    case SLIP_F32: return 4 * columns;
+    case SLIP_BF16: return 2 * columns;
+    case SLIP_F8E4M3: return columns;
+    default: return columns / 2;
+    }
+}
+
+static const slip_dataset *find_scale(const slip_source *source, const char *name)
+{
+    char scale[SLIP_DATASET_NAME + 8];
+    snprintf(scale, sizeof scale, "%s_scale", name);
+    return slip_checkpoint_find(&source->table, scale);
+}
+
+/* f8e4m3: which row of scales a stored row has. A fused qkv starts anew with every chunk. */
+static int64_t scale_row(const slip_source *source, const slip_dataset *dataset, int64_t row)
+{
+    const char *name = strrchr(dataset->name, '/');
+    int64_t chunks = name && strcmp(name, "/qkv") == 0 ? source->model.qkv_chunks : 1;
+    int64_t rows = dataset->shape[dataset->dims - 2] / chunks;
+    return row / rows * ((rows + 127) / 128) + row % rows / 128;
+}
+
+/* One expert's block scales, spread to a row of scales a weight row. */
+static slip_status read_f8_scales(const slip_source *source, const slip_dataset *dataset, const slip_dataset *scale,
+                                  const slip_tensor *tensor, int64_t expert, slip_range rows, float *to, int64_t to_columns)
+{
+    int64_t scale_rows = scale->shape[scale->dims - 2], scale_columns = scale->shape[scale->dims - 1];
+    float *all = malloc((size_t)(scale_rows * scale_columns) * sizeof *all + 1);
+    if (!all)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    int64_t bytes = scale_rows * scale_columns * 4;
+    slip_status status = slip_file_read_at(source->file, source->path, all, bytes, scale->offset + expert * bytes);
+    for (int64_t i = 0; i < rows.count && status == SLIP_OK; i++)
+        memcpy(to + i * to_columns,
+               all + scale_row(source, dataset, rows.first + i) * scale_columns + tensor->columns.first / 128,
+               (size_t)to_columns * sizeof *to);
+    free(all);
+    return status;
+}
+
+/* One part of one expert, to rows [at, at + part rows) of the weight's expert `local`. */
+static slip_status read_part(const slip_source *source, const slip_tensor *tensor, const slip_part *part, int64_t expert,
+                             int64_t at, slip_weight *weight)
+{
+    const slip_dataset *dataset = slip_checkpoint_find(&source->table, part->dataset);
+    int64_t rows = dataset->dims > 1 ? dataset->shape[dataset->dims - 2] : 1;
+    int64_t row_bytes = dataset->shape[dataset->dims - 1] * code_bytes(weight->dtype == SLIP_MXFP4 ? SLIP_F8E4M3 : weight->dtype, 1);
+    extent codes = {dataset->offset + expert * rows * row_bytes, rows, row_bytes,
+                    code_bytes(weight->dtype, tensor->columns.first), (int64_t)weight->row_bytes};
+    slip_status status = read_rows(source, &codes, part->rows.first, part->rows.count,
+                                   weight->data + (size_t)at * weight->row_bytes, weight->row_bytes);
+    if (status != SLIP_OK || weight->scale == NULL)
+        return status;
+    const slip_dataset *scale = find_scale(source, part->dataset);
+    if (weight->dtype == SLIP_F8E4M3)
+        return read_f8_scales(source, dataset, scale, tensor, expert, part->rows,
+                              (float *)weight->scale + at * weight->scale_columns, weight->scale_columns);
+    int64_t scale_bytes = scale->shape[scale->dims - 1];
+    extent scales = {scale->offset + expert * rows * scale_bytes, rows, scale_bytes, tensor->columns.first / 32,
+                     weight->scale_columns};
+    return read_rows(source, &scales, part->rows.first, part->rows.count, weight->scale + at * weight->scale_columns,
+                     (size_t)weight->scale_columns);
+}
+
+/* All parts of a tensor are of one encoding, since they are used as one matrix. */
+static slip_status tensor_dtype(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_dtype *dtype)
+{
+    for (int32_t p = 0; p < tensor->parts; p++) {
+        const char *name = program->parts[tensor->first_part + p].dataset;
+        const slip_dataset *dataset = slip_checkpoint_find(&source->table, name);
+        if (!dataset)
+            return slip_fail(SLIP_ERR_INPUT, "%s: dataset /%s is missing", source->path, name);
+        if (p > 0 && dataset->dtype != (int32_t)*dtype)
+            return slip_fail(SLIP_ERR_INPUT, "%s: /%s is %s where its neighbours are %s", source->path, name,
+                             slip_dtype_name((slip_dtype)dataset->dtype), slip_dtype_name(*dtype));
+        if ((dataset->dtype == SLIP_F8E4M3 || dataset->dtype == SLIP_MXFP4) && !find_scale(source, name))
+            return slip_fail(SLIP_ERR_INPUT, "%s: dataset /%s_scale is missing", source->path, name);
+        *dtype = (slip_dtype)dataset->dtype;
+    }
+    return SLIP_OK;
+}
+
+/* Sizes of a tensor in memory; data and scale are not allocated. */
+static slip_status describe(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_weight *weight)
+{
+    slip_dtype dtype = SLIP_F32;
+    slip_status status = tensor_dtype(source, program, tensor, &dtype);
+    if (status != SLIP_OK)
+        return status;
+    slip_range columns = tensor->columns;
+    *weight = (slip_weight){
+        .dtype = dtype,
+        .experts = tensor->experts.first < 0 ? 1 : tensor->experts.count,
+        .rows = tensor->rows,
+        .columns = columns.count,
+        .row_bytes = (size_t)code_bytes(dtype, columns.count),
+    };
+    if (dtype == SLIP_MXFP4)
+        weight->scale_columns = columns.count / 32;
+    if (dtype == SLIP_F8E4M3 && columns.count > 0) {
+        weight->scale_columns = (columns.first + columns.count + 127) / 128 - columns.first / 128;
+        weight->scale_skew = columns.first % 128;
+    }
+    return SLIP_OK;
+}
+
+static size_t scale_bytes(const slip_weight *weight)
+{
+    size_t each = weight->dtype == SLIP_F8E4M3 ? sizeof(float) : 1;
+    return (size_t)(weight->experts * weight->rows * weight->scale_columns) * each;
+}
+
+static slip_status read_tensor(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_weight *weight)
+{
+    slip_status status = describe(source, program, tensor, weight);
+    if (status != SLIP_OK)
+        return status;
+    weight->data = malloc((size_t)(weight->experts * weight->rows) * weight->row_bytes + 1);
+    weight->scale = weight->scale_columns ? malloc(scale_bytes(weight) + 1) : NULL;
+    if (!weight->data || (weight->scale_columns && !weight->scale))
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for /%s", program->parts[tensor->first_part].dataset);
+    int64_t row = 0, first = tensor->experts.first < 0 ? 0 : tensor->experts.first;
+    for (int64_t e = 0; e < weight->experts; e++)
+        for (int32_t p = 0; p < tensor->parts && status == SLIP_OK; p++) {
+            const slip_part *part = &program->parts[tensor->first_part + p];
+            status = read_part(source, tensor, part, first + e, row, weight);
+            row += part->rows.count;
+        }
+    return status;
+}
+
+slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
+                            slip_executor *executor)
+{
+    slip_status status = SLIP_OK;
+    for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++) {
+        slip_weight weight = {0};
+        status = read_tensor(source, program, &program->tensors[i], &weight);
+        if (status == SLIP_OK)
+            status = kind->load(executor, i, &weight);
+        free(weight.data);
+        free(weight.scale);
+    }
+    return status;
+}
+
+uint64_t slip_shard_bytes(const slip_source *source, const slip_program *program)
+{
+    uint64_t total = 0;
+    for (int32_t i = 0; i < program->tensor_count; i++) {
+        slip_weight weight;
+        if (describe(source, program, &program->tensors[i], &weight) == SLIP_OK)
+            total += (uint64_t)(weight.experts * weight.rows) * weight.row_bytes + scale_bytes(&weight);
+    }
+    return total;
+}

@@ -1,0 +1,29 @@
+/* From the checkpoint to a rank's weights: rank 0 alone parses HDF5, everybody gets the table, and each rank reads just the
+ * bytes that its program names.
+ */
+#ifndef SLIP_RANKS_SHARD_H
+#define SLIP_RANKS_SHARD_H
+
+#include "io/checkpoint.h"
+#include "kernels/executor.h"
+#include "ranks/program.h"
+
+typedef struct {
+    const char *path;      /* borrowed */
+    int file;              /* open for reading, -1 when closed */
+    slip_checkpoint table; /* `tokenizer` on rank 0 only */
+    slip_model model;
+} slip_source;
+
+/* Lockstep on all ranks; a fault on one is everybody's. The caller closes it. */
+slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *source);
+void slip_source_close(slip_source *source);
+
+/* Read every tensor of the program and hand it to the executor. */
+slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
+                            slip_executor *executor);
+
+/* Bytes that slip_shard_load() will read into memory: codes and scales. */
+uint64_t slip_shard_bytes(const slip_source *source, const slip_program *program);
+
+#endif

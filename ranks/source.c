@@ -1,0 +1,82 @@
+/* Opening a checkpoint on all ranks. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ranks/shard.h"
+
+typedef struct {
+    uint64_t config, draft_config; /* bytes with the NUL; 0: none */
+    int64_t file_size;
+    int32_t datasets;
+} table_sizes;
+
+static slip_status broadcast_text(slip_comm *comm, char **text, uint64_t size)
+{
+    if (size == 0)
+        return SLIP_OK;
+    if (slip_comm_rank(comm) != 0)
+        *text = malloc(size);
+    slip_status status = slip_comm_agree(comm, *text ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory"));
+    return status != SLIP_OK ? status : slip_comm_broadcast(comm, *text, size);
+}
+
+static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
+{
+    table_sizes sizes = {0};
+    if (slip_comm_rank(comm) == 0) {
+        sizes.config = strlen(table->config) + 1;
+        sizes.draft_config = table->draft_config ? strlen(table->draft_config) + 1 : 0;
+        sizes.file_size = table->file_size;
+        sizes.datasets = table->dataset_count;
+    }
+    slip_status status = slip_comm_broadcast(comm, &sizes, sizeof sizes);
+    if (status != SLIP_OK)
+        return status;
+    table->file_size = sizes.file_size;
+    table->dataset_count = sizes.datasets;
+    status = broadcast_text(comm, &table->config, sizes.config);
+    if (status == SLIP_OK)
+        status = broadcast_text(comm, &table->draft_config, sizes.draft_config);
+    if (status != SLIP_OK)
+        return status;
+    if (slip_comm_rank(comm) != 0)
+        table->datasets = calloc((size_t)sizes.datasets + 1, sizeof *table->datasets);
+    status = slip_comm_agree(comm, table->datasets ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory"));
+    return status != SLIP_OK ? status
+                             : slip_comm_broadcast(comm, table->datasets, (size_t)sizes.datasets * sizeof *table->datasets);
+}
+
+static slip_status open_here(slip_source *source)
+{
+    source->file = open(source->path, O_RDONLY | O_CLOEXEC);
+    if (source->file < 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: %s", source->path, strerror(errno));
+    return slip_checkpoint_model(&source->table, source->path, &source->model);
+}
+
+slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *source)
+{
+    *source = (slip_source){.path = path, .file = -1};
+    slip_status status = SLIP_OK;
+    if (slip_comm_rank(comm) == 0)
+        status = slip_checkpoint_open(path, &source->table);
+    status = slip_comm_agree(comm, status);
+    if (status == SLIP_OK)
+        status = broadcast_table(comm, &source->table);
+    if (status == SLIP_OK)
+        status = slip_comm_agree(comm, open_here(source));
+    if (status != SLIP_OK)
+        slip_source_close(source);
+    return status;
+}
+
+void slip_source_close(slip_source *source)
+{
+    if (source->file >= 0)
+        close(source->file);
+    slip_checkpoint_free(&source->table);
+    source->file = -1;
+}

@@ -1,0 +1,293 @@
+/* The command line: defaults, ranges, what must and must not go together, and its help. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "jobs/options.h"
+#include "jobs/options_table.h"
+
+enum { WORDS = 40 };
+
+/* Parse a line of words separated by single spaces; "''" is an empty word. The options point into `copy`. */
+static slip_status parse(const char *line, slip_options *options)
+{
+    static char copy[512];
+    char *words[WORDS] = {"slipstream"};
+    int count = 1;
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *word = strtok(copy, " "); word != NULL && count < WORDS - 1; word = strtok(NULL, " "))
+        words[count++] = strcmp(word, "''") == 0 ? "" : word;
+    words[count] = NULL;
+    slip_clear();
+    return slip_options_parse(count, words, options);
+}
+
+static slip_options accept(const char *line)
+{
+    slip_options options;
+    if (parse(line, &options) != SLIP_OK)
+        fail_msg("%s -> %s", line, slip_cause());
+    return options;
+}
+
+static void assert_refused(const char *line, const char *cause)
+{
+    slip_options options = {.ranks = 77};
+    assert_int_equal(parse(line, &options), SLIP_ERR_INPUT);
+    if (strstr(slip_cause(), cause) == NULL || strstr(slip_cause(), "--help") == NULL)
+        fail_msg("%s -> %s", line, slip_cause());
+    assert_int_equal(options.ranks, 77); /* set only on success */
+}
+
+static void test_generate(void **state)
+{
+    (void)state;
+    slip_options options = accept("generate -m m.h5 -p x");
+    assert_int_equal(options.command, SLIP_COMMAND_GENERATE);
+    assert_string_equal(options.model, "m.h5");
+    assert_string_equal(options.prompt, "x");
+    assert_int_equal(options.max_tokens, 256);
+    assert_true(options.temperature == 0 && options.top_p == 1 && options.deadline == 120);
+    assert_int_equal(options.seed, 1);
+    assert_int_equal(options.coordinator, SLIP_COORDINATOR_WORKER);
+    assert_int_equal(options.device, 0);
+    assert_false(options.no_draft || options.json || options.quiet);
+    options = accept("generate --model=m.h5 -n32 --prompt=-x --temperature 0.7 --top-p 0.9 --seed "
+                     "9007199254740992 --no-draft "
+                     "--device cuda --coordinator dedicated --deadline 1.5 --context 16777216 "
+                     "--expert-slices 2 -q --json");
+    assert_string_equal(options.prompt, "-x");
+    assert_int_equal(options.max_tokens, 32);
+    assert_true(options.temperature == 0.7 && options.top_p == 0.9 && options.deadline == 1.5);
+    assert_true(options.seed == INT64_C(9007199254740992));
+    assert_true(options.no_draft && options.json && options.quiet);
+    assert_int_equal(options.device, SLIP_DEVICE_CUDA);
+    assert_int_equal(options.coordinator, SLIP_COORDINATOR_DEDICATED);
+    assert_int_equal(options.context, 16777216);
+    assert_int_equal(options.expert_slices, 2);
+}
+
+static void test_batch(void **state)
+{
+    (void)state;
+    slip_options options = accept("batch -m m.h5 -i in -o out");
+    assert_true(options.temperature == 1 && options.top_p == 1);
+    assert_int_equal(options.seed, 0);
+    assert_int_equal(options.max_tokens, 0);
+    assert_int_equal(options.sequences, 4);
+    assert_false(options.resume);
+    options = accept("batch -m m.h5 -i in -o out --resume --trace run.h5 --sequences 8");
+    assert_true(options.resume);
+    assert_string_equal(options.trace, "run.h5");
+    assert_int_equal(options.sequences, 8);
+    assert_string_equal(accept("batch -m m.h5 -i in -o -").output, "-");
+}
+
+static void test_others(void **state)
+{
+    (void)state;
+    slip_options options = accept("bench --shape pro --shard-of 8 --acceptance 6.3 --json");
+    assert_int_equal(options.shape, SLIP_SHAPE_PRO);
+    assert_int_equal(options.shard_of, 8);
+    assert_int_equal(options.sequences, 1);
+    assert_true(options.acceptance == 6.3);
+    assert_int_equal(accept("bench -m m.h5 --tokens 5").max_tokens, 5);
+    assert_string_equal(accept("score -m m.h5 -f t").text, "t");
+    assert_string_equal(accept("score -m m.h5 --ids i --logits l").logits, "l");
+    options = accept("convert folder m.h5 --draft d");
+    assert_string_equal(options.source, "folder");
+    assert_string_equal(options.model, "m.h5");
+    assert_string_equal(options.draft, "d");
+    assert_int_equal(options.experts, SLIP_EXPERTS_KEEP);
+    assert_int_equal(accept("convert --experts mxfp4 folder m.h5").experts, SLIP_EXPERTS_MXFP4);
+    assert_string_equal(accept("inspect m.h5").model, "m.h5");
+    assert_string_equal(accept("inspect -- -m.h5").model, "-m.h5");
+    options = accept("plan --shape flash --ranks 8");
+    assert_int_equal(options.shape, SLIP_SHAPE_FLASH);
+    assert_int_equal(options.ranks, 8);
+    assert_int_equal(accept("bench --device cpu -m m").device, SLIP_DEVICE_CPU);
+}
+
+static void test_help_and_version(void **state)
+{
+    (void)state;
+    assert_true(accept("--help").help && accept("--version").version && accept("-h").help);
+    assert_int_equal(accept("--help").command, SLIP_COMMAND_NONE);
+    slip_options options = accept("bench --help");
+    assert_true(options.help && options.command == SLIP_COMMAND_BENCH);
+    assert_true(accept("generate -m m.h5 --version").version);
+}
+
+static void test_wrong_use(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *cause;
+    } wrong[] = {
+        {"", "no command"},
+        {"frobnicate", "\"frobnicate\" is no command"},
+        {"-m m.h5 generate", "-m is no option"},
+        {"generate", "-m MODEL.h5 is missing"},
+        {"generate -m m", "-p TEXT is missing"},
+        {"generate -m", "-m needs a value"},
+        {"generate -m m -p x --seed", "--seed needs a value"},
+        {"generate -m m -p x --no-draft=1", "takes no value"},
+        {"generate -m m -p x --bogus", "--bogus is no option"},
+        {"generate -m m -p x -z", "-z is no option"},
+        {"bench -m m --s 1", "--s is no option here, or not a clear one"},
+        {"generate -m m -p x y", "\"y\" is one word too many"},
+        {"generate -m '' -p x", "--model must be something"},
+        {"generate -m m -p ''", "--prompt must be something"},
+        {"generate -m m -p x --resume", "--resume is no option"},
+        {"batch -m m -i in", "-o FILE is missing"},
+        {"batch -m m -o out", "-i FILE is missing"},
+        {"batch -m m -i in -o - --resume", "--resume needs a file"},
+        {"batch -m m -i in -o - --json", "standard output"},
+        {"bench", "-m MODEL.h5 or --shape is missing"},
+        {"bench -m m --shape pro", "exclude"},
+        {"bench -m m --no-draft --acceptance 3", "exclude"},
+        {"bench --shape mini", "--shape must be flash|pro, not \"mini\""},
+        {"bench --shape fl", "--shape must be"},
+        {"bench --shape flash|pro", "--shape must be"},
+        {"bench --shape ''", "--shape"},
+        {"score -m m", "-f TEXT or --ids IDS.json is missing"},
+        {"score -m m -f t --ids i", "exclude"},
+        {"convert folder", "HF_FOLDER MODEL.h5 are both needed"},
+        {"convert a b c", "\"c\" is one word too many"},
+        {"convert '' b", "cannot be empty"},
+        {"inspect", "MODEL.h5 is missing"},
+        {"plan --ranks 8", "--shape flash|pro is missing"},
+        {"plan --shape pro", "--ranks N is missing"},
+        {"plan --shape pro --ranks 0", "--ranks must be an integer from 1 to 4096"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_refused(wrong[i].line, wrong[i].cause);
+}
+
+/* Every number of every command: its bounds are in, everything beyond and everything that is not a number is
+ * out. */
+static void test_number_ranges(void **state)
+{
+    (void)state;
+    static const char *const garbage[] = {"x",     "1x",    "0x10", "inf", "nan", "1e",
+                                          "+",     "-",     "--5",  "1,5", "''",  "99999999999999999999999",
+                                          "1e999", "-1e999"};
+    static const char *const base[SLIP_COMMANDS] = {[SLIP_COMMAND_GENERATE] = "generate -m m -p x",
+                                                    [SLIP_COMMAND_BATCH] = "batch -m m -i i -o o",
+                                                    [SLIP_COMMAND_BENCH] = "bench -m m",
+                                                    [SLIP_COMMAND_SCORE] = "score -m m -f t",
+                                                    [SLIP_COMMAND_CONVERT] = "convert a b",
+                                                    [SLIP_COMMAND_INSPECT] = "inspect m",
+                                                    [SLIP_COMMAND_PLAN] = "plan --shape pro --ranks 1"};
+    char line[256];
+    int checked = 0;
+    for (size_t i = 0; i < slip_option_row_count; i++) {
+        const option_row *row = &slip_option_rows[i];
+        if (row->kind != OPTION_INT && row->kind != OPTION_REAL)
+            continue;
+        double step = row->kind == OPTION_INT ? row->max > 1e15 ? 2 : 1 : row->min * 0.5 + 1e-7;
+        for (int command = 1; command < SLIP_COMMANDS; command++) {
+            if ((row->commands & 1u << command) == 0)
+                continue;
+            const double in[] = {row->min, row->max},
+                         out[] = {row->min - step, row->max + (row->kind == OPTION_INT ? step : 1)};
+            for (int k = 0; k < 2; k++) {
+                snprintf(line, sizeof line, "%s --%s %.17g", base[command], row->name, in[k]);
+                accept(line);
+                snprintf(line, sizeof line, "%s --%s=%.17g", base[command], row->name, out[k]);
+                assert_refused(line, row->name);
+            }
+            for (size_t k = 0; k < sizeof garbage / sizeof *garbage; k++) {
+                snprintf(line, sizeof line, "%s --%s %s", base[command], row->name, garbage[k]);
+                assert_refused(line, row->name);
+            }
+            if (row->kind == OPTION_INT) {
+                snprintf(line, sizeof line, "%s --%s 1.5", base[command], row->name);
+                assert_refused(line, row->name);
+            }
+            checked++;
+        }
+    }
+    assert_true(checked > 20);
+}
+
+/* The table itself: no command has a name or a letter twice, and the longest line of help fits a terminal. */
+static void test_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < slip_option_row_count; i++) {
+        const option_row *a = &slip_option_rows[i];
+        assert_true((a->kind == OPTION_FLAG) == (a->argument == NULL));
+        assert_true(a->offset < sizeof(slip_options));
+        for (size_t j = i + 1; j < slip_option_row_count; j++) {
+            const option_row *b = &slip_option_rows[j];
+            if ((a->commands & b->commands) != 0)
+                assert_true(strcmp(a->name, b->name) != 0 && (a->letter == 0 || a->letter != b->letter));
+        }
+    }
+}
+
+static void test_help_text(void **state)
+{
+    (void)state;
+    for (int command = 0; command < SLIP_COMMANDS; command++) {
+        char *text;
+        size_t size;
+        FILE *stream = open_memstream(&text, &size);
+        assert_non_null(stream);
+        slip_options_help((slip_command)command, stream);
+        fclose(stream);
+        assert_non_null(strstr(text, slip_command_rows[command].purpose));
+        for (size_t i = 0; i < slip_option_row_count; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "--%s ", slip_option_rows[i].name);
+            if ((slip_option_rows[i].commands & 1u << command) != 0)
+                assert_non_null(strstr(text, name));
+        }
+        for (char *line = text; *line != '\0'; line += strcspn(line, "\n") + 1)
+            if (strcspn(line, "\n") > 125)
+                fail_msg("too wide: %.*s", (int)strcspn(line, "\n"), line);
+        free(text);
+    }
+}
+
+/* The examples of every --help are parsed by the parser that they explain. */
+static void test_examples_parse(void **state)
+{
+    (void)state;
+    int parsed = 0;
+    for (int command = 0; command < SLIP_COMMANDS; command++) {
+        const char *line = slip_command_rows[command].examples;
+        for (; *line != '\0'; line += strcspn(line, "\n") + 1) {
+            char text[300], *program;
+            snprintf(text, sizeof text, "%.*s", (int)strcspn(line, "\n"), line);
+            if ((program = strstr(text, "slipstream ")) == NULL)
+                continue;
+            char *open = strchr(program, '"'), *close = open != NULL ? strchr(open + 1, '"') : NULL;
+            for (char *c = open; c != NULL && c < close; c++) /* one word to parse() */
+                *c = *c == ' ' ? '_' : *c;
+            slip_options options = accept(program + strlen("slipstream "));
+            assert_true(command == SLIP_COMMAND_NONE || (int)options.command == command);
+            parsed++;
+        }
+    }
+    assert_true(parsed >= 2 * (SLIP_COMMANDS - 1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_generate),       cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_others),         cmocka_unit_test(test_help_and_version),
+        cmocka_unit_test(test_wrong_use),      cmocka_unit_test(test_number_ranges),
+        cmocka_unit_test(test_table),          cmocka_unit_test(test_help_text),
+        cmocka_unit_test(test_examples_parse),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -28,10 +28,12 @@ static inline int64_t slip_hdf5_item_bytes(slip_dtype dtype)
     return dtype == SLIP_F32 ? 4 : dtype == SLIP_BF16 ? 2 : 1;
 }
 
-/* HDF5 prints its error stack by default; our one sentence replaces it. Locks are refused by some cluster file systems
- * and protect nothing here: a checkpoint is renamed into place when it is whole. */
+/* Before any other call of HDF5. It prints its error stack by default; our one sentence replaces it. It tidies up at exit,
+ * and crashes there over a file that a full disk kept it from closing; we close what we open. Locks are refused by some
+ * cluster file systems and protect nothing here: a checkpoint is renamed into place when it is whole. */
 static inline void slip_hdf5_prepare(void)
 {
+    H5dont_atexit();
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }

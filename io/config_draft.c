@@ -61,7 +61,6 @@ static void read_heads(const slip_fields *fields, slip_attention *attention)
     attention->rotary_dim = (int32_t)((double)attention->head_dim * factor);
     if (attention->rotary_dim < 2 || attention->rotary_dim % 2 != 0)
         slip_field_refuse(fields, "partial_rotary_factor", "it does not give an even number of rotated dimensions");
-    attention->sinks = slip_field_bool_or(fields, "attention_sink_bias", false);
 }
 
 /* Queries and keys must share a base, or their rotation would not be relative; the published rope_theta (1e4) is not the
@@ -122,10 +121,11 @@ static void read_draft(const slip_fields *top, const slip_model *model, slip_dra
     draft->layers = slip_field_int(top, "num_hidden_layers", 1, SLIP_MAX_LAYERS);
     draft->intermediate = slip_field_int(top, "intermediate_size", 1, SLIP_MAX_WIDTH);
     draft->norm_epsilon = (float)slip_field_number(top, "rms_norm_eps", 1e-12, 0.1);
-    draft->value_scale = (float)slip_field_number_or(top, "attention_value_scale", 1e-6, 1e6, 1.0);
+    draft->value_scale = (float)slip_field_number_or(where(&dflash, top, "attention_value_scale"), "attention_value_scale", 1e-6, 1e6, 1.0);
     draft->mask_token = slip_field_int(where(&dflash, top, "mask_token_id"), "mask_token_id", 0, model->vocabulary - 1);
     read_taps(where(&dflash, top, "target_layer_ids"), model, draft);
     read_heads(top, &draft->attention);
+    draft->attention.sinks = slip_field_bool_or(where(&dflash, top, "attention_sink_bias"), "attention_sink_bias", false);
     read_rope(&dflash, top, &draft->attention);
     read_window(&dflash, top, draft->layers, &draft->attention);
 }

@@ -14,7 +14,7 @@ enum {
     SLIP_MAX_SPANS = 64,     /* sequences in one step */
     SLIP_MAX_ROPES = 4,      /* distinct (theta, rotary_dim) pairs of a program */
     SLIP_TENSOR_NAME = 96,
-    SLIP_SCALE_COLUMNS = 32, /* sums that cross ranks are rounded to f32 once per 32 columns, then kept in f64 */
+    SLIP_SCALE_COLUMNS = 32, /* columns that share an MXFP4 scale: no cut between ranks goes through them */
 };
 
 typedef struct {

@@ -99,6 +99,17 @@ SLIP_INLINE void row_linear(slip_dtype dtype, int tokens, const slip_matrix *w, 
         sums[t] = sum16(acc[t]);
 }
 
+typedef struct {
+    v8d low, high;
+} wide;
+
+SLIP_INLINE wide widen(v16f v)
+{
+    return (wide){widen8(low8(v)), widen8(high8(v))};
+}
+
+/* Products of two f32 are exact in f64, and a sum of thousands loses nothing that f32 would show: wherever the columns are cut
+ * between ranks, the total rounds to the same f32. */
 SLIP_INLINE void row_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t row, const float *const *x, double *sums)
 {
     v8d acc[SLIP_TILE];
@@ -106,10 +117,13 @@ SLIP_INLINE void row_partial(slip_dtype dtype, int tokens, const slip_matrix *w,
         acc[t] = (v8d){0};
     for (int64_t b = 0; b < w->blocks; b++) {
         block k = decode(dtype, w, row, b);
+        wide a = widen(k.a), c = widen(k.b);
         for (int t = 0; t < tokens; t++) {
-            v16f sum = k.a * load16(x[t] + b * SLIP_BLOCK);
-            sum = k.b * load16(x[t] + b * SLIP_BLOCK + 16) + sum;
-            acc[t] += widen8(low8(sum)) + widen8(high8(sum));
+            const float *columns = x[t] + b * SLIP_BLOCK;
+            acc[t] = a.low * widen8(load8(columns)) + acc[t];
+            acc[t] = a.high * widen8(load8(columns + 8)) + acc[t];
+            acc[t] = c.low * widen8(load8(columns + 16)) + acc[t];
+            acc[t] = c.high * widen8(load8(columns + 24)) + acc[t];
         }
     }
     for (int t = 0; t < tokens; t++)

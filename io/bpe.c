@@ -5,12 +5,14 @@
 
 enum { PAIR_SIZE = 2 * sizeof(int32_t) };
 
-/* A token of the piece as it stands, in a list by position; id -1 once it has been merged into its left neighbour. */
+/* A token of the piece as it stands, in a list by position; id -1 once it has been merged into its left
+ * neighbour. */
 struct slip_symbol {
     int32_t id, previous, next; /* -1: none */
 };
 
-/* A merge that could be made: the symbol at `position` with its right neighbour. It may be stale when its turn comes. */
+/* A merge that could be made: the symbol at `position` with its right neighbour. It may be stale when its turn
+ * comes. */
 struct slip_candidate {
     int32_t rank, position, merged;
 };
@@ -55,8 +57,8 @@ void slip_bpe_work_free(slip_bpe_work *work)
     *work = (slip_bpe_work){0};
 }
 
-/* `items` with room for at least `needed` things of `item` bytes, half more than that when it must grow. NULL when
- * memory fails, and then `items` is as it was. */
+/* `items` with room for at least `needed` things of `item` bytes, half more than that when it must grow. NULL
+ * when memory fails, and then `items` is as it was. */
 static void *grow(void *items, size_t *room, size_t needed, size_t item)
 {
     if (needed <= *room)
@@ -147,8 +149,8 @@ static void propose(const slip_bpe *bpe, slip_bpe_work *work, int32_t position)
         heap_put(work, (struct slip_candidate){(int32_t)(merge - bpe->merges), position, merge->merged});
 }
 
-/* Make the merge if the two symbols are still there. A pair that has changed but makes the same token counts as still
- * there, though its rank would be another now: so it is in `tokenizers`, and ids must agree. */
+/* Make the merge if the two symbols are still there. A pair that has changed but makes the same token counts as
+ * still there, though its rank would be another now: so it is in `tokenizers`, and ids must agree. */
 static void apply(const slip_bpe *bpe, slip_bpe_work *work, const struct slip_candidate *candidate)
 {
     struct slip_symbol *symbols = work->symbols, *left = &symbols[candidate->position];
@@ -171,7 +173,8 @@ static void apply(const slip_bpe *bpe, slip_bpe_work *work, const struct slip_ca
 static void start(const slip_bpe *bpe, slip_bpe_work *work, const char *piece, int32_t size)
 {
     for (int32_t i = 0; i < size; i++)
-        work->symbols[i] = (struct slip_symbol){bpe->byte_ids[(unsigned char)piece[i]], i - 1, i + 1 < size ? i + 1 : -1};
+        work->symbols[i] = (struct slip_symbol){bpe->byte_ids[(unsigned char)piece[i]], i - 1, i + 1};
+    work->symbols[size - 1].next = -1;
     work->heap_count = 0;
     for (int32_t i = 0; i < size; i++)
         propose(bpe, work, i);

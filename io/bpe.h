@@ -1,5 +1,6 @@
-/* Byte pair encoding: a piece of text starts as its bytes, and the neighbouring pair that was learnt first (the merge
- * of lowest rank, the leftmost of equals) becomes one token, until no pair is known. Time n log n in the piece's size.
+/* Byte pair encoding: a piece of text starts as its bytes, and the neighbouring pair that was learnt first (the
+ * merge of lowest rank, the leftmost of equals) becomes one token, until no pair is known. Time n log n in the
+ * piece's size.
  *
  * Source: Sennrich et al. 2016, arXiv 1508.07909; the order of merges is that of Hugging Face `tokenizers`.
  */
@@ -30,7 +31,8 @@ typedef struct {
 slip_status slip_bpe_init(slip_bpe *bpe, const slip_vocab *vocab, size_t merges);
 void slip_bpe_free(slip_bpe *bpe);
 
-/* The next merge in order of rank; a pair that is named twice keeps its last rank. No more than there is room for. */
+/* The next merge in order of rank; a pair that is named twice keeps its last rank. No more than there is room
+ * for. */
 void slip_bpe_add(slip_bpe *bpe, int32_t left, int32_t right, int32_t merged);
 
 /* Tokens out, and what encoding needs meanwhile; zero it to start, slip_bpe_work_free() it at the end. */

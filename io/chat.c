@@ -36,7 +36,8 @@ static slip_status put_part(slip_text *text, size_t index, size_t part_index, co
     if (type == NULL)
         return refuse(index, field, "has no type");
     if (strcmp(type, "text") != 0)
-        return slip_fail(SLIP_ERR_INPUT, "messages[%zu]%s.type is \"%.60s\"; only text is understood", index, field, type);
+        return slip_fail(SLIP_ERR_INPUT, "messages[%zu]%s.type is \"%.60s\"; only text is understood", index, field,
+                         type);
     if (!json_is_string(words))
         return refuse(index, field, "has no text");
     slip_text_add(text, json_string_value(words), json_string_length(words));
@@ -83,8 +84,8 @@ static const char *find_last(const char *bytes, size_t size, const char *mark)
     return last;
 }
 
-/* Reasoning that was left inside the content: what precedes the first </think>, from the last <think> before it on;
- * what follows the last </think> is the answer. */
+/* Reasoning that was left inside the content: what precedes the first </think>, from the last <think> before it
+ * on; what follows the last </think> is the answer. */
 static void put_content_apart(slip_text *text, const char *content, size_t size)
 {
     const char *end = size > 0 ? memmem(content, size, END_THINK, strlen(END_THINK)) : NULL;
@@ -134,7 +135,8 @@ static void put_arguments(slip_text *text, json_t *arguments)
     }
 }
 
-/* OpenAI's clients send the arguments as the text of a JSON object. Returns a new reference, NULL when it is none. */
+/* OpenAI's clients send the arguments as the text of a JSON object. Returns a new reference, NULL when it is
+ * none. */
 static json_t *arguments_of(const json_t *function)
 {
     json_t *given = slip_json_given(function, "arguments");

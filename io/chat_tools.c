@@ -17,8 +17,8 @@ static const char INSTRUCTIONS[] =
     "<tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>value_1</parameter>\n"
     "<parameter=example_parameter_2>This is the value for the second parameter\nthat can span\nmultiple lines"
     "</parameter>\n</function>\n</tool_call>\n\n<IMPORTANT>\n"
-    "- Function calls MUST follow the specified format: an inner <function=...></function> block must be nested within "
-    "<tool_call></tool_call> XML tags\n"
+    "- Function calls MUST follow the specified format: an inner <function=...></function> block must be nested "
+    "within <tool_call></tool_call> XML tags\n"
     "- DO NOT use function calls inside <think></think> tags.\n"
     "- The value enclosed between parameter tags is preserved exactly as-is, including newlines and spaces.\n"
     "</IMPORTANT>";

@@ -7,8 +7,9 @@
 #include "io/status.h"
 #include "io/text.h"
 
-/* Append the list and the instructions behind it; nothing for an absent, null or empty `tools`, which else is OpenAI's
- * array of {type: "function", function: {name, description, parameters}}. SLIP_ERR_INPUT names the field that is wrong. */
+/* Append the list and the instructions behind it; nothing for an absent, null or empty `tools`, which else is
+ * OpenAI's array of {type: "function", function: {name, description, parameters}}. SLIP_ERR_INPUT names the
+ * field that is wrong. */
 slip_status slip_chat_put_tools(slip_text *text, const json_t *tools);
 
 #endif

@@ -24,7 +24,8 @@ static void put_string(slip_text *text, const char *bytes, size_t size)
     slip_text_puts(text, "\"");
 }
 
-/* Python's repr of a double: the fewest digits that read back as the same number, an exponent below 1e-4 and from 1e16. */
+/* Python's repr of a double: the fewest digits that read back as the same number, an exponent below 1e-4 and
+ * from 1e16. */
 static void put_real(slip_text *text, double number)
 {
     char shortest[40], fixed[40];

@@ -1,5 +1,5 @@
-/* JSON values as a chat template of Hugging Face prints them: it runs in Python, so that true is True and null is None,
- * while arrays and objects come out as Python's json.dumps(ensure_ascii=False) writes them.
+/* JSON values as a chat template of Hugging Face prints them: it runs in Python, so that true is True and null
+ * is None, while arrays and objects come out as Python's json.dumps(ensure_ascii=False) writes them.
  */
 #ifndef SLIP_IO_CHAT_VALUE_H
 #define SLIP_IO_CHAT_VALUE_H

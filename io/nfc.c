@@ -36,8 +36,8 @@ static void sort_long(int32_t *marks, size_t count, int32_t *spare)
     memcpy(marks, spare, count * sizeof *marks);
 }
 
-/* Canonical ordering: each run of marks stably by combining class. utf8proc's own is a bubble sort, which a hostile
- * run of 100,000 marks turns into minutes; hence counting. `spare` has room for `count`. */
+/* Canonical ordering: each run of marks stably by combining class. utf8proc's own is a bubble sort, which a
+ * hostile run of 100,000 marks turns into minutes; hence counting. `spare` has room for `count`. */
 static void order_marks(int32_t *points, size_t count, int32_t *spare)
 {
     for (size_t at = 0; at < count;) {
@@ -56,7 +56,8 @@ static void order_marks(int32_t *points, size_t count, int32_t *spare)
     }
 }
 
-/* Decompose into `points` (room `room`); returns how many code points that takes, which may be more than the room. */
+/* Decompose into `points` (room `room`); returns how many code points that takes, which may be more than the
+ * room. */
 static size_t decompose(const char *text, size_t size, int32_t *points, size_t room)
 {
     size_t count = 0;
@@ -82,8 +83,9 @@ static size_t compose_part(int32_t *points, size_t count, char *out)
     return written;
 }
 
-/* utf8proc (2.8) takes U+11A7, the vowel just before the trailing consonants of Hangul, for one of them, and drops it
- * after a syllable. It composes with nothing, so that the text may be composed in parts, each begun by one. */
+/* utf8proc (2.8) takes U+11A7, the vowel just before the trailing consonants of Hangul, for one of them, and
+ * drops it after a syllable. It composes with nothing, so that the text may be composed in parts, each begun by
+ * one. */
 static size_t compose(int32_t *points, size_t count, char *out)
 {
     size_t written = 0, start = 0;

@@ -1,7 +1,7 @@
 /* Unicode Normalization Form C of well-formed UTF-8 (Unicode annex 15), with utf8proc's tables.
  *
- * Hugging Face `tokenizers` (0.23) has the tables of Unicode 9: among marks that are out of canonical order, 99 rare ones
- * that came later or were changed stay where they are there, and take their place here.
+ * Hugging Face `tokenizers` (0.23) has the tables of Unicode 9: among marks that are out of canonical order, 99
+ * rare ones that came later or were changed stay where they are there, and take their place here.
  */
 #ifndef SLIP_IO_NFC_H
 #define SLIP_IO_NFC_H
@@ -10,8 +10,9 @@
 
 #include "io/status.h"
 
-/* *normal is NFC of `text`, malloc'ed, the caller frees it; NULL when the text is ASCII and so its own normal form.
- * The time is linear in the size, whatever the order of combining marks. SLIP_ERR_FAILED: out of memory. */
+/* *normal is NFC of `text`, malloc'ed, the caller frees it; NULL when the text is ASCII and so its own normal
+ * form. The time is linear in the size, whatever the order of combining marks. SLIP_ERR_FAILED: out of
+ * memory. */
 slip_status slip_nfc(const char *text, size_t size, char **normal, size_t *normal_size);
 
 #endif

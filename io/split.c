@@ -8,7 +8,7 @@
 
 enum {
     EXPRESSION_MAX = 4096, /* bytes; Qwen2's has 120 */
-    MATCH_LIMIT = 10000000, /* backtracking steps a match: enough for 10 MB of spaces, about a second of a hostile one */
+    MATCH_LIMIT = 10000000, /* backtracking steps a match: 10 MB of spaces, or a second of a hostile expression */
 };
 
 const char SLIP_SPLIT_GPT2[] =
@@ -29,8 +29,8 @@ static size_t put(char *out, size_t at, const char *text)
     return at + strlen(text);
 }
 
-/* Copy the expression with \s and \S spelled out; \S within brackets has no such spelling and keeps PCRE2's sense.
- * `out` has GROWTH bytes for each byte of the expression. */
+/* Copy the expression with \s and \S spelled out; \S within brackets has no such spelling and keeps PCRE2's
+ * sense. `out` has GROWTH bytes for each byte of the expression. */
 static size_t spell_spaces(const char *expression, char *out)
 {
     size_t at = 0;
@@ -116,7 +116,8 @@ void slip_splitter_free(slip_splitter *splitter)
     free(splitter);
 }
 
-/* The next match at or behind `at`; PCRE2_ERROR_NOMATCH at the end, another negative number when PCRE2 gives up. */
+/* The next match at or behind `at`; PCRE2_ERROR_NOMATCH at the end, another negative number when PCRE2 gives
+ * up. */
 static int match(const slip_splitter *splitter, pcre2_match_data *data, const char *text, size_t size, size_t at)
 {
     int found = pcre2_match(splitter->code, (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data,
@@ -157,8 +158,8 @@ static slip_status cut_all(const slip_splitter *splitter, pcre2_match_data *data
         const size_t *range = pcre2_get_ovector_pointer(data);
         /* \K may move the start of a match about; then it is no cut that moves on. */
         if (found < 0 || range[0] < at || range[1] <= range[0])
-            return slip_fail(SLIP_ERR_INPUT, "the tokenizer's regular expression gives up (%d) at byte %zu of a text"
-                             " of %zu bytes", found, at, size);
+            return slip_fail(SLIP_ERR_INPUT, "the tokenizer's regular expression gives up (%d) at byte %zu of %zu",
+                             found, at, size);
         if (range[0] > at)
             status = add_cut(ends, range[0]);
         if (status == SLIP_OK)

@@ -1,8 +1,9 @@
-/* The pre-tokenizer: cuts text into the pieces within which byte pairs may merge, by the regular expression that
- * tokenizer.json carries. Each match is a piece, and so is each gap between matches ("Isolated").
+/* The pre-tokenizer: cuts text into the pieces within which byte pairs may merge, by the regular expression
+ * that tokenizer.json carries. Each match is a piece, and so is each gap between matches ("Isolated").
  *
- * The expression was written for Oniguruma; PCRE2 reads it with UTF and UCP. The one difference on the expressions in
- * use is U+180E, which PCRE2's \s takes for a space and Unicode (since 6.3) does not: \s and \S are spelled out.
+ * The expression was written for Oniguruma; PCRE2 reads it with UTF and UCP. The one difference on the
+ * expressions in use is U+180E, which PCRE2's \s takes for a space and Unicode (since 6.3) does not: \s and \S
+ * are spelled out.
  */
 #ifndef SLIP_IO_SPLIT_H
 #define SLIP_IO_SPLIT_H
@@ -22,9 +23,9 @@ slip_status slip_splitter_create(const char *expression, const char *source, con
                                  slip_splitter **splitter);
 void slip_splitter_free(slip_splitter *splitter);
 
-/* Cut well-formed UTF-8: piece i is text[ends[i - 1] .. ends[i]), the first one begins at 0, the last one ends at
- * `size`. *ends (malloc'ed, the caller frees it) and *count. SLIP_ERR_INPUT: the expression needs more than its limit
- * of backtracking on this text; SLIP_ERR_FAILED: out of memory. */
+/* Cut well-formed UTF-8: piece i is text[ends[i - 1] .. ends[i]), the first one begins at 0, the last one ends
+ * at `size`. *ends (malloc'ed, the caller frees it) and *count. SLIP_ERR_INPUT: the expression needs more than
+ * its limit of backtracking on this text; SLIP_ERR_FAILED: out of memory. */
 slip_status slip_splitter_cut(const slip_splitter *splitter, const char *text, size_t size,
                               size_t **ends, size_t *count);
 

@@ -17,8 +17,8 @@ typedef struct {
 void slip_text_add(slip_text *text, const char *bytes, size_t size);
 void slip_text_puts(slip_text *text, const char *words);
 
-/* Hand over the bytes, NUL-terminated; the caller frees *bytes, and the text is empty again. SLIP_ERR_FAILED: memory
- * failed here or in an addition before. */
+/* Hand over the bytes, NUL-terminated; the caller frees *bytes, and the text is empty again. SLIP_ERR_FAILED:
+ * memory failed here or in an addition before. */
 slip_status slip_text_take(slip_text *text, char **bytes, size_t *size);
 
 void slip_text_free(slip_text *text);

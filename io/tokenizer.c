@@ -7,8 +7,8 @@
 #include "io/tokenizer_json.h"
 #include "io/utf8.h"
 
-/* Positions within a piece are int32_t; a broken byte becomes three, and NFC makes UTF-8 at most three times as long
- * (Unicode annex 15, part 9.2). */
+/* Positions within a piece are int32_t; a broken byte becomes three, and NFC makes UTF-8 at most three times as
+ * long (Unicode annex 15, part 9.2). */
 enum { TEXT_MAX = INT32_MAX / 9 };
 
 slip_status slip_tokenizer_parse(const char *json, size_t size, const char *source, int32_t vocabulary,
@@ -42,8 +42,8 @@ void slip_tokenizer_free(slip_tokenizer *tokenizer)
     free(tokenizer);
 }
 
-/* Encoding goes through three stages, each a cut of what the one before leaves: added tokens in the raw text, added
- * tokens in its normalised parts, pieces of the pre-tokenizer. */
+/* Encoding goes through three stages, each a cut of what the one before leaves: added tokens in the raw text,
+ * added tokens in its normalised parts, pieces of the pre-tokenizer. */
 typedef struct {
     const slip_tokenizer *tokenizer;
     bool special; /* special tokens count */

@@ -1,8 +1,9 @@
 /* Byte-level BPE in the form of Hugging Face's tokenizer.json, as Qwen2 and MiMo use it.
  *
- * Text is normalised to NFC, cut at special tokens, split by the pre-tokenizer's own regular expression (PCRE2 with
- * UTF and UCP), mapped to byte symbols and merged by rank. The result equals that of Hugging Face `tokenizers`.
- * A slip_tokenizer is immutable after loading and owns everything it points to.
+ * Text is cut at added tokens (special or not), normalised to NFC, split by the pre-tokenizer's own regular
+ * expression (PCRE2 with UTF and UCP) and merged from bytes by rank. The result equals that of Hugging Face
+ * `tokenizers`; what of the format is understood is said in io/tokenizer_json.h, the one known difference in
+ * io/nfc.h. A slip_tokenizer is immutable after loading and owns everything it points to.
  */
 #ifndef SLIP_IO_TOKENIZER_H
 #define SLIP_IO_TOKENIZER_H
@@ -26,8 +27,8 @@ void slip_tokenizer_free(slip_tokenizer *tokenizer);
 slip_status slip_tokenizer_encode(const slip_tokenizer *tokenizer, const char *text, size_t size, int special,
                                   int32_t **ids, size_t *count);
 
-/* The bytes of one token (not terminated; may be part of a UTF-8 character); NULL and *size = 0 for an unknown id.
- * A special token's bytes are its content. */
+/* The bytes of one token (not terminated; may be part of a UTF-8 character); NULL and *size = 0 for an unknown
+ * id. A special token's bytes are its content. */
 const char *slip_tokenizer_bytes(const slip_tokenizer *tokenizer, int32_t id, size_t *size);
 
 /* 1 when the id is a special token (decoders drop it from the text). */
@@ -37,7 +38,8 @@ int slip_tokenizer_is_special(const slip_tokenizer *tokenizer, int32_t id);
 int32_t slip_tokenizer_find(const slip_tokenizer *tokenizer, const char *content);
 
 /* Decode a stream: push tokens, receive only whole UTF-8 characters; bytes that can never become one turn into
- * U+FFFD exactly as Python's incremental UTF-8 decoder with errors="replace" does. Plain data: zero it to start. */
+ * U+FFFD as Python's incremental UTF-8 decoder with errors="replace" does (which waits a byte longer on half a
+ * surrogate, for the same text in the end). Plain data: zero it to start. */
 typedef struct {
     unsigned char held[4]; /* the first bytes of a character still to be finished */
     int32_t held_size;

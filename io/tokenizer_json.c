@@ -77,10 +77,11 @@ static slip_status read_pre_tokenizer(const reader *in, const json_t *root, slip
     const json_t *steps = json_object_get(part, "pretokenizers");
     if (type_is(part, "ByteLevel")) {
         slip_status status = check_byte_level(in, "pre_tokenizer", part, true);
-        return status != SLIP_OK ? status : slip_splitter_create(SLIP_SPLIT_GPT2, in->source, "pre_tokenizer", splitter);
+        return status != SLIP_OK ? status
+                                 : slip_splitter_create(SLIP_SPLIT_GPT2, in->source, "pre_tokenizer", splitter);
     }
     if (!type_is(part, "Sequence") || json_array_size(steps) != 2)
-        return refuse(in, "pre_tokenizer", part, "only ByteLevel, or a Sequence of Split and ByteLevel, is supported");
+        return refuse(in, "pre_tokenizer", part, "only ByteLevel or a Sequence of Split and ByteLevel is supported");
     slip_status status = check_byte_level(in, "pre_tokenizer.pretokenizers[1]", json_array_get(steps, 1), false);
     return status != SLIP_OK ? status : read_split(in, json_array_get(steps, 0), splitter);
 }
@@ -126,7 +127,8 @@ static slip_status check_added_token(const reader *in, const char *field, const 
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (!is_off(json_object_get(token, flags[i])))
             return refuse(in, field, token, "single_word, lstrip and rstrip are not supported");
-    if (!json_is_boolean(json_object_get(token, "special")) || !json_is_boolean(json_object_get(token, "normalized")))
+    if (!json_is_boolean(json_object_get(token, "special")) ||
+        !json_is_boolean(json_object_get(token, "normalized")))
         return refuse(in, field, token, "special and normalized must be true or false");
     return SLIP_OK;
 }
@@ -213,15 +215,16 @@ static slip_status read_vocab(const reader *in, const json_t *root, json_t *mode
         status = fill_added_token(in, model_vocab, json_array_get(added, i), tokenizer);
     if (status != SLIP_OK)
         return status;
-    const char *twice = slip_added_sort(&tokenizer->raw), *twice_normalized = slip_added_sort(&tokenizer->normalized);
-    twice = twice != NULL ? twice : twice_normalized;
+    const char *raw = slip_added_sort(&tokenizer->raw), *normalized = slip_added_sort(&tokenizer->normalized);
+    const char *twice = raw != NULL ? raw : normalized;
     return twice == NULL ? SLIP_OK
                          : slip_fail(SLIP_ERR_INPUT, "%s: added_tokens has \"%.100s\" twice", in->source, twice);
 }
 
 /* ---- the merges ---- */
 
-/* A merge is "left right" (one space) or ["left", "right"]. Spellings hold no space: it is U+0120 in the alphabet. */
+/* A merge is "left right" (one space) or ["left", "right"]. Spellings hold no space: it is U+0120 in the
+ * alphabet. */
 static bool split_merge(const json_t *merge, const char *half[2], size_t size[2])
 {
     if (json_is_string(merge)) {
@@ -271,7 +274,8 @@ static slip_status check_bytes(const reader *in, const slip_bpe *bpe)
 
 static slip_status read_model(const reader *in, const json_t *root, slip_tokenizer *tokenizer)
 {
-    static const char *const off[] = {"model.dropout", "model.continuing_subword_prefix", "model.end_of_word_suffix"};
+    static const char *const off[] = {"model.dropout", "model.continuing_subword_prefix",
+                                      "model.end_of_word_suffix"};
     const size_t model_prefix = strlen("model.");
     const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges"), *merge;
     size_t i;

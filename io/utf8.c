@@ -19,7 +19,8 @@ static size_t length_of(unsigned char lead)
     return lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
 }
 
-/* Whether `next` may be the second byte: Unicode's table 3-7 leaves out overlong forms, surrogates and the end. */
+/* Whether `next` may be the second byte: Unicode's table 3-7 leaves out overlong forms, surrogates and the
+ * end. */
 static int second_fits(unsigned char lead, unsigned char next)
 {
     switch (lead) {

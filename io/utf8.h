@@ -14,7 +14,8 @@
 /* How many of the first bytes of `text` are well-formed UTF-8 made of whole characters. */
 size_t slip_utf8_valid(const char *text, size_t size);
 
-/* A well-formed copy of `text` (malloc'ed, the caller frees it), its broken parts replaced. SLIP_ERR_FAILED: memory. */
+/* A well-formed copy of `text` (malloc'ed, the caller frees it), its broken parts replaced. SLIP_ERR_FAILED:
+ * memory. */
 slip_status slip_utf8_repair(const char *text, size_t size, char **repaired, size_t *repaired_size);
 
 /* Write code point `c` (a scalar value) as UTF-8; returns its size, 1 to 4. */

@@ -1,7 +1,7 @@
 /* The vocabulary of a byte-level tokenizer: the bytes of each id, and the id of each byte string.
  *
- * tokenizer.json writes every byte as one visible character (GPT-2's byte alphabet: 'A' is byte 0x41, U+0120 is byte
- * 0x20); tokens are kept here as the bytes they stand for. Ids may have holes.
+ * tokenizer.json writes every byte as one visible character (GPT-2's byte alphabet: 'A' is byte 0x41, U+0120 is
+ * byte 0x20); tokens are kept here as the bytes they stand for. Ids may have holes.
  */
 #ifndef SLIP_IO_VOCAB_H
 #define SLIP_IO_VOCAB_H
@@ -32,8 +32,9 @@ typedef struct {
 slip_status slip_vocab_init(slip_vocab *vocab, int32_t ids, size_t tokens, size_t bytes);
 void slip_vocab_free(slip_vocab *vocab);
 
-/* Give `id`, which is free and below `ids`, to a token of the model, spelled in the byte alphabet. One that is not is
- * out of reach of byte pairs (an added token listed in the vocabulary, usually) and stands for its own UTF-8. */
+/* Give `id`, which is free and below `ids`, to a token of the model, spelled in the byte alphabet. One that is
+ * not is out of reach of byte pairs (an added token listed in the vocabulary, usually) and stands for its own
+ * UTF-8. */
 void slip_vocab_add(slip_vocab *vocab, int32_t id, const char *spelling, size_t size);
 
 /* Give an added token its bytes, its own content. */

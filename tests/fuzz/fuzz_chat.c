@@ -1,5 +1,5 @@
-/* Input: a JSON object of messages, tools and thinking. What is rendered must be whole, well-formed text that begins with
- * a system turn and ends in the assistant's cue; what is refused must be refused with a sentence.
+/* Input: a JSON object of messages, tools and thinking. What is rendered must be whole, well-formed text that
+ * begins with a system turn and ends in the assistant's cue; what is refused must be refused with a sentence.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -32,8 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = NULL;
     size_t text_size;
     slip_clear();
-    if (slip_chat_render(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking, &text, &text_size) ==
-        SLIP_OK)
+    slip_status status = slip_chat_render(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking,
+                                          &text, &text_size);
+    if (status == SLIP_OK)
         check_text(text, text_size, thinking);
     else
         require(slip_cause()[0] != '\0' && text == NULL);

@@ -1,5 +1,5 @@
-/* Input: a tokenizer.json, a NUL, and a text to encode with it. Broken files must be refused with a sentence; a good one
- * must encode any text to known ids, and the decoded stream must not depend on its chunks.
+/* Input: a tokenizer.json, a NUL, and a text to encode with it. Broken files must be refused with a sentence; a
+ * good one must encode any text to known ids, and the decoded stream must not depend on its chunks.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -64,7 +64,8 @@ static void check_encoding(const slip_tokenizer *tokenizer, const char *text, si
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *json = (const char *)data, *end = size > 0 ? memchr(json, '\0', size) : NULL;
-    size_t json_size = end != NULL ? (size_t)(end - json) : size, text_size = end != NULL ? size - json_size - 1 : 0;
+    size_t json_size = end != NULL ? (size_t)(end - json) : size;
+    size_t text_size = end != NULL ? size - json_size - 1 : 0;
     slip_tokenizer *tokenizer = NULL;
     slip_clear();
     if (slip_tokenizer_parse(json, json_size, "fuzz", VOCABULARY, &tokenizer) != SLIP_OK) {

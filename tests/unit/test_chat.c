@@ -91,22 +91,27 @@ static void tool_calls_and_results(void **state)
                   "<parameter=days>3</parameter>\n<parameter=fine>True</parameter>\n"
                   "<parameter=at>[1.5, null, \"\xc3\xa9\"]</parameter>\n</function>\n</tool_call>"
                   "<tool_call>\n<function=now>\n</function>\n</tool_call>")
-        "<|im_start|>tool\n<tool_response>\n18 C\n</tool_response>\n<tool_response>\nnoon\n</tool_response>\n<|im_end|>"
+        "<|im_start|>tool\n<tool_response>\n18 C\n</tool_response>\n<tool_response>\nnoon\n</tool_response>\n"
+        "<|im_end|>"
         CUE;
     /* Arguments come as the text of a JSON object, or as the object itself. */
     expect("[{\"role\":\"user\",\"content\":\"weather?\"},{\"role\":\"assistant\",\"content\":null,"
-           "\"reasoning_content\":\"look\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"get\","
+           "\"reasoning_content\":\"look\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+           "\"function\":{\"name\":\"get\","
            "\"arguments\":\"{\\\"city\\\":\\\"Lyon\\\",\\\"days\\\":3,\\\"fine\\\":true,\\\"at\\\":[1.5,null,\\\"\\u00e9\\\"]}\"}},"
            "{\"id\":\"2\",\"type\":\"function\",\"function\":{\"name\":\"now\",\"arguments\":\"\"}}]},"
            "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"18 C\"},"
            "{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"noon\"}]", NULL, 1, expected);
     expect("[{\"role\":\"user\",\"content\":\"weather?\"},{\"role\":\"assistant\",\"reasoning_content\":\"look\","
            "\"tool_calls\":[{\"function\":{\"name\":\"get\",\"arguments\":"
-           "{\"city\":\"Lyon\",\"days\":3,\"fine\":true,\"at\":[1.5,null,\"\\u00e9\"]}}},{\"function\":{\"name\":\"now\"}}]},"
-           "{\"role\":\"tool\",\"content\":\"18 C\"},{\"role\":\"tool\",\"content\":\"noon\"}]", NULL, 1, expected);
+           "{\"city\":\"Lyon\",\"days\":3,\"fine\":true,\"at\":[1.5,null,\"\\u00e9\"]}}},"
+           "{\"function\":{\"name\":\"now\"}}]},"
+           "{\"role\":\"tool\",\"content\":\"18 C\"},{\"role\":\"tool\","
+           "\"content\":\"noon\"}]", NULL, 1, expected);
     /* A number is what Python prints: the fewest digits, and an exponent only where it is long. */
     expect("[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":"
-           "{\"a\":0.1,\"b\":1e-7,\"c\":1e16,\"d\":5.0,\"e\":-0.0,\"f\":123456789.125,\"g\":null,\"h\":{\"i\":[]}}}}]}]", NULL, 1,
+           "{\"a\":0.1,\"b\":1e-7,\"c\":1e16,\"d\":5.0,\"e\":-0.0,\"f\":123456789.125,\"g\":null,"
+           "\"h\":{\"i\":[]}}}}]}]", NULL, 1,
            DEFAULT ASSISTANT("<think></think><tool_call>\n<function=f>\n<parameter=a>0.1</parameter>\n"
                              "<parameter=b>1e-07</parameter>\n<parameter=c>1e+16</parameter>\n"
                              "<parameter=d>5.0</parameter>\n<parameter=e>-0.0</parameter>\n"
@@ -119,20 +124,27 @@ static void tools_in_the_system_turn(void **state)
     (void)state;
     char *text = NULL;
     static const char tools[] =
-        "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"description\":\" Look it up.\\n\",\"parameters\":{"
-        "\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\",\"description\":\"Where\",\"enum\":[\"Lyon\",\"Rome\"]},"
-        "\"days\":{\"type\":[\"integer\",\"null\"],\"default\":1}},\"required\":[\"city\"],\"additionalProperties\":false},"
+        "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"description\":\" Look it up.\\n\","
+        "\"parameters\":{"
+        "\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\",\"description\":\"Where\","
+        "\"enum\":[\"Lyon\",\"Rome\"]},"
+        "\"days\":{\"type\":[\"integer\",\"null\"],\"default\":1}},\"required\":[\"city\"],"
+        "\"additionalProperties\":false},"
         "\"strict\":true}},{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
     static const char beginning[] =
         "<|im_start|>system\nBe brief.\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
         "You have access to the following functions:\n\n<tools>\n<function>\n<name>get</name>\n"
-        "<description>Look it up.</description>\n<parameters>\n<parameter>\n<name>city</name>\n<type>string</type>\n"
-        "<description>Where</description>\n<enum>[\"Lyon\", \"Rome\"]</enum>\n</parameter>\n<parameter>\n<name>days</name>\n"
+        "<description>Look it up.</description>\n<parameters>\n<parameter>\n<name>city</name>\n"
+        "<type>string</type>\n"
+        "<description>Where</description>\n<enum>[\"Lyon\", \"Rome\"]</enum>\n</parameter>\n<parameter>\n"
+        "<name>days</name>\n"
         "<type>['integer', 'null']</type>\n<default>1</default>\n</parameter>\n<required>[\"city\"]</required>\n"
         "<additionalProperties>False</additionalProperties>\n</parameters>\n<strict>True</strict>\n</function>\n"
-        "<function>\n<name>now</name>\n<parameters>\n</parameters>\n</function>\n</tools>\n\nFor each function call, ";
+        "<function>\n<name>now</name>\n<parameters>\n</parameters>\n</function>\n</tools>\n\n"
+        "For each function call, ";
     static const char end[] = "including newlines and spaces.\n</IMPORTANT><|im_end|>" USER("Hi") CUE;
-    assert_int_equal(render("[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":\"Hi\"}]", tools, 1,
+    assert_int_equal(render("[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\","
+                            "\"content\":\"Hi\"}]", tools, 1,
                             &text), SLIP_OK);
     assert_memory_equal(text, beginning, strlen(beginning));
     assert_string_equal(text + strlen(text) - strlen(end), end);
@@ -166,7 +178,8 @@ static const struct {
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "{}", "tools is not an array"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"web\"}]", "tools[0].type is not \"function\""},
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\"}]", "tools[0].function is not an object"},
-    {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\",\"function\":{}}]", "tools[0].function.name"},
+    {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\","
+                                                "\"function\":{}}]", "tools[0].function.name"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]",
      "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":{\"type\":5}}}}}]",
      "tools[0].function.parameters.properties.a.type is not"},

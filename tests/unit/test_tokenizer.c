@@ -1,4 +1,5 @@
-/* The tokenizer against the golden data of tests/golden/tokenizer/make_golden.py, what it refuses, and its speed. */
+/* The tokenizer against the golden data of tests/golden/tokenizer/make_golden.py, what it refuses, and its
+ * speed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -243,7 +244,8 @@ static void refuses_what_it_does_not_support(void **state)
             json_object_set_new(part, refusals[i].member, json_loads(refusals[i].value, JSON_DECODE_ANY, NULL));
         char *edited = json_dumps(root, 0);
         slip_clear();
-        assert_int_equal(slip_tokenizer_parse(edited, strlen(edited), "x.json", VOCABULARY, &tokenizer), SLIP_ERR_INPUT);
+        slip_status status = slip_tokenizer_parse(edited, strlen(edited), "x.json", VOCABULARY, &tokenizer);
+        assert_int_equal(status, SLIP_ERR_INPUT);
         assert_null(tokenizer);
         if (strncmp(slip_cause(), "x.json: ", 8) != 0 || strstr(slip_cause(), refusals[i].words) == NULL)
             fail_msg("refusal %zu says \"%s\", not \"%s\"", i, slip_cause(), refusals[i].words);
@@ -285,7 +287,8 @@ static const char *letter(int byte)
     return text;
 }
 
-/* A file of Qwen2's size: 256 bytes, then 151,000 tokens, each an earlier one and a letter: about 9 MB of JSON. */
+/* A file of Qwen2's size: 256 bytes, then 151,000 tokens, each an earlier one and a letter: about 9 MB of
+ * JSON. */
 static char *big_file(int32_t tokens)
 {
     json_t *root = json_pack("{s:n, s:{s:s, s:b}, s:{s:s}}", "normalizer", "pre_tokenizer", "type", "ByteLevel",
@@ -339,7 +342,7 @@ static void large_vocabulary_and_long_pieces(void **state)
     double piece = encode_seconds(tokenizer, letters, LONG), text = encode_seconds(tokenizer, words, LONG);
     memset(letters, ' ', LONG);
     double spaces = encode_seconds(tokenizer, letters, LONG);
-    print_message("# %.1f MB of tokenizer.json: %.2f s; 1 MB as one piece: %.2f s, as words: %.2f s, of spaces: %.2f s\n",
+    print_message("# %.1f MB of tokenizer.json: %.2f s; 1 MB in one piece %.2f s, in words %.2f s, of spaces %.2f s\n",
                   1e-6 * (double)strlen(json), loading, piece, text, spaces);
     assert_true(loading < 15 && piece < 10 && text < 10 && spaces < 10);
     free(letters);

@@ -61,7 +61,8 @@ static uint32_t next(uint32_t *random)
 static void chunks_do_not_matter(void **state)
 {
     (void)state;
-    static const unsigned char pool[] = {'a', 0x80, 0xbf, 0xa0, 0x90, 0x8f, 0xc2, 0xe0, 0xe2, 0xed, 0xf0, 0xf4, 0xf5, 0xff};
+    static const unsigned char pool[] = {'a',  0x80, 0xbf, 0xa0, 0x90, 0x8f, 0xc2,
+                                         0xe0, 0xe2, 0xed, 0xf0, 0xf4, 0xf5, 0xff};
     uint32_t random = 1;
     for (int round = 0; round < 20000; round++) {
         char text[24], whole[TEXT_ROOM], *repaired;

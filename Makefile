@@ -1,0 +1,44 @@
+# Two commands: `make demo` and `make check`. CMake does the work; this file only saves typing.
+
+BUILD ?= build
+JOBS ?= $(shell nproc)
+RESULTS ?= $(BUILD)/demo-results.jsonl
+
+# Open MPI refuses root and more ranks than cores unless told otherwise (4.x and 5.x have different words for the latter).
+export OMPI_ALLOW_RUN_AS_ROOT = 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
+export OMPI_MCA_rmaps_base_oversubscribe = 1
+export PRTE_MCA_rmaps_default_mapping_policy = :oversubscribe
+
+.PHONY: all demo check sanitize fuzz packages clean
+
+all: packages
+	cmake -S . -B $(BUILD)
+	cmake --build $(BUILD) -j $(JOBS)
+
+demo: all
+	rm -f $(RESULTS)
+	mpirun -n 3 $(BUILD)/slipstream batch -m jobs/demo/model.h5 -i jobs/demo/requests.jsonl -o $(RESULTS)
+	$(BUILD)/show_results jobs/demo/requests.jsonl $(RESULTS)
+
+check: all
+	ctest --test-dir $(BUILD) --output-on-failure
+
+# The same tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: packages
+	cmake -S . -B $(BUILD)-sanitize -DSLIP_SANITIZE=ON
+	cmake --build $(BUILD)-sanitize -j $(JOBS)
+	QUICK=1 ctest --test-dir $(BUILD)-sanitize --output-on-failure
+
+# Every fuzzer for FUZZ_SECONDS; needs clang with libFuzzer.
+FUZZ_SECONDS ?= 20
+fuzz: packages
+	CC=clang cmake -S . -B $(BUILD)-fuzz -DSLIP_FUZZ=ON
+	cmake --build $(BUILD)-fuzz -j $(JOBS) --target fuzzers
+	bash tests/fuzz/run.sh $(BUILD)-fuzz $(FUZZ_SECONDS)
+
+packages:
+	@bash jobs/demo/packages.sh
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-fuzz

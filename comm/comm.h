@@ -29,6 +29,9 @@ int slip_comm_rank(const slip_comm *comm);
 int slip_comm_ranks(const slip_comm *comm);
 const char *slip_comm_host(const slip_comm *comm, int rank);
 
+/* Has a wait of ours passed its deadline? Then MPI cannot end in good order (it would wait for the silent rank): abort. */
+bool slip_comm_lost(const slip_comm *comm);
+
 /* The worker ranks are [first, ranks). `sum_count`: most doubles in one slip_comm_sum(). Allocates for good. */
 slip_status slip_comm_set_workers(slip_comm *comm, int first, size_t sum_count);
 int slip_comm_first_worker(const slip_comm *comm);

@@ -14,6 +14,7 @@ struct slip_comm {
     int rank, ranks;
     int first_worker, workers;
     double deadline_s;
+    bool lost;             /* a wait has passed its deadline */
     char (*hosts)[SLIP_HOST_NAME];
     MPI_Request *requests; /* 2 * ranks: what is under way, receives first */
     int *peers;            /* 2 * ranks: peers[i] is who requests[i] waits for */
@@ -82,6 +83,7 @@ void slip_comm_finish(slip_comm *comm)
 void slip_comm_set_deadline(slip_comm *comm, double seconds) { comm->deadline_s = seconds; }
 int slip_comm_rank(const slip_comm *comm) { return comm->rank; }
 int slip_comm_ranks(const slip_comm *comm) { return comm->ranks; }
+bool slip_comm_lost(const slip_comm *comm) { return comm->lost; }
 const char *slip_comm_host(const slip_comm *comm, int rank) { return comm->hosts[rank]; }
 int slip_comm_first_worker(const slip_comm *comm) { return comm->first_worker; }
 int slip_comm_workers(const slip_comm *comm) { return comm->workers; }
@@ -138,6 +140,7 @@ static slip_status wait_requests(slip_comm *comm, int count, double patience, co
             MPI_Test(&comm->requests[i], &done, MPI_STATUS_IGNORE);
         }
         name_missing(comm, count, missing, sizeof missing);
+        comm->lost = true;
         return slip_fail(SLIP_ERR_FAILED, "%s: no answer from %s within %.0f s", what, missing, patience);
     }
     return SLIP_OK;
@@ -146,9 +149,12 @@ static slip_status wait_requests(slip_comm *comm, int count, double patience, co
 /* Start-up exchanges are rare and in lockstep: MPI's own nonblocking collectives, waited for under the deadline. */
 static slip_status wait_collective(slip_comm *comm, const char *what)
 {
-    for (double give_up = now_s() + comm->deadline_s; !all_done(comm, 1, NULL); sched_yield())
-        if (now_s() > give_up)
-            return slip_fail(SLIP_ERR_FAILED, "%s: some rank did not answer within %.0f s", what, comm->deadline_s);
+    for (double give_up = now_s() + comm->deadline_s; !all_done(comm, 1, NULL); sched_yield()) {
+        if (now_s() < give_up)
+            continue;
+        comm->lost = true;
+        return slip_fail(SLIP_ERR_FAILED, "%s: some rank did not answer within %.0f s", what, comm->deadline_s);
+    }
     return SLIP_OK;
 }
 

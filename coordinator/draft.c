@@ -88,9 +88,10 @@ slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals
     int32_t block = draft->shape->block;
     slip_run_cost cost;
     step->span_count = count;
-    step->row_count = step->head_count = count * block;
+    step->row_count = count * block;
+    step->head_count = count * (block - 1); /* row 0 is the anchor itself */
     for (int32_t i = 0; i < count; i++) {
-        step->span[i] = (slip_span){.sequence = proposals[i].sequence, .row = i * block, .count = block, .heads = block,
+        step->span[i] = (slip_span){.sequence = proposals[i].sequence, .row = i * block, .count = block, .heads = block - 1,
                                     .position = proposals[i].position};
         step->token[i * block] = proposals[i].anchor;
         for (int32_t j = 1; j < block; j++)
@@ -102,8 +103,8 @@ slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals
     draft->weight_bytes = cost.weight_bytes;
     draft->kind->candidates(draft->executor, step, draft->candidates);
     for (int32_t i = 0; i < count; i++)
-        for (int32_t j = 1; j < block; j++) /* row 0 is the anchor itself */
-            proposals[i].drafts[j - 1] = draft->candidates[i * block + j].token;
+        for (int32_t j = 0; j < block - 1; j++)
+            proposals[i].drafts[j] = draft->candidates[i * (block - 1) + j].token;
     return SLIP_OK;
 }
 

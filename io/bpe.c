@@ -149,8 +149,7 @@ static void propose(const slip_bpe *bpe, slip_bpe_work *work, int32_t position)
         heap_put(work, (struct slip_candidate){(int32_t)(merge - bpe->merges), position, merge->merged});
 }
 
-/* Make the merge if the two symbols are still there. A pair that has changed but makes the same token counts as
- * still there, though its rank would be another now: so it is in `tokenizers`, and ids must agree. */
+/* Make the merge if the two symbols are still there: a pair that has changed since makes a longer token or none. */
 static void apply(const slip_bpe *bpe, slip_bpe_work *work, const struct slip_candidate *candidate)
 {
     struct slip_symbol *symbols = work->symbols, *left = &symbols[candidate->position];

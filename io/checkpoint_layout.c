@@ -35,7 +35,8 @@ static void add_matrix(layout *to, const char *name, int64_t rows, int64_t colum
 /* `chunks` 0: q, k and v apart. */
 static void add_attention(layout *to, const slip_attention *attention, int64_t hidden, int32_t chunks)
 {
-    int64_t q = (int64_t)attention->heads * attention->head_dim, k = (int64_t)attention->kv_heads * attention->head_dim;
+    int64_t q = (int64_t)attention->heads * attention->head_dim,
+            k = (int64_t)attention->kv_heads * attention->head_dim;
     int64_t v = (int64_t)attention->kv_heads * attention->v_head_dim;
     if (chunks > 0) {
         add(to, "qkv", SLIP_KIND_MATRIX, q + k + v, hidden)->chunks = chunks;
@@ -60,9 +61,12 @@ static void add_experts(layout *to, const slip_model *model)
 {
     add(to, "router", SLIP_KIND_TABLE, model->experts, model->hidden);
     add(to, "router_bias", SLIP_KIND_SCALAR, 1, model->experts);
-    add(to, "experts/gate", SLIP_KIND_EXPERTS, model->moe_intermediate, model->hidden)->experts = model->experts;
-    add(to, "experts/up", SLIP_KIND_EXPERTS, model->moe_intermediate, model->hidden)->experts = model->experts;
-    add(to, "experts/down", SLIP_KIND_EXPERTS, model->hidden, model->moe_intermediate)->experts = model->experts;
+    add(to, "experts/gate", SLIP_KIND_EXPERTS, model->moe_intermediate, model->hidden)->experts =
+        model->experts;
+    add(to, "experts/up", SLIP_KIND_EXPERTS, model->moe_intermediate, model->hidden)->experts =
+        model->experts;
+    add(to, "experts/down", SLIP_KIND_EXPERTS, model->hidden, model->moe_intermediate)->experts =
+        model->experts;
 }
 
 static void add_target(layout *to, const slip_model *model)
@@ -103,7 +107,8 @@ static void add_draft(layout *to, const slip_draft_shape *draft, int64_t hidden)
 
 slip_status slip_layout_build(const slip_model *model, slip_weight **weights, size_t *count)
 {
-    size_t most = TARGET_WEIGHTS + DRAFT_WEIGHTS + (size_t)(model->layers + model->draft.layers) * LAYER_WEIGHTS;
+    size_t most =
+        TARGET_WEIGHTS + DRAFT_WEIGHTS + (size_t)(model->layers + model->draft.layers) * LAYER_WEIGHTS;
     layout built = {.weights = calloc(most, sizeof(slip_weight))};
     if (built.weights == NULL)
         return slip_fail(SLIP_ERR_FAILED, "no memory for a list of %zu weights", most);
@@ -128,7 +133,8 @@ bool slip_layout_allows(const slip_weight *weight, slip_dtype dtype)
 }
 
 /* The product cannot wrap: io/config_limits.h bounds every size. */
-static void set_shape(slip_dataset *dataset, const slip_weight *weight, slip_dtype dtype, int64_t rows, int64_t columns)
+static void set_shape(slip_dataset *dataset, const slip_weight *weight, slip_dtype dtype, int64_t rows,
+                      int64_t columns)
 {
     bool vector = weight->kind == SLIP_KIND_VECTOR || weight->kind == SLIP_KIND_SCALAR;
     int64_t sizes[SLIP_DATASET_DIMS] = {weight->experts, rows, columns};
@@ -143,13 +149,15 @@ static int64_t blocks(int64_t size)
     return (size + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
 }
 
-void slip_layout_datasets(const slip_weight *weight, slip_dtype dtype, slip_dataset *codes, slip_dataset *scales)
+void slip_layout_datasets(const slip_weight *weight, slip_dtype dtype, slip_dataset *codes,
+                          slip_dataset *scales)
 {
     memset(codes, 0, sizeof *codes);
     memset(scales, 0, sizeof *scales);
     memcpy(codes->name, weight->name, sizeof codes->name);
     snprintf(scales->name, sizeof scales->name, "%.*s_scale", SLIP_DATASET_NAME - 7, weight->name);
-    set_shape(codes, weight, dtype, weight->rows, dtype == SLIP_MXFP4 ? weight->columns / 2 : weight->columns);
+    set_shape(codes, weight, dtype, weight->rows,
+              dtype == SLIP_MXFP4 ? weight->columns / 2 : weight->columns);
     if (dtype == SLIP_MXFP4)
         set_shape(scales, weight, SLIP_MXFP4, weight->rows, weight->columns / SLIP_MXFP4_BLOCK);
     if (dtype == SLIP_F8E4M3)

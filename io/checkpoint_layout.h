@@ -1,4 +1,5 @@
-/* Which datasets a model's checkpoint has, and their shapes: the one list that reading, checking and converting share. */
+/* Which datasets a model's checkpoint has, and their shapes: the one list that reading, checking and
+ * converting share. */
 #ifndef SLIP_IO_CHECKPOINT_LAYOUT_H
 #define SLIP_IO_CHECKPOINT_LAYOUT_H
 
@@ -25,7 +26,7 @@ typedef struct {
     char name[SLIP_DATASET_NAME];
     slip_weight_kind kind;
     bool optional;
-    int32_t chunks;  /* the rows come as this many chunks, each with scale blocks of its own; 1 for all but a fused qkv */
+    int32_t chunks;  /* of rows, each with scale blocks of its own; 1 for all but a fused qkv */
     int64_t experts; /* 1 unless stacked */
     int64_t rows;    /* 1 for a vector */
     int64_t columns;
@@ -37,8 +38,9 @@ slip_status slip_layout_build(const slip_model *model, slip_weight **weights, si
 /* Whether a weight may be stored so: its kind allows the type, and its columns divide into MXFP4's blocks. */
 bool slip_layout_allows(const slip_weight *weight, slip_dtype dtype);
 
-/* The dataset of a weight stored as `dtype`, and of its scales where the type has them (else scales->bytes is 0).
- * Offsets are left 0. The type must be allowed. */
-void slip_layout_datasets(const slip_weight *weight, slip_dtype dtype, slip_dataset *codes, slip_dataset *scales);
+/* The dataset of a weight stored as `dtype`, and of its scales where the type has them (else scales->bytes is
+ * 0). Offsets are left 0. The type must be allowed. */
+void slip_layout_datasets(const slip_weight *weight, slip_dtype dtype, slip_dataset *codes,
+                          slip_dataset *scales);
 
 #endif

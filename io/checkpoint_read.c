@@ -11,12 +11,15 @@
 #include "io/checkpoint_superblock.h"
 #include "io/file.h"
 
-enum { DEPTH_MAX = 5, OBJECTS_MAX = 2 * SLIP_CHECKPOINT_DATASETS_MAX, NAME_MAX_BYTES = SLIP_DATASET_NAME - 1 };
+enum {
+    DEPTH_MAX = 5,
+    OBJECTS_MAX = 2 * SLIP_CHECKPOINT_DATASETS_MAX,
+    NAME_MAX_BYTES = SLIP_DATASET_NAME - 1
+};
 
 /* What one opening gathers. */
 typedef struct {
-    const char *path;
-    int64_t file_size;
+    slip_hdf5_source source;
     slip_dataset *datasets;
     int32_t count, capacity;
     int32_t objects; /* seen so far, groups and datasets */
@@ -26,41 +29,10 @@ typedef struct {
 
 static slip_status bad(const reading *r, const char *name, const char *problem)
 {
-    return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %s", r->path, name, problem);
+    return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %s", r->source.path, name, problem);
 }
 
-/* ---- attributes ---- */
-
-/* A scalar, fixed-size string of 1..limit bytes; *text is the caller's, NUL-terminated. */
-static slip_status read_string(const reading *r, hid_t object, const char *owner, const char *name, size_t limit,
-                               char **text)
-{
-    slip_status status = SLIP_OK;
-    char *buffer = NULL;
-    hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
-    if (attribute < 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s is missing", r->path, owner, name);
-    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-    size_t size = H5Tget_size(type);
-    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 ||
-        H5Sget_simple_extent_type(space) != H5S_SCALAR) {
-        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s is not one string of fixed size", r->path, owner, name);
-    } else if (size == 0 || size > limit) {
-        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s has %zu bytes, more than %zu", r->path, owner, name, size, limit);
-    } else if ((buffer = calloc(size + 1, 1)) == NULL) {
-        status = slip_fail(SLIP_ERR_FAILED, "%s: no memory for attribute %s", r->path, name);
-    } else if (H5Aread(attribute, type, buffer) < 0) {
-        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s cannot be read", r->path, owner, name);
-    }
-    H5Sclose(space);
-    H5Tclose(type);
-    H5Aclose(attribute);
-    if (status == SLIP_OK)
-        *text = buffer;
-    else
-        free(buffer);
-    return status;
-}
+/* ---- attributes of the root ---- */
 
 static slip_status check_version(const reading *r, hid_t root)
 {
@@ -77,108 +49,34 @@ static slip_status check_version(const reading *r, hid_t root)
     if (!fine)
         return bad(r, "", "attribute version is not one integer");
     if (version != SLIP_CHECKPOINT_VERSION)
-        return slip_fail(SLIP_ERR_INPUT, "%s: version %d of the format; this program reads version %d", r->path, version,
-                         SLIP_CHECKPOINT_VERSION);
+        return slip_fail(SLIP_ERR_INPUT, "%s: version %d of the format; this program reads version %d",
+                         r->source.path, version, SLIP_CHECKPOINT_VERSION);
     return SLIP_OK;
 }
 
 static slip_status read_root(const reading *r, hid_t root, slip_checkpoint *out)
 {
     char *format;
-    slip_status status = read_string(r, root, "", "format", SLIP_CHECKPOINT_FORMAT_SIZE, &format);
+    slip_status status =
+        slip_hdf5_read_string(&r->source, root, "", "format", SLIP_CHECKPOINT_FORMAT_SIZE, &format);
     if (status != SLIP_OK)
         return status;
     if (strcmp(format, SLIP_CHECKPOINT_FORMAT) != 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: format is \"%s\", not \"%s\"", r->path, format, SLIP_CHECKPOINT_FORMAT);
+        status = slip_fail(SLIP_ERR_INPUT, "%s: format is \"%s\", not \"%s\"", r->source.path, format,
+                           SLIP_CHECKPOINT_FORMAT);
     free(format);
     if (status == SLIP_OK)
         status = check_version(r, root);
     if (status == SLIP_OK)
-        status = read_string(r, root, "", "config", SLIP_CHECKPOINT_CONFIG_MAX, &out->config);
+        status =
+            slip_hdf5_read_string(&r->source, root, "", "config", SLIP_CHECKPOINT_CONFIG_MAX, &out->config);
     if (status == SLIP_OK && H5Aexists(root, "draft_config") > 0)
-        status = read_string(r, root, "", "draft_config", SLIP_CHECKPOINT_CONFIG_MAX, &out->draft_config);
+        status = slip_hdf5_read_string(&r->source, root, "", "draft_config", SLIP_CHECKPOINT_CONFIG_MAX,
+                                       &out->draft_config);
     return status;
 }
 
-/* ---- datasets ---- */
-
-/* Contiguous, in this file, unfiltered, with its bytes allocated. */
-static slip_status check_storage(const reading *r, hid_t dataset, const char *name)
-{
-    hid_t creation = H5Dget_create_plist(dataset);
-    if (creation < 0)
-        return bad(r, name, "its properties cannot be read");
-    const char *problem = NULL;
-    if (H5Pget_layout(creation) != H5D_CONTIGUOUS)
-        problem = "not stored contiguously";
-    else if (H5Pget_nfilters(creation) != 0)
-        problem = "stored through a filter";
-    else if (H5Pget_external_count(creation) != 0)
-        problem = "stored in another file";
-    H5Pclose(creation);
-    return problem != NULL ? bad(r, name, problem) : SLIP_OK;
-}
-
-static slip_status read_shape(const reading *r, hid_t dataset, const char *name, slip_dataset *out)
-{
-    hid_t space = H5Dget_space(dataset);
-    hsize_t sizes[SLIP_DATASET_DIMS], most[SLIP_DATASET_DIMS];
-    const char *problem = NULL;
-    int dims = H5Sget_simple_extent_type(space) == H5S_SIMPLE ? H5Sget_simple_extent_ndims(space) : -1;
-    if (dims < 1 || dims > SLIP_DATASET_DIMS)
-        problem = "not an array of one to three dimensions";
-    else if (H5Sget_simple_extent_dims(space, sizes, most) != dims)
-        problem = "its shape cannot be read";
-    for (int i = 0; i < dims && problem == NULL; i++) {
-        if (sizes[i] == 0 || sizes[i] > INT64_MAX || sizes[i] != most[i])
-            problem = "a dimension is empty, too large or not fixed";
-        else
-            out->shape[i] = (int64_t)sizes[i];
-    }
-    out->dims = dims;
-    H5Sclose(space);
-    return problem != NULL ? bad(r, name, problem) : SLIP_OK;
-}
-
-static slip_status check_type(const reading *r, hid_t dataset, const char *name, slip_dtype dtype)
-{
-    hid_t type = H5Dget_type(dataset);
-    bool fine = type >= 0 && H5Tequal(type, slip_hdf5_type(dtype)) > 0;
-    if (type >= 0)
-        H5Tclose(type);
-    return fine ? SLIP_OK : bad(r, name, "its elements are not of the type that its dtype is stored as");
-}
-
-/* Where the bytes are, and that they are as many as the shape asks for and inside of the file. */
-static slip_status locate(const reading *r, hid_t dataset, slip_dataset *out)
-{
-    out->bytes = slip_hdf5_item_bytes((slip_dtype)out->dtype);
-    for (int i = 0; i < out->dims; i++)
-        if (__builtin_mul_overflow(out->bytes, out->shape[i], &out->bytes))
-            return bad(r, out->name, "its shape makes it larger than any file");
-    haddr_t address = H5Dget_offset(dataset);
-    if (address == HADDR_UNDEF || address > (haddr_t)r->file_size || out->bytes > r->file_size - (int64_t)address)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %lld bytes at %lld are outside of the file's %lld", r->path, out->name,
-                         (long long)out->bytes, address == HADDR_UNDEF ? -1LL : (long long)address,
-                         (long long)r->file_size);
-    if (H5Dget_storage_size(dataset) != (hsize_t)out->bytes)
-        return bad(r, out->name, "its storage is not as large as its shape asks for");
-    out->offset = (int64_t)address;
-    return SLIP_OK;
-}
-
-static slip_status read_dtype(const reading *r, hid_t dataset, const char *name, int32_t *dtype)
-{
-    char *text;
-    slip_status status = read_string(r, dataset, name, "dtype", SLIP_CHECKPOINT_DTYPE_SIZE, &text);
-    if (status != SLIP_OK)
-        return status;
-    *dtype = slip_dtype_parse(text);
-    if (*dtype < 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: dtype \"%s\" is unknown", r->path, name, text);
-    free(text);
-    return status;
-}
+/* ---- the tree ---- */
 
 static slip_status append(reading *r, const slip_dataset *dataset)
 {
@@ -188,7 +86,7 @@ static slip_status append(reading *r, const slip_dataset *dataset)
         int32_t capacity = r->capacity * 2 + 64;
         slip_dataset *grown = realloc(r->datasets, (size_t)capacity * sizeof *grown);
         if (grown == NULL)
-            return slip_fail(SLIP_ERR_FAILED, "%s: no memory for %d datasets", r->path, capacity);
+            return slip_fail(SLIP_ERR_FAILED, "%s: no memory for %d datasets", r->source.path, capacity);
         r->datasets = grown;
         r->capacity = capacity;
     }
@@ -198,18 +96,9 @@ static slip_status append(reading *r, const slip_dataset *dataset)
 
 static slip_status visit_dataset(reading *r, hid_t dataset, const char *name)
 {
-    slip_dataset found = {.dtype = SLIP_F8E4M3}; /* plain bytes, for the tokenizer, which has no dtype */
     bool tokenizer = strcmp(name, "tokenizer") == 0;
-    memcpy(found.name, name, strlen(name) + 1);
-    slip_status status = check_storage(r, dataset, name);
-    if (status == SLIP_OK && !tokenizer)
-        status = read_dtype(r, dataset, name, &found.dtype);
-    if (status == SLIP_OK)
-        status = check_type(r, dataset, name, (slip_dtype)found.dtype);
-    if (status == SLIP_OK)
-        status = read_shape(r, dataset, name, &found);
-    if (status == SLIP_OK)
-        status = locate(r, dataset, &found);
+    slip_dataset found;
+    slip_status status = slip_hdf5_read_dataset(&r->source, dataset, name, !tokenizer, &found);
     if (status != SLIP_OK || !tokenizer)
         return status == SLIP_OK ? append(r, &found) : status;
     if (found.dims != 1 || found.bytes > SLIP_CHECKPOINT_TOKENIZER_MAX)
@@ -218,8 +107,6 @@ static slip_status visit_dataset(reading *r, hid_t dataset, const char *name)
     r->tokenizer_bytes = found.bytes;
     return SLIP_OK;
 }
-
-/* ---- the tree ---- */
 
 typedef struct {
     reading *reading;
@@ -265,8 +152,8 @@ static herr_t visit_link(hid_t group, const char *link, const H5L_info_t *info, 
     char name[SLIP_DATASET_NAME];
     hid_t object;
     if (!plain_name(link) || strlen(at->prefix) + strlen(link) > NAME_MAX_BYTES)
-        r->status = slip_fail(SLIP_ERR_INPUT, "%s: a name in group /%s is too long or has odd characters", r->path,
-                              at->prefix);
+        r->status = slip_fail(SLIP_ERR_INPUT, "%s: a name in group /%s is too long or has odd characters",
+                              r->source.path, at->prefix);
     else if (snprintf(name, sizeof name, "%s%s", at->prefix, link) < 0 || info->type != H5L_TYPE_HARD)
         r->status = bad(r, name, "a soft, external or user-defined link");
     else if (++r->objects > OBJECTS_MAX)
@@ -298,12 +185,13 @@ static slip_status check_overlaps(reading *r)
 {
     slip_status status = SLIP_OK;
     if (r->count == 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: holds no dataset", r->path);
+        return slip_fail(SLIP_ERR_INPUT, "%s: holds no dataset", r->source.path);
     qsort(r->datasets, (size_t)r->count, sizeof *r->datasets, by_offset);
     for (int32_t i = 1; i < r->count && status == SLIP_OK; i++)
         if (r->datasets[i].offset - r->datasets[i - 1].offset < r->datasets[i - 1].bytes)
-            status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: overlaps /%s at byte %lld", r->path, r->datasets[i].name,
-                               r->datasets[i - 1].name, (long long)r->datasets[i].offset);
+            status =
+                slip_fail(SLIP_ERR_INPUT, "%s: /%s: overlaps /%s at byte %lld", r->source.path,
+                          r->datasets[i].name, r->datasets[i - 1].name, (long long)r->datasets[i].offset);
     qsort(r->datasets, (size_t)r->count, sizeof *r->datasets, by_name);
     return status;
 }
@@ -314,18 +202,20 @@ static slip_status read_tokenizer(const reading *r, int fd, slip_checkpoint *out
         return SLIP_OK;
     out->tokenizer = malloc((size_t)r->tokenizer_bytes + 1);
     if (out->tokenizer == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for its tokenizer", r->path);
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for its tokenizer", r->source.path);
     out->tokenizer_size = (size_t)r->tokenizer_bytes;
     out->tokenizer[out->tokenizer_size] = '\0';
-    return slip_file_read_at(fd, r->path, out->tokenizer, r->tokenizer_bytes, r->tokenizer_offset);
+    return slip_file_read_at(fd, r->source.path, out->tokenizer, r->tokenizer_bytes, r->tokenizer_offset);
 }
 
 static slip_status read_tree(reading *r, slip_checkpoint *out)
 {
     slip_hdf5_prepare();
-    hid_t file = H5Fopen(r->path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t file = H5Fopen(r->source.path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: HDF5 cannot open it: torn, or not written by slipstream convert", r->path);
+        return slip_fail(SLIP_ERR_INPUT,
+                         "%s: HDF5 cannot open it: torn, or not written by slipstream convert",
+                         r->source.path);
     hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);
     slip_status status = root < 0 ? bad(r, "", "the root group cannot be opened") : read_root(r, root, out);
     if (status == SLIP_OK)
@@ -338,13 +228,13 @@ static slip_status read_tree(reading *r, slip_checkpoint *out)
 
 slip_status slip_checkpoint_open(const char *path, slip_checkpoint *checkpoint)
 {
-    reading r = {.path = path};
+    reading r = {.source = {path, 0}};
     slip_checkpoint out = {0};
     int fd;
-    slip_status status = slip_file_open(path, &fd, &r.file_size);
+    slip_status status = slip_file_open(path, &fd, &r.source.file_size);
     if (status != SLIP_OK)
         return status;
-    status = slip_superblock_check(fd, path, r.file_size);
+    status = slip_superblock_check(fd, path, r.source.file_size);
     if (status == SLIP_OK)
         status = read_tree(&r, &out);
     if (status == SLIP_OK)
@@ -354,7 +244,7 @@ slip_status slip_checkpoint_open(const char *path, slip_checkpoint *checkpoint)
     close(fd);
     out.datasets = r.datasets;
     out.dataset_count = r.count;
-    out.file_size = r.file_size;
+    out.file_size = r.source.file_size;
     if (status == SLIP_OK)
         *checkpoint = out;
     else

@@ -12,10 +12,11 @@
 #include "io/checkpoint_hdf5.h"
 #include "io/file.h"
 
-/* HDF5 lays out the file and keeps its metadata; the tensors' bytes go past it by pwrite at the offsets it reserves, so
- * that a full disk is reported with its cause, and a dataset costs no copy. */
+/* HDF5 lays out the file and keeps its metadata; the tensors' bytes go past it by pwrite at the offsets it
+ * reserves, so that a full disk is reported with its cause, and a dataset costs no copy. */
 
-enum { ALIGN_FROM = 64 << 10, ALIGN_TO = 4096 }; /* small datasets stay packed: the demo's file must not bloat */
+/* Small datasets stay packed: the demo's file must not bloat. */
+enum { ALIGN_FROM = 64 << 10, ALIGN_TO = 4096 };
 
 struct slip_checkpoint_writer {
     char *path;
@@ -60,19 +61,20 @@ static bool write_version(hid_t object)
     return fine;
 }
 
-/* Properties of a group, the root's among them. Links stay in the group's own header, which has a checksum: HDF5 1.10 crashes
- * on damaged heaps of links, and the reader refuses them. Times would make two conversions of one model differ. */
+/* Properties of a group, the root's among them. Links stay in the group's own header, which has a checksum:
+ * HDF5 1.10 crashes on damaged heaps of links, and the reader refuses them. Times would make two conversions
+ * of one model differ. */
 static bool set_group(hid_t creation)
 {
-    return H5Pset_link_phase_change(creation, UINT16_MAX, 0) >= 0 && H5Pset_obj_track_times(creation, false) >= 0;
+    return H5Pset_link_phase_change(creation, UINT16_MAX, 0) >= 0 &&
+           H5Pset_obj_track_times(creation, false) >= 0;
 }
 
 static hid_t create_file(const char *path)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE), file = -1;
     if (H5Pset_alignment(access, ALIGN_FROM, ALIGN_TO) >= 0 &&
-        H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 &&
-        set_group(creation))
+        H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 && set_group(creation))
         file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
     H5Pclose(creation);
     H5Pclose(access);
@@ -86,7 +88,8 @@ static slip_status write_root(slip_checkpoint_writer *writer, const char *config
         return failed(writer, "write the attribute ", "format or version");
     if (!write_string(writer->file, "config", config, strlen(config)))
         return failed(writer, "write the attribute ", "config");
-    if (draft_config != NULL && !write_string(writer->file, "draft_config", draft_config, strlen(draft_config)))
+    if (draft_config != NULL &&
+        !write_string(writer->file, "draft_config", draft_config, strlen(draft_config)))
         return failed(writer, "write the attribute ", "draft_config");
     return SLIP_OK;
 }
@@ -111,8 +114,8 @@ static bool make_groups(hid_t file, const char *name)
 }
 
 /* Reserve room for a dataset; `dtype` NULL writes no such attribute. False with errno where it has one. */
-static bool reserve(hid_t file, const char *name, hid_t type, int dims, const hsize_t *shape, const char *dtype,
-                    int64_t *offset)
+static bool reserve(hid_t file, const char *name, hid_t type, int dims, const hsize_t *shape,
+                    const char *dtype, int64_t *offset)
 {
     hid_t creation = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(dims, shape, NULL), dataset = -1;
     haddr_t address = HADDR_UNDEF;
@@ -152,11 +155,12 @@ static slip_status check_sizes(const char *path, const char *config, const char 
     if (config_size == 0 || config_size > SLIP_CHECKPOINT_CONFIG_MAX || draft_size == 0 ||
         draft_size > SLIP_CHECKPOINT_CONFIG_MAX)
         return slip_fail(SLIP_ERR_INPUT, "%s: a config of %zu bytes; one must have 1 to %d", path,
-                         config_size == 0 || config_size > SLIP_CHECKPOINT_CONFIG_MAX ? config_size : draft_size,
+                         config_size == 0 || config_size > SLIP_CHECKPOINT_CONFIG_MAX ? config_size
+                                                                                      : draft_size,
                          SLIP_CHECKPOINT_CONFIG_MAX);
     if (tokenizer != NULL && (tokenizer_size == 0 || tokenizer_size > SLIP_CHECKPOINT_TOKENIZER_MAX))
-        return slip_fail(SLIP_ERR_INPUT, "%s: a tokenizer of %zu bytes; it must have 1 to %d", path, tokenizer_size,
-                         SLIP_CHECKPOINT_TOKENIZER_MAX);
+        return slip_fail(SLIP_ERR_INPUT, "%s: a tokenizer of %zu bytes; it must have 1 to %d", path,
+                         tokenizer_size, SLIP_CHECKPOINT_TOKENIZER_MAX);
     if (access(path, F_OK) == 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: exists already; remove it or choose another name", path);
     return SLIP_OK;
@@ -166,8 +170,10 @@ static slip_status check_sizes(const char *path, const char *config, const char 
 static slip_status open_partial(slip_checkpoint_writer *writer)
 {
     writer->fd = open(writer->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (writer->fd < 0) /* a folder that is not there or not ours is the user's to mend; a full disk is not */
-        return slip_fail(errno == ENOSPC || errno == EDQUOT || errno == EIO ? SLIP_ERR_FAILED : SLIP_ERR_INPUT,
+    /* A folder that is not there or not ours is the user's to mend; a full disk is not. */
+    if (writer->fd < 0)
+        return slip_fail(errno == ENOSPC || errno == EDQUOT || errno == EIO ? SLIP_ERR_FAILED
+                                                                            : SLIP_ERR_INPUT,
                          "%s: cannot be created: %s", writer->partial, strerror(errno));
     slip_hdf5_prepare();
     errno = 0;
@@ -176,7 +182,8 @@ static slip_status open_partial(slip_checkpoint_writer *writer)
 }
 
 slip_status slip_checkpoint_create(const char *path, const char *config, const char *draft_config,
-                                   const char *tokenizer, size_t tokenizer_size, slip_checkpoint_writer **writer_out)
+                                   const char *tokenizer, size_t tokenizer_size,
+                                   slip_checkpoint_writer **writer_out)
 {
     slip_status status = check_sizes(path, config, draft_config, tokenizer, tokenizer_size);
     if (status != SLIP_OK)
@@ -216,8 +223,8 @@ slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_datas
                              (long long)dataset->shape[i]);
     }
     errno = 0;
-    if (!reserve(writer->file, dataset->name, slip_hdf5_type(dtype), dataset->dims, shape, slip_dtype_name(dtype),
-                 &offset))
+    if (!reserve(writer->file, dataset->name, slip_hdf5_type(dtype), dataset->dims, shape,
+                 slip_dtype_name(dtype), &offset))
         return failed(writer, "add /", dataset->name);
     return slip_file_write_at(writer->fd, writer->partial, data, bytes, offset);
 }

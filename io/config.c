@@ -40,7 +40,8 @@ static void check_quantisation(const slip_fields *fields)
                           json_integer_value(json_array_get(block, 1)) == 128,
                       "only blocks of 128 x 128 are supported");
     }
-    refuse_unless(&config, "mxfp4_block_size", slip_field_int_or(&config, "mxfp4_block_size", 1, 1 << 20, 32) == 32,
+    refuse_unless(&config, "mxfp4_block_size",
+                  slip_field_int_or(&config, "mxfp4_block_size", 1, 1 << 20, 32) == 32,
                   "MXFP4 has blocks of 32");
 }
 
@@ -57,7 +58,8 @@ static void refuse_unsupported(const slip_fields *fields)
                   "group-limited routing is not supported");
     refuse_unless(fields, "topk_group", slip_field_int_or(fields, "topk_group", 1, 1 << 20, 1) == 1,
                   "group-limited routing is not supported");
-    refuse_unless(fields, "n_shared_experts", slip_field_int_or(fields, "n_shared_experts", 0, 1 << 20, 0) == 0,
+    refuse_unless(fields, "n_shared_experts",
+                  slip_field_int_or(fields, "n_shared_experts", 0, 1 << 20, 0) == 0,
                   "shared experts are not supported");
     check_quantisation(fields);
 }
@@ -77,13 +79,15 @@ static void read_sizes(const slip_fields *fields, slip_model *model)
     model->layers = slip_field_int(fields, "num_hidden_layers", 1, SLIP_MAX_LAYERS);
     model->vocabulary = slip_field_int(fields, "vocab_size", 1, SLIP_MAX_VOCABULARY);
     model->max_positions = slip_field_int(fields, "max_position_embeddings", 1, SLIP_MAX_POSITIONS);
-    const char *epsilon = slip_field_given(fields, "layernorm_epsilon") ? "layernorm_epsilon" : "rms_norm_eps";
+    const char *epsilon =
+        slip_field_given(fields, "layernorm_epsilon") ? "layernorm_epsilon" : "rms_norm_eps";
     model->norm_epsilon = (float)slip_field_number(fields, epsilon, 1e-12, 0.1);
     model->value_scale = (float)slip_field_number_or(fields, "attention_value_scale", 1e-6, 1e6, 1.0);
     model->global.heads = slip_field_int(fields, "num_attention_heads", 1, SLIP_MAX_HEADS);
     model->global.kv_heads = slip_field_int(fields, "num_key_value_heads", 1, SLIP_MAX_HEADS / 2);
     model->global.head_dim = slip_field_int(fields, "head_dim", 1, SLIP_MAX_HEAD_DIM);
-    model->global.v_head_dim = slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, model->global.head_dim);
+    model->global.v_head_dim =
+        slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, model->global.head_dim);
 }
 
 static void read_eos(const slip_fields *fields, slip_model *model)
@@ -98,7 +102,8 @@ static void read_eos(const slip_fields *fields, slip_model *model)
     const json_t *list = slip_field_list(fields, "eos_token_id", 0, SLIP_MAX_EOS);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *token = json_array_get(list, i);
-        if (!json_is_integer(token) || json_integer_value(token) < 0 || json_integer_value(token) >= model->vocabulary)
+        if (!json_is_integer(token) || json_integer_value(token) < 0 ||
+            json_integer_value(token) >= model->vocabulary)
             slip_field_refuse(fields, "eos_token_id", "an entry is not a token of the vocabulary");
         else
             model->eos[model->eos_count++] = (int32_t)json_integer_value(token);
@@ -159,7 +164,8 @@ static void read_flags(const slip_fields *fields, const char *name, int32_t laye
 
 static void read_xiaomi_layers(const slip_fields *fields, slip_model *model)
 {
-    if (slip_field_given(fields, "hybrid_layer_pattern")) /* absent means all global in the reference, not the pattern */
+    /* Absent means all global in the reference, not the published pattern. */
+    if (slip_field_given(fields, "hybrid_layer_pattern"))
         read_flags(fields, "hybrid_layer_pattern", model->layers, model->is_sliding);
     if (slip_field_given(fields, "n_routed_experts"))
         read_flags(fields, "moe_layer_freq", model->layers, model->is_moe);
@@ -179,9 +185,11 @@ static void read_xiaomi_attention(const slip_fields *fields, slip_model *model)
 {
     slip_attention *global = &model->global, *sliding = &model->sliding;
     sliding->heads = slip_field_int_or(fields, "swa_num_attention_heads", 1, SLIP_MAX_HEADS, global->heads);
-    sliding->kv_heads = slip_field_int_or(fields, "swa_num_key_value_heads", 1, SLIP_MAX_HEADS, global->kv_heads);
+    sliding->kv_heads =
+        slip_field_int_or(fields, "swa_num_key_value_heads", 1, SLIP_MAX_HEADS, global->kv_heads);
     sliding->head_dim = slip_field_int_or(fields, "swa_head_dim", 1, SLIP_MAX_HEAD_DIM, global->head_dim);
-    sliding->v_head_dim = slip_field_int_or(fields, "swa_v_head_dim", 1, SLIP_MAX_HEAD_DIM, global->v_head_dim);
+    sliding->v_head_dim =
+        slip_field_int_or(fields, "swa_v_head_dim", 1, SLIP_MAX_HEAD_DIM, global->v_head_dim);
     double factor = slip_field_number_or(fields, "partial_rotary_factor", 0.0, 1.0, 1.0);
     set_rotary(fields, "partial_rotary_factor", factor, global);
     set_rotary(fields, "partial_rotary_factor", factor, sliding);
@@ -195,7 +203,8 @@ static void read_xiaomi_attention(const slip_fields *fields, slip_model *model)
         slip_fields scaling = slip_field_object(fields, "rope_scaling", "rope_scaling.");
         refuse_other_string(&scaling, "type", "default");
         refuse_other_string(&scaling, "rope_type", "default");
-        refuse_unless(&scaling, "factor", !slip_field_given(&scaling, "factor"), "RoPE scaling is not supported");
+        refuse_unless(&scaling, "factor", !slip_field_given(&scaling, "factor"),
+                      "RoPE scaling is not supported");
     }
 }
 
@@ -215,8 +224,8 @@ static void read_xiaomi_layout(const slip_fields *fields, slip_model *model)
 /* ---- transformers' dialect ---- */
 
 /* One of two names a layer; flags[i] = it is the second. */
-static void read_names(const slip_fields *fields, const char *name, const char *no, const char *yes, int32_t layers,
-                       bool *flags)
+static void read_names(const slip_fields *fields, const char *name, const char *no, const char *yes,
+                       int32_t layers, bool *flags)
 {
     const json_t *list = slip_field_list(fields, name, (size_t)layers, (size_t)layers);
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -233,7 +242,8 @@ static void read_names(const slip_fields *fields, const char *name, const char *
 
 static void read_transformers_layers(const slip_fields *fields, slip_model *model)
 {
-    read_names(fields, "layer_types", "full_attention", "sliding_attention", model->layers, model->is_sliding);
+    read_names(fields, "layer_types", "full_attention", "sliding_attention", model->layers,
+               model->is_sliding);
     read_names(fields, "mlp_layer_types", "dense", "sparse", model->layers, model->is_moe);
     if (!slip_field_given(fields, "hybrid_layer_pattern"))
         return;
@@ -249,7 +259,8 @@ static void read_rope(const slip_fields *fields, const char *path, slip_attentio
     refuse_other_string(fields, "rope_type", "default");
     attention->rope_theta = slip_field_number(fields, "rope_theta", 1.0, 1e12);
     slip_fields named = {fields->object, fields->source, path, fields->status};
-    double factor = slip_field_number_or(&named, "partial_rotary_factor", 0.0, 1.0, transformers_rotary_factor);
+    double factor =
+        slip_field_number_or(&named, "partial_rotary_factor", 0.0, 1.0, transformers_rotary_factor);
     set_rotary(&named, "partial_rotary_factor", factor, attention);
 }
 

@@ -1,8 +1,8 @@
 /* Typed, range-checked members of a JSON object, for config.json.
  *
- * The first fault is recorded in *status with the file, the member and its value; from then on every reader returns
- * its lowest value or fallback, so that a parser reads straight on and asks for the status once, before it uses the
- * values as sizes of anything.
+ * The first fault is recorded in *status with the file, the member and its value; from then on every reader
+ * returns its lowest value or fallback, so that a parser reads straight on and asks for the status once,
+ * before it uses the values as sizes of anything.
  */
 #ifndef SLIP_IO_CONFIG_FIELD_H
 #define SLIP_IO_CONFIG_FIELD_H
@@ -34,8 +34,10 @@ int32_t slip_field_int(const slip_fields *fields, const char *name, int32_t low,
 double slip_field_number(const slip_fields *fields, const char *name, double low, double high);
 
 /* Members with a fallback for absent or null. */
-int32_t slip_field_int_or(const slip_fields *fields, const char *name, int32_t low, int32_t high, int32_t fallback);
-double slip_field_number_or(const slip_fields *fields, const char *name, double low, double high, double fallback);
+int32_t slip_field_int_or(const slip_fields *fields, const char *name, int32_t low, int32_t high,
+                          int32_t fallback);
+double slip_field_number_or(const slip_fields *fields, const char *name, double low, double high,
+                            double fallback);
 bool slip_field_bool_or(const slip_fields *fields, const char *name, bool fallback);
 
 /* NULL when absent or null; valid as long as the object. */

@@ -40,7 +40,8 @@ slip_status slip_file_read(const char *path, size_t limit, char **text, size_t *
         return status;
     char *buffer = NULL;
     if ((uint64_t)bytes > limit) {
-        status = slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes, more than the %zu allowed", path, (long long)bytes, limit);
+        status = slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes, more than the %zu allowed", path,
+                           (long long)bytes, limit);
         goto err_close;
     }
     buffer = malloc((size_t)bytes + 1);
@@ -74,8 +75,8 @@ slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes
             return slip_fail(SLIP_ERR_FAILED, "%s: cannot be read at byte %lld: %s", path, (long long)offset,
                              strerror(errno));
         if (got == 0)
-            return slip_fail(SLIP_ERR_INPUT, "%s: ends at byte %lld, %lld bytes early", path, (long long)offset,
-                             (long long)bytes);
+            return slip_fail(SLIP_ERR_INPUT, "%s: ends at byte %lld, %lld bytes early", path,
+                             (long long)offset, (long long)bytes);
         to += got;
         offset += got;
         bytes -= got;
@@ -90,8 +91,8 @@ slip_status slip_file_write_at(int fd, const char *path, const void *data, int64
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)
-            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written at byte %lld: %s", path, (long long)offset,
-                             put < 0 ? strerror(errno) : "nothing written");
+            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written at byte %lld: %s", path,
+                             (long long)offset, put < 0 ? strerror(errno) : "nothing written");
         from += put;
         offset += put;
         bytes -= put;

@@ -7,8 +7,8 @@
 
 #include "io/status.h"
 
-/* Read a regular file of at most `limit` bytes. The caller frees *text, which has a NUL after its *size bytes.
- * A file that does not exist is SLIP_ERR_INPUT. */
+/* Read a regular file of at most `limit` bytes. The caller frees *text, which has a NUL after its *size
+ * bytes. A file that does not exist is SLIP_ERR_INPUT. */
 slip_status slip_file_read(const char *path, size_t limit, char **text, size_t *size);
 
 /* Open a regular file for reading. The caller closes *fd. */

@@ -1,8 +1,9 @@
 /* Number formats of the weights, one element at a time, and the rounding of a row to MXFP4.
  *
  * For convert and for tests; kernels have their own, faster decoders of the same formats.
- * MXFP4 (OCP Microscaling 1.0): blocks of 32 consecutive columns share an E8M0 scale 2^(byte - 127); an element is E2M1
- * (sign, two bits of exponent, one of mantissa). Two elements a byte, the low nibble is the even column.
+ * MXFP4 (OCP Microscaling 1.0): blocks of 32 consecutive columns share an E8M0 scale 2^(byte - 127); an
+ * element is E2M1 (sign, two bits of exponent, one of mantissa). Two elements a byte, the low nibble is the
+ * even column.
  */
 #ifndef SLIP_IO_MXFP4_H
 #define SLIP_IO_MXFP4_H
@@ -48,9 +49,10 @@ static inline float slip_e8m0_to_f32(uint8_t code)
 /* Round `columns` (a multiple of 32) floats to codes [columns / 2] and scales [columns / 32].
  *
  * The "even" rule of compressed-tensors and AMD Quark: scale exponent = floor(log2(amax)) - 2, one more where
- * amax >= 1.75 * 2^floor(log2(amax)), held within -127..127; elements round to nearest, ties to the even code, and
- * saturate at 6. A block of zeros has scale byte 0; a negative value that rounds to zero becomes +0. Values already on
- * an MXFP4 grid come back exactly. False, and nothing promised of the outputs, when a value is not finite. */
+ * amax >= 1.75 * 2^floor(log2(amax)), held within -127..127; elements round to nearest, ties to the even
+ * code, and saturate at 6. A block of zeros has scale byte 0; a negative value that rounds to zero becomes
+ * +0. Values already on an MXFP4 grid come back exactly. False, and nothing promised of the outputs, when a
+ * value is not finite. */
 bool slip_mxfp4_round_row(const float *row, int64_t columns, uint8_t *codes, uint8_t *scales);
 
 #endif

@@ -13,11 +13,11 @@ typedef struct {
 
 /* Types we never convert are still measured, since a folder may hold tensors of parts we skip. */
 static const dtype_row dtype_rows[] = {
-    {"F32", SLIP_ST_F32, 4},       {"BF16", SLIP_ST_BF16, 2},      {"F16", SLIP_ST_F16, 2},
-    {"F8_E4M3", SLIP_ST_F8E4M3, 1}, {"U8", SLIP_ST_U8, 1},          {"F8_E5M2", SLIP_ST_OTHER, 1},
-    {"F8_E8M0", SLIP_ST_OTHER, 1},  {"I8", SLIP_ST_OTHER, 1},       {"BOOL", SLIP_ST_OTHER, 1},
-    {"I16", SLIP_ST_OTHER, 2},      {"U16", SLIP_ST_OTHER, 2},      {"I32", SLIP_ST_OTHER, 4},
-    {"U32", SLIP_ST_OTHER, 4},      {"I64", SLIP_ST_OTHER, 8},      {"U64", SLIP_ST_OTHER, 8},
+    {"F32", SLIP_ST_F32, 4},        {"BF16", SLIP_ST_BF16, 2}, {"F16", SLIP_ST_F16, 2},
+    {"F8_E4M3", SLIP_ST_F8E4M3, 1}, {"U8", SLIP_ST_U8, 1},     {"F8_E5M2", SLIP_ST_OTHER, 1},
+    {"F8_E8M0", SLIP_ST_OTHER, 1},  {"I8", SLIP_ST_OTHER, 1},  {"BOOL", SLIP_ST_OTHER, 1},
+    {"I16", SLIP_ST_OTHER, 2},      {"U16", SLIP_ST_OTHER, 2}, {"I32", SLIP_ST_OTHER, 4},
+    {"U32", SLIP_ST_OTHER, 4},      {"I64", SLIP_ST_OTHER, 8}, {"U64", SLIP_ST_OTHER, 8},
     {"F64", SLIP_ST_OTHER, 8},      {"C64", SLIP_ST_OTHER, 8},
 };
 
@@ -29,11 +29,13 @@ static const dtype_row *find_dtype(const char *name)
     return NULL;
 }
 
-static slip_status parse_dtype(const json_t *info, const char *source, slip_st_tensor *tensor, int *item_bytes)
+static slip_status parse_dtype(const json_t *info, const char *source, slip_st_tensor *tensor,
+                               int *item_bytes)
 {
     const char *name = json_string_value(json_object_get(info, "dtype"));
     if (name == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: dtype is missing or not a string", source, tensor->name);
+        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: dtype is missing or not a string", source,
+                         tensor->name);
     const dtype_row *row = find_dtype(name);
     if (row == NULL)
         return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: dtype %.32s is unknown", source, tensor->name, name);
@@ -54,29 +56,33 @@ static slip_status parse_shape(const json_t *info, const char *source, slip_st_t
     for (int i = 0; i < tensor->dims; i++) {
         const json_t *size = json_array_get(shape, (size_t)i);
         if (!json_is_integer(size) || json_integer_value(size) < 0)
-            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape[%d] is not a size", source, tensor->name, i);
+            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape[%d] is not a size", source, tensor->name,
+                             i);
         tensor->shape[i] = json_integer_value(size);
         if (__builtin_mul_overflow(tensor->bytes, tensor->shape[i], &tensor->bytes))
-            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape[%d] = %lld makes it larger than any file", source,
-                             tensor->name, i, (long long)tensor->shape[i]);
+            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape[%d] = %lld makes it larger than any file",
+                             source, tensor->name, i, (long long)tensor->shape[i]);
     }
     return SLIP_OK;
 }
 
 /* Offsets count from the start of the data; `data_size` bytes of it follow the header at `data_start`. */
-static slip_status parse_offsets(const json_t *info, const char *source, int64_t data_start, int64_t data_size,
-                                 slip_st_tensor *tensor)
+static slip_status parse_offsets(const json_t *info, const char *source, int64_t data_start,
+                                 int64_t data_size, slip_st_tensor *tensor)
 {
     const json_t *offsets = json_object_get(info, "data_offsets");
     const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end))
-        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: data_offsets is not a pair of integers", source, tensor->name);
+        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: data_offsets is not a pair of integers", source,
+                         tensor->name);
     int64_t first = json_integer_value(begin), last = json_integer_value(end);
     if (first < 0 || last < first || last > data_size)
-        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: data_offsets [%lld, %lld] are outside of the %lld bytes of data",
+        return slip_fail(SLIP_ERR_INPUT,
+                         "%s: tensor %s: data_offsets [%lld, %lld] are outside of the %lld bytes of data",
                          source, tensor->name, (long long)first, (long long)last, (long long)data_size);
     if (last - first != tensor->bytes)
-        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: data_offsets hold %lld bytes, its shape asks for %lld", source,
+        return slip_fail(SLIP_ERR_INPUT,
+                         "%s: tensor %s: data_offsets hold %lld bytes, its shape asks for %lld", source,
                          tensor->name, (long long)(last - first), (long long)tensor->bytes);
     tensor->offset = data_start + first;
     return SLIP_OK;
@@ -86,8 +92,8 @@ static slip_status parse_tensor(const char *name, const json_t *info, const char
                                 int64_t data_size, slip_st_tensor *tensor)
 {
     if (name[0] == '\0' || strlen(name) > SLIP_ST_NAME_MAX)
-        return slip_fail(SLIP_ERR_INPUT, "%s: a tensor's name has %zu bytes, not 1 to %d", source, strlen(name),
-                         SLIP_ST_NAME_MAX);
+        return slip_fail(SLIP_ERR_INPUT, "%s: a tensor's name has %zu bytes, not 1 to %d", source,
+                         strlen(name), SLIP_ST_NAME_MAX);
     if (!json_is_object(info))
         return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: not an object", source, name);
     slip_st_tensor parsed = {.name = name, .file = tensor->file};
@@ -112,7 +118,7 @@ static slip_status check_metadata(const json_t *metadata, const char *source)
     json_t *value;
     if (!json_is_object(metadata))
         return slip_fail(SLIP_ERR_INPUT, "%s: __metadata__ is not an object", source);
-    json_object_foreach((json_t *)metadata, key, value)
+    json_object_foreach ((json_t *)metadata, key, value)
         if (!json_is_string(value))
             return slip_fail(SLIP_ERR_INPUT, "%s: __metadata__.%.64s is not a string", source, key);
     return SLIP_OK;
@@ -134,8 +140,8 @@ static slip_status check_cover(slip_st_tensor *tensors, size_t count, int64_t da
     int64_t expected = data_start;
     for (size_t i = 0; i < count; i++) {
         if (tensors[i].offset != expected)
-            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s begins at byte %lld of the data, %s byte %lld", source,
-                             tensors[i].name, (long long)(tensors[i].offset - data_start),
+            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s begins at byte %lld of the data, %s byte %lld",
+                             source, tensors[i].name, (long long)(tensors[i].offset - data_start),
                              tensors[i].offset < expected ? "overlapping the tensor that ends at"
                                                           : "leaving a gap after",
                              (long long)(expected - data_start));
@@ -147,12 +153,12 @@ static slip_status check_cover(slip_st_tensor *tensors, size_t count, int64_t da
     return SLIP_OK;
 }
 
-static slip_status list_tensors(json_t *root, int64_t data_start, int64_t file_size, const char *source, int file,
-                                slip_st_tensor *list, size_t *count)
+static slip_status list_tensors(json_t *root, int64_t data_start, int64_t file_size, const char *source,
+                                int file, slip_st_tensor *list, size_t *count)
 {
     const char *name;
     json_t *info;
-    json_object_foreach(root, name, info) {
+    json_object_foreach (root, name, info) {
         slip_status status;
         if (strcmp(name, "__metadata__") == 0) {
             status = check_metadata(info, source);
@@ -174,12 +180,13 @@ void slip_st_tensors_free(slip_st_tensor *tensors, size_t count)
     free(tensors);
 }
 
-slip_status slip_st_header_parse(const char *header, size_t header_size, int64_t file_size, const char *source,
-                                 int file, slip_st_tensor **tensors, size_t *count)
+slip_status slip_st_header_parse(const char *header, size_t header_size, int64_t file_size,
+                                 const char *source, int file, slip_st_tensor **tensors, size_t *count)
 {
     if (header_size > SLIP_ST_HEADER_MAX || file_size < 8 || (int64_t)header_size > file_size - 8)
-        return slip_fail(SLIP_ERR_INPUT, "%s: header length %zu, but the file has %lld bytes and the limit is %d",
-                         source, header_size, (long long)file_size, SLIP_ST_HEADER_MAX);
+        return slip_fail(SLIP_ERR_INPUT,
+                         "%s: header length %zu, but the file has %lld bytes and the limit is %d", source,
+                         header_size, (long long)file_size, SLIP_ST_HEADER_MAX);
     if (header_size == 0 || header[0] != '{')
         return slip_fail(SLIP_ERR_INPUT, "%s: the header does not begin with {", source);
     json_error_t error;
@@ -214,12 +221,13 @@ err_root:
     return status;
 }
 
-slip_status slip_safetensors_check(const char *header, size_t header_size, int64_t file_size, const char *source,
-                                   size_t *count)
+slip_status slip_safetensors_check(const char *header, size_t header_size, int64_t file_size,
+                                   const char *source, size_t *count)
 {
     slip_st_tensor *tensors;
     size_t tensor_count;
-    slip_status status = slip_st_header_parse(header, header_size, file_size, source, 0, &tensors, &tensor_count);
+    slip_status status =
+        slip_st_header_parse(header, header_size, file_size, source, 0, &tensors, &tensor_count);
     if (status != SLIP_OK)
         return status;
     slip_st_tensors_free(tensors, tensor_count);

@@ -8,7 +8,10 @@
 
 enum {
     EXPRESSION_MAX = 4096, /* bytes; Qwen2's has 120 */
-    MATCH_LIMIT = 10000000, /* backtracking steps a match: 10 MB of spaces, or a second of a hostile expression */
+    /* Backtracking steps that one match may take: some for each byte of the text, so that a hostile expression is
+     * found out soon on a short text, and a good one passes over the longest run of spaces. */
+    STEPS = 10000,
+    STEPS_PER_BYTE = 16,
 };
 
 const char SLIP_SPLIT_GPT2[] =
@@ -16,7 +19,6 @@ const char SLIP_SPLIT_GPT2[] =
 
 struct slip_splitter {
     pcre2_code *code;
-    pcre2_match_context *limits;
 };
 
 /* Unicode's White_Space, for use inside of brackets. */
@@ -88,20 +90,15 @@ slip_status slip_splitter_create(const char *expression, const char *source, con
     }
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* where there is no JIT, pcre2_match() interprets */
 
-    slip_splitter *made = calloc(1, sizeof *made);
-    pcre2_match_context *limits = pcre2_match_context_create(NULL);
-    if (made == NULL || limits == NULL) {
+    slip_splitter *made = malloc(sizeof *made);
+    if (made == NULL) {
         status = slip_fail(SLIP_ERR_FAILED, "out of memory for the pre-tokenizer");
-        goto err_free_limits;
+        goto err_free_code;
     }
-    pcre2_set_match_limit(limits, MATCH_LIMIT);
-    *made = (slip_splitter){code, limits};
+    made->code = code;
     *splitter = made;
     return SLIP_OK;
 
-err_free_limits:
-    pcre2_match_context_free(limits);
-    free(made);
 err_free_code:
     pcre2_code_free(code);
     return status;
@@ -111,20 +108,26 @@ void slip_splitter_free(slip_splitter *splitter)
 {
     if (splitter == NULL)
         return;
-    pcre2_match_context_free(splitter->limits);
     pcre2_code_free(splitter->code);
     free(splitter);
 }
 
-/* The next match at or behind `at`; PCRE2_ERROR_NOMATCH at the end, another negative number when PCRE2 gives
- * up. */
-static int match(const slip_splitter *splitter, pcre2_match_data *data, const char *text, size_t size, size_t at)
+/* One text that is being cut. */
+typedef struct {
+    const pcre2_code *code;
+    pcre2_match_data *data;
+    pcre2_match_context *limits;
+    PCRE2_SPTR text;
+    size_t size;
+} subject;
+
+/* The next match at or behind `at`; PCRE2_ERROR_NOMATCH at the end, another negative number when PCRE2 gives up. */
+static int match(const subject *in, size_t at)
 {
-    int found = pcre2_match(splitter->code, (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data,
-                            splitter->limits);
+    const uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
+    int found = pcre2_match(in->code, in->text, in->size, at, options, in->data, in->limits);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) /* the machine's stack is short; the interpreter uses the heap */
-        found = pcre2_match(splitter->code, (PCRE2_SPTR)text, size, at,
-                            PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY | PCRE2_NO_JIT, data, splitter->limits);
+        found = pcre2_match(in->code, in->text, in->size, at, options | PCRE2_NO_JIT, in->data, in->limits);
     return found;
 }
 
@@ -147,19 +150,18 @@ static slip_status add_cut(cuts *ends, size_t end)
     return SLIP_OK;
 }
 
-static slip_status cut_all(const slip_splitter *splitter, pcre2_match_data *data, const char *text, size_t size,
-                           cuts *ends)
+static slip_status cut_all(const subject *in, cuts *ends)
 {
     slip_status status = SLIP_OK;
-    for (size_t at = 0; at < size && status == SLIP_OK;) {
-        int found = match(splitter, data, text, size, at);
+    for (size_t at = 0; at < in->size && status == SLIP_OK;) {
+        int found = match(in, at);
         if (found == PCRE2_ERROR_NOMATCH)
-            return add_cut(ends, size);
-        const size_t *range = pcre2_get_ovector_pointer(data);
+            return add_cut(ends, in->size);
+        const size_t *range = pcre2_get_ovector_pointer(in->data);
         /* \K may move the start of a match about; then it is no cut that moves on. */
         if (found < 0 || range[0] < at || range[1] <= range[0])
             return slip_fail(SLIP_ERR_INPUT, "the tokenizer's regular expression gives up (%d) at byte %zu of %zu",
-                             found, at, size);
+                             found, at, in->size);
         if (range[0] > at)
             status = add_cut(ends, range[0]);
         if (status == SLIP_OK)
@@ -172,12 +174,19 @@ static slip_status cut_all(const slip_splitter *splitter, pcre2_match_data *data
 slip_status slip_splitter_cut(const slip_splitter *splitter, const char *text, size_t size,
                               size_t **ends, size_t *count)
 {
+    slip_status status;
     cuts made = {0};
-    pcre2_match_data *data = pcre2_match_data_create(1, NULL);
-    if (data == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for the pre-tokenizer");
-    slip_status status = cut_all(splitter, data, text, size, &made);
-    pcre2_match_data_free(data);
+    const size_t steps = size < (UINT32_MAX - STEPS) / STEPS_PER_BYTE ? STEPS + size * STEPS_PER_BYTE : UINT32_MAX;
+    const subject in = {splitter->code, pcre2_match_data_create(1, NULL), pcre2_match_context_create(NULL),
+                        (PCRE2_SPTR)text, size};
+    if (in.data != NULL && in.limits != NULL) {
+        pcre2_set_match_limit(in.limits, (uint32_t)steps);
+        status = cut_all(&in, &made);
+    } else {
+        status = slip_fail(SLIP_ERR_FAILED, "out of memory for the pre-tokenizer");
+    }
+    pcre2_match_data_free(in.data);
+    pcre2_match_context_free(in.limits);
     if (status != SLIP_OK) {
         free(made.items);
         return status;

@@ -1,9 +1,9 @@
 /* The pre-tokenizer: cuts text into the pieces within which byte pairs may merge, by the regular expression
  * that tokenizer.json carries. Each match is a piece, and so is each gap between matches ("Isolated").
  *
- * The expression was written for Oniguruma; PCRE2 reads it with UTF and UCP. The one difference on the
- * expressions in use is U+180E, which PCRE2's \s takes for a space and Unicode (since 6.3) does not: \s and \S
- * are spelled out.
+ * The expression was written for Oniguruma; PCRE2 reads it with UTF and UCP. What Qwen2's and GPT-2's use is the
+ * same in both but for U+180E, which PCRE2's \s takes for a space and Unicode (since 6.3) does not: \s and \S are
+ * spelled out. \w, which neither uses, leaves out combining marks in PCRE2.
  */
 #ifndef SLIP_IO_SPLIT_H
 #define SLIP_IO_SPLIT_H

@@ -70,6 +70,8 @@ static slip_status encode(batch *b, size_t i)
         if (b->ids[i][k] < 0 || b->ids[i][k] >= vocabulary)
             slip_request_refuse(request, 400, "invalid_value", "prompt", "token id %d is not below the vocabulary's %d",
                                 b->ids[i][k], vocabulary);
+    if (status == SLIP_OK && request->echo && !request->prompt)
+        slip_request_refuse(request, 400, "unsupported", "echo", "a prompt of token ids is not echoed");
     if (status == SLIP_OK && b->id_counts[i] == 0)
         slip_request_refuse(request, 400, "invalid_value", "prompt", "the prompt is empty: there is nothing to continue");
     return status;
@@ -116,11 +118,15 @@ static slip_status read_requests(batch *b)
     return status;
 }
 
-/* What decides every answer beside the request: the model, known by its config and the beginning of every tensor. */
+/* What decides every answer beside the request: the context, which ends answers without max_tokens, and the model, known by
+ * its config, its tokenizer and the beginning of every tensor. */
 static slip_status hash_run(const slip_job *job, uint64_t *out)
 {
     const slip_checkpoint *table = &job->source.table;
+    int64_t limit = slip_job_context(job, 0);
     uint64_t hash = slip_hash_text(SLIP_HASH_START, table->config);
+    hash = slip_hash_field(hash, table->tokenizer, table->tokenizer_size);
+    hash = slip_hash_field(hash, &limit, sizeof limit);
     slip_status status = SLIP_OK;
     for (int32_t i = 0; i < table->dataset_count && status == SLIP_OK; i++) {
         const slip_dataset *dataset = &table->datasets[i];

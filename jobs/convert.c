@@ -16,7 +16,13 @@
 #include "jobs/convert_source.h"
 #include "jobs/convert_weight.h"
 
-enum { CONFIG_MAX = 1 << 20, TOKENIZER_MAX = 128 << 20, MASK_MAX = 16 << 20, PATH_SIZE = 4096, REPORT_SECONDS = 5 };
+enum {
+    CONFIG_MAX = 1 << 20,
+    TOKENIZER_MAX = 128 << 20,
+    MASK_MAX = 16 << 20,
+    PATH_SIZE = 4096,
+    REPORT_SECONDS = 5
+};
 
 typedef struct {
     const slip_convert_options *options;
@@ -70,7 +76,8 @@ static slip_status read_tokenizer(job *j)
     char path[PATH_SIZE];
     slip_status status = join(j->options->source_folder, "tokenizer.json", path);
     if (status != SLIP_OK || exists(path))
-        return status == SLIP_OK ? slip_file_read(path, TOKENIZER_MAX, &j->tokenizer, &j->tokenizer_size) : status;
+        return status == SLIP_OK ? slip_file_read(path, TOKENIZER_MAX, &j->tokenizer, &j->tokenizer_size)
+                                 : status;
     fprintf(stderr, "warning: %s: not there; the model can only score token ids\n", path);
     return SLIP_OK;
 }
@@ -121,7 +128,8 @@ static slip_status convert_mask_file(job *j, const slip_weight *weight, const ch
     slip_status status = slip_file_read(path, MASK_MAX, &archive, &size);
     if (status != SLIP_OK)
         return status;
-    status = slip_torch_file_find((const unsigned char *)archive, size, path, weight->columns, &dtype, &offset);
+    status =
+        slip_torch_file_find((const unsigned char *)archive, size, path, weight->columns, &dtype, &offset);
     if (status == SLIP_OK) {
         slip_dataset values, none;
         slip_layout_datasets(weight, dtype, &values, &none);
@@ -144,8 +152,8 @@ static slip_status convert_mask(job *j, const slip_weight *weight)
     slip_convert_source_name(&j->draft, weight->name, 0, "", name);
     if (slip_safetensors_find(j->draft.folder, name) != NULL)
         return slip_convert_weight(j->writer, &j->draft, weight, false, &j->bytes);
-    fprintf(stderr, "warning: %s: no mask embedding; the target's row of token %d takes its place\n", j->draft_folder,
-            j->model.draft.mask_token);
+    fprintf(stderr, "warning: %s: no mask embedding; the target's row of token %d takes its place\n",
+            j->draft_folder, j->model.draft.mask_token);
     return SLIP_OK;
 }
 
@@ -178,7 +186,8 @@ static slip_status check_leftovers(const job *j)
     if (status == SLIP_OK && j->model.has_draft)
         status = slip_convert_source_check(&j->draft, &none);
     if (status == SLIP_OK && skipped > 0)
-        fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n", skipped);
+        fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n",
+                skipped);
     return status;
 }
 
@@ -195,10 +204,11 @@ static slip_status convert(job *j)
     if (status == SLIP_OK)
         status = slip_checkpoint_commit(j->writer);
     if (status == SLIP_OK)
-        fprintf(stderr, "converted %s: %d layers, %s, %s, %.1f MB in %.1f s -> %s\n", j->options->source_folder,
-                j->model.layers, j->model.has_draft ? "with a drafter" : "no drafter",
-                j->tokenizer != NULL ? "with a tokenizer" : "no tokenizer", (double)j->bytes / 1e6, now() - j->started,
-                j->options->out_path);
+        fprintf(stderr, "converted %s: %d layers, %s, %s, %.1f MB in %.1f s -> %s\n",
+                j->options->source_folder, j->model.layers,
+                j->model.has_draft ? "with a drafter" : "no drafter",
+                j->tokenizer != NULL ? "with a tokenizer" : "no tokenizer", (double)j->bytes / 1e6,
+                now() - j->started, j->options->out_path);
     return status;
 }
 

@@ -31,12 +31,9 @@ static const name_row layer_names[] = {
 };
 
 static const name_row top_names[] = {
-    {"target/embed", "model.embed_tokens.weight"},
-    {"target/head", "lm_head.weight"},
-    {"target/norm", "model.norm.weight"},
-    {"draft/fc", "fc.weight"},
-    {"draft/hidden_norm", "hidden_norm.weight"},
-    {"draft/norm", "norm.weight"},
+    {"target/embed", "model.embed_tokens.weight"}, {"target/head", "lm_head.weight"},
+    {"target/norm", "model.norm.weight"},          {"draft/fc", "fc.weight"},
+    {"draft/hidden_norm", "hidden_norm.weight"},   {"draft/norm", "norm.weight"},
     {"draft/mask_embedding", "mask_embedding"},
 };
 
@@ -72,8 +69,8 @@ void slip_convert_source_close(slip_convert_source *source)
     memset(source, 0, sizeof *source);
 }
 
-void slip_convert_source_name(const slip_convert_source *source, const char *weight, int64_t expert, const char *suffix,
-                              char name[SLIP_SOURCE_NAME])
+void slip_convert_source_name(const slip_convert_source *source, const char *weight, int64_t expert,
+                              const char *suffix, char name[SLIP_SOURCE_NAME])
 {
     int layer = 0, tail = 0;
     if (sscanf(weight, "%*[a-z]/layers/%d/%n", &layer, &tail) != 1 || tail == 0) {
@@ -84,8 +81,8 @@ void slip_convert_source_name(const slip_convert_source *source, const char *wei
     const char *part = lookup(layer_names, sizeof layer_names / sizeof *layer_names, weight + tail);
     const char *stem = source->draft ? source->prefix : "model.";
     if (strncmp(weight + tail, "experts/", 8) == 0)
-        snprintf(name, SLIP_SOURCE_NAME, "%slayers.%d.mlp.experts.%lld.%s%s", stem, layer, (long long)expert, part,
-                 suffix);
+        snprintf(name, SLIP_SOURCE_NAME, "%slayers.%d.mlp.experts.%lld.%s%s", stem, layer, (long long)expert,
+                 part, suffix);
     else
         snprintf(name, SLIP_SOURCE_NAME, "%slayers.%d.%s%s", stem, layer, part, suffix);
 }
@@ -103,8 +100,8 @@ static bool starts(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* Everything of a drafter is the model's; of a target, what the decoder and the head are made of. Precomputed RoPE
- * frequencies, which old checkpoints carry, are not weights. */
+/* Everything of a drafter is the model's; of a target, what the decoder and the head are made of. Precomputed
+ * RoPE frequencies, which old checkpoints carry, are not weights. */
 static bool belongs(const slip_convert_source *source, const char *name)
 {
     size_t length = strlen(name);

@@ -24,14 +24,15 @@ void slip_convert_source_close(slip_convert_source *source);
 
 /* The source's name of a weight ("target/layers/3/experts/up", expert 7 ->
  * "model.layers.3.mlp.experts.7.up_proj.weight"), followed by `suffix`. */
-void slip_convert_source_name(const slip_convert_source *source, const char *weight, int64_t expert, const char *suffix,
-                              char name[SLIP_SOURCE_NAME]);
+void slip_convert_source_name(const slip_convert_source *source, const char *weight, int64_t expert,
+                              const char *suffix, char name[SLIP_SOURCE_NAME]);
 
 /* Find a tensor and mark it used; NULL when there is none. */
 const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, const char *name);
 
-/* After the last take: tensors that belong to the model but were not asked for are an error, since leaving out a bias or a
- * shared expert would change what the model says. Others (MTP, vision, audio) are counted in *skipped. */
+/* After the last take: tensors that belong to the model but were not asked for are an error, since leaving
+ * out a bias or a shared expert would change what the model says. Others (MTP, vision, audio) are counted in
+ * *skipped. */
 slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped);
 
 #endif

@@ -19,14 +19,15 @@ typedef struct {
 
 static slip_status refuse(const conversion *c, const slip_st_tensor *tensor, const char *problem)
 {
-    return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: %s", slip_safetensors_path(c->source->folder, tensor), tensor->name,
-                     problem);
+    return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: %s", slip_safetensors_path(c->source->folder, tensor),
+                     tensor->name, problem);
 }
 
 /* ---- one source tensor ---- */
 
 /* The tensor of a weight (of one of its experts), its scales with a suffix. */
-static slip_status take(const conversion *c, int64_t expert, const char *suffix, const slip_st_tensor **tensor)
+static slip_status take(const conversion *c, int64_t expert, const char *suffix,
+                        const slip_st_tensor **tensor)
 {
     char name[SLIP_SOURCE_NAME];
     slip_convert_source_name(c->source, c->weight->name, expert, suffix, name);
@@ -37,7 +38,8 @@ static slip_status take(const conversion *c, int64_t expert, const char *suffix,
 }
 
 /* A source tensor has the dataset's shape, less the axis along which experts are stacked. */
-static slip_status check_shape(const conversion *c, const slip_st_tensor *tensor, const int64_t *shape, int dims)
+static slip_status check_shape(const conversion *c, const slip_st_tensor *tensor, const int64_t *shape,
+                               int dims)
 {
     if (tensor->dims == dims && memcmp(tensor->shape, shape, (size_t)dims * sizeof *shape) == 0)
         return SLIP_OK;
@@ -93,7 +95,8 @@ static slip_status no_memory(const conversion *c)
 }
 
 /* Through f32: to f32 where the source is narrower than what is stored, or rounded to MXFP4. */
-static slip_status convert_values(const conversion *c, const slip_st_tensor *tensor, char *codes, char *scales)
+static slip_status convert_values(const conversion *c, const slip_st_tensor *tensor, char *codes,
+                                  char *scales)
 {
     int64_t count = c->weight->rows * c->weight->columns;
     void *raw = malloc((size_t)tensor->bytes);
@@ -147,7 +150,9 @@ static bool stored_type(const slip_weight *weight, slip_st_dtype from, bool roun
     switch (from) {
     case SLIP_ST_F32:
     case SLIP_ST_F16: *to = round ? SLIP_MXFP4 : SLIP_F32; break;
-    case SLIP_ST_BF16: *to = round ? SLIP_MXFP4 : weight->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16; break;
+    case SLIP_ST_BF16:
+        *to = round ? SLIP_MXFP4 : weight->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16;
+        break;
     case SLIP_ST_F8E4M3: *to = SLIP_F8E4M3; return !round && slip_layout_allows(weight, *to);
     case SLIP_ST_U8: *to = SLIP_MXFP4; break;
     case SLIP_ST_OTHER: return false;
@@ -161,7 +166,8 @@ static slip_status choose_type(conversion *c, const slip_st_tensor *first, bool 
     if (stored_type(c->weight, c->from, round_experts, &c->to))
         return SLIP_OK;
     if (round_experts && c->weight->kind == SLIP_KIND_EXPERTS && c->from == SLIP_ST_F8E4M3)
-        return refuse(c, first, "experts in F8_E4M3 are kept as they are; --experts mxfp4 would round them again");
+        return refuse(c, first,
+                      "experts in F8_E4M3 are kept as they are; --experts mxfp4 would round them again");
     if (c->to == SLIP_MXFP4 && c->weight->kind == SLIP_KIND_EXPERTS)
         return refuse(c, first, "MXFP4 needs columns in a multiple of 32");
     return refuse(c, first, "its dtype is not supported for this weight");
@@ -177,8 +183,9 @@ static slip_status convert_part(const conversion *c, int64_t expert)
     char *scales = c->scale_bytes + expert * (c->scales.bytes / c->weight->experts);
     if (tensor->dtype != c->from)
         return refuse(c, tensor, "its dtype differs from expert 0's");
-    bool as_is = (c->from == SLIP_ST_F32 && c->to == SLIP_F32) || (c->from == SLIP_ST_BF16 && c->to == SLIP_BF16) ||
-                 c->from == SLIP_ST_F8E4M3 || c->from == SLIP_ST_U8;
+    bool as_is = (c->from == SLIP_ST_F32 && c->to == SLIP_F32) ||
+                 (c->from == SLIP_ST_BF16 && c->to == SLIP_BF16) || c->from == SLIP_ST_F8E4M3 ||
+                 c->from == SLIP_ST_U8;
     if (!as_is) {
         slip_dataset plain, none; /* the shape of the source is that of unrounded values */
         slip_layout_datasets(c->weight, SLIP_F32, &plain, &none);
@@ -201,8 +208,8 @@ static slip_status write_datasets(const conversion *c, slip_checkpoint_writer *w
     return status;
 }
 
-slip_status slip_convert_weight(slip_checkpoint_writer *writer, slip_convert_source *source, const slip_weight *weight,
-                                bool round_experts, int64_t *bytes)
+slip_status slip_convert_weight(slip_checkpoint_writer *writer, slip_convert_source *source,
+                                const slip_weight *weight, bool round_experts, int64_t *bytes)
 {
     conversion c = {.source = source, .weight = weight};
     const slip_st_tensor *first;

@@ -4,8 +4,8 @@
 
 #include "io/status.h"
 
-/* Check a checkpoint as loading would, and print the model, its parameters and bytes a type, the drafter, the tokenizer
- * and every dataset to standard output. */
+/* Check a checkpoint as loading would, and print the model, its parameters and bytes a type, the drafter, the
+ * tokenizer and every dataset to standard output. */
 slip_status slip_inspect_run(const char *path);
 
 #endif

@@ -13,7 +13,6 @@ import argparse
 import ast
 import json
 import math
-import os
 import random
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
+import parallel
 from decode import Decoder, generate
 from drafter import load_drafter
 from export import load_target
@@ -110,8 +110,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=60000, help="tokens for bits per byte (60000)")
     parser.add_argument("--show", type=int, default=0, help="print this many continuations to standard error")
     args = parser.parse_args()
-    torch.set_num_threads(min(os.cpu_count(), 16))
-    target = load_target(args.target, "cuda" if torch.cuda.is_available() else "cpu")
+    target = load_target(args.target, parallel.device())
     drafter = load_drafter(args.target / "dflash", target)
     tokenizer = Tokenizer.from_file(str(args.target / "tokenizer.json"))
     ends = json.loads((args.target / "config.json").read_text())["eos_token_id"]

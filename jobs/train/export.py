@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the trained target as a Hugging Face folder, and reads such a folder back for training the drafter.
 
-    python export.py --run DIR --data DIR --out DIR
+    python export.py --state DIR --data DIR --out DIR
 
 OUT gets config.json, generation_config.json, tokenizer.json and model.safetensors: the names of the published MiMo-V2
 checkpoints, BF16, router and correction bias in F32. Experts are written on the MXFP4 grid (BF16 holds it exactly), so a
@@ -97,12 +97,12 @@ def compare(folder, tokens):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder with target.pt")
+    parser.add_argument("--state", type=Path, required=True, help="folder with target.pt")
     parser.add_argument("--data", type=Path, required=True, help="folder with tokenizer.json")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
     target = Target(Config())
-    target.load_state_dict(torch.load(args.run / "target.pt", map_location="cpu")["model"])
+    target.load_state_dict(torch.load(args.state / "target.pt", map_location="cpu")["model"])
     export_target(target, args.data / "tokenizer.json", args.out)
     try:
         import transformers  # noqa: F401

@@ -12,8 +12,8 @@ export THP_MEM_ALLOC_ENABLE=1 OMP_PROC_BIND=true
 
 [ -e "$dir/data/train.jsonl" ] || "$python" "$here/gather.py" --out "$dir/data"
 [ -e "$dir/data/tokenizer.json" ] || "$python" "$here/tokenizer.py" --data "$dir/data"
-"$python" "$here/train_target.py" --data "$dir/data" --run "$dir/run" --minutes "$target_minutes"
-"$python" "$here/export.py" --run "$dir/run" --data "$dir/data" --out "$dir/export"
-"$python" "$here/teach.py" --target "$dir/export" --data "$dir/data" --run "$dir/run"
-"$python" "$here/train_drafter.py" --target "$dir/export" --run "$dir/run" --minutes "$drafter_minutes"
+"$python" "$here/train_target.py" --data "$dir/data" --state "$dir/run" --minutes "$target_minutes"
+"$python" "$here/export.py" --state "$dir/run" --data "$dir/data" --out "$dir/export"
+"$python" "$here/teach.py" --target "$dir/export" --data "$dir/data" --state "$dir/run"
+"$python" "$here/train_drafter.py" --target "$dir/export" --state "$dir/run" --minutes "$drafter_minutes"
 "$python" "$here/evaluate.py" --target "$dir/export" --data "$dir/data"

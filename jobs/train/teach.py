@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 """Lets the exported target write the drafter's training text, and keeps the hidden states it had while writing.
 
-    python teach.py --target EXPORT --data DIR --run DIR [--shards N] [--minutes M]
+    python teach.py --target EXPORT --data DIR --state DIR [--shards N] [--minutes M]
 
 A shard is SEQUENCES sequences: PROMPT tokens of a training file, then COUNT tokens by the target, greedy but for every
-fifth shard at temperature 0.7. RUN/teach/NNN.pt holds tokens [sequences, PROMPT + COUNT] and taps [sequences, PROMPT +
+fifth shard at temperature 0.7. STATE/teach/NNN.pt holds tokens [sequences, PROMPT + COUNT] and taps [sequences, PROMPT +
 COUNT - 1, taps * hidden] in BF16. Shards already there are kept, so a stopped run goes on where it was.
 """
 import argparse
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import parallel
 from decode import generate
 from drafter import DraftConfig
 from export import load_target
@@ -40,16 +40,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", type=Path, required=True, help="folder written by export.py")
     parser.add_argument("--data", type=Path, required=True, help="folder with train.u16")
-    parser.add_argument("--run", type=Path, required=True, help="folder for teach/")
+    parser.add_argument("--state", type=Path, required=True, help="folder for teach/")
     parser.add_argument("--shards", type=int, default=30, help="shards in all (30)")
     parser.add_argument("--minutes", type=float, default=60, help="start no shard after this time")
     args = parser.parse_args()
-    torch.set_num_threads(min(os.cpu_count(), 16))
-    start, folder = time.time(), args.run / "teach"
+    start, folder = time.time(), args.state / "teach"
     folder.mkdir(parents=True, exist_ok=True)
-    target = load_target(args.target, "cuda" if torch.cuda.is_available() else "cpu")
+    target = load_target(args.target, parallel.device())
     corpus = np.memmap(args.data / "train.u16", dtype=np.uint16, mode="r")
-    for index in range(args.shards):
+    for index in range(parallel.RANK, args.shards, parallel.WORLD):
         path = folder / f"{index:03}.pt"
         if time.time() - start > args.minutes * 60:
             break

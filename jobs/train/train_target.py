@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Trains the target on the encoded corpus.
 
-    python train_target.py --data DIR --run DIR [--minutes M]
+    python train_target.py --data DIR --state DIR [--minutes M]
 
 --minutes is the whole training time, over all runs: the schedule is a function of the time used, so that the same command
-fits a GPU and a laptop. Checkpoints go to RUN/target.pt by an atomic rename; the same command again goes on from there.
-RUN/target.log gets a line every few steps: step, tokens, minutes, nats a token (mean since the last line), tokens/s.
+fits a GPU and a laptop. Checkpoints go to STATE/target.pt by an atomic rename; the same command again goes on from there.
+STATE/target.log gets a line every few steps: step, tokens, minutes, nats a token (mean since the last line), tokens/s.
 """
 import argparse
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import parallel
 from model import Config, Target
 from optimizer import build
 
@@ -40,9 +41,10 @@ class Corpus:
         self.order = np.random.default_rng(seed).permutation((len(self.tokens) - LONG - 1) // SHORT)
 
     def batch(self, cursor, length):
-        """TOKENS_A_STEP tokens as rows of length + 1, and the next cursor."""
+        """This process's share of TOKENS_A_STEP tokens as rows of length + 1, and the next cursor."""
         rows = TOKENS_A_STEP // length
-        starts = [self.order[(cursor + i) % len(self.order)] * SHORT for i in range(rows)]
+        mine = range(cursor + parallel.RANK, cursor + rows, parallel.WORLD)
+        starts = [self.order[i % len(self.order)] * SHORT for i in mine]
         data = np.stack([self.tokens[s:s + length + 1] for s in starts]).astype(np.int64)
         return torch.from_numpy(data), cursor + rows
 
@@ -62,7 +64,7 @@ class Trainer:
         self.optimizers = build(self.model, muon_lr=args.lr, adam_lr=2e-3,
                                 special_lr=[("embed_tokens", 6e-3), ("lm_head", 3e-3), ("router", 2e-3)])
         self.step, self.cursor, self.used, self.tokens = 0, 0, 0.0, 0
-        self.path = args.run / "target.pt"
+        self.path = args.state / "target.pt"
         if self.path.exists():
             self.resume()
 
@@ -86,6 +88,7 @@ class Trainer:
         batch, self.cursor = self.corpus.batch(self.cursor, LONG if progress >= LONG_FROM else SHORT)
         loss = self.model.loss(batch.to(self.device))
         loss.backward()
+        parallel.average([p.grad for p in self.model.parameters()] + [m.load for m in self.model.mixtures()])
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -96,11 +99,13 @@ class Trainer:
 
     def run(self):
         budget, last, recent = self.args.minutes * 60, time.time(), []
-        written, logged, mark = time.time(), open(self.args.run / "target.log", "a", buffering=1), time.time()
+        written, logged, mark = time.time(), open(self.args.state / "target.log", "a", buffering=1), time.time()
         while self.used < budget and self.step < self.args.steps:
             recent.append(self.one_step(self.used / budget))
             now = time.time()
-            self.used, last = self.used + now - last, now
+            self.used, last = parallel.agree(self.used + now - last), now
+            if parallel.RANK:
+                continue
             if self.step % self.args.log_every == 0:
                 nats, speed = torch.stack(recent).mean().item(), len(recent) * TOKENS_A_STEP / (now - mark)
                 logged.write(f"{self.step} {self.tokens} {self.used / 60:.2f} {nats:.4f} {speed:.0f}\n")
@@ -108,21 +113,21 @@ class Trainer:
             if now - written > 120:
                 self.checkpoint()
                 written = now
-        self.checkpoint()
+        if parallel.RANK == 0:
+            self.checkpoint()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.u16")
-    parser.add_argument("--run", type=Path, required=True, help="folder for the checkpoint and the log")
+    parser.add_argument("--state", type=Path, required=True, help="folder for the checkpoint and the log")
     parser.add_argument("--minutes", type=float, default=14, help="training time in all (14)")
     parser.add_argument("--steps", type=int, default=1 << 30, help="stop after this many steps, for a trial")
     parser.add_argument("--lr", type=float, default=0.02, help="Muon's rate (0.02)")
     parser.add_argument("--log-every", type=int, default=10)
     args = parser.parse_args()
-    args.run.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(min(os.cpu_count(), 16))
-    Trainer(args, "cuda" if torch.cuda.is_available() else "cpu").run()
+    args.state.mkdir(parents=True, exist_ok=True)
+    Trainer(args, parallel.start()).run()
 
 
 if __name__ == "__main__":

@@ -83,6 +83,11 @@ static bool create_buffers(slip_executor *executor)
     }
     size_t rows = (size_t)executor->limits.rows;
     executor->x_rows = zeros(rows, sizeof *executor->x_rows);
+    executor->wide_rows = zeros(rows, sizeof *executor->wide_rows);
+    int64_t heads = executor->stride[SLIP_BUFFER_HEADS], act = executor->stride[SLIP_BUFFER_ACT];
+    executor->wide_stride = heads > act ? heads : act;
+    executor->wide = zeros(rows * (size_t)executor->wide_stride, sizeof(double));
+    executor->product = zeros(rows * (size_t)program->width[SLIP_BUFFER_PARTIAL], sizeof(float));
     executor->y_rows = zeros(rows, sizeof *executor->y_rows);
     executor->sum_rows = zeros(rows, sizeof *executor->sum_rows);
     executor->gain = zeros(rows, sizeof *executor->gain);
@@ -92,7 +97,7 @@ static bool create_buffers(slip_executor *executor)
     for (int32_t i = 0; i < program->cache_count; i++)
         head = executor->cache[i].k_width > head ? executor->cache[i].k_width : head;
     executor->head = zeros((size_t)head, sizeof(float));
-    return executor->partial && executor->x_rows && executor->y_rows && executor->sum_rows && executor->gain &&
+    return executor->partial && executor->x_rows && executor->wide_rows && executor->wide && executor->product && executor->y_rows && executor->sum_rows && executor->gain &&
            executor->score && executor->router && executor->head;
 }
 
@@ -117,6 +122,9 @@ static void destroy(slip_executor *executor)
     free(executor->vectors);
     free(executor->partial);
     free(executor->x_rows);
+    free(executor->wide_rows);
+    free(executor->wide);
+    free(executor->product);
     free(executor->y_rows);
     free(executor->sum_rows);
     free(executor->gain);

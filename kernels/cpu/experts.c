@@ -98,6 +98,7 @@ void slip_cpu_experts(slip_executor *executor, const slip_op *op)
             executor->math->swiglu(executor->y_rows[i], executor->y_rows[i] + columns, columns, act);
             executor->x_rows[i] = act;
         }
-        executor->math->linear_partial(down, e, executor->x_rows, executor->gain, count, executor->sum_rows);
+        slip_cpu_widen(executor, count, columns);
+        executor->math->linear_partial(down, e, executor->wide_rows, executor->gain, count, executor->sum_rows);
     }
 }

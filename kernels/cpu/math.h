@@ -22,8 +22,8 @@ typedef struct {
     /* y[t][row] = sum over columns of w[row][c] * x[t][c], t in [0, tokens). x[t]: padded columns, zeros beyond. f32 throughout. */
     void (*linear)(const slip_matrix *w, int64_t expert, const float *const *x, int32_t tokens, float *const *y);
 
-    /* y[t][row] += gain[t] * the same sum, in f64, for sums that go on across ranks and experts. */
-    void (*linear_partial)(const slip_matrix *w, int64_t expert, const float *const *x, const float *gain, int32_t tokens,
+    /* y[t][row] += gain[t] * the same sum, in f64 on x as f64, for sums that go on across ranks and experts. */
+    void (*linear_partial)(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens,
                            double *const *y);
 
     /* out[c] = x[c] * rsqrt(mean of x^2 + epsilon) * weight[c]; in place allowed; x padded with zeros. */

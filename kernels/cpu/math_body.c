@@ -8,11 +8,7 @@
 #define STRING(x) #x
 #define NAME_OF(x) STRING(x)
 
-/* ---- one block of 32 weights as floats ---- */
-
-typedef struct {
-    v16f a, b; /* columns 0..15 and 16..31 */
-} block;
+/* ---- one column of a group: 16 weights, one a row ---- */
 
 SLIP_INLINE v16f as_float(v16u bits)
 {
@@ -21,16 +17,15 @@ SLIP_INLINE v16f as_float(v16u bits)
     return v;
 }
 
-SLIP_INLINE block decode_bf16(const unsigned char *data)
+SLIP_INLINE v16f decode_bf16(const unsigned char *data)
 {
-    v16h low, high;
-    memcpy(&low, data, sizeof low);
-    memcpy(&high, data + 32, sizeof high);
-    return (block){as_float(__builtin_convertvector(low, v16u) << 16), as_float(__builtin_convertvector(high, v16u) << 16)};
+    v16h half;
+    memcpy(&half, data, sizeof half);
+    return as_float(__builtin_convertvector(half, v16u) << 16);
 }
 
 /* E4M3 bits moved into a float's fields are the value times 2^-120, subnormals included. */
-SLIP_INLINE v16f decode_f8_half(const unsigned char *data)
+SLIP_INLINE v16f decode_f8(const unsigned char *data)
 {
     v16b bytes;
     memcpy(&bytes, data, sizeof bytes);
@@ -38,136 +33,168 @@ SLIP_INLINE v16f decode_f8_half(const unsigned char *data)
     return as_float((code & 0x80) << 24 | (code & 0x7f) << 20) * 0x1p120f;
 }
 
-/* A table lookup of doubled values: E2M1 in halves, exact in int8. */
-SLIP_INLINE v16f decode_fp4_half(v16b code)
+/* A table of doubled values, exact in int8: E2M1 counts in halves. The half is in the scale. */
+SLIP_INLINE v16f decode_fp4(const unsigned char *data, int high)
 {
     const v16c twice = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-    v16c value = __builtin_shuffle(twice, (v16c)code);
+    v16b bytes;
+    memcpy(&bytes, data, sizeof bytes);
+    v16c value = __builtin_shuffle(twice, (v16c)(high ? bytes >> 4 : bytes & 15));
     return __builtin_convertvector(__builtin_convertvector(value, v16i), v16f);
 }
 
-/* 2^(byte - 127) / 2, the half for the doubled table. 2^-128 needs a subnormal. */
-SLIP_INLINE float half_e8m0(unsigned char byte)
+/* Column c of a block, without its scale. `dtype` is a constant where this is inlined, so the switch folds. */
+SLIP_INLINE v16f decode(slip_dtype dtype, const unsigned char *block, int c)
 {
-    uint32_t bits = byte >= 2 ? (uint32_t)(byte - 1) << 23 : (uint32_t)0x200000 << byte;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    switch (dtype) {
+    case SLIP_F32: return load16((const float *)block + 16 * c);
+    case SLIP_BF16: return decode_bf16(block + 32 * c);
+    case SLIP_F8E4M3: return decode_f8(block + 16 * c);
+    default: return decode_fp4(block + 16 * (c / 2), c % 2);
+    }
 }
 
-SLIP_INLINE block decode_mxfp4(const unsigned char *data, unsigned char scale)
+/* 2^(byte - 127) / 2 of 16 rows; the smallest two need subnormals. */
+SLIP_INLINE v16f half_e8m0(const unsigned char *data)
 {
     v16b bytes;
     memcpy(&bytes, data, sizeof bytes);
-    float half = half_e8m0(scale);
-    return (block){decode_fp4_half(bytes & 15) * half, decode_fp4_half(bytes >> 4) * half};
+    v16u byte = __builtin_convertvector(bytes, v16u);
+    v16u small = (v16u)(byte < 2);
+    return as_float((((byte - 1) << 23) & ~small) | ((0x200000u << (byte & 1)) & small));
 }
 
-SLIP_INLINE block decode(slip_dtype dtype, const slip_matrix *w, int64_t row, int64_t b)
+SLIP_INLINE v16f block_scale(slip_dtype dtype, const slip_matrix *w, int64_t block)
 {
-    const unsigned char *data = w->data + (size_t)row * w->row_bytes;
-    switch (dtype) {
-    case SLIP_F32: {
-        const float *f = (const float *)data + b * SLIP_BLOCK;
-        return (block){load16(f), load16(f + 16)};
-    }
-    case SLIP_BF16: return decode_bf16(data + 64 * b);
-    case SLIP_F8E4M3: {
-        float scale = w->scale_f32[row * w->blocks + b];
-        return (block){decode_f8_half(data + 32 * b) * scale, decode_f8_half(data + 32 * b + 16) * scale};
-    }
-    default: return decode_mxfp4(data + 16 * b, w->scale_e8m0[row * w->blocks + b]);
-    }
+    if (dtype == SLIP_MXFP4)
+        return half_e8m0(w->scale_e8m0 + 16 * block);
+    return load16(w->scale_f32 + 16 * block);
 }
 
-/* ---- matrix times tokens ---- */
+/* ---- matrix times tokens ----
+ *
+ * Lanes are rows: no sum ever crosses lanes, and a row's sum runs over the columns in their order, whatever the number of
+ * tokens or groups that are computed side by side to keep the pipeline busy.
+ */
 
-/* `dtype` and `tokens` are constants where this is inlined: the switch folds, the accumulators live in registers. */
-SLIP_INLINE void row_linear(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t row, const float *const *x, float *sums)
+/* Rows of `groups` groups from `group` on, for `tokens` tokens; both are constants where this is inlined. */
+SLIP_INLINE void tile_linear(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t group, const float *const *x,
+                             v16f sum[groups][tokens])
 {
-    v16f acc[SLIP_TILE];
-    for (int t = 0; t < tokens; t++)
-        acc[t] = splat16(0);
+    const size_t bytes = slip_block_bytes(dtype);
+    for (int g = 0; g < groups; g++)
+        for (int t = 0; t < tokens; t++)
+            sum[g][t] = splat16(0);
     for (int64_t b = 0; b < w->blocks; b++) {
-        block k = decode(dtype, w, row, b);
-        for (int t = 0; t < tokens; t++) {
-            acc[t] = k.a * load16(x[t] + b * SLIP_BLOCK) + acc[t];
-            acc[t] = k.b * load16(x[t] + b * SLIP_BLOCK + 16) + acc[t];
-        }
+        v16f part[groups][tokens];
+        for (int g = 0; g < groups; g++)
+            for (int t = 0; t < tokens; t++)
+                part[g][t] = splat16(0);
+#pragma GCC unroll 4
+        for (int c = 0; c < SLIP_BLOCK; c++)
+            for (int g = 0; g < groups; g++) {
+                v16f k = decode(dtype, w->data + (size_t)((group + g) * w->blocks + b) * bytes, c);
+                for (int t = 0; t < tokens; t++)
+                    part[g][t] = k * splat16(x[t][b * SLIP_BLOCK + c]) + part[g][t];
+            }
+        for (int g = 0; g < groups; g++)
+            for (int t = 0; t < tokens; t++)
+                if (dtype == SLIP_F8E4M3 || dtype == SLIP_MXFP4)
+                    sum[g][t] = part[g][t] * block_scale(dtype, w, (group + g) * w->blocks + b) + sum[g][t];
+                else
+                    sum[g][t] = part[g][t] + sum[g][t];
     }
-    for (int t = 0; t < tokens; t++)
-        sums[t] = sum16(acc[t]);
 }
 
-typedef struct {
-    v8d low, high;
-} wide;
-
-SLIP_INLINE wide widen(v16f v)
+SLIP_INLINE v8d splat8d(double x)
 {
-    return (wide){widen8(low8(v)), widen8(high8(v))};
+    return (v8d){x, x, x, x, x, x, x, x};
 }
 
 /* Products of two f32 are exact in f64, and a sum of thousands loses nothing that f32 would show: wherever the columns are cut
  * between ranks, the total rounds to the same f32. */
-SLIP_INLINE void row_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t row, const float *const *x, double *sums)
+SLIP_INLINE void tile_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const double *const *x,
+                              v8d low[tokens], v8d high[tokens])
 {
-    v8d acc[SLIP_TILE];
+    const size_t bytes = slip_block_bytes(dtype);
     for (int t = 0; t < tokens; t++)
-        acc[t] = (v8d){0};
+        low[t] = high[t] = splat8d(0);
     for (int64_t b = 0; b < w->blocks; b++) {
-        block k = decode(dtype, w, row, b);
-        wide a = widen(k.a), c = widen(k.b);
-        for (int t = 0; t < tokens; t++) {
-            const float *columns = x[t] + b * SLIP_BLOCK;
-            acc[t] = a.low * widen8(load8(columns)) + acc[t];
-            acc[t] = a.high * widen8(load8(columns + 8)) + acc[t];
-            acc[t] = c.low * widen8(load8(columns + 16)) + acc[t];
-            acc[t] = c.high * widen8(load8(columns + 24)) + acc[t];
+        v16f scale = splat16(1);
+        if (dtype == SLIP_F8E4M3 || dtype == SLIP_MXFP4)
+            scale = block_scale(dtype, w, group * w->blocks + b);
+#pragma GCC unroll 2
+        for (int c = 0; c < SLIP_BLOCK; c++) {
+            v16f k = decode(dtype, w->data + (size_t)(group * w->blocks + b) * bytes, c);
+            if (dtype == SLIP_F8E4M3 || dtype == SLIP_MXFP4)
+                k *= scale;
+            v8d k_low = widen8(low8(k)), k_high = widen8(high8(k));
+            for (int t = 0; t < tokens; t++) {
+                v8d column = splat8d(x[t][b * SLIP_BLOCK + c]);
+                low[t] = k_low * column + low[t];
+                high[t] = k_high * column + high[t];
+            }
         }
     }
-    for (int t = 0; t < tokens; t++)
-        sums[t] = sum8d(acc[t]);
 }
 
-/* All rows for `tokens` <= SLIP_TILE tokens. */
-SLIP_INLINE void tile_linear(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const float *const *x, float *const *y)
+/* How many of a group's 16 rows exist. */
+SLIP_INLINE size_t rows_in(const slip_matrix *w, int64_t group)
 {
-    float sums[SLIP_TILE];
-    for (int64_t row = 0; row < w->rows; row++) {
-        row_linear(dtype, tokens, w, first + row, x, sums);
-        for (int t = 0; t < tokens; t++)
-            y[t][row] = sums[t];
-    }
+    int64_t left = w->rows - group * SLIP_GROUP;
+    return (size_t)(left < SLIP_GROUP ? left : SLIP_GROUP);
 }
 
-SLIP_INLINE void tile_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const float *const *x,
+SLIP_INLINE void groups_linear(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t first, int64_t group,
+                               const float *const *x, float *const *y)
+{
+    v16f sum[groups][tokens];
+    tile_linear(dtype, groups, tokens, w, first + group, x, sum);
+    for (int g = 0; g < groups; g++)
+        for (int t = 0; t < tokens; t++)
+            memcpy(y[t] + (group + g) * SLIP_GROUP, &sum[g][t], rows_in(w, group + g) * sizeof(float));
+}
+
+/* All rows for `tokens` tokens; several groups at once where few tokens would leave the pipeline idle. */
+SLIP_INLINE void rows_linear(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const float *const *x, float *const *y)
+{
+    int64_t group = 0;
+    const int side = tokens >= SLIP_TILE ? 1 : tokens >= SLIP_TILE / 2 ? 2 : 4;
+    for (; group + side <= w->groups; group += side)
+        groups_linear(dtype, side, tokens, w, first, group, x, y);
+    for (; group < w->groups; group++)
+        groups_linear(dtype, 1, tokens, w, first, group, x, y);
+}
+
+SLIP_INLINE void rows_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const double *const *x,
                               const float *gain, double *const *y)
 {
-    double sums[SLIP_TILE];
-    for (int64_t row = 0; row < w->rows; row++) {
-        row_partial(dtype, tokens, w, first + row, x, sums);
+    for (int64_t group = 0; group < w->groups; group++) {
+        v8d sum[2][tokens];
+        tile_partial(dtype, tokens, w, first + group, x, sum[0], sum[1]);
+        size_t rows = rows_in(w, group);
         for (int t = 0; t < tokens; t++)
-            y[t][row] += (double)gain[t] * sums[t];
+            for (size_t r = 0; r < rows; r++)
+                y[t][group * SLIP_GROUP + (int64_t)r] += (double)gain[t] * sum[r / 8][t][r % 8];
     }
 }
 
 #define EACH_DTYPE(CASE) CASE(SLIP_F32) CASE(SLIP_BF16) CASE(SLIP_F8E4M3) CASE(SLIP_MXFP4)
 
-/* Full tiles, then single tokens: a token goes through the same operations in either. */
+/* Full tiles, then halves, then single tokens: a token goes through the same operations in each. */
 static void linear(const slip_matrix *w, int64_t expert, const float *const *x, int32_t tokens, float *const *y)
 {
-    int64_t first = expert * w->rows;
+    int64_t first = expert * w->groups;
     int32_t t = 0;
     switch (w->dtype) {
 #define CASE(dtype)                                                    \
     case dtype:                                                        \
         for (; t + SLIP_TILE <= tokens; t += SLIP_TILE)                \
-            tile_linear(dtype, SLIP_TILE, w, first, x + t, y + t);     \
+            rows_linear(dtype, SLIP_TILE, w, first, x + t, y + t);     \
         for (; t + SLIP_TILE / 2 <= tokens; t += SLIP_TILE / 2)        \
-            tile_linear(dtype, SLIP_TILE / 2, w, first, x + t, y + t); \
+            rows_linear(dtype, SLIP_TILE / 2, w, first, x + t, y + t); \
         for (; t < tokens; t++)                                        \
-            tile_linear(dtype, 1, w, first, x + t, y + t);             \
+            rows_linear(dtype, 1, w, first, x + t, y + t);             \
         break;
         EACH_DTYPE(CASE)
 #undef CASE
@@ -175,20 +202,20 @@ static void linear(const slip_matrix *w, int64_t expert, const float *const *x, 
     }
 }
 
-static void linear_partial(const slip_matrix *w, int64_t expert, const float *const *x, const float *gain, int32_t tokens,
+static void linear_partial(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens,
                            double *const *y)
 {
-    int64_t first = expert * w->rows;
+    int64_t first = expert * w->groups;
     int32_t t = 0;
     switch (w->dtype) {
 #define CASE(dtype)                                                               \
     case dtype:                                                                   \
         for (; t + SLIP_TILE <= tokens; t += SLIP_TILE)                           \
-            tile_partial(dtype, SLIP_TILE, w, first, x + t, gain + t, y + t);     \
+            rows_partial(dtype, SLIP_TILE, w, first, x + t, gain + t, y + t);     \
         for (; t + SLIP_TILE / 2 <= tokens; t += SLIP_TILE / 2)                   \
-            tile_partial(dtype, SLIP_TILE / 2, w, first, x + t, gain + t, y + t); \
+            rows_partial(dtype, SLIP_TILE / 2, w, first, x + t, gain + t, y + t); \
         for (; t < tokens; t++)                                                   \
-            tile_partial(dtype, 1, w, first, x + t, gain + t, y + t);             \
+            rows_partial(dtype, 1, w, first, x + t, gain + t, y + t);             \
         break;
         EACH_DTYPE(CASE)
 #undef CASE
@@ -235,27 +262,61 @@ SLIP_INLINE float dot(const float *a, const float *b, int64_t width)
     return sum16(sum);
 }
 
-/* Scores of all keys; returns the largest. */
-static float score_keys(const slip_cache_view *cache, int32_t kv_head, const float *q, float scale, int64_t first, int64_t last,
-                        float *score)
+/* Positions [first, last] of a ring are at most two runs of slots; a full cache is one. */
+typedef struct {
+    int64_t slot, count;
+} run;
+
+SLIP_INLINE int split_runs(const slip_cache_view *cache, int64_t first, int64_t last, run runs[2])
 {
-    float most = -INFINITY;
-    for (int64_t p = first; p <= last; p++) {
-        const float *k = cache->k + ((p % cache->slots) * cache->kv_heads + kv_head) * cache->k_width;
+    int64_t slot = first % cache->slots, count = last - first + 1, before_wrap = cache->slots - slot;
+    if (count <= before_wrap) {
+        runs[0] = (run){slot, count};
+        return 1;
+    }
+    runs[0] = (run){slot, before_wrap};
+    runs[1] = (run){0, count - before_wrap};
+    return 2;
+}
+
+/* Scores of a run of keys; returns the largest of them and `most`. */
+static float score_run(const slip_cache_view *cache, int32_t kv_head, const float *q, float scale, run keys, float most, float *score)
+{
+    const float *k = cache->k + (keys.slot * cache->kv_heads + kv_head) * cache->k_width;
+    for (int64_t i = 0; i < keys.count; i++, k += cache->kv_heads * cache->k_width) {
         float s = dot(q, k, cache->k_width) * scale;
-        score[p - first] = s;
+        score[i] = s;
         most = s > most ? s : most;
     }
     return most;
 }
 
-static void attend(const slip_cache_view *cache, int32_t kv_head, const float *q, int32_t head_dim, int32_t v_head_dim,
-                   int64_t first, int64_t last, const float *sink, float *score, float *out)
+enum { V_TILE = 8 }; /* vectors of a value row that are summed at once: 128 dimensions */
+
+/* sum[..] += weights times `vectors` vectors of each value row of a run; `vectors` is a constant where this is inlined. */
+SLIP_INLINE void add_run(const slip_cache_view *cache, const float *v, run keys, const float *weight, int vectors, v16f *sum)
 {
-    int64_t keys = last - first + 1;
-    float most = score_keys(cache, kv_head, q, 1.0f / sqrtf((float)head_dim), first, last, score);
-    if (sink && *sink > most)
-        most = *sink;
+    for (int64_t i = 0; i < keys.count; i++, v += cache->kv_heads * cache->v_width)
+        for (int c = 0; c < vectors; c++)
+            sum[c] = splat16(weight[i]) * load16(v + 16 * c) + sum[c];
+}
+
+/* Weighted sum of values, dimensions [first_dim, first_dim + 16 * vectors). */
+SLIP_INLINE void sum_values(const slip_cache_view *cache, int32_t kv_head, const run *runs, int run_count, const float *weight,
+                            int64_t first_dim, int vectors, v16f *sum)
+{
+    v16f acc[V_TILE];
+    for (int c = 0; c < vectors; c++)
+        acc[c] = splat16(0);
+    for (int r = 0; r < run_count; weight += runs[r].count, r++)
+        add_run(cache, cache->v + (runs[r].slot * cache->kv_heads + kv_head) * cache->v_width + first_dim, runs[r], weight, vectors, acc);
+    for (int c = 0; c < vectors; c++)
+        sum[c] = acc[c];
+}
+
+/* exp(score - most) in place; returns their sum. */
+static float exponentials(float *score, int64_t keys, float most)
+{
     for (int64_t i = keys; i < keys + 16; i++)
         score[i] = -INFINITY;
     v16f total = splat16(0);
@@ -264,16 +325,29 @@ static void attend(const slip_cache_view *cache, int32_t kv_head, const float *q
         store16(score + i, e);
         total += e;
     }
-    float denominator = sum16(total) + (sink ? expf(*sink - most) : 0.0f);
-    for (int64_t c = 0; c < v_head_dim; c += 16) {
-        v16f sum = splat16(0);
-        for (int64_t i = 0; i < keys; i++) {
-            const float *v = cache->v + (((first + i) % cache->slots) * cache->kv_heads + kv_head) * cache->v_width;
-            sum = splat16(score[i]) * load16(v + c) + sum;
-        }
-        sum /= denominator;
-        int64_t lanes = v_head_dim - c < 16 ? v_head_dim - c : 16;
-        memcpy(out + c, &sum, (size_t)lanes * sizeof *out);
+    return sum16(total);
+}
+
+static void attend(const slip_cache_view *cache, int32_t kv_head, const float *q, int32_t head_dim, int32_t v_head_dim,
+                   int64_t first, int64_t last, const float *sink, float *score, float *out)
+{
+    run runs[2];
+    int run_count = split_runs(cache, first, last, runs);
+    float most = sink ? *sink : -INFINITY, scale = 1.0f / sqrtf((float)head_dim), *at = score;
+    for (int r = 0; r < run_count; at += runs[r].count, r++)
+        most = score_run(cache, kv_head, q, scale, runs[r], most, at);
+    float denominator = exponentials(score, last - first + 1, most) + (sink ? expf(*sink - most) : 0.0f);
+    for (int64_t c = 0; c < v_head_dim; c += 16 * V_TILE) {
+        v16f sum[V_TILE] = {0};
+        int64_t left = v_head_dim - c < 16 * V_TILE ? v_head_dim - c : 16 * V_TILE;
+        if (left == 16 * V_TILE)
+            sum_values(cache, kv_head, runs, run_count, score, c, V_TILE, sum);
+        else
+            for (int64_t i = 0; i < left; i += 16)
+                sum_values(cache, kv_head, runs, run_count, score, c + i, 1, sum + i / 16);
+        for (int i = 0; i < V_TILE; i++)
+            sum[i] /= denominator;
+        memcpy(out + c, sum, (size_t)left * sizeof *out);
     }
 }
 

@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const size_t block_bytes[SLIP_DTYPES] = {
-    [SLIP_F32] = 128, [SLIP_BF16] = 64, [SLIP_F8E4M3] = 32, [SLIP_MXFP4] = 16};
-
 static void *allocate(size_t size)
 {
     size_t rounded = (size + 63) / 64 * 64;
@@ -16,54 +13,58 @@ static void *allocate(size_t size)
     return memory;
 }
 
-/* 16 bytes of 32 codes: from (2j, 2j+1) in byte j to (j, j+16) in byte j. */
-static void interleave_mxfp4(const unsigned char *from, unsigned char *to)
+/* Index of the block of (expert, row, column); its row within the group is row % SLIP_GROUP. */
+static size_t block_index(const slip_matrix *matrix, int64_t expert, int64_t row, int64_t column)
 {
-    unsigned char code[SLIP_BLOCK];
-    for (int j = 0; j < 16; j++) {
-        code[2 * j] = from[j] & 15;
-        code[2 * j + 1] = from[j] >> 4;
-    }
-    for (int j = 0; j < 16; j++)
-        to[j] = (unsigned char)(code[j] | code[j + 16] << 4);
+    return (size_t)((expert * matrix->groups + row / SLIP_GROUP) * matrix->blocks + column / SLIP_BLOCK);
 }
 
-static void pack_row(const slip_weight *weight, int64_t row, slip_matrix *matrix)
+/* The bytes of one column pair (mxfp4) or column of a row. */
+static unsigned char *element(const slip_matrix *matrix, int64_t expert, int64_t row, int64_t column)
 {
-    const unsigned char *from = weight->data + (size_t)row * weight->row_bytes;
-    unsigned char *to = matrix->data + (size_t)row * matrix->row_bytes;
-    if (weight->dtype != SLIP_MXFP4) {
-        memcpy(to, from, weight->row_bytes);
-    } else {
-        for (int64_t b = 0; b < matrix->blocks; b++)
-            interleave_mxfp4(from + 16 * b, to + 16 * b);
-        memcpy(matrix->scale_e8m0 + row * matrix->blocks, weight->scale + row * matrix->blocks, (size_t)matrix->blocks);
-    }
-    if (weight->dtype == SLIP_F8E4M3) {
-        const float *scale = (const float *)weight->scale + row * weight->scale_columns;
-        for (int64_t b = 0; b < matrix->blocks; b++)
-            matrix->scale_f32[row * matrix->blocks + b] = scale[(weight->scale_skew + b * SLIP_BLOCK) / 128];
+    unsigned char *block = matrix->data + block_index(matrix, expert, row, column) * slip_block_bytes(matrix->dtype);
+    int64_t c = column % SLIP_BLOCK, r = row % SLIP_GROUP;
+    size_t bytes = matrix->dtype == SLIP_F32 ? 4 : matrix->dtype == SLIP_BF16 ? 2 : 1;
+    return block + (size_t)((matrix->dtype == SLIP_MXFP4 ? c / 2 : c) * SLIP_GROUP + r) * bytes;
+}
+
+static void pack_row(const slip_weight *weight, int64_t expert, int64_t row, slip_matrix *matrix)
+{
+    int64_t stored = expert * weight->rows + row, lane = row % SLIP_GROUP;
+    const unsigned char *from = weight->data + (size_t)stored * weight->row_bytes;
+    size_t bytes = weight->dtype == SLIP_F32 ? 4 : weight->dtype == SLIP_BF16 ? 2 : 1;
+    int64_t step = weight->dtype == SLIP_MXFP4 ? 2 : 1;
+    for (int64_t c = 0; c < weight->columns; c += step, from += bytes)
+        memcpy(element(matrix, expert, row, c), from, bytes);
+    for (int64_t b = 0; b < matrix->blocks; b++) {
+        size_t at = block_index(matrix, expert, row, b * SLIP_BLOCK) * SLIP_GROUP + (size_t)lane;
+        if (weight->dtype == SLIP_MXFP4)
+            matrix->scale_e8m0[at] = weight->scale[stored * weight->scale_columns + b];
+        if (weight->dtype == SLIP_F8E4M3)
+            matrix->scale_f32[at] = ((const float *)weight->scale)[stored * weight->scale_columns +
+                                                                   (weight->scale_skew + b * SLIP_BLOCK) / 128];
     }
 }
 
 slip_status slip_matrix_pack(const slip_weight *weight, slip_matrix *matrix)
 {
     slip_matrix m = {.dtype = weight->dtype, .experts = weight->experts, .rows = weight->rows, .columns = weight->columns};
+    m.groups = (m.rows + SLIP_GROUP - 1) / SLIP_GROUP;
     m.blocks = slip_padded(m.columns) / SLIP_BLOCK;
-    m.row_bytes = (size_t)m.blocks * block_bytes[m.dtype];
-    int64_t rows = m.experts * m.rows;
-    m.data = allocate((size_t)rows * m.row_bytes);
+    size_t blocks = (size_t)(m.experts * m.groups * m.blocks);
+    m.data = allocate(blocks * slip_block_bytes(m.dtype));
     if (m.dtype == SLIP_F8E4M3)
-        m.scale_f32 = allocate((size_t)(rows * m.blocks) * sizeof(float));
+        m.scale_f32 = allocate(blocks * SLIP_GROUP * sizeof(float));
     if (m.dtype == SLIP_MXFP4)
-        m.scale_e8m0 = allocate((size_t)(rows * m.blocks));
+        m.scale_e8m0 = allocate(blocks * SLIP_GROUP);
     if (!m.data || (m.dtype == SLIP_F8E4M3 && !m.scale_f32) || (m.dtype == SLIP_MXFP4 && !m.scale_e8m0)) {
         slip_matrix_free(&m);
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for a weight of %lld x %lld", (long long)rows,
-                         (long long)m.columns);
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for a weight of %lld x %lld x %lld", (long long)weight->experts,
+                         (long long)weight->rows, (long long)weight->columns);
     }
-    for (int64_t row = 0; row < rows; row++)
-        pack_row(weight, row, &m);
+    for (int64_t expert = 0; expert < m.experts; expert++)
+        for (int64_t row = 0; row < m.rows; row++)
+            pack_row(weight, expert, row, &m);
     *matrix = m;
     return SLIP_OK;
 }
@@ -79,7 +80,7 @@ void slip_matrix_free(slip_matrix *matrix)
 uint64_t slip_matrix_bytes(const slip_matrix *matrix)
 {
     uint64_t scales = matrix->dtype == SLIP_MXFP4 ? 1 : matrix->dtype == SLIP_F8E4M3 ? 4 : 0;
-    return (uint64_t)matrix->rows * (matrix->row_bytes + scales * (uint64_t)matrix->blocks);
+    return (uint64_t)(matrix->groups * matrix->blocks) * (slip_block_bytes(matrix->dtype) + scales * SLIP_GROUP);
 }
 
 static float bf16_value(const unsigned char *bytes)
@@ -102,25 +103,23 @@ static float f8_value(unsigned code)
     return code & 128 ? -magnitude : magnitude;
 }
 
-static float mxfp4_value(const slip_matrix *matrix, int64_t row, int64_t column)
+/* E2M1 magnitudes; bit 3 is the sign. */
+static float fp4_value(unsigned code)
 {
     static const float value[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-    int64_t block = column / SLIP_BLOCK, j = column % SLIP_BLOCK;
-    unsigned byte = matrix->data[(size_t)row * matrix->row_bytes + (size_t)(16 * block + j % 16)];
-    unsigned code = j < 16 ? byte & 15 : byte >> 4;
-    float magnitude = ldexpf(value[code & 7], matrix->scale_e8m0[row * matrix->blocks + block] - 127);
-    return code & 8 ? -magnitude : magnitude;
+    return code & 8 ? -value[code & 7] : value[code & 7];
 }
 
 void slip_matrix_row(const slip_matrix *matrix, int64_t row, float *out)
 {
-    const unsigned char *data = matrix->data + (size_t)row * matrix->row_bytes;
     for (int64_t c = 0; c < matrix->columns; c++) {
+        const unsigned char *at = element(matrix, 0, row, c);
+        size_t scale = block_index(matrix, 0, row, c) * SLIP_GROUP + (size_t)(row % SLIP_GROUP);
         switch (matrix->dtype) {
-        case SLIP_F32: memcpy(&out[c], data + 4 * c, 4); break;
-        case SLIP_BF16: out[c] = bf16_value(data + 2 * c); break;
-        case SLIP_F8E4M3: out[c] = f8_value(data[c]) * matrix->scale_f32[row * matrix->blocks + c / SLIP_BLOCK]; break;
-        default: out[c] = mxfp4_value(matrix, row, c); break;
+        case SLIP_F32: memcpy(&out[c], at, 4); break;
+        case SLIP_BF16: out[c] = bf16_value(at); break;
+        case SLIP_F8E4M3: out[c] = f8_value(*at) * matrix->scale_f32[scale]; break;
+        default: out[c] = ldexpf(fp4_value(c % 2 ? *at >> 4 : *at & 15), matrix->scale_e8m0[scale] - 127); break;
         }
     }
 }

@@ -1,7 +1,9 @@
-/* A weight in the CPU executor's layout: rows of 32-column blocks, the last block padded with zeros.
+/* A weight in the CPU executor's layout: groups of 16 rows, so that 16 lanes hold 16 rows and no sum crosses lanes.
  *
- * One block: f32 128 bytes, bf16 64, f8e4m3 32, mxfp4 16. A byte of an mxfp4 block holds columns j (low nibble) and j + 16
- * (high nibble), not 2j and 2j + 1 as on disk, so that unpacking yields two runs of 16 consecutive columns.
+ *   [experts][groups][blocks of 32 columns][column][16 rows]
+ *
+ * One block: f32 2048 bytes, bf16 1024, f8e4m3 512; mxfp4 256, where a byte holds columns 2j (low nibble) and 2j + 1 of its
+ * row. Rows and columns that do not exist are zeros. Scales: 16 a block, one a row.
  */
 #ifndef SLIP_KERNELS_CPU_MATRIX_H
 #define SLIP_KERNELS_CPU_MATRIX_H
@@ -9,17 +11,22 @@
 #include "io/status.h"
 #include "ranks/program.h"
 
-enum { SLIP_BLOCK = 32 };
+enum { SLIP_BLOCK = 32, SLIP_GROUP = 16 };
 
 typedef struct {
     slip_dtype dtype;
     int64_t experts, rows, columns;
-    int64_t blocks;            /* a row */
-    size_t row_bytes;          /* of codes */
-    unsigned char *data;       /* [experts, rows, blocks, block bytes], 64-byte aligned */
-    float *scale_f32;          /* f8e4m3: [experts, rows, blocks] */
-    unsigned char *scale_e8m0; /* mxfp4: [experts, rows, blocks] */
+    int64_t groups, blocks;    /* of an expert; of a row */
+    unsigned char *data;       /* 64-byte aligned */
+    float *scale_f32;          /* f8e4m3: [experts, groups, blocks, 16] */
+    unsigned char *scale_e8m0; /* mxfp4: the same */
 } slip_matrix;
+
+/* Bytes of codes in a block of 16 rows x 32 columns. */
+static inline size_t slip_block_bytes(slip_dtype dtype)
+{
+    return dtype == SLIP_F32 ? 2048 : dtype == SLIP_BF16 ? 1024 : dtype == SLIP_F8E4M3 ? 512 : 256;
+}
 
 /* Columns rounded up to whole blocks: the stride of an activation row that meets such a matrix. */
 static inline int64_t slip_padded(int64_t columns)

@@ -39,6 +39,45 @@ void slip_cpu_norm(slip_executor *executor, const slip_op *op)
                              slip_cpu_row(executor, op->out, i));
 }
 
+void slip_cpu_widen(slip_executor *executor, int32_t rows, int64_t columns)
+{
+    for (int32_t i = 0; i < rows; i++) {
+        double *to = executor->wide + i * executor->wide_stride;
+        for (int64_t c = 0; c < slip_padded(columns); c++)
+            to[c] = executor->x_rows[i][c];
+        executor->wide_rows[i] = to;
+    }
+}
+
+/* f32 straight into the rows of `y`. */
+static void linear_rows(slip_executor *executor, const slip_matrix *weight, int32_t rows, float *y, int64_t stride)
+{
+    for (int32_t i = 0; i < rows; i++)
+        executor->y_rows[i] = y + i * stride;
+    executor->math->linear(weight, 0, executor->x_rows, rows, executor->y_rows);
+}
+
+/* A program on one rank owes no other rank the same sum: f32 will do. */
+static void linear_alone(slip_executor *executor, const slip_matrix *weight, int32_t rows)
+{
+    int64_t width = executor->program->width[SLIP_BUFFER_PARTIAL];
+    linear_rows(executor, weight, rows, executor->product, width);
+    for (int64_t i = 0; i < rows * width; i++)
+        executor->partial[i] = executor->product[i];
+}
+
+static void linear_partial(slip_executor *executor, const slip_matrix *weight, int32_t rows)
+{
+    int64_t width = executor->program->width[SLIP_BUFFER_PARTIAL];
+    memset(executor->partial, 0, (size_t)(rows * width) * sizeof(double));
+    for (int32_t i = 0; i < rows; i++) {
+        executor->sum_rows[i] = executor->partial + i * width;
+        executor->gain[i] = 1;
+    }
+    slip_cpu_widen(executor, rows, weight->columns);
+    executor->math->linear_partial(weight, 0, executor->wide_rows, executor->gain, rows, executor->sum_rows);
+}
+
 void slip_cpu_linear(slip_executor *executor, const slip_op *op)
 {
     const slip_matrix *weight = &executor->weights[op->weight[0]];
@@ -46,19 +85,12 @@ void slip_cpu_linear(slip_executor *executor, const slip_op *op)
     executor->cost.weight_bytes += slip_matrix_bytes(weight);
     for (int32_t i = 0; i < rows; i++)
         executor->x_rows[i] = slip_cpu_row(executor, op->in, i);
-    if (op->out != SLIP_BUFFER_PARTIAL) {
-        for (int32_t i = 0; i < rows; i++)
-            executor->y_rows[i] = slip_cpu_row(executor, op->out, i);
-        executor->math->linear(weight, 0, executor->x_rows, rows, executor->y_rows);
-        return;
-    }
-    int64_t width = executor->program->width[SLIP_BUFFER_PARTIAL];
-    memset(executor->partial, 0, (size_t)(rows * width) * sizeof(double));
-    for (int32_t i = 0; i < rows; i++) {
-        executor->sum_rows[i] = executor->partial + i * width;
-        executor->gain[i] = 1;
-    }
-    executor->math->linear_partial(weight, 0, executor->x_rows, executor->gain, rows, executor->sum_rows);
+    if (op->out != SLIP_BUFFER_PARTIAL)
+        linear_rows(executor, weight, rows, executor->buffer[op->out], executor->stride[op->out]);
+    else if (executor->comm == NULL)
+        linear_alone(executor, weight, rows);
+    else
+        linear_partial(executor, weight, rows);
 }
 
 void slip_cpu_swiglu(slip_executor *executor, const slip_op *op)

@@ -11,7 +11,6 @@ typedef float v16f __attribute__((vector_size(64)));
 typedef float v8f __attribute__((vector_size(32)));
 typedef float v4f __attribute__((vector_size(16)));
 typedef double v8d __attribute__((vector_size(64)));
-typedef double v4d __attribute__((vector_size(32)));
 typedef int32_t v16i __attribute__((vector_size(64)));
 typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef uint16_t v16h __attribute__((vector_size(32)));
@@ -23,13 +22,6 @@ typedef int8_t v16c __attribute__((vector_size(16)));
 SLIP_INLINE v16f load16(const float *p)
 {
     v16f v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-SLIP_INLINE v8f load8(const float *p)
-{
-    v8f v;
     memcpy(&v, p, sizeof v);
     return v;
 }
@@ -47,18 +39,12 @@ SLIP_INLINE v16f splat16(float x)
 SLIP_INLINE v8f low8(v16f v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); }
 SLIP_INLINE v8f high8(v16f v) { return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15); }
 
-/* Sums of lanes, always as a tree of halves. */
+/* The sum of the lanes, always as a tree of halves. */
 SLIP_INLINE float sum16(v16f v)
 {
     v8f a = low8(v) + high8(v);
     v4f b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
     return (b[0] + b[2]) + (b[1] + b[3]);
-}
-
-SLIP_INLINE double sum8d(v8d v)
-{
-    v4d a = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
-    return (a[0] + a[2]) + (a[1] + a[3]);
 }
 
 SLIP_INLINE v8d widen8(v8f v) { return __builtin_convertvector(v, v8d); }

@@ -98,7 +98,8 @@ static void tool_calls_and_results(void **state)
     expect("[{\"role\":\"user\",\"content\":\"weather?\"},{\"role\":\"assistant\",\"content\":null,"
            "\"reasoning_content\":\"look\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
            "\"function\":{\"name\":\"get\","
-           "\"arguments\":\"{\\\"city\\\":\\\"Lyon\\\",\\\"days\\\":3,\\\"fine\\\":true,\\\"at\\\":[1.5,null,\\\"\\u00e9\\\"]}\"}},"
+           "\"arguments\":\"{\\\"city\\\":\\\"Lyon\\\","
+           "\\\"days\\\":3,\\\"fine\\\":true,\\\"at\\\":[1.5,null,\\\"\\u00e9\\\"]}\"}},"
            "{\"id\":\"2\",\"type\":\"function\",\"function\":{\"name\":\"now\",\"arguments\":\"\"}}]},"
            "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"18 C\"},"
            "{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"noon\"}]", NULL, 1, expected);
@@ -132,7 +133,8 @@ static void tools_in_the_system_turn(void **state)
         "\"additionalProperties\":false},"
         "\"strict\":true}},{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
     static const char beginning[] =
-        "<|im_start|>system\nBe brief.\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+        "<|im_start|>system\nBe brief.\n\n# Tools\n\n"
+        "You may call one or more functions to assist with the user query.\n\n"
         "You have access to the following functions:\n\n<tools>\n<function>\n<name>get</name>\n"
         "<description>Look it up.</description>\n<parameters>\n<parameter>\n<name>city</name>\n"
         "<type>string</type>\n"
@@ -163,11 +165,13 @@ static const struct {
     {"[{\"role\":\"user\",\"content\":null}]", NULL, "messages[0].content is neither"},
     {"[{\"role\":\"user\",\"content\":5}]", NULL, "messages[0].content is neither"},
     {"[{\"role\":\"system\",\"content\":{}}]", NULL, "messages[0].content is neither"},
-    {"[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]", NULL, "messages[0].content[0].type is \"image_url\""},
+    {"[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]", NULL,
+     "messages[0].content[0].type is \"image_url\""},
     {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", NULL, "messages[0].content[0] has no text"},
     {"[{\"role\":\"user\",\"content\":[\"x\"]}]", NULL, "messages[0].content[0] has no type"},
     {"[{\"role\":\"tool\",\"content\":\"x\"}]", NULL, "messages[0] is a tool's result"},
-    {"[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"tool\",\"content\":\"x\"}]", NULL, "messages[1] is a tool's result"},
+    {"[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"tool\",\"content\":\"x\"}]", NULL,
+     "messages[1] is a tool's result"},
     {"[{\"role\":\"assistant\",\"reasoning_content\":[]}]", NULL, "messages[0].reasoning_content is not"},
     {"[{\"role\":\"assistant\",\"tool_calls\":{}}]", NULL, "messages[0].tool_calls is not"},
     {"[{\"role\":\"assistant\",\"tool_calls\":[{}]}]", NULL, "messages[0].tool_calls[0].function has no name"},
@@ -177,7 +181,8 @@ static const struct {
      "messages[0].tool_calls[0].function has arguments that"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "{}", "tools is not an array"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"web\"}]", "tools[0].type is not \"function\""},
-    {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\"}]", "tools[0].function is not an object"},
+    {"[{\"role\":\"user\",\"content\":\"x\"}]",
+     "[{\"type\":\"function\"}]", "tools[0].function is not an object"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\","
                                                 "\"function\":{}}]", "tools[0].function.name"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]",
@@ -187,7 +192,8 @@ static const struct {
      "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":true}}}}]",
      "tools[0].function.parameters.properties.a is not an object"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]",
-     "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":[]}}]", "tools[0].function.description is not"},
+     "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":[]}}]",
+     "tools[0].function.description is not"},
 };
 
 static void names_what_it_refuses(void **state)

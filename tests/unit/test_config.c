@@ -1,5 +1,5 @@
-/* config.json in both dialects: what published files mean, and what is refused. The published values are the seeds of the
- * fuzzer; a case changes one member of a seed. */
+/* config.json in both dialects: what published files mean, and what is refused. The published values are the
+ * seeds of the fuzzer; a case changes one member of a seed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -253,9 +253,10 @@ static void test_changes(void **state)
         slip_model model;
         slip_clear();
         slip_status status = parse(c, &model);
-        if (c->cause == NULL ? status != SLIP_OK : status != SLIP_ERR_INPUT || strstr(slip_cause(), c->cause) == NULL)
-            fail_msg("%s, %s = %s: status %d, \"%s\"", c->seed, c->member, c->value ? c->value : "(none)", status,
-                     slip_cause());
+        if (c->cause == NULL ? status != SLIP_OK
+                             : status != SLIP_ERR_INPUT || strstr(slip_cause(), c->cause) == NULL)
+            fail_msg("%s, %s = %s: status %d, \"%s\"", c->seed, c->member, c->value ? c->value : "(none)",
+                     status, slip_cause());
     }
     slip_clear();
 }
@@ -265,7 +266,8 @@ static void test_meanings(void **state)
 {
     (void)state;
     slip_model m;
-    change resaved = {HF, "sliding_window_size", "128", NULL}; /* transformers reads it as 128 before + the query */
+    change resaved = {HF, "sliding_window_size", "128",
+                      NULL}; /* transformers reads it as 128 before + the query */
     assert_int_equal(parse(&resaved, &m), SLIP_OK);
     assert_int_equal(m.sliding.window, 129);
     change all_global = {PRO, "hybrid_layer_pattern", NULL, NULL};
@@ -285,12 +287,21 @@ static void test_meanings(void **state)
 static void test_not_json(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"",   "{",        "[]",          "{\"a\":1,\"a\":2}", "{\"a\":1e999}",
-                                        "{}x", "{\"a\":01}", "{\"a\":\"\xff\"}", "null",         "{\"a\":1,}"};
+    static const char *const texts[] = {"",
+                                        "{",
+                                        "[]",
+                                        "{\"a\":1,\"a\":2}",
+                                        "{\"a\":1e999}",
+                                        "{}x",
+                                        "{\"a\":01}",
+                                        "{\"a\":\"\xff\"}",
+                                        "null",
+                                        "{\"a\":1,}"};
     slip_model untouched = {.hidden = 7}, model = untouched;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         slip_clear();
-        assert_int_equal(slip_config_parse(texts[i], strlen(texts[i]), "config.json", &model), SLIP_ERR_INPUT);
+        assert_int_equal(slip_config_parse(texts[i], strlen(texts[i]), "config.json", &model),
+                         SLIP_ERR_INPUT);
         assert_non_null(strstr(slip_cause(), "config.json"));
         assert_memory_equal(&model, &untouched, sizeof model);
     }
@@ -300,8 +311,9 @@ static void test_not_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformers), cmocka_unit_test(test_xiaomi_pro), cmocka_unit_test(test_xiaomi_flash),
-        cmocka_unit_test(test_draft),        cmocka_unit_test(test_changes),    cmocka_unit_test(test_meanings),
+        cmocka_unit_test(test_transformers), cmocka_unit_test(test_xiaomi_pro),
+        cmocka_unit_test(test_xiaomi_flash), cmocka_unit_test(test_draft),
+        cmocka_unit_test(test_changes),      cmocka_unit_test(test_meanings),
         cmocka_unit_test(test_not_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

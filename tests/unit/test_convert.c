@@ -1,4 +1,5 @@
-/* Handmade Hugging Face folders through convert: every source type, both attention layouts, a drafter; then bad folders. */
+/* Handmade Hugging Face folders through convert: every source type, both attention layouts, a drafter; then
+ * bad folders. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -46,14 +47,13 @@ static void put(file *f, const char *name, const char *dtype, int rows, int colu
         return;
     snprintf(shape, sizeof shape, rows > 0 ? "%d,%d" : "%.0d%d", rows, columns);
     assert_true(f->data_size + bytes <= sizeof f->data && f->header_size + 256 <= sizeof f->header);
-    f->header_size += (size_t)sprintf(f->header + f->header_size,
-                                      "%c\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
-                                      f->header_size == 0 ? '{' : ',', name, dtype, shape, f->data_size,
-                                      f->data_size + bytes);
+    f->header_size += (size_t)sprintf(
+        f->header + f->header_size, "%c\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+        f->header_size == 0 ? '{' : ',', name, dtype, shape, f->data_size, f->data_size + bytes);
     for (size_t i = 0; i < count; i++) {
         unsigned char *at = f->data + f->data_size + i * item_bytes(dtype);
         float value = (float)(pattern(name, i) - 128) / 64.0f;
-        uint16_t half = (uint16_t)(0x3c00 | pattern(name, i)); /* 1 + p / 1024 as F16, a small number as BF16 */
+        uint16_t half = 0x3c00 | pattern(name, i); /* 1 + p / 1024 as F16, a small number as BF16 */
         if (strcmp(dtype, "F32") == 0)
             memcpy(at, &value, sizeof value);
         else if (item_bytes(dtype) == 2)
@@ -82,10 +82,10 @@ static void save(file *f, folder *to, const char *name)
 static void put_layer(file *f, int layer, int kv, const char *dtype)
 {
     char name[128];
-#define PUT(tail, type, rows, columns)                                        \
-    do {                                                                      \
-        snprintf(name, sizeof name, "model.layers.%d." tail, layer);          \
-        put(f, name, type, rows, columns);                                    \
+#define PUT(tail, type, rows, columns)                                                                       \
+    do {                                                                                                     \
+        snprintf(name, sizeof name, "model.layers.%d." tail, layer);                                         \
+        put(f, name, type, rows, columns);                                                                   \
     } while (0)
     PUT("input_layernorm.weight", dtype, 0, 32);
     PUT("post_attention_layernorm.weight", dtype, 0, 32);
@@ -95,7 +95,8 @@ static void put_layer(file *f, int layer, int kv, const char *dtype)
     PUT("self_attn.o_proj.weight", dtype, 32, 8);
 }
 
-/* The experts of layer 1: as `dtype`, which may be "MXFP4" (U8 with U8 scales) or "F8_E4M3" (with F32 scales). */
+/* The experts of layer 1: as `dtype`, which may be "MXFP4" (U8 with U8 scales) or "F8_E4M3" (with F32
+ * scales). */
 static void put_experts(file *f, const char *dtype)
 {
     static const char *const parts[] = {"gate_proj", "up_proj", "down_proj"};
@@ -103,7 +104,8 @@ static void put_experts(file *f, const char *dtype)
     for (int expert = 0; expert < 3; expert++)
         for (int part = 0; part < 3; part++) {
             char name[128];
-            int size = snprintf(name, sizeof name, "model.layers.1.mlp.experts.%d.%s.weight", expert, parts[part]);
+            int size =
+                snprintf(name, sizeof name, "model.layers.1.mlp.experts.%d.%s.weight", expert, parts[part]);
             put(f, name, mx ? "U8" : dtype, 32, mx ? 16 : 32);
             snprintf(name + size, sizeof name - (size_t)size, mx ? "_scale" : "_scale_inv");
             if (mx)
@@ -197,7 +199,8 @@ static slip_status convert(source *s, slip_convert_experts experts)
 {
     char out[256];
     snprintf(out, sizeof out, "%s", folder_join(s->at, "m.h5"));
-    slip_convert_options options = {.source_folder = s->at->path, .out_path = out, .experts = experts, .ranks = 1};
+    slip_convert_options options = {
+        .source_folder = s->at->path, .out_path = out, .experts = experts, .ranks = 1};
     slip_clear();
     return slip_convert_run(&options);
 }
@@ -251,11 +254,13 @@ static void test_kept_types(void **state)
             fail_msg("%s: %s", cases[i].dtype, slip_cause());
         open_result(&s, &checkpoint, &model, &bytes);
         const slip_dataset *o = expect(&checkpoint, "target/layers/1/o", cases[i].stored);
-        assert_memory_equal(bytes + o->offset, source_bytes(s.target, "model.layers.1.self_attn.o_proj.weight"),
+        assert_memory_equal(bytes + o->offset,
+                            source_bytes(s.target, "model.layers.1.self_attn.o_proj.weight"),
                             (size_t)o->bytes);
         const slip_dataset *up = expect(&checkpoint, "target/layers/1/experts/up", cases[i].stored_experts);
         assert_memory_equal(bytes + up->offset + up->bytes / 3 * 2,
-                            source_bytes(s.target, "model.layers.1.mlp.experts.2.up_proj.weight"), (size_t)up->bytes / 3);
+                            source_bytes(s.target, "model.layers.1.mlp.experts.2.up_proj.weight"),
+                            (size_t)up->bytes / 3);
         expect(&checkpoint, "target/layers/1/sinks", SLIP_F32);
         assert_false(model.has_draft);
         assert_null(checkpoint.tokenizer);
@@ -340,7 +345,8 @@ static void test_draft_and_tokenizer(void **state)
 static void test_other_ranks_do_nothing(void **state)
 {
     (void)state;
-    slip_convert_options options = {.source_folder = "no-such", .out_path = "no-such.h5", .rank = 1, .ranks = 2};
+    slip_convert_options options = {
+        .source_folder = "no-such", .out_path = "no-such.h5", .rank = 1, .ranks = 2};
     assert_int_equal(slip_convert_run(&options), SLIP_OK);
 }
 
@@ -349,15 +355,16 @@ static void test_other_ranks_do_nothing(void **state)
 static void refuse(source *s, slip_convert_experts experts, const char *defect, const char *cause)
 {
     slip_status status = convert(s, experts);
-    bool left = access(folder_join(s->at, "m.h5"), F_OK) == 0 || access(folder_join(s->at, "m.h5.partial"), F_OK) == 0;
+    bool left = access(folder_join(s->at, "m.h5"), F_OK) == 0 ||
+                access(folder_join(s->at, "m.h5.partial"), F_OK) == 0;
     if (status != SLIP_ERR_INPUT || strstr(slip_cause(), cause) == NULL || left)
         fail_msg("%s: status %d, file %s, \"%s\"", defect, status, left ? "left" : "removed", slip_cause());
     slip_clear();
 }
 
 /* Build a folder whose tensors `change` alters, and refuse it. */
-static void refuse_tensors(const char *defect, const char *left_out, const char *name, const char *dtype, int rows,
-                           int columns, const char *cause)
+static void refuse_tensors(const char *defect, const char *left_out, const char *name, const char *dtype,
+                           int rows, int columns, const char *cause)
 {
     source s = {folder_make(), calloc(1, sizeof(file)), NULL};
     folder_write(s.at, "config.json", small_config, strlen(small_config));
@@ -379,16 +386,22 @@ static void test_bad_tensors(void **state)
     (void)state;
     refuse_tensors("MISSING", Q, NULL, NULL, 0, 0, "tensor " Q " is missing");
     refuse_tensors("EXPERT_MISSING", EXPERT, NULL, NULL, 0, 0, "tensor " EXPERT " is missing");
-    refuse_tensors("SHAPE", Q, Q, "BF16", 32, 16, "tensor " Q ": shape [32, 16], but the config asks for [16, 32]");
-    refuse_tensors("VECTOR", Q, Q, "BF16", 0, 512, "tensor " Q ": shape [512], but the config asks for [16, 32]");
+    refuse_tensors("SHAPE", Q, Q, "BF16", 32, 16,
+                   "tensor " Q ": shape [32, 16], but the config asks for [16, 32]");
+    refuse_tensors("VECTOR", Q, Q, "BF16", 0, 512,
+                   "tensor " Q ": shape [512], but the config asks for [16, 32]");
     refuse_tensors("DTYPE", Q, Q, "I8", 16, 32, "its dtype is not supported");
     refuse_tensors("MXFP4_ATTENTION", Q, Q, "U8", 16, 16, "its dtype is not supported");
-    refuse_tensors("F8_NORM", "model.norm.weight", "model.norm.weight", "F8_E4M3", 0, 32, "its dtype is not supported");
+    refuse_tensors("F8_NORM", "model.norm.weight", "model.norm.weight", "F8_E4M3", 0, 32,
+                   "its dtype is not supported");
     refuse_tensors("F8_WITHOUT_SCALE", Q, Q, "F8_E4M3", 16, 32, "tensor " Q "_scale_inv is missing");
     refuse_tensors("MIXED_EXPERTS", EXPERT, EXPERT, "F32", 32, 32, "tensor " EXPERT ": its dtype differs");
-    refuse_tensors("BIAS", NULL, "model.layers.0.self_attn.q_proj.bias", "BF16", 0, 16, "q_proj.bias is not one that");
-    refuse_tensors("EXPERT_TOO_MANY", NULL, "model.layers.1.mlp.experts.3.up_proj.weight", "BF16", 32, 32, "is not one that");
-    refuse_tensors("LAYER_TOO_MANY", NULL, "model.layers.2.input_layernorm.weight", "BF16", 0, 32, "is not one that");
+    refuse_tensors("BIAS", NULL, "model.layers.0.self_attn.q_proj.bias", "BF16", 0, 16,
+                   "q_proj.bias is not one that");
+    refuse_tensors("EXPERT_TOO_MANY", NULL, "model.layers.1.mlp.experts.3.up_proj.weight", "BF16", 32, 32,
+                   "is not one that");
+    refuse_tensors("LAYER_TOO_MANY", NULL, "model.layers.2.input_layernorm.weight", "BF16", 0, 32,
+                   "is not one that");
 }
 
 static void test_bad_values(void **state)
@@ -425,7 +438,8 @@ static void test_bad_folders(void **state)
     add_draft(&s, "");
     put(s.draft, "extra", "BF16", 0, 32);
     save(s.draft, s.at, "dflash/dflash_draft_model.safetensors");
-    refuse(&s, SLIP_CONVERT_KEEP, "DRAFT_TENSOR_TOO_MANY", "tensor extra is not one that the config asks for");
+    refuse(&s, SLIP_CONVERT_KEEP, "DRAFT_TENSOR_TOO_MANY",
+           "tensor extra is not one that the config asks for");
     folder_write(s.at, "dflash/mask_embedding.pt", "PK", 2);
     refuse(&s, SLIP_CONVERT_KEEP, "MASK_FILE", "mask_embedding.pt: not a whole zip archive");
     assert_int_equal(unlink(folder_join(s.at, "dflash/config.json")), 0);
@@ -434,7 +448,8 @@ static void test_bad_folders(void **state)
     s = make_source("F32", "F32");
     folder_write(s.at, "tokenizer.json", "", 0);
     refuse(&s, SLIP_CONVERT_KEEP, "EMPTY_TOKENIZER", "a tokenizer of 0 bytes");
-    slip_convert_options options = {.source_folder = s.at->path, .out_path = "x.h5", .draft_folder = "no-such"};
+    slip_convert_options options = {
+        .source_folder = s.at->path, .out_path = "x.h5", .draft_folder = "no-such"};
     assert_int_equal(slip_convert_run(&options), SLIP_ERR_INPUT);
     assert_non_null(strstr(slip_cause(), "no-such"));
     slip_clear();
@@ -444,10 +459,14 @@ static void test_bad_folders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kept_types),      cmocka_unit_test(test_f16_is_widened),
-        cmocka_unit_test(test_rounded_experts), cmocka_unit_test(test_draft_and_tokenizer),
-        cmocka_unit_test(test_other_ranks_do_nothing), cmocka_unit_test(test_bad_tensors),
-        cmocka_unit_test(test_bad_values),      cmocka_unit_test(test_bad_folders),
+        cmocka_unit_test(test_kept_types),
+        cmocka_unit_test(test_f16_is_widened),
+        cmocka_unit_test(test_rounded_experts),
+        cmocka_unit_test(test_draft_and_tokenizer),
+        cmocka_unit_test(test_other_ranks_do_nothing),
+        cmocka_unit_test(test_bad_tensors),
+        cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_bad_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

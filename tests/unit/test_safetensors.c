@@ -16,7 +16,7 @@ typedef struct {
     const char *cause; /* part of the sentence that must come */
 } bad_header;
 
-#define TENSOR(dtype, shape, begin, end) \
+#define TENSOR(dtype, shape, begin, end)                                                                     \
     "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
 
 static const bad_header bad_headers[] = {
@@ -25,7 +25,8 @@ static const bad_header bad_headers[] = {
     {"NOT_OBJECT", "[]", 0, "does not begin with {"},
     {"SPACE_FIRST", " {}", 0, "does not begin with {"},
     {"TRAILING_TEXT", "{}x", 0, "header: byte"},
-    {"DUPLICATE", "{\"a\":" TENSOR("U8", "[1]", 0, 1) ",\"a\":" TENSOR("U8", "[1]", 1, 2) "}", 2, "duplicate"},
+    {"DUPLICATE", "{\"a\":" TENSOR("U8", "[1]", 0, 1) ",\"a\":" TENSOR("U8", "[1]", 1, 2) "}", 2,
+     "duplicate"},
     {"NAME_EMPTY", "{\"\":" TENSOR("U8", "[1]", 0, 1) "}", 1, "name has 0 bytes"},
     {"NAME_NUL", "{\"a\\u0000b\":" TENSOR("U8", "[1]", 0, 1) "}", 1, "header: byte"},
     {"TENSOR_NOT_OBJECT", "{\"a\":7}", 0, "not an object"},
@@ -38,18 +39,23 @@ static const bad_header bad_headers[] = {
     {"SHAPE_TOO_LONG", "{\"a\":" TENSOR("U8", "[1,1,1,1,1,1,1,1,1]", 0, 1) "}", 1, "at most 8 sizes"},
     {"DIM_PAST_INT64", "{\"a\":" TENSOR("U8", "[18446744073709551616]", 0, 1) "}", 1, "header: byte"},
     {"PRODUCT_WRAPS", "{\"a\":" TENSOR("U8", "[4294967296,4294967296]", 0, 0) "}", 0, "larger than any file"},
-    {"PRODUCT_WRAPS_TO_FIT", "{\"a\":" TENSOR("F32", "[4611686018427387905]", 0, 4) "}", 4, "larger than any file"},
+    {"PRODUCT_WRAPS_TO_FIT", "{\"a\":" TENSOR("F32", "[4611686018427387905]", 0, 4) "}", 4,
+     "larger than any file"},
     {"OFFSETS_MISSING", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, "not a pair"},
     {"OFFSETS_THREE", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1,2]}}", 1, "not a pair"},
-    {"OFFSETS_STRING", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[\"0\",1]}}", 1, "not a pair"},
+    {"OFFSETS_STRING", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[\"0\",1]}}", 1,
+     "not a pair"},
     {"OFFSET_NEGATIVE", "{\"a\":" TENSOR("U8", "[1]", -1, 0) "}", 1, "outside of"},
     {"OFFSETS_REVERSED", "{\"a\":" TENSOR("U8", "[1]", 1, 0) "}", 1, "outside of"},
     {"OFFSET_PAST_END", "{\"a\":" TENSOR("U8", "[2]", 0, 2) "}", 1, "outside of"},
-    {"OFFSET_HUGE", "{\"a\":" TENSOR("U8", "[9223372036854775807]", 0, 9223372036854775807) "}", 1, "outside of"},
+    {"OFFSET_HUGE", "{\"a\":" TENSOR("U8", "[9223372036854775807]", 0, 9223372036854775807) "}", 1,
+     "outside of"},
     {"BAD_LENGTH_SHORT", "{\"a\":" TENSOR("F32", "[1]", 0, 2) "}", 4, "hold 2 bytes, its shape asks for 4"},
     {"BAD_LENGTH_LONG", "{\"a\":" TENSOR("U8", "[1]", 0, 4) "}", 4, "hold 4 bytes, its shape asks for 1"},
-    {"OVERLAP", "{\"a\":" TENSOR("U8", "[2]", 0, 2) ",\"b\":" TENSOR("U8", "[2]", 1, 3) "}", 3, "overlapping"},
-    {"SAME_BYTES", "{\"a\":" TENSOR("U8", "[2]", 0, 2) ",\"b\":" TENSOR("U8", "[2]", 0, 2) "}", 2, "overlapping"},
+    {"OVERLAP", "{\"a\":" TENSOR("U8", "[2]", 0, 2) ",\"b\":" TENSOR("U8", "[2]", 1, 3) "}", 3,
+     "overlapping"},
+    {"SAME_BYTES", "{\"a\":" TENSOR("U8", "[2]", 0, 2) ",\"b\":" TENSOR("U8", "[2]", 0, 2) "}", 2,
+     "overlapping"},
     {"GAP", "{\"a\":" TENSOR("U8", "[1]", 0, 1) ",\"b\":" TENSOR("U8", "[1]", 2, 3) "}", 3, "leaving a gap"},
     {"GAP_FIRST", "{\"a\":" TENSOR("U8", "[1]", 1, 2) "}", 2, "leaving a gap"},
     {"TRAILING_BYTES", "{\"a\":" TENSOR("U8", "[1]", 0, 1) "}", 3, "2 bytes after the last tensor"},
@@ -65,7 +71,8 @@ static void test_bad_headers(void **state)
         const bad_header *bad = &bad_headers[i];
         size_t size = strlen(bad->header), count = 99;
         slip_clear();
-        slip_status status = slip_safetensors_check(bad->header, size, 8 + (int64_t)size + bad->data_size, "x", &count);
+        slip_status status =
+            slip_safetensors_check(bad->header, size, 8 + (int64_t)size + bad->data_size, "x", &count);
         if (status != SLIP_ERR_INPUT || strstr(slip_cause(), bad->cause) == NULL || count != 99)
             fail_msg("%s: status %d, count %zu, \"%s\"", bad->defect, status, count, slip_cause());
     }
@@ -75,11 +82,14 @@ static void test_bad_headers(void **state)
 static void test_good_header(void **state)
 {
     (void)state;
-    const char *header = "{\"__metadata__\":{\"format\":\"pt\"},\"b\":" TENSOR("BF16", "[2,3]", 4, 16) ",\"empty\":" TENSOR(
-        "F32", "[0,5]", 4, 4) ",\"scalar\":" TENSOR("F32", "[]", 0, 4) ",\"other\":" TENSOR("I64", "[1]", 16, 24) "}   ";
+    const char *header =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"b\":" TENSOR("BF16", "[2,3]", 4, 16) ",\"empty\":" TENSOR(
+            "F32", "[0,5]", 4, 4) ",\"scalar\":" TENSOR("F32", "[]", 0,
+                                                        4) ",\"other\":" TENSOR("I64", "[1]", 16, 24) "}   ";
     size_t count = 0;
-    assert_int_equal(slip_safetensors_check(header, strlen(header), 8 + (int64_t)strlen(header) + 24, "x", &count),
-                     SLIP_OK);
+    assert_int_equal(
+        slip_safetensors_check(header, strlen(header), 8 + (int64_t)strlen(header) + 24, "x", &count),
+        SLIP_OK);
     assert_int_equal(count, 4);
 }
 

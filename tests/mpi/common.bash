@@ -1,0 +1,55 @@
+# What the scripts of this folder share; sourced, and no test itself.
+#
+#   SLIPSTREAM   the program                    (default build/slipstream)
+#   MODEL        a checkpoint with a drafter and a tokenizer (default jobs/demo/model.h5)
+#   TOOLS        folder with check_results      (default build/tests)
+#   QUICK        1: fewer cases, for builds that are ten times slower
+#
+# A script prints one line a case and ends with `finish`, which prints the count and gives the exit status.
+set -u
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+: "${SLIPSTREAM:=$root/build/slipstream}" "${TOOLS:=$root/build/tests}" "${MODEL:=$root/jobs/demo/model.h5}" "${QUICK:=0}"
+check=$TOOLS/check_results
+script=$(basename "$0")
+seconds=300 # a run; ranks that wait for each other for ever must not hang the suite
+
+# Open MPI 4 and 5 have different words for "more ranks than cores".
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe OMP_NUM_THREADS=1
+
+for needed in "$SLIPSTREAM" "$check"; do
+    [ -x "$needed" ] || { echo "$script: $needed is not there" >&2; exit 2; }
+done
+[ -r "$MODEL" ] || { echo "$script: $MODEL is not there" >&2; exit 2; }
+SLIPSTREAM=$(realpath "$SLIPSTREAM") MODEL=$(realpath "$MODEL") check=$(realpath "$check")
+
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+passed=0 failed=0
+
+ok() { # name, remark
+    passed=$((passed + 1))
+    echo "ok    $1${2:+: $2}"
+}
+
+fail() { # name, what happened, file with more about it
+    failed=$((failed + 1))
+    echo "FAIL  $1: $2"
+    [ -s "${3:-/dev/null}" ] && tail -n 8 "$3" | sed 's/^/      /'
+    return 0
+}
+
+# The program on some ranks. mpirun would read our standard input.
+on_ranks() { # count, arguments...
+    local count=$1
+    shift
+    timeout "$seconds" mpirun --oversubscribe --bind-to none -n "$count" "$SLIPSTREAM" "$@" </dev/null
+}
+
+finish() {
+    echo "$passed passed, $failed failed"
+    [ "$passed" -gt 0 ] && [ "$failed" -eq 0 ]
+    exit
+}

@@ -1,0 +1,225 @@
+#!/usr/bin/env bash
+# What goes wrong while a batch runs: ranks that die, hang or never had the model, signals, a full disk. The job must end
+# soon and say why; finished answers stay, as whole lines; --resume then gives what an undisturbed run gives.
+# Settings: tests/mpi/common.bash.
+. "$(dirname "$0")/common.bash"
+
+# ---- a batch that can be disturbed ----
+
+requests=$work/requests.jsonl reference=$work/reference.jsonl
+output=$work/results.jsonl log=$work/log
+soon=10 # seconds in which a job must have ended
+
+# A few answers are there soon, then comes a stretch to be disturbed in.
+tokens=64 many=8
+[ "$QUICK" = 1 ] && tokens=24 many=4
+for i in $(seq "$((4 + many))"); do
+    printf '{"custom_id":"r%d","method":"POST","url":"/v1/completions","body":{"prompt":"def function_%d(","max_tokens":%d,"temperature":0.7,"seed":%d}}\n' \
+        "$i" "$i" "$((i <= 4 ? 3 : tokens))" "$i"
+done >"$requests"
+
+job=0 status=0
+start() { # options...: 3 ranks in the background
+    mpirun --oversubscribe --bind-to none -n 3 "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" --sequences 2 \
+        "$@" >"$work/stdout" 2>"$log" </dev/null &
+    job=$!
+}
+
+alive() {
+    kill -0 "$job" 2>/dev/null
+}
+
+# The process of a rank: mpirun's child that was told so.
+rank_process() { # rank
+    local child
+    for child in $(cat "/proc/$job/task/"*/children); do
+        if tr '\0' '\n' <"/proc/$child/environ" | grep -q "^\(PMIX_RANK\|OMPI_COMM_WORLD_RANK\)=$1\$"; then
+            echo "$child"
+            return
+        fi
+    done
+}
+
+wait_for_lines() { # count
+    local tries=$((seconds * 10))
+    while alive && [ "$( (wc -l <"$output") 2>/dev/null || echo 0)" -lt "$1" ] && [ $((tries -= 1)) -gt 0 ]; do
+        sleep 0.1
+    done
+    alive
+}
+
+# Sets `status`; a job that is still there after the given time is taken down and counts as 124.
+wait_for_end() { # seconds
+    local tries=$(($1 * 10)) child
+    while alive && [ $((tries -= 1)) -gt 0 ]; do
+        sleep 0.1
+    done
+    if alive; then
+        child=$(cat "/proc/$job/task/"*/children)
+        # shellcheck disable=SC2086 # several processes
+        kill -KILL $child "$job"
+        wait "$job" 2>/dev/null
+        status=124
+        return
+    fi
+    wait "$job"
+    status=$?
+}
+
+# The answers so far are whole and right.
+kept() { # name
+    "$check" whole "$output" >"$work/count" 2>"$work/why" && "$check" part "$output" "$reference" 2>>"$work/why" && return 0
+    fail "$1" "the answers so far are damaged" "$work/why"
+    return 1
+}
+
+# Going on gives the undisturbed answers.
+resumes() { # name
+    if ! on_ranks 2 batch -m "$MODEL" -i "$requests" -o "$output" --quiet --resume >"$log" 2>&1; then
+        fail "$1, resumed" "batch failed" "$log"
+    elif "$check" same "$output" "$reference" 2>"$log"; then
+        ok "$1, resumed"
+    else
+        fail "$1, resumed" "not the undisturbed answers" "$log"
+    fi
+}
+
+# Disturb a run once four answers are there: `action` is called with `argument`; the job must end with the wanted status
+# ("any": but 0) and say something that matches the pattern.
+disturb() { # name, wanted status, pattern, action, argument, options...
+    local name=$1 wanted=$2 pattern=$3 action=$4 argument=$5
+    shift 5
+    rm -f "$output"
+    start "$@"
+    if ! wait_for_lines 4; then
+        wait_for_end 0
+        fail "$name" "the job ended before it could be disturbed" "$log"
+        return
+    fi
+    "$action" "$argument"
+    wait_for_end "$soon"
+    if [ "$status" = 124 ]; then
+        fail "$name" "still running after $soon s" "$log"
+    elif [ "$status" = 0 ] || { [ "$wanted" != any ] && [ "$status" != "$wanted" ]; }; then
+        fail "$name" "exit status $status instead of $wanted" "$log"
+    elif ! grep -q "$pattern" "$log"; then
+        fail "$name" "no word of \"$pattern\"" "$log"
+    elif kept "$name"; then
+        ok "$name" "exit status $status, $(cat "$work/count") answers kept"
+        resumes "$name"
+    fi
+}
+
+if ! on_ranks 1 batch -m "$MODEL" -i "$requests" -o "$reference" --quiet >"$log" 2>&1; then
+    fail "undisturbed" "batch failed" "$log"
+    finish
+fi
+ok "undisturbed" "$("$check" whole "$reference") answers"
+
+# ---- ranks and signals ----
+
+kill_rank() { kill -KILL "$(rank_process "$1")"; }
+stop_rank() { kill -STOP "$(rank_process "$1")"; }
+signal_job() { kill "-$1" "$job"; }
+
+disturb "a worker is killed" any "rank 1.*signal 9" kill_rank 1
+disturb "rank 0 is killed" any "rank 0.*signal 9" kill_rank 0
+disturb "a worker hangs" 1 "no answer from .*rank 1" stop_rank 1 --deadline 3
+disturb "SIGUSR1 drains" 75 "run again with --resume" signal_job USR1
+disturb "SIGTERM ends it" any . signal_job TERM
+
+# As many lines as requests, even of an interrupted run.
+rm -f "$output"
+start
+wait_for_lines 4
+signal_job USR1
+wait_for_end "$seconds"
+lines=$("$check" whole "$output" 2>"$log")
+if [ "$status" = 75 ] && [ "$lines" = $((4 + many)) ] && [ "$("$check" outcome "$output" "r$((4 + many))")" = "never interrupted" ]
+then ok "a drained run answers for every request"
+else fail "a drained run answers for every request" "exit status $status, ${lines:-damaged} lines" "$log"
+fi
+
+# ---- ranks that lack the model ----
+
+# Every rank sees another folder: rank 1's holds something else than a model.
+lacking() { # name, wanted status, pattern, arguments...
+    local name=$1 wanted=$2 pattern=$3
+    shift 3
+    # shellcheck disable=SC2016 # for the rank's shell
+    timeout "$soon" mpirun --oversubscribe --bind-to none -n 3 \
+        sh -c 'cd "$1/rank${PMIX_RANK:-$OMPI_COMM_WORLD_RANK}" && shift && exec "$@"' sh "$work" "$SLIPSTREAM" \
+        generate -m model.h5 -p "import os" -n 4 --deadline 3 >"$work/stdout" 2>"$log" </dev/null
+    status=$?
+    if [ "$status" != "$wanted" ]; then
+        fail "$name" "exit status $status instead of $wanted" "$log"
+    elif ! grep -q "$pattern" "$log"; then
+        fail "$name" "no word of \"$pattern\"" "$log"
+    else
+        ok "$name" "exit status $status, $(grep -m1 slipstream: "$log")"
+    fi
+}
+
+mkdir "$work/rank0" "$work/rank1" "$work/rank2"
+ln -s "$MODEL" "$work/rank0/model.h5"
+ln -s "$MODEL" "$work/rank2/model.h5"
+lacking "a rank has no model" 2 "rank 1 on .*model.h5"
+head -c 1000000 "$MODEL" >"$work/rank1/model.h5"
+lacking "a rank has a torn model" 2 "rank 1 on .*model.h5"
+rm "$work/rank1/model.h5"
+mkfifo "$work/rank1/model.h5"
+lacking "a rank's disk hangs" 1 "did not answer within 3 s"
+
+# ---- disks ----
+
+# Rank 0 may write little more than it has; as a full disk, but without one.
+limit_rank() {
+    prlimit --pid "$(rank_process 0)" --fsize=$(($(wc -c <"$output") + $1))
+}
+disturb "no room for the next answer" 1 "results.jsonl" limit_rank 300
+
+disk=$work/disk
+mkdir "$disk"
+if mount -t tmpfs -o size=8k slipstream-test "$disk" 2>/dev/null; then
+    trap 'umount "$disk"; rm -rf "$work"' EXIT
+    output=$disk/results.jsonl
+    start
+    wait_for_end "$seconds"
+    if [ "$status" != 1 ] || ! grep -q "results.jsonl.*No space left" "$log"; then
+        fail "a full disk" "exit status $status" "$log"
+    elif kept "a full disk"; then
+        ok "a full disk" "$(cat "$work/count") answers kept"
+        mount -o remount,size=1m "$disk"
+        resumes "a full disk"
+    fi
+    output=$work/results.jsonl
+else
+    echo "note  a full disk: no file system may be mounted here; left out"
+fi
+
+# ---- the output of an earlier run ----
+
+# Outcome of a run that must not start.
+refused() { # name, pattern, options...
+    local name=$1 pattern=$2
+    shift 2
+    cp "$output" "$work/before"
+    on_ranks 2 batch -m "$MODEL" -i "$requests" -o "$output" "$@" >"$work/stdout" 2>"$log"
+    status=$?
+    if [ "$status" = 2 ] && grep -q "$pattern" "$log" && cmp -s "$output" "$work/before"; then
+        ok "$name" "$(grep -m1 slipstream: "$log")"
+    else
+        fail "$name" "exit status $status" "$log"
+    fi
+}
+
+head -n 3 "$reference" >"$output"
+refused "output exists" "exists and is not empty"
+sed -n 4p "$reference" | head -c 100 >>"$output"
+resumes "a torn last line"
+head -n 3 "$reference" | sed '2s/.*/something else/' >"$output"
+refused "a foreign line" "line 2" --resume
+head -n 2 "$reference" | sed 's/"run_hash":"[0-9a-f]*"/"run_hash":"0123456789abcdef"/' >"$output"
+refused "another model's answers" "another model" --resume
+
+finish

@@ -1,0 +1,172 @@
+/* The figures: quantiles, the JSON object of design part 8, and lines that begin with '#'. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/figures.h"
+
+static slip_figures figures; /* large: rings of times */
+
+static const char *host_of(const void *context, int rank)
+{
+    return ((const char *const *)context)[rank];
+}
+
+static slip_run_facts facts_make(void)
+{
+    static const char *const hosts[] = {"node7", "node9"};
+    static char *argv[] = {"slipstream", "bench", "-m", "model.h5"};
+    return (slip_run_facts){.argc = 4, .argv = argv, .device = "cpu", .model = "model.h5", .ranks = 2, .host = host_of,
+                            .context = hosts, .expert_slices = 2, .emulated = {"random weights", "absent peers 1-7"},
+                            .emulated_count = 2};
+}
+
+static void figures_make(void)
+{
+    memset(&figures, 0, sizeof figures);
+    for (int i = 1; i <= 100; i++) {
+        slip_times_add(&figures.step, i);
+        slip_times_add(&figures.draft, 1000 + i);
+        slip_times_add(&figures.verify, 2000 + i);
+        slip_times_add(&figures.first_token, 3000 + i);
+    }
+    for (int i = 0; i < 4; i++)
+        slip_acceptance_count(&figures.acceptance, 7, 2 * i);
+    figures.tokens = 50;
+    figures.seconds = 2.5;
+    figures.verify_seconds = 2;
+    figures.verify_bytes = 3000000000;
+    figures.stream_ceiling = 12.5;
+}
+
+static void test_quantiles(void **state)
+{
+    (void)state;
+    static slip_times times;
+    memset(&times, 0, sizeof times);
+    assert_true(slip_times_quantile(&times, 0.5) == 0);
+    slip_times_add(&times, 4);
+    assert_true(slip_times_quantile(&times, 0.5) == 4 && slip_times_quantile(&times, 0.99) == 4);
+    for (int i = 0; i < 100; i++)
+        slip_times_add(&times, 104 - i);
+    assert_true(slip_times_quantile(&times, 0) == 4 && slip_times_quantile(&times, 1) == 104);
+    assert_true(slip_times_quantile(&times, 0.5) == 54 && slip_times_quantile(&times, 0.99) == 103);
+    for (int i = 0; i < SLIP_TIMES; i++) /* the ring keeps the last ones */
+        slip_times_add(&times, 1);
+    assert_true(slip_times_quantile(&times, 1) == 1 && times.count == SLIP_TIMES + 101);
+}
+
+static double number(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    assert_true(json_is_number(value));
+    return json_number_value(value);
+}
+
+static void assert_words(const json_t *array, const char *const *words, size_t count)
+{
+    assert_int_equal(json_array_size(array), count);
+    for (size_t i = 0; i < count; i++)
+        assert_string_equal(json_string_value(json_array_get(array, i)), words[i]);
+}
+
+static void check_acceptance(const json_t *acceptance)
+{
+    const json_t *histogram = json_object_get(acceptance, "acceptance_histogram");
+    assert_true(number(acceptance, "mean_acceptance_length") == 4);
+    assert_true(number(acceptance, "num_spec_steps") == 4 && number(acceptance, "num_draft_tokens") == 28);
+    assert_true(number(acceptance, "num_accepted_draft_tokens") == 12);
+    assert_int_equal(json_array_size(histogram), 8);
+    for (size_t j = 0; j < 8; j++)
+        assert_int_equal(json_integer_value(json_array_get(histogram, j)), j % 2 == 0);
+}
+
+static void test_json(void **state)
+{
+    (void)state;
+    static const char *const argv[] = {"slipstream", "bench", "-m", "model.h5"};
+    static const char *const emulated[] = {"random weights", "absent peers 1-7"};
+    slip_run_facts facts = facts_make();
+    figures_make();
+    json_t *object = slip_figures_json(&figures, &facts);
+    assert_true(json_is_object(object));
+    assert_int_equal(json_integer_value(json_object_get(object, "schema")), 1);
+    assert_true(json_is_string(json_object_get(object, "version")) && json_is_string(json_object_get(object, "commit")));
+    assert_string_equal(json_string_value(json_object_get(object, "device")), "cpu");
+    assert_string_equal(json_string_value(json_object_get(object, "model")), "model.h5");
+    assert_words(json_object_get(object, "argv"), argv, 4);
+    assert_words(json_object_get(object, "emulated"), emulated, 2);
+    assert_true(number(object, "expert_slices") == 2 && number(object, "tokens") == 50);
+    assert_true(number(object, "tokens_per_second") == 20);
+    assert_true(number(object, "gb_per_second_per_gpu") == 1.5 && number(object, "stream_ceiling_gb_per_second") == 12.5);
+    check_acceptance(json_object_get(object, "acceptance"));
+    const json_t *first = json_object_get(object, "time_to_first_token_ms"), *step = json_object_get(object, "step_ms");
+    assert_true(number(first, "median") == 3051 && number(first, "p99") == 3099);
+    assert_true(number(step, "median") == 51 && number(step, "p99") == 99);
+    assert_true(number(step, "draft_median") == 1051 && number(step, "verify_median") == 2051);
+    const json_t *second = json_array_get(json_object_get(object, "ranks"), 1);
+    assert_int_equal(json_array_size(json_object_get(object, "ranks")), 2);
+    assert_true(number(second, "rank") == 1);
+    assert_string_equal(json_string_value(json_object_get(second, "host")), "node9");
+    assert_string_equal(json_string_value(json_object_get(second, "device")), "cpu");
+    json_decref(object);
+}
+
+/* Nothing was measured: zeros, not infinities (which JSON lacks). */
+static void test_empty_run(void **state)
+{
+    (void)state;
+    slip_run_facts facts = facts_make();
+    memset(&figures, 0, sizeof figures);
+    facts.emulated_count = 0;
+    json_t *object = slip_figures_json(&figures, &facts);
+    assert_non_null(object);
+    assert_true(number(object, "tokens_per_second") == 0 && number(object, "gb_per_second_per_gpu") == 0);
+    assert_true(number(json_object_get(object, "acceptance"), "mean_acceptance_length") == 1);
+    assert_int_equal(json_array_size(json_object_get(object, "emulated")), 0);
+    json_decref(object);
+}
+
+static void test_print(void **state)
+{
+    (void)state;
+    slip_run_facts facts = facts_make();
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    figures_make();
+    slip_figures_print(&figures, &facts, out);
+    fclose(out);
+    for (char *line = text; *line; line = strchr(line, '\n') + 1) {
+        assert_int_equal(line[0], '#');
+        assert_non_null(strchr(line, '\n'));
+    }
+    static const char *const said[] = {"20.0 tokens/s", "mean length 4.00", "1 0 1 0 1 0 1 0\n", "median 51.00 ms",
+                                       "1.50 GB/s", "12.50 GB/s", "random weights\n", "absent peers 1-7\n", "2 ranks"};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        assert_non_null(strstr(text, said[i]));
+    free(text);
+}
+
+static void test_clock_and_ceiling(void **state)
+{
+    (void)state;
+    double before = slip_now_ms(), ceiling = slip_figures_ceiling();
+    assert_true(slip_now_ms() > before);
+    assert_true(ceiling > 0.01 && ceiling < 1e5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_quantiles), cmocka_unit_test(test_json), cmocka_unit_test(test_empty_run),
+        cmocka_unit_test(test_print),     cmocka_unit_test(test_clock_and_ceiling),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,117 @@
+/* A step as a message: what goes in comes out, and anything torn is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ranks/wire.h"
+#include "tiny_random.h"
+
+static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t rows)
+{
+    memset(step, 0, sizeof *step);
+    *step = (slip_step){.number = key << 40 | 7, .want = key % 2 ? SLIP_WANT_LOGITS : SLIP_WANT_TOKENS,
+                        .span_count = spans, .row_count = rows, .head_count = spans};
+    for (int32_t s = 0; s < spans; s++) {
+        int32_t first = rows * s / spans, end = rows * (s + 1) / spans;
+        step->span[s] = (slip_span){.sequence = s, .row = first, .count = end - first, .heads = 1,
+                                    .position = (int64_t)(key << 33) + s, .seed = tiny_hash(key + (uint64_t)s),
+                                    .temperature = 0.1 * s, .top_p = 1 - 0.01 * s};
+    }
+    for (int32_t i = 0; i < rows; i++)
+        step->token[i] = (int32_t)tiny_below(key, (uint64_t)i, 152576);
+}
+
+static void assert_span(const slip_span *a, const slip_span *b)
+{
+    assert_true(a->sequence == b->sequence && a->row == b->row && a->count == b->count && a->heads == b->heads);
+    assert_true(a->position == b->position && a->seed == b->seed && a->temperature == b->temperature && a->top_p == b->top_p);
+}
+
+/* The message lies in a block of its own size, so that a sanitizer sees a read beyond it. */
+static slip_status unpack_exactly(const unsigned char *bytes, size_t size, slip_step *step)
+{
+    unsigned char *copy = malloc(size + 1);
+    assert_non_null(copy);
+    memcpy(copy + 1, bytes, size);
+    slip_status status = slip_wire_unpack(copy + 1, size, step);
+    free(copy);
+    return status;
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    static const int32_t sizes[][2] = {{0, 0}, {1, 1}, {3, 24}, {7, 333}, {SLIP_MAX_SPANS, SLIP_MAX_ROWS}};
+    static slip_step in, out;
+    unsigned char *bytes = malloc(slip_wire_room());
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        step_random(&in, i, sizes[i][0], sizes[i][1]);
+        size_t size = slip_wire_pack(&in, bytes);
+        assert_true(size <= slip_wire_room());
+        memset(&out, 0xff, sizeof out);
+        assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_OK);
+        assert_true(out.number == in.number && out.want == in.want && out.head_count == in.head_count);
+        assert_true(out.span_count == in.span_count && out.row_count == in.row_count);
+        for (int32_t s = 0; s < in.span_count; s++)
+            assert_span(&in.span[s], &out.span[s]);
+        assert_memory_equal(in.token, out.token, (size_t)in.row_count * sizeof *in.token);
+    }
+    free(bytes);
+}
+
+static void test_small_steps_are_small(void **state)
+{
+    (void)state;
+    static slip_step step;
+    unsigned char *bytes = malloc(slip_wire_room());
+    step_random(&step, 1, 1, 8);
+    assert_true(slip_wire_pack(&step, bytes) <= 256); /* a step is posted between two tokens */
+    free(bytes);
+}
+
+static void test_torn(void **state)
+{
+    (void)state;
+    static slip_step in, out;
+    unsigned char *bytes = calloc(slip_wire_room() + 1, 1);
+    step_random(&in, 3, 3, 24);
+    size_t size = slip_wire_pack(&in, bytes);
+    for (size_t cut = 0; cut <= size + 1; cut++) {
+        slip_clear();
+        assert_int_equal(unpack_exactly(bytes, cut, &out), cut == size ? SLIP_OK : SLIP_ERR_FAILED);
+        assert_true((slip_cause()[0] == '\0') == (cut == size));
+    }
+    slip_clear();
+    free(bytes);
+}
+
+static void test_counts_out_of_range(void **state)
+{
+    (void)state;
+    static const int32_t bad[] = {-1, INT32_MIN, INT32_MAX, SLIP_MAX_ROWS + 1, 1 << 28};
+    static slip_step in, out;
+    unsigned char *bytes = calloc(slip_wire_room() + 1, 1);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        for (int field = 0; field < 2; field++) {
+            step_random(&in, 3, 3, 24);
+            size_t size = slip_wire_pack(&in, bytes);
+            memcpy(bytes + (field ? offsetof(slip_step, row_count) : offsetof(slip_step, span_count)), &bad[i], sizeof bad[i]);
+            assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_ERR_FAILED);
+        }
+    slip_clear();
+    free(bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_small_steps_are_small),
+        cmocka_unit_test(test_torn),       cmocka_unit_test(test_counts_out_of_range),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,66 @@
+#include "tiny_checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "jobs/convert.h"
+
+/* Open MPI and hwloc keep what they allocate until the process ends. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libopen-pal\nleak:libopen-rte\nleak:libmpi\nleak:libhwloc\nleak:libpmix\nleak:mca_\nleak:libevent\n";
+}
+
+int tiny_comm_start(void **state)
+{
+    slip_comm *comm;
+    static char name[] = "test", *arguments[] = {name, NULL};
+    int argc = 1;
+    char **argv = arguments;
+    if (slip_comm_start(&argc, &argv, &comm) != SLIP_OK)
+        return -1;
+    *state = comm;
+    return 0;
+}
+
+int tiny_comm_finish(void **state)
+{
+    slip_comm_finish(*state);
+    return 0;
+}
+
+static tiny_checkpoint checkpoint;
+
+int tiny_checkpoint_open(void **state, const char *name)
+{
+    char folder[256];
+    void *comm = NULL;
+    snprintf(folder, sizeof folder, "tests/golden/forward/fixtures/%s", name);
+    snprintf(checkpoint.path, sizeof checkpoint.path, "/tmp/slipstream-test-XXXXXX");
+    if (tiny_comm_start(&comm) != 0 || mkdtemp(checkpoint.path) == NULL)
+        return -1;
+    checkpoint.comm = comm;
+    strcat(checkpoint.path, "/model.h5");
+    slip_convert_options options = {.source_folder = folder, .out_path = checkpoint.path, .experts = SLIP_CONVERT_KEEP, .ranks = 1};
+    slip_status status = slip_convert_run(&options);
+    if (status == SLIP_OK)
+        status = slip_source_open(checkpoint.comm, checkpoint.path, &checkpoint.source);
+    if (status != SLIP_OK)
+        fprintf(stderr, "%s\n", slip_cause());
+    *state = &checkpoint;
+    return status == SLIP_OK ? 0 : -1;
+}
+
+int tiny_checkpoint_close(void **state)
+{
+    tiny_checkpoint *c = *state;
+    void *comm = c->comm;
+    slip_source_close(&c->source);
+    unlink(c->path);
+    *strrchr(c->path, '/') = '\0';
+    rmdir(c->path);
+    return tiny_comm_finish(&comm);
+}

@@ -1,0 +1,22 @@
+/* MPI as a world of one, and a golden fixture converted into a temporary checkpoint: group setups for cmocka. */
+#ifndef TESTS_UNIT_TINY_CHECKPOINT_H
+#define TESTS_UNIT_TINY_CHECKPOINT_H
+
+#include "comm/comm.h"
+#include "ranks/shard.h"
+
+/* *state is the slip_comm. */
+int tiny_comm_start(void **state);
+int tiny_comm_finish(void **state);
+
+typedef struct {
+    slip_comm *comm;
+    char path[64];
+    slip_source source;
+} tiny_checkpoint;
+
+/* tests/golden/forward/fixtures/NAME converted and opened. One at a time; *state is the tiny_checkpoint. */
+int tiny_checkpoint_open(void **state, const char *name);
+int tiny_checkpoint_close(void **state);
+
+#endif

@@ -132,6 +132,22 @@ static slip_status read_index(const slip_safetensors *folder, json_t **root, con
 
 /* ---- what is in them ---- */
 
+/* Takes the tensors over, whether it succeeds or not. */
+static slip_status append_tensors(slip_safetensors *folder, slip_st_tensor *tensors, size_t count)
+{
+    /* One more than needed: a file may hold none. */
+    slip_st_tensor *grown = realloc(folder->tensors, (folder->count + count + 1) * sizeof *grown);
+    if (grown == NULL) {
+        slip_st_tensors_free(tensors, count);
+        return no_memory(folder);
+    }
+    memcpy(grown + folder->count, tensors, count * sizeof *tensors);
+    free(tensors);
+    folder->tensors = grown;
+    folder->count += count;
+    return SLIP_OK;
+}
+
 static slip_status read_header(slip_safetensors *folder, int file)
 {
     shard_file *shard = &folder->shards[file];
@@ -162,20 +178,9 @@ static slip_status read_header(slip_safetensors *folder, int file)
     if (status == SLIP_OK)
         status = slip_st_header_parse(header, header_size, file_size, shard->path, file, &tensors, &count);
     free(header);
-    if (status != SLIP_OK || count == 0) {
-        free(tensors);
+    if (status != SLIP_OK)
         return status;
-    }
-    slip_st_tensor *grown = realloc(folder->tensors, (folder->count + count) * sizeof *grown);
-    if (grown == NULL) {
-        slip_st_tensors_free(tensors, count);
-        return no_memory(folder);
-    }
-    memcpy(grown + folder->count, tensors, count * sizeof *tensors);
-    free(tensors);
-    folder->tensors = grown;
-    folder->count += count;
-    return SLIP_OK;
+    return append_tensors(folder, tensors, count);
 }
 
 static slip_status read_headers(slip_safetensors *folder)

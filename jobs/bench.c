@@ -14,7 +14,7 @@ static slip_status make_prompt(const slip_job *job, int32_t **ids, size_t *count
 {
     const char *text = job->options->prompt ? job->options->prompt : default_prompt;
     if (job->tokenizer)
-        return slip_job_encode(job, text, strlen(text), 1, ids, count);
+        return slip_job_encode(job, text, strlen(text), 0, ids, count);
     *count = 16;
     *ids = malloc(*count * sizeof **ids);
     if (!*ids)

@@ -80,7 +80,7 @@ slip_status slip_generate(slip_job *job)
     if (status != SLIP_OK)
         return status;
     if (coordinator)
-        status = slip_job_encode(job, job->options->prompt, strlen(job->options->prompt), 1, &ids, &count);
+        status = slip_job_encode(job, job->options->prompt, strlen(job->options->prompt), 0, &ids, &count);
     if (coordinator && status == SLIP_OK)
         status = check_length(job, count, &context);
     status = slip_job_start(job, status, 1, context, NULL);

@@ -41,14 +41,13 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
 }
 
 /* Before anything large is allocated. */
-static void print_estimate(const slip_job *job, const slip_decoder_options *decoding, const slip_limits *limits)
+static void print_estimate(const slip_job *job, int32_t workers, const slip_rank_options *options)
 {
     slip_memory memory;
-    slip_plan_memory(&job->source, slip_comm_ranks(job->comm) - (job->options->coordinator == SLIP_COORDINATOR_DEDICATED),
-                     (int32_t)job->options->expert_slices, limits, &memory);
+    slip_plan_memory(&job->source, workers, options->slices, &options->limits, &memory);
     fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences of %lld tokens%s\n",
-            (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, decoding->sequences, (long long)limits->context,
-            job->source.model.has_draft ? "; the draft comes on top on rank 0" : "");
+            (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, options->limits.sequences,
+            (long long)options->limits.context, options->taps ? "; the draft comes on top on rank 0" : "");
 }
 
 static slip_status start_decoder(slip_job *job, const slip_decoder_options *decoding, slip_trace *trace)
@@ -71,15 +70,20 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
         return status;
     slip_decoder_options decoding = {sizes.sequences, PROMPT_CHUNK, job->options->acceptance};
     job->limits = slip_decoder_limits(&job->source.model, &decoding, sizes.context);
-    if (is_coordinator(job) && !job->options->quiet)
-        print_estimate(job, &decoding, &job->limits);
+    if (job->limits.rows > SLIP_MAX_ROWS)
+        return slip_fail(SLIP_ERR_INPUT, "--sequences %d: blocks of %d tokens make more than %d rows a step", sizes.sequences,
+                         job->source.model.draft.block, SLIP_MAX_ROWS);
+    bool dedicated = job->options->coordinator == SLIP_COORDINATOR_DEDICATED;
+    int32_t workers = slip_comm_ranks(job->comm) - dedicated, slices = (int32_t)job->options->expert_slices;
     slip_rank_options options = {
         .kind = executor_kind(),
-        .slices = (int32_t)job->options->expert_slices,
-        .dedicated = job->options->coordinator == SLIP_COORDINATOR_DEDICATED,
+        .slices = slices ? slices : slip_plan_slices(&job->source.model, workers),
+        .dedicated = dedicated,
         .taps = job->source.model.has_draft && !job->options->no_draft,
         .limits = job->limits,
     };
+    if (is_coordinator(job) && !job->options->quiet)
+        print_estimate(job, workers, &options);
     status = slip_rank_create(job->comm, &job->source, &options, &job->rank);
     if (status != SLIP_OK)
         return status;

@@ -1,7 +1,5 @@
 #include "ranks/placement.h"
 
-#include "ranks/plan.h"
-
 slip_range slip_placement_piece(int64_t total, int64_t unit, int64_t n, int64_t i)
 {
     int64_t units = (total + unit - 1) / unit;
@@ -38,8 +36,6 @@ static void place_heads(const slip_attention *attention, int32_t ranks, int32_t 
 slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank,
                                 slip_placement *placement)
 {
-    if (slices == 0)
-        slices = slip_plan_slices(model, ranks);
     if (!slip_placement_allows(model, ranks, slices))
         return slip_fail(SLIP_ERR_INPUT,
                          "--expert-slices %d: it must divide the %d worker ranks and leave each slice of the %d expert "

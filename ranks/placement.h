@@ -23,7 +23,7 @@ slip_range slip_placement_piece(int64_t total, int64_t unit, int64_t n, int64_t 
 /* Every s that divides `ranks` and leaves each slice at least SLIP_SCALE_COLUMNS columns is allowed. */
 bool slip_placement_allows(const slip_model *model, int32_t ranks, int32_t slices);
 
-/* `slices` 0: the one that slip_plan_slices() finds. SLIP_ERR_INPUT when `slices` is not allowed. */
+/* SLIP_ERR_INPUT when `slices` is not allowed. */
 slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank,
                                 slip_placement *placement);
 

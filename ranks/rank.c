@@ -78,7 +78,8 @@ slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const s
         status = slip_comm_set_workers(comm, first, (size_t)options->limits.rows * (size_t)model->hidden);
     }
     if (status == SLIP_OK)
-        status = slip_placement_make(model, slip_comm_workers(comm), options->slices, worker < 0 ? 0 : worker, &rank->placement);
+        status = slip_placement_make(model, slip_comm_workers(comm), options->slices, worker < 0 ? 0 : worker,
+                                     &rank->placement);
     if (status == SLIP_OK)
         status = allocate(rank);
     if (status == SLIP_OK && worker >= 0)

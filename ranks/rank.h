@@ -12,7 +12,7 @@
 
 typedef struct {
     const slip_executor_kind *kind;
-    int32_t slices;      /* --expert-slices, 0 = the planner's */
+    int32_t slices;      /* ranks that share an expert, see slip_plan_slices() */
     bool dedicated;      /* rank 0 holds no shard */
     bool taps;           /* rank 0 wants the taps of every step (a draft will run) */
     slip_limits limits;

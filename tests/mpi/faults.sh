@@ -8,7 +8,7 @@
 
 requests=$work/requests.jsonl reference=$work/reference.jsonl
 output=$work/results.jsonl log=$work/log
-soon=10 # seconds in which a job must have ended
+soon=10 # seconds in which a job must have ended, if it has nothing more to do
 
 # A few answers are there soon, then comes a stretch to be disturbed in.
 tokens=64 many=8
@@ -87,7 +87,7 @@ resumes() { # name
 # Disturb a run once four answers are there: `action` is called with `argument`; the job must end with the wanted status
 # ("any": but 0) and say something that matches the pattern.
 disturb() { # name, wanted status, pattern, action, argument, options...
-    local name=$1 wanted=$2 pattern=$3 action=$4 argument=$5
+    local name=$1 wanted=$2 pattern=$3 action=$4 argument=$5 limit=${limit:-$soon}
     shift 5
     rm -f "$output"
     start "$@"
@@ -97,9 +97,9 @@ disturb() { # name, wanted status, pattern, action, argument, options...
         return
     fi
     "$action" "$argument"
-    wait_for_end "$soon"
+    wait_for_end "$limit"
     if [ "$status" = 124 ]; then
-        fail "$name" "still running after $soon s" "$log"
+        fail "$name" "still running after $limit s" "$log"
     elif [ "$status" = 0 ] || { [ "$wanted" != any ] && [ "$status" != "$wanted" ]; }; then
         fail "$name" "exit status $status instead of $wanted" "$log"
     elif ! grep -q "$pattern" "$log"; then
@@ -125,7 +125,7 @@ signal_job() { kill "-$1" "$job"; }
 disturb "a worker is killed" any "rank 1.*signal 9" kill_rank 1
 disturb "rank 0 is killed" any "rank 0.*signal 9" kill_rank 0
 disturb "a worker hangs" 1 "no answer from .*rank 1" stop_rank 1 --deadline 3
-disturb "SIGUSR1 drains" 75 "run again with --resume" signal_job USR1
+limit=$seconds disturb "SIGUSR1 drains" 75 "run again with --resume" signal_job USR1
 disturb "SIGTERM ends it" any . signal_job TERM
 
 # As many lines as requests, even of an interrupted run.

@@ -1,0 +1,252 @@
+#!/usr/bin/env bash
+# Bad input: checkpoints that are not, requests that cannot be served, wrong use. Each gets exit status 2 and one clear
+# line; a bad request line is answered with 400 and takes no other with it.
+# Settings: tests/mpi/common.bash.
+. "$(dirname "$0")/common.bash"
+
+log=$work/log status=0
+
+# The program alone, without mpirun: most faults are found before ranks matter.
+alone() { # arguments...
+    timeout "$seconds" "$SLIPSTREAM" "$@" >"$work/stdout" 2>"$log" </dev/null
+    status=$?
+}
+
+# Judge `status` and what was said: nothing on standard output, and one line of ours that matches.
+judge() { # name, pattern
+    if [ "$status" != 2 ]; then
+        fail "$1" "exit status $status instead of 2" "$log"
+    elif [ "$(grep -c '^slipstream: ' "$log")" != 1 ]; then
+        fail "$1" "not one line of explanation" "$log"
+    elif ! grep -q "^slipstream: .*$2" "$log"; then
+        fail "$1" "no word of \"$2\"" "$log"
+    elif [ -s "$work/stdout" ]; then
+        fail "$1" "something on standard output" "$work/stdout"
+    else
+        ok "$1" "$(sed -n 's/^slipstream: //p' "$log" | sed "s|$work/||g")"
+    fi
+}
+
+# ---- checkpoints ----
+
+bad=$work/bad.h5
+bad_model() { # name, pattern
+    alone score -m "$bad" --ids "$work/ids.json"
+    judge "model: $1" "${2:-bad.h5}"
+}
+
+echo '[1,2,3]' >"$work/ids.json"
+bad_model "missing" "bad.h5: .*No such file"
+: >"$bad"
+bad_model "empty" "bad.h5"
+echo "not a model" >"$bad"
+bad_model "a text"
+head -c 100000 /dev/urandom >"$bad"
+bad_model "noise"
+rm "$bad"
+mkdir "$bad"
+bad_model "a folder"
+rmdir "$bad"
+
+size=$(wc -c <"$MODEL")
+cuts="8 96 800 2048 4096 $((size / 2)) $((size - 1))"
+[ "$QUICK" = 1 ] && cuts="96 2048 $((size / 2))"
+for cut in $cuts; do
+    head -c "$cut" "$MODEL" >"$bad"
+    bad_model "torn at byte $cut"
+done
+
+# The first place of a word in the model becomes another word as long.
+patched() { # word, other word
+    local at
+    at=$(grep -abo "$1" "$MODEL" | head -n 1 | cut -d: -f1)
+    cp "$MODEL" "$bad"
+    printf %s "$2" | dd of="$bad" bs=1 seek="$at" conv=notrunc 2>/dev/null
+}
+patched slipstream slipstreem
+bad_model "another format"
+patched '"hidden_size"' '"hidden_sise"'
+bad_model "a config without its hidden size"
+patched '"hidden_size": ' '"hidden_size":-'
+bad_model "a config with a negative hidden size"
+
+# Random bytes where the metadata is: whatever comes of it, the program must live and have a reason.
+damaged() { # seed
+    local at
+    cp "$MODEL" "$bad"
+    RANDOM=$1
+    for _ in 1 2 3 4; do
+        at=$(((RANDOM * 32768 + RANDOM) % 65536))
+        # shellcheck disable=SC2059 # the byte is the format
+        printf "\\x$(printf %x $((RANDOM % 256)))" | dd of="$bad" bs=1 seek="$at" conv=notrunc 2>/dev/null
+    done
+    alone inspect "$bad"
+}
+wild=0 seeds=24
+[ "$QUICK" = 1 ] && seeds=6
+for seed in $(seq "$seeds"); do
+    damaged "$seed"
+    case $status in
+    0) ;;
+    2) [ "$(grep -c '^slipstream: .*bad.h5' "$log")" = 1 ] || wild=$seed ;;
+    *) wild=$seed ;;
+    esac
+    [ "$wild" = 0 ] || break
+done
+if [ "$wild" = 0 ]; then ok "model: $seeds damaged ones"; else fail "model: damaged with seed $wild" "exit status $status" "$log"; fi
+rm -f "$bad"
+
+# ---- files of requests and of token ids ----
+
+requests=$work/requests.jsonl output=$work/results.jsonl
+
+bad_requests() { # name, pattern
+    alone batch -m "$MODEL" -i "$requests" -o "$output"
+    judge "requests: $1" "$2"
+}
+bad_requests "missing" "requests.jsonl: .*No such file"
+: >"$requests"
+bad_requests "empty" "holds no request"
+printf '\n  \n\n' >"$requests"
+bad_requests "blank lines only" "holds no request"
+rm "$requests"
+mkdir "$requests"
+bad_requests "a folder" "Is a directory"
+rmdir "$requests"
+
+bad_ids() { # name, JSON, pattern
+    printf %s "$2" >"$work/ids.json"
+    alone score -m "$MODEL" --ids "$work/ids.json"
+    judge "ids: $1" "$3"
+}
+bad_ids "beyond the vocabulary" '[1,2,1000000]' "element 2, 1000000"
+bad_ids "negative" '[-1]' "element 0, -1"
+bad_ids "not integers" '[1,"2"]' "element 1"
+bad_ids "none" '[]' "no tokens"
+bad_ids "not an array" '{"a":1}' "not a JSON array"
+bad_ids "torn" '[1,2' "not a JSON array"
+: >"$work/text"
+alone score -m "$MODEL" -f "$work/text"
+judge "score: an empty text" "empty"
+
+# ---- lines that cannot be served, among some that can ----
+
+body() { # custom_id, fields of the body in JSON
+    printf '{"custom_id":"%s","method":"POST","url":"/v1/completions","body":{%s}}\n' "$1" "$2"
+}
+long=$(seq -s' ' 5000)
+{
+    body first '"prompt":"def f(","max_tokens":3,"temperature":0'
+    echo 'not JSON'
+    echo '[1,2]'
+    echo '{"custom_id":"torn","method":"POST","url":"/v1/comp'
+    printf '{"custom_id":"bytes","method":"POST","url":"/v1/completions","body":{"prompt":"\xff\xfe"}}\n'
+    echo '{"custom_id":"url","method":"POST","url":"/v1/embeddings","body":{"input":"a"}}'
+    echo '{"custom_id":"bare","method":"POST","url":"/v1/completions"}'
+    echo
+    body too-long "\"prompt\":\"$long\",\"max_tokens\":3"
+    body too-many '"prompt":"def f(","max_tokens":2000000000'
+    body id-high '"prompt":[1,1000000],"max_tokens":3'
+    body id-negative '"prompt":[1,-1],"max_tokens":3'
+    body empty '"prompt":"","max_tokens":3'
+    body cold '"prompt":"def f(","temperature":-1'
+    body top-p '"prompt":"def f(","top_p":0'
+    body none '"prompt":"def f(","max_tokens":0'
+    body stream '"prompt":"def f(","stream":true'
+    body two '"prompt":["a","b"]'
+    body first '"prompt":"def f(","max_tokens":3'
+    body "\\u0000" '"prompt":"def f(","max_tokens":3'
+    echo '{"custom_id":"chat","method":"POST","url":"/v1/chat/completions","body":{"messages":[]}}'
+    body deep "\"prompt\":$(printf '[%.0s' $(seq 3000))$(printf ']%.0s' $(seq 3000))"
+    body last '"prompt":"class A:","max_tokens":3,"temperature":0'
+} >"$requests"
+lines=$(grep -c . "$requests")
+
+on_ranks 2 batch -m "$MODEL" -i "$requests" -o "$output" >"$work/stdout" 2>"$log"
+status=$?
+answers=$("$check" whole "$output" 2>>"$log")
+# Two lines have the name "first"; check_results would take the second for a repetition.
+if [ "$status" = 0 ] && [ "$(wc -l <"$output")" = "$lines" ]; then
+    ok "bad lines: as many lines out as in" "$lines"
+else
+    fail "bad lines: as many lines out as in" "exit status $status, ${answers:-?} answers to $lines lines" "$log"
+fi
+# The later "first" must be refused, and is then out of the way of the table.
+if grep '"custom_id":"first"' "$output" | grep -q '"code":"duplicate_custom_id"'; then
+    ok "bad lines: a custom_id used twice"
+else
+    fail "bad lines: a custom_id used twice" "not refused" "$output"
+fi
+grep -v '"code":"duplicate_custom_id"' "$output" >"$work/single.jsonl"
+
+answered() { # custom_id, outcome
+    local found
+    found=$("$check" outcome "$work/single.jsonl" "$1" 2>"$log")
+    if [ "$found" = "$2" ]; then ok "bad lines: $1" "$2"; else fail "bad lines: $1" "\"$found\" instead of \"$2\"" "$log"; fi
+}
+answered first "200 length 3"
+answered line-2 "400 invalid_json"
+answered line-3 "400 invalid_json"
+answered line-4 "400 invalid_json"
+answered line-5 "400 invalid_json"
+answered url "404 unknown_url"
+answered bare "400 missing_field"
+answered too-long "400 context_length_exceeded"
+answered too-many "400 context_length_exceeded"
+answered id-high "400 invalid_value"
+answered id-negative "400 invalid_value"
+answered empty "400 invalid_value"
+answered cold "400 invalid_value"
+answered top-p "400 invalid_value"
+answered none "400 invalid_value"
+answered stream "400 unsupported"
+answered two "400 unsupported"
+answered chat "400 invalid_value"
+answered last "200 length 3"
+
+# A smaller context than the model's is a limit, too.
+{
+    body fits '"prompt":[1,2,3,4,5,6,7,8],"max_tokens":8,"temperature":0'
+    body exceeds '"prompt":[1,2,3,4,5,6,7,8],"max_tokens":9,"temperature":0'
+} >"$requests"
+rm -f "$output"
+alone batch -m "$MODEL" -i "$requests" -o "$output" --context 16
+cp "$output" "$work/single.jsonl"
+answered fits "200 length 8"
+answered exceeds "400 context_length_exceeded"
+
+# ---- wrong use ----
+
+wrong() { # name, pattern, arguments...
+    local name=$1 pattern=$2
+    shift 2
+    alone "$@"
+    judge "use: $name" "$pattern"
+}
+wrong "no command" "no command"
+wrong "an unknown command" "\"dance\" is no command" dance
+wrong "an unknown option" "--dance is no option" generate -m "$MODEL" -p x --dance
+wrong "a missing value" "needs a value" generate -m
+wrong "no model" "-m MODEL.h5 is missing" generate -p x
+wrong "no prompt" "-p TEXT is missing" generate -m "$MODEL"
+wrong "a number that is none" "must be an integer" generate -m "$MODEL" -p x -n many
+wrong "a number out of range" "must be a number from 0 to 2" generate -m "$MODEL" -p x --temperature 3
+wrong "a device that is none" "must be cpu|cuda" generate -m "$MODEL" -p x --device tpu
+wrong "a device that is not there" "CPUs only" generate -m "$MODEL" -p x --device cuda
+wrong "a word too many" "one word too many" inspect "$MODEL" "$MODEL"
+wrong "what excludes itself" "exclude each other" score -m "$MODEL" -f a --ids b
+wrong "one rank that only coordinates" "at least 2 ranks" generate -m "$MODEL" -p x --coordinator dedicated
+wrong "slices that do not divide" "it must divide the 1 worker rank" generate -m "$MODEL" -p x --expert-slices 2
+wrong "a prompt beyond the context" "no room for an answer" generate -m "$MODEL" -p "$long"
+wrong "an output that cannot be" "cannot be written" batch -m "$MODEL" -i "$requests" -o "$work/no/such/folder"
+wrong "a folder that is none" "no-such-folder" convert "$work/no-such-folder" "$work/new.h5"
+
+# The same through mpirun: one line of ours, whatever mpirun adds.
+on_ranks 3 generate -m "$MODEL" -p x --expert-slices 2 >"$work/stdout" 2>"$log"
+status=$?
+judge "use: 2 slices on 3 ranks" "it must divide the 3 worker ranks"
+on_ranks 3 generate -m "$work/none.h5" -p x >"$work/stdout" 2>"$log"
+status=$?
+judge "use: no such model on 3 ranks" "none.h5"
+
+finish

@@ -56,19 +56,12 @@ for cut in $cuts; do
     bad_model "torn at byte $cut"
 done
 
-# The first place of a word in the model becomes another word as long.
-patched() { # word, other word
-    local at
-    at=$(grep -abo "$1" "$MODEL" | head -n 1 | cut -d: -f1)
-    cp "$MODEL" "$bad"
-    printf %s "$2" | dd of="$bad" bs=1 seek="$at" conv=notrunc 2>/dev/null
-}
-patched slipstream slipstreem
-bad_model "another format"
-patched '"hidden_size"' '"hidden_sise"'
-bad_model "a config without its hidden size"
-patched '"hidden_size": ' '"hidden_size":-'
-bad_model "a config with a negative hidden size"
+# A word of the metadata that reads otherwise, and a file of HDF5 that is no model.
+cp "$MODEL" "$bad"
+printf slipstreem | dd of="$bad" bs=1 seek="$(grep -abo slipstream "$MODEL" | head -n 1 | cut -d: -f1)" conv=notrunc 2>/dev/null
+bad_model "a changed word"
+alone score -m "$MODEL" --ids "$work/ids.json" --logits "$bad"
+bad_model "no model but logits"
 
 # Random bytes where the metadata is: whatever comes of it, the program must live and have a reason.
 damaged() { # seed

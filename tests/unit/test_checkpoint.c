@@ -14,13 +14,6 @@
 #include "tests/unit/folder.h"
 #include "tests/unit/small_model.h"
 
-/* HDF5 loses memory over files that it refuses; that is not ours to mend. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libhdf5";
-}
-
 static bool there(folder *f, const char *name)
 {
     return access(folder_join(f, name), F_OK) == 0;

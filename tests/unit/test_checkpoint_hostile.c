@@ -15,13 +15,6 @@
 
 static const float zeros[64];
 
-/* HDF5 loses memory over files that it refuses; that is not ours to mend. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libhdf5";
-}
-
 /* ---- makers ---- */
 
 typedef struct {

@@ -7,13 +7,6 @@
 
 #include "jobs/convert.h"
 
-/* Open MPI and hwloc keep what they allocate until the process ends. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libopen-pal\nleak:libopen-rte\nleak:libmpi\nleak:libhwloc\nleak:libpmix\nleak:mca_\nleak:libevent\n";
-}
-
 int tiny_comm_start(void **state)
 {
     slip_comm *comm;

@@ -99,13 +99,22 @@ slip_status slip_comm_set_workers(slip_comm *comm, int first, size_t sum_count)
     return SLIP_OK;
 }
 
+/* Is a request before requests[i] open to the same peer? */
+static bool named_before(const slip_comm *comm, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (comm->requests[j] != MPI_REQUEST_NULL && comm->peers[j] == comm->peers[i])
+            return true;
+    return false;
+}
+
 /* "rank 1 (node7), rank 3 (node9)": the peers whose requests are still open. */
 static void name_missing(const slip_comm *comm, int count, char *text, size_t size)
 {
     size_t used = 0;
     text[0] = '\0';
     for (int i = 0; i < count && used < size; i++) {
-        if (comm->requests[i] == MPI_REQUEST_NULL)
+        if (comm->requests[i] == MPI_REQUEST_NULL || named_before(comm, i))
             continue;
         int n = snprintf(text + used, size - used, "%srank %d (%s)", used ? ", " : "",
                          comm->peers[i], comm->hosts[comm->peers[i]]);

@@ -3,6 +3,8 @@
 #include <hdf5.h>
 #include <stdlib.h>
 
+#include "io/checkpoint_hdf5.h"
+
 enum { COLUMNS = 5 };
 static const char *const column_names[COLUMNS] = {"step", "sequence", "position", "drafted", "accepted"};
 
@@ -73,7 +75,7 @@ static herr_t write_left_out(hid_t group, int64_t left_out)
 
 slip_status slip_trace_write(const slip_trace *trace)
 {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    slip_hdf5_prepare();
     hid_t file = H5Fcreate(trace->path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     if (file < 0)
         return slip_fail(SLIP_ERR_FAILED, "%s: the trace cannot be created", trace->path);

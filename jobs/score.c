@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/checkpoint_hdf5.h"
 #include "io/file.h"
 #include "io/version.h"
 #include "jobs/job.h"
@@ -39,7 +40,7 @@ static double bits_of(const float *logits, int32_t vocabulary, int32_t token)
 static slip_status create_logits(score *s, const char *path, int32_t vocabulary)
 {
     hsize_t size[2] = {s->count, (hsize_t)vocabulary};
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    slip_hdf5_prepare();
     s->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     if (s->file < 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: cannot be created", path);

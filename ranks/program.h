@@ -14,7 +14,7 @@ enum {
     SLIP_MAX_SPANS = 64,     /* sequences in one step */
     SLIP_MAX_ROPES = 4,      /* distinct (theta, rotary_dim) pairs of a program */
     SLIP_TENSOR_NAME = 96,
-    SLIP_SCALE_COLUMNS = 32, /* columns that share an MXFP4 scale: no cut between ranks goes through them */
+    SLIP_SCALE_COLUMNS = 32, /* columns that share an MXFP4 scale: no cut of experts or dense layers goes through them */
 };
 
 typedef struct {
@@ -80,6 +80,7 @@ typedef struct {
     int32_t column;                  /* TAP: first column; SWIGLU: width of act */
     bool head_rows;                  /* runs on the selected rows only */
     bool add;                        /* ALLREDUCE: add to out, else overwrite it */
+    bool cut_anywhere;               /* LINEAR into an f64 buffer: a rank's columns may start inside of a block of 32 */
 } slip_op;
 
 /* One layer's attention on this rank, and its K/V cache. A window makes the cache a ring. */

@@ -84,8 +84,7 @@ static bool create_buffers(slip_executor *executor)
     size_t rows = (size_t)executor->limits.rows;
     executor->x_rows = zeros(rows, sizeof *executor->x_rows);
     executor->wide_rows = zeros(rows, sizeof *executor->wide_rows);
-    int64_t heads = executor->stride[SLIP_BUFFER_HEADS], act = executor->stride[SLIP_BUFFER_ACT];
-    executor->wide_stride = heads > act ? heads : act;
+    executor->wide_stride = executor->stride[SLIP_BUFFER_HEADS];
     executor->wide = zeros(rows * (size_t)executor->wide_stride, sizeof(double));
     executor->product = zeros(rows * (size_t)program->width[SLIP_BUFFER_PARTIAL], sizeof(float));
     executor->y_rows = zeros(rows, sizeof *executor->y_rows);

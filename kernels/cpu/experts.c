@@ -98,7 +98,6 @@ void slip_cpu_experts(slip_executor *executor, const slip_op *op)
             executor->math->swiglu(executor->y_rows[i], executor->y_rows[i] + columns, columns, act);
             executor->x_rows[i] = act;
         }
-        slip_cpu_widen(executor, count, columns);
-        executor->math->linear_partial(down, e, executor->wide_rows, executor->gain, count, executor->sum_rows);
+        executor->math->linear_partial(down, e, executor->x_rows, executor->gain, count, executor->sum_rows);
     }
 }

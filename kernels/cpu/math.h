@@ -22,9 +22,14 @@ typedef struct {
     /* y[t][row] = sum over columns of w[row][c] * x[t][c], t in [0, tokens). x[t]: padded columns, zeros beyond. f32 throughout. */
     void (*linear)(const slip_matrix *w, int64_t expert, const float *const *x, int32_t tokens, float *const *y);
 
-    /* y[t][row] += gain[t] * the same sum, in f64 on x as f64, for sums that go on across ranks and experts. */
-    void (*linear_partial)(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens,
+    /* y[t][row] += gain[t] * the same sum, for sums that go on across ranks and experts: f32 within 32 columns, f64 beyond.
+     * The total over ranks rounds to the same f32 wherever the columns are cut at multiples of 32. */
+    void (*linear_partial)(const slip_matrix *w, int64_t expert, const float *const *x, const float *gain, int32_t tokens,
                            double *const *y);
+
+    /* The same for columns that are cut anywhere: f64 throughout, at half the speed. */
+    void (*linear_exact)(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens,
+                         double *const *y);
 
     /* out[c] = x[c] * rsqrt(mean of x^2 + epsilon) * weight[c]; in place allowed; x padded with zeros. */
     void (*norm)(const float *x, const float *weight, int64_t columns, float epsilon, float *out);

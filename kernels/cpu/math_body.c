@@ -111,10 +111,36 @@ SLIP_INLINE v8d splat8d(double x)
     return (v8d){x, x, x, x, x, x, x, x};
 }
 
-/* Products of two f32 are exact in f64, and a sum of thousands loses nothing that f32 would show: wherever the columns are cut
- * between ranks, the total rounds to the same f32. */
-SLIP_INLINE void tile_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const double *const *x,
+/* One block after the other in f32, blocks added up in f64: sums of f32 values lose nothing there that f32 would show, so the
+ * total rounds to the same f32 wherever the columns are cut between ranks, if only at whole blocks. */
+SLIP_INLINE void tile_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const float *const *x,
                               v8d low[tokens], v8d high[tokens])
+{
+    const size_t bytes = slip_block_bytes(dtype);
+    for (int t = 0; t < tokens; t++)
+        low[t] = high[t] = splat8d(0);
+    for (int64_t b = 0; b < w->blocks; b++) {
+        v16f part[tokens];
+        for (int t = 0; t < tokens; t++)
+            part[t] = splat16(0);
+#pragma GCC unroll 4
+        for (int c = 0; c < SLIP_BLOCK; c++) {
+            v16f k = decode(dtype, w->data + (size_t)(group * w->blocks + b) * bytes, c);
+            for (int t = 0; t < tokens; t++)
+                part[t] = k * splat16(x[t][b * SLIP_BLOCK + c]) + part[t];
+        }
+        for (int t = 0; t < tokens; t++) {
+            if (dtype == SLIP_F8E4M3 || dtype == SLIP_MXFP4)
+                part[t] *= block_scale(dtype, w, group * w->blocks + b);
+            low[t] += widen8(low8(part[t]));
+            high[t] += widen8(high8(part[t]));
+        }
+    }
+}
+
+/* Products of two f32 are exact in f64: the columns may be cut anywhere. */
+SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const double *const *x,
+                            v8d low[tokens], v8d high[tokens])
 {
     const size_t bytes = slip_block_bytes(dtype);
     for (int t = 0; t < tokens; t++)
@@ -166,57 +192,80 @@ SLIP_INLINE void rows_linear(slip_dtype dtype, int tokens, const slip_matrix *w,
         groups_linear(dtype, 1, tokens, w, first, group, x, y);
 }
 
-SLIP_INLINE void rows_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const double *const *x,
+/* y += gain * sum for the rows of one group that exist. */
+SLIP_INLINE void add_group(const slip_matrix *w, int64_t group, int tokens, const v8d *low, const v8d *high, const float *gain, double *const *y)
+{
+    size_t rows = rows_in(w, group);
+    for (int t = 0; t < tokens; t++)
+        for (size_t r = 0; r < rows; r++)
+            y[t][group * SLIP_GROUP + (int64_t)r] += (double)gain[t] * (r < 8 ? low[t][r] : high[t][r - 8]);
+}
+
+SLIP_INLINE void rows_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const float *const *x,
                               const float *gain, double *const *y)
 {
     for (int64_t group = 0; group < w->groups; group++) {
-        v8d sum[2][tokens];
-        tile_partial(dtype, tokens, w, first + group, x, sum[0], sum[1]);
-        size_t rows = rows_in(w, group);
-        for (int t = 0; t < tokens; t++)
-            for (size_t r = 0; r < rows; r++)
-                y[t][group * SLIP_GROUP + (int64_t)r] += (double)gain[t] * sum[r / 8][t][r % 8];
+        v8d low[tokens], high[tokens];
+        tile_partial(dtype, tokens, w, first + group, x, low, high);
+        add_group(w, group, tokens, low, high, gain, y);
+    }
+}
+
+SLIP_INLINE void rows_exact(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const double *const *x,
+                            const float *gain, double *const *y)
+{
+    for (int64_t group = 0; group < w->groups; group++) {
+        v8d low[tokens], high[tokens];
+        tile_exact(dtype, tokens, w, first + group, x, low, high);
+        add_group(w, group, tokens, low, high, gain, y);
     }
 }
 
 #define EACH_DTYPE(CASE) CASE(SLIP_F32) CASE(SLIP_BF16) CASE(SLIP_F8E4M3) CASE(SLIP_MXFP4)
 
 /* Full tiles, then halves, then single tokens: a token goes through the same operations in each. */
+#define EACH_TILE(dtype, ROWS, ...)                              \
+    case dtype:                                                  \
+        for (; t + SLIP_TILE <= tokens; t += SLIP_TILE)          \
+            ROWS(dtype, SLIP_TILE, __VA_ARGS__);                 \
+        for (; t + SLIP_TILE / 2 <= tokens; t += SLIP_TILE / 2)  \
+            ROWS(dtype, SLIP_TILE / 2, __VA_ARGS__);             \
+        for (; t < tokens; t++)                                  \
+            ROWS(dtype, 1, __VA_ARGS__);                         \
+        break;
+
 static void linear(const slip_matrix *w, int64_t expert, const float *const *x, int32_t tokens, float *const *y)
 {
     int64_t first = expert * w->groups;
     int32_t t = 0;
     switch (w->dtype) {
-#define CASE(dtype)                                                    \
-    case dtype:                                                        \
-        for (; t + SLIP_TILE <= tokens; t += SLIP_TILE)                \
-            rows_linear(dtype, SLIP_TILE, w, first, x + t, y + t);     \
-        for (; t + SLIP_TILE / 2 <= tokens; t += SLIP_TILE / 2)        \
-            rows_linear(dtype, SLIP_TILE / 2, w, first, x + t, y + t); \
-        for (; t < tokens; t++)                                        \
-            rows_linear(dtype, 1, w, first, x + t, y + t);             \
-        break;
+#define CASE(dtype) EACH_TILE(dtype, rows_linear, w, first, x + t, y + t)
         EACH_DTYPE(CASE)
 #undef CASE
     case SLIP_DTYPES: break;
     }
 }
 
-static void linear_partial(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens,
+static void linear_partial(const slip_matrix *w, int64_t expert, const float *const *x, const float *gain, int32_t tokens,
                            double *const *y)
 {
     int64_t first = expert * w->groups;
     int32_t t = 0;
     switch (w->dtype) {
-#define CASE(dtype)                                                               \
-    case dtype:                                                                   \
-        for (; t + SLIP_TILE <= tokens; t += SLIP_TILE)                           \
-            rows_partial(dtype, SLIP_TILE, w, first, x + t, gain + t, y + t);     \
-        for (; t + SLIP_TILE / 2 <= tokens; t += SLIP_TILE / 2)                   \
-            rows_partial(dtype, SLIP_TILE / 2, w, first, x + t, gain + t, y + t); \
-        for (; t < tokens; t++)                                                   \
-            rows_partial(dtype, 1, w, first, x + t, gain + t, y + t);             \
-        break;
+#define CASE(dtype) EACH_TILE(dtype, rows_partial, w, first, x + t, gain + t, y + t)
+        EACH_DTYPE(CASE)
+#undef CASE
+    case SLIP_DTYPES: break;
+    }
+}
+
+static void linear_exact(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens,
+                         double *const *y)
+{
+    int64_t first = expert * w->groups;
+    int32_t t = 0;
+    switch (w->dtype) {
+#define CASE(dtype) EACH_TILE(dtype, rows_exact, w, first, x + t, gain + t, y + t)
         EACH_DTYPE(CASE)
 #undef CASE
     case SLIP_DTYPES: break;
@@ -355,6 +404,7 @@ const slip_math SLIP_MATH = {
     .name = NAME_OF(SLIP_MATH),
     .linear = linear,
     .linear_partial = linear_partial,
+    .linear_exact = linear_exact,
     .norm = norm,
     .swiglu = swiglu,
     .attend = attend,

@@ -39,7 +39,8 @@ void slip_cpu_norm(slip_executor *executor, const slip_op *op)
                              slip_cpu_row(executor, op->out, i));
 }
 
-void slip_cpu_widen(slip_executor *executor, int32_t rows, int64_t columns)
+/* x_rows[0 .. rows) [columns, padded] as f64 into wide_rows. */
+static void widen_rows(slip_executor *executor, int32_t rows, int64_t columns)
 {
     for (int32_t i = 0; i < rows; i++) {
         double *to = executor->wide + i * executor->wide_stride;
@@ -66,7 +67,7 @@ static void linear_alone(slip_executor *executor, const slip_matrix *weight, int
         executor->partial[i] = executor->product[i];
 }
 
-static void linear_partial(slip_executor *executor, const slip_matrix *weight, int32_t rows)
+static void linear_partial(slip_executor *executor, const slip_matrix *weight, int32_t rows, bool cut_anywhere)
 {
     int64_t width = executor->program->width[SLIP_BUFFER_PARTIAL];
     memset(executor->partial, 0, (size_t)(rows * width) * sizeof(double));
@@ -74,8 +75,12 @@ static void linear_partial(slip_executor *executor, const slip_matrix *weight, i
         executor->sum_rows[i] = executor->partial + i * width;
         executor->gain[i] = 1;
     }
-    slip_cpu_widen(executor, rows, weight->columns);
-    executor->math->linear_partial(weight, 0, executor->wide_rows, executor->gain, rows, executor->sum_rows);
+    if (!cut_anywhere) {
+        executor->math->linear_partial(weight, 0, executor->x_rows, executor->gain, rows, executor->sum_rows);
+        return;
+    }
+    widen_rows(executor, rows, weight->columns);
+    executor->math->linear_exact(weight, 0, executor->wide_rows, executor->gain, rows, executor->sum_rows);
 }
 
 void slip_cpu_linear(slip_executor *executor, const slip_op *op)
@@ -90,7 +95,7 @@ void slip_cpu_linear(slip_executor *executor, const slip_op *op)
     else if (executor->comm == NULL)
         linear_alone(executor, weight, rows);
     else
-        linear_partial(executor, weight, rows);
+        linear_partial(executor, weight, rows, op->cut_anywhere);
 }
 
 void slip_cpu_swiglu(slip_executor *executor, const slip_op *op)

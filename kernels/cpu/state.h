@@ -32,8 +32,8 @@ struct slip_executor {
     float *inverse_frequency[SLIP_MAX_ROPES];
 
     const float **x_rows;          /* [rows] operands of a product */
-    const double **wide_rows;      /* [rows] operands of a partial product: rows of `wide` */
-    double *wide;                  /* [rows, widest operand of a partial product, padded] */
+    const double **wide_rows;      /* [rows] operands of an exact product: rows of `wide` */
+    double *wide;                  /* [rows, heads' outputs, padded] */
     int64_t wide_stride;
     float *product;                /* [rows, hidden]: partial products of a program on one rank */
     float **y_rows;                /* [rows] */
@@ -51,9 +51,6 @@ static inline float *slip_cpu_row(const slip_executor *executor, slip_buffer buf
 {
     return executor->buffer[buffer] + row * executor->stride[buffer];
 }
-
-/* x_rows[0 .. rows) [columns, padded] as f64 into wide_rows. */
-void slip_cpu_widen(slip_executor *executor, int32_t rows, int64_t columns);
 
 /* ---- one function an op (ops.c, attention.c, experts.c); all read executor->step ---- */
 

@@ -32,7 +32,7 @@ static void check_products(const slip_matrix *matrix, const slip_weight *weight,
         for (int kind = 0; kind < kinds; kind++) {
             memset(sums, 0, sizeof sums);
             table[kind]->linear(matrix, expert, &in, 1, &out);
-            table[kind]->linear_partial(matrix, expert, &wide_in, &one, 1, &sums_out);
+            table[kind]->linear_exact(matrix, expert, &wide_in, &one, 1, &sums_out);
             for (int64_t r = 0; r < weight->rows; r++) {
                 float want = (float)tiny_weight_value(weight, expert, r, c);
                 assert_true(y[r] == want && (float)sums[r] == want);

@@ -25,6 +25,7 @@ static void shape(int which, slip_model *model)
         model->dense_intermediate = 104;
         model->moe_intermediate = 96;
         model->experts = 7;
+        model->top_k = 2;
         model->global = (slip_attention){.heads = 6, .kv_heads = 3, .head_dim = 24, .v_head_dim = 16};
         model->sliding = (slip_attention){.heads = 8, .kv_heads = 2, .head_dim = 24, .v_head_dim = 16};
     }
@@ -153,7 +154,7 @@ static void test_what_slices_are_allowed(void **state)
     slip_clear();
 }
 
-static void test_default_slices(void **state)
+static void test_planned_slices(void **state)
 {
     (void)state;
     slip_model model;
@@ -161,9 +162,9 @@ static void test_default_slices(void **state)
     for (int which = 0; which < 3; which++)
         for (int32_t ranks = 1; ranks <= RANKS; ranks++) {
             shape(which, &model);
-            assert_int_equal(slip_placement_make(&model, ranks, 0, ranks - 1, &p), SLIP_OK);
-            assert_true(slip_placement_allows(&model, ranks, p.slices));
-            assert_int_equal(p.slices, slip_plan_slices(&model, ranks));
+            int32_t slices = slip_plan_slices(&model, ranks);
+            assert_true(slip_placement_allows(&model, ranks, slices));
+            assert_int_equal(slip_placement_make(&model, ranks, slices, ranks - 1, &p), SLIP_OK);
         }
 }
 
@@ -184,7 +185,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces),         cmocka_unit_test(test_everything_once),
-        cmocka_unit_test(test_what_slices_are_allowed), cmocka_unit_test(test_default_slices),
+        cmocka_unit_test(test_what_slices_are_allowed), cmocka_unit_test(test_planned_slices),
         cmocka_unit_test(test_draft_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,7 +70,7 @@ slip_status slip_bench(slip_job *job)
         status = slip_job_end(job);
     snprintf(forced, sizeof forced, "forced acceptance %g", job->options->acceptance);
     if (coordinator && status == SLIP_OK)
-        status = slip_job_report(job, job->options->acceptance > 0 ? forced : NULL);
+        status = slip_job_report(job, job->options->acceptance > 0 ? forced : NULL, NULL, 0);
     free(ids);
     return status;
 }

@@ -48,7 +48,7 @@ static slip_status check_length(const slip_job *job, size_t prompt, int64_t *con
     return SLIP_OK;
 }
 
-static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64_t context)
+static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64_t context, slip_continuation *text)
 {
     int64_t room = context - (int64_t)count;
     slip_query query = {
@@ -59,12 +59,10 @@ static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64
         .top_p = job->options->top_p,
         .seed = (uint64_t)job->options->seed,
     };
-    slip_continuation text;
-    slip_continuation_start(&text, job->tokenizer, NULL, 0);
+    slip_continuation_start(text, job->tokenizer, NULL, 0);
     slip_status status = slip_decoder_admit(job->decoder, 0, &query);
     if (status == SLIP_OK)
-        status = stream(job, &text);
-    slip_continuation_free(&text);
+        status = stream(job, text);
     if (status == SLIP_OK)
         slip_decoder_release(job->decoder, 0);
     return status;
@@ -75,6 +73,7 @@ slip_status slip_generate(slip_job *job)
     int32_t *ids = NULL;
     size_t count = 0;
     int64_t context = 0;
+    slip_continuation text = {0};
     bool coordinator = slip_comm_rank(job->comm) == 0;
     slip_status status = slip_job_open(job);
     if (status != SLIP_OK)
@@ -85,11 +84,12 @@ slip_status slip_generate(slip_job *job)
         status = check_length(job, count, &context);
     status = slip_job_start(job, status, 1, context, NULL);
     if (coordinator && status == SLIP_OK)
-        status = decode(job, ids, count, context);
+        status = decode(job, ids, count, context, &text);
     if (coordinator && status == SLIP_OK)
         status = slip_job_end(job);
     if (coordinator && status == SLIP_OK)
-        status = slip_job_report(job, NULL);
+        status = slip_job_report(job, NULL, text.bytes ? text.bytes : "", text.size);
+    slip_continuation_free(&text);
     free(ids);
     return status;
 }

@@ -135,7 +135,7 @@ static const char *rank_host(const void *context, int rank)
     return slip_comm_host(context, rank);
 }
 
-slip_status slip_job_report(slip_job *job, const char *emulated)
+slip_status slip_job_report(slip_job *job, const char *emulated, const char *text, size_t text_size)
 {
     slip_figures *figures = slip_decoder_figures(job->decoder);
     if (job->options->quiet && !job->options->json)
@@ -158,6 +158,8 @@ slip_status slip_job_report(slip_job *job, const char *emulated)
     if (!job->options->json)
         return SLIP_OK;
     json_t *object = slip_figures_json(figures, &facts);
+    if (object && text)
+        json_object_set_new(object, "text", json_stringn(text, text_size));
     int written = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
     json_decref(object);
     if (written < 0 || putchar('\n') == EOF || fflush(stdout) != 0)

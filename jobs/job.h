@@ -42,8 +42,9 @@ void slip_job_close(slip_job *job);
 /* Encode a text for the model; SLIP_ERR_INPUT without a tokenizer or for an empty text. The caller frees *ids. */
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count);
 
-/* Figures to standard error and, with --json, to standard output. `emulated` may be NULL. */
-slip_status slip_job_report(slip_job *job, const char *emulated);
+/* Figures to standard error and, with --json, as one object to standard output. What was emulated and the text to go with the
+ * object may be NULL. */
+slip_status slip_job_report(slip_job *job, const char *emulated, const char *text, size_t text_size);
 
 /* The commands; all ranks call them. */
 slip_status slip_generate(slip_job *job);

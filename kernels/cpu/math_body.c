@@ -223,13 +223,15 @@ SLIP_INLINE void rows_exact(slip_dtype dtype, int tokens, const slip_matrix *w, 
 
 #define EACH_DTYPE(CASE) CASE(SLIP_F32) CASE(SLIP_BF16) CASE(SLIP_F8E4M3) CASE(SLIP_MXFP4)
 
-/* Full tiles, then halves, then single tokens: a token goes through the same operations in each. */
+/* Full tiles, then halves, pairs and single tokens: a token goes through the same operations in each. Experts often get two. */
 #define EACH_TILE(dtype, ROWS, ...)                              \
     case dtype:                                                  \
         for (; t + SLIP_TILE <= tokens; t += SLIP_TILE)          \
             ROWS(dtype, SLIP_TILE, __VA_ARGS__);                 \
         for (; t + SLIP_TILE / 2 <= tokens; t += SLIP_TILE / 2)  \
             ROWS(dtype, SLIP_TILE / 2, __VA_ARGS__);             \
+        for (; t + 2 <= tokens; t += 2)                          \
+            ROWS(dtype, 2, __VA_ARGS__);                         \
         for (; t < tokens; t++)                                  \
             ROWS(dtype, 1, __VA_ARGS__);                         \
         break;

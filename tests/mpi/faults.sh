@@ -12,7 +12,7 @@ soon=10 # seconds in which a job must have ended, if it has nothing more to do
 
 # A few answers are there soon, then comes a stretch to be disturbed in.
 tokens=64 many=8
-[ "$QUICK" = 1 ] && tokens=24 many=4
+[ "$QUICK" = 1 ] && tokens=48 many=4
 for i in $(seq "$((4 + many))"); do
     printf '{"custom_id":"r%d","method":"POST","url":"/v1/completions","body":{"prompt":"def function_%d(","max_tokens":%d,"temperature":0.7,"seed":%d}}\n' \
         "$i" "$i" "$((i <= 4 ? 3 : tokens))" "$i"
@@ -180,7 +180,7 @@ disturb "no room for the next answer" 1 "results.jsonl" limit_rank 300
 
 disk=$work/disk
 mkdir "$disk"
-if mount -t tmpfs -o size=8k slipstream-test "$disk" 2>/dev/null; then
+if mount -t tmpfs -o size=4k slipstream-test "$disk" 2>/dev/null; then
     trap 'umount "$disk"; rm -rf "$work"' EXIT
     output=$disk/results.jsonl
     start

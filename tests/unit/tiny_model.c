@@ -11,11 +11,12 @@
 
 void tiny_model_shape(int32_t hidden, slip_model *model)
 {
+    int32_t v_head_dim = hidden == 64 ? 32 : 20;
     *model = (slip_model){
         .name = "tiny", .hidden = hidden, .layers = 4, .vocabulary = TINY_VOCABULARY, .max_positions = 256,
         .norm_epsilon = 1e-5f, .value_scale = 0.7f,
-        .global = {.heads = 6, .kv_heads = 3, .head_dim = 24, .v_head_dim = 20, .rotary_dim = 8, .rope_theta = 1e4},
-        .sliding = {.heads = 8, .kv_heads = 2, .head_dim = 24, .v_head_dim = 20, .rotary_dim = 8, .window = TINY_WINDOW,
+        .global = {.heads = 6, .kv_heads = 3, .head_dim = 24, .v_head_dim = v_head_dim, .rotary_dim = 8, .rope_theta = 1e4},
+        .sliding = {.heads = 8, .kv_heads = 2, .head_dim = 24, .v_head_dim = v_head_dim, .rotary_dim = 8, .window = TINY_WINDOW,
                     .rope_theta = 1e3, .sinks = true},
         .is_sliding = {false, true, true, false}, .is_moe = {false, true, true, true},
         .dense_intermediate = 96, .moe_intermediate = 96, .experts = 6, .top_k = 2, .norm_top_k = true, .routed_scale = 1.3f,
@@ -75,10 +76,10 @@ static void load_tensor(const slip_program *program, int32_t index, slip_executo
     tiny_weight_free(&weight);
 }
 
-slip_executor *tiny_model_executor(const slip_program *program, const slip_limits *limits)
+slip_executor *tiny_model_executor(const slip_program *program, const slip_limits *limits, slip_comm *comm)
 {
     slip_executor *executor;
-    assert_int_equal(slip_executor_cpu.create(program, limits, NULL, &executor), SLIP_OK);
+    assert_int_equal(slip_executor_cpu.create(program, limits, comm, &executor), SLIP_OK);
     for (int32_t i = 0; i < program->tensor_count; i++)
         load_tensor(program, i, executor);
     return executor;

@@ -6,12 +6,13 @@
 
 enum { TINY_VOCABULARY = 53, TINY_WINDOW = 6 };
 
-/* hidden 64: rows of whole blocks, fused qkv, MXFP4 experts. hidden 80: padded rows, split q, k, v, FP8 experts. */
+/* hidden 64: rows of whole blocks, fused qkv, MXFP4 experts. hidden 80: padded rows, split q, k, v, FP8 experts, and heads
+ * that a cut between ranks leaves inside a block of 32 columns. */
 void tiny_model_shape(int32_t hidden, slip_model *model);
 
 /* A CPU executor with every tensor of the program loaded. A weight depends on its dataset's name and its place in the whole
- * matrix alone, so the executors of several ranks hold shares of one model. The caller destroys it. */
-slip_executor *tiny_model_executor(const slip_program *program, const slip_limits *limits);
+ * matrix alone, so the executors of several ranks hold shares of one model. `comm` as for create(). The caller destroys it. */
+slip_executor *tiny_model_executor(const slip_program *program, const slip_limits *limits, slip_comm *comm);
 
 /* Steps: empty, then span by span. The last `heads` rows of the span want logits. */
 void tiny_step_start(slip_step *step);

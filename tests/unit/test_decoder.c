@@ -1,0 +1,229 @@
+/* The decoder's promise on one rank: a request's tokens depend on the request alone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/decoder.h"
+#include "tiny_checkpoint.h"
+#include "tiny_random.h"
+
+enum { QUERIES = 6, LONGEST = 30, CONTEXT = 120 };
+
+/* How to decode; what the result must not depend on. */
+typedef struct {
+    bool draft;
+    int32_t sequences, chunk;
+    double forced;
+} setting;
+
+typedef struct {
+    int32_t tokens[LONGEST], count;
+    const char *reason;
+    slip_acceptance acceptance;
+} answer;
+
+typedef struct {
+    slip_rank *rank;
+    slip_draft *draft;
+    slip_decoder *decoder;
+} machine;
+
+static void machine_make(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, machine *m)
+{
+    slip_decoder_options decoding = {.sequences = how->sequences, .chunk = how->chunk, .forced_acceptance = how->forced};
+    slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
+    slip_rank_options options = {.kind = &slip_executor_cpu, .slices = 1, .taps = how->draft, .limits = limits};
+    *m = (machine){0};
+    assert_int_equal(slip_rank_create(checkpoint->comm, &checkpoint->source, &options, &m->rank), SLIP_OK);
+    if (how->draft)
+        assert_int_equal(slip_draft_create(&checkpoint->source, &slip_executor_cpu, &limits, &m->draft), SLIP_OK);
+    assert_int_equal(slip_decoder_create(m->rank, m->draft, model, &limits, &decoding, NULL, &m->decoder), SLIP_OK);
+}
+
+static void machine_free(machine *m)
+{
+    slip_decoder_free(m->decoder);
+    if (m->draft)
+        slip_draft_free(m->draft);
+    assert_int_equal(slip_rank_end(m->rank), SLIP_OK);
+    slip_rank_free(m->rank);
+}
+
+static int32_t prompts[QUERIES][70];
+
+/* Prompts from one token to several windows, all temperatures, with and without a nucleus. */
+static slip_query query_of(const slip_model *model, int i)
+{
+    static const int32_t lengths[QUERIES] = {1, 3, 12, 25, 40, 70}, tokens[QUERIES] = {LONGEST, 20, 1, LONGEST, 9, LONGEST};
+    static const double temperatures[QUERIES] = {0, 0.7, 1.3, 1.3, 0, 0.7}, top_p[QUERIES] = {1, 1, 1, 0.8, 1, 0.9};
+    for (int32_t t = 0; t < lengths[i]; t++)
+        prompts[i][t] = (int32_t)tiny_below((uint64_t)i, (uint64_t)t, (uint32_t)model->vocabulary);
+    return (slip_query){.prompt = prompts[i], .prompt_count = lengths[i], .max_tokens = tokens[i],
+                        .temperature = temperatures[i], .top_p = top_p[i], .seed = 1000 + (uint64_t)i};
+}
+
+static void take_answer(machine *m, int32_t slot, answer *a)
+{
+    const slip_sequence *s = slip_decoder_sequence(m->decoder, slot);
+    a->count = s->count;
+    a->reason = s->finish_reason;
+    a->acceptance = s->acceptance;
+    memcpy(a->tokens, s->tokens, (size_t)s->count * sizeof *a->tokens);
+    slip_decoder_release(m->decoder, slot);
+}
+
+/* All queries, as many at once as there are slots; `backwards`: the last one first. */
+static void decode_all(machine *m, const slip_model *model, int32_t sequences, bool backwards, answer *answers)
+{
+    int32_t owner[QUERIES], next = 0, slot;
+    while (next < QUERIES || slip_decoder_busy(m->decoder)) {
+        for (; next < QUERIES && (slot = slip_decoder_vacancy(m->decoder)) >= 0; next++) {
+            slip_query query = query_of(model, owner[slot] = backwards ? QUERIES - 1 - next : next);
+            assert_int_equal(slip_decoder_admit(m->decoder, slot, &query), SLIP_OK);
+        }
+        assert_int_equal(slip_decoder_step(m->decoder), SLIP_OK);
+        for (slot = 0; slot < sequences; slot++) {
+            const slip_sequence *s = slip_decoder_sequence(m->decoder, slot);
+            assert_true(s->fresh >= 0 && s->fresh <= 8 && s->count <= s->query.max_tokens);
+            if (s->phase == SLIP_FINISHED)
+                take_answer(m, slot, &answers[owner[slot]]);
+        }
+    }
+}
+
+static void run_setting(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, bool backwards,
+                        answer *answers)
+{
+    machine m;
+    machine_make(checkpoint, model, how, &m);
+    decode_all(&m, model, how->sequences, backwards, answers);
+    slip_figures *figures = slip_decoder_figures(m.decoder);
+    int64_t tokens = 0;
+    for (int i = 0; i < QUERIES; i++)
+        tokens += answers[i].count;
+    assert_int_equal(figures->tokens, tokens);
+    assert_int_equal(figures->prompt_tokens, 1 + 3 + 12 + 25 + 40 + 70);
+    assert_int_equal(figures->first_token.count, QUERIES);
+    assert_true(figures->seconds > 0 && figures->verify_bytes > 0);
+    assert_true((figures->acceptance.steps > 0) == how->draft);
+    machine_free(&m);
+}
+
+static void assert_same(const answer *a, const answer *b)
+{
+    for (int i = 0; i < QUERIES; i++) {
+        assert_int_equal(a[i].count, b[i].count);
+        assert_memory_equal(a[i].tokens, b[i].tokens, (size_t)a[i].count * sizeof *a[i].tokens);
+        assert_string_equal(a[i].reason, b[i].reason);
+    }
+}
+
+static void test_same_tokens(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    static const setting settings[] = {{true, 1, 64, 0}, {true, 4, 64, 0}, {true, 3, 5, 0}, {false, 4, 7, 0}, {true, 2, 1, 0}};
+    answer plain[QUERIES], other[QUERIES];
+    run_setting(checkpoint, model, &(setting){false, 1, 64, 0}, false, plain);
+    for (int i = 0; i < QUERIES; i++)
+        assert_true(plain[i].count == query_of(model, i).max_tokens && strcmp(plain[i].reason, "length") == 0);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        for (int backwards = 0; backwards < 2; backwards++) {
+            run_setting(checkpoint, model, &settings[i], backwards, other);
+            assert_same(plain, other);
+        }
+}
+
+/* An end-of-text token ends the answer and is not part of it, wherever in a block it falls. */
+static void test_end_of_text(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    slip_model model = checkpoint->source.model;
+    answer plain[QUERIES], ended[QUERIES], drafted[QUERIES];
+    run_setting(checkpoint, &model, &(setting){false, 1, 64, 0}, false, plain);
+    model.eos[0] = plain[3].tokens[4];
+    model.eos_count = 1;
+    run_setting(checkpoint, &model, &(setting){false, 2, 64, 0}, false, ended);
+    run_setting(checkpoint, &model, &(setting){true, 4, 64, 0}, false, drafted);
+    assert_same(ended, drafted);
+    for (int i = 0; i < QUERIES; i++) {
+        int32_t end = 0;
+        while (end < plain[i].count && plain[i].tokens[end] != model.eos[0])
+            end++;
+        assert_int_equal(ended[i].count, end);
+        assert_memory_equal(ended[i].tokens, plain[i].tokens, (size_t)end * sizeof *plain[i].tokens);
+        assert_string_equal(ended[i].reason, end < plain[i].count ? "stop" : "length");
+    }
+    assert_true(ended[3].count <= 4);
+}
+
+/* Stopping from outside keeps the first tokens; the slot is free after the release. */
+static void test_stop(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    machine m;
+    machine_make(checkpoint, model, &(setting){true, 1, 64, 0}, &m);
+    slip_query query = query_of(model, 3);
+    assert_int_equal(slip_decoder_vacancy(m.decoder), 0);
+    assert_false(slip_decoder_busy(m.decoder));
+    assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);
+    assert_int_equal(slip_decoder_vacancy(m.decoder), -1);
+    while (slip_decoder_sequence(m.decoder, 0)->count < 6)
+        assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+    slip_decoder_stop(m.decoder, 0, 4);
+    assert_int_equal(slip_decoder_sequence(m.decoder, 0)->count, 4);
+    assert_string_equal(slip_decoder_sequence(m.decoder, 0)->finish_reason, "stop");
+    assert_false(slip_decoder_busy(m.decoder));
+    slip_decoder_release(m.decoder, 0);
+    assert_int_equal(slip_decoder_vacancy(m.decoder), 0);
+    assert_int_equal(slip_decoder_figures(m.decoder)->tokens, 4);
+    machine_free(&m);
+}
+
+/* A forced acceptance length comes out as asked, over steps that are whole numbers. */
+static void test_forced_acceptance(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    machine m;
+    machine_make(checkpoint, model, &(setting){true, 1, 64, 3.5}, &m);
+    slip_query query = query_of(model, 5);
+    query.max_tokens = 29; /* the first comes from the prompt, then 14 of 3 and 4 */
+    assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);
+    while (slip_decoder_busy(m.decoder))
+        assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+    const slip_acceptance *record = &slip_decoder_sequence(m.decoder, 0)->acceptance;
+    assert_int_equal(record->steps, 8);
+    assert_true(record->histogram[2] == 4 && record->histogram[3] == 4 && slip_acceptance_mean(record) == 3.5);
+    slip_decoder_release(m.decoder, 0);
+    machine_free(&m);
+}
+
+static void test_limits(void **state)
+{
+    const slip_model *model = &((tiny_checkpoint *)*state)->source.model;
+    slip_limits few = slip_decoder_limits(model, &(slip_decoder_options){.sequences = 2, .chunk = 64}, 100);
+    assert_true(few.rows == 64 && few.sequences == 2 && few.span_rows == 64 && few.context == 108);
+    slip_limits many = slip_decoder_limits(model, &(slip_decoder_options){.sequences = 20, .chunk = 4}, 100);
+    assert_true(many.rows == 160 && many.head_rows == 160 && many.span_rows == 8);
+}
+
+static int open_fixture(void **state)
+{
+    return tiny_checkpoint_open(state, "pro-split-bf16");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_end_of_text),       cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_limits),      cmocka_unit_test(test_forced_acceptance),
+    };
+    return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
+}

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "io/tokenizer.h"
+#include "io/utf8.h"
 
 typedef struct {
     const slip_tokenizer *tokenizer; /* borrowed */

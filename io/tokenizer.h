@@ -37,21 +37,4 @@ int slip_tokenizer_is_special(const slip_tokenizer *tokenizer, int32_t id);
 /* Id of an added token by its content, -1 where there is none. */
 int32_t slip_tokenizer_find(const slip_tokenizer *tokenizer, const char *content);
 
-/* Decode a stream: push tokens, receive only whole UTF-8 characters; bytes that can never become one turn into
- * U+FFFD as Python's incremental UTF-8 decoder with errors="replace" does (which waits a byte longer on half a
- * surrogate, for the same text in the end). Plain data: zero it to start. */
-typedef struct {
-    unsigned char held[4]; /* the first bytes of a character still to be finished */
-    int32_t held_size;
-} slip_utf8_stream;
-
-/* Room a push of `size` bytes may need in `out`: each byte and each held byte can become a 3-byte U+FFFD. */
-#define SLIP_UTF8_ROOM(size) (3 * ((size_t)(size) + 4))
-
-/* Push bytes; whole characters go to out[0 .. *written). `out` has SLIP_UTF8_ROOM(size) bytes. */
-void slip_utf8_push(slip_utf8_stream *stream, const char *bytes, size_t size, char *out, size_t *written);
-
-/* End of the stream: held bytes become one U+FFFD. `out` has SLIP_UTF8_ROOM(0) bytes. */
-void slip_utf8_finish(slip_utf8_stream *stream, char *out, size_t *written);
-
 #endif

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/tokenizer.h"
-
 static const char REPLACEMENT[] = "\xef\xbf\xbd"; /* U+FFFD */
 
 /* Bytes of the character that `lead` begins, 0 for a byte that begins none. */

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Measures an exported model on the packages that were held out.
 
-    python evaluate.py --target EXPORT --data DIR [--prompts N] [--show K]
+    python evaluate.py --target EXPORT --data DIR [--prompts N] [--temperature T] [--show K]
 
 bits per byte     files of heldout.jsonl in windows of WINDOW tokens, every token but a window's first is predicted
 parse rate        greedy continuations of COUNT tokens of prompts that begin at a top-level statement and end at a line
                   boundary (PROMPT tokens long), judged by parses.py; the prompts' own continuations beside it
 acceptance        on the same continuations: mean tokens committed a verify step, bonus included, and its histogram
+repeating         share of the continuations that end in a loop of at most PERIOD tokens, as greedy text of a small model
+                  will; and the acceptance length without them
 One JSON object on standard output. Weights are the exported ones, arithmetic float32 (the drafter's bfloat16).
 """
 import argparse
@@ -30,6 +32,7 @@ from parses import parses
 WINDOW = 1024
 PROMPT = (96, 320)             # tokens
 COUNT = 128
+PERIOD = 40
 
 
 def read_texts(path):
@@ -88,10 +91,18 @@ def walk(target, drafter, tokens, taps, prompt):
     return lengths
 
 
-def continuations(target, tokenizer, prompts, taps, block):
-    for prompt, _ in prompts:
-        ids = torch.tensor([tokenizer.encode(prompt).ids], device=target.lm_head.device)
-        tokens, tapped = generate(target, ids, COUNT + block, taps=taps)
+def repeats(tokens):
+    """Whether the last 48 tokens are those of some PERIOD or fewer places before."""
+    tokens = tokens.tolist()
+    return any(tokens[-48:] == tokens[-48 - p:-p] for p in range(1, PERIOD + 1))
+
+
+def continuations(target, tokenizer, prompts, taps, block, temperature):
+    device = target.lm_head.device
+    for seed, (prompt, _) in enumerate(prompts):
+        ids = torch.tensor([tokenizer.encode(prompt).ids], device=device)
+        tokens, tapped = generate(target, ids, COUNT + block, taps=taps, temperature=temperature,
+                                  generator=torch.Generator(device).manual_seed(seed))
         yield ids.shape[1], tokens[0], tapped[0]
 
 
@@ -107,6 +118,7 @@ def main():
     parser.add_argument("--target", type=Path, required=True, help="folder written by export.py, with dflash/")
     parser.add_argument("--data", type=Path, required=True, help="folder with heldout.jsonl")
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--tokens", type=int, default=60000, help="tokens for bits per byte (60000)")
     parser.add_argument("--show", type=int, default=0, help="print this many continuations to standard error")
     args = parser.parse_args()
@@ -116,8 +128,8 @@ def main():
     ends = json.loads((args.target / "config.json").read_text())["eos_token_id"]
     texts = read_texts(args.data / "heldout.jsonl")
     prompts = choose_prompts(tokenizer, texts, args.prompts)
-    passed, real, lengths = 0, 0, []
-    rows = continuations(target, tokenizer, prompts, drafter.c.taps, drafter.c.block)
+    passed, real, loops, lengths, plain = 0, 0, 0, [], []
+    rows = continuations(target, tokenizer, prompts, drafter.c.taps, drafter.c.block, args.temperature)
     for index, ((prompt, rest), (size, tokens, taps)) in enumerate(zip(prompts, rows)):
         text = text_of(tokenizer, tokens[size:size + COUNT], ends)
         good = parses(prompt + text + "\n" * (len(text) == 0))
@@ -125,12 +137,15 @@ def main():
         real += parses(prompt + tokenizer.decode(tokenizer.encode(rest).ids[:COUNT]))
         steps = walk(target, drafter, tokens, taps, size)
         lengths += steps
+        loops += repeats(tokens[size:size + COUNT])
+        plain += [] if repeats(tokens[size:size + COUNT]) else steps
         if index < args.show:
             print(f"=== parses {good}, {len(steps)} steps\n{prompt}>>>{text}", file=sys.stderr)
     histogram = [lengths.count(n + 1) for n in range(drafter.c.block)]
     print(json.dumps({
-        "prompts": len(prompts), "parse_rate": passed / len(prompts), "parse_rate_of_real_text": real / len(prompts),
+        "prompts": len(prompts), "temperature": args.temperature, "parse_rate": passed / len(prompts), "parse_rate_of_real_text": real / len(prompts),
         "mean_acceptance_length": sum(lengths) / len(lengths), "acceptance_histogram": histogram,
+        "repeating": loops / len(prompts), "mean_acceptance_length_without_repeating": sum(plain) / max(1, len(plain)),
         "bits_per_byte": bits_per_byte(target, tokenizer, texts, args.tokens)}))
 
 

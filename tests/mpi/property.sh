@@ -99,7 +99,7 @@ if [ "$QUICK" != 1 ]; then
     same 1 --sequences 1
     same 1 --no-draft --sequences 7
     same 2 --expert-slices 1
-    same 2 --expert-slices 2 --context 1024
+    same 2 --expert-slices 2
     same 3 --no-draft
     same 4 --expert-slices 4
     same 4 --coordinator dedicated

@@ -186,6 +186,46 @@ static void test_stop(void **state)
     machine_free(&m);
 }
 
+/* One step; the proposals made in it stay in the sequence. */
+static const slip_sequence *step_once(machine *m)
+{
+    assert_int_equal(slip_decoder_step(m->decoder), SLIP_OK);
+    return slip_decoder_sequence(m->decoder, 0);
+}
+
+/* What a block commits reaches the draft as the prompt does: start over with the first answers in the prompt, and the draft
+ * proposes the same. */
+static void test_draft_context(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    const setting how = {true, 1, 64, 0};
+    machine m, again;
+    slip_query query = query_of(model, 3), longer = query;
+    int32_t prompt[CONTEXT], compared = 0;
+    machine_make(checkpoint, model, &how, &m);
+    assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);
+    const slip_sequence *first = step_once(&m);
+    while (first->count < 24) {
+        int32_t count = first->count;
+        step_once(&m);
+        memcpy(prompt, query.prompt, (size_t)query.prompt_count * sizeof *prompt);
+        memcpy(prompt + query.prompt_count, first->tokens, (size_t)(count - 1) * sizeof *prompt);
+        longer.prompt = prompt;
+        longer.prompt_count = query.prompt_count + count - 1;
+        machine_make(checkpoint, model, &how, &again);
+        assert_int_equal(slip_decoder_admit(again.decoder, 0, &longer), SLIP_OK);
+        const slip_sequence *second = step_once(&again);
+        assert_int_equal(second->tokens[0], first->tokens[count - 1]);
+        step_once(&again);
+        assert_memory_equal(second->drafts, first->drafts, 7 * sizeof *first->drafts);
+        machine_free(&again);
+        compared++;
+    }
+    assert_true(compared >= 3);
+    machine_free(&m);
+}
+
 /* A forced acceptance length comes out as asked, over steps that are whole numbers. */
 static void test_forced_acceptance(void **state)
 {
@@ -224,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_end_of_text),       cmocka_unit_test(test_stop),
         cmocka_unit_test(test_limits),      cmocka_unit_test(test_forced_acceptance),
+        cmocka_unit_test(test_draft_context),
     };
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/draft.h"
 #include "folder.h"
 #include "ranks/build.h"
 #include "ranks/placement.h"
@@ -197,6 +198,36 @@ static void test_batched(void **state)
     free(g.bytes);
 }
 
+/* The same through coordinator/draft.h, which queues positions one by one: two sequences at once, greedy proposals. */
+static void test_proposals(void **state)
+{
+    const slip_source *source = &((tiny_checkpoint *)*state)->source;
+    golden g;
+    slip_draft *draft;
+    golden_read(&g);
+    size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
+    float *taps = make_taps(source, &g, width);
+    slip_limits limits = limits_of(&g);
+    for (uint32_t number = 0; number + 1 < g.cases; number++) {
+        int32_t drafts[2][7];
+        slip_proposal proposals[2];
+        assert_int_equal(slip_draft_create(source, cpu, &limits, &draft), SLIP_OK);
+        for (uint32_t s = 0; s < 2; s++) {
+            uint32_t start = g.start[number + s];
+            for (uint32_t at = 0; at < start; at++) /* more than the queue holds */
+                assert_int_equal(slip_draft_inject(draft, (int32_t)s, at, taps + at * width), SLIP_OK);
+            proposals[s] = (slip_proposal){(int32_t)s, g.ids[start], start, drafts[s]};
+        }
+        assert_int_equal(slip_draft_flush(draft), SLIP_OK);
+        assert_int_equal(slip_draft_propose(draft, proposals, 2), SLIP_OK);
+        assert_memory_equal(drafts, g.best + number * g.slots, sizeof drafts);
+        assert_true(slip_draft_weight_bytes(draft) > 0);
+        slip_draft_free(draft);
+    }
+    free(taps);
+    free(g.bytes);
+}
+
 static int open_fixture(void **state)
 {
     return tiny_checkpoint_open(state, "pro-split-bf16");
@@ -204,6 +235,7 @@ static int open_fixture(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched),
+                                       cmocka_unit_test(test_proposals)};
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/pace.h"
 #include "kernels/sample.h"
 
 struct slip_decoder {
@@ -18,6 +19,9 @@ struct slip_decoder {
     slip_step step;
     int32_t samples[SLIP_MAX_ROWS];    /* the target's token after each head row */
     int32_t *order;                    /* [vocabulary] scratch of the nucleus */
+    slip_pace pace;
+    int32_t decoding;                  /* sequences past their prompt in this step */
+    bool drafting;                     /* this step verifies drafts */
     slip_figures figures;
     double first_step_ms;
 };
@@ -138,19 +142,34 @@ static int64_t anchor_position(const slip_sequence *sequence)
     return (int64_t)sequence->query.prompt_count + sequence->count - 1;
 }
 
-static slip_status propose(slip_decoder *decoder)
+/* Collects who is to be drafted for, and decides whether to. A sequence without a block yet is expected to do as the others. */
+static void choose(slip_decoder *decoder)
 {
-    int32_t count = 0;
+    double expected = 0;
+    int32_t known = 0;
+    decoder->decoding = 0;
     for (int32_t i = 0; i < decoder->options.sequences; i++) {
         slip_sequence *sequence = &decoder->sequences[i];
-        if (sequence->phase == SLIP_DECODE)
-            decoder->proposals[count++] = (slip_proposal){i, sequence->tokens[sequence->count - 1],
-                                                          anchor_position(sequence), sequence->drafts};
+        if (sequence->phase != SLIP_DECODE)
+            continue;
+        expected += sequence->expected;
+        known += sequence->expected > 0;
+        decoder->proposals[decoder->decoding++] =
+            (slip_proposal){i, sequence->tokens[sequence->count - 1], anchor_position(sequence), sequence->drafts};
     }
-    if (!decoder->draft || count == 0)
+    decoder->drafting = decoder->draft && decoder->decoding > 0 &&
+                        (decoder->options.always_draft ||
+                         slip_pace_drafts(&decoder->pace, known ? expected / known : slip_acceptance_mean(&decoder->figures.acceptance)));
+}
+
+static slip_status propose(slip_decoder *decoder)
+{
+    if (!decoder->drafting)
         return SLIP_OK;
     double start = slip_now_ms();
-    slip_status status = slip_draft_propose(decoder->draft, decoder->proposals, count);
+    slip_status status = slip_draft_flush(decoder->draft);
+    if (status == SLIP_OK)
+        status = slip_draft_propose(decoder->draft, decoder->proposals, decoder->decoding);
     slip_times_add(&decoder->figures.draft, slip_now_ms() - start);
     return status;
 }
@@ -179,7 +198,7 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
 static void add_block(slip_decoder *decoder, int32_t slot)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
-    int32_t rows = decoder->draft ? decoder->model->draft.block : 1;
+    int32_t rows = decoder->drafting ? decoder->model->draft.block : 1;
     const slip_span *span = add_span(decoder, slot, anchor_position(sequence), rows, rows);
     int32_t *tokens = decoder->step.token + span->row;
     tokens[0] = sequence->tokens[sequence->count - 1];
@@ -301,8 +320,10 @@ static slip_status digest_block(slip_decoder *decoder, slip_sequence *sequence, 
     if (decoder->options.forced_acceptance > 0)
         accepted = force_acceptance(decoder, sequence, drafted);
     int32_t kept = commit(decoder, sequence, samples, accepted + 1);
-    if (decoder->draft)
+    if (decoder->drafting) {
         slip_acceptance_count(&sequence->acceptance, drafted, kept - 1);
+        sequence->expected = slip_pace_expect(sequence->expected, accepted + 1);
+    }
     if (decoder->trace)
         slip_trace_block(decoder->trace, decoder->step.number, span->sequence, span->position, drafted, kept - 1);
     return sequence->phase == SLIP_DECODE ? inject(decoder, span, accepted + 1, 0) : SLIP_OK;
@@ -321,7 +342,7 @@ static slip_status digest(slip_decoder *decoder)
             status = digest_block(decoder, sequence, span, decoder->samples + row);
         row += span->heads;
     }
-    return status == SLIP_OK && decoder->draft ? slip_draft_flush(decoder->draft) : status;
+    return status;
 }
 
 slip_status slip_decoder_step(slip_decoder *decoder)
@@ -333,6 +354,7 @@ slip_status slip_decoder_step(slip_decoder *decoder)
         decoder->first_step_ms = start;
     for (int32_t i = 0; i < decoder->options.sequences; i++)
         decoder->sequences[i].fresh = 0;
+    choose(decoder);
     slip_status status = propose(decoder);
     if (status != SLIP_OK)
         return status;
@@ -350,6 +372,8 @@ slip_status slip_decoder_step(slip_decoder *decoder)
         slip_times_add(&figures->step, end - start);
         figures->verify_seconds += (verify_end - verify_start) * 1e-3;
         figures->verify_bytes += outcome.weight_bytes;
+        figures->plain_steps += !decoder->drafting;
+        slip_pace_record(&decoder->pace, decoder->decoding, decoder->drafting, end - start);
     }
     figures->seconds = (end - decoder->first_step_ms) * 1e-3;
     return status;

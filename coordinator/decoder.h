@@ -35,12 +35,14 @@ typedef struct {
     const char *finish_reason;  /* "stop", "length"; NULL while it goes on */
     int32_t drafts[SLIP_MAX_BLOCK];
     slip_acceptance acceptance;
+    double expected;            /* acceptance length that the pace expects of the next block */
     double admitted_ms, first_token_ms, finished_ms;
 } slip_sequence;
 
 typedef struct {
     int32_t sequences;        /* K/V slots */
     int32_t chunk;            /* prompt tokens of a sequence in one step */
+    bool always_draft;        /* draft in every step, whether it pays or not */
     double forced_acceptance; /* benchmarks: commit this many tokens a step whatever the target says; 0 = off */
 } slip_decoder_options;
 

@@ -56,7 +56,7 @@ void slip_draft_free(slip_draft *draft)
 slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position, const float *taps)
 {
     slip_step *step = &draft->inject;
-    if (step->row_count == draft->limits.rows) {
+    if (step->row_count == draft->limits.rows || step->span_count == SLIP_MAX_SPANS) {
         slip_status status = slip_draft_flush(draft);
         if (status != SLIP_OK)
             return status;

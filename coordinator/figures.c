@@ -90,13 +90,13 @@ void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE
     fprintf(out, "# tokens           %lld in %.2f s: %.1f tokens/s; time to first token median %.1f ms, p99 %.1f ms\n",
             (long long)f->tokens, f->seconds, tokens_per_second(f), slip_times_quantile(&f->first_token, 0.5),
             slip_times_quantile(&f->first_token, 0.99));
-    fprintf(out, "# acceptance       mean length %.2f (bonus token included) over %lld steps; steps that accepted 0, 1, ... drafts:",
+    fprintf(out, "# acceptance       mean length %.2f (bonus token included) over %lld drafted blocks; those that accepted 0, 1, ... drafts:",
             slip_acceptance_mean(&f->acceptance), (long long)f->acceptance.steps);
     for (int j = 0; j < histogram_size(&f->acceptance); j++)
         fprintf(out, " %lld", (long long)f->acceptance.histogram[j]);
-    fprintf(out, "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians)\n",
+    fprintf(out, "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft\n",
             slip_times_quantile(&f->step, 0.5), slip_times_quantile(&f->step, 0.99), slip_times_quantile(&f->draft, 0.5),
-            slip_times_quantile(&f->verify, 0.5));
+            slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps);
     fprintf(out, "# weights          %.2f GB/s a rank while verifying; stream ceiling %.2f GB/s\n", gb_per_second(f),
             f->stream_ceiling);
     for (int i = 0; i < facts->emulated_count; i++)
@@ -129,7 +129,7 @@ json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
         json_array_append_new(argv, json_string(facts->argv[i]));
     for (int i = 0; i < facts->emulated_count; i++)
         json_array_append_new(emulated, json_string(facts->emulated[i]));
-    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:f,s:f,s:o}",
+    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:I,s:f,s:f,s:o}",
                      "schema", 1, "version", slip_version(), "commit", slip_commit(), "argv", argv, "device", facts->device,
                      "ranks", ranks_json(facts), "model", facts->model, "expert_slices", facts->expert_slices,
                      "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f),
@@ -138,6 +138,6 @@ json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
                      "p99", slip_times_quantile(&f->first_token, 0.99),
                      "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99),
                      "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median", slip_times_quantile(&f->verify, 0.5),
-                     "gb_per_second_per_gpu", gb_per_second(f), "stream_ceiling_gb_per_second", f->stream_ceiling,
+                     "steps_without_draft", (json_int_t)f->plain_steps, "gb_per_second_per_gpu", gb_per_second(f), "stream_ceiling_gb_per_second", f->stream_ceiling,
                      "emulated", emulated);
 }

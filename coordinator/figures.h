@@ -24,6 +24,7 @@ typedef struct {
     int64_t tokens;            /* committed and kept, over all requests */
     int64_t prompt_tokens;
     double seconds;            /* from the first step to the last */
+    int64_t plain_steps;       /* steps that decoded without a draft: there is none, or it did not pay */
     double verify_seconds;     /* of steps that only verified */
     uint64_t verify_bytes;     /* of weights an average rank read in them */
     double stream_ceiling;     /* GB/s a rank, measured in this process; 0 = not measured */

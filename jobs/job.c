@@ -68,7 +68,12 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
         status = slip_comm_broadcast(job->comm, &sizes, sizeof sizes);
     if (status != SLIP_OK)
         return status;
-    slip_decoder_options decoding = {sizes.sequences, PROMPT_CHUNK, job->options->acceptance};
+    slip_decoder_options decoding = {
+        .sequences = sizes.sequences,
+        .chunk = PROMPT_CHUNK,
+        .always_draft = job->options->always_draft || job->options->acceptance > 0,
+        .forced_acceptance = job->options->acceptance,
+    };
     job->limits = slip_decoder_limits(&job->source.model, &decoding, sizes.context);
     if (job->limits.rows > SLIP_MAX_ROWS)
         return slip_fail(SLIP_ERR_INPUT, "--sequences %d: blocks of %d tokens make more than %d rows a step", sizes.sequences,

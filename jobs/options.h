@@ -59,7 +59,7 @@ typedef struct {
     int64_t ranks;          /* plan */
 
     int device, coordinator, shape, experts; /* of the enums above */
-    bool no_draft, json, quiet, resume;
+    bool no_draft, always_draft, json, quiet, resume;
 } slip_options;
 
 /* Parse a command line. SLIP_ERR_INPUT: wrong use; slip_cause() says what, and which --help to read. *options is

@@ -73,6 +73,8 @@ const option_row slip_option_rows[] = {
      "tokens a sequence may hold, its prompt included\n(default: what is asked for, up to the model's limit)"},
     {"no-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(no_draft), 0, 0, NULL,
      "decode without the draft model: the same text, one token a step"},
+    {"always-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(always_draft), 0, 0, NULL,
+     "draft in every step, even while measured times say that it\ndoes not pay: the same text, a fair acceptance length"},
     {"acceptance", 0, OPTION_REAL, "X", BENCH, FIELD(acceptance), 1, SLIP_MAX_BLOCK, NULL,
      "force this mean acceptance length; the figures say so"},
     {"shard-of", 0, OPTION_INT, "N", BENCH, FIELD(shard_of), 1, RANKS_MAX, NULL,

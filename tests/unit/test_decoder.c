@@ -19,6 +19,7 @@ typedef struct {
     bool draft;
     int32_t sequences, chunk;
     double forced;
+    bool paced; /* leave steps without a draft where drafting does not pay */
 } setting;
 
 typedef struct {
@@ -35,7 +36,8 @@ typedef struct {
 
 static void machine_make(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, machine *m)
 {
-    slip_decoder_options decoding = {.sequences = how->sequences, .chunk = how->chunk, .forced_acceptance = how->forced};
+    slip_decoder_options decoding = {.sequences = how->sequences, .chunk = how->chunk, .forced_acceptance = how->forced,
+                                     .always_draft = !how->paced};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
     slip_rank_options options = {.kind = &slip_executor_cpu, .slices = 1, .taps = how->draft, .limits = limits};
     *m = (machine){0};
@@ -127,9 +129,18 @@ static void test_same_tokens(void **state)
 {
     const tiny_checkpoint *checkpoint = *state;
     const slip_model *model = &checkpoint->source.model;
-    static const setting settings[] = {{true, 1, 64, 0}, {true, 4, 64, 0}, {true, 3, 5, 0}, {false, 4, 7, 0}, {true, 2, 1, 0}};
+    static const setting settings[] = {
+        {.draft = true, .sequences = 1, .chunk = 64},
+        {.draft = true, .sequences = 4, .chunk = 64},
+        {.draft = true, .sequences = 3, .chunk = 5},
+        {.sequences = 4, .chunk = 7},
+        {.draft = true, .sequences = 2, .chunk = 1},
+        {.draft = true, .sequences = 1, .chunk = 64, .paced = true},
+        {.draft = true, .sequences = 4, .chunk = 64, .paced = true},
+        {.draft = true, .sequences = 3, .chunk = 5, .paced = true},
+    };
     answer plain[QUERIES], other[QUERIES];
-    run_setting(checkpoint, model, &(setting){false, 1, 64, 0}, false, plain);
+    run_setting(checkpoint, model, &(setting){.sequences = 1, .chunk = 64}, false, plain);
     for (int i = 0; i < QUERIES; i++)
         assert_true(plain[i].count == query_of(model, i).max_tokens && strcmp(plain[i].reason, "length") == 0);
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
@@ -145,11 +156,11 @@ static void test_end_of_text(void **state)
     const tiny_checkpoint *checkpoint = *state;
     slip_model model = checkpoint->source.model;
     answer plain[QUERIES], ended[QUERIES], drafted[QUERIES];
-    run_setting(checkpoint, &model, &(setting){false, 1, 64, 0}, false, plain);
+    run_setting(checkpoint, &model, &(setting){.sequences = 1, .chunk = 64}, false, plain);
     model.eos[0] = plain[3].tokens[4];
     model.eos_count = 1;
-    run_setting(checkpoint, &model, &(setting){false, 2, 64, 0}, false, ended);
-    run_setting(checkpoint, &model, &(setting){true, 4, 64, 0}, false, drafted);
+    run_setting(checkpoint, &model, &(setting){.sequences = 2, .chunk = 64}, false, ended);
+    run_setting(checkpoint, &model, &(setting){.draft = true, .sequences = 4, .chunk = 64}, false, drafted);
     assert_same(ended, drafted);
     for (int i = 0; i < QUERIES; i++) {
         int32_t end = 0;
@@ -168,7 +179,7 @@ static void test_stop(void **state)
     const tiny_checkpoint *checkpoint = *state;
     const slip_model *model = &checkpoint->source.model;
     machine m;
-    machine_make(checkpoint, model, &(setting){true, 1, 64, 0}, &m);
+    machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 1, .chunk = 64}, &m);
     slip_query query = query_of(model, 3);
     assert_int_equal(slip_decoder_vacancy(m.decoder), 0);
     assert_false(slip_decoder_busy(m.decoder));
@@ -199,7 +210,7 @@ static void test_draft_context(void **state)
 {
     const tiny_checkpoint *checkpoint = *state;
     const slip_model *model = &checkpoint->source.model;
-    const setting how = {true, 1, 64, 0};
+    const setting how = {.draft = true, .sequences = 1, .chunk = 64};
     machine m, again;
     slip_query query = query_of(model, 3), longer = query;
     int32_t prompt[CONTEXT], compared = 0;
@@ -232,7 +243,7 @@ static void test_forced_acceptance(void **state)
     const tiny_checkpoint *checkpoint = *state;
     const slip_model *model = &checkpoint->source.model;
     machine m;
-    machine_make(checkpoint, model, &(setting){true, 1, 64, 3.5}, &m);
+    machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 1, .chunk = 64, .forced = 3.5}, &m);
     slip_query query = query_of(model, 5);
     query.max_tokens = 29; /* the first comes from the prompt, then 14 of 3 and 4 */
     assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);

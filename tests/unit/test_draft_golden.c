@@ -228,6 +228,36 @@ static void test_proposals(void **state)
     free(g.bytes);
 }
 
+/* Sequences whose positions come in turns, as from steps that did not draft: a span each, more than a step can hold. */
+static void test_positions_in_turns(void **state)
+{
+    const slip_source *source = &((tiny_checkpoint *)*state)->source;
+    golden g;
+    slip_draft *draft;
+    int32_t drafts[2][7];
+    slip_proposal proposals[2];
+    golden_read(&g);
+    size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
+    float *taps = make_taps(source, &g, width);
+    slip_limits limits = limits_of(&g);
+    uint32_t start = g.start[g.cases - 1];
+    limits.rows = 2 * SLIP_MAX_SPANS;
+    assert_true(2 * start > SLIP_MAX_SPANS);
+    assert_int_equal(slip_draft_create(source, cpu, &limits, &draft), SLIP_OK);
+    for (uint32_t at = 0; at < start; at++)
+        for (int32_t s = 0; s < 2; s++)
+            assert_int_equal(slip_draft_inject(draft, s, at, taps + at * width), SLIP_OK);
+    assert_int_equal(slip_draft_flush(draft), SLIP_OK);
+    for (int32_t s = 0; s < 2; s++)
+        proposals[s] = (slip_proposal){s, g.ids[start], start, drafts[s]};
+    assert_int_equal(slip_draft_propose(draft, proposals, 2), SLIP_OK);
+    assert_memory_equal(drafts[0], g.best + (g.cases - 1) * g.slots, sizeof drafts[0]);
+    assert_memory_equal(drafts[1], drafts[0], sizeof drafts[0]);
+    slip_draft_free(draft);
+    free(taps);
+    free(g.bytes);
+}
+
 static int open_fixture(void **state)
 {
     return tiny_checkpoint_open(state, "pro-split-bf16");
@@ -236,6 +266,6 @@ static int open_fixture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched),
-                                       cmocka_unit_test(test_proposals)};
+                                       cmocka_unit_test(test_proposals), cmocka_unit_test(test_positions_in_turns)};
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

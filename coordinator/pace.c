@@ -1,0 +1,57 @@
+#include "coordinator/pace.h"
+
+enum {
+    SHORTEST_PATIENCE = 16, /* plain steps after drafting has stopped paying */
+    LONGEST_PATIENCE = 256,
+    DRAFTING_CHECK = 64,    /* drafting steps until a plain one is timed again */
+};
+
+/* Drafting: now and then a plain step keeps its time fresh. */
+static bool go_on_drafting(slip_pace *pace)
+{
+    pace->patience = SHORTEST_PATIENCE;
+    if (pace->since_other < DRAFTING_CHECK)
+        return true;
+    pace->since_other = 0;
+    return false;
+}
+
+static bool try_drafting_again(slip_pace *pace)
+{
+    if (pace->since_other < pace->patience)
+        return false;
+    pace->since_other = 0;
+    pace->patience = 2 * pace->patience < LONGEST_PATIENCE ? 2 * pace->patience : LONGEST_PATIENCE;
+    return true;
+}
+
+bool slip_pace_drafts(slip_pace *pace, double expected)
+{
+    if (pace->draft_ms == 0)
+        return true;
+    if (pace->plain_ms == 0)
+        return false;
+    if (pace->patience == 0)
+        pace->patience = SHORTEST_PATIENCE;
+    pace->since_other++;
+    return expected * pace->plain_ms > pace->draft_ms ? go_on_drafting(pace) : try_drafting_again(pace);
+}
+
+/* One slow step (another program's turn) must not overturn the mean. */
+static double blend(double mean, double ms)
+{
+    if (mean == 0)
+        return ms;
+    return mean + (ms < 2 * mean ? ms - mean : mean) / 8;
+}
+
+void slip_pace_record(slip_pace *pace, int32_t sequences, bool drafted, double ms)
+{
+    double *mean = drafted ? &pace->draft_ms : &pace->plain_ms;
+    *mean = blend(*mean, ms / sequences);
+}
+
+double slip_pace_expect(double old, int32_t tokens)
+{
+    return old == 0 ? tokens : (old + tokens) / 2;
+}

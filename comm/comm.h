@@ -18,6 +18,9 @@
 
 enum { SLIP_HOST_NAME = 64 };
 
+/* Rank 0 may read requests, tokenise, draft or write results: the others wait longer for it than ranks at work for each other. */
+#define SLIP_IDLE_PATIENCE_S 3600.0
+
 typedef struct slip_comm slip_comm;
 
 /* Start MPI. Every rank calls it once; `deadline_s` bounds each wait. slip_comm_finish() ends MPI in good order. */

@@ -8,7 +8,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TAG_POST = 1, TAG_SEND, TAG_SUM, CAUSE_SIZE = 1024, SPINS_BEFORE_YIELD = 64 };
+enum { TAG_POST = 1, TAG_SEND, TAG_SUM, TAG_AGREE, CAUSE_SIZE = 1024, SPINS_BEFORE_YIELD = 64 };
+
+/* What a rank says, and what rank 0 then says to all. */
+typedef struct {
+    int status, rank;
+    char cause[CAUSE_SIZE];
+} verdict;
+
+static const double SECOND_TO_SPEAK_S = 2;
 
 struct slip_comm {
     int rank, ranks;
@@ -18,6 +26,7 @@ struct slip_comm {
     char (*hosts)[SLIP_HOST_NAME];
     MPI_Request *requests; /* 2 * ranks: what is under way, receives first */
     int *peers;            /* 2 * ranks: peers[i] is who requests[i] waits for */
+    verdict *verdicts;     /* [ranks]: what each rank said, on rank 0 */
     double *sums;          /* [workers, sum_count]: what each worker sent */
     const double **parts;  /* [workers]: its row of sums, or our own partial */
 };
@@ -40,6 +49,7 @@ static void prepare_environment(void)
 static void free_comm(slip_comm *comm)
 {
     free(comm->parts);
+    free(comm->verdicts);
     free(comm->sums);
     free(comm->peers);
     free(comm->requests);
@@ -63,7 +73,8 @@ slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm)
     c->requests = calloc(2 * (size_t)c->ranks, sizeof(MPI_Request));
     c->peers = calloc(2 * (size_t)c->ranks, sizeof *c->peers);
     c->parts = calloc((size_t)c->ranks, sizeof *c->parts);
-    if (!c->hosts || !c->requests || !c->peers || !c->parts) {
+    c->verdicts = calloc((size_t)c->ranks, sizeof *c->verdicts);
+    if (!c->hosts || !c->requests || !c->peers || !c->parts || !c->verdicts) {
         free_comm(c);
         return slip_fail(SLIP_ERR_FAILED, "out of memory for the table of ranks");
     }
@@ -167,26 +178,43 @@ static slip_status wait_collective(slip_comm *comm, const char *what)
     return SLIP_OK;
 }
 
+/* Rank 0: everybody's status; the worst, of the lowest rank that has it, becomes *worst. */
+static slip_status hear_all(slip_comm *comm, verdict *worst)
+{
+    for (int rank = 1; rank < comm->ranks; rank++) {
+        comm->peers[rank - 1] = rank;
+        MPI_Irecv(&comm->verdicts[rank], sizeof(verdict), MPI_BYTE, rank, TAG_AGREE, MPI_COMM_WORLD, &comm->requests[rank - 1]);
+    }
+    slip_status status = wait_requests(comm, comm->ranks - 1, comm->deadline_s, "agreeing on a status", NULL);
+    for (int rank = 1; rank < comm->ranks && status == SLIP_OK; rank++)
+        if (comm->verdicts[rank].status > worst->status)
+            *worst = comm->verdicts[rank];
+    return status;
+}
+
 slip_status slip_comm_agree(slip_comm *comm, slip_status mine)
 {
-    struct { int status, rank; } in = {(int)mine, comm->rank}, worst;
-    MPI_Iallreduce(&in, &worst, 1, MPI_2INT, MPI_MAXLOC, MPI_COMM_WORLD, &comm->requests[0]);
-    slip_status waited = wait_collective(comm, "agreeing on a status");
-    if (waited != SLIP_OK)
-        return waited;
-    if (worst.status == SLIP_OK)
-        return SLIP_OK;
-    char cause[CAUSE_SIZE] = "";
-    if (comm->rank == worst.rank)
-        snprintf(cause, sizeof cause, "%s", slip_cause());
-    MPI_Ibcast(cause, CAUSE_SIZE, MPI_CHAR, worst.rank, MPI_COMM_WORLD, &comm->requests[0]);
-    waited = wait_collective(comm, "sharing the cause of a failure");
-    if (waited != SLIP_OK)
-        return waited;
+    verdict worst = {.status = (int)mine, .rank = comm->rank};
+    size_t size;
+    snprintf(worst.cause, sizeof worst.cause, "%s", slip_cause());
+    slip_status status;
+    if (comm->rank == 0) {
+        status = hear_all(comm, &worst);
+        if (status == SLIP_OK)
+            status = slip_comm_post(comm, &worst, sizeof worst, "telling the agreed status");
+    } else {
+        comm->peers[0] = 0;
+        MPI_Isend(&worst, sizeof worst, MPI_BYTE, 0, TAG_AGREE, MPI_COMM_WORLD, &comm->requests[0]);
+        status = wait_requests(comm, 1, SLIP_IDLE_PATIENCE_S, "telling rank 0 a status", NULL);
+        if (status == SLIP_OK)
+            status = slip_comm_take(comm, &worst, sizeof worst, &size, SLIP_IDLE_PATIENCE_S, "waiting for rank 0's verdict");
+    }
+    if (status != SLIP_OK || worst.status == SLIP_OK)
+        return status;
     slip_clear();
     if (worst.rank == 0)
-        return slip_fail((slip_status)worst.status, "%s", cause);
-    return slip_fail((slip_status)worst.status, "rank %d on %s: %s", worst.rank, comm->hosts[worst.rank], cause);
+        return slip_fail((slip_status)worst.status, "%s", worst.cause);
+    return slip_fail((slip_status)worst.status, "rank %d on %s: %s", worst.rank, comm->hosts[worst.rank], worst.cause);
 }
 
 slip_status slip_comm_broadcast(slip_comm *comm, void *data, size_t size)
@@ -256,7 +284,9 @@ static slip_status exchange_partials(slip_comm *comm, const double *partial, siz
                 MPI_Irecv(comm->sums + (size_t)w * count, (int)count, MPI_DOUBLE, peer, TAG_SUM, MPI_COMM_WORLD,
                           &comm->requests[requests++]);
         }
-    return wait_requests(comm, requests, comm->deadline_s, what, NULL);
+    /* All wait for the same silent rank: rank 0 is to name it before the others, still waiting, can name one another. */
+    double patience = comm->deadline_s + (comm->rank == 0 ? 0 : SECOND_TO_SPEAK_S);
+    return wait_requests(comm, requests, patience, what, NULL);
 }
 
 slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, bool add, float *out, const char *what)

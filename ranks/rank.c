@@ -8,9 +8,6 @@
 #include "ranks/build.h"
 #include "ranks/wire.h"
 
-/* Rank 0 may tokenise, draft or write results between two steps: workers wait longer for a step than for each other. */
-static const double IDLE_PATIENCE_S = 3600;
-
 struct slip_rank {
     slip_comm *comm;
     const slip_source *source;
@@ -158,7 +155,7 @@ slip_status slip_rank_serve(slip_rank *rank)
         size_t size;
         slip_run_cost cost;
         snprintf(what, sizeof what, "waiting for the step after step %llu", (unsigned long long)last);
-        slip_status status = slip_comm_take(rank->comm, rank->wire, slip_wire_room(), &size, IDLE_PATIENCE_S, what);
+        slip_status status = slip_comm_take(rank->comm, rank->wire, slip_wire_room(), &size, SLIP_IDLE_PATIENCE_S, what);
         if (status == SLIP_OK)
             status = slip_wire_unpack(rank->wire, size, &rank->step);
         if (status != SLIP_OK || rank->step.want == SLIP_WANT_END)
@@ -218,7 +215,7 @@ static slip_status collect_from(slip_rank *rank, const slip_step *step, int work
 slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome *outcome)
 {
     char what[64];
-    slip_run_cost cost;
+    slip_run_cost cost = {0};
     int workers = slip_comm_workers(rank->comm);
     snprintf(what, sizeof what, "step %llu", (unsigned long long)step->number);
     slip_status status = slip_comm_post(rank->comm, rank->wire, slip_wire_pack(step, rank->wire), what);

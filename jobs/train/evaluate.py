@@ -143,7 +143,8 @@ def main():
             print(f"=== parses {good}, {len(steps)} steps\n{prompt}>>>{text}", file=sys.stderr)
     histogram = [lengths.count(n + 1) for n in range(drafter.c.block)]
     print(json.dumps({
-        "prompts": len(prompts), "temperature": args.temperature, "parse_rate": passed / len(prompts), "parse_rate_of_real_text": real / len(prompts),
+        "prompts": len(prompts), "temperature": args.temperature,
+        "parse_rate": passed / len(prompts), "parse_rate_of_real_text": real / len(prompts),
         "mean_acceptance_length": sum(lengths) / len(lengths), "acceptance_histogram": histogram,
         "repeating": loops / len(prompts), "mean_acceptance_length_without_repeating": sum(plain) / max(1, len(plain)),
         "bits_per_byte": bits_per_byte(target, tokenizer, texts, args.tokens)}))

@@ -173,6 +173,27 @@ static void test_end_of_text(void **state)
     assert_true(ended[3].count <= 4);
 }
 
+/* The drafter of the fixture is untrained: only a forced acceptance puts the end into the middle of a block. */
+static void test_end_of_text_inside_a_block(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const setting how = {.draft = true, .sequences = 1, .chunk = 64, .forced = 8};
+    slip_model model = checkpoint->source.model;
+    answer whole[QUERIES], ended[QUERIES];
+    run_setting(checkpoint, &model, &how, false, whole);
+    for (int32_t at = 1; at < 9; at++) { /* 0 comes from the prompt, 1 to 8 from the first block */
+        int32_t end = 0;
+        model.eos[0] = whole[5].tokens[at];
+        model.eos_count = 1;
+        while (whole[5].tokens[end] != model.eos[0])
+            end++;
+        run_setting(checkpoint, &model, &how, false, ended);
+        assert_int_equal(ended[5].count, end);
+        assert_string_equal(ended[5].reason, "stop");
+        assert_memory_equal(ended[5].tokens, whole[5].tokens, (size_t)end * sizeof *whole[5].tokens);
+    }
+}
+
 /* Stopping from outside keeps the first tokens; the slot is free after the release. */
 static void test_stop(void **state)
 {
@@ -275,7 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_end_of_text),       cmocka_unit_test(test_stop),
         cmocka_unit_test(test_limits),      cmocka_unit_test(test_forced_acceptance),
-        cmocka_unit_test(test_draft_context),
+        cmocka_unit_test(test_draft_context), cmocka_unit_test(test_end_of_text_inside_a_block),
     };
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

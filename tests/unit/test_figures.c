@@ -59,7 +59,7 @@ static void test_quantiles(void **state)
     assert_true(slip_times_quantile(&times, 0.5) == 54 && slip_times_quantile(&times, 0.99) == 103);
     for (int i = 0; i < SLIP_TIMES; i++) /* the ring keeps the last ones */
         slip_times_add(&times, 1);
-    assert_true(slip_times_quantile(&times, 1) == 1 && times.count == SLIP_TIMES + 101);
+    assert_true(slip_times_quantile(&times, 0) == 1 && slip_times_quantile(&times, 1) == 1 && times.count == SLIP_TIMES + 101);
 }
 
 static double number(const json_t *object, const char *key)

@@ -62,6 +62,7 @@ static void test_one_slow_step(void **state)
     slip_pace pace = {0};
     drafted(&pace, 1, 4, 5, 10, 50);
     slip_pace_record(&pace, 1, true, 1000);
+    assert_true(pace.draft_ms > 10 && pace.draft_ms < 12);
     assert_true(drafted(&pace, 1, 4, 5, 10, 10) >= 9);
 }
 

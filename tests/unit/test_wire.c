@@ -107,11 +107,31 @@ static void test_counts_out_of_range(void **state)
     free(bytes);
 }
 
+/* As long as their counts say, but more than a step holds. */
+static void test_too_many(void **state)
+{
+    (void)state;
+    static slip_step step, out;
+    for (int field = 0; field < 2; field++) {
+        int32_t spans = field ? 3 : SLIP_MAX_SPANS + 1, rows = field ? SLIP_MAX_ROWS + 1 : 24;
+        size_t head = offsetof(slip_step, span);
+        size_t size = head + (size_t)spans * sizeof(slip_span) + (size_t)rows * sizeof(int32_t);
+        unsigned char *bytes = calloc(size, 1);
+        step.span_count = spans;
+        step.row_count = rows;
+        memcpy(bytes, &step, head);
+        assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_ERR_FAILED);
+        free(bytes);
+    }
+    slip_clear();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_small_steps_are_small),
         cmocka_unit_test(test_torn),       cmocka_unit_test(test_counts_out_of_range),
+        cmocka_unit_test(test_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ struct slip_results {
 
 static slip_status failed(const slip_results *results, const char *what, int cause)
 {
-    return slip_fail(SLIP_ERR_FAILED, "%s: %s: %s", results->path, what, strerror(cause));
+    return slip_fail(SLIP_ERR_FAILED, "%s: %s: %s", strcmp(results->path, "-") ? results->path : "standard output", what, strerror(cause));
 }
 
 /* Open the file behind results->path and see what it is. */

@@ -90,18 +90,20 @@ if ! decode "$base" "$requests" 1 --no-draft --sequences 1; then
 fi
 ok "1 rank, no draft, one sequence" "$("$check" whole "$base") answers"
 
-same 1 --sequences 4
+# Every step drafted, and drafting as the measured times have it, which mixes both kinds of step.
+same 1 --sequences 4 --always-draft
 cp "$work/other.jsonl" "$work/drafted.jsonl"
-same 2 --coordinator dedicated
+same 2 --coordinator dedicated --always-draft
 same 4 --expert-slices 2
-input=$work/reversed.jsonl same 3 --sequences 7
+input=$work/reversed.jsonl same 3 --sequences 7 --always-draft
 if [ "$QUICK" != 1 ]; then
     same 1 --sequences 1
     same 1 --no-draft --sequences 7
-    same 2 --expert-slices 1
+    same 2 --expert-slices 1 --always-draft
     same 2 --expert-slices 2
     same 3 --no-draft
-    same 4 --expert-slices 4
+    same 3 --sequences 1 --always-draft
+    same 4 --expert-slices 4 --always-draft
     same 4 --coordinator dedicated
     same 3 --coordinator dedicated --expert-slices 2 --no-draft
 fi

@@ -7,13 +7,22 @@
 
 #include "jobs/convert.h"
 
+/* Open MPI unloads plugins at its end that still own memory: a leak checker, where there is one, is not to look at them. */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
 int tiny_comm_start(void **state)
 {
     slip_comm *comm;
     static char name[] = "test", *arguments[] = {name, NULL};
     int argc = 1;
     char **argv = arguments;
-    if (slip_comm_start(&argc, &argv, &comm) != SLIP_OK)
+    if (__lsan_disable)
+        __lsan_disable();
+    slip_status status = slip_comm_start(&argc, &argv, &comm);
+    if (__lsan_enable)
+        __lsan_enable();
+    if (status != SLIP_OK)
         return -1;
     *state = comm;
     return 0;

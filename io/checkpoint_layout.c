@@ -9,15 +9,15 @@
 enum { TARGET_WEIGHTS = 3, LAYER_WEIGHTS = 12, DRAFT_WEIGHTS = 4 };
 
 typedef struct {
-    slip_weight *weights;
+    slip_stored *weights;
     size_t count;
     char prefix[64]; /* of the layer that is being added */
 } layout;
 
-static slip_weight *add(layout *to, const char *name, slip_weight_kind kind, int64_t rows, int64_t columns)
+static slip_stored *add(layout *to, const char *name, slip_stored_kind kind, int64_t rows, int64_t columns)
 {
-    slip_weight *weight = &to->weights[to->count++];
-    *weight = (slip_weight){.kind = kind, .chunks = 1, .experts = 1, .rows = rows, .columns = columns};
+    slip_stored *weight = &to->weights[to->count++];
+    *weight = (slip_stored){.kind = kind, .chunks = 1, .experts = 1, .rows = rows, .columns = columns};
     snprintf(weight->name, sizeof weight->name, "%s/%s", to->prefix, name);
     return weight;
 }
@@ -105,11 +105,11 @@ static void add_draft(layout *to, const slip_draft_shape *draft, int64_t hidden)
     }
 }
 
-slip_status slip_layout_build(const slip_model *model, slip_weight **weights, size_t *count)
+slip_status slip_layout_build(const slip_model *model, slip_stored **weights, size_t *count)
 {
     size_t most =
         TARGET_WEIGHTS + DRAFT_WEIGHTS + (size_t)(model->layers + model->draft.layers) * LAYER_WEIGHTS;
-    layout built = {.weights = calloc(most, sizeof(slip_weight))};
+    layout built = {.weights = calloc(most, sizeof(slip_stored))};
     if (built.weights == NULL)
         return slip_fail(SLIP_ERR_FAILED, "no memory for a list of %zu weights", most);
     add_target(&built, model);
@@ -120,7 +120,7 @@ slip_status slip_layout_build(const slip_model *model, slip_weight **weights, si
     return SLIP_OK;
 }
 
-bool slip_layout_allows(const slip_weight *weight, slip_dtype dtype)
+bool slip_layout_allows(const slip_stored *weight, slip_dtype dtype)
 {
     switch (dtype) {
     case SLIP_F32: return true;
@@ -133,7 +133,7 @@ bool slip_layout_allows(const slip_weight *weight, slip_dtype dtype)
 }
 
 /* The product cannot wrap: io/config_limits.h bounds every size. */
-static void set_shape(slip_dataset *dataset, const slip_weight *weight, slip_dtype dtype, int64_t rows,
+static void set_shape(slip_dataset *dataset, const slip_stored *weight, slip_dtype dtype, int64_t rows,
                       int64_t columns)
 {
     bool vector = weight->kind == SLIP_KIND_VECTOR || weight->kind == SLIP_KIND_SCALAR;
@@ -149,7 +149,7 @@ static int64_t blocks(int64_t size)
     return (size + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
 }
 
-void slip_layout_datasets(const slip_weight *weight, slip_dtype dtype, slip_dataset *codes,
+void slip_layout_datasets(const slip_stored *weight, slip_dtype dtype, slip_dataset *codes,
                           slip_dataset *scales)
 {
     memset(codes, 0, sizeof *codes);

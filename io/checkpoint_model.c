@@ -92,7 +92,7 @@ static slip_status check_scales(const slip_checkpoint *checkpoint, const char *s
 }
 
 static slip_status check_weight(const slip_checkpoint *checkpoint, const char *source,
-                                const slip_weight *weight, bool *known)
+                                const slip_stored *weight, bool *known)
 {
     const slip_dataset *found = slip_checkpoint_find(checkpoint, weight->name);
     if (found == NULL && weight->optional)
@@ -128,7 +128,7 @@ static slip_status check_names(const slip_checkpoint *checkpoint, const char *so
 }
 
 static slip_status check_weights(const slip_checkpoint *checkpoint, const char *source,
-                                 const slip_weight *weights, size_t count)
+                                 const slip_stored *weights, size_t count)
 {
     bool *known = calloc((size_t)checkpoint->dataset_count + 1, sizeof *known);
     if (known == NULL)
@@ -163,7 +163,7 @@ slip_status slip_checkpoint_model(const slip_checkpoint *checkpoint, const char 
     slip_status status = parse_configs(checkpoint, source, &parsed);
     if (status == SLIP_OK)
         status = check_names(checkpoint, source);
-    slip_weight *weights = NULL;
+    slip_stored *weights = NULL;
     size_t count = 0;
     if (status == SLIP_OK)
         status = slip_layout_build(&parsed, &weights, &count);

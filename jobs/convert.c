@@ -32,7 +32,7 @@ typedef struct {
     slip_model model;
     slip_convert_source target, draft;
     slip_checkpoint_writer *writer;
-    slip_weight *weights;
+    slip_stored *weights;
     size_t weight_count;
     int64_t bytes; /* written so far */
     double started, reported;
@@ -120,7 +120,7 @@ static slip_status open_sources(job *j)
 
 /* ---- writing ---- */
 
-static slip_status convert_mask_file(job *j, const slip_weight *weight, const char *path)
+static slip_status convert_mask_file(job *j, const slip_stored *weight, const char *path)
 {
     char *archive;
     size_t size, offset;
@@ -141,7 +141,7 @@ static slip_status convert_mask_file(job *j, const slip_weight *weight, const ch
 }
 
 /* The published file, a tensor of that name, or the target's row of the mask token. */
-static slip_status convert_mask(job *j, const slip_weight *weight)
+static slip_status convert_mask(job *j, const slip_stored *weight)
 {
     char path[PATH_SIZE], name[SLIP_SOURCE_NAME];
     slip_status status = join(j->draft_folder, "mask_embedding.pt", path);
@@ -170,7 +170,7 @@ static slip_status convert_weights(job *j)
     slip_status status = SLIP_OK;
     bool round = j->options->experts == SLIP_CONVERT_MXFP4;
     for (size_t i = 0; i < j->weight_count && status == SLIP_OK; i++) {
-        const slip_weight *weight = &j->weights[i];
+        const slip_stored *weight = &j->weights[i];
         slip_convert_source *source = strncmp(weight->name, "draft/", 6) == 0 ? &j->draft : &j->target;
         status = weight->optional ? convert_mask(j, weight)
                                   : slip_convert_weight(j->writer, source, weight, round, &j->bytes);

@@ -10,7 +10,7 @@
 /* Everything one weight needs on its way. */
 typedef struct {
     slip_convert_source *source;
-    const slip_weight *weight;
+    const slip_stored *weight;
     slip_st_dtype from; /* of every source tensor of this weight */
     slip_dtype to;
     slip_dataset codes, scales; /* as they will be stored */
@@ -79,7 +79,7 @@ static void widen(slip_st_dtype from, const void *data, int64_t count, float *ou
         out[i] = slip_f16_to_f32(halves[i]);
 }
 
-static bool round_rows(const slip_weight *weight, const float *values, char *codes, char *scales)
+static bool round_rows(const slip_stored *weight, const float *values, char *codes, char *scales)
 {
     int64_t columns = weight->columns;
     for (int64_t row = 0; row < weight->rows; row++)
@@ -144,7 +144,7 @@ static slip_status copy_scales(const conversion *c, int64_t expert, char *out)
 /* ---- the weight ---- */
 
 /* What a source type is stored as; false where it cannot be. */
-static bool stored_type(const slip_weight *weight, slip_st_dtype from, bool round_experts, slip_dtype *to)
+static bool stored_type(const slip_stored *weight, slip_st_dtype from, bool round_experts, slip_dtype *to)
 {
     bool round = round_experts && weight->kind == SLIP_KIND_EXPERTS;
     switch (from) {
@@ -209,7 +209,7 @@ static slip_status write_datasets(const conversion *c, slip_checkpoint_writer *w
 }
 
 slip_status slip_convert_weight(slip_checkpoint_writer *writer, slip_convert_source *source,
-                                const slip_weight *weight, bool round_experts, int64_t *bytes)
+                                const slip_stored *weight, bool round_experts, int64_t *bytes)
 {
     conversion c = {.source = source, .weight = weight};
     const slip_st_tensor *first;

@@ -132,6 +132,10 @@ static slip_status describe(const slip_source *source, const slip_program *progr
     if (status != SLIP_OK)
         return status;
     slip_range columns = tensor->columns;
+    if (dtype == SLIP_F8E4M3 && columns.first % SLIP_SCALE_COLUMNS != 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s is f8e4m3 and this rank's columns start at %lld, not at a multiple of %d: "
+                         "use fewer ranks", source->path, program->parts[tensor->first_part].dataset, (long long)columns.first,
+                         SLIP_SCALE_COLUMNS);
     *weight = (slip_weight){
         .dtype = dtype,
         .experts = tensor->experts.first < 0 ? 1 : tensor->experts.count,

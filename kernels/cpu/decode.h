@@ -103,12 +103,13 @@ SLIP_INLINE v16f decode(slip_dtype dtype, const unsigned char *block, int c)
     }
 }
 
-/* 2^(byte - 127) / 2 of 16 rows; the smallest two need subnormals. */
+/* 2^(byte - 127) / 2 of 16 rows; the smallest two need subnormals, and 255 is not a number. */
 SLIP_INLINE v16f half_e8m0(const unsigned char *data)
 {
     v16u byte = widen_bytes(data);
     v16u small = (v16u)(byte < 2);
-    return as_float((((byte - 1) << 23) & ~small) | ((0x200000u << (byte & 1)) & small));
+    v16u nan = (v16u)(byte == 255) & 0x7fc00000;
+    return as_float((((byte - 1) << 23) & ~small) | ((0x200000u << (byte & 1)) & small) | nan);
 }
 
 SLIP_INLINE v16f block_scale(slip_dtype dtype, const slip_matrix *w, int64_t block)

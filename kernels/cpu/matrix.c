@@ -110,6 +110,11 @@ static float fp4_value(unsigned code)
     return code & 8 ? -value[code & 7] : value[code & 7];
 }
 
+static float e8m0_value(unsigned char byte)
+{
+    return byte == 255 ? NAN : ldexpf(1, byte - 127);
+}
+
 void slip_matrix_row(const slip_matrix *matrix, int64_t row, float *out)
 {
     for (int64_t c = 0; c < matrix->columns; c++) {
@@ -119,7 +124,7 @@ void slip_matrix_row(const slip_matrix *matrix, int64_t row, float *out)
         case SLIP_F32: memcpy(&out[c], at, 4); break;
         case SLIP_BF16: out[c] = bf16_value(at); break;
         case SLIP_F8E4M3: out[c] = f8_value(*at) * matrix->scale_f32[scale]; break;
-        default: out[c] = ldexpf(fp4_value(c % 2 ? *at >> 4 : *at & 15), matrix->scale_e8m0[scale] - 127); break;
+        default: out[c] = fp4_value(c % 2 ? *at >> 4 : *at & 15) * e8m0_value(matrix->scale_e8m0[scale]); break;
         }
     }
 }

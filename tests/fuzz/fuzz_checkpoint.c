@@ -39,7 +39,7 @@ static slip_checkpoint make(void)
 {
     slip_checkpoint made = {strdup(config), strdup(draft_config), NULL, 0, NULL, 0, 4096};
     slip_model model;
-    slip_weight *weights;
+    slip_stored *weights;
     size_t count;
     if (slip_config_parse(config, strlen(config), "config", &model) != SLIP_OK ||
         slip_config_parse_draft(draft_config, strlen(draft_config), "draft", &model) != SLIP_OK ||

@@ -18,7 +18,7 @@ static const char target[] =
 
 static void check(const slip_model *model)
 {
-    slip_weight *weights;
+    slip_stored *weights;
     size_t count;
     if (slip_layout_build(model, &weights, &count) != SLIP_OK)
         return;

@@ -1,0 +1,44 @@
+/* What the decoder owns, shared by its files:
+ *   decoder.c       who is decoded: slots, admission, release, and the step from one end to the other
+ *   decoder_step.c  what the next step is: to draft or not, blocks and chunks
+ *   decoder_take.c  what came of it: samples, acceptance, new tokens, context for the draft
+ */
+#ifndef SLIP_COORDINATOR_DECODER_STATE_H
+#define SLIP_COORDINATOR_DECODER_STATE_H
+
+#include "coordinator/decoder.h"
+#include "coordinator/pace.h"
+
+struct slip_decoder {
+    slip_rank *rank;
+    slip_draft *draft;
+    const slip_model *model;
+    slip_limits limits;
+    slip_decoder_options options;
+    slip_trace *trace;
+    slip_sequence *sequences;
+    slip_proposal *proposals;          /* [sequences] */
+    int32_t owner[SLIP_MAX_SPANS];     /* slot of each span of the step */
+    slip_step step;
+    int32_t samples[SLIP_MAX_ROWS];    /* the target's token after each head row */
+    int32_t *order;                    /* [vocabulary] scratch of the nucleus */
+    slip_pace pace;
+    int32_t decoding;                  /* sequences past their prompt in this step */
+    bool drafting;                     /* this step verifies drafts */
+    slip_figures figures;
+    double first_step_ms;
+};
+
+/* Choose whether to draft, and draft. */
+slip_status slip_decoder_propose(slip_decoder *decoder);
+
+/* Fill decoder->step: blocks first, since a long prompt must not hold up the others. Returns whether it only verifies. */
+bool slip_decoder_build(slip_decoder *decoder);
+
+/* Turn a step's outcome into tokens. */
+slip_status slip_decoder_take(slip_decoder *decoder, const slip_outcome *outcome);
+
+/* The sequence is done, for this reason ("stop" or "length"). */
+void slip_sequence_finish(slip_sequence *sequence, const char *reason);
+
+#endif

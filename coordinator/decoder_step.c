@@ -1,0 +1,103 @@
+#include <string.h>
+
+#include "coordinator/decoder_state.h"
+
+/* Position of the newest token: committed, in no cache yet. */
+static int64_t anchor_position(const slip_sequence *sequence)
+{
+    return (int64_t)sequence->query.prompt_count + sequence->count - 1;
+}
+
+/* Collects who is to be drafted for, and decides whether to. A sequence without a block yet is expected to do as the others. */
+static void choose(slip_decoder *decoder)
+{
+    double expected = 0;
+    int32_t known = 0;
+    decoder->decoding = 0;
+    for (int32_t i = 0; i < decoder->options.sequences; i++) {
+        slip_sequence *sequence = &decoder->sequences[i];
+        if (sequence->phase != SLIP_DECODE)
+            continue;
+        expected += sequence->expected;
+        known += sequence->expected > 0;
+        decoder->proposals[decoder->decoding++] =
+            (slip_proposal){i, sequence->tokens[sequence->count - 1], anchor_position(sequence), sequence->drafts};
+    }
+    decoder->drafting = decoder->draft && decoder->decoding > 0 &&
+                        (decoder->options.always_draft ||
+                         slip_pace_drafts(&decoder->pace, known ? expected / known : slip_acceptance_mean(&decoder->figures.acceptance)));
+}
+
+slip_status slip_decoder_propose(slip_decoder *decoder)
+{
+    choose(decoder);
+    if (!decoder->drafting)
+        return SLIP_OK;
+    double start = slip_now_ms();
+    slip_status status = slip_draft_flush(decoder->draft);
+    if (status == SLIP_OK)
+        status = slip_draft_propose(decoder->draft, decoder->proposals, decoder->decoding);
+    slip_times_add(&decoder->figures.draft, slip_now_ms() - start);
+    return status;
+}
+
+/* A draft token outside of the vocabulary (a drafter may know ids that the target does not) is proposed as token 0. */
+static int32_t known_token(const slip_decoder *decoder, int32_t token)
+{
+    return token >= 0 && token < decoder->model->vocabulary ? token : 0;
+}
+
+static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t heads)
+{
+    slip_step *step = &decoder->step;
+    const slip_query *query = &decoder->sequences[slot].query;
+    decoder->owner[step->span_count] = slot;
+    slip_span *span = &step->span[step->span_count++];
+    *span = (slip_span){.sequence = slot, .row = step->row_count, .count = count, .heads = heads, .position = position,
+                        .seed = query->seed, .temperature = query->temperature, .top_p = query->top_p};
+    step->row_count += count;
+    step->head_count += heads;
+    if (heads > 0 && query->top_p < 1 && query->temperature > 0)
+        step->want = SLIP_WANT_LOGITS;
+    return span;
+}
+
+static void add_block(slip_decoder *decoder, int32_t slot)
+{
+    slip_sequence *sequence = &decoder->sequences[slot];
+    int32_t rows = decoder->drafting ? decoder->model->draft.block : 1;
+    const slip_span *span = add_span(decoder, slot, anchor_position(sequence), rows, rows);
+    int32_t *tokens = decoder->step.token + span->row;
+    tokens[0] = sequence->tokens[sequence->count - 1];
+    for (int32_t j = 1; j < rows; j++)
+        tokens[j] = known_token(decoder, sequence->drafts[j - 1]);
+}
+
+static void add_chunk(slip_decoder *decoder, int32_t slot)
+{
+    slip_sequence *sequence = &decoder->sequences[slot];
+    int32_t left = sequence->query.prompt_count - sequence->prefilled;
+    int32_t room = decoder->limits.rows - decoder->step.row_count;
+    int32_t count = left < decoder->options.chunk ? left : decoder->options.chunk;
+    count = count < room ? count : room;
+    if (count == 0)
+        return;
+    const slip_span *span = add_span(decoder, slot, sequence->prefilled, count, count == left);
+    memcpy(decoder->step.token + span->row, sequence->query.prompt + sequence->prefilled, (size_t)count * sizeof(int32_t));
+}
+
+bool slip_decoder_build(slip_decoder *decoder)
+{
+    slip_step *step = &decoder->step;
+    step->number++;
+    step->want = SLIP_WANT_TOKENS;
+    step->span_count = step->row_count = step->head_count = 0;
+    for (int32_t i = 0; i < decoder->options.sequences; i++)
+        if (decoder->sequences[i].phase == SLIP_DECODE)
+            add_block(decoder, i);
+    int32_t blocks = step->span_count;
+    for (int32_t i = 0; i < decoder->options.sequences; i++)
+        if (decoder->sequences[i].phase == SLIP_PREFILL)
+            add_chunk(decoder, i);
+    return step->span_count == blocks;
+}

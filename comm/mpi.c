@@ -143,16 +143,28 @@ static bool all_done(slip_comm *comm, int count, MPI_Status *status)
     return done;
 }
 
+/* Between two polls. Peers at work answer within microseconds; who has not for a while is busy elsewhere (rank 0 drafts or
+ * writes results), and may need our core for it. */
+static void pause_between_polls(double waited_s)
+{
+    const struct timespec nap = {.tv_nsec = 50000};
+    if (waited_s < 300e-6)
+        sched_yield();
+    else
+        nanosleep(&nap, NULL);
+}
+
 /* Poll requests[0 .. count) until all are done. */
 static slip_status wait_requests(slip_comm *comm, int count, double patience, const char *what, MPI_Status *status)
 {
     for (int spin = 0; spin < SPINS_BEFORE_YIELD; spin++)
         if (all_done(comm, count, status))
             return SLIP_OK;
-    double give_up = now_s() + patience;
+    double start = now_s();
     while (!all_done(comm, count, status)) {
-        sched_yield();
-        if (now_s() < give_up)
+        double waited = now_s() - start;
+        pause_between_polls(waited);
+        if (waited < patience)
             continue;
         char missing[512];
         for (int i = 0; i < count; i++) { /* Testall leaves finished ones open while others are not done */

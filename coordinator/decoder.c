@@ -16,6 +16,15 @@ slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_opti
     };
 }
 
+/* The draft looks back one window at most. */
+static slip_status create_tap_store(slip_decoder *decoder)
+{
+    const slip_draft_shape *draft = &decoder->model->draft;
+    int64_t window = draft->attention.window, context = decoder->limits.context;
+    return slip_tap_store_create(decoder->options.sequences, window && window < context ? window : context,
+                                 (int64_t)draft->taps * decoder->model->hidden, &decoder->taps);
+}
+
 slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_model *model, const slip_limits *limits,
                                 const slip_decoder_options *options, slip_trace *trace, slip_decoder **out)
 {
@@ -31,9 +40,14 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     decoder->sequences = calloc((size_t)options->sequences, sizeof *decoder->sequences);
     decoder->proposals = calloc((size_t)options->sequences, sizeof *decoder->proposals);
     decoder->order = calloc((size_t)model->vocabulary, sizeof *decoder->order);
-    if (!decoder->sequences || !decoder->proposals || !decoder->order) {
+    slip_status status = SLIP_OK;
+    if (!decoder->sequences || !decoder->proposals || !decoder->order)
+        status = slip_fail(SLIP_ERR_FAILED, "out of memory for %d sequences", options->sequences);
+    if (status == SLIP_OK && draft)
+        status = create_tap_store(decoder);
+    if (status != SLIP_OK) {
         slip_decoder_free(decoder);
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for %d sequences", options->sequences);
+        return status;
     }
     *out = decoder;
     return SLIP_OK;
@@ -46,6 +60,8 @@ void slip_decoder_free(slip_decoder *decoder)
     free(decoder->sequences);
     free(decoder->proposals);
     free(decoder->order);
+    if (decoder->taps)
+        slip_tap_store_free(decoder->taps);
     free(decoder);
 }
 
@@ -128,7 +144,7 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     if (status != SLIP_OK)
         return status;
     double verify_end = slip_now_ms();
-    status = slip_decoder_take(decoder, &outcome);
+    slip_decoder_take(decoder, &outcome);
     double end = slip_now_ms();
     if (verify_only) {
         slip_times_add(&figures->verify, verify_end - verify_start);
@@ -136,8 +152,8 @@ slip_status slip_decoder_step(slip_decoder *decoder)
         figures->verify_seconds += (verify_end - verify_start) * 1e-3;
         figures->verify_bytes += outcome.weight_bytes;
         figures->plain_steps += !decoder->drafting;
-        slip_pace_record(&decoder->pace, decoder->decoding, decoder->drafting, end - start);
+        slip_pace_record(&decoder->pace, decoder->decoding, decoder->drafting, end - start - decoder->catch_up_ms);
     }
     figures->seconds = (end - decoder->first_step_ms) * 1e-3;
-    return status;
+    return SLIP_OK;
 }

@@ -8,10 +8,12 @@
 
 #include "coordinator/decoder.h"
 #include "coordinator/pace.h"
+#include "coordinator/tap_store.h"
 
 struct slip_decoder {
     slip_rank *rank;
     slip_draft *draft;
+    slip_tap_store *taps;              /* NULL without a draft */
     const slip_model *model;
     slip_limits limits;
     slip_decoder_options options;
@@ -25,6 +27,7 @@ struct slip_decoder {
     slip_pace pace;
     int32_t decoding;                  /* sequences past their prompt in this step */
     bool drafting;                     /* this step verifies drafts */
+    double catch_up_ms;                /* of its time: context for the draft that earlier steps had put off */
     slip_figures figures;
     double first_step_ms;
 };
@@ -36,7 +39,7 @@ slip_status slip_decoder_propose(slip_decoder *decoder);
 bool slip_decoder_build(slip_decoder *decoder);
 
 /* Turn a step's outcome into tokens. */
-slip_status slip_decoder_take(slip_decoder *decoder, const slip_outcome *outcome);
+void slip_decoder_take(slip_decoder *decoder, const slip_outcome *outcome);
 
 /* The sequence is done, for this reason ("stop" or "length"). */
 void slip_sequence_finish(slip_sequence *sequence, const char *reason);

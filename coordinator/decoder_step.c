@@ -31,10 +31,16 @@ static void choose(slip_decoder *decoder)
 slip_status slip_decoder_propose(slip_decoder *decoder)
 {
     choose(decoder);
+    decoder->catch_up_ms = 0;
     if (!decoder->drafting)
         return SLIP_OK;
     double start = slip_now_ms();
-    slip_status status = slip_draft_flush(decoder->draft);
+    slip_status status = SLIP_OK;
+    for (int32_t i = 0; i < decoder->decoding && status == SLIP_OK; i++)
+        status = slip_tap_store_inject(decoder->taps, decoder->proposals[i].sequence, decoder->draft);
+    if (status == SLIP_OK)
+        status = slip_draft_flush(decoder->draft);
+    decoder->catch_up_ms = slip_now_ms() - start;
     if (status == SLIP_OK)
         status = slip_draft_propose(decoder->draft, decoder->proposals, decoder->decoding);
     slip_times_add(&decoder->figures.draft, slip_now_ms() - start);

@@ -45,28 +45,22 @@ static int32_t commit(slip_decoder *decoder, slip_sequence *sequence, const int3
     return count;
 }
 
-/* Taps of rows that stay, for as far back as the draft can look from the end of the prompt. */
-static slip_status inject(slip_decoder *decoder, const slip_span *span, int32_t rows, int64_t horizon)
+/* The taps of rows that stay. */
+static void keep_taps(slip_decoder *decoder, const slip_span *span, int32_t rows)
 {
-    slip_status status = SLIP_OK;
-    int64_t window = decoder->draft ? decoder->model->draft.attention.window : 0;
-    for (int32_t i = 0; decoder->draft && i < rows && status == SLIP_OK; i++)
-        if (window == 0 || span->position + i + window >= horizon)
-            status = slip_draft_inject(decoder->draft, span->sequence, span->position + i,
-                                       slip_rank_taps(decoder->rank, span->row + i));
-    return status;
+    for (int32_t i = 0; decoder->draft && i < rows; i++)
+        slip_tap_store_keep(decoder->taps, span->sequence, span->position + i, slip_rank_taps(decoder->rank, span->row + i));
 }
 
-static slip_status take_chunk(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
+static void take_chunk(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
 {
     sequence->prefilled += span->count;
-    slip_status status = inject(decoder, span, span->count, sequence->query.prompt_count);
+    keep_taps(decoder, span, span->count);
     if (sequence->prefilled < sequence->query.prompt_count)
-        return status;
+        return;
     sequence->phase = SLIP_DECODE;
     sequence->first_token_ms = slip_now_ms();
     commit(decoder, sequence, samples, 1);
-    return status;
 }
 
 /* Commit a fixed average, whatever the target says: whole steps that add up to the wanted mean. */
@@ -78,7 +72,7 @@ static int32_t force_acceptance(const slip_decoder *decoder, const slip_sequence
     return accepted < drafts ? accepted : drafts;
 }
 
-static slip_status take_block(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
+static void take_block(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
 {
     const int32_t *drafts = decoder->step.token + span->row + 1;
     int32_t drafted = span->count - 1, accepted = slip_accept_prefix(drafts, samples, drafted);
@@ -91,22 +85,21 @@ static slip_status take_block(slip_decoder *decoder, slip_sequence *sequence, co
     }
     if (decoder->trace)
         slip_trace_block(decoder->trace, decoder->step.number, span->sequence, span->position, drafted, kept - 1);
-    return sequence->phase == SLIP_DECODE ? inject(decoder, span, accepted + 1, 0) : SLIP_OK;
+    if (sequence->phase == SLIP_DECODE)
+        keep_taps(decoder, span, accepted + 1);
 }
 
-slip_status slip_decoder_take(slip_decoder *decoder, const slip_outcome *outcome)
+void slip_decoder_take(slip_decoder *decoder, const slip_outcome *outcome)
 {
     take_samples(decoder, outcome);
-    slip_status status = SLIP_OK;
     int32_t row = 0;
-    for (int32_t s = 0; s < decoder->step.span_count && status == SLIP_OK; s++) {
+    for (int32_t s = 0; s < decoder->step.span_count; s++) {
         const slip_span *span = &decoder->step.span[s];
         slip_sequence *sequence = &decoder->sequences[decoder->owner[s]];
         if (sequence->phase == SLIP_PREFILL)
-            status = take_chunk(decoder, sequence, span, decoder->samples + row);
+            take_chunk(decoder, sequence, span, decoder->samples + row);
         else
-            status = take_block(decoder, sequence, span, decoder->samples + row);
+            take_block(decoder, sequence, span, decoder->samples + row);
         row += span->heads;
     }
-    return status;
 }

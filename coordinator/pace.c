@@ -2,7 +2,8 @@
 
 enum {
     SHORTEST_PATIENCE = 16, /* plain steps after drafting has stopped paying */
-    LONGEST_PATIENCE = 256,
+    LONGEST_PATIENCE = 512,
+    PATIENCE_GROWS = 4,     /* each try that fails makes the next wait this many times longer */
     DRAFTING_CHECK = 64,    /* drafting steps until a plain one is timed again */
 };
 
@@ -21,7 +22,7 @@ static bool try_drafting_again(slip_pace *pace)
     if (pace->since_other < pace->patience)
         return false;
     pace->since_other = 0;
-    pace->patience = 2 * pace->patience < LONGEST_PATIENCE ? 2 * pace->patience : LONGEST_PATIENCE;
+    pace->patience = PATIENCE_GROWS * pace->patience < LONGEST_PATIENCE ? PATIENCE_GROWS * pace->patience : LONGEST_PATIENCE;
     return true;
 }
 

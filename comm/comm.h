@@ -23,7 +23,8 @@ enum { SLIP_HOST_NAME = 64 };
 
 typedef struct slip_comm slip_comm;
 
-/* Start MPI. Every rank calls it once; `deadline_s` bounds each wait. slip_comm_finish() ends MPI in good order. */
+/* Start MPI. Every rank calls it once. The deadline bounds each wait among ranks at work: 120 s unless set.
+ * slip_comm_finish() ends MPI in good order. */
 slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm);
 void slip_comm_finish(slip_comm *comm);
 void slip_comm_set_deadline(slip_comm *comm, double seconds);

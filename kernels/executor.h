@@ -41,7 +41,7 @@ typedef struct {
 
 extern const slip_executor_kind slip_executor_cpu;
 
-/* Bytes that create() and all load()s will take, for the estimate before loading. */
+/* Bytes of K/V caches that create() will take, for the estimate before loading. */
 uint64_t slip_cpu_cache_bytes(const slip_program *program, const slip_limits *limits);
 
 #endif

@@ -26,7 +26,7 @@ const option_row slip_option_rows[] = {
     {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS, FIELD(model), 0, 0, NULL,
      "the model, as written by slipstream convert"},
     {"shape", 0, OPTION_CHOICE, "flash|pro", BENCH, FIELD(shape), 0, 0, NULL,
-     "instead of a model: random weights in the shape of MiMo-V2-Flash\nor MiMo-V2.5-Pro"},
+     "instead of a model: random weights in the shape of MiMo-V2-Flash\nor MiMo-V2.5-Pro (needs a build for GPUs)"},
     {"shape", 0, OPTION_CHOICE, "flash|pro", PLAN, FIELD(shape), 0, 0, NULL, "shape of the model"},
     {"ranks", 0, OPTION_INT, "N", PLAN, FIELD(ranks), 1, RANKS_MAX, NULL, "ranks, one GPU each"},
 
@@ -78,9 +78,9 @@ const option_row slip_option_rows[] = {
     {"acceptance", 0, OPTION_REAL, "X", BENCH, FIELD(acceptance), 1, SLIP_MAX_BLOCK, NULL,
      "force this mean acceptance length; the figures say so"},
     {"shard-of", 0, OPTION_INT, "N", BENCH, FIELD(shard_of), 1, RANKS_MAX, NULL,
-     "run one shard of N without its peers; the figures say so"},
+     "run one shard of N without its peers; the figures say so\n(needs a build for GPUs)"},
     {"trace", 0, OPTION_TEXT, "RUN.h5", BATCH, FIELD(trace), 0, 0, NULL,
-     "write every step's blocks and times there"},
+     "write every verified block there: step, slot, position,\ndrafts verified and accepted"},
 
     {"device", 0, OPTION_CHOICE, "cpu|cuda", RUNS, FIELD(device), 0, 0, NULL,
      "what computes (default: cuda where a GPU and a build for it exist)"},

@@ -82,7 +82,7 @@ static slip_status read_f8_scales(const slip_source *source, const slip_dataset 
     return status;
 }
 
-/* One part of one expert, to rows [at, at + part rows) of the weight's expert `local`. */
+/* One part of one expert of the dataset, to the weight's rows [at, at + part rows), counted over all its experts. */
 static slip_status read_part(const slip_source *source, const slip_tensor *tensor, const slip_part *part, int64_t expert,
                              int64_t at, slip_weight *weight)
 {

@@ -9,7 +9,7 @@ int slip_math_all(const slip_math *table[3])
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
         table[count++] = &slip_math_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
         table[count++] = &slip_math_avx2;
 #endif
     table[count++] = &slip_math_baseline;

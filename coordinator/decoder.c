@@ -22,7 +22,7 @@ static slip_status create_tap_store(slip_decoder *decoder)
     const slip_draft_shape *draft = &decoder->model->draft;
     int64_t window = draft->attention.window, context = decoder->limits.context;
     return slip_tap_store_create(decoder->options.sequences, window && window < context ? window : context,
-                                 (int64_t)draft->taps * decoder->model->hidden, &decoder->taps);
+                                 slip_rank_tap_width(decoder->rank), &decoder->taps);
 }
 
 slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_model *model, const slip_limits *limits,
@@ -146,7 +146,9 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     double verify_end = slip_now_ms();
     slip_decoder_take(decoder, &outcome);
     double end = slip_now_ms();
-    if (verify_only) {
+    if (!verify_only) {
+        figures->prefill_seconds += (end - start) * 1e-3;
+    } else {
         slip_times_add(&figures->verify, verify_end - verify_start);
         slip_times_add(&figures->step, end - start);
         figures->verify_seconds += (verify_end - verify_start) * 1e-3;

@@ -47,10 +47,12 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     return status;
 }
 
-/* A draft token outside of the vocabulary (a drafter may know ids that the target does not) is proposed as token 0. */
+/* A draft token outside of the vocabulary (a drafter may know ids that the target does not) is proposed as another one; not all
+ * as the same, or a shard of a benchmark would see blocks of equal tokens, which pick equal experts. */
 static int32_t known_token(const slip_decoder *decoder, int32_t token)
 {
-    return token >= 0 && token < decoder->model->vocabulary ? token : 0;
+    int32_t known = decoder->options.known_tokens ? decoder->options.known_tokens : decoder->model->vocabulary;
+    return token >= 0 ? token % known : 0;
 }
 
 static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t heads)

@@ -17,7 +17,8 @@ struct slip_draft {
     uint64_t weight_bytes;
 };
 
-slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, slip_draft **out)
+slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, const slip_executor_options *options,
+                              const slip_limits *limits, slip_draft **out)
 {
     slip_draft *draft = calloc(1, sizeof *draft);
     if (!draft)
@@ -33,7 +34,7 @@ slip_status slip_draft_create(const slip_source *source, const slip_executor_kin
     if (status == SLIP_OK)
         status = slip_program_draft(&source->model, &placement, &draft->program);
     if (status == SLIP_OK)
-        status = kind->create(&draft->program, limits, NULL, &draft->executor);
+        status = kind->create(&draft->program, limits, NULL, options, &draft->executor);
     if (status == SLIP_OK)
         status = slip_shard_load(source, &draft->program, kind, draft->executor);
     if (status != SLIP_OK) {
@@ -66,7 +67,8 @@ slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t posit
         span = &step->span[step->span_count++];
         *span = (slip_span){.sequence = sequence, .row = step->row_count, .position = position};
     }
-    memcpy(draft->kind->row(draft->executor, SLIP_BUFFER_TAPS, step->row_count), taps, draft->tap_bytes);
+    if (taps)
+        memcpy(draft->kind->row(draft->executor, SLIP_BUFFER_TAPS, step->row_count), taps, draft->tap_bytes);
     span->count++;
     step->row_count++;
     return SLIP_OK;
@@ -111,4 +113,9 @@ slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals
 uint64_t slip_draft_weight_bytes(const slip_draft *draft)
 {
     return draft->weight_bytes;
+}
+
+const slip_program *slip_draft_program(const slip_draft *draft)
+{
+    return &draft->program;
 }

@@ -11,12 +11,13 @@
 
 typedef struct slip_draft slip_draft;
 
-/* Loads the draft with the whole head and embedding of the target. `source` is borrowed. */
-slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits,
-                              slip_draft **draft);
+/* Loads the draft with the whole head and embedding of the target. `source` is borrowed; `options` name the target's executor
+ * where its taps are resident. */
+slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, const slip_executor_options *options,
+                              const slip_limits *limits, slip_draft **draft);
 void slip_draft_free(slip_draft *draft);
 
-/* Queue the taps [taps * hidden] of one committed position. Positions of a sequence come in order, between two flushes without
+/* Queue the taps [taps * hidden] of one committed position, NULL where they are resident. Positions of a sequence come in order, between two flushes without
  * a gap. Runs by itself when it is full. */
 slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position, const float *taps);
 
@@ -36,5 +37,7 @@ slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals
 
 /* Weight bytes that the last propose read. */
 uint64_t slip_draft_weight_bytes(const slip_draft *draft);
+
+const slip_program *slip_draft_program(const slip_draft *draft);
 
 #endif

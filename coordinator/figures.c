@@ -38,34 +38,14 @@ double slip_now_ms(void)
     return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
-double slip_figures_ceiling(void)
-{
-    enum { BYTES = 128 << 20, WORDS = BYTES / 8, PASSES = 3 };
-    uint64_t *words = malloc(BYTES);
-    double best = 0;
-    if (!words)
-        return 0;
-    for (size_t i = 0; i < WORDS; i++)
-        words[i] = i;
-    volatile uint64_t sink = 0;
-    for (int pass = 0; pass < PASSES; pass++) {
-        double start = slip_now_ms();
-        uint64_t sum[8] = {0};
-        for (size_t i = 0; i < WORDS; i += 8)
-            for (int lane = 0; lane < 8; lane++)
-                sum[lane] += words[i + (size_t)lane];
-        for (int lane = 0; lane < 8; lane++)
-            sink += sum[lane];
-        double rate = BYTES / (slip_now_ms() - start) * 1e-6;
-        best = rate > best ? rate : best;
-    }
-    free(words);
-    return best;
-}
-
 static double tokens_per_second(const slip_figures *figures)
 {
     return figures->seconds > 0 ? (double)figures->tokens / figures->seconds : 0;
+}
+
+static double prompt_tokens_per_second(const slip_figures *figures)
+{
+    return figures->prefill_seconds > 0 ? (double)figures->prompt_tokens / figures->prefill_seconds : 0;
 }
 
 static double gb_per_second(const slip_figures *figures)
@@ -90,6 +70,8 @@ void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE
     fprintf(out, "# tokens           %lld in %.2f s: %.1f tokens/s; time to first token median %.1f ms, p99 %.1f ms\n",
             (long long)f->tokens, f->seconds, tokens_per_second(f), slip_times_quantile(&f->first_token, 0.5),
             slip_times_quantile(&f->first_token, 0.99));
+    fprintf(out, "# prompt           %lld tokens in %.2f s: %.1f tokens/s\n", (long long)f->prompt_tokens, f->prefill_seconds,
+            prompt_tokens_per_second(f));
     fprintf(out, "# acceptance       mean length %.2f (bonus token included) over %lld drafted blocks; those that accepted 0, 1, ... drafts:",
             slip_acceptance_mean(&f->acceptance), (long long)f->acceptance.steps);
     for (int j = 0; j < histogram_size(&f->acceptance); j++)
@@ -97,8 +79,10 @@ void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE
     fprintf(out, "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft\n",
             slip_times_quantile(&f->step, 0.5), slip_times_quantile(&f->step, 0.99), slip_times_quantile(&f->draft, 0.5),
             slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps);
-    fprintf(out, "# weights          %.2f GB/s a rank while verifying; stream ceiling %.2f GB/s\n", gb_per_second(f),
-            f->stream_ceiling);
+    fprintf(out, "# weights          %.2f GB/s a rank while verifying", gb_per_second(f));
+    if (f->stream_ceiling > 0)
+        fprintf(out, "; stream ceiling %.2f GB/s", f->stream_ceiling);
+    fputc('\n', out);
     for (int i = 0; i < facts->emulated_count; i++)
         fprintf(out, "# emulated         %s\n", facts->emulated[i]);
 }
@@ -129,15 +113,17 @@ json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
         json_array_append_new(argv, json_string(facts->argv[i]));
     for (int i = 0; i < facts->emulated_count; i++)
         json_array_append_new(emulated, json_string(facts->emulated[i]));
-    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:I,s:f,s:f,s:o}",
+    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:I,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:I,s:f,s:f,s:o}",
                      "schema", 1, "version", slip_version(), "commit", slip_commit(), "argv", argv, "device", facts->device,
                      "ranks", ranks_json(facts), "model", facts->model, "expert_slices", facts->expert_slices,
                      "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f),
+                     "prompt_tokens", (json_int_t)f->prompt_tokens, "prompt_tokens_per_second", prompt_tokens_per_second(f),
                      "acceptance", acceptance_json(&f->acceptance),
                      "time_to_first_token_ms", "median", slip_times_quantile(&f->first_token, 0.5),
                      "p99", slip_times_quantile(&f->first_token, 0.99),
                      "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99),
                      "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median", slip_times_quantile(&f->verify, 0.5),
-                     "steps_without_draft", (json_int_t)f->plain_steps, "gb_per_second_per_gpu", gb_per_second(f), "stream_ceiling_gb_per_second", f->stream_ceiling,
+                     "steps_without_draft", (json_int_t)f->plain_steps, "gb_per_second_per_gpu", gb_per_second(f),
+                     "stream_ceiling_gb_per_second", f->stream_ceiling,
                      "emulated", emulated);
 }

@@ -23,11 +23,12 @@ typedef struct {
     slip_times step, draft, verify, first_token;
     int64_t tokens;            /* committed and kept, over all requests */
     int64_t prompt_tokens;
+    double prefill_seconds;    /* of steps that read prompts, whatever else they did */
     double seconds;            /* from the first step to the last */
     int64_t plain_steps;       /* steps that decoded without a draft: there is none, or it did not pay */
     double verify_seconds;     /* of steps that only verified */
     uint64_t verify_bytes;     /* of weights an average rank read in them */
-    double stream_ceiling;     /* GB/s a rank, measured in this process; 0 = not measured */
+    double stream_ceiling;     /* GB/s a rank, measured in this process; 0 = unknown */
 } slip_figures;
 
 /* What identifies the run; strings are borrowed. */
@@ -45,9 +46,6 @@ typedef struct {
 
 /* Milliseconds on a clock that never goes back. */
 double slip_now_ms(void);
-
-/* GB/s at which this process reads memory, over a buffer beyond the caches. */
-double slip_figures_ceiling(void);
 
 /* Lines beginning with '#': nccl-tests' manner. */
 void slip_figures_print(const slip_figures *figures, const slip_run_facts *facts, FILE *out);

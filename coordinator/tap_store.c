@@ -11,7 +11,7 @@ typedef struct {
 struct slip_tap_store {
     int64_t rows, width;
     kept *sequences;
-    float *taps; /* [sequences, rows, width] */
+    float *taps; /* [sequences, rows, width]; NULL at width 0 */
 };
 
 slip_status slip_tap_store_create(int32_t sequences, int64_t rows, int64_t width, slip_tap_store **out)
@@ -22,8 +22,9 @@ slip_status slip_tap_store_create(int32_t sequences, int64_t rows, int64_t width
     store->rows = rows;
     store->width = width;
     store->sequences = calloc((size_t)sequences, sizeof *store->sequences);
-    store->taps = malloc((size_t)(sequences * rows * width) * sizeof *store->taps);
-    if (!store->sequences || !store->taps) {
+    if (width > 0)
+        store->taps = malloc((size_t)(sequences * rows * width) * sizeof *store->taps);
+    if (!store->sequences || (width > 0 && !store->taps)) {
         slip_tap_store_free(store);
         return slip_fail(SLIP_ERR_FAILED, "out of memory for the taps of %d sequences", sequences);
     }
@@ -38,8 +39,11 @@ void slip_tap_store_free(slip_tap_store *store)
     free(store);
 }
 
+/* NULL at width 0. */
 static float *row_of(const slip_tap_store *store, int32_t sequence, int64_t position)
 {
+    if (!store->taps)
+        return NULL;
     return store->taps + (sequence * store->rows + position % store->rows) * store->width;
 }
 
@@ -48,7 +52,8 @@ void slip_tap_store_keep(slip_tap_store *store, int32_t sequence, int64_t positi
     kept *k = &store->sequences[sequence];
     if (position != k->first + k->count)
         *k = (kept){.first = position};
-    memcpy(row_of(store, sequence, position), taps, (size_t)store->width * sizeof *taps);
+    if (store->taps)
+        memcpy(row_of(store, sequence, position), taps, (size_t)store->width * sizeof *taps);
     k->count++;
     if (k->count > store->rows) {
         k->first++;

@@ -314,7 +314,7 @@ static slip_status run(batch *b)
     if (ended == SLIP_OK && b->trace)
         ended = slip_trace_write(b->trace);
     if (ended == SLIP_OK)
-        ended = slip_job_report(b->job, NULL, NULL, 0);
+        ended = slip_job_report(b->job, NULL, 0);
     return ended == SLIP_OK ? say_never_ran(b) : ended;
 }
 

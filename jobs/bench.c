@@ -5,23 +5,52 @@
 
 #include "jobs/job.h"
 
+enum {
+    SHAPE_CONTEXT = 1024, /* tokens that --shape decodes at unless --context says */
+    SHORT_PROMPT = 16,    /* ids for a checkpoint without a tokenizer */
+};
+
 static const char default_prompt[] =
     "class Stack:\n    \"\"\"A last-in, first-out container.\"\"\"\n\n    def __init__(self):\n        self.items = []\n\n"
     "    def push(self, item):\n";
 
-/* Without a tokenizer a benchmark still has something to read: the first ids of the vocabulary. */
-static slip_status make_prompt(const slip_job *job, int32_t **ids, size_t *count)
+/* With --shape, prompt and answer fill the context unless told otherwise. */
+static slip_status shape_prompt(const slip_options *options, size_t *count)
 {
-    const char *text = job->options->prompt ? job->options->prompt : default_prompt;
-    if (job->tokenizer)
-        return slip_job_encode(job, text, strlen(text), 0, ids, count);
-    *count = 16;
-    *ids = malloc(*count * sizeof **ids);
+    int64_t context = options->context ? options->context : SHAPE_CONTEXT;
+    if (context <= options->max_tokens)
+        return slip_fail(SLIP_ERR_INPUT, "--context %lld leaves no prompt before %lld tokens: --prompt-tokens says how long it is",
+                         (long long)context, (long long)options->max_tokens);
+    *count = (size_t)(context - options->max_tokens);
+    return SLIP_OK;
+}
+
+/* Ids that rank 0 of the ranks or of the emulated shards has embeddings of: a row of zeros would pick the same experts every
+ * time. */
+static slip_status make_ids(const slip_job *job, int32_t **ids, size_t count)
+{
+    int64_t shards = job->options->shard_of ? job->options->shard_of : slip_comm_ranks(job->comm);
+    int64_t known = slip_placement_piece(job->source.model.vocabulary, 1, shards, 0).count;
+    *ids = malloc(count * sizeof **ids);
     if (!*ids)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
-    for (size_t i = 0; i < *count; i++)
-        (*ids)[i] = (int32_t)(i % (size_t)job->source.model.vocabulary);
+    for (size_t i = 0; i < count; i++)
+        (*ids)[i] = known ? (int32_t)(i % (size_t)known) : 0;
     return SLIP_OK;
+}
+
+/* A text where there is a tokenizer and nobody asked for a length; else ids. */
+static slip_status make_prompt(const slip_job *job, int32_t **ids, size_t *count)
+{
+    const slip_options *options = job->options;
+    const char *text = options->prompt ? options->prompt : default_prompt;
+    slip_status status = SLIP_OK;
+    if (job->tokenizer && !options->prompt_tokens)
+        return slip_job_encode(job, text, strlen(text), 0, ids, count);
+    *count = options->prompt_tokens ? (size_t)options->prompt_tokens : SHORT_PROMPT;
+    if (options->shape && !options->prompt_tokens)
+        status = shape_prompt(options, count);
+    return status == SLIP_OK ? make_ids(job, ids, *count) : status;
 }
 
 static slip_status decode(slip_job *job, const int32_t *ids, size_t count)
@@ -45,10 +74,7 @@ slip_status slip_bench(slip_job *job)
     int32_t *ids = NULL;
     size_t count = 0;
     int64_t context = 0;
-    char forced[64];
     bool coordinator = slip_comm_rank(job->comm) == 0;
-    if (job->options->shape || job->options->shard_of)
-        return slip_fail(SLIP_ERR_INPUT, "--shape and --shard-of make random weights on a GPU: this build computes on CPUs only");
     slip_status status = slip_job_open(job);
     if (status != SLIP_OK)
         return status;
@@ -68,9 +94,8 @@ slip_status slip_bench(slip_job *job)
         status = decode(job, ids, count);
     if (coordinator && status == SLIP_OK)
         status = slip_job_end(job);
-    snprintf(forced, sizeof forced, "forced acceptance %g", job->options->acceptance);
     if (coordinator && status == SLIP_OK)
-        status = slip_job_report(job, job->options->acceptance > 0 ? forced : NULL, NULL, 0);
+        status = slip_job_report(job, NULL, 0);
     free(ids);
     return status;
 }

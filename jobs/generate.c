@@ -88,7 +88,7 @@ slip_status slip_generate(slip_job *job)
     if (coordinator && status == SLIP_OK)
         status = slip_job_end(job);
     if (coordinator && status == SLIP_OK)
-        status = slip_job_report(job, NULL, text.bytes ? text.bytes : "", text.size);
+        status = slip_job_report(job, text.bytes ? text.bytes : "", text.size);
     slip_continuation_free(&text);
     free(ids);
     return status;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs/device.h"
+#include "ranks/build.h"
 #include "ranks/plan.h"
 
 enum { PROMPT_CHUNK = 64 }; /* prompt tokens of a sequence in one step */
@@ -13,17 +15,34 @@ static bool is_coordinator(const slip_job *job)
     return slip_comm_rank(job->comm) == 0;
 }
 
-static const slip_executor_kind *executor_kind(void)
+/* --shape: a model without a checkpoint. */
+static slip_status open_shape(slip_job *job)
 {
-    return &slip_executor_cpu;
+    bool flash = job->options->shape == SLIP_SHAPE_FLASH;
+    int32_t layers = (int32_t)job->options->layers;
+    slip_model model;
+    if (flash)
+        slip_shape_flash(&model);
+    else
+        slip_shape_pro(&model);
+    if (layers > model.layers)
+        return slip_fail(SLIP_ERR_INPUT, "--layers %d: the shape has %d", layers, model.layers);
+    int length = snprintf(job->shape_name, sizeof job->shape_name, "%s", flash ? "flash" : "pro");
+    if (layers > 0 && layers < model.layers) {
+        snprintf(job->shape_name + length, sizeof job->shape_name - (size_t)length, " (%d of %d layers)", layers, model.layers);
+        slip_shape_cut(&model, layers);
+    }
+    slip_source_shape(&model, &job->source);
+    return SLIP_OK;
 }
 
 slip_status slip_job_open(slip_job *job)
 {
     slip_comm_set_deadline(job->comm, job->options->deadline);
-    if (job->options->device == SLIP_DEVICE_CUDA)
-        return slip_fail(SLIP_ERR_INPUT, "--device cuda: this build computes on CPUs only");
-    slip_status status = slip_source_open(job->comm, job->options->model, &job->source);
+    slip_status status = slip_device_choose(job->options, slip_comm_ranks(job->comm), &job->kind);
+    status = slip_comm_agree(job->comm, status);
+    if (status == SLIP_OK)
+        status = job->options->shape ? open_shape(job) : slip_source_open(job->comm, job->options->model, &job->source);
     if (status != SLIP_OK)
         return status;
     const slip_checkpoint *table = &job->source.table;
@@ -41,20 +60,54 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
 }
 
 /* Before anything large is allocated. */
-static void print_estimate(const slip_job *job, int32_t workers, const slip_rank_options *options)
+static void print_estimate(const slip_job *job, int32_t shards, const slip_rank_options *options)
 {
     slip_memory memory;
-    slip_plan_memory(&job->source, workers, options->slices, &options->limits, &memory);
+    slip_plan_memory(&job->source, job->kind, shards, options->slices, &options->limits, &memory);
     fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences of %lld tokens%s\n",
             (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, options->limits.sequences,
             (long long)options->limits.context, options->taps ? "; the draft comes on top on rank 0" : "");
 }
 
+/* How the target's executor is made, and but for a few fields the draft's. */
+static slip_executor_options executor_options(const slip_job *job)
+{
+    const slip_options *options = job->options;
+    slip_executor_options made = {
+        .round_activations = options->round_activations,
+        .launch = options->engine == SLIP_ENGINE_LAUNCH,
+        .absent_peers = options->shard_of ? (int32_t)options->shard_of - 1 : 0,
+        .deadline = options->deadline,
+        .profile = options->profile,
+    };
+    if (job->trace_ops) {
+        made.watch = slip_trace_ops_watch;
+        made.watch_context = slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_TARGET);
+    }
+    return made;
+}
+
+static slip_status start_draft(slip_job *job)
+{
+    slip_executor_options options = executor_options(job);
+    options.target = slip_rank_executor(job->rank);
+    options.absent_peers = 0; /* the draft is whole on this rank */
+    options.profile = NULL;   /* one file, the target's */
+    if (job->trace_ops)
+        options.watch_context = slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_DRAFT);
+    slip_status status = slip_draft_create(&job->source, job->kind, &options, &job->limits, &job->draft);
+    if (status == SLIP_OK && job->trace_ops)
+        slip_trace_ops_follow(options.watch_context, slip_draft_program(job->draft));
+    return status;
+}
+
 static slip_status start_decoder(slip_job *job, const slip_decoder_options *decoding, slip_trace *trace)
 {
     slip_status status = SLIP_OK;
+    if (job->trace_ops)
+        slip_trace_ops_follow(slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_TARGET), slip_rank_program(job->rank));
     if (job->source.model.has_draft && !job->options->no_draft)
-        status = slip_draft_create(&job->source, executor_kind(), &job->limits, &job->draft);
+        status = start_draft(job);
     return status != SLIP_OK ? status
                              : slip_decoder_create(job->rank, job->draft, &job->source.model, &job->limits, decoding, trace,
                                                    &job->decoder);
@@ -63,6 +116,9 @@ static slip_status start_decoder(slip_job *job, const slip_decoder_options *deco
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
 {
     struct { int32_t sequences; int64_t context; } sizes = {sequences, context};
+    int32_t shard_of = (int32_t)job->options->shard_of;
+    if (is_coordinator(job) && mine == SLIP_OK && job->options->trace_ops)
+        mine = slip_trace_ops_create(job->options->trace_ops, slip_op_name, &job->trace_ops);
     slip_status status = slip_comm_agree(job->comm, mine);
     if (status == SLIP_OK)
         status = slip_comm_broadcast(job->comm, &sizes, sizeof sizes);
@@ -73,22 +129,26 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
         .chunk = PROMPT_CHUNK,
         .always_draft = job->options->always_draft || job->options->acceptance > 0,
         .forced_acceptance = job->options->acceptance,
+        .known_tokens = shard_of ? (int32_t)slip_placement_piece(job->source.model.vocabulary, 1, shard_of, 0).count : 0,
     };
     job->limits = slip_decoder_limits(&job->source.model, &decoding, sizes.context);
     if (job->limits.rows > SLIP_MAX_ROWS)
         return slip_fail(SLIP_ERR_INPUT, "--sequences %d: blocks of %d tokens make more than %d rows a step", sizes.sequences,
                          job->source.model.draft.block, SLIP_MAX_ROWS);
     bool dedicated = job->options->coordinator == SLIP_COORDINATOR_DEDICATED;
-    int32_t workers = slip_comm_ranks(job->comm) - dedicated, slices = (int32_t)job->options->expert_slices;
+    int32_t shards = shard_of ? shard_of : slip_comm_ranks(job->comm) - dedicated;
+    int32_t slices = (int32_t)job->options->expert_slices;
     slip_rank_options options = {
-        .kind = executor_kind(),
-        .slices = slices ? slices : slip_plan_slices(&job->source.model, workers),
+        .kind = job->kind,
+        .slices = slices ? slices : slip_plan_slices(&job->source.model, shards),
         .dedicated = dedicated,
         .taps = job->source.model.has_draft && !job->options->no_draft,
+        .shard_of = shard_of,
         .limits = job->limits,
+        .executor = executor_options(job),
     };
     if (is_coordinator(job) && !job->options->quiet)
-        print_estimate(job, workers, &options);
+        print_estimate(job, shards, &options);
     status = slip_rank_create(job->comm, &job->source, &options, &job->rank);
     if (status != SLIP_OK)
         return status;
@@ -107,6 +167,8 @@ slip_status slip_job_end(slip_job *job)
 {
     slip_status status = slip_rank_end(job->rank);
     job->running = status != SLIP_OK;
+    if (status == SLIP_OK && job->trace_ops)
+        status = slip_trace_ops_finish(job->trace_ops);
     return status;
 }
 
@@ -118,6 +180,8 @@ void slip_job_close(slip_job *job)
         slip_draft_free(job->draft);
     if (job->rank)
         slip_rank_free(job->rank);
+    if (job->trace_ops)
+        slip_trace_ops_free(job->trace_ops);
     if (job->tokenizer)
         slip_tokenizer_free(job->tokenizer);
     slip_source_close(&job->source);
@@ -140,23 +204,42 @@ static const char *rank_host(const void *context, int rank)
     return slip_comm_host(context, rank);
 }
 
-slip_status slip_job_report(slip_job *job, const char *emulated, const char *text, size_t text_size)
+enum { EMULATED = 3, EMULATED_SIZE = 48 };
+
+/* What the figures must confess; returns how many lines. */
+static int list_emulated(const slip_options *options, char lines[EMULATED][EMULATED_SIZE])
+{
+    int count = 0;
+    if (options->shape)
+        snprintf(lines[count++], EMULATED_SIZE, "random weights");
+    if (options->acceptance > 0)
+        snprintf(lines[count++], EMULATED_SIZE, "forced acceptance %g", options->acceptance);
+    if (options->shard_of == 2)
+        snprintf(lines[count++], EMULATED_SIZE, "absent peer 1");
+    else if (options->shard_of > 2)
+        snprintf(lines[count++], EMULATED_SIZE, "absent peers 1-%lld", (long long)options->shard_of - 1);
+    return count;
+}
+
+slip_status slip_job_report(slip_job *job, const char *text, size_t text_size)
 {
     slip_figures *figures = slip_decoder_figures(job->decoder);
+    slip_executor *executor = slip_rank_executor(job->rank); /* NULL on a dedicated rank 0 */
+    char emulated[EMULATED][EMULATED_SIZE];
     if (job->options->quiet && !job->options->json)
         return SLIP_OK;
-    figures->stream_ceiling = slip_figures_ceiling();
+    figures->stream_ceiling = executor ? job->kind->stream_ceiling(executor) : 0;
     slip_run_facts facts = {
         .argc = job->argc,
         .argv = job->argv,
-        .device = executor_kind()->name,
-        .model = job->options->model,
+        .device = executor ? job->kind->device(executor) : job->kind->name,
+        .model = job->options->shape ? job->shape_name : job->options->model,
         .ranks = slip_comm_ranks(job->comm),
         .host = rank_host,
         .context = job->comm,
         .expert_slices = slip_rank_placement(job->rank)->slices,
-        .emulated = {emulated},
-        .emulated_count = emulated != NULL,
+        .emulated = {emulated[0], emulated[1], emulated[2]},
+        .emulated_count = list_emulated(job->options, emulated),
     };
     if (!job->options->quiet)
         slip_figures_print(figures, &facts, stderr);

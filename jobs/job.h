@@ -8,6 +8,7 @@
 
 #include "coordinator/decoder.h"
 #include "io/tokenizer.h"
+#include "io/trace_ops.h"
 #include "jobs/options.h"
 
 typedef struct {
@@ -15,16 +16,19 @@ typedef struct {
     const slip_options *options; /* borrowed */
     int argc;
     char **argv;
+    const slip_executor_kind *kind; /* what computes, the same on all ranks */
     slip_source source;
+    char shape_name[64];        /* with --shape: what stands for the model in the figures */
     slip_tokenizer *tokenizer;  /* rank 0; NULL when the checkpoint has none */
     slip_rank *rank;
     slip_draft *draft;          /* rank 0 with a drafter that is not switched off */
     slip_decoder *decoder;      /* rank 0 */
+    slip_trace_ops *trace_ops;  /* rank 0 with --trace-ops */
     slip_limits limits;
     bool running;               /* the ranks are no longer in lockstep */
 } slip_job;
 
-/* Open the checkpoint everywhere and parse the tokenizer on rank 0. */
+/* Choose the device, open the checkpoint everywhere (with --shape: make its model) and parse the tokenizer on rank 0. */
 slip_status slip_job_open(slip_job *job);
 
 /* Positions a sequence may have: --context, else `wanted` (0: no wish), never beyond the model's. */
@@ -34,7 +38,7 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted);
  * far (a bad prompt, say). Rank 0 returns with a decoder; the others serve until the end and return then. */
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace);
 
-/* Rank 0: release the others. */
+/* Rank 0: release the others; --trace-ops is whole. */
 slip_status slip_job_end(slip_job *job);
 
 void slip_job_close(slip_job *job);
@@ -42,9 +46,8 @@ void slip_job_close(slip_job *job);
 /* Encode a text for the model; SLIP_ERR_INPUT without a tokenizer or for an empty text. The caller frees *ids. */
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count);
 
-/* Figures to standard error and, with --json, as one object to standard output. What was emulated and the text to go with the
- * object may be NULL. */
-slip_status slip_job_report(slip_job *job, const char *emulated, const char *text, size_t text_size);
+/* Figures to standard error and, with --json, as one object to standard output. The text to go with the object may be NULL. */
+slip_status slip_job_report(slip_job *job, const char *text, size_t text_size);
 
 /* The commands; all ranks call them. */
 slip_status slip_generate(slip_job *job);

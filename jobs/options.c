@@ -163,6 +163,38 @@ static slip_status read_operands(slip_command command, int count, char **operand
     return SLIP_OK;
 }
 
+/* What a benchmark's options exclude; NULL when they go together. */
+static const char *bench_clash(const slip_options *options)
+{
+    if (options->model != NULL && options->shape != 0)
+        return "-m and --shape exclude each other";
+    if (options->no_draft && options->acceptance != 0)
+        return "--no-draft and --acceptance exclude each other";
+    if (options->shard_of != 0 && options->shape == 0)
+        return "--shard-of needs --shape";
+    if (options->layers != 0 && options->shape == 0)
+        return "--layers needs --shape";
+    if (options->prompt != NULL && options->shape != 0)
+        return "--shape has no tokenizer: --prompt-tokens instead of -p";
+    if (options->prompt != NULL && options->prompt_tokens != 0)
+        return "-p and --prompt-tokens exclude each other";
+    return NULL;
+}
+
+/* What any run's options exclude. Without --device it is chosen later, and what it excludes is met then (jobs/device.c). */
+static const char *run_clash(const slip_options *options)
+{
+    if (options->device == SLIP_DEVICE_CPU && options->engine == SLIP_ENGINE_LAUNCH)
+        return "--engine launch is the GPU's: not with --device cpu";
+    if (options->device == SLIP_DEVICE_CPU && options->profile != NULL)
+        return "--profile is the GPU's: not with --device cpu";
+    if (options->device == SLIP_DEVICE_CUDA && options->round_activations)
+        return "--round-activations is the CPU's: not with --device cuda";
+    if (options->trace_ops != NULL && options->coordinator == SLIP_COORDINATOR_DEDICATED)
+        return "--trace-ops writes the ops of rank 0, and --coordinator dedicated leaves it none";
+    return NULL;
+}
+
 /* What must be given, and what cannot go together. */
 static slip_status check(const slip_options *options)
 {
@@ -183,10 +215,7 @@ static slip_status check(const slip_options *options)
         break;
     case SLIP_COMMAND_BENCH:
         missing = options->model == NULL && options->shape == 0 ? "-m MODEL.h5 or --shape" : NULL;
-        clash = options->model != NULL && options->shape != 0 ? "-m and --shape exclude each other"
-                : options->no_draft && options->acceptance != 0
-                    ? "--no-draft and --acceptance exclude each other"
-                    : NULL;
+        clash = bench_clash(options);
         break;
     case SLIP_COMMAND_SCORE:
         missing = options->model == NULL                          ? "-m MODEL.h5"
@@ -201,6 +230,8 @@ static slip_status check(const slip_options *options)
     }
     if (missing != NULL)
         return wrong_use(options->command, missing, "", " is missing");
+    if (clash == NULL)
+        clash = run_clash(options);
     return clash != NULL ? wrong_use(options->command, clash, "", "") : SLIP_OK;
 }
 

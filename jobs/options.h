@@ -27,6 +27,7 @@ typedef enum {
 
 /* Values of options that name one of a few things, in the order of the table's words; 0 = not given. */
 enum { SLIP_DEVICE_CPU = 1, SLIP_DEVICE_CUDA };
+enum { SLIP_ENGINE_PERSISTENT = 1, SLIP_ENGINE_LAUNCH };
 enum { SLIP_COORDINATOR_WORKER = 1, SLIP_COORDINATOR_DEDICATED };
 enum { SLIP_SHAPE_FLASH = 1, SLIP_SHAPE_PRO };
 enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
@@ -44,6 +45,8 @@ typedef struct {
     const char *trace;      /* batch: .h5 to write */
     const char *text, *ids; /* score: exactly one of them */
     const char *logits;     /* score: .h5 to write */
+    const char *trace_ops;  /* generate, score: .h5 to write */
+    const char *profile;    /* bench: file to write */
     const char *draft;      /* convert: folder of the drafter; NULL = look beside the source */
 
     int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
@@ -55,11 +58,13 @@ typedef struct {
     int64_t expert_slices;  /* 0 = what the plan finds fastest */
     double deadline;        /* seconds a rank waits for another */
     double acceptance;      /* bench: forced acceptance length; 0 = the draft's own */
-    int64_t shard_of;       /* bench: run one shard of this many; 0 = a shard a rank */
+    int64_t shard_of;       /* bench --shape: run one shard of this many; 0 = a shard a rank */
+    int64_t layers;         /* bench --shape: only the first so many; 0 = all */
+    int64_t prompt_tokens;  /* bench: length of a made-up prompt; 0 = not given */
     int64_t ranks;          /* plan */
 
-    int device, coordinator, shape, experts; /* of the enums above */
-    bool no_draft, always_draft, json, quiet, resume;
+    int device, engine, coordinator, shape, experts; /* of the enums above */
+    bool no_draft, always_draft, round_activations, json, quiet, resume;
 } slip_options;
 
 /* Parse a command line. SLIP_ERR_INPUT: wrong use; slip_cause() says what, and which --help to read. *options is

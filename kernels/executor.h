@@ -1,7 +1,8 @@
-/* An executor runs a program on steps. Every kind (cpu, later cuda) fills this table; ranks/ uses nothing else.
+/* An executor runs a program on steps. Every kind (cpu, cuda) fills this table; ranks/ and coordinator/ use nothing else.
  *
- * An executor owns its weights (in its own layout), its buffers and its K/V caches; all of it is allocated by create(),
- * nothing in run(). Weights arrive one at a time, so that the checkpoint's form and ours exist together for one tensor only.
+ * An executor owns its weights (in its own layout), its buffers and its K/V caches; all of it is allocated before the first
+ * run(), nothing in run(). Weights arrive one at a time, so that the checkpoint's form and ours exist together for one tensor
+ * only.
  */
 #ifndef SLIP_KERNELS_EXECUTOR_H
 #define SLIP_KERNELS_EXECUTOR_H
@@ -17,31 +18,67 @@ typedef struct {
     uint64_t weight_bytes; /* read, codes and scales: every matrix once, of the experts those that were picked */
 } slip_run_cost;
 
+/* Called after an op has run, once for each row of the buffer it wrote: `values` [count], f32. */
+typedef void (*slip_watch)(void *context, int32_t op, slip_buffer buffer, int32_t row, const float *values, int64_t count);
+
+/* How an executor is made. Zero is the default of everything. */
+typedef struct {
+    slip_executor *target;   /* the draft's: the executor whose taps it is given, where taps are resident */
+    bool round_activations;  /* cpu: round operands as the GPU does, so that ops can be compared closely (kernels/cpu/round.c) */
+    bool launch;             /* cuda: one op a launch, captured in a CUDA graph, instead of the persistent kernel */
+    int32_t absent_peers;    /* cuda: ranks whose part of every exchange is emulated by a local copy */
+    double deadline;         /* cuda: seconds that a wait on the GPU may take; 0: the default */
+    const char *profile;     /* cuda: write a Perfetto trace of one step to this file; borrowed */
+    slip_watch watch;        /* called after every op whose result is kept; slows everything down. NULL: nobody looks */
+    void *watch_context;
+} slip_executor_options;
+
 typedef struct {
     const char *name;
 
+    /* Taps stay with the device: the target keeps them by (sequence, position), and the draft's inject phase reads them there.
+     * Then row(SLIP_BUFFER_TAPS) is not available and a step of the inject phase needs only spans. */
+    bool resident_taps;
+
     /* `program` is kept by reference. `comm` serves ALLREDUCE; NULL for a program on one rank. */
-    slip_status (*create)(const slip_program *program, const slip_limits *limits, slip_comm *comm, slip_executor **executor);
+    slip_status (*create)(const slip_program *program, const slip_limits *limits, slip_comm *comm,
+                          const slip_executor_options *options, slip_executor **executor);
 
     /* Hand over tensor `index`. Takes what it needs; the caller frees `weight` afterwards. */
     slip_status (*load)(slip_executor *executor, int32_t index, const slip_weight *weight);
+
+    /* Instead of load(): make tensor `index` up, random values of this encoding at the scale of a trained model. NULL: cannot. */
+    slip_status (*fill)(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);
 
     /* Run one phase on a step. A sequence's cache is addressed by position: what was written at or after a position that is
      * written again is gone, so rejected drafts need no undoing. */
     slip_status (*run)(slip_executor *executor, slip_phase phase, const slip_step *step, slip_run_cost *cost);
 
-    /* Row `row` of an f32 buffer, valid until the next run; the host may write TAPS before an inject. */
+    /* Row `row` of an f32 buffer, valid until the next run; the host may write TAPS before an inject. The cuda executor has
+     * LOGITS alone, and only of a step that wanted them. */
     float *(*row)(slip_executor *executor, slip_buffer buffer, int32_t row);
 
     /* The best candidate of this rank's vocabulary rows for each head row of the last step, by the sampling rule. */
     void (*candidates)(slip_executor *executor, const slip_step *step, slip_candidate *candidates);
+
+    /* GB/s at which this device reads memory, for the figures; 0 = unknown. */
+    double (*stream_ceiling)(slip_executor *executor);
+
+    /* What computes, for the figures: "NVIDIA H200"; valid as long as the executor. */
+    const char *(*device)(const slip_executor *executor);
 
     void (*destroy)(slip_executor *executor);
 } slip_executor_kind;
 
 extern const slip_executor_kind slip_executor_cpu;
 
+/* The GPU's. In a build without CUDA its create() fails with one clear line. slip_cuda_present(): this build has it and the
+ * machine has a GPU that it runs on; `why_not` (never NULL) says what is missing otherwise. */
+extern const slip_executor_kind slip_executor_cuda;
+bool slip_cuda_present(const char **why_not);
+
 /* Bytes of K/V caches that create() will take, for the estimate before loading. */
 uint64_t slip_cpu_cache_bytes(const slip_program *program, const slip_limits *limits);
+uint64_t slip_cuda_cache_bytes(const slip_program *program, const slip_limits *limits);
 
 #endif

@@ -22,7 +22,8 @@ typedef struct {
     uint64_t weights, caches; /* bytes on the fullest worker rank, the draft not counted */
 } slip_memory;
 
-void slip_plan_memory(const slip_source *source, int32_t ranks, int32_t slices, const slip_limits *limits, slip_memory *memory);
+void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices,
+                      const slip_limits *limits, slip_memory *memory);
 
 /* Bytes of weights one rank reads in a step that verifies `tokens` tokens, worst rank, and the step's time. */
 typedef struct {
@@ -40,5 +41,12 @@ void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int3
 /* The published shapes: MiMo-V2-Flash (309B) and MiMo-V2.5-Pro (1.02T), each with its drafter. */
 void slip_shape_flash(slip_model *model);
 void slip_shape_pro(slip_model *model);
+
+/* Keep the first `layers` layers, 1 .. model->layers. Taps of the others move to the last one that is left. */
+void slip_shape_cut(slip_model *model, int32_t layers);
+
+/* The published encoding of a tensor whose first part is `dataset`: experts mxfp4; the target's qkv and dense layers f8e4m3;
+ * everything else bf16, vectors f32. */
+slip_dtype slip_shape_dtype(const slip_tensor *tensor, const char *dataset);
 
 #endif

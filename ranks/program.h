@@ -123,6 +123,7 @@ typedef struct {
     int32_t experts;               /* of the model */
     slip_range vocabulary;         /* rows of embed and head on this rank */
     int32_t mask_token;            /* EMBED reads weight 1 for it; -1 none */
+    int32_t tap_window;            /* TAP: positions that the draft looks back; 0 = all */
 } slip_program;
 
 /* ---- on what ---- */

@@ -136,8 +136,10 @@ slip_status slip_program_target(const slip_model *model, const slip_placement *p
     slip_emit_width(program, SLIP_BUFFER_X, model->hidden);
     slip_emit_width(program, SLIP_BUFFER_H, model->hidden);
     slip_emit_width(program, SLIP_BUFFER_PARTIAL, model->hidden);
-    if (model->has_draft)
+    if (model->has_draft) {
         slip_emit_width(program, SLIP_BUFFER_TAPS, (int64_t)model->draft.taps * model->hidden);
+        program->tap_window = model->draft.attention.window;
+    }
 
     slip_range all = {0, model->hidden};
     slip_emit_embed(program, slip_emit_matrix(program, "target", "embed", placement->vocabulary, all), SLIP_NO_WEIGHT);

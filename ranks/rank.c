@@ -29,15 +29,22 @@ static bool is_coordinator(const slip_rank *rank)
     return slip_comm_rank(rank->comm) == 0;
 }
 
-static int64_t tap_width(const slip_rank *rank)
+int64_t slip_rank_tap_width(const slip_rank *rank)
 {
-    return rank->source->model.has_draft ? (int64_t)rank->source->model.draft.taps * rank->source->model.hidden : 0;
+    const slip_model *model = &rank->source->model;
+    return model->has_draft && !rank->options.kind->resident_taps ? (int64_t)model->draft.taps * model->hidden : 0;
+}
+
+/* How many pieces the model is cut into. */
+static int32_t shards(const slip_rank *rank)
+{
+    return rank->options.shard_of ? rank->options.shard_of : slip_comm_workers(rank->comm);
 }
 
 static slip_status allocate(slip_rank *rank)
 {
     size_t heads = (size_t)rank->options.limits.head_rows, vocabulary = (size_t)rank->source->model.vocabulary;
-    size_t share = vocabulary / (size_t)slip_comm_workers(rank->comm) + 1;
+    size_t share = vocabulary / (size_t)shards(rank) + 1;
     rank->wire = malloc(slip_wire_room());
     rank->candidates = malloc(heads * sizeof *rank->candidates);
     rank->received = malloc(heads * sizeof *rank->received);
@@ -46,7 +53,7 @@ static slip_status allocate(slip_rank *rank)
     if (is_coordinator(rank))
         ok = ok && (rank->logits = malloc(heads * vocabulary * sizeof(float))) != NULL;
     if (is_coordinator(rank) && rank->options.dedicated)
-        ok = ok && (rank->taps = malloc(((size_t)rank->options.limits.rows * (size_t)tap_width(rank) + 1) * sizeof(float))) != NULL;
+        ok = ok && (rank->taps = malloc(((size_t)rank->options.limits.rows * (size_t)slip_rank_tap_width(rank) + 1) * sizeof(float))) != NULL;
     return ok ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the logits of %zu rows", heads);
 }
 
@@ -54,7 +61,8 @@ static slip_status create_worker(slip_rank *rank)
 {
     slip_status status = slip_program_target(&rank->source->model, &rank->placement, &rank->program);
     if (status == SLIP_OK)
-        status = rank->options.kind->create(&rank->program, &rank->options.limits, rank->comm, &rank->executor);
+        status = rank->options.kind->create(&rank->program, &rank->options.limits, rank->comm, &rank->options.executor,
+                                            &rank->executor);
     if (status == SLIP_OK)
         status = slip_shard_load(rank->source, &rank->program, rank->options.kind, rank->executor);
     return status;
@@ -75,8 +83,7 @@ slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const s
         status = slip_comm_set_workers(comm, first, (size_t)options->limits.rows * (size_t)model->hidden);
     }
     if (status == SLIP_OK)
-        status = slip_placement_make(model, slip_comm_workers(comm), options->slices, worker < 0 ? 0 : worker,
-                                     &rank->placement);
+        status = slip_placement_make(model, shards(rank), options->slices, worker < 0 ? 0 : worker, &rank->placement);
     if (status == SLIP_OK)
         status = allocate(rank);
     if (status == SLIP_OK && worker >= 0)
@@ -110,6 +117,16 @@ const slip_placement *slip_rank_placement(const slip_rank *rank)
     return &rank->placement;
 }
 
+slip_executor *slip_rank_executor(const slip_rank *rank)
+{
+    return rank->executor;
+}
+
+const slip_program *slip_rank_program(const slip_rank *rank)
+{
+    return &rank->program;
+}
+
 /* Our rows of the head, one after the other without padding. */
 static void pack_logits(slip_rank *rank, const slip_step *step)
 {
@@ -121,7 +138,7 @@ static void pack_logits(slip_rank *rank, const slip_step *step)
 static void unpack_logits(slip_rank *rank, const slip_step *step, int worker)
 {
     int64_t vocabulary = rank->source->model.vocabulary;
-    slip_range rows = slip_placement_piece(vocabulary, 1, slip_comm_workers(rank->comm), worker);
+    slip_range rows = slip_placement_piece(vocabulary, 1, shards(rank), worker);
     for (int32_t i = 0; i < step->head_count; i++)
         memcpy(rank->logits + i * vocabulary + rows.first, rank->share + i * rows.count, (size_t)rows.count * sizeof(float));
 }
@@ -144,7 +161,7 @@ static slip_status send_results(slip_rank *rank, const slip_run_cost *cost)
     bool leads = rank->options.dedicated && slip_comm_rank(rank->comm) == slip_comm_first_worker(rank->comm);
     for (int32_t i = 0; leads && rank->options.taps && i < step->row_count && status == SLIP_OK; i++)
         status = slip_comm_send(rank->comm, rank->options.kind->row(rank->executor, SLIP_BUFFER_TAPS, i),
-                                (size_t)tap_width(rank) * sizeof(float), "sending taps");
+                                (size_t)slip_rank_tap_width(rank) * sizeof(float), "sending taps");
     return status;
 }
 
@@ -197,7 +214,7 @@ static slip_status collect_from(slip_rank *rank, const slip_step *step, int work
         return status;
     *weight_bytes += cost.weight_bytes;
     if (step->want == SLIP_WANT_LOGITS && step->head_count > 0) {
-        slip_range rows = slip_placement_piece(rank->source->model.vocabulary, 1, slip_comm_workers(rank->comm), worker);
+        slip_range rows = slip_placement_piece(rank->source->model.vocabulary, 1, shards(rank), worker);
         status = slip_comm_receive(rank->comm, from, rank->share,
                                    (size_t)step->head_count * (size_t)rows.count * sizeof(float), what);
         unpack_logits(rank, step, worker);
@@ -207,8 +224,8 @@ static slip_status collect_from(slip_rank *rank, const slip_step *step, int work
             rank->candidates[i] = slip_candidate_better(rank->candidates[i], rank->received[i]);
     }
     for (int32_t i = 0; rank->taps && rank->options.taps && worker == 0 && i < step->row_count && status == SLIP_OK; i++)
-        status = slip_comm_receive(rank->comm, from, rank->taps + i * tap_width(rank),
-                                   (size_t)tap_width(rank) * sizeof(float), what);
+        status = slip_comm_receive(rank->comm, from, rank->taps + i * slip_rank_tap_width(rank),
+                                   (size_t)slip_rank_tap_width(rank) * sizeof(float), what);
     return status;
 }
 
@@ -231,8 +248,10 @@ slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome 
 
 const float *slip_rank_taps(const slip_rank *rank, int32_t row)
 {
+    if (slip_rank_tap_width(rank) == 0)
+        return NULL;
     if (rank->taps)
-        return rank->taps + row * tap_width(rank);
+        return rank->taps + row * slip_rank_tap_width(rank);
     return rank->options.kind->row(rank->executor, SLIP_BUFFER_TAPS, row);
 }
 

@@ -15,6 +15,8 @@ typedef struct {
     int32_t slices;      /* ranks that share an expert, see slip_plan_slices() */
     bool dedicated;      /* rank 0 holds no shard */
     bool taps;           /* rank 0 wants the taps of every step (a draft will run) */
+    int32_t shard_of;    /* benchmarks: this rank alone holds shard 0 of so many; 0 = a shard a worker rank */
+    slip_executor_options executor;
     slip_limits limits;
 } slip_rank_options;
 
@@ -37,12 +39,19 @@ typedef struct {
 /* Rank 0: post the step to all ranks, do our share, collect. */
 slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome *outcome);
 
-/* Rank 0: the taps of row `row` of the last step, [taps * hidden]. */
+/* Rank 0: floats of a row's taps that come to the host; 0 where they are resident or there are none. */
+int64_t slip_rank_tap_width(const slip_rank *rank);
+
+/* Rank 0: the taps of row `row` of the last step, [slip_rank_tap_width()]; NULL where that is 0. */
 const float *slip_rank_taps(const slip_rank *rank, int32_t row);
 
 /* Rank 0: no more steps. */
 slip_status slip_rank_end(slip_rank *rank);
 
 const slip_placement *slip_rank_placement(const slip_rank *rank);
+
+/* NULL on a dedicated rank 0. The program is empty there. */
+slip_executor *slip_rank_executor(const slip_rank *rank);
+const slip_program *slip_rank_program(const slip_rank *rank);
 
 #endif

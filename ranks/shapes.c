@@ -68,3 +68,26 @@ void slip_shape_pro(slip_model *model)
     set_layers(model, global, sizeof global / sizeof *global);
     set_draft(model, taps);
 }
+
+void slip_shape_cut(slip_model *model, int32_t layers)
+{
+    model->layers = layers;
+    for (int32_t i = 0; i < model->draft.taps; i++)
+        if (model->draft.tap_layer[i] >= layers)
+            model->draft.tap_layer[i] = layers - 1;
+}
+
+slip_dtype slip_shape_dtype(const slip_tensor *tensor, const char *dataset)
+{
+    static const char *const narrow[] = {"/qkv", "/q", "/k", "/v", "/gate", "/up", "/down"};
+    if (tensor->vector)
+        return SLIP_F32;
+    if (strncmp(dataset, "draft/", 6) == 0)
+        return SLIP_BF16;
+    if (strstr(dataset, "/experts/"))
+        return SLIP_MXFP4;
+    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++)
+        if (strcmp(strrchr(dataset, '/'), narrow[i]) == 0)
+            return SLIP_F8E4M3;
+    return SLIP_BF16;
+}

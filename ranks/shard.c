@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "io/hash.h"
+#include "ranks/plan.h"
 
 enum { PIECE = 16 << 20 }; /* bytes read at once where only some columns are ours */
 
@@ -109,6 +111,10 @@ static slip_status read_part(const slip_source *source, const slip_tensor *tenso
 /* All parts of a tensor are of one encoding, since they are used as one matrix. */
 static slip_status tensor_dtype(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_dtype *dtype)
 {
+    if (source->path == NULL) {
+        *dtype = slip_shape_dtype(tensor, program->parts[tensor->first_part].dataset);
+        return SLIP_OK;
+    }
     for (int32_t p = 0; p < tensor->parts; p++) {
         const char *name = program->parts[tensor->first_part + p].dataset;
         const slip_dataset *dataset = slip_checkpoint_find(&source->table, name);
@@ -177,18 +183,31 @@ static slip_status read_tensor(const slip_source *source, const slip_program *pr
     return status;
 }
 
+static slip_status load_tensor(const slip_source *source, const slip_program *program, int32_t index,
+                               const slip_executor_kind *kind, slip_executor *executor)
+{
+    slip_weight weight = {0};
+    slip_status status = read_tensor(source, program, &program->tensors[index], &weight);
+    if (status == SLIP_OK)
+        status = kind->load(executor, index, &weight);
+    free(weight.data);
+    free(weight.scale);
+    return status;
+}
+
+static slip_status fill_tensor(const slip_program *program, int32_t index, const slip_executor_kind *kind, slip_executor *executor)
+{
+    const slip_tensor *tensor = &program->tensors[index];
+    const char *dataset = program->parts[tensor->first_part].dataset;
+    return kind->fill(executor, index, slip_shape_dtype(tensor, dataset), slip_hash_text(SLIP_HASH_START, dataset));
+}
+
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
                             slip_executor *executor)
 {
     slip_status status = SLIP_OK;
-    for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++) {
-        slip_weight weight = {0};
-        status = read_tensor(source, program, &program->tensors[i], &weight);
-        if (status == SLIP_OK)
-            status = kind->load(executor, i, &weight);
-        free(weight.data);
-        free(weight.scale);
-    }
+    for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++)
+        status = source->path ? load_tensor(source, program, i, kind, executor) : fill_tensor(program, i, kind, executor);
     return status;
 }
 

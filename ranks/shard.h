@@ -9,7 +9,7 @@
 #include "ranks/program.h"
 
 typedef struct {
-    const char *path;      /* borrowed */
+    const char *path;      /* borrowed; NULL: no checkpoint but a published shape, its weights are made up */
     int file;              /* open for reading, -1 when closed */
     slip_checkpoint table; /* `tokenizer` on rank 0 only */
     slip_model model;
@@ -19,7 +19,11 @@ typedef struct {
 slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *source);
 void slip_source_close(slip_source *source);
 
-/* Read every tensor of the program and hand it to the executor. */
+/* For benchmarks: a model of which only the shape is known. Closed like the other. */
+void slip_source_shape(const slip_model *model, slip_source *source);
+
+/* Read every tensor of the program and hand it to the executor, or have the executor make it up (kind->fill) where the source is
+ * only a shape: from the tensor's name, so that all ranks agree on what they share. */
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
                             slip_executor *executor);
 

@@ -77,6 +77,11 @@ slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *sou
     return status;
 }
 
+void slip_source_shape(const slip_model *model, slip_source *source)
+{
+    *source = (slip_source){.file = -1, .model = *model};
+}
+
 void slip_source_close(slip_source *source)
 {
     if (source->file >= 0)

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/round.h"
 #include "kernels/cpu/state.h"
 
 /* Cosines and sines of every row of the step. Angles are f32 products as in the reference: position * inverse frequency. */
@@ -43,6 +44,12 @@ static void norm_head(float *head, const float *weight, int32_t head_dim, float 
         head[c] = weight[c] * (head[c] * scale);
 }
 
+static void round_bf16(float *values, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        values[i] = slip_round_bf16(values[i]);
+}
+
 /* Q and K heads of one row: norms where there are weights, then the rotation. */
 static void turn_heads(const slip_executor *executor, const slip_op *op, const slip_cache *shape, int32_t row, float *qkv)
 {
@@ -54,6 +61,8 @@ static void turn_heads(const slip_executor *executor, const slip_op *op, const s
         if (weight != SLIP_NO_WEIGHT)
             norm_head(head, executor->vectors[weight], shape->head_dim, shape->norm_epsilon);
         rotate(head, cosine, sine, half);
+        if (executor->options.round_activations)
+            round_bf16(head, shape->head_dim);
     }
 }
 
@@ -68,6 +77,8 @@ static void store_row(const slip_executor *executor, int32_t layer, int32_t sequ
         float *to = cache->v + (slot + h) * cache->v_width;
         for (int32_t c = 0; c < shape->v_head_dim; c++)
             to[c] = v[(int64_t)h * shape->v_head_dim + c] * shape->value_scale;
+        if (executor->options.round_activations)
+            round_bf16(to, shape->v_head_dim);
     }
 }
 

@@ -67,6 +67,15 @@ static bool create_ropes(slip_executor *executor)
     return true;
 }
 
+static bool create_rounded(slip_executor *executor)
+{
+    for (int b = 0; b < SLIP_BUFFERS; b++)
+        if (executor->stride[b] > executor->rounded_stride)
+            executor->rounded_stride = executor->stride[b];
+    executor->rounded = zeros((size_t)executor->limits.rows * (size_t)executor->rounded_stride, sizeof(float));
+    return executor->rounded != NULL;
+}
+
 static bool create_buffers(slip_executor *executor)
 {
     const slip_program *program = executor->program;
@@ -81,6 +90,8 @@ static bool create_buffers(slip_executor *executor)
         if (!executor->buffer[b] && b != SLIP_BUFFER_PARTIAL)
             return false;
     }
+    if (executor->options.round_activations && !create_rounded(executor))
+        return false;
     size_t rows = (size_t)executor->limits.rows;
     executor->x_rows = zeros(rows, sizeof *executor->x_rows);
     executor->wide_rows = zeros(rows, sizeof *executor->wide_rows);
@@ -96,8 +107,9 @@ static bool create_buffers(slip_executor *executor)
     for (int32_t i = 0; i < program->cache_count; i++)
         head = executor->cache[i].k_width > head ? executor->cache[i].k_width : head;
     executor->head = zeros((size_t)head, sizeof(float));
-    return executor->partial && executor->x_rows && executor->wide_rows && executor->wide && executor->product && executor->y_rows && executor->sum_rows && executor->gain &&
-           executor->score && executor->router && executor->head;
+    return executor->partial && executor->x_rows && executor->wide_rows && executor->wide && executor->product &&
+           executor->y_rows && executor->sum_rows && executor->gain && executor->score &&
+           executor->router && executor->head;
 }
 
 static void destroy(slip_executor *executor)
@@ -124,6 +136,7 @@ static void destroy(slip_executor *executor)
     free(executor->wide_rows);
     free(executor->wide);
     free(executor->product);
+    free(executor->rounded);
     free(executor->y_rows);
     free(executor->sum_rows);
     free(executor->gain);
@@ -133,7 +146,8 @@ static void destroy(slip_executor *executor)
     free(executor);
 }
 
-static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, slip_executor **executor)
+static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm,
+                          const slip_executor_options *options, slip_executor **executor)
 {
     slip_executor *e = zeros(1, sizeof *e);
     if (!e)
@@ -141,6 +155,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     e->program = program;
     e->limits = *limits;
     e->comm = comm;
+    if (options)
+        e->options = *options;
     e->math = slip_math_best();
     e->weights = zeros((size_t)program->tensor_count, sizeof *e->weights);
     e->vectors = zeros((size_t)program->tensor_count, sizeof *e->vectors);
@@ -198,9 +214,12 @@ static slip_status run(slip_executor *executor, slip_phase phase, const slip_ste
     executor->cost = (slip_run_cost){0};
     slip_cpu_rope_tables(executor);
     for (int32_t i = 0; i < program->phase_count[phase]; i++) {
-        slip_status status = run_op(executor, &program->ops[program->phase_first[phase] + i]);
+        const slip_op *op = &program->ops[program->phase_first[phase] + i];
+        slip_status status = run_op(executor, op);
         if (status != SLIP_OK)
             return status;
+        if (executor->options.watch)
+            slip_cpu_watch(executor, op);
     }
     *cost = executor->cost;
     return SLIP_OK;
@@ -223,6 +242,12 @@ static void candidates(slip_executor *executor, const slip_step *step, slip_cand
     }
 }
 
+static const char *device(const slip_executor *executor)
+{
+    (void)executor;
+    return "cpu";
+}
+
 const slip_executor_kind slip_executor_cpu = {
     .name = "cpu",
     .create = create,
@@ -230,5 +255,7 @@ const slip_executor_kind slip_executor_cpu = {
     .run = run,
     .row = buffer_row,
     .candidates = candidates,
+    .stream_ceiling = slip_cpu_ceiling,
+    .device = device,
     .destroy = destroy,
 };

@@ -55,8 +55,9 @@ void slip_cpu_route(slip_executor *executor, const slip_op *op)
     const slip_matrix *router = &executor->weights[op->weight[0]];
     executor->cost.weight_bytes += slip_matrix_bytes(router);
     for (int32_t i = 0; i < executor->step->row_count; i++) {
-        const float *x = slip_cpu_row(executor, op->in, i);
-        executor->math->linear(router, 0, &x, 1, &executor->router);
+        executor->x_rows[0] = slip_cpu_row(executor, op->in, i);
+        slip_cpu_round_rows(executor, router, 1);
+        executor->math->linear(router, 0, executor->x_rows, 1, &executor->router);
         route_row(executor, executor->vectors[op->weight[1]], slip_cpu_row(executor, op->out, i));
     }
 }
@@ -92,12 +93,14 @@ void slip_cpu_experts(slip_executor *executor, const slip_op *op)
         if (count == 0 || columns == 0)
             continue;
         executor->cost.weight_bytes += slip_matrix_bytes(gate_up) + slip_matrix_bytes(down);
+        slip_cpu_round_rows(executor, gate_up, count);
         executor->math->linear(gate_up, e, executor->x_rows, count, executor->y_rows);
         for (int32_t i = 0; i < count; i++) {
             float *act = slip_cpu_row(executor, SLIP_BUFFER_ACT, i);
             executor->math->swiglu(executor->y_rows[i], executor->y_rows[i] + columns, columns, act);
             executor->x_rows[i] = act;
         }
+        slip_cpu_round_rows(executor, down, count);
         executor->math->linear_partial(down, e, executor->x_rows, executor->gain, count, executor->sum_rows);
     }
 }

@@ -2,12 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/cpu/round.h"
 #include "kernels/cpu/state.h"
-
-static int32_t rows_of(const slip_executor *executor, const slip_op *op)
-{
-    return op->head_rows ? executor->step->head_count : executor->step->row_count;
-}
 
 /* A row this rank does not own contributes zero: the sum over ranks is exact. */
 void slip_cpu_embed(slip_executor *executor, const slip_op *op)
@@ -33,10 +29,22 @@ void slip_cpu_embed(slip_executor *executor, const slip_op *op)
 
 void slip_cpu_norm(slip_executor *executor, const slip_op *op)
 {
-    for (int32_t i = 0; i < rows_of(executor, op); i++)
+    for (int32_t i = 0; i < slip_cpu_rows(executor, op); i++)
         executor->math->norm(slip_cpu_row(executor, op->in, i), executor->vectors[op->weight[0]],
                              executor->program->width[op->out], executor->program->norm_epsilon,
                              slip_cpu_row(executor, op->out, i));
+}
+
+void slip_cpu_round_rows(slip_executor *executor, const slip_matrix *weight, int32_t rows)
+{
+    if (!executor->options.round_activations)
+        return;
+    for (int32_t i = 0; i < rows; i++) {
+        float *to = executor->rounded + i * executor->rounded_stride;
+        slip_round_operand(weight->dtype, executor->x_rows[i], weight->columns, to);
+        memset(to + weight->columns, 0, (size_t)(slip_padded(weight->columns) - weight->columns) * sizeof *to);
+        executor->x_rows[i] = to;
+    }
 }
 
 /* x_rows[0 .. rows) [columns, padded] as f64 into wide_rows. */
@@ -86,10 +94,11 @@ static void linear_partial(slip_executor *executor, const slip_matrix *weight, i
 void slip_cpu_linear(slip_executor *executor, const slip_op *op)
 {
     const slip_matrix *weight = &executor->weights[op->weight[0]];
-    int32_t rows = rows_of(executor, op);
+    int32_t rows = slip_cpu_rows(executor, op);
     executor->cost.weight_bytes += slip_matrix_bytes(weight);
     for (int32_t i = 0; i < rows; i++)
         executor->x_rows[i] = slip_cpu_row(executor, op->in, i);
+    slip_cpu_round_rows(executor, weight, rows);
     if (op->out != SLIP_BUFFER_PARTIAL)
         linear_rows(executor, weight, rows, executor->buffer[op->out], executor->stride[op->out]);
     else if (executor->comm == NULL)

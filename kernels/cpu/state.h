@@ -16,6 +16,7 @@ struct slip_executor {
     const slip_program *program;
     slip_limits limits;
     slip_comm *comm;
+    slip_executor_options options;
     const slip_math *math;
 
     slip_matrix *weights;          /* [tensor_count]; vectors and norms are kept as f32 rows instead */
@@ -35,7 +36,9 @@ struct slip_executor {
     const double **wide_rows;      /* [rows] operands of an exact product: rows of `wide` */
     double *wide;                  /* [rows, heads' outputs, padded] */
     int64_t wide_stride;
-    float *product;                /* [rows, hidden]: partial products of a program on one rank */
+    float *product;                /* [rows, hidden]: partial products of a program on one rank; a row of PARTIAL to watch */
+    float *rounded;                /* [rows, widest operand, padded]: with round_activations */
+    int64_t rounded_stride;
     float **y_rows;                /* [rows] */
     double **sum_rows;             /* [rows] */
     float *gain;                   /* [rows] */
@@ -47,10 +50,25 @@ struct slip_executor {
     slip_run_cost cost;
 };
 
+/* Rows that an op works on and writes. */
+static inline int32_t slip_cpu_rows(const slip_executor *executor, const slip_op *op)
+{
+    bool head = op->head_rows || op->kind == SLIP_OP_SELECT;
+    return head ? executor->step->head_count : executor->step->row_count;
+}
+
 static inline float *slip_cpu_row(const slip_executor *executor, slip_buffer buffer, int64_t row)
 {
     return executor->buffer[buffer] + row * executor->stride[buffer];
 }
+
+/* With round_activations: x_rows[0 .. rows) become rounded copies, as operands of `weight`. Otherwise nothing. */
+void slip_cpu_round_rows(slip_executor *executor, const slip_matrix *weight, int32_t rows);
+
+/* Show what an op has written to options.watch (watch.c). */
+void slip_cpu_watch(slip_executor *executor, const slip_op *op);
+
+double slip_cpu_ceiling(slip_executor *executor);
 
 /* ---- one function an op (ops.c, attention.c, experts.c); all read executor->step ---- */
 

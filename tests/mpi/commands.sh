@@ -45,8 +45,8 @@ for command in generate batch bench score convert inspect plan; do
     "$SLIPSTREAM" "$command" --help >"$out" 2>"$log"
     status=$?
     silent "$command --help"
-    # Those of convert name models that nobody has here.
-    grep '^ *\(mpirun\|build/slipstream\|echo\)' "$out" | sed 's/^ *//' | grep -v ' convert ' >"$work/examples"
+    # Those of convert name models that nobody has here; random weights want a GPU.
+    grep '^ *\(mpirun\|build/slipstream\|echo\)' "$out" | sed 's/^ *//' | grep -v ' convert \| bench --shape ' >"$work/examples"
     [ "$QUICK" = 1 ] && sed -i 1q "$work/examples"
     while read -r line; do
         example "$line"
@@ -70,6 +70,7 @@ figures_once() { # name
 }
 
 keys="schema version commit argv device ranks model expert_slices tokens tokens_per_second
+    prompt_tokens prompt_tokens_per_second
     acceptance.mean_acceptance_length acceptance.acceptance_histogram acceptance.num_spec_steps
     acceptance.num_draft_tokens acceptance.num_accepted_draft_tokens
     time_to_first_token_ms.median time_to_first_token_ms.p99

@@ -3,13 +3,14 @@
 #   SLIPSTREAM   the program                    (default build/slipstream)
 #   MODEL        a checkpoint with a drafter and a tokenizer (default jobs/demo/model.h5)
 #   TOOLS        folder with check_results      (default build/tests)
+#   DEVICE       what computes in runs through on_ranks (default cpu: that is what these tests hold to its promises)
 #   QUICK        1: fewer cases, for builds that are ten times slower
 #
 # A script prints one line a case and ends with `finish`, which prints the count and gives the exit status.
 set -u
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-: "${SLIPSTREAM:=$root/build/slipstream}" "${TOOLS:=$root/build/tests}" "${MODEL:=$root/jobs/demo/model.h5}" "${QUICK:=0}"
+: "${SLIPSTREAM:=$root/build/slipstream}" "${TOOLS:=$root/build/tests}" "${MODEL:=$root/jobs/demo/model.h5}" "${QUICK:=0}" "${DEVICE:=cpu}"
 check=$TOOLS/check_results
 script=$(basename "$0")
 seconds=300 # a run; ranks that wait for each other for ever must not hang the suite
@@ -45,9 +46,9 @@ fail() { # name, what happened, file with more about it
 
 # The program on some ranks. mpirun would read our standard input.
 on_ranks() { # count, arguments...
-    local count=$1
-    shift
-    timeout "$seconds" mpirun --oversubscribe --bind-to none -n "$count" "$SLIPSTREAM" "$@" </dev/null
+    local count=$1 device=()
+    case $2 in generate | batch | bench | score) device=(--device "$DEVICE") ;; esac
+    timeout "$seconds" mpirun --oversubscribe --bind-to none -n "$count" "$SLIPSTREAM" "$2" "${device[@]}" "${@:3}" </dev/null
 }
 
 finish() {

@@ -51,10 +51,10 @@ score() { # fixture folder, ranks, slices (0: the program's own choice)
     rm -f "$4"
     if [ "$3" -gt 0 ]; then
         name="$name, experts in $3"
-        on_ranks "$2" "$SLIPSTREAM" score -m "$work/model.h5" --ids "$1/ids.json" --logits "$4" --json \
+        on_ranks "$2" "$SLIPSTREAM" score --device cpu -m "$work/model.h5" --ids "$1/ids.json" --logits "$4" --json \
             --expert-slices "$3" >"$5" 2>&1
     else
-        on_ranks "$2" "$SLIPSTREAM" score -m "$work/model.h5" --ids "$1/ids.json" --logits "$4" --json >"$5" 2>&1
+        on_ranks "$2" "$SLIPSTREAM" score --device cpu -m "$work/model.h5" --ids "$1/ids.json" --logits "$4" --json >"$5" 2>&1
     fi || { fail "$name" "score failed" "$5"; return; }
     if "$COMPARE" "$4" "$1/expected.bin" "$tolerance" >"$work/compare.log" 2>&1; then
         passed=$((passed + 1))

@@ -225,7 +225,9 @@ wrong "no prompt" "-p TEXT is missing" generate -m "$MODEL"
 wrong "a number that is none" "must be an integer" generate -m "$MODEL" -p x -n many
 wrong "a number out of range" "must be a number from 0 to 2" generate -m "$MODEL" -p x --temperature 3
 wrong "a device that is none" "must be cpu|cuda" generate -m "$MODEL" -p x --device tpu
-wrong "a device that is not there" "CPUs only" generate -m "$MODEL" -p x --device cuda
+wrong "a device without what it is asked for" "--shape makes random weights on a GPU" bench --shape pro --device cpu
+wrong "an engine of another device" "--engine launch is the GPU's" generate -m "$MODEL" -p x --device cpu --engine launch
+wrong "a shard of a checkpoint" "--shard-of needs --shape" bench -m "$MODEL" --shard-of 8
 wrong "a word too many" "one word too many" inspect "$MODEL" "$MODEL"
 wrong "what excludes itself" "exclude each other" score -m "$MODEL" -f a --ids b
 wrong "one rank that only coordinates" "at least 2 ranks" generate -m "$MODEL" -p x --coordinator dedicated
@@ -235,6 +237,9 @@ wrong "an output that cannot be" "cannot be written" batch -m "$MODEL" -i "$requ
 wrong "a folder that is none" "no-such-folder" convert "$work/no-such-folder" "$work/new.h5"
 
 # The same through mpirun: one line of ours, whatever mpirun adds.
+on_ranks 2 generate -m "$MODEL" -p x --device cuda >"$work/stdout" 2>"$log"
+status=$?
+judge "use: GPUs for more ranks than they serve" "--device cuda"
 on_ranks 3 generate -m "$MODEL" -p x --expert-slices 2 >"$work/stdout" 2>"$log"
 status=$?
 judge "use: 2 slices on 3 ranks" "it must divide the 3 worker ranks"

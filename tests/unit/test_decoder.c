@@ -20,10 +20,12 @@ typedef struct {
     int32_t sequences, chunk;
     double forced;
     bool paced; /* leave steps without a draft where drafting does not pay */
+    bool resident; /* taps stay with the device */
 } setting;
 
 typedef struct {
     int32_t tokens[LONGEST], count;
+    int32_t drafts[7]; /* of the last block */
     const char *reason;
     slip_acceptance acceptance;
 } answer;
@@ -34,16 +36,86 @@ typedef struct {
     slip_decoder *decoder;
 } machine;
 
+/* ---- the CPU's executor with resident taps: a ring of every position that the target has seen, which the draft reads ---- */
+
+static slip_executor_kind resident;
+static struct {
+    slip_executor *target, *draft;
+    int64_t width;
+    float *taps; /* [4 sequences, CONTEXT + 8, width] */
+} ring;
+
+static float *ring_row(const slip_span *span, int32_t i)
+{
+    return ring.taps + (span->sequence * (CONTEXT + 8) + span->position + i) * ring.width;
+}
+
+static slip_status resident_create(const slip_program *program, const slip_limits *limits, slip_comm *comm,
+                                   const slip_executor_options *options, slip_executor **executor)
+{
+    slip_status status = slip_executor_cpu.create(program, limits, comm, options, executor);
+    if (options->target) {
+        assert_ptr_equal(options->target, ring.target);
+        ring.draft = *executor;
+        return status;
+    }
+    ring.target = *executor;
+    ring.width = program->width[SLIP_BUFFER_TAPS];
+    free(ring.taps);
+    ring.taps = calloc((size_t)(4 * (CONTEXT + 8) * ring.width), sizeof *ring.taps);
+    assert_non_null(ring.taps);
+    return status;
+}
+
+/* Rows between the host's spans and the ring, into the draft or out of the target. */
+static void move_taps(slip_executor *executor, const slip_step *step, bool out)
+{
+    for (int32_t s = 0; s < step->span_count; s++)
+        for (int32_t i = 0; i < step->span[s].count; i++) {
+            float *here = slip_executor_cpu.row(executor, SLIP_BUFFER_TAPS, step->span[s].row + i);
+            float *there = ring_row(&step->span[s], i);
+            memcpy(out ? there : here, out ? here : there, (size_t)ring.width * sizeof *here);
+        }
+}
+
+static slip_status resident_run(slip_executor *executor, slip_phase phase, const slip_step *step, slip_run_cost *cost)
+{
+    if (phase == SLIP_PHASE_INJECT)
+        move_taps(executor, step, false);
+    slip_status status = slip_executor_cpu.run(executor, phase, step, cost);
+    if (executor == ring.target)
+        move_taps(executor, step, true);
+    return status;
+}
+
+static float *resident_row(slip_executor *executor, slip_buffer buffer, int32_t row)
+{
+    assert_int_not_equal(buffer, SLIP_BUFFER_TAPS);
+    return slip_executor_cpu.row(executor, buffer, row);
+}
+
+static void resident_make(void)
+{
+    resident = slip_executor_cpu;
+    resident.resident_taps = true;
+    resident.create = resident_create;
+    resident.run = resident_run;
+    resident.row = resident_row;
+}
+
 static void machine_make(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, machine *m)
 {
     slip_decoder_options decoding = {.sequences = how->sequences, .chunk = how->chunk, .forced_acceptance = how->forced,
                                      .always_draft = !how->paced};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
-    slip_rank_options options = {.kind = &slip_executor_cpu, .slices = 1, .taps = how->draft, .limits = limits};
+    const slip_executor_kind *kind = how->resident ? &resident : &slip_executor_cpu;
+    slip_rank_options options = {.kind = kind, .slices = 1, .taps = how->draft, .limits = limits};
     *m = (machine){0};
     assert_int_equal(slip_rank_create(checkpoint->comm, &checkpoint->source, &options, &m->rank), SLIP_OK);
+    assert_int_equal(slip_rank_tap_width(m->rank) == 0, how->resident);
+    slip_executor_options drafting = {.target = slip_rank_executor(m->rank)};
     if (how->draft)
-        assert_int_equal(slip_draft_create(&checkpoint->source, &slip_executor_cpu, &limits, &m->draft), SLIP_OK);
+        assert_int_equal(slip_draft_create(&checkpoint->source, kind, &drafting, &limits, &m->draft), SLIP_OK);
     assert_int_equal(slip_decoder_create(m->rank, m->draft, model, &limits, &decoding, NULL, &m->decoder), SLIP_OK);
 }
 
@@ -75,6 +147,7 @@ static void take_answer(machine *m, int32_t slot, answer *a)
     a->count = s->count;
     a->reason = s->finish_reason;
     a->acceptance = s->acceptance;
+    memcpy(a->drafts, s->drafts, sizeof a->drafts);
     memcpy(a->tokens, s->tokens, (size_t)s->count * sizeof *a->tokens);
     slip_decoder_release(m->decoder, slot);
 }
@@ -286,8 +359,27 @@ static void test_limits(void **state)
     assert_true(many.rows == 160 && many.head_rows == 160 && many.span_rows == 8);
 }
 
+/* Taps that stay with the device reach the draft as those that travel: it proposes the same. */
+static void test_resident_taps(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    answer travelling[QUERIES], staying[QUERIES];
+    for (int32_t sequences = 1; sequences <= 4; sequences += 3) {
+        run_setting(checkpoint, model, &(setting){.draft = true, .sequences = sequences, .chunk = 5}, false, travelling);
+        run_setting(checkpoint, model, &(setting){.draft = true, .sequences = sequences, .chunk = 5, .resident = true}, false, staying);
+        assert_same(travelling, staying);
+        for (int i = 0; i < QUERIES; i++)
+            assert_memory_equal(travelling[i].drafts, staying[i].drafts, sizeof staying[i].drafts);
+    }
+    run_setting(checkpoint, model, &(setting){.draft = true, .sequences = 3, .chunk = 64, .paced = true, .resident = true}, true, staying);
+    assert_same(travelling, staying);
+    free(ring.taps);
+}
+
 static int open_fixture(void **state)
 {
+    resident_make();
     return tiny_checkpoint_open(state, "pro-split-bf16");
 }
 
@@ -297,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_end_of_text),       cmocka_unit_test(test_stop),
         cmocka_unit_test(test_limits),      cmocka_unit_test(test_forced_acceptance),
         cmocka_unit_test(test_draft_context), cmocka_unit_test(test_end_of_text_inside_a_block),
+        cmocka_unit_test(test_resident_taps),
     };
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

@@ -92,7 +92,9 @@ static void test_batch(void **state)
 static void test_others(void **state)
 {
     (void)state;
-    slip_options options = accept("bench --shape pro --shard-of 8 --acceptance 6.3 --json");
+    slip_options options = accept("bench --shape pro --shard-of 8 --acceptance 6.3 --json --layers 9 --prompt-tokens 700");
+    assert_int_equal(options.layers, 9);
+    assert_int_equal(options.prompt_tokens, 700);
     assert_int_equal(options.shape, SLIP_SHAPE_PRO);
     assert_int_equal(options.shard_of, 8);
     assert_int_equal(options.sequences, 1);
@@ -112,6 +114,13 @@ static void test_others(void **state)
     assert_int_equal(options.shape, SLIP_SHAPE_FLASH);
     assert_int_equal(options.ranks, 8);
     assert_int_equal(accept("bench --device cpu -m m").device, SLIP_DEVICE_CPU);
+    assert_int_equal(accept("bench -m m").engine, SLIP_ENGINE_PERSISTENT);
+    assert_int_equal(accept("batch -m m -i i -o o --engine launch --device cuda").engine, SLIP_ENGINE_LAUNCH);
+    assert_string_equal(accept("bench --shape flash --profile p.json").profile, "p.json");
+    options = accept("score -m m -f t --trace-ops ops.h5 --round-activations --device cpu");
+    assert_string_equal(options.trace_ops, "ops.h5");
+    assert_true(options.round_activations);
+    assert_true(accept("generate -m m -p x --round-activations").round_activations);
 }
 
 static void test_help_and_version(void **state)
@@ -152,6 +161,17 @@ static void test_wrong_use(void **state)
         {"bench", "-m MODEL.h5 or --shape is missing"},
         {"bench -m m --shape pro", "exclude"},
         {"bench -m m --no-draft --acceptance 3", "exclude"},
+        {"bench -m m --shard-of 8", "--shard-of needs --shape"},
+        {"bench -m m --layers 8", "--layers needs --shape"},
+        {"bench --shape pro -p x", "--prompt-tokens instead of -p"},
+        {"bench -m m -p x --prompt-tokens 4", "exclude"},
+        {"bench --shape pro --device cpu --profile p", "not with --device cpu"},
+        {"score -m m -f t --device cpu --engine launch", "not with --device cpu"},
+        {"score -m m -f t --device cuda --round-activations", "not with --device cuda"},
+        {"score -m m -f t --trace-ops o --coordinator dedicated", "--trace-ops"},
+        {"score -m m -f t --profile p", "--profile is no option"},
+        {"bench -m m --trace-ops o", "--trace-ops is no option"},
+        {"bench -m m --engine fast", "--engine must be persistent|launch"},
         {"bench --shape mini", "--shape must be flash|pro, not \"mini\""},
         {"bench --shape fl", "--shape must be"},
         {"bench --shape flash|pro", "--shape must be"},
@@ -180,7 +200,7 @@ static void test_number_ranges(void **state)
                                           "1e999", "-1e999"};
     static const char *const base[SLIP_COMMANDS] = {[SLIP_COMMAND_GENERATE] = "generate -m m -p x",
                                                     [SLIP_COMMAND_BATCH] = "batch -m m -i i -o o",
-                                                    [SLIP_COMMAND_BENCH] = "bench -m m",
+                                                    [SLIP_COMMAND_BENCH] = "bench --shape pro",
                                                     [SLIP_COMMAND_SCORE] = "score -m m -f t",
                                                     [SLIP_COMMAND_CONVERT] = "convert a b",
                                                     [SLIP_COMMAND_INSPECT] = "inspect m",

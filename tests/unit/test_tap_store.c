@@ -19,7 +19,7 @@ slip_status __wrap_slip_draft_inject(slip_draft *draft, int32_t sequence, int64_
 {
     assert_null(draft);
     given[given_count] = position * 10 + sequence;
-    first_value[given_count++] = taps[0];
+    first_value[given_count++] = taps ? taps[0] : -1;
     return SLIP_OK;
 }
 
@@ -79,12 +79,29 @@ static void test_a_new_request_starts_anew(void **state)
     slip_tap_store_free(store);
 }
 
+/* Taps that stay with the device: only which positions wait is kept. */
+static void test_resident(void **state)
+{
+    (void)state;
+    slip_tap_store *store;
+    assert_int_equal(slip_tap_store_create(SEQUENCES, ROWS, 0, &store), SLIP_OK);
+    for (int64_t p = 0; p < 21; p++)
+        slip_tap_store_keep(store, 1, p, NULL);
+    given_count = 0;
+    assert_int_equal(slip_tap_store_inject(store, 1, NULL), SLIP_OK);
+    assert_int_equal(given_count, ROWS);
+    for (int32_t i = 0; i < ROWS; i++)
+        assert_true(given[i] == (13 + i) * 10 + 1 && first_value[i] == -1);
+    slip_tap_store_free(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_once_and_in_order),
         cmocka_unit_test(test_only_the_window_is_kept),
         cmocka_unit_test(test_a_new_request_starts_anew),
+        cmocka_unit_test(test_resident),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,10 +76,11 @@ static void load_tensor(const slip_program *program, int32_t index, slip_executo
     tiny_weight_free(&weight);
 }
 
-slip_executor *tiny_model_executor(const slip_program *program, const slip_limits *limits, slip_comm *comm)
+slip_executor *tiny_model_executor(const slip_program *program, const slip_limits *limits, slip_comm *comm,
+                                   const slip_executor_options *options)
 {
     slip_executor *executor;
-    assert_int_equal(slip_executor_cpu.create(program, limits, comm, &executor), SLIP_OK);
+    assert_int_equal(slip_executor_cpu.create(program, limits, comm, options, &executor), SLIP_OK);
     for (int32_t i = 0; i < program->tensor_count; i++)
         load_tensor(program, i, executor);
     return executor;

@@ -11,8 +11,10 @@ enum { TINY_VOCABULARY = 53, TINY_WINDOW = 6 };
 void tiny_model_shape(int32_t hidden, slip_model *model);
 
 /* A CPU executor with every tensor of the program loaded. A weight depends on its dataset's name and its place in the whole
- * matrix alone, so the executors of several ranks hold shares of one model. `comm` as for create(). The caller destroys it. */
-slip_executor *tiny_model_executor(const slip_program *program, const slip_limits *limits, slip_comm *comm);
+ * matrix alone, so the executors of several ranks hold shares of one model. `comm` and `options` as for create(). The caller
+ * destroys it. */
+slip_executor *tiny_model_executor(const slip_program *program, const slip_limits *limits, slip_comm *comm,
+                                   const slip_executor_options *options);
 
 /* Steps: empty, then span by span. The last `heads` rows of the span want logits. */
 void tiny_step_start(slip_step *step);

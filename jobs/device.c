@@ -1,0 +1,42 @@
+#include "jobs/device.h"
+
+/* Partial sums do not cross GPUs yet. */
+static bool cuda_serves(int ranks)
+{
+    return ranks == 1;
+}
+
+static slip_status check_cuda(const slip_options *options, int ranks, bool present, const char *why_not)
+{
+    if (!present)
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", why_not);
+    if (!cuda_serves(ranks))
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda runs on one rank in this version");
+    if (options->round_activations)
+        return slip_fail(SLIP_ERR_INPUT, "--round-activations is the CPU's: --device cpu is missing");
+    return SLIP_OK;
+}
+
+static slip_status check_cpu(const slip_options *options, const char *why_not)
+{
+    if (options->engine == SLIP_ENGINE_LAUNCH)
+        return slip_fail(SLIP_ERR_INPUT, "--engine launch is the GPU's: %s", why_not);
+    if (options->profile)
+        return slip_fail(SLIP_ERR_INPUT, "--profile is the GPU's: %s", why_not);
+    if (options->shape && !slip_executor_cpu.fill)
+        return slip_fail(SLIP_ERR_INPUT, "--shape makes random weights on a GPU: %s", why_not);
+    return SLIP_OK;
+}
+
+slip_status slip_device_choose(const slip_options *options, int ranks, const slip_executor_kind **kind)
+{
+    const char *why_not = "--device cpu was asked for";
+    bool present = options->device != SLIP_DEVICE_CPU && slip_cuda_present(&why_not);
+    if (present && !cuda_serves(ranks))
+        why_not = "a GPU serves one rank in this version";
+    bool cuda = options->device == SLIP_DEVICE_CUDA || (present && cuda_serves(ranks));
+    slip_status status = cuda ? check_cuda(options, ranks, present, why_not) : check_cpu(options, why_not);
+    if (status == SLIP_OK)
+        *kind = cuda ? &slip_executor_cuda : &slip_executor_cpu;
+    return status;
+}

@@ -1,0 +1,26 @@
+/* The GPU's executor in a build that has none. */
+#ifndef SLIP_CUDA
+#include "kernels/executor.h"
+
+static const char no_build[] = "this build computes on CPUs only";
+
+static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm,
+                          const slip_executor_options *options, slip_executor **executor)
+{
+    (void)program, (void)limits, (void)comm, (void)options, (void)executor;
+    return slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", no_build);
+}
+
+const slip_executor_kind slip_executor_cuda = {.name = "cuda", .create = create};
+
+bool slip_cuda_present(const char **why_not)
+{
+    *why_not = no_build;
+    return false;
+}
+
+uint64_t slip_cuda_cache_bytes(const slip_program *program, const slip_limits *limits)
+{
+    return slip_cpu_cache_bytes(program, limits) / 2; /* bf16 instead of f32 */
+}
+#endif

@@ -1,0 +1,59 @@
+#include "kernels/cpu/round.h"
+
+#include <math.h>
+#include <string.h>
+
+static const float E4M3_MAX = 448;
+
+float slip_round_bf16(float x)
+{
+    uint32_t bits;
+    if (isnan(x))
+        return x;
+    memcpy(&bits, &x, sizeof bits);
+    bits += 0x7fff + (bits >> 16 & 1);
+    bits &= 0xffff0000u;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Three bits of mantissa, exponents from -6 on; below that the grid stays at 2^-9. */
+float slip_round_e4m3(float x)
+{
+    float magnitude = fabsf(x);
+    if (isnan(x))
+        return x;
+    if (magnitude >= E4M3_MAX)
+        return copysignf(E4M3_MAX, x);
+    int exponent;
+    frexpf(magnitude, &exponent); /* magnitude = m * 2^exponent, 0.5 <= m < 1 */
+    int step = exponent - 1 < -6 ? -9 : exponent - 4;
+    return copysignf(ldexpf(rintf(ldexpf(magnitude, -step)), step), x);
+}
+
+static void round_block(const float *x, int64_t columns, float *out)
+{
+    float amax = 0;
+    for (int64_t c = 0; c < columns; c++)
+        amax = fmaxf(amax, fabsf(x[c]));
+    float scale = amax > 0 ? amax / E4M3_MAX : 1;
+    for (int64_t c = 0; c < columns; c++)
+        out[c] = slip_round_e4m3(x[c] / scale) * scale;
+}
+
+static float round_twice(float x)
+{
+    float high = slip_round_bf16(x);
+    return high + slip_round_bf16(x - high);
+}
+
+void slip_round_operand(slip_dtype weight, const float *x, int64_t columns, float *out)
+{
+    if (weight == SLIP_MXFP4 || weight == SLIP_F8E4M3) {
+        for (int64_t c = 0; c < columns; c += SLIP_ROUND_COLUMNS)
+            round_block(x + c, columns - c < SLIP_ROUND_COLUMNS ? columns - c : SLIP_ROUND_COLUMNS, out + c);
+        return;
+    }
+    for (int64_t c = 0; c < columns; c++)
+        out[c] = round_twice(x[c]);
+}

@@ -1,0 +1,52 @@
+/* What every device op gets: who is computing, on which step, with which shared memory. */
+#pragma once
+
+#include <stdint.h>
+
+#include <cuda_bf16.h>
+
+#include "kernels/cuda/device.h"
+
+namespace slip {
+
+constexpr int WARPGROUPS = 4;                 // consumers: threads [0, CONSUMERS)
+constexpr int CONSUMERS = WARPGROUPS * 128;
+constexpr int CONSUMER_WARPS = CONSUMERS / 32;
+constexpr int PRODUCER_WARPS = WARPGROUPS;    // each fills the ring of one warpgroup; the first is SM 0's link to the host, too
+constexpr int THREADS = CONSUMERS + PRODUCER_WARPS * 32; // 20 warps, five a sub-core: one more would cost all of them 16 registers
+
+struct context {
+    const slip_cuda_step *step; // global memory; constant while an op runs
+    unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
+    int thread;                 // of the consumers
+    int sm, sms;                // this CTA and how many there are
+};
+
+// All consumer threads of this SM; orders their accesses to shared and global memory among each other.
+__device__ __forceinline__ void consumers_sync()
+{
+    asm volatile("bar.sync 1, %0;" ::"n"(CONSUMERS) : "memory");
+}
+
+__device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+// Writes to shared memory by ordinary stores become visible to wgmma and bulk copies. Before the barrier, in each writing thread.
+__device__ __forceinline__ void fence_async_shared()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ __forceinline__ float bf16_value(uint16_t bits)
+{
+    return __uint_as_float((uint32_t)bits << 16);
+}
+
+__device__ __forceinline__ uint16_t bf16_bits(float x)
+{
+    return __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+
+} // namespace slip

@@ -1,0 +1,70 @@
+/* The engine: one GPU, its memory, and the kernel that stays on it. C interface of engine.cu; the executors of target and draft share
+ * one engine and so one kernel.
+ *
+ * The kernel is launched by the first run and leaves when memory or ops are added, when a wait on the GPU fails, or at the end. All
+ * errors end in slip_fail() with one sentence; a failed wait's has the record: SM, role, op, layer, what was expected and seen.
+ */
+#ifndef SLIP_KERNELS_CUDA_ENGINE_H
+#define SLIP_KERNELS_CUDA_ENGINE_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "io/status.h"
+#include "kernels/cuda/device.h"
+
+typedef struct slip_cuda_engine slip_cuda_engine;
+
+typedef struct {
+    bool launch;         /* one op a launch, in a CUDA graph */
+    double deadline;     /* seconds of a wait on the GPU; 0: 1 s */
+    const char *profile; /* Perfetto trace of one step; borrowed; NULL none */
+    int drop_op;         /* tests: SM 1 drops its signal behind this op of the list; -1 never */
+} slip_cuda_engine_options;
+
+/* The first GPU. SLIP_ERR_INPUT, one line each: no GPU, a driver that is too old, an architecture that the kernels are not for. */
+slip_status slip_cuda_engine_open(const slip_cuda_engine_options *options, slip_cuda_engine **engine);
+void slip_cuda_engine_hold(slip_cuda_engine *engine);    /* one more owner */
+void slip_cuda_engine_release(slip_cuda_engine *engine); /* the last one stops the kernel and frees all memory */
+
+/* NULL, or why slip_cuda_engine_open() would fail. */
+const char *slip_cuda_engine_why_not(void);
+
+const char *slip_cuda_engine_name(const slip_cuda_engine *engine);
+int slip_cuda_engine_sms(const slip_cuda_engine *engine);
+
+/* Zeroed device memory that lives as long as the engine. SLIP_ERR_FAILED says how much was wanted and how much is free. */
+slip_status slip_cuda_engine_take(slip_cuda_engine *engine, size_t bytes, void **device);
+
+/* Zeroed host memory that the GPU sees. */
+slip_status slip_cuda_engine_take_host(slip_cuda_engine *engine, size_t bytes, void **host, void **device);
+
+/* Copies; the kernel must not be using what is written. */
+slip_status slip_cuda_engine_upload(slip_cuda_engine *engine, void *device, const void *host, size_t bytes);
+slip_status slip_cuda_engine_download(slip_cuda_engine *engine, void *host, const void *device, size_t bytes);
+
+/* Append to the op list; *first is where. */
+slip_status slip_cuda_engine_add(slip_cuda_engine *engine, const slip_cuda_op *ops, int32_t count, int32_t *first);
+
+/* Host memory for the next step (fill it, then run), and the candidates of the last. */
+slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *engine);
+const slip_candidate *slip_cuda_engine_candidates(const slip_cuda_engine *engine);
+
+/* Run the step and wait for its results. */
+slip_status slip_cuda_engine_run(slip_cuda_engine *engine);
+
+/* Experts that the last step read, over all layers. */
+uint32_t slip_cuda_engine_picked(const slip_cuda_engine *engine);
+
+/* Run one op of the list on the step, alone, and wait: for looking at buffers between ops. */
+slip_status slip_cuda_engine_run_op(slip_cuda_engine *engine, int32_t op);
+
+/* GB/s of a stream of weights through all SMs' rings, over a buffer beyond the caches; 0 when there is no memory for one. */
+double slip_cuda_engine_ceiling(slip_cuda_engine *engine);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

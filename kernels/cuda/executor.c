@@ -1,0 +1,298 @@
+/* The CUDA executor: programs lowered to the engine's op list, steps posted to its kernel. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/attend_size.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/state.h"
+
+enum { DIM_UNIT = 16, SPLIT_WINDOW = 64, SPLIT_CONTEXT = 128 };
+
+static int32_t widened(int32_t dim)
+{
+    return (dim + DIM_UNIT - 1) / DIM_UNIT * DIM_UNIT;
+}
+
+static slip_cuda_cache describe_cache(const slip_cache *shape, const slip_limits *limits)
+{
+    return (slip_cuda_cache){
+        .slots = slip_cuda_slots(shape->window, limits),
+        .k_width = widened(shape->head_dim),
+        .v_width = widened(shape->v_head_dim),
+        .split = shape->window && shape->window <= 2 * SPLIT_CONTEXT ? SPLIT_WINDOW : SPLIT_CONTEXT,
+        .shape = *shape,
+    };
+}
+
+static size_t cache_rows(const slip_cuda_cache *cache, const slip_limits *limits)
+{
+    return (size_t)limits->sequences * (size_t)cache->slots * (size_t)cache->shape.kv_heads;
+}
+
+uint64_t slip_cuda_cache_bytes(const slip_program *program, const slip_limits *limits)
+{
+    uint64_t bytes = 0;
+    for (int32_t i = 0; i < program->cache_count; i++) {
+        slip_cuda_cache cache = describe_cache(&program->cache[i], limits);
+        bytes += (uint64_t)cache_rows(&cache, limits) * (uint64_t)(cache.k_width + cache.v_width) * sizeof(uint16_t);
+    }
+    return bytes;
+}
+
+static slip_status create_caches(slip_executor *e)
+{
+    for (int32_t i = 0; i < e->program->cache_count; i++) {
+        slip_cuda_cache *cache = &e->caches[i];
+        void *k, *v;
+        *cache = describe_cache(&e->program->cache[i], &e->limits);
+        size_t rows = cache_rows(cache, &e->limits);
+        slip_status status = slip_cuda_engine_take(e->engine, rows * (size_t)cache->k_width * sizeof(uint16_t), &k);
+        if (status == SLIP_OK)
+            status = slip_cuda_engine_take(e->engine, rows * (size_t)cache->v_width * sizeof(uint16_t), &v);
+        if (status != SLIP_OK)
+            return status;
+        cache->k = k;
+        cache->v = v;
+    }
+    return SLIP_OK;
+}
+
+static slip_status create_ropes(slip_executor *e)
+{
+    for (int32_t r = 0; r < e->program->rope_count; r++) {
+        const slip_rope *rope = &e->program->rope[r];
+        size_t half = (size_t)rope->rotary_dim / 2;
+        void *device;
+        float *values = malloc(half * sizeof *values + 1);
+        if (!values)
+            return slip_fail(SLIP_ERR_FAILED, "out of memory");
+        for (size_t i = 0; i < half; i++)
+            values[i] = (float)(1.0 / pow(rope->theta, 2.0 * (double)i / rope->rotary_dim));
+        slip_status status = slip_cuda_engine_take(e->engine, half * sizeof *values, &device);
+        if (status == SLIP_OK)
+            status = slip_cuda_engine_upload(e->engine, device, values, half * sizeof *values);
+        free(values);
+        if (status != SLIP_OK)
+            return status;
+        e->inverse_frequency[r] = device;
+    }
+    return SLIP_OK;
+}
+
+/* The target's taps stay here, by position; the draft reads its target's. */
+static slip_status create_taps(slip_executor *e)
+{
+    const slip_executor *target = e->options.target;
+    void *device;
+    if (target) {
+        e->taps = target->taps;
+        e->tap_slots = target->tap_slots;
+        e->tap_width = target->tap_width;
+        return SLIP_OK;
+    }
+    e->tap_width = (int32_t)e->program->width[SLIP_BUFFER_TAPS];
+    if (e->tap_width == 0)
+        return SLIP_OK;
+    e->tap_slots = slip_cuda_slots(e->program->tap_window, &e->limits);
+    size_t floats = (size_t)e->limits.sequences * (size_t)e->tap_slots * (size_t)e->tap_width;
+    slip_status status = slip_cuda_engine_take(e->engine, floats * sizeof(float), &device);
+    if (status == SLIP_OK)
+        e->taps = device;
+    return status;
+}
+
+static slip_status create_logits(slip_executor *e)
+{
+    size_t floats = (size_t)e->limits.head_rows * (size_t)e->program->vocabulary.count;
+    void *host, *device;
+    slip_status status = slip_cuda_engine_take_host(e->engine, floats * sizeof(float), &host, &device);
+    if (status == SLIP_OK) {
+        e->logits = host;
+        e->device_logits = device;
+    }
+    return status;
+}
+
+static void destroy(slip_executor *e)
+{
+    if (e->engine)
+        slip_cuda_engine_release(e->engine);
+    free(e->tensors);
+    free(e->is_table);
+    free(e->caches);
+    free(e->list.ops);
+    free(e);
+}
+
+/* Tests drop one signal: SLIPSTREAM_DROP_SIGNAL is the device op behind which SM 1 stays silent. */
+static int dropped_op(void)
+{
+    const char *text = getenv("SLIPSTREAM_DROP_SIGNAL");
+    return text ? atoi(text) : -1;
+}
+
+static slip_status open_engine(slip_executor *e)
+{
+    slip_executor *target = e->options.target;
+    slip_cuda_engine_options options = {
+        .launch = e->options.launch, .deadline = e->options.deadline, .profile = e->options.profile, .drop_op = dropped_op()};
+    if (!target)
+        return slip_cuda_engine_open(&options, &e->engine);
+    slip_cuda_engine_hold(target->engine);
+    e->engine = target->engine;
+    return SLIP_OK;
+}
+
+static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
+                          slip_executor **out)
+{
+    (void)comm; /* one rank in this version */
+    slip_executor *e = calloc(1, sizeof *e);
+    if (!e)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    e->program = program;
+    e->limits = *limits;
+    if (options)
+        e->options = *options;
+    e->tensors = calloc((size_t)program->tensor_count, sizeof *e->tensors);
+    e->is_table = calloc((size_t)program->tensor_count, sizeof *e->is_table);
+    e->caches = calloc((size_t)program->cache_count + 1, sizeof *e->caches);
+    slip_status status = e->tensors && e->is_table && e->caches ? open_engine(e) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    for (int32_t i = 0; i < program->op_count && status == SLIP_OK; i++)
+        if (program->ops[i].kind == SLIP_OP_EMBED)
+            e->is_table[program->ops[i].weight[0]] = true;
+    if (status == SLIP_OK)
+        status = create_caches(e);
+    if (status == SLIP_OK)
+        status = create_ropes(e);
+    if (status == SLIP_OK)
+        status = create_taps(e);
+    if (status == SLIP_OK)
+        status = create_logits(e);
+    if (status != SLIP_OK) {
+        destroy(e);
+        return status;
+    }
+    *out = e;
+    return SLIP_OK;
+}
+
+/* ---- lowering, when all weights are there ---- */
+
+static uint64_t matrix_bytes(const slip_executor *e, int32_t tensor)
+{
+    return tensor == SLIP_NO_WEIGHT ? 0 : (uint64_t)e->tensors[tensor].matrix.expert_bytes;
+}
+
+static void count_bytes(slip_executor *e)
+{
+    uint64_t layers = 0, sum = 0;
+    for (int phase = 0; phase < SLIP_PHASES; phase++)
+        for (int32_t i = 0; i < e->program->phase_count[phase]; i++) {
+            const slip_op *op = &e->program->ops[e->program->phase_first[phase] + i];
+            if (op->kind == SLIP_OP_LINEAR || op->kind == SLIP_OP_ROUTE)
+                e->dense_bytes[phase] += matrix_bytes(e, op->weight[0]);
+            if (op->kind != SLIP_OP_EXPERTS)
+                continue;
+            sum += matrix_bytes(e, op->weight[0]) + matrix_bytes(e, op->weight[1]);
+            layers++;
+        }
+    e->expert_bytes = layers ? sum / layers : 0;
+}
+
+static slip_status lower(slip_executor *e)
+{
+    slip_cuda_source source = {
+        .program = e->program, .limits = &e->limits, .tensors = e->tensors, .caches = e->caches, .taps = e->taps,
+        .tap_slots = e->tap_slots, .tap_width = e->tap_width, .logits = e->device_logits, .sms = slip_cuda_engine_sms(e->engine),
+        .absent_peers = e->options.absent_peers,
+    };
+    for (int r = 0; r < SLIP_MAX_ROPES; r++)
+        source.inverse_frequency[r] = e->inverse_frequency[r];
+    slip_cuda_block block = {0};
+    void *memory;
+    slip_status status = slip_cuda_lower(&source, &block, &e->list);
+    if (status != SLIP_OK)
+        return status;
+    free(e->list.ops);
+    e->list.ops = NULL;
+    status = slip_cuda_engine_take(e->engine, block.used, &memory);
+    block = (slip_cuda_block){memory, 0};
+    if (status == SLIP_OK)
+        status = slip_cuda_lower(&source, &block, &e->list);
+    if (status == SLIP_OK)
+        status = slip_cuda_engine_add(e->engine, e->list.ops, e->list.count, &e->first_op);
+    count_bytes(e);
+    e->ready = status == SLIP_OK;
+    return status;
+}
+
+/* ---- steps ---- */
+
+static slip_status run_watched(slip_executor *e, const slip_step *step)
+{
+    slip_cuda_step *device = slip_cuda_engine_step(e->engine);
+    for (int32_t i = 0; i < device->op_count; i++) {
+        slip_status status = slip_cuda_engine_run_op(e->engine, device->first_op + i);
+        if (status == SLIP_OK)
+            status = slip_cuda_watch(e, device->first_op - e->first_op + i, step);
+        if (status != SLIP_OK)
+            return status;
+    }
+    return SLIP_OK;
+}
+
+static slip_status run(slip_executor *e, slip_phase phase, const slip_step *step, slip_run_cost *cost)
+{
+    slip_status status = e->ready ? SLIP_OK : lower(e);
+    if (status != SLIP_OK)
+        return status;
+    slip_cuda_step *device = slip_cuda_engine_step(e->engine);
+    slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
+    status = e->options.watch ? run_watched(e, step) : slip_cuda_engine_run(e->engine);
+    *cost = (slip_run_cost){e->dense_bytes[phase] + slip_cuda_engine_picked(e->engine) * e->expert_bytes};
+    return status;
+}
+
+static float *row(slip_executor *e, slip_buffer buffer, int32_t index)
+{
+    return buffer == SLIP_BUFFER_LOGITS ? e->logits + (int64_t)index * e->program->vocabulary.count : NULL;
+}
+
+static void candidates(slip_executor *e, const slip_step *step, slip_candidate *out)
+{
+    memcpy(out, slip_cuda_engine_candidates(e->engine), (size_t)step->head_count * sizeof *out);
+}
+
+static double stream_ceiling(slip_executor *e)
+{
+    return slip_cuda_engine_ceiling(e->engine);
+}
+
+static const char *device(const slip_executor *e)
+{
+    return slip_cuda_engine_name(e->engine);
+}
+
+bool slip_cuda_present(const char **why_not)
+{
+    const char *why = slip_cuda_engine_why_not();
+    *why_not = why ? why : "";
+    return why == NULL;
+}
+
+const slip_executor_kind slip_executor_cuda = {
+    .name = "cuda",
+    .resident_taps = true,
+    .create = create,
+    .load = slip_cuda_load,
+    .fill = slip_cuda_fill,
+    .run = run,
+    .row = row,
+    .candidates = candidates,
+    .stream_ceiling = stream_ceiling,
+    .device = device,
+    .destroy = destroy,
+};

@@ -1,0 +1,409 @@
+/* The kernels: one that stays, one that runs a single op. Both are the same roles over a range of ops. */
+#include "kernels/cuda/attend.cuh"
+#include "kernels/cuda/kernel.h"
+#include "kernels/cuda/rope.cuh"
+#include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/sample.cuh"
+#include "kernels/cuda/topk.cuh"
+
+namespace slip {
+
+struct op_range {
+    int first, last; // [first, last)
+};
+
+__device__ __forceinline__ uint64_t now_ns()
+{
+    uint64_t t;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
+    return t;
+}
+
+// ---- timestamps ----
+
+struct recorder {
+    slip_cuda_event *events; // NULL: nobody looks
+    int32_t *count;
+    int used;
+};
+
+__device__ recorder recorder_of(const kernel_parameters &p, int role)
+{
+    int at = blockIdx.x * SLIP_ROLES + role;
+    return {p.events ? p.events + (int64_t)at * SLIP_PROFILE_EVENTS : NULL, p.event_counts + at, 0};
+}
+
+__device__ __forceinline__ uint64_t stamp(const recorder &r)
+{
+    return r.events ? now_ns() : 0;
+}
+
+__device__ __forceinline__ void record(recorder &r, int op, int what, uint64_t start)
+{
+    if (r.events && r.used < SLIP_PROFILE_EVENTS)
+        r.events[r.used++] = {start, now_ns(), op, what};
+}
+
+__device__ __forceinline__ void recorder_finish(recorder &r)
+{
+    if (r.events)
+        *r.count = r.used;
+    r.used = 0;
+}
+
+// ---- shared memory ----
+
+__device__ void shared_start(shared_memory &s)
+{
+    if (threadIdx.x == 0) {
+        for (int w = 0; w < WARPGROUPS; w++)
+            for (int i = 0; i < DEPTH; i++) {
+                mbarrier_init(&s.weights.full[w][i], 1);
+                mbarrier_init(&s.weights.empty[w][i], 4);
+            }
+        mbarrier_init(&s.list_ready, 1);
+        mbarrier_init(&s.list_free, PRODUCER_WARPS);
+        mbarrier_init(&s.step_issued, PRODUCER_WARPS);
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    fence_async_shared();
+    __syncthreads();
+}
+
+// ---- the consumers ----
+
+struct consumer_state {
+    waiter &wait;
+    consumer ring;
+    recorder times;
+    unsigned lists, barriers, steps;
+};
+
+// The op's struct to shared memory, 16 bytes a thread.
+__device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op *to, int thread)
+{
+    static_assert(sizeof(slip_cuda_op) % 8 == 0, "copied by 8 bytes");
+    for (int i = thread; i < (int)(sizeof(slip_cuda_op) / 8); i += 128)
+        ((uint2 *)to)[i] = ((const uint2 *)from)[i];
+}
+
+// Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510).
+#define SEPARATE(name)                                                                  \
+    __device__ __noinline__ void separate_##name(const slip_cuda_op &op, const context &c) \
+    {                                                                                   \
+        op_##name(op, c);                                                               \
+    }
+SEPARATE(embed)
+SEPARATE(sum)
+SEPARATE(select)
+SEPARATE(form)
+SEPARATE(rope)
+SEPARATE(attend)
+SEPARATE(swiglu)
+SEPARATE(topk)
+SEPARATE(sample)
+#undef SEPARATE
+
+__device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &op, const context &c, shared_memory &s, bool first)
+{
+    switch (op.kind) {
+    case SLIP_CUDA_EMBED: separate_embed(op, c); break;
+    case SLIP_CUDA_SUM: separate_sum(op, c); break;
+    case SLIP_CUDA_SELECT: separate_select(op, c); break;
+    case SLIP_CUDA_FORM:
+    case SLIP_CUDA_TAPS: separate_form(op, c); break;
+    case SLIP_CUDA_LINEAR: op_linear(t.wait, t.ring, op, c, s.factor); break;
+    case SLIP_CUDA_ROPE: separate_rope(op, c); break;
+    case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
+    case SLIP_CUDA_SWIGLU: separate_swiglu(op, c); break;
+    case SLIP_CUDA_TOPK: separate_topk(op, c); break;
+    case SLIP_CUDA_UP: op_up(t.wait, t.ring, op, c, s, t.lists); break;
+    case SLIP_CUDA_DOWN: op_down(t.wait, t.ring, op, c, s, first, t.lists); break;
+    case SLIP_CUDA_SAMPLE: separate_sample(op, c); break;
+    }
+}
+
+// Behind an op: all SMs are through. Meanwhile the next op's struct is fetched (-1: there is none).
+__device__ __forceinline__ void barrier(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op, int next)
+{
+    consumers_sync();
+    if (c.thread == 0) {
+        if (op != p.drop_op || c.sm != 1)
+            grid_arrive(t.wait);
+        grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
+    } else if (c.thread / 128 == 1 && next >= 0) {
+        fetch_op(p.ops + next, &s.op[next & 1], c.thread % 128);
+    }
+    consumers_sync();
+}
+
+__device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, op_range ops, bool meet)
+{
+    if (c.thread / 128 == 1)
+        fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread % 128);
+    consumers_sync();
+    for (int i = ops.first; i < ops.last; i++) {
+        const slip_cuda_op &op = s.op[i & 1];
+        uint64_t start = stamp(t.times);
+        if (c.thread == 0) {
+            t.wait.op = i;
+            t.wait.kind = op.kind;
+            t.wait.layer = op.layer;
+        }
+        consume(t, op, c, s, i == ops.first);
+        if (c.thread == 0)
+            record(t.times, i, 0, start);
+        if (!meet)
+            break;
+        start = stamp(t.times);
+        barrier(t, p, c, s, i, i + 1 < ops.last ? i + 1 : -1);
+        if (c.thread == 0)
+            record(t.times, i, 1, start);
+    }
+}
+
+// The best of all SMs to the host. The last op of a program that has head rows is SAMPLE.
+__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &sample, const slip_cuda_step *step, int thread, int sms)
+{
+    if (thread == 0)
+        p.host->picked = p.words->picked;
+    if (sample.kind != SLIP_CUDA_SAMPLE || step->want_logits)
+        return;
+    for (int head = thread / 32; head < step->heads; head += CONSUMER_WARPS) {
+        slip_candidate best = pick_best(sample.candidates, sms, step->heads, head);
+        if (thread % 32 == 0)
+            p.candidates[head] = best;
+    }
+}
+
+__device__ __forceinline__ bool wait_step(const waiter &w, unsigned number)
+{
+    return wait_for(w, SLIP_WAIT_STEP, number, w.idle_patience, [&](unsigned &seen) {
+        seen = load_acquire(&w.words->posted);
+        return seen == number;
+    });
+}
+
+// One step of the resident kernel; false: leave.
+__device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
+{
+    int thread = threadIdx.x;
+    if (thread == 0)
+        s.stop = !wait_step(t.wait, number) || p.step->stop;
+    consumers_sync();
+    if (s.stop)
+        return false;
+    context c = {p.step, s.arena, thread, (int)blockIdx.x, (int)gridDim.x};
+    if (thread == 0)
+        t.wait.step = p.step->number;
+    op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
+    consume_ops(t, p, c, s, ops, true);
+    if (thread == 0) {
+        mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the step's memory is about to be the next one's
+        recorder_finish(t.times);
+    }
+    consumers_sync();
+    if (c.sm == 0) {
+        deliver(p, p.ops[ops.last - 1], p.step, thread, c.sms);
+        consumers_sync();
+        if (thread == 0) {
+            __threadfence_system();
+            if (!aborted(t.wait))
+                store_release_system(&p.host->done, number);
+        }
+    }
+    if (thread == 0)
+        s.stop = aborted(t.wait);
+    consumers_sync();
+    return !s.stop;
+}
+
+__device__ waiter waiter_of(const kernel_parameters &p, int role)
+{
+    return {p.words, p.host, p.patience, p.idle_patience, 0, (int)blockIdx.x, role, -1, -1, -1};
+}
+
+__device__ consumer_state consumer_start(const kernel_parameters &p, shared_memory &s)
+{
+    int warpgroup = __shfl_sync(~0u, threadIdx.x / 128, 0); // uniform, for the compiler too
+    if (threadIdx.x == 0)
+        s.consumer_waits = waiter_of(p, SLIP_ROLE_CONSUMER);
+    consumers_sync();
+    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
+}
+
+__device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
+{
+    consumer_state t = consumer_start(p, s);
+    for (unsigned number = 1; consume_step(t, p, s, number); number++)
+        ;
+}
+
+// ---- the producers ----
+
+struct producer_state {
+    waiter &wait;
+    producer ring;
+    recorder times;
+    unsigned lists;
+};
+
+__device__ void produce_ops(producer_state &t, const kernel_parameters &p, shared_memory &s, op_range ops)
+{
+    const slip_cuda_step *step = p.step;
+    for (int i = ops.first; i < ops.last; i++) {
+        const slip_cuda_op &op = p.ops[i];
+        int kind = op.kind;
+        if (kind != SLIP_CUDA_LINEAR && kind != SLIP_CUDA_UP && kind != SLIP_CUDA_DOWN)
+            continue;
+        t.wait.op = i;
+        t.wait.kind = kind;
+        t.wait.layer = op.layer;
+        uint64_t start = stamp(t.times);
+        if (kind == SLIP_CUDA_LINEAR)
+            produce_linear(t.wait, t.ring, op, op_rows(op, step), blockIdx.x, gridDim.x);
+        else
+            produce_experts(t.wait, t.ring, op, step, blockIdx.x, gridDim.x, s, i == ops.first, t.lists);
+        if (t.ring.warpgroup == 0)
+            record(t.times, i, 0, start);
+    }
+}
+
+// Bulk copies must land before the SM's memory is given back, also when the consumers have stopped looking.
+__device__ void producer_drain(const producer &r)
+{
+    for (unsigned i = r.count < DEPTH ? 0 : r.count - DEPTH; i < r.count; i++)
+        for (int tries = 0; tries < 1 << 20 && !mbarrier_try(&r.weights->full[r.warpgroup][i % DEPTH], i / DEPTH & 1); tries++)
+            ;
+}
+
+__device__ producer_state producer_start(const kernel_parameters &p, shared_memory &s, int warpgroup)
+{
+    s.producer_waits[warpgroup] = waiter_of(p, SLIP_ROLE_PRODUCER); // by all lanes, the same
+    return {s.producer_waits[warpgroup], {&s.weights, s.stage[warpgroup], warpgroup, 0, read_once_policy()},
+            recorder_of(p, SLIP_ROLE_PRODUCER), 0};
+}
+
+// ---- control: SM 0's link to the host ----
+
+__device__ __forceinline__ void copy_words(const void *from, void *to, int bytes, int lane)
+{
+    for (int i = lane; i < bytes / 8; i += 32)
+        ((uint64_t *)to)[i] = __ldcv((const unsigned long long *)from + i);
+}
+
+// Only what the step uses, over PCIe.
+__device__ void copy_step(const slip_cuda_step *from, slip_cuda_step *to, int lane)
+{
+    copy_words(from, to, offsetof(slip_cuda_step, row), lane);
+    __syncwarp();
+    copy_words(from->row, to->row, to->rows * (int)sizeof to->row[0], lane);
+    copy_words(from->head, to->head, to->heads * (int)sizeof to->head[0], lane);
+    copy_words(from->run, to->run, to->runs * (int)sizeof to->run[0], lane);
+}
+
+// The next step of the host, for everybody. All lanes of the warp call it.
+__device__ void control(const waiter &w, const kernel_parameters &p, unsigned number)
+{
+    wait_for(w, SLIP_WAIT_STEP, number, p.idle_patience, [&](unsigned &seen) {
+        if (load_acquire_system(&p.host->abort))
+            atomicExch(&p.words->abort, 1u);
+        seen = load_acquire_system(&p.host->post);
+        return seen == number;
+    });
+    __syncwarp();
+    if (aborted(w))
+        return;
+    copy_step(p.posted, p.step, threadIdx.x % 32);
+    __threadfence();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0)
+        store_release(&p.words->posted, number);
+}
+
+// ---- the producers' role ----
+
+// False: leave.
+__device__ bool produce_step(producer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
+{
+    if (!wait_step(t.wait, number) || p.step->stop)
+        return false;
+    t.wait.step = p.step->number;
+    produce_ops(t, p, s, {p.step->first_op, p.step->first_op + p.step->op_count});
+    if (t.ring.warpgroup == 0)
+        recorder_finish(t.times);
+    mbarrier_arrive(&s.step_issued);
+    return !aborted(t.wait);
+}
+
+// One lane produces; the others of its warp help with control and wait for it.
+__device__ void producer_role(const kernel_parameters &p, shared_memory &s, int warpgroup)
+{
+    producer_state t = producer_start(p, s, warpgroup);
+    waiter link = waiter_of(p, SLIP_ROLE_CONTROL);
+    bool go = true;
+    for (unsigned number = 1; go; number++) {
+        if (blockIdx.x == 0 && warpgroup == 0)
+            control(link, p, number);
+        if (threadIdx.x % 32 == 0)
+            go = produce_step(t, p, s, number);
+        go = __shfl_sync(~0u, go, 0);
+    }
+    if (threadIdx.x % 32 == 0)
+        producer_drain(t.ring);
+}
+
+// ---- the kernels ----
+
+extern __shared__ __align__(1024) unsigned char shared_bytes[];
+
+__global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
+{
+    shared_memory &s = *(shared_memory *)shared_bytes;
+    int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
+    shared_start(s);
+    if (warp < CONSUMER_WARPS)
+        consumer_role(p, s);
+    else
+        producer_role(p, s, warp - CONSUMER_WARPS);
+}
+
+__global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
+{
+    shared_memory &s = *(shared_memory *)shared_bytes;
+    int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
+    shared_start(s);
+    if (warp < CONSUMER_WARPS) {
+        consumer_state t = consumer_start(p, s);
+        t.times.events = NULL;
+        context c = {p.step, s.arena, (int)threadIdx.x, (int)blockIdx.x, (int)gridDim.x};
+        consume_ops(t, p, c, s, {op, op + 1}, false);
+    } else if (threadIdx.x % 32 == 0) {
+        producer_state t = producer_start(p, s, warp - CONSUMER_WARPS);
+        t.times.events = NULL;
+        produce_ops(t, p, s, {op, op + 1});
+        producer_drain(t.ring);
+    }
+}
+
+__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms)
+{
+    deliver(p, p.ops[op], p.step, threadIdx.x, sms);
+}
+
+size_t kernel_shared_bytes()
+{
+    return sizeof(shared_memory);
+}
+
+int kernel_threads()
+{
+    return THREADS;
+}
+
+int kernel_finish_threads()
+{
+    return CONSUMERS;
+}
+
+} // namespace slip

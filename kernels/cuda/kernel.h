@@ -1,0 +1,34 @@
+/* The kernels and what they are given. C++ only: for engine.cu. */
+#pragma once
+
+#include "kernels/cuda/sync.cuh"
+
+namespace slip {
+
+struct kernel_parameters {
+    const slip_cuda_op *ops;
+    slip_cuda_step *step;         // device copy of the step in hand
+    const slip_cuda_step *posted; // host memory, as the device sees it
+    sync_words *words;
+    host_words *host;
+    slip_candidate *candidates;   // host memory, [head rows]
+    slip_cuda_event *events;      // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
+    int32_t *event_counts;        // [SMs][SLIP_ROLES]
+    int64_t patience, idle_patience;
+    int drop_op;                  // tests: SM 1 stays away from the barrier behind this op of the list; -1 never
+};
+
+// Stays until a step says stop, or a wait fails.
+__global__ void persistent_kernel(const __grid_constant__ kernel_parameters p);
+
+// One op of the list, for --engine launch; the step is in p.step.
+__global__ void launch_kernel(const __grid_constant__ kernel_parameters p, int op);
+
+// The candidates of `op`, a SAMPLE that ran on `sms` SMs, to host memory; one CTA of kernel_finish_threads().
+__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms);
+
+size_t kernel_shared_bytes();
+int kernel_threads();
+int kernel_finish_threads();
+
+} // namespace slip

@@ -1,0 +1,70 @@
+/* From a program to the device's op list. Plain C: tested without a GPU.
+ *
+ * The program's ops are joined where one pass over the data serves several (ALLREDUCE, TAP and NORM), and split where SMs must meet
+ * (ROUTE: product, then top-k; EXPERTS: up, then down). Each device op says which ops of the program it computes.
+ */
+#ifndef SLIP_KERNELS_CUDA_LOWER_H
+#define SLIP_KERNELS_CUDA_LOWER_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "io/status.h"
+#include "kernels/cuda/device.h"
+
+/* A tensor of the program on the device: one of the three. */
+typedef struct {
+    slip_cuda_matrix matrix; /* rows 0: not a matrix */
+    const float *vector;
+    const void *table;       /* an embedding: [rows][columns] bf16 or f32 */
+    bool table_f32;
+} slip_cuda_tensor;
+
+/* Device memory handed out from one block. With base NULL it only counts. */
+typedef struct {
+    unsigned char *base;
+    size_t used;
+} slip_cuda_block;
+
+void *slip_cuda_take(slip_cuda_block *block, size_t bytes); /* 256-byte aligned */
+
+/* What a program is lowered with; everything is borrowed. */
+typedef struct {
+    const slip_program *program;
+    const slip_limits *limits;
+    const slip_cuda_tensor *tensors;          /* [tensor_count] */
+    const slip_cuda_cache *caches;            /* [cache_count] */
+    const float *inverse_frequency[SLIP_MAX_ROPES];
+    float *taps;                              /* the tap ring, NULL without taps */
+    int32_t tap_slots, tap_width;
+    float *logits;                            /* host memory [head_rows][vocabulary rows] as the device sees it */
+    int32_t sms;
+    int32_t absent_peers;
+} slip_cuda_source;
+
+/* Where the values of each of the program's buffers are, for tests that look at them. */
+typedef struct {
+    slip_cuda_op *ops;                        /* [count]; the caller frees */
+    int32_t count;
+    int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES];
+    size_t scratch;                           /* bytes taken of the block */
+} slip_cuda_list;
+
+/* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call
+ * once with base NULL to learn `scratch`, then with that many zeroed bytes. */
+slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *block, slip_cuda_list *list);
+
+/* Fill the device's form of a step: rows, head rows and runs. `phase_first`, `phase_count` say which ops. */
+void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int32_t first_op, int32_t op_count, slip_cuda_step *out);
+
+/* Slots of a cache or tap ring that looks back `window` positions (0: the whole context). */
+int32_t slip_cuda_slots(int32_t window, const slip_limits *limits);
+
+const char *slip_cuda_op_name(int32_t kind);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

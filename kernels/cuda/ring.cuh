@@ -1,0 +1,130 @@
+/* The ring of weights, and who works on what.
+ *
+ * Each consumer warpgroup has a ring of DEPTH stages of its own, filled by a producer warp of its own. Both walk the same list of
+ * units, an op after the other, without a word to each other but the ring's mbarriers; so the producer runs ahead across ops
+ * and through every wait of the consumers, as far as the ring goes. It waits for one thing besides room: the list of experts.
+ */
+#pragma once
+
+#include "kernels/cuda/sync.cuh"
+#include "kernels/cuda/wgmma.cuh"
+
+namespace slip {
+
+constexpr int DEPTH = 2; // stages of a warpgroup's ring
+
+struct ring {
+    uint64_t full[WARPGROUPS][DEPTH];  // one arrival (the producer's) and a stage's bytes
+    uint64_t empty[WARPGROUPS][DEPTH]; // one arrival a consumer warp
+};
+
+// The experts that a row group picked on this rank, ascending. Made by the consumers, read by everybody.
+struct expert_list {
+    int32_t count;
+    int32_t expert[SLIP_LIST_MAX];                 // local ids
+    uint32_t tokens[SLIP_LIST_MAX];                // bit t: token t of the group picked it
+    uint8_t pick[SLIP_LIST_MAX][SLIP_TOKENS];      // as its which pick
+};
+
+// Shared memory of a CTA. The stages begin it, for alignment.
+struct shared_memory {
+    unsigned char stage[WARPGROUPS][DEPTH][SLIP_STAGE_BYTES];
+    unsigned char arena[SLIP_CUDA_ARENA];
+    slip_cuda_op op[2]; // in hand, and the next
+    expert_list list;
+    uint32_t bitmap[SLIP_MAX_EXPERTS / 32]; // of picked experts, while the list is made
+    ring weights;
+    uint64_t list_ready;    // one arrival: the list of the op in hand is there
+    uint64_t list_free;     // one arrival a producer warp: it has read the list for the last time
+    uint64_t step_issued;   // one arrival a producer warp: all weights of the step are on their way
+    waiter consumer_waits, producer_waits[PRODUCER_WARPS]; // here, not in registers: only a wait that takes long looks at them
+    float factor[SLIP_TOKENS];
+    int stop;
+};
+static_assert(sizeof(shared_memory) <= 227 * 1024, "shared memory of an SM");
+static_assert(SLIP_STAGE_BYTES % 128 == 0 && SLIP_CUDA_ARENA % 128 == 0, "operands want their alignment");
+
+// A range of units of this SM: contiguous, and the same for every step of the same shape.
+struct unit_range {
+    int first, last;
+};
+
+__device__ __forceinline__ unit_range units_of(int64_t units, int sm, int sms)
+{
+    return {(int)(units * sm / sms), (int)(units * (sm + 1) / sms)};
+}
+
+// One unit of a matrix: `tiles` tiles from `tile` on, `length` granules of the chunk each.
+struct unit {
+    int chunk, tile, tiles, length;
+};
+
+__device__ __forceinline__ unit unit_at(const slip_cuda_matrix &m, int index)
+{
+    int row = (m.tiles + m.unit_tiles - 1) / m.unit_tiles; // units of a chunk
+    unit u;
+    u.chunk = index / row;
+    u.tile = (index - u.chunk * row) * m.unit_tiles;
+    u.tiles = min(m.unit_tiles, m.tiles - u.tile);
+    u.length = min(m.chunk, m.granules - u.chunk * m.chunk);
+    return u;
+}
+
+__device__ __forceinline__ int64_t unit_granule(const slip_cuda_matrix &m, const unit &u)
+{
+    return (int64_t)u.chunk * m.chunk * m.tiles + (int64_t)u.tile * u.length;
+}
+
+// ---- the producer ----
+
+struct producer {
+    ring *weights;
+    unsigned char (*stage)[SLIP_STAGE_BYTES]; // of this warpgroup
+    int warpgroup;
+    unsigned count;                           // stages ever
+    uint64_t policy;
+};
+
+// One contiguous run of granules, stage by stage.
+__device__ __forceinline__ void produce(const waiter &w, producer &p, const unsigned char *from, int granules, int granule_bytes)
+{
+    for (int left = granules; left > 0; left -= SLIP_STAGE_GRANULES) {
+        unsigned slot = p.count % DEPTH, round = p.count / DEPTH;
+        int bytes = min(left, (int)SLIP_STAGE_GRANULES) * granule_bytes;
+        uint64_t *full = &p.weights->full[p.warpgroup][slot];
+        // Round 0 finds the stages empty: waiting for the phase before the first succeeds at once.
+        if (!mbarrier_wait(w, SLIP_WAIT_EMPTY, &p.weights->empty[p.warpgroup][slot], round + 1))
+            return;
+        mbarrier_expect(full, bytes);
+        bulk_load(p.stage[slot], from, bytes, full, p.policy);
+        from += bytes;
+        p.count++;
+    }
+}
+
+// ---- a consumer warpgroup ----
+
+struct consumer {
+    ring *weights;
+    unsigned char (*stage)[SLIP_STAGE_BYTES];
+    int warpgroup;
+    unsigned count;
+};
+
+__device__ __forceinline__ const unsigned char *stage_wait(const waiter &w, const consumer &r)
+{
+    unsigned slot = r.count % DEPTH;
+    mbarrier_wait(w, SLIP_WAIT_FULL, &r.weights->full[r.warpgroup][slot], r.count / DEPTH);
+    return r.stage[slot];
+}
+
+// Behind the last read of the stage by this warp.
+__device__ __forceinline__ void stage_release(consumer &r)
+{
+    __syncwarp();
+    if (threadIdx.x % 32 == 0)
+        mbarrier_arrive(&r.weights->empty[r.warpgroup][r.count % DEPTH]);
+    r.count++;
+}
+
+} // namespace slip

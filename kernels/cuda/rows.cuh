@@ -1,0 +1,181 @@
+/* The ops that treat every row alike and move no weights: embedding, sums with residual, taps and norm, forms, swiglu. A work item
+ * is (row, block of 128 columns) in the hands of one warp, four columns a lane.
+ */
+#pragma once
+
+#include "kernels/cuda/experts.cuh"
+
+namespace slip {
+
+__device__ __forceinline__ int blocks_of(int columns)
+{
+    return (columns + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
+}
+
+__device__ __forceinline__ float4 add(float4 a, float4 b)
+{
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+__device__ __forceinline__ float4 scaled(float4 a, float s)
+{
+    return make_float4(a.x * s, a.y * s, a.z * s, a.w * s);
+}
+
+__device__ __forceinline__ float4 multiplied(float4 a, float4 b)
+{
+    return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
+}
+
+__device__ __forceinline__ float4 zero()
+{
+    return make_float4(0, 0, 0, 0);
+}
+
+// The parts' sum at `from`, which is (part 0, the lane's columns). Parts are `step` floats apart.
+__device__ __forceinline__ float4 sum_parts(const float *from, int parts, int64_t step)
+{
+    float4 sum = *(const float4 *)from;
+#pragma unroll 8
+    for (int i = 1; i < parts; i++)
+        sum = add(sum, *(const float4 *)(from + i * step));
+    return sum;
+}
+
+__device__ __forceinline__ float4 sum_linear(const slip_cuda_partial &in, int row, int column)
+{
+    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
+    return sum_parts(in.data + ((int64_t)group * in.parts * SLIP_TOKENS + token) * in.stride + column, in.parts,
+                     (int64_t)SLIP_TOKENS * in.stride);
+}
+
+// Weighted sum of this rank's experts, ascending: the order of the picks.
+__device__ __forceinline__ float4 sum_experts(const slip_cuda_op &op, int row, int column)
+{
+    const slip_cuda_partial &in = op.in;
+    float4 sum = zero();
+#pragma unroll 8
+    for (int k = 0; k < op.top_k; k++) {
+        int64_t pick = (int64_t)row * op.top_k + k;
+        int e = op.picks.expert[pick] - op.first_expert;
+        if (e >= 0 && e < op.experts)
+            sum = add(sum, scaled(sum_parts(in.data + pick * in.parts * in.stride + column, in.parts, in.stride), op.picks.weight[pick]));
+    }
+    return sum;
+}
+
+// Ranks that are not there: what the exchange costs on this side, a copy out and a copy in for each, and their share of the sum.
+__device__ __forceinline__ float4 exchange_emulated(const slip_cuda_op &op, int row, int column, float4 v)
+{
+    int64_t place = (int64_t)row * op.hidden + column, step = (int64_t)SLIP_MAX_ROWS * op.hidden;
+    for (int p = 0; p < op.peers; p++)
+        __stcg((float4 *)(op.peer_slots + p * step + place), v);
+    float4 sum = v;
+    for (int p = 0; p < op.peers; p++)
+        sum = add(sum, __ldcv((const float4 *)(op.peer_slots + p * step + place)));
+    return sum;
+}
+
+__device__ __forceinline__ void keep_tap(const slip_cuda_op &op, const slip_cuda_row &row, int column, float4 v)
+{
+    int64_t slot = (int64_t)row.sequence * op.tap_slots + row.position % op.tap_slots;
+    *(float4 *)(op.taps + slot * op.tap_width + op.tap + column) = v;
+}
+
+__device__ __forceinline__ float4 load_columns(const float *from, int column, int columns)
+{
+    return column < columns ? *(const float4 *)(from + column) : zero();
+}
+
+// hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end.
+__device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.hidden), count = c.step->rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        float4 v = zero();
+        if (column < op.hidden) {
+            v = op.experts_in ? sum_experts(op, row, column) : sum_linear(op.in, row, column);
+            if (op.peers)
+                v = exchange_emulated(op, row, column, v);
+            float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
+            if (op.add)
+                v = add(*(const float4 *)x, v);
+            if (x)
+                *(float4 *)x = v;
+            if (op.tap >= 0)
+                keep_tap(op, c.step->row[row], column, v);
+        }
+        if (op.vector[0] == NULL)
+            continue;
+        write_squares(op.form, row, block, v);
+        write_form(op.form, row, block, multiplied(v, load_columns(op.vector[0], column, op.hidden)));
+    }
+}
+
+__device__ __forceinline__ void op_select(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.hidden), count = c.step->heads * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        float4 v = load_columns(op.x + (int64_t)c.step->head[head].row * op.hidden, column, op.hidden);
+        write_squares(op.form, head, block, v);
+        write_form(op.form, head, block, multiplied(v, load_columns(op.vector[0], column, op.hidden)));
+    }
+}
+
+// Rows as they are, from f32 rows or from the tap ring, into the forms that a product wants.
+__device__ __forceinline__ void op_form(const slip_cuda_op &op, const context &c)
+{
+    int columns = op.form.columns, blocks = blocks_of(columns), count = c.step->rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        const float *from = op.in.data + (int64_t)row * op.in.stride;
+        if (op.kind == SLIP_CUDA_TAPS) {
+            const slip_cuda_row &r = c.step->row[row];
+            from = op.taps + ((int64_t)r.sequence * op.tap_slots + r.position % op.tap_slots) * op.tap_width;
+        }
+        write_form(op.form, row, block, load_columns(from, column, columns));
+    }
+}
+
+__device__ __forceinline__ void op_swiglu(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.width), count = c.step->rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
+        const float *parts = op.in.data + ((int64_t)group * op.in.parts * SLIP_TOKENS + token) * op.in.stride;
+        write_form(op.form, row, block, swiglu_at(parts, op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
+    }
+}
+
+__device__ __forceinline__ float4 embedding(const slip_cuda_op &op, int64_t local, int column)
+{
+    int64_t at = local * op.hidden + column;
+    if (op.table_f32)
+        return *(const float4 *)((const float *)op.table + at);
+    uint2 v = *(const uint2 *)((const uint16_t *)op.table + at);
+    return make_float4(bf16_value((uint16_t)v.x), bf16_value((uint16_t)(v.x >> 16)), bf16_value((uint16_t)v.y), bf16_value((uint16_t)(v.y >> 16)));
+}
+
+// A row that this rank does not have contributes zero: the sum over ranks is exact.
+__device__ __forceinline__ void op_embed(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.hidden), count = c.step->rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        int token = c.step->row[row].token;
+        int64_t local = token - op.vocabulary_first;
+        if (column >= op.hidden)
+            continue;
+        float4 v = zero();
+        if (token == op.mask_token && op.vector[0])
+            v = *(const float4 *)(op.vector[0] + column);
+        else if (local >= 0 && local < op.vocabulary_count)
+            v = embedding(op, local, column);
+        *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = v; // one part: [group][8][stride]
+    }
+}
+
+} // namespace slip

@@ -1,0 +1,35 @@
+/* What the CUDA executor owns, shared by its files: executor.c (the table), weights.c (load and fill), watch.c (buffers for tests). */
+#ifndef SLIP_KERNELS_CUDA_STATE_H
+#define SLIP_KERNELS_CUDA_STATE_H
+
+#include "kernels/cuda/engine.h"
+#include "kernels/cuda/lower.h"
+#include "kernels/executor.h"
+
+struct slip_executor {
+    const slip_program *program;
+    slip_limits limits;
+    slip_executor_options options;
+    slip_cuda_engine *engine;           /* shared with the draft's executor */
+    slip_cuda_tensor *tensors;          /* [tensor_count] */
+    bool *is_table;                     /* [tensor_count]: EMBED reads its rows */
+    slip_cuda_cache *caches;            /* [cache_count] */
+    float *inverse_frequency[SLIP_MAX_ROPES];
+    float *taps;                        /* the target's ring; of a draft its target's */
+    int32_t tap_slots, tap_width;
+    float *logits, *device_logits;      /* host memory, and as the device sees it: [head_rows][vocabulary rows] */
+    slip_cuda_list list;                /* its ops are the engine's from `first_op` on */
+    int32_t first_op;
+    bool ready;                         /* lowered */
+    uint64_t expert_bytes;              /* of one expert, the mean over layers' */
+    uint64_t dense_bytes[SLIP_PHASES];  /* of all other matrices that a phase reads */
+};
+
+/* weights.c */
+slip_status slip_cuda_load(slip_executor *executor, int32_t index, const slip_weight *weight);
+slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);
+
+/* watch.c: the values of the buffers that device op `op` of the list wrote, to the options' watch. */
+slip_status slip_cuda_watch(slip_executor *executor, int32_t op, const slip_step *step);
+
+#endif

@@ -1,0 +1,11 @@
+/* The rate at which this GPU streams weights: the ceiling that figures are compared with. */
+#pragma once
+
+#include <cuda_runtime.h>
+
+namespace slip {
+
+// GB/s, the best of a few passes; 0 when there is no memory for a buffer beyond the caches.
+double stream_ceiling(int sms, cudaStream_t stream);
+
+} // namespace slip

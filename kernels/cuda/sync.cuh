@@ -1,0 +1,193 @@
+/* Every wait of the engine, and why it is right.
+ *
+ * Between SMs there is one mechanism: the grid barrier behind every op. It is one counter that only grows. An SM arrives with
+ * red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as a difference so
+ * that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a release is
+ * cumulative: whoever acquires sees them. bar.sync behind the wait hands that on to the other consumers of the waiting SM. So
+ * an op may read whatever earlier ops wrote, by ordinary loads.
+ *
+ * Activations never travel by the async proxy: they are loaded and stored to shared memory by ordinary instructions, each writer
+ * executes fence.proxy.async.shared::cta before the barrier, and wgmma reads them behind it. Weights come by bulk copies alone,
+ * were written before the kernel began, and complete on an mbarrier: its wait acquires them.
+ *
+ * Between host and device: the host fills the step, then writes `post`; SM 0's control warp sees it (ld.acquire.sys), copies the
+ * step to device memory and publishes `posted` (st.release.gpu). Results go the other way: fence, then `done` (st.release.sys).
+ *
+ * Every wait has a deadline and looks at the abort word. The first that fails writes a record for the host and sets the word.
+ * From then on every wait returns at once and the ops run through on whatever is there (indices that come from memory are
+ * clamped), so that no thread is left at a barrier; the kernel leaves at the next op's end. Nothing is ever reset: counters
+ * start at zero with the kernel.
+ */
+#pragma once
+
+#include "kernels/cuda/context.cuh"
+
+namespace slip {
+
+// Words that SMs share, in device memory, a cache line each. Zero when the kernel starts.
+struct sync_words {
+    unsigned arrived; // at grid barriers, ever
+    unsigned unused0[31];
+    unsigned abort;   // 1: leave
+    unsigned unused1[31];
+    unsigned posted;  // number of the step that may run
+    unsigned unused2[31];
+    unsigned picked;  // experts on the lists, ever, for the figures
+    unsigned unused3[31];
+};
+
+// Host memory that both sides see.
+struct host_words {
+    unsigned post;    // host: the step in `step` is number ..
+    unsigned abort;   // host: leave
+    unsigned unused0[30];
+    unsigned done;    // device: the results of step number .. are there
+    unsigned picked;  // the same as in sync_words, behind the step
+    unsigned unused1[30];
+    slip_cuda_record record;
+};
+
+struct waiter {
+    sync_words *words;
+    host_words *host;
+    int64_t patience;      // clock cycles
+    int64_t idle_patience; // for the next step
+    uint64_t step;
+    int sm, role;
+    int op, kind, layer;   // in hand, for the record
+};
+
+__device__ __forceinline__ unsigned load_acquire(const unsigned *p)
+{
+    unsigned v;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+
+__device__ __forceinline__ unsigned load_relaxed(const unsigned *p)
+{
+    unsigned v;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+
+__device__ __forceinline__ unsigned load_acquire_system(const unsigned *p)
+{
+    unsigned v;
+    asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+
+__device__ __forceinline__ void store_release(unsigned *p, unsigned v)
+{
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+__device__ __forceinline__ void store_release_system(unsigned *p, unsigned v)
+{
+    asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+__device__ __forceinline__ void add_release(unsigned *p)
+{
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
+}
+
+__device__ __forceinline__ bool aborted(const waiter &w)
+{
+    return load_relaxed(&w.words->abort) != 0;
+}
+
+// The first failure wins; the others find the word set.
+static __device__ __noinline__ void record_failure(const waiter &w, int wait, unsigned expected, unsigned seen)
+{
+    if (atomicCAS(&w.words->abort, 0u, 1u) != 0)
+        return;
+    slip_cuda_record *r = &w.host->record;
+    r->sm = w.sm;
+    r->role = w.role;
+    r->wait = wait;
+    r->op = w.op;
+    r->kind = w.kind;
+    r->layer = w.layer;
+    r->expected = expected;
+    r->seen = seen;
+    r->step = w.step;
+    __threadfence_system();
+    *(volatile int32_t *)&r->set = 1;
+}
+
+// Repeat `ready` (true when the wait is over; it leaves what it saw in `seen`) until the deadline.
+template <class Ready>
+__device__ __forceinline__ bool wait_for(const waiter &w, int wait, unsigned expected, int64_t patience, Ready ready)
+{
+    constexpr unsigned LOOK = 64; // tries between looks at the clock and the abort word
+    unsigned seen = 0, tries = 0;
+    int64_t start = 0;
+    while (!ready(seen)) {
+        if (++tries % LOOK != 0)
+            continue;
+        if (aborted(w))
+            return false;
+        int64_t now = clock64();
+        start = start ? start : now;
+        if (now - start > patience) {
+            record_failure(w, wait, expected, seen);
+            return false;
+        }
+    }
+    return true;
+}
+
+// ---- between SMs; thread 0 of the consumers calls these, the others wait at a bar.sync ----
+
+__device__ __forceinline__ void grid_arrive(const waiter &w)
+{
+    add_release(&w.words->arrived);
+}
+
+__device__ __forceinline__ void grid_wait(const waiter &w, unsigned target)
+{
+    wait_for(w, SLIP_WAIT_GRID, target, w.patience, [&](unsigned &seen) {
+        seen = load_acquire(&w.words->arrived);
+        return (int)(seen - target) >= 0;
+    });
+}
+
+// ---- within an SM: mbarriers ----
+
+__device__ __forceinline__ void mbarrier_init(uint64_t *bar, int arrivals)
+{
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(arrivals) : "memory");
+}
+
+__device__ __forceinline__ void mbarrier_arrive(uint64_t *bar)
+{
+    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
+}
+
+__device__ __forceinline__ void mbarrier_expect(uint64_t *bar, int bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(bar)), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ bool mbarrier_try(uint64_t *bar, unsigned parity)
+{
+    unsigned done;
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
+    return done != 0;
+}
+
+// `phase`: how many times the barrier must have completed before, counted from 0; its parity is what mbarriers know.
+__device__ __forceinline__ bool mbarrier_wait(const waiter &w, int wait, uint64_t *bar, unsigned phase)
+{
+    if (mbarrier_try(bar, phase & 1))
+        return true;
+    return wait_for(w, wait, phase, w.patience, [&](unsigned &seen) {
+        seen = phase - 1;
+        return mbarrier_try(bar, phase & 1);
+    });
+}
+
+} // namespace slip

@@ -44,7 +44,7 @@ typedef struct {
     int32_t chunk;            /* prompt tokens of a sequence in one step */
     bool always_draft;        /* draft in every step, whether it pays or not */
     double forced_acceptance; /* benchmarks: commit this many tokens a step whatever the target says; 0 = off */
-    int32_t known_tokens;     /* benchmarks of one shard: ids that its embedding has; 0 = the whole vocabulary */
+    int32_t made_up_drafts;   /* benchmarks of made-up weights: verify random ids below this instead of the drafts; 0 = off */
 } slip_decoder_options;
 
 typedef struct slip_decoder slip_decoder;

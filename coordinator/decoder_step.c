@@ -47,12 +47,19 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     return status;
 }
 
-/* A draft token outside of the vocabulary (a drafter may know ids that the target does not) is proposed as another one; not all
- * as the same, or a shard of a benchmark would see blocks of equal tokens, which pick equal experts. */
-static int32_t known_token(const slip_decoder *decoder, int32_t token)
+/* Made-up weights draft one token over and over, and equal tokens pick equal experts: blocks of such a benchmark are made up, too. */
+static int32_t made_up(int64_t position, int32_t tokens)
 {
-    int32_t known = decoder->options.known_tokens ? decoder->options.known_tokens : decoder->model->vocabulary;
-    return token >= 0 ? token % known : 0;
+    return (int32_t)((uint64_t)(position + 1) * 0x9E3779B97F4A7C15u >> 33) % tokens;
+}
+
+/* A draft token outside of the vocabulary (a drafter may know ids that the target does not) is proposed as token 0. */
+static int32_t draft_token(const slip_decoder *decoder, const slip_sequence *sequence, int32_t j)
+{
+    int32_t token = sequence->drafts[j - 1];
+    if (decoder->options.made_up_drafts)
+        return made_up(anchor_position(sequence) + j, decoder->options.made_up_drafts);
+    return token >= 0 && token < decoder->model->vocabulary ? token : 0;
 }
 
 static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t heads)
@@ -78,7 +85,7 @@ static void add_block(slip_decoder *decoder, int32_t slot)
     int32_t *tokens = decoder->step.token + span->row;
     tokens[0] = sequence->tokens[sequence->count - 1];
     for (int32_t j = 1; j < rows; j++)
-        tokens[j] = known_token(decoder, sequence->drafts[j - 1]);
+        tokens[j] = draft_token(decoder, sequence, j);
 }
 
 static void add_chunk(slip_decoder *decoder, int32_t slot)

@@ -113,6 +113,13 @@ static slip_status start_decoder(slip_job *job, const slip_decoder_options *deco
                                                    &job->decoder);
 }
 
+/* Ids that this rank has embeddings of, where the weights are made up; else 0. */
+static int32_t made_up_ids(const slip_job *job)
+{
+    int64_t shards = job->options->shard_of ? job->options->shard_of : slip_comm_ranks(job->comm);
+    return job->options->shape ? (int32_t)slip_placement_piece(job->source.model.vocabulary, 1, shards, 0).count : 0;
+}
+
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
 {
     struct { int32_t sequences; int64_t context; } sizes = {sequences, context};
@@ -129,7 +136,7 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
         .chunk = PROMPT_CHUNK,
         .always_draft = job->options->always_draft || job->options->acceptance > 0,
         .forced_acceptance = job->options->acceptance,
-        .known_tokens = shard_of ? (int32_t)slip_placement_piece(job->source.model.vocabulary, 1, shard_of, 0).count : 0,
+        .made_up_drafts = made_up_ids(job),
     };
     job->limits = slip_decoder_limits(&job->source.model, &decoding, sizes.context);
     if (job->limits.rows > SLIP_MAX_ROWS)
@@ -204,7 +211,7 @@ static const char *rank_host(const void *context, int rank)
     return slip_comm_host(context, rank);
 }
 
-enum { EMULATED = 3, EMULATED_SIZE = 48 };
+enum { EMULATED = 4, EMULATED_SIZE = 48 };
 
 /* What the figures must confess; returns how many lines. */
 static int list_emulated(const slip_options *options, char lines[EMULATED][EMULATED_SIZE])
@@ -212,6 +219,8 @@ static int list_emulated(const slip_options *options, char lines[EMULATED][EMULA
     int count = 0;
     if (options->shape)
         snprintf(lines[count++], EMULATED_SIZE, "random weights");
+    if (options->shape && !options->no_draft)
+        snprintf(lines[count++], EMULATED_SIZE, "random drafts");
     if (options->acceptance > 0)
         snprintf(lines[count++], EMULATED_SIZE, "forced acceptance %g", options->acceptance);
     if (options->shard_of == 2)
@@ -238,7 +247,7 @@ slip_status slip_job_report(slip_job *job, const char *text, size_t text_size)
         .host = rank_host,
         .context = job->comm,
         .expert_slices = slip_rank_placement(job->rank)->slices,
-        .emulated = {emulated[0], emulated[1], emulated[2]},
+        .emulated = {emulated[0], emulated[1], emulated[2], emulated[3]},
         .emulated_count = list_emulated(job->options, emulated),
     };
     if (!job->options->quiet)

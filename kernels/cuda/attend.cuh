@@ -66,8 +66,8 @@ __device__ __forceinline__ attend_job attend_open(const slip_cuda_op &op, const 
     const int begin = (shape.first_kv + kv) * shape.group - shape.first_q, end = begin + shape.group;
     const int head = begin > 0 ? begin : 0, heads = (end < shape.q_heads ? end : shape.q_heads) - head;
     const int query = tile * SLIP_ATTEND_QUERIES, left = heads * run.count - query;
-    attend_job job = {run.row, run.count, run.sequence * op.cache.slots, kv, head, query, left < SLIP_ATTEND_QUERIES ? left : SLIP_ATTEND_QUERIES,
-                      run.first, run.last, item, part, parts};
+    attend_job job = {run.row, run.count, run.sequence * op.cache.slots, kv, head, query,
+                      left < SLIP_ATTEND_QUERIES ? left : SLIP_ATTEND_QUERIES, run.first, run.last, item, part, parts};
     if (spread) {
         int split_first = (run.first / op.cache.split + part) * op.cache.split, split_last = split_first + op.cache.split - 1;
         job.first = split_first > run.first ? split_first : run.first;
@@ -125,7 +125,8 @@ __device__ __forceinline__ void attend_pad(const slip_cuda_op &op, const context
     const int missing = op.form.hi != nullptr ? op.form.padded - op.width : 0;
     for (int64_t i = (int64_t)c.sm * CONSUMERS + c.thread; i < (int64_t)c.step->rows * missing; i += (int64_t)c.sms * CONSUMERS) {
         const int row = (int)(i / missing), column = op.width + (int)(i % missing);
-        const int64_t at = (((int64_t)(row / SLIP_TOKENS) * (op.form.padded / 8) + column / 8) * SLIP_TOKENS + row % SLIP_TOKENS) * 8 + column % 8;
+        const int64_t unit = (int64_t)(row / SLIP_TOKENS) * (op.form.padded / 8) + column / 8;
+        const int64_t at = (unit * SLIP_TOKENS + row % SLIP_TOKENS) * 8 + column % 8;
         op.form.hi[at] = 0;
         if (op.form.lo != nullptr)
             op.form.lo[at] = 0;

@@ -143,8 +143,8 @@ __device__ __forceinline__ void attend_combine_factors(float2 *sums, int count, 
     }
 }
 
-// A thread has up to UNITS quads of the tile's [32][v_width]: quad thread + CONSUMERS * u. Partial results are read past L1, four
-// splits at a time.
+// A thread has up to UNITS quads of the tile's [32][v_width]: quad thread + CONSUMERS * u. Partial results are read past L1, two
+// splits at a time: four would spill.
 template <class widths>
 __device__ __forceinline__ void attend_combine_outputs(const slip_cuda_op &op, const attend_job &job, const widths &w,
                                                        const float2 *factors, int first, int count, float4 (&total)[widths::UNITS],
@@ -156,7 +156,7 @@ __device__ __forceinline__ void attend_combine_outputs(const slip_cuda_op &op, c
 #pragma unroll
     for (int u = 0; u < widths::UNITS; u++)
         row[u] = (thread + CONSUMERS * u) / quads;
-#pragma unroll 4
+#pragma unroll 2
     for (int s = 0; s < count; s++, out += step)
 #pragma unroll
         for (int u = 0; u < widths::UNITS; u++)

@@ -81,7 +81,8 @@ __device__ __forceinline__ float2 attend_merge(float &total_most, float &total_s
     return make_float2(keep, take);
 }
 
-// P of this half-warp's row. The fast exponential's error, under 1e-6 where the weight counts, drowns in bf16. The sum is that of the weights as they are multiplied, rounded to bf16.
+// P of this half-warp's row. The fast exponential's error, under 1e-6 where the weight counts, drowns in bf16. The sum is that of
+// the weights as they are multiplied, rounded to bf16.
 template <class widths>
 __device__ __forceinline__ void attend_softmax(attend_memory &memory, const widths &w, float scale, int chunk, bool split_ends,
                                                attend_row &row, int thread)

@@ -474,14 +474,15 @@ static void event_name(void *context, int32_t op, char *text, size_t size)
     snprintf(text, size, "%s layer %d", slip_cuda_op_name(o->kind), o->layer);
 }
 
-// The n-th step of the longest program, when everything is warm.
+// The n-th verify step of the longest program, when everything is warm.
 static slip_status profile_step(slip_cuda_engine *e)
 {
     if (e->step->op_count > e->longest) {
         e->longest = e->step->op_count;
         e->profiled = 0;
     }
-    if (e->step->op_count < e->longest || ++e->profiled != PROFILED_STEP)
+    bool verifies = e->step->heads == e->step->rows; // prompts are another matter
+    if (e->step->op_count < e->longest || !verifies || ++e->profiled != PROFILED_STEP)
         return SLIP_OK;
     slip_cuda_profile profile = {0, e->sms, e->events, e->event_counts, event_name, e};
     return slip_cuda_profile_write(e->options.profile, &profile);

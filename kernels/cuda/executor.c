@@ -8,6 +8,9 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/state.h"
 
+/* A GPU's wait for itself is given this share of what ranks are given for each other: 1 s of 120. */
+static const double DEADLINE_SHARE = 120;
+
 enum { DIM_UNIT = 16, SPLIT_WINDOW = 64, SPLIT_CONTEXT = 128 };
 
 static int32_t widened(int32_t dim)
@@ -137,7 +140,7 @@ static slip_status open_engine(slip_executor *e)
 {
     slip_executor *target = e->options.target;
     slip_cuda_engine_options options = {
-        .launch = e->options.launch, .deadline = e->options.deadline, .profile = e->options.profile, .drop_op = dropped_op()};
+        .launch = e->options.launch, .deadline = e->options.deadline / DEADLINE_SHARE, .profile = e->options.profile, .drop_op = dropped_op()};
     if (!target)
         return slip_cuda_engine_open(&options, &e->engine);
     slip_cuda_engine_hold(target->engine);

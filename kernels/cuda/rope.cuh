@@ -8,7 +8,7 @@
 
 namespace slip {
 
-constexpr int ROPE_DIMS = 256;                 // widest head; slip_rope_fits() is the host's side of it
+constexpr int ROPE_DIMS = 256;                 // widest head: slip_attend_fits() checks it on the host
 constexpr int ROPE_LANE_DIMS = ROPE_DIMS / 32;
 
 static_assert(CONSUMER_WARPS * ROPE_DIMS * sizeof(float) <= SLIP_CUDA_ARENA, "every warp needs room for one head");

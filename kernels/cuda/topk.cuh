@@ -1,36 +1,25 @@
 /* SLIP_CUDA_TOPK: the router's choice, by the rule of kernels/cpu/experts.c.
  *
- * A warp computes one row. Expert e belongs to lane e % 32; every lane knows the best of its own that are left, so that a pick is
- * two warp reductions and a scan by the lane that lost its best. Scores and keys lie in the warp's slice of the arena: for the
- * few experts of a lane that costs what registers would, and works up to SLIP_MAX_EXPERTS. */
+ * An SM computes a row. Experts are compared in two rounds, everybody at once: first each warp ranks its 32 experts among
+ * themselves, so that at most top_k of them stay candidates; then the candidates are ranked among each other. A rank is a count of
+ * the better ones, so no round waits for another pick.
+ */
 #pragma once
 
 #include "kernels/cuda/context.cuh"
 
 namespace slip {
 
-// What a warp needs beside its lanes. Behind it lie key[experts] and score[experts].
-struct topk_slice {
-    int picked[SLIP_MAX_TOP_K];        // in the order of the picks
-    int expert[SLIP_MAX_TOP_K];        // ascending
-    float score[SLIP_MAX_TOP_K];       // of those
+constexpr uint32_t TOPK_NOBODY = 0, TOPK_NOT_A_NUMBER = 1; // below every number
+
+struct topk_memory {
+    float score[SLIP_MAX_EXPERTS];
+    uint32_t key[SLIP_MAX_EXPERTS];  // of candidates: score + bias in an order that unsigned numbers have
+    int32_t expert[SLIP_MAX_EXPERTS]; // of candidates
+    int32_t picked[SLIP_MAX_TOP_K];  // best first
+    int32_t sorted[SLIP_MAX_TOP_K];  // ascending
 };
-
-struct topk_row {
-    topk_slice *slice;
-    uint32_t *key;  // [experts] score + bias in an order that unsigned numbers have: TAKEN, NOT_A_NUMBER, -inf .. inf
-    float *score;   // [experts]
-    int experts, lane;
-};
-
-constexpr uint32_t TOPK_TAKEN = 0, TOPK_NOT_A_NUMBER = 1;
-
-__host__ __device__ constexpr size_t topk_slice_bytes(int experts)
-{
-    return sizeof(topk_slice) + (size_t)experts * (sizeof(uint32_t) + sizeof(float));
-}
-
-static_assert(topk_slice_bytes(SLIP_MAX_EXPERTS) <= SLIP_CUDA_ARENA, "one warp's slice fits for the most experts");
+static_assert(sizeof(topk_memory) <= SLIP_CUDA_ARENA, "one row's choice fits the arena");
 
 // Greater floats have greater keys. A NaN must not stop the picks from being different experts.
 __device__ __forceinline__ uint32_t topk_key(float x)
@@ -41,101 +30,95 @@ __device__ __forceinline__ uint32_t topk_key(float x)
     return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
 
-__device__ __forceinline__ void topk_scores(const slip_cuda_op &op, int r, const topk_row &row)
+__device__ __forceinline__ bool topk_better(uint32_t key, int expert, uint32_t than_key, int than_expert)
 {
-    const slip_cuda_partial &in = op.in;
-    const int parts = in.parts;
-    const int64_t step = (int64_t)SLIP_TOKENS * in.stride;
-    const float *base = in.data + ((int64_t)(r / SLIP_TOKENS) * parts * SLIP_TOKENS + r % SLIP_TOKENS) * in.stride;
-    const float *bias = op.vector[0];
-#pragma unroll 4
-    for (int e = row.lane; e < row.experts; e += 32) {
-        const float *from = base + e;
-        float logit = 0;
-#pragma unroll 4
-        for (int p = 0; p < parts; p++, from += step)
-            logit += *from;
-        float score = 1.0f / (1.0f + expf(-logit));
-        row.score[e] = score;
-        row.key[e] = topk_key(score + bias[e]);
-    }
+    return key > than_key || (key == than_key && expert < than_expert);
 }
 
-// The best that is left of the lane's own experts; the lower one among equals. A lane without experts has key TAKEN.
-__device__ __forceinline__ void topk_lane_best(const topk_row &row, uint32_t &key, int &expert)
+__device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row, int expert)
 {
-    key = TOPK_TAKEN;
-    expert = row.experts;
+    const float *from = in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride + expert;
+    float logit = 0;
 #pragma unroll 8
-    for (int e = row.lane; e < row.experts; e += 32) {
-        uint32_t k = row.key[e];
-        if (k > key) {
-            key = k;
-            expert = e;
+    for (int p = 0; p < in.parts; p++)
+        logit += from[(int64_t)p * SLIP_TOKENS * in.stride];
+    return 1.0f / (1.0f + expf(-logit));
+}
+
+// A warp's 32 experts: those with fewer than `keep` better ones among them become candidates, at the place of their rank.
+__device__ __forceinline__ void topk_candidates(topk_memory &m, uint32_t key, int expert, int chunk, int keep)
+{
+    int rank = 0, lane = expert % 32;
+#pragma unroll
+    for (int i = 0; i < 32; i++) {
+        uint32_t other = __shfl_sync(~0u, key, i);
+        rank += topk_better(other, i, key, lane);
+    }
+    if (rank < keep) {
+        m.key[chunk * keep + rank] = key;
+        m.expert[chunk * keep + rank] = expert;
+    }
+}
+
+__device__ __forceinline__ void topk_first_round(const slip_cuda_op &op, topk_memory &m, int row, int thread, int keep)
+{
+    int chunks = (op.experts + 31) / 32;
+    for (int chunk = thread / 32; chunk < chunks; chunk += CONSUMER_WARPS) {
+        int expert = chunk * 32 + thread % 32;
+        uint32_t key = TOPK_NOBODY;
+        if (expert < op.experts) {
+            float score = topk_score(op.in, row, expert);
+            m.score[expert] = score;
+            key = topk_key(score + op.vector[0][expert]);
         }
+        topk_candidates(m, key, expert, chunk, keep);
     }
 }
 
-__device__ __forceinline__ void topk_pick(const topk_row &row, int top_k)
+__device__ __forceinline__ void topk_second_round(topk_memory &m, int candidates, int top_k, int thread)
 {
-    uint32_t key;
-    int expert;
-    topk_lane_best(row, key, expert);
-    for (int k = 0; k < top_k; k++) {
-        uint32_t most = __reduce_max_sync(0xffffffff, key);
-        int winner = __reduce_min_sync(0xffffffff, key == most ? expert : row.experts);
-        if (expert == winner && winner < row.experts) {
-            row.slice->picked[k] = winner;
-            row.key[winner] = TOPK_TAKEN;
-            topk_lane_best(row, key, expert);
-        }
-        __syncwarp();
+    for (int i = thread; i < candidates; i += CONSUMERS) {
+        uint32_t key = m.key[i];
+        int expert = m.expert[i], rank = 0;
+#pragma unroll 8
+        for (int j = 0; j < candidates; j++)
+            rank += topk_better(m.key[j], m.expert[j], key, expert);
+        if (rank < top_k)
+            m.picked[rank] = expert;
     }
 }
 
-// Ids ascending: a pick's place is the number of smaller ones.
-__device__ __forceinline__ void topk_sort(const topk_row &row, int top_k)
+__device__ __forceinline__ void topk_store(const slip_cuda_op &op, topk_memory &m, int row, int thread)
 {
-    for (int k = row.lane; k < top_k; k += 32) {
-        int expert = row.slice->picked[k], place = 0;
-        for (int i = 0; i < top_k; i++)
-            place += row.slice->picked[i] < expert;
-        row.slice->expert[place] = expert;
-        row.slice->score[place] = row.score[expert];
+    if (thread < op.top_k) {
+        int expert = m.picked[thread], place = 0;
+        for (int i = 0; i < op.top_k; i++)
+            place += m.picked[i] < expert;
+        m.sorted[place] = expert;
     }
-    __syncwarp();
-}
-
-__device__ __forceinline__ void topk_store(const slip_cuda_op &op, int r, const topk_row &row)
-{
-    const int top_k = op.top_k;
+    consumers_sync();
+    if (thread >= op.top_k)
+        return;
     float sum = 1e-20f;
-    for (int k = 0; k < top_k; k++)
-        sum += row.slice->score[k];
-    for (int k = row.lane; k < top_k; k += 32) {
-        float weight = op.norm_top_k ? row.slice->score[k] / sum : row.slice->score[k];
-        op.picks.expert[r * top_k + k] = row.slice->expert[k];
-        op.picks.weight[r * top_k + k] = weight * op.routed_scale;
-    }
+    for (int i = 0; i < op.top_k; i++)
+        sum += m.score[m.sorted[i]];
+    float score = m.score[m.sorted[thread]];
+    op.picks.expert[row * op.top_k + thread] = m.sorted[thread];
+    op.picks.weight[row * op.top_k + thread] = (op.norm_top_k ? score / sum : score) * op.routed_scale;
 }
 
-// Row r runs on SM r % sms. With very many experts only some warps find room in the arena.
+// Row r runs on SM r % sms.
 __device__ void op_topk(const slip_cuda_op &op, const context &c)
 {
-    const int warp = c.thread / 32, experts = op.experts;
-    const int fit = (int)(SLIP_CUDA_ARENA / topk_slice_bytes(experts)), warps = fit < CONSUMER_WARPS ? fit : CONSUMER_WARPS;
-    if (warp >= warps)
-        return;
-    unsigned char *slice = c.arena + warp * topk_slice_bytes(experts);
-    uint32_t *key = (uint32_t *)(slice + sizeof(topk_slice));
-    topk_row row = {(topk_slice *)slice, key, (float *)(key + experts), experts, c.thread % 32};
-    for (int r = c.sm + c.sms * warp; r < c.step->rows; r += c.sms * warps) {
-        topk_scores(op, r, row);
-        __syncwarp();
-        topk_pick(row, op.top_k);
-        topk_sort(row, op.top_k);
-        topk_store(op, r, row);
-        __syncwarp(); // before the next row overwrites the slice
+    topk_memory &m = *(topk_memory *)c.arena;
+    int keep = op.top_k < 32 ? op.top_k : 32;
+    for (int row = c.sm; row < c.step->rows; row += c.sms) {
+        topk_first_round(op, m, row, c.thread, keep);
+        consumers_sync();
+        topk_second_round(m, (op.experts + 31) / 32 * keep, op.top_k, c.thread);
+        consumers_sync();
+        topk_store(op, m, row, c.thread);
+        consumers_sync(); // before the next row overwrites the arena
     }
 }
 

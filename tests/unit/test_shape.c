@@ -144,7 +144,7 @@ static void test_shard(void **state)
     tiny_model_shape(64, &model);
     slip_source_shape(&model, &source);
     slip_range rows = slip_placement_piece(model.vocabulary, 1, 3, 0);
-    slip_decoder_options decoding = {.sequences = 1, .chunk = 4, .always_draft = true, .known_tokens = (int32_t)rows.count};
+    slip_decoder_options decoding = {.sequences = 1, .chunk = 4, .always_draft = true, .made_up_drafts = (int32_t)rows.count};
     slip_limits limits = slip_decoder_limits(&model, &decoding, 40);
     slip_rank_options options = {.kind = &filling, .slices = 1, .taps = true, .shard_of = 3, .limits = limits};
     slip_query query = {.prompt = prompt, .prompt_count = 5, .max_tokens = 12, .top_p = 1, .ignore_eos = true};

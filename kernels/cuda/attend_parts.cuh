@@ -1,220 +1,211 @@
-/* What becomes of a tile's totals: the result, or a partial result of one split and the merge of a tile's splits.
+/* What becomes of an item: a partial result, and behind the last of a tile's the merge of all its splits.
  *
- * The merge goes through the splits in ascending order with the arithmetic by which attend_tile.cuh merges them in registers. */
+ * out = sum of w O / (sum of w l + the sink's weight) over the splits, ascending, with w = exp2(m - the largest m): m, l and O are a
+ * split's maximum, sum and outputs. One in which a row sees nothing has m far below all others, l = 0 and O = 0, so it adds exact
+ * zeros: how many splits the row's neighbours touch changes no bit. */
 #pragma once
 
 #include "kernels/cuda/attend_tile.cuh"
 
 namespace slip {
 
-// ---- results ----
+// ---- partial results ----
 
-// The sink is one more logit of the denominator. Result: what the accumulator is multiplied by.
-__device__ __forceinline__ float attend_finish(const slip_cuda_op &op, int head, float most, float sum)
+// The split's outputs, [16][v_width] and [16][maximum, sum]. Rows without a query are written, and never read.
+__device__ __forceinline__ void attend_store_part(const slip_cuda_op &op, const attend_job &job, const attend_acc &acc,
+                                                  const attend_row &row, int thread)
 {
-    if (op.vector[0] == nullptr)
-        return 1.0f / sum;
-    float sink = op.vector[0][head], both = fmaxf(most, sink), factor = attend_factor(most, both);
-    return factor / __fadd_rn(__fmul_rn(sum, factor), expf(sink - both));
+    const int lane = thread % 32, n = thread / 32, width = op.cache.v_width;
+    const int first = (job.partial + job.part * job.across) * SLIP_ATTEND_QUERIES;
+    float *out = op.attend_out + (int64_t)(first + lane / 4) * width + n * 8 + lane % 4 * 2;
+#pragma unroll
+    for (int u = 0; u < ATTEND_UNITS; u++, out += CONSUMER_WARPS * 8)
+        if ((n + u * CONSUMER_WARPS) * 8 < width) {
+            *(float2 *)out = make_float2(acc.o[u][0], acc.o[u][1]);
+            *(float2 *)(out + 8 * width) = make_float2(acc.o[u][2], acc.o[u][3]);
+        }
+    if (lane == 0)
+        ((float2 *)op.attend_sum)[first + n] = make_float2(row.most, row.sum);
 }
 
-// Where a query's result goes.
-struct attend_target {
-    float *heads;        // its dimension 0 in the f32 rows, or NULL
-    uint16_t *hi, *lo;   // its token of unit 0 of the form, or NULL
-    int column, dims;    // of the form; how many dimensions are real
-};
-
-__device__ __forceinline__ attend_target attend_target_of(const slip_cuda_op &op, const attend_job &job, int i)
+// Increments modulo most + 1. Releases this thread's view, which its CTA's barrier made everybody's, and acquires the others'.
+__device__ __forceinline__ unsigned attend_count_in(unsigned *count, unsigned most)
 {
-    const int j = job.query + i, row = job.row + j % job.count, dims = op.cache.shape.v_head_dim;
-    const int column = (job.head + j / job.count) * dims;
-    const int64_t at = ((int64_t)(row / SLIP_TOKENS) * (op.form.padded / 8) * SLIP_TOKENS + row % SLIP_TOKENS) * 8;
-    return {op.heads ? op.heads + (int64_t)row * op.width + column : nullptr, op.form.hi ? op.form.hi + at : nullptr,
-            op.form.lo ? op.form.lo + at : nullptr, column, dims};
+    unsigned before;
+    asm volatile("atom.inc.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(count), "r"(most) : "memory");
+    return before;
 }
 
-__device__ __forceinline__ void attend_store_one(const attend_target &to, int dim, float x)
+// True on the SM whose item is the tile's last to arrive. The count of a tile wraps to 0 by itself.
+__device__ __forceinline__ bool attend_arrive(const slip_cuda_op &op, attend_memory &memory, const attend_job &job, int thread)
 {
-    const uint32_t column = (uint32_t)(to.column + dim), at = column / 8 * (SLIP_TOKENS * 8) + column % 8;
-    const uint16_t high = bf16_bits(x);
-    if (to.heads != nullptr)
-        to.heads[dim] = x;
-    if (to.hi != nullptr)
-        to.hi[at] = high;
-    if (to.lo != nullptr)
-        to.lo[at] = bf16_bits(x - bf16_value(high));
-}
-
-// Dimensions dim and dim + 1, dim even, as far as they are real. Heads of even width begin at even columns: whole words then.
-__device__ __forceinline__ void attend_store_pair(const attend_target &to, int dim, float x, float y)
-{
-    if (to.dims % 2 != 0) {
-        if (dim < to.dims)
-            attend_store_one(to, dim, x);
-        if (dim + 1 < to.dims)
-            attend_store_one(to, dim + 1, y);
-        return;
-    }
-    if (dim >= to.dims)
-        return;
-    const uint32_t column = (uint32_t)(to.column + dim), at = column / 8 * (SLIP_TOKENS * 8) + column % 8;
-    const uint16_t high_x = bf16_bits(x), high_y = bf16_bits(y);
-    if (to.heads != nullptr)
-        *(float2 *)(to.heads + dim) = make_float2(x, y);
-    if (to.hi != nullptr)
-        *(uint32_t *)(to.hi + at) = high_x | (uint32_t)high_y << 16;
-    if (to.lo != nullptr)
-        *(uint32_t *)(to.lo + at) = bf16_bits(x - bf16_value(high_x)) | (uint32_t)bf16_bits(y - bf16_value(high_y)) << 16;
-}
-
-// A tile of one item: from the accumulators.
-template <class widths>
-__device__ __forceinline__ void attend_store(const slip_cuda_op &op, attend_memory &memory, const widths &,
-                                             const attend_acc<widths::UNITS> &acc, const attend_row &row, int thread)
-{
-    const attend_job &job = memory.job;
-    const int lane = thread % 32, m = thread / 32 % 2, n = thread / 64, i = thread / 16;
-    if (thread % 16 == 0 && i < job.queries)
-        memory.keep[i] = attend_finish(op, job.head + (job.query + i) / job.count, row.total_most, row.total_sum);
+    const unsigned others = (unsigned)job.parts - 1;
     consumers_sync();
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int r = m * 16 + h * 8 + lane / 4;
-        if (r >= job.queries)
-            continue;
-        const float factor = memory.keep[r];
-        const attend_target to = attend_target_of(op, job, r);
-#pragma unroll
-        for (int u = 0; u < widths::UNITS; u++)
-            attend_store_pair(to, (n + 8 * u) * 8 + lane % 4 * 2, __fmul_rn(acc.total[u][2 * h], factor),
-                              __fmul_rn(acc.total[u][2 * h + 1], factor));
-    }
-}
-
-// One of several items of a tile: totals as they are, [32][v_width] and [32][maximum, sum].
-template <class widths>
-__device__ __forceinline__ void attend_store_part(const slip_cuda_op &op, const attend_job &job, const widths &w,
-                                                  const attend_acc<widths::UNITS> &acc, const attend_row &row, int thread)
-{
-    const int lane = thread % 32, m = thread / 32 % 2, n = thread / 64;
-    float *out = op.attend_out + (int64_t)job.item * SLIP_ATTEND_QUERIES * w.v();
-    float2 *sum = (float2 *)op.attend_sum + (int64_t)job.item * SLIP_ATTEND_QUERIES;
-    if (thread % 16 == 0 && thread / 16 < job.queries)
-        sum[thread / 16] = make_float2(row.total_most, row.total_sum);
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        int r = m * 16 + h * 8 + lane / 4;
-#pragma unroll
-        for (int u = 0; u < widths::UNITS; u++)
-            if (r < job.queries && n + 8 * u < w.v() / 8)
-                *(float2 *)(out + r * w.v() + (n + 8 * u) * 8 + lane % 4 * 2) = make_float2(acc.total[u][2 * h], acc.total[u][2 * h + 1]);
-    }
-}
-
-// True on the SM whose item is the tile's last to arrive; the others' partial results are visible to all its threads then: the
-// CTA's barrier orders its stores before the one thread's fence, which is cumulative, and that fence before the count; likewise
-// behind the count.
-__device__ __forceinline__ bool attend_arrive(const slip_cuda_op &op, attend_memory &memory, int thread)
-{
-    const attend_job &job = memory.job;
-    consumers_sync();
-    if (thread == 0) {
-        const unsigned others = (unsigned)job.parts - 1;
-        __threadfence();
-        memory.last_to_arrive = atomicInc(&op.attend_count[job.item - job.part], others) == others;
-        __threadfence();
-    }
+    if (thread == 0)
+        memory.last_to_arrive = attend_count_in(op.attend_count + job.partial, others) == others;
     consumers_sync();
     return memory.last_to_arrive != 0;
 }
 
 // ---- merging the splits of a tile ----
 
-static_assert(SLIP_ATTEND_HEAD + SLIP_ATTEND_BATCH * SLIP_ATTEND_QUERIES * sizeof(float2) <= SLIP_CUDA_ARENA, "a batch's factors fit");
+constexpr int ATTEND_MERGE = 8; // splits whose outputs are under way together
 
-// Factors (keep, take) of splits [first, first + count) by split and row, over the sums in shared memory. One thread a row.
-__device__ __forceinline__ void attend_combine_factors(float2 *sums, int count, int row, float &most, float &sum)
+static_assert(SLIP_ATTEND_HEAD + ATTEND_MERGE * CONSUMERS * sizeof(float4) <= SLIP_CUDA_ARENA, "they are kept in the arena");
+
+// Four dimensions of one query.
+struct attend_total {
+    float sum;
+    float4 o;
+};
+
+// The largest maximum of the warp's query. Its order does not matter.
+__device__ __forceinline__ float attend_most(const float2 *sums, int step, int parts, int lane)
 {
-#pragma unroll 4
-    for (int s = 0; s < count; s++) {
-        float2 split = sums[s * SLIP_ATTEND_QUERIES + row];
-        sums[s * SLIP_ATTEND_QUERIES + row] = attend_merge(most, sum, split.x, split.y);
-    }
+    float most = ATTEND_NOTHING;
+#pragma unroll 1
+    for (int part = lane; part < parts; part += 32)
+        most = fmaxf(most, __ldcg(sums + (int64_t)part * step).x);
+    return attend_warp_max(most);
 }
 
-// A thread has up to UNITS quads of the tile's [32][v_width]: quad thread + CONSUMERS * u. Partial results are read past L1, two
-// splits at a time: four would spill.
-template <class widths>
-__device__ __forceinline__ void attend_combine_outputs(const slip_cuda_op &op, const attend_job &job, const widths &w,
-                                                       const float2 *factors, int first, int count, float4 (&total)[widths::UNITS],
-                                                       int thread)
+// total += the outputs of `count` splits, ascending: their weights by lane, the outputs in this thread's cells of shared memory.
+__device__ __forceinline__ void attend_add(attend_total &total, float take, float sum, const float4 *cells, int count)
 {
-    const int quads = w.v() / 4, step = SLIP_ATTEND_QUERIES * quads;
-    const float4 *out = (const float4 *)op.attend_out + (int64_t)(job.item - job.part + first) * step + thread;
-    int row[widths::UNITS];
-#pragma unroll
-    for (int u = 0; u < widths::UNITS; u++)
-        row[u] = (thread + CONSUMERS * u) / quads;
 #pragma unroll 2
-    for (int s = 0; s < count; s++, out += step)
-#pragma unroll
-        for (int u = 0; u < widths::UNITS; u++)
-            if (row[u] < job.queries) {
-                float4 x = __ldcg(out + CONSUMERS * u);
-                float2 factor = factors[s * SLIP_ATTEND_QUERIES + row[u]];
-                total[u].x = fmaf(x.x, factor.y, __fmul_rn(total[u].x, factor.x));
-                total[u].y = fmaf(x.y, factor.y, __fmul_rn(total[u].y, factor.x));
-                total[u].z = fmaf(x.z, factor.y, __fmul_rn(total[u].z, factor.x));
-                total[u].w = fmaf(x.w, factor.y, __fmul_rn(total[u].w, factor.x));
-            }
-}
-
-template <class widths>
-__device__ __forceinline__ void attend_combine_store(const slip_cuda_op &op, attend_memory &memory, const widths &w,
-                                                     const float4 (&total)[widths::UNITS], int thread)
-{
-    const attend_job &job = memory.job;
-    const int quads = w.v() / 4;
-#pragma unroll
-    for (int u = 0; u < widths::UNITS; u++) {
-        int quad = thread + CONSUMERS * u, row = quad / quads, dim = quad % quads * 4;
-        if (row >= job.queries)
-            continue;
-        const float factor = memory.keep[row];
-        const attend_target to = attend_target_of(op, job, row);
-        attend_store_pair(to, dim, __fmul_rn(total[u].x, factor), __fmul_rn(total[u].y, factor));
-        attend_store_pair(to, dim + 2, __fmul_rn(total[u].z, factor), __fmul_rn(total[u].w, factor));
+    for (int i = 0; i < count; i++, cells += CONSUMERS) {
+        const float weight = __shfl_sync(0xffffffff, take, i);
+        const float4 o = *cells;
+        total.sum += __shfl_sync(0xffffffff, sum, i);
+        total.o = make_float4(fmaf(o.x, weight, total.o.x), fmaf(o.y, weight, total.o.y), fmaf(o.z, weight, total.o.z),
+                              fmaf(o.w, weight, total.o.w));
     }
 }
 
-// All splits of the tile, ascending, a batch at a time; their factors lie where queries and keys were.
-template <class widths>
-__device__ __forceinline__ void attend_combine(const slip_cuda_op &op, attend_memory &memory, const widths &w, int thread)
+// All splits of the warp's query; dimensions [4 quad, 4 quad + 4). Outputs are fetched to shared memory, where a thread reads what it
+// has copied itself: many are under way at once, by little code and few registers. Leaves the query's maximum in `most`.
+__device__ __forceinline__ attend_total attend_merge(const slip_cuda_op &op, attend_memory &memory, const attend_job &job, int quad,
+                                                     float &most, int thread)
 {
-    const attend_job &job = memory.job;
-    float2 *sums = (float2 *)memory.byte(SLIP_ATTEND_HEAD); // [batch][32]
-    const float2 *from = (const float2 *)op.attend_sum + (int64_t)(job.item - job.part) * SLIP_ATTEND_QUERIES;
-    float4 total[widths::UNITS];
-    float most = -INFINITY, sum = 0;
-#pragma unroll
-    for (int u = 0; u < widths::UNITS; u++)
-        total[u] = make_float4(0, 0, 0, 0);
-    for (int first = 0; first < job.parts; first += SLIP_ATTEND_BATCH) {
-        int count = job.parts - first < SLIP_ATTEND_BATCH ? job.parts - first : SLIP_ATTEND_BATCH;
-        for (int i = thread; i < count * SLIP_ATTEND_QUERIES; i += CONSUMERS)
-            sums[i] = __ldcg(from + first * SLIP_ATTEND_QUERIES + i);
-        consumers_sync();
-        if (thread < job.queries)
-            attend_combine_factors(sums, count, thread, most, sum);
-        consumers_sync();
-        attend_combine_outputs(op, job, w, sums, first, count, total, thread);
-        consumers_sync(); // before the next batch overwrites the factors
+    const int quads = op.cache.v_width / 4, step = job.across * SLIP_ATTEND_QUERIES, lane = thread % 32;
+    const int first = job.partial * SLIP_ATTEND_QUERIES + thread / 32;
+    const float2 *sums = (const float2 *)op.attend_sum + first;
+    float4 *cells = (float4 *)((unsigned char *)&memory + SLIP_ATTEND_HEAD) + thread;
+    attend_total total = {};
+#pragma unroll 1
+    for (int part = 0; part < job.parts; part += ATTEND_MERGE) {
+        const int count = min(job.parts - part, ATTEND_MERGE);
+        const float4 *from = (const float4 *)op.attend_out + (int64_t)(first + part * step) * quads + quad;
+        uint32_t to = shared_address(cells);
+#pragma unroll 1
+        for (int i = 0; i < count; i++, from += (int64_t)step * quads, to += CONSUMERS * sizeof(float4))
+            copy_16(to, from, quad < quads);
+        copy_commit();
+        const float2 mine = lane < count ? __ldcg(sums + (int64_t)(part + lane) * step) : make_float2(ATTEND_NOTHING, 0);
+        if (part == 0)
+            most = attend_most(sums, step, job.parts, lane);
+        const float take = attend_exp2(mine.x - most);
+        copy_wait<0>();
+        attend_add(total, take, mine.y * take, cells, count);
     }
-    if (thread < job.queries)
-        memory.keep[thread] = attend_finish(op, job.head + (job.query + thread) / job.count, most, sum);
-    consumers_sync();
-    attend_combine_store(op, memory, w, total, thread);
+    return total;
+}
+
+// ---- results ----
+
+__device__ __forceinline__ float attend_reciprocal(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// The sink is one more logit of the denominator. Result: what the outputs are multiplied by.
+__device__ __forceinline__ float attend_finish(const float *sinks, int head, float most, float sum)
+{
+    float factor = 1;
+    if (sinks != nullptr) {
+        const float sink = sinks[head] * ATTEND_LOG2E, both = fmaxf(most, sink);
+        factor = attend_exp2(most - both);
+        sum = fmaf(sum, factor, attend_exp2(sink - both));
+    }
+    return factor * attend_reciprocal(sum);
+}
+
+__device__ __forceinline__ int attend_form_at(const slip_cuda_op &op, int row, int column) // of hi and lo
+{
+    return ((row / SLIP_TOKENS * (op.form.padded / 8) + column / 8) * SLIP_TOKENS + row % SLIP_TOKENS) * 8 + column % 8;
+}
+
+__device__ __forceinline__ void attend_store_one(const slip_cuda_op &op, int row, int column, float x)
+{
+    const int at = attend_form_at(op, row, column);
+    if (op.heads != nullptr)
+        op.heads[row * op.width + column] = x;
+    if (op.form.hi == nullptr)
+        return;
+    const uint16_t high = bf16_bits(x);
+    op.form.hi[at] = high;
+    op.form.lo[at] = bf16_bits(x - bf16_value(high));
+}
+
+// Two bf16, the first one low.
+__device__ __forceinline__ uint32_t attend_pack(float x, float y)
+{
+    const __nv_bfloat162 both = __floats2bfloat162_rn(x, y);
+    return *(const uint32_t *)&both;
+}
+
+// What bf16 leaves over.
+__device__ __forceinline__ uint32_t attend_rest(uint32_t high, float x, float y)
+{
+    return attend_pack(x - __uint_as_float(high << 16), y - __uint_as_float(high & 0xffff0000u));
+}
+
+// Columns column .. column + 3, a whole quad of the row.
+__device__ __forceinline__ void attend_store_quad(const slip_cuda_op &op, int row, int column, float4 x)
+{
+    if (op.heads != nullptr)
+        *(float4 *)(op.heads + row * op.width + column) = x;
+    if (op.form.hi == nullptr)
+        return;
+    const int at = attend_form_at(op, row, column);
+    const uint2 high = make_uint2(attend_pack(x.x, x.y), attend_pack(x.z, x.w));
+    *(uint2 *)(op.form.hi + at) = high;
+    *(uint2 *)(op.form.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));
+}
+
+// Dimensions dim .. dim + 3 of a query, as far as they are real. Heads of whole quads begin at whole quads.
+__device__ __forceinline__ void attend_store(const slip_cuda_op &op, const attend_query &query, int dim, float4 x)
+{
+    const int dims = op.cache.shape.v_head_dim, column = query.head * dims + dim;
+    if (dim >= dims)
+        return;
+    if (dims % 4 == 0) {
+        attend_store_quad(op, query.row, column, x);
+        return;
+    }
+#pragma unroll 1
+    for (int i = 0; i < 4 && dim + i < dims; i++) {
+        attend_store_one(op, query.row, column + i, x.x);
+        x = make_float4(x.y, x.z, x.w, 0);
+    }
+}
+
+// The tile's result: a query a warp, four dimensions a lane.
+__device__ __forceinline__ void attend_combine(const slip_cuda_op &op, attend_memory &memory, const attend_job &job,
+                                               const attend_query &query, int thread)
+{
+    if (query.last < 0)
+        return;
+#pragma unroll 1
+    for (int first = 0; first * 4 < op.cache.v_width; first += 32) {
+        const int quad = first + thread % 32;
+        float most;
+        const attend_total total = attend_merge(op, memory, job, quad, most, thread);
+        const float factor = attend_finish(op.vector[0], query.head, most, total.sum);
+        attend_store(op, query, quad * 4, make_float4(total.o.x * factor, total.o.y * factor, total.o.z * factor, total.o.w * factor));
+    }
 }
 
 } // namespace slip

@@ -1,223 +1,182 @@
-/* Attention of one tile of 32 queries over a range of keys: the arithmetic of op_attend.
+/* Attention of one tile of 16 queries over one split of the keys: the arithmetic of op_attend.
  *
- * Keys are walked in sub-chunks of 64 at absolute multiples of 64, ascending, with an online softmax (Milakov and Gimelshein,
- * 2018) that begins anew at every multiple of `split`; finished splits are merged into a running total, ascending too.
- * A row's arithmetic depends on its own first and last key alone: where it sees nothing, its maximum stays, the factor is exactly
- * 1 and what is added is exactly 0. So it does not matter which rows share its tile, how the prompt was cut, nor whether one
- * SM walks all splits or each split has its own SM and the totals are merged behind it (attend.cuh): the merge is the same.
+ * Keys are walked in sub-chunks of 64 at absolute multiples of 64, ascending, with an online softmax (Milakov and Gimelshein, 2018).
+ * A row's arithmetic depends on its own first and last key alone: where it sees nothing, its maximum stays, the factor is exactly 1
+ * and what is added is exactly 0. So it does not matter which rows share its tile, nor how the prompt was cut.
  *
  * Sixteen warps, three barriers a sub-chunk:
- *     scores   warp w < 8: m16 tile w % 2, keys 16 * (w / 2)              S = Q K^T: as many warps as shared memory can feed
- *     softmax  half-warp h: row h of the tile, 4 keys a lane             P, factors
- *     values   warp w: m16 tile w % 2, dimensions 8 * (w / 2 + 8 * i)     O = O * factor + P V
- * The keys of the next sub-chunk are loaded during softmax and values, its values during scores and softmax.
+ *     scores   warp w: keys 8 * (w % 8), every second step of 32 dimensions   S = Q K^T, in two halves
+ *     softmax  warp w: row w of the tile, 2 keys a lane                       P, factors
+ *     values   warp w: dimensions 8 * w and 8 * (w + 16)                      O = O * factor + P V
+ * The first sub-chunk's keys and values are all requested at once: a decode step has one or two sub-chunks an item, and its time is
+ * that of one trip to memory. Further on, keys arrive during softmax and values, values during scores and softmax.
  *
- * With four warps a scheduler, each instruction of a phase costs four cycles: widths are template arguments where it matters. */
+ * Loops stay loops: the kernel's code is gone through once a layer and does not fit the SM's instruction cache, so that every
+ * instruction that is not repeated costs a trip to L2 of its own. */
 #pragma once
 
 #include "kernels/cuda/attend_load.cuh"
 
 namespace slip {
 
+// Instead of minus infinity, so that no difference is NaN: below every real logit, and exp2(it - any real one) is 0.
+constexpr float ATTEND_NOTHING = -1e30f;
+constexpr float ATTEND_LOG2E = 1.4426950408889634f;
+
+// Online softmax of the warp's row, the same in all lanes. Logits are in units of log 2.
+struct attend_row {
+    float most, sum;
+};
+
+// The base-2 exponential of the hardware: 2 ulp, exactly 1 at 0 and 0 from far below. Its error drowns in the bf16 of the weights.
+__device__ __forceinline__ float attend_exp2(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // ---- one sub-chunk ----
 
-// S of this warp's m16n16 tile. ldmatrix: lane l points at row l % 16 and columns 8 * (l / 16) of the queries, at key
-// l % 8 + 8 * (l / 16) and columns 8 * (l / 8 % 2) of the keys.
-template <class widths> __device__ __forceinline__ void attend_scores(attend_memory &memory, const widths &w, int thread)
+// S of this warp's 16 queries x 8 keys over its half of the dimensions. ldmatrix: lane l points at row l % 16 and columns 8 * (l / 16)
+// of the queries, at key l % 8 and columns 8 * (l / 8) of the keys.
+__device__ __forceinline__ void attend_scores(uint32_t query, uint32_t key, int pitch, float *score, int thread)
 {
-    const int lane = thread % 32, m = thread / 32 % 2, n = thread / 64, pitch = (w.k() + SLIP_ATTEND_PAD) * 2;
-    if (n >= 4 || m * 16 >= memory.job.queries)
-        return;
-    const slip_attend_arena at = w.at();
-    uint32_t query = shared_address(memory.byte(at.query)) + (m * 16 + lane % 16) * pitch + lane / 16 * 16;
-    uint32_t key = shared_address(memory.byte(at.key)) + (n * 16 + lane % 8 + lane / 16 * 8) * pitch + lane / 8 % 2 * 16;
+    const int lane = thread % 32, n = thread / 32 % 8, half = thread / 256;
+    query += (uint32_t)(lane % 16 * pitch + lane / 16 * 16);
+    key += (uint32_t)((n * 8 + lane % 8) * pitch + lane / 8 * 16);
     float s[2][4] = {};
-#pragma unroll(widths::UNROLL)
-    for (int k = 0; k < w.k(); k += 16) {
-        uint32_t a[4], b[4];
-        load_matrix_4(query + k * 2, a);
-        load_matrix_4(key + k * 2, b);
-        mma_16816(s[0], a, b[0], b[1]);
-        mma_16816(s[1], a, b[2], b[3]);
+#pragma unroll 1
+    for (int at = half * SLIP_ATTEND_K_STEP * 2; at < pitch - SLIP_ATTEND_PAD * 2; at += 2 * SLIP_ATTEND_K_STEP * 2) {
+        uint32_t a[2][4], b[4];
+        load_matrix_4(query + at, a[0]);
+        load_matrix_4(key + at, b);
+        load_matrix_4(query + at + 32, a[1]);
+        mma_16816(s[0], a[0], b[0], b[1]);
+        mma_16816(s[1], a[1], b[2], b[3]);
     }
-    float *to = (float *)memory.byte(at.score) + (m * 16 + lane / 4) * SLIP_ATTEND_SCORE_STRIDE + n * 16 + lane % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        *(float2 *)(to + i * 8) = make_float2(s[i][0], s[i][1]);
-        *(float2 *)(to + i * 8 + 8 * SLIP_ATTEND_SCORE_STRIDE) = make_float2(s[i][2], s[i][3]);
-    }
+    float *to = score + (half * SLIP_ATTEND_QUERIES + lane / 4) * SLIP_ATTEND_SCORE_STRIDE + n * 8 + lane % 4 * 2;
+    *(float2 *)to = make_float2(s[0][0] + s[1][0], s[0][1] + s[1][1]);
+    *(float2 *)(to + 8 * SLIP_ATTEND_SCORE_STRIDE) = make_float2(s[0][2] + s[1][2], s[0][3] + s[1][3]);
 }
 
-// exp(from - to) for from <= to; exactly 1 where they are equal, both -inf included: nothing is scaled by it then.
-__device__ __forceinline__ float attend_factor(float from, float to)
-{
-    return from == to ? 1.0f : expf(from - to);
-}
-
-// Over a half-warp: a butterfly, whose result is the same in all lanes.
-__device__ __forceinline__ float half_warp_max(float x)
+// Over a warp: a butterfly, whose result is the same in all lanes.
+__device__ __forceinline__ float attend_warp_max(float x)
 {
 #pragma unroll
-    for (int away = 8; away > 0; away /= 2)
+    for (int away = 16; away > 0; away /= 2)
         x = fmaxf(x, __shfl_xor_sync(0xffffffff, x, away));
     return x;
 }
 
-__device__ __forceinline__ float half_warp_sum(float x)
+__device__ __forceinline__ float attend_warp_sum(float x)
 {
 #pragma unroll
-    for (int away = 8; away > 0; away /= 2)
+    for (int away = 16; away > 0; away /= 2)
         x += __shfl_xor_sync(0xffffffff, x, away);
     return x;
 }
 
-// total (+)= split, for a row's maximum and sum; returns the factors of the two accumulators.
-__device__ __forceinline__ float2 attend_merge(float &total_most, float &total_sum, float most, float sum)
+// P of this warp's row. The sum is that of the weights as they are multiplied, rounded to bf16.
+__device__ __forceinline__ void attend_softmax(attend_memory &memory, const float *score, uint16_t *weight, float scale, int chunk,
+                                               const attend_query &query, attend_row &row, int thread)
 {
-    float both = fmaxf(total_most, most);
-    float keep = attend_factor(total_most, both), take = attend_factor(most, both);
-    total_sum = fmaf(sum, take, __fmul_rn(total_sum, keep));
-    total_most = both;
-    return make_float2(keep, take);
-}
-
-// P of this half-warp's row. The fast exponential's error, under 1e-6 where the weight counts, drowns in bf16. The sum is that of
-// the weights as they are multiplied, rounded to bf16.
-template <class widths>
-__device__ __forceinline__ void attend_softmax(attend_memory &memory, const widths &w, float scale, int chunk, bool split_ends,
-                                               attend_row &row, int thread)
-{
-    const int r = thread / 16, at = r * SLIP_ATTEND_SCORE_STRIDE + thread % 16 * 4, key = chunk + thread % 16 * 4;
-    float4 four = *(const float4 *)((const float *)memory.byte(w.at().score) + at);
-    float s[4] = {four.x, four.y, four.z, four.w};
-    uint16_t p[4];
-    bool sees[4];
-    float most = -INFINITY;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        sees[i] = key + i >= row.first && key + i <= row.last;
-        s[i] = sees[i] ? s[i] * scale : -INFINITY;
-        most = fmaxf(most, s[i]);
-    }
-    most = fmaxf(row.most, half_warp_max(most));
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        p[i] = sees[i] ? bf16_bits(__expf(s[i] - most)) : 0;
-    float sum = half_warp_sum((bf16_value(p[0]) + bf16_value(p[1])) + (bf16_value(p[2]) + bf16_value(p[3])));
-    float rescale = attend_factor(row.most, most);
-    row.sum = fmaf(row.sum, rescale, sum);
-    row.most = most;
-    *(uint2 *)((uint16_t *)memory.byte(w.at().weight) + at) = make_uint2(p[0] | (uint32_t)p[1] << 16, p[2] | (uint32_t)p[3] << 16);
-    if (thread % 16 == 0)
+    const int r = thread / 32, lane = thread % 32, at = r * SLIP_ATTEND_SCORE_STRIDE + lane * 2, key = chunk + lane * 2;
+    const float2 one = *(const float2 *)(score + at);
+    const float2 two = *(const float2 *)(score + SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE + at);
+    const float x = key >= query.first && key <= query.last ? (one.x + two.x) * scale : -INFINITY;
+    const float y = key + 1 >= query.first && key + 1 <= query.last ? (one.y + two.y) * scale : -INFINITY;
+    const float most = fmaxf(row.most, attend_warp_max(fmaxf(x, y)));
+    const uint16_t p = bf16_bits(attend_exp2(x - most)), q = bf16_bits(attend_exp2(y - most));
+    const float rescale = attend_exp2(row.most - most);
+    *(uint32_t *)(weight + at) = p | (uint32_t)q << 16;
+    if (lane == 0)
         memory.rescale[r] = rescale;
-    if (!split_ends)
-        return;
-    float2 factors = attend_merge(row.total_most, row.total_sum, row.most, row.sum);
-    row.most = -INFINITY;
-    row.sum = 0;
-    if (thread % 16 == 0) {
-        memory.keep[r] = factors.x;
-        memory.take[r] = factors.y;
-    }
+    row.sum = fmaf(row.sum, rescale, attend_warp_sum(bf16_value(p) + bf16_value(q)));
+    row.most = most;
 }
 
-// One n8 tile of P V: 64 keys in ascending order. Summed up from zero, so that rows that see none of them get an exact 0.
-__device__ __forceinline__ void attend_product(uint32_t value, int pitch, const uint32_t (&p)[4][4], float (&sum)[4])
-{
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        sum[i] = 0;
-#pragma unroll
-    for (int k = 0; k < 2; k++) { // 32 keys: lane l points at key l
-        uint32_t b[4];
-        load_matrix_4_transposed(value + k * 32 * pitch, b);
-        mma_16816(sum, p[2 * k], b[0], b[1]);
-        mma_16816(sum, p[2 * k + 1], b[2], b[3]);
-    }
-}
+constexpr int ATTEND_UNITS = SLIP_ATTEND_V_WIDTH / (8 * CONSUMER_WARPS); // n8 tiles of O that a warp holds
 
-// total = total * keep + split * take, and the split begins anew.
-__device__ __forceinline__ void attend_merge_unit(const float (&keep)[2], const float (&take)[2], float (&split)[4], float (&total)[4])
-{
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        total[i] = fmaf(split[i], take[i / 2], __fmul_rn(total[i], keep[i / 2]));
-        split[i] = 0;
-    }
-}
+// What a thread accumulates: [unit][c of the mma fragment].
+struct attend_acc {
+    float o[ATTEND_UNITS][4];
+};
 
-template <class widths>
-__device__ __forceinline__ void attend_values(attend_memory &memory, const widths &w, bool split_ends, attend_acc<widths::UNITS> &acc,
-                                              int thread)
+// P V of this warp's n8 tiles: 64 keys in ascending order, summed up from zero so that rows that see none of them get an exact 0.
+__device__ __forceinline__ void attend_values(const attend_memory &memory, uint32_t weight, uint32_t value, int pitch, int width,
+                                              attend_acc &acc, int thread)
 {
-    const int lane = thread % 32, m = thread / 32 % 2, n = thread / 64, pitch = (w.v() + SLIP_ATTEND_PAD) * 2, r = m * 16 + lane / 4;
-    if (m * 16 >= memory.job.queries)
-        return;
-    const slip_attend_arena at = w.at();
-    uint32_t weight = shared_address(memory.byte(at.weight)) + (m * 16 + lane % 16) * SLIP_ATTEND_SCORE_STRIDE * 2 + lane / 16 * 16;
-    uint32_t value = shared_address(memory.byte(at.value)) + lane * pitch + n * 16, p[4][4];
+    const int lane = thread % 32, n = thread / 32;
+    const float rescale[2] = {memory.rescale[lane / 4], memory.rescale[lane / 4 + 8]};
+    weight += (uint32_t)(lane % 16 * SLIP_ATTEND_SCORE_STRIDE * 2 + lane / 16 * 16);
+    value += (uint32_t)(lane * pitch + n * 16);
+    uint32_t p[4][4];
 #pragma unroll
     for (int k = 0; k < 4; k++)
         load_matrix_4(weight + k * 32, p[k]);
-    const float rescale[2] = {memory.rescale[r], memory.rescale[r + 8]};
 #pragma unroll
-    for (int i = 0; i < widths::UNITS; i++) {
-        if (n + 8 * i >= w.v() / 8)
+    for (int u = 0; u < ATTEND_UNITS; u++) {
+        if ((n + u * CONSUMER_WARPS) * 8 >= width)
             break;
-        float sum[4];
-        attend_product(value + i * 128, pitch, p, sum);
+        float sum[4] = {};
+#pragma unroll
+        for (int k = 0; k < 2; k++) { // 32 keys: lane l points at key l
+            uint32_t b[4];
+            load_matrix_4_transposed(value + k * 32 * pitch + u * CONSUMER_WARPS * 16, b);
+            mma_16816(sum, p[2 * k], b[0], b[1]);
+            mma_16816(sum, p[2 * k + 1], b[2], b[3]);
+        }
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            acc.split[i][j] = fmaf(acc.split[i][j], rescale[j / 2], sum[j]);
+            acc.o[u][j] = fmaf(acc.o[u][j], rescale[j / 2], sum[j]);
     }
-    if (!split_ends)
-        return;
-    const float keep[2] = {memory.keep[r], memory.keep[r + 8]}, take[2] = {memory.take[r], memory.take[r + 8]};
-#pragma unroll
-    for (int i = 0; i < widths::UNITS; i++)
-        attend_merge_unit(keep, take, acc.split[i], acc.total[i]);
 }
 
 // ---- all sub-chunks of an item ----
 
-// Leaves the merged splits in acc.total, row.total_most and row.total_sum.
-template <class widths>
-__device__ __forceinline__ attend_row attend_walk(const slip_cuda_op &op, const slip_cuda_step &step, attend_memory &memory,
-                                                  const widths &w, attend_acc<widths::UNITS> &acc, int thread)
+// Leaves the split's outputs, relative to the row's maximum, in acc.
+__device__ __forceinline__ attend_row attend_walk(const slip_cuda_op &op, attend_memory &memory, const attend_job &job,
+                                                  const attend_query &query, attend_acc &acc, int thread)
 {
-    const attend_job &job = memory.job;
-    const slip_attend_arena at = w.at();
-    const uint32_t query = shared_address(memory.byte(at.query)), key = shared_address(memory.byte(at.key)),
-                   value = shared_address(memory.byte(at.value));
     const slip_cuda_cache &cache = op.cache;
-    int chunk = job.first / SLIP_ATTEND_KEYS * SLIP_ATTEND_KEYS, slot = (chunk + thread / 8) % cache.slots;
-    attend_load_queries<widths::UNROLL>(op, job, w.k(), query, thread);
-    attend_load_keys<widths::UNROLL>(cache, job, cache.k, w.k(), chunk, slot, key, thread);
+    const int k_width = cache.k_width, v_width = cache.v_width, k_pitch = slip_attend_k_pitch(k_width), slots = cache.slots;
+    const int v_pitch = slip_attend_v_pitch(v_width), heads = cache.shape.kv_heads, head = job.first_slot * heads + job.kv;
+    const uint32_t base = shared_address(&memory), keys = base + SLIP_ATTEND_KEY, values = keys + SLIP_ATTEND_KEYS * k_pitch;
+    float *score = (float *)((unsigned char *)&memory + SLIP_ATTEND_SCORE);
+    uint16_t *weight = (uint16_t *)((unsigned char *)&memory + SLIP_ATTEND_WEIGHT);
+    int key = job.first / SLIP_ATTEND_KEYS * SLIP_ATTEND_KEYS + thread / 8; // that this thread loads
+    int slot = small_remainder(key, slots);
+    bool seen = key >= job.first && key <= job.last, begun = false;
+    attend_load_key(cache.k, k_width, head + slot * heads, seen, keys, k_pitch, thread);
+    attend_load_query(op, query, base + SLIP_ATTEND_QUERY, k_pitch, thread);
     copy_commit();
-    attend_load_keys<widths::UNROLL>(cache, job, cache.v, w.v(), chunk, slot, value, thread);
+    attend_load_key(cache.v, v_width, head + slot * heads, seen, values, v_pitch, thread);
     copy_commit();
-    attend_row row = attend_open_row(op.cache.shape, job, step, thread);
-    const float scale = 1.0f / sqrtf((float)op.cache.shape.head_dim);
+    const float scale = rsqrtf((float)cache.shape.head_dim) * ATTEND_LOG2E;
+    attend_row row = {ATTEND_NOTHING, 0};
     copy_wait<1>();
-    consumers_sync();
-    for (; chunk <= job.last; chunk += SLIP_ATTEND_KEYS) {
-        const int next = chunk + SLIP_ATTEND_KEYS;
-        const bool more = next <= job.last, split_ends = !more || next % op.cache.split == 0;
-        attend_scores(memory, w, thread);
-        consumers_sync(); // scores are there, keys are read
-        slot = attend_next_slot(slot, cache.slots);
-        if (more)
-            attend_load_keys<widths::UNROLL>(cache, job, cache.k, w.k(), next, slot, key, thread);
+#pragma unroll 1
+    for (int chunk = key - thread / 8; chunk <= job.last; chunk += SLIP_ATTEND_KEYS) {
+        consumers_sync(); // keys are there; values, weights and factors are read
+        if (begun)
+            attend_load_key(cache.v, v_width, head + slot * heads, seen, values, v_pitch, thread);
         copy_commit();
-        attend_softmax(memory, w, scale, chunk, split_ends, row, thread);
+        attend_scores(base + SLIP_ATTEND_QUERY, keys, k_pitch, score, thread);
+        consumers_sync(); // scores are there, keys are read
+        key += SLIP_ATTEND_KEYS;
+        seen = key <= job.last;
+        begun = true;
+        if (chunk + SLIP_ATTEND_KEYS <= job.last) {
+            slot = attend_next_slot(slot, slots);
+            attend_load_key(cache.k, k_width, head + slot * heads, seen, keys, k_pitch, thread);
+        }
+        copy_commit();
+        attend_softmax(memory, score, weight, scale, chunk, query, row, thread);
         copy_wait<1>();
         consumers_sync(); // weights, factors and values are there
-        attend_values(memory, w, split_ends, acc, thread);
+        attend_values(memory, base + SLIP_ATTEND_WEIGHT, values, v_pitch, v_width, acc, thread);
         copy_wait<0>();
-        consumers_sync(); // the next keys are there; values, weights and factors are read
-        if (more)
-            attend_load_keys<widths::UNROLL>(cache, job, cache.v, w.v(), next, slot, value, thread);
-        copy_commit();
     }
     return row;
 }

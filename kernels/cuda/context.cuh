@@ -20,6 +20,7 @@ struct context {
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
     int thread;                 // of the consumers
     int sm, sms;                // this CTA and how many there are
+    int rows, heads;            // of the step
 };
 
 // All consumer threads of this SM; orders their accesses to shared and global memory among each other.

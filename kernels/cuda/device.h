@@ -121,6 +121,7 @@ typedef enum {
     SLIP_CUDA_UP,        /* experts: gate | up of the picked experts -> parts */
     SLIP_CUDA_DOWN,      /* experts: swiglu, down -> parts of each pick */
     SLIP_CUDA_SAMPLE,    /* parts of LOGITS -> each SM's candidates, or whole rows to the host */
+    SLIP_CUDA_ANGLES,    /* positions of the rows -> the table of a rope */
     SLIP_CUDA_OPS
 } slip_cuda_op_kind;
 
@@ -158,7 +159,8 @@ typedef struct {
     int64_t vocabulary_first, vocabulary_count; /* EMBED, SAMPLE */
     slip_cuda_cache cache;      /* ROPE, ATTEND */
     uint16_t *query;            /* [rows][q_heads][k_width] bf16 */
-    const float *inverse_frequency; /* ROPE: [rotary_dim / 2] */
+    const float *inverse_frequency; /* ANGLES: [rotary_dim / 2] */
+    float *rope_table;          /* ANGLES writes, ROPE reads: [rows][rotary_dim / 2][cosine, sine] of the step */
     int32_t rotary_dim;
     float *attend_out;          /* ATTEND: [groups][splits][16-row tiles ...] unnormalised partial outputs, see attend.cuh */
     float *attend_sum;          /* ATTEND: maxima and sums of the splits */
@@ -238,9 +240,16 @@ typedef struct {
 
 enum { SLIP_PROFILE_EVENTS = 2048 }; /* of a role of an SM in one step */
 
+typedef enum {
+    SLIP_EVENT_OP,       /* an op's work */
+    SLIP_EVENT_BARRIER,  /* the barrier behind it */
+    SLIP_EVENT_OPERANDS, /* of the work of a product: until its operands were there */
+    SLIP_EVENTS
+} slip_cuda_event_kind;
+
 typedef struct {
     uint64_t start, end;       /* nanoseconds of the GPU's global timer */
-    int32_t op, what;          /* device op; 0 = its work, 1 = the barrier behind it */
+    int32_t op, what;          /* device op; slip_cuda_event_kind */
 } slip_cuda_event;
 
 #ifdef __cplusplus

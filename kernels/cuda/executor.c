@@ -124,6 +124,7 @@ static void destroy(slip_executor *e)
         slip_cuda_engine_release(e->engine);
     free(e->tensors);
     free(e->is_table);
+    free(e->use);
     free(e->caches);
     free(e->list.ops);
     free(e);
@@ -148,6 +149,20 @@ static slip_status open_engine(slip_executor *e)
     return SLIP_OK;
 }
 
+/* What each tensor is for, from the ops that read it. */
+static void note_uses(slip_executor *e)
+{
+    for (int32_t i = 0; i < e->program->op_count; i++) {
+        const slip_op *op = &e->program->ops[i];
+        if (op->kind == SLIP_OP_EMBED)
+            e->is_table[op->weight[0]] = true;
+        if (op->kind != SLIP_OP_EXPERTS)
+            continue;
+        e->use[op->weight[0]] = SLIP_USE_UP;
+        e->use[op->weight[1]] = SLIP_USE_DOWN;
+    }
+}
+
 static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
                           slip_executor **out)
 {
@@ -161,11 +176,11 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         e->options = *options;
     e->tensors = calloc((size_t)program->tensor_count, sizeof *e->tensors);
     e->is_table = calloc((size_t)program->tensor_count, sizeof *e->is_table);
+    e->use = calloc((size_t)program->tensor_count, sizeof *e->use);
     e->caches = calloc((size_t)program->cache_count + 1, sizeof *e->caches);
-    slip_status status = e->tensors && e->is_table && e->caches ? open_engine(e) : slip_fail(SLIP_ERR_FAILED, "out of memory");
-    for (int32_t i = 0; i < program->op_count && status == SLIP_OK; i++)
-        if (program->ops[i].kind == SLIP_OP_EMBED)
-            e->is_table[program->ops[i].weight[0]] = true;
+    slip_status status = e->tensors && e->is_table && e->use && e->caches ? open_engine(e) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    if (status == SLIP_OK)
+        note_uses(e);
     if (status == SLIP_OK)
         status = create_caches(e);
     if (status == SLIP_OK)

@@ -88,20 +88,23 @@ __device__ __forceinline__ void write_squares(const slip_cuda_act &f, int row, i
 
 // ---- loading operands ----
 
-// rsqrt(mean of squares + epsilon) of the group's tokens, 1 without a norm, to factor[8]. By the last consumer warp.
-__device__ __forceinline__ void load_factor(const slip_cuda_act &a, float epsilon, int group, const context &c, float *factor)
+// rsqrt(mean of squares + epsilon) of the group's tokens, 1 without a norm, times `undo`, to factor[8]. By the last consumer warp.
+__device__ __forceinline__ void load_factor(const slip_cuda_act &a, float epsilon, int group, float undo, const context &c, float *factor)
 {
     if (c.thread / 32 != CONSUMER_WARPS - 1)
         return;
     int lane = c.thread % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_FORM_BLOCK;
     float sum = 0;
-    if (a.ssq)
-        for (int b = lane / SLIP_TOKENS; b * SLIP_FORM_BLOCK < a.columns; b += 32 / SLIP_TOKENS)
-            sum += a.ssq[((int64_t)group * blocks + b) * SLIP_TOKENS + token];
+    if (a.ssq) {
+        const float *from = a.ssq + (int64_t)group * blocks * SLIP_TOKENS + token;
+#pragma unroll 8
+        for (int b = lane / SLIP_TOKENS; b < blocks; b += 32 / SLIP_TOKENS) // blocks beyond the columns hold zeros
+            sum += from[b * SLIP_TOKENS];
+    }
     sum += __shfl_xor_sync(~0u, sum, 8);
     sum += __shfl_xor_sync(~0u, sum, 16);
     if (lane < SLIP_TOKENS)
-        factor[lane] = a.ssq ? rsqrtf(sum / (float)a.columns + epsilon) : 1.0f;
+        factor[lane] = a.ssq ? undo * rsqrtf(sum / (float)a.columns + epsilon) : undo;
 }
 
 __device__ __forceinline__ int act_bytes(int store) // of a granule's columns, one form
@@ -109,38 +112,45 @@ __device__ __forceinline__ int act_bytes(int store) // of a granule's columns, o
     return store == SLIP_STORE_BF16 ? BF16_BYTES : store == SLIP_STORE_F8 ? F8_BYTES : MXFP4_BYTES;
 }
 
-// 16-byte pieces of granules [first, first + count) of a form, planes folded: granule j of the matrix meets columns j % plane.
-__device__ __forceinline__ void load_granules(const unsigned char *from, const slip_cuda_matrix &m, int first, int count, const context &c,
-                                              unsigned char *to)
+__device__ __forceinline__ void copy_async(uint32_t to, const void *from)
 {
-    int bytes = act_bytes(m.store), pieces = bytes / 16;
-    for (int i = c.thread; i < count * pieces; i += CONSUMERS) {
-        int j = i / pieces, granule = first + j < m.plane ? first + j : first + j - m.plane;
-        ((uint4 *)to)[i] = *(const uint4 *)(from + (int64_t)granule * bytes + (i - j * pieces) * 16);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
+__device__ __forceinline__ void copy_async_wait()
+{
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+// `bytes` bytes from `offset` on of a ring of `size` bytes.
+__device__ __forceinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, const context &c, uint32_t to)
+{
+#pragma unroll 2
+    for (int i = c.thread * 16; i < bytes; i += CONSUMERS * 16) {
+        int at = offset + i;
+        copy_async(to + i, from + (at < size ? at : at - size));
     }
 }
 
-// Operands of the granules [first, first + count) for row group `group`, from the start of the arena on. All consumers call it; a
-// fence and a barrier must follow.
+// Start to load the operands of the granules [first, first + count) for row group `group` to the start of the arena. Granule j of the
+// matrix meets the columns of granule j % plane. copy_async_wait(), a fence and a barrier must follow.
 __device__ __forceinline__ activations load_operand(const slip_cuda_act &a, const slip_cuda_matrix &m, int group, int first, int count,
                                                     const context &c)
 {
-    activations x = {shared_address(c.arena), 0, NULL, m.granules};
-    int bytes = act_bytes(m.store) * count;
+    activations x = {shared_address(c.arena), 0, 0, m.granules};
+    int each = act_bytes(m.store), bytes = each * count, size = each * m.plane;
+    int64_t base = (int64_t)group * a.padded * SLIP_TOKENS;
+    first %= m.plane;
     if (m.store == SLIP_STORE_BF16) {
-        int64_t base = (int64_t)group * a.padded * SLIP_TOKENS;
-        load_granules((const unsigned char *)(a.hi + base), m, first, count, c, c.arena);
-        load_granules((const unsigned char *)(a.lo + base), m, first, count, c, c.arena + bytes);
+        copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c, x.address);
+        copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c, x.address + bytes);
         x.lo = (uint32_t)bytes;
         return x;
     }
-    load_granules(a.q8 + (int64_t)group * a.padded * SLIP_TOKENS, m, first, count, c, c.arena);
-    float *scale = (float *)(c.arena + bytes), undo = m.store == SLIP_STORE_MXFP4 ? DECODED : 1;
-    int blocks = slip_store_columns(m.store) / SLIP_FORM_BLOCK * SLIP_TOKENS; // floats a granule
-    const float *from = a.scale + ((int64_t)group * (a.padded / SLIP_FORM_BLOCK)) * SLIP_TOKENS + first * blocks;
-    for (int i = c.thread; i < count * blocks; i += CONSUMERS)
-        scale[i] = from[i] * undo;
-    x.scale = scale;
+    copy_ring(a.q8 + base, first * each, size, bytes, c, x.address);
+    x.scale = x.address + bytes;
+    int scales = slip_store_columns(m.store) / SLIP_FORM_BLOCK * SLIP_TOKENS * 4; // bytes a granule
+    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, scales * count, c, x.scale);
     return x;
 }
 

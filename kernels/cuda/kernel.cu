@@ -1,6 +1,7 @@
 /* The kernels: one that stays, one that runs a single op. Both are the same roles over a range of ops. */
 #include "kernels/cuda/attend.cuh"
 #include "kernels/cuda/kernel.h"
+#include "kernels/cuda/record.cuh"
 #include "kernels/cuda/rope.cuh"
 #include "kernels/cuda/rows.cuh"
 #include "kernels/cuda/sample.cuh"
@@ -12,43 +13,12 @@ struct op_range {
     int first, last; // [first, last)
 };
 
-__device__ __forceinline__ uint64_t now_ns()
-{
-    uint64_t t;
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
-    return t;
-}
-
 // ---- timestamps ----
-
-struct recorder {
-    slip_cuda_event *events; // NULL: nobody looks
-    int32_t *count;
-    int used;
-};
 
 __device__ recorder recorder_of(const kernel_parameters &p, int role)
 {
     int at = blockIdx.x * SLIP_ROLES + role;
     return {p.events ? p.events + (int64_t)at * SLIP_PROFILE_EVENTS : NULL, p.event_counts + at, 0};
-}
-
-__device__ __forceinline__ uint64_t stamp(const recorder &r)
-{
-    return r.events ? now_ns() : 0;
-}
-
-__device__ __forceinline__ void record(recorder &r, int op, int what, uint64_t start)
-{
-    if (r.events && r.used < SLIP_PROFILE_EVENTS)
-        r.events[r.used++] = {start, now_ns(), op, what};
-}
-
-__device__ __forceinline__ void recorder_finish(recorder &r)
-{
-    if (r.events)
-        *r.count = r.used;
-    r.used = 0;
 }
 
 // ---- shared memory ----
@@ -98,6 +68,7 @@ SEPARATE(sum)
 SEPARATE(select)
 SEPARATE(form)
 SEPARATE(rope)
+SEPARATE(angles)
 SEPARATE(attend)
 SEPARATE(swiglu)
 SEPARATE(topk)
@@ -112,13 +83,14 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
     case SLIP_CUDA_SELECT: separate_select(op, c); break;
     case SLIP_CUDA_FORM:
     case SLIP_CUDA_TAPS: separate_form(op, c); break;
-    case SLIP_CUDA_LINEAR: op_linear(t.wait, t.ring, op, c, s.factor); break;
+    case SLIP_CUDA_LINEAR:
+    case SLIP_CUDA_UP:
+    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, t.lists, t.times); break;
+    case SLIP_CUDA_ANGLES: separate_angles(op, c); break;
     case SLIP_CUDA_ROPE: separate_rope(op, c); break;
     case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
     case SLIP_CUDA_SWIGLU: separate_swiglu(op, c); break;
     case SLIP_CUDA_TOPK: separate_topk(op, c); break;
-    case SLIP_CUDA_UP: op_up(t.wait, t.ring, op, c, s, t.lists); break;
-    case SLIP_CUDA_DOWN: op_down(t.wait, t.ring, op, c, s, first, t.lists); break;
     case SLIP_CUDA_SAMPLE: separate_sample(op, c); break;
     }
 }
@@ -152,13 +124,13 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
         }
         consume(t, op, c, s, i == ops.first);
         if (c.thread == 0)
-            record(t.times, i, 0, start);
+            record(t.times, i, SLIP_EVENT_OP, start);
         if (!meet)
             break;
         start = stamp(t.times);
         barrier(t, p, c, s, i, i + 1 < ops.last ? i + 1 : -1);
         if (c.thread == 0)
-            record(t.times, i, 1, start);
+            record(t.times, i, SLIP_EVENT_BARRIER, start);
     }
 }
 
@@ -193,7 +165,7 @@ __device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shar
     consumers_sync();
     if (s.stop)
         return false;
-    context c = {p.step, s.arena, thread, (int)blockIdx.x, (int)gridDim.x};
+    context c = {p.step, s.arena, thread, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads};
     if (thread == 0)
         t.wait.step = p.step->number;
     op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
@@ -250,7 +222,7 @@ struct producer_state {
 
 __device__ void produce_ops(producer_state &t, const kernel_parameters &p, shared_memory &s, op_range ops)
 {
-    const slip_cuda_step *step = p.step;
+    const int rows = p.step->rows, heads = p.step->heads;
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = p.ops[i];
         int kind = op.kind;
@@ -260,12 +232,9 @@ __device__ void produce_ops(producer_state &t, const kernel_parameters &p, share
         t.wait.kind = kind;
         t.wait.layer = op.layer;
         uint64_t start = stamp(t.times);
-        if (kind == SLIP_CUDA_LINEAR)
-            produce_linear(t.wait, t.ring, op, op_rows(op, step), blockIdx.x, gridDim.x);
-        else
-            produce_experts(t.wait, t.ring, op, step, blockIdx.x, gridDim.x, s, i == ops.first, t.lists);
+        produce_product(t.wait, t.ring, op, rows, heads, blockIdx.x, gridDim.x, s, i == ops.first, t.lists);
         if (t.ring.warpgroup == 0)
-            record(t.times, i, 0, start);
+            record(t.times, i, SLIP_EVENT_OP, start);
     }
 }
 
@@ -376,7 +345,7 @@ __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constan
     if (warp < CONSUMER_WARPS) {
         consumer_state t = consumer_start(p, s);
         t.times.events = NULL;
-        context c = {p.step, s.arena, (int)threadIdx.x, (int)blockIdx.x, (int)gridDim.x};
+        context c = {p.step, s.arena, (int)threadIdx.x, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads};
         consume_ops(t, p, c, s, {op, op + 1}, false);
     } else if (threadIdx.x % 32 == 0) {
         producer_state t = producer_start(p, s, warp - CONSUMER_WARPS);

@@ -28,6 +28,7 @@ typedef struct {
     uint16_t *query;
     float *attend_out, *attend_sum;
     unsigned *attend_count;
+    float *rope_table[SLIP_MAX_ROPES];
     slip_candidate *candidates;
     float *peer_slots;
 } lowering;
@@ -188,6 +189,8 @@ static void take_memory(lowering *l)
     l->picks.weight = slip_cuda_take(l->block, rows * (size_t)program->top_k * sizeof(float));
     l->candidates = slip_cuda_take(l->block, (size_t)l->source->sms * (size_t)l->head_groups * SLIP_TOKENS * sizeof(slip_candidate));
     l->peer_slots = slip_cuda_take(l->block, (size_t)l->source->absent_peers * SLIP_MAX_ROWS * (size_t)width[SLIP_BUFFER_X] * sizeof(float));
+    for (int32_t r = 0; r < program->rope_count; r++)
+        l->rope_table[r] = slip_cuda_take(l->block, rows * (size_t)program->rope[r].rotary_dim * sizeof(float));
     take_attention(l);
 }
 
@@ -294,7 +297,7 @@ static void lower_rope(lowering *l, int32_t i)
     op->in = l->partial[SLIP_BUFFER_QKV];
     op->cache = l->source->caches[from->layer];
     op->query = l->query;
-    op->inverse_frequency = l->source->inverse_frequency[op->cache.shape.rope];
+    op->rope_table = l->rope_table[op->cache.shape.rope];
     op->rotary_dim = l->program->rope[op->cache.shape.rope].rotary_dim;
     op->vector[0] = vector_of(l, from->weight[0]);
     op->vector[1] = vector_of(l, from->weight[1]);
@@ -411,11 +414,24 @@ static int32_t lower_op(lowering *l, int32_t i)
     return i;
 }
 
+/* Cosines and sines of the step's positions, once for all layers. */
+static void lower_angles(lowering *l, int32_t first)
+{
+    for (int32_t r = 0; r < l->program->rope_count; r++) {
+        slip_cuda_op *op = add_op(l, SLIP_CUDA_ANGLES, first, first);
+        op->inverse_frequency = l->source->inverse_frequency[r];
+        op->rotary_dim = l->program->rope[r].rotary_dim;
+        op->rope_table = l->rope_table[r];
+    }
+}
+
 static void lower_phase(lowering *l, slip_phase phase)
 {
     int32_t first = l->program->phase_first[phase];
     l->end = first + l->program->phase_count[phase];
     l->list->phase_first[phase] = l->list->count;
+    if (first < l->end)
+        lower_angles(l, first);
     for (int32_t i = first; i < l->end; i++)
         i = lower_op(l, i);
     if (l->program->phase_count[phase] > 0 && l->program->ops[l->end - 1].out == SLIP_BUFFER_LOGITS)
@@ -429,6 +445,8 @@ static slip_status check_experts(const slip_cuda_source *source, const slip_op *
 {
     const slip_cuda_matrix *up = &source->tensors[op->weight[0]].matrix, *down = &source->tensors[op->weight[1]].matrix;
     int64_t scales = SLIP_CUDA_ARENA - SLIP_OPERAND_BYTES;
+    if (up->rows % 8 != 0) /* gate | up */
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: %d intermediate columns of an expert are not a multiple of 4", up->rows / 2);
     if (slip_cuda_matrix_row_bytes(up) + up->columns / SLIP_FORM_BLOCK * SLIP_TOKENS * 4 > SLIP_OPERAND_BYTES + scales ||
         slip_cuda_matrix_row_bytes(down) + down->columns / SLIP_FORM_BLOCK * SLIP_TOKENS * 4 > SLIP_OPERAND_BYTES + scales)
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: experts of %d x %d columns in this encoding do not fit the shared memory of an SM",
@@ -447,10 +465,19 @@ static slip_status check(const slip_cuda_source *source)
         if (!slip_attend_fits(&source->caches[i]))
             return slip_fail(SLIP_ERR_INPUT, "--device cuda: heads of %d and %d dimensions in layer %d are not supported",
                              source->caches[i].shape.head_dim, source->caches[i].shape.v_head_dim, i);
+    for (int32_t i = 0; i < program->tensor_count; i++) { /* units are dealt out to SMs in 32 bits */
+        const slip_cuda_matrix *m = &source->tensors[i].matrix;
+        int64_t experts = program->tensors[i].experts.first < 0 ? 1 : SLIP_LIST_MAX;
+        if (experts * m->units > UINT32_MAX / (source->sms + 1))
+            return slip_fail(SLIP_ERR_INPUT, "--device cuda: a matrix of %d x %d is too large", m->rows, m->columns);
+    }
     for (int32_t i = 0; i < program->op_count; i++) {
-        if (program->ops[i].kind != SLIP_OP_EXPERTS)
+        const slip_op *op = &program->ops[i];
+        if (op->kind == SLIP_OP_SWIGLU && op->column % 4 != 0)
+            return slip_fail(SLIP_ERR_INPUT, "--device cuda: %d intermediate columns are not a multiple of 4", op->column);
+        if (op->kind != SLIP_OP_EXPERTS)
             continue;
-        slip_status status = check_experts(source, &program->ops[i]);
+        slip_status status = check_experts(source, op);
         if (status != SLIP_OK)
             return status;
     }
@@ -465,7 +492,7 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
     *list = (slip_cuda_list){0};
     lowering l = {
         .source = source, .program = source->program, .block = block, .list = list,
-        .room = 2 * source->program->op_count + SLIP_PHASES,
+        .room = 2 * source->program->op_count + SLIP_PHASES * (1 + SLIP_MAX_ROPES),
         .groups = (source->limits->rows + SLIP_TOKENS - 1) / SLIP_TOKENS,
         .head_groups = (source->limits->head_rows + SLIP_TOKENS - 1) / SLIP_TOKENS,
     };
@@ -527,7 +554,7 @@ const char *slip_cuda_op_name(int32_t kind)
         [SLIP_CUDA_EMBED] = "EMBED", [SLIP_CUDA_SUM] = "SUM",       [SLIP_CUDA_SELECT] = "SELECT", [SLIP_CUDA_FORM] = "FORM",
         [SLIP_CUDA_TAPS] = "TAPS",   [SLIP_CUDA_LINEAR] = "LINEAR", [SLIP_CUDA_ROPE] = "ROPE",     [SLIP_CUDA_ATTEND] = "ATTEND",
         [SLIP_CUDA_SWIGLU] = "SWIGLU", [SLIP_CUDA_TOPK] = "TOPK",   [SLIP_CUDA_UP] = "UP",         [SLIP_CUDA_DOWN] = "DOWN",
-        [SLIP_CUDA_SAMPLE] = "SAMPLE",
+        [SLIP_CUDA_SAMPLE] = "SAMPLE", [SLIP_CUDA_ANGLES] = "ANGLES",
     };
     return kind >= 0 && kind < SLIP_CUDA_OPS ? names[kind] : "?";
 }

@@ -71,12 +71,13 @@ static void set_chunk(slip_cuda_matrix *matrix, int64_t chunk)
 }
 
 /* What a chunking costs, in bytes of the busiest CTA times SLIP_PLAN_SMS: the weights that it streams, and its share of the
- * partial sums, f32 written and read. A row has 8 tokens of them a chunk; of experts, one for each of 8 picks of 8 tokens. */
-static int64_t cost(const slip_cuda_matrix *matrix, bool experts_matrix)
+ * partial sums, f32 written and read, but in L2: a third. A row has 8 tokens of them a chunk; of experts, one for each of 8 picks of
+ * 8 tokens. */
+static int64_t cost(const slip_cuda_matrix *matrix, slip_cuda_use use)
 {
-    int64_t busiest = slip_cuda_matrix_busiest(matrix, experts_matrix ? SLIP_PLAN_EXPERTS : 1, SLIP_PLAN_SMS);
-    int64_t sums = (int64_t)matrix->rows * matrix->chunks * SLIP_TOKENS * (experts_matrix ? 8 : 1);
-    return busiest * slip_store_bytes(matrix->store) * SLIP_PLAN_SMS + sums * 8;
+    int64_t busiest = slip_cuda_matrix_busiest(matrix, use != SLIP_USE_LINEAR ? SLIP_PLAN_EXPERTS : 1, SLIP_PLAN_SMS);
+    int64_t sums = (int64_t)matrix->rows * matrix->chunks * SLIP_TOKENS * (use != SLIP_USE_LINEAR ? 8 : 1);
+    return busiest * slip_store_bytes(matrix->store) * SLIP_PLAN_SMS + sums * 8 / 3;
 }
 
 /* The longest chunk to look at. A CTA of experts keeps whole rows, so that any length will do. Elsewhere two chunks fit
@@ -84,30 +85,32 @@ static int64_t cost(const slip_cuda_matrix *matrix, bool experts_matrix)
  * range has L <= ceil(chunks * T / CTAs) <= T, and T consecutive units lie in at most two chunks. With more chunks than CTAs,
  * L - 1 < chunks * T / CTAs units behind the first touch at most ceil(chunks / CTAs) chunks more; a chunk of one granule then
  * always fits, because check_width() admits at most CTAs * (longest chunk) granules. Lengths between are tried one by one. */
-static int64_t longest_chunk(const slip_cuda_matrix *matrix, bool experts_matrix)
+static int64_t longest_chunk(const slip_cuda_matrix *matrix, slip_cuda_use use)
 {
     int64_t limit = SLIP_OPERAND_BYTES / 2 / operand_bytes(matrix->store);
-    return experts_matrix || matrix->granules < limit ? matrix->granules : limit;
+    return use != SLIP_USE_LINEAR || matrix->granules < limit ? matrix->granules : limit;
 }
 
 /* A chunk keeps to one plane, so that its operand's columns are consecutive. Of experts, chunks are as equal as their number
  * allows. */
-static bool allowed(const slip_cuda_matrix *matrix, bool experts_matrix)
+static bool allowed(const slip_cuda_matrix *matrix, slip_cuda_use use)
 {
+    if (use == SLIP_USE_DOWN)
+        return matrix->chunks == 1;
     if (matrix->granules > matrix->plane && matrix->plane % matrix->chunk != 0)
         return false;
-    if (experts_matrix)
+    if (use != SLIP_USE_LINEAR)
         return (matrix->granules + matrix->chunks - 1) / matrix->chunks == matrix->chunk;
     return slip_cuda_matrix_arena(matrix, SLIP_PLAN_SMS) <= SLIP_OPERAND_BYTES;
 }
 
 /* The cheapest; of equals the one with the fewest chunks. */
-static void choose_chunk(slip_cuda_matrix *matrix, bool experts_matrix)
+static void choose_chunk(slip_cuda_matrix *matrix, slip_cuda_use use)
 {
     int64_t best = 1, least = INT64_MAX;
-    for (int64_t chunk = longest_chunk(matrix, experts_matrix); chunk >= 1; chunk--) {
+    for (int64_t chunk = longest_chunk(matrix, use); chunk >= 1; chunk--) {
         set_chunk(matrix, chunk);
-        int64_t now = allowed(matrix, experts_matrix) ? cost(matrix, experts_matrix) : INT64_MAX;
+        int64_t now = allowed(matrix, use) ? cost(matrix, use) : INT64_MAX;
         if (now < least) {
             least = now;
             best = chunk;
@@ -132,16 +135,16 @@ static slip_status check_shape(slip_dtype dtype, int64_t experts, int64_t rows, 
 }
 
 /* Activations must fit: whole rows of experts; else as many chunks as CTAs, each at its longest. */
-static slip_status check_width(const slip_cuda_matrix *matrix, slip_dtype dtype, bool experts_matrix)
+static slip_status check_width(const slip_cuda_matrix *matrix, slip_dtype dtype, slip_cuda_use use)
 {
-    int64_t planes = experts_matrix ? 1 : matrix->granules / matrix->plane; /* a row is kept once for both */
-    int64_t room = experts_matrix ? SLIP_OPERAND_BYTES : (int64_t)SLIP_PLAN_SMS * (SLIP_OPERAND_BYTES / 2);
+    int64_t planes = use != SLIP_USE_LINEAR ? 1 : matrix->granules / matrix->plane; /* a row is kept once for both */
+    int64_t room = use != SLIP_USE_LINEAR ? SLIP_OPERAND_BYTES : (int64_t)SLIP_PLAN_SMS * (SLIP_OPERAND_BYTES / 2);
     int64_t most = room / operand_bytes(matrix->store) / planes;
     if (matrix->plane <= most)
         return SLIP_OK;
     return slip_fail(SLIP_ERR_INPUT, "a matrix of %d columns of %s is too wide for the GPU engine: at most %lld%s", matrix->columns,
                      slip_dtype_name(dtype), (long long)(most * slip_store_columns(matrix->store)),
-                     experts_matrix ? " of experts" : "");
+                     use != SLIP_USE_LINEAR ? " of experts" : "");
 }
 
 static slip_status check_bytes(slip_cuda_matrix *matrix, int64_t experts)
@@ -155,7 +158,7 @@ static slip_status check_bytes(slip_cuda_matrix *matrix, int64_t experts)
 }
 
 slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t rows, int64_t columns, int64_t scale_skew,
-                                  bool experts_matrix, slip_cuda_matrix *matrix)
+                                  slip_cuda_use use, slip_cuda_matrix *matrix)
 {
     slip_status status = check_shape(dtype, experts, rows, columns, scale_skew);
     if (status)
@@ -168,12 +171,12 @@ slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t row
         m.plane = (int32_t)((columns + slip_store_columns(m.store) - 1) / slip_store_columns(m.store));
         m.granules = dtype == SLIP_F32 ? 2 * m.plane : m.plane;
         m.unit_tiles = m.granules == 1 ? 2 : 1;
-        status = check_width(&m, dtype, experts_matrix);
+        status = check_width(&m, dtype, use);
         if (!status)
             status = check_bytes(&m, experts);
         if (status)
             return status;
-        choose_chunk(&m, experts_matrix);
+        choose_chunk(&m, use);
     }
     *matrix = m;
     return SLIP_OK;

@@ -20,13 +20,16 @@ enum {
     SLIP_OPERAND_BYTES = 64 * 1024,   /* of the arena, for the activations of a product */
 };
 
+/* What a matrix is for. Of experts, UP is gate | up; DOWN has one chunk, since its results are kept a pick and not a part. */
+typedef enum { SLIP_USE_LINEAR, SLIP_USE_UP, SLIP_USE_DOWN } slip_cuda_use;
+
 /* Everything of `matrix` but `data` (NULL). f32 is kept as two bf16 planes. A matrix without rows or columns has no units.
  *
  * `scale_skew` is that of slip_weight. SLIP_ERR_INPUT, naming the case: f8e4m3 whose scale blocks do not begin with a granule;
  * mxfp4 with part of a block of 32; a matrix whose activations cannot fit SLIP_OPERAND_BYTES; sizes beyond 64 bits (of experts
  * together) or 32 bits (a count of the struct). */
 slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t rows, int64_t columns, int64_t scale_skew,
-                                  bool experts_matrix, slip_cuda_matrix *matrix);
+                                  slip_cuda_use use, slip_cuda_matrix *matrix);
 
 /* On the device; the plan has checked that it fits. */
 static inline int64_t slip_cuda_matrix_bytes(const slip_cuda_matrix *matrix, int64_t experts)

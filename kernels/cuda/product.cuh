@@ -16,9 +16,36 @@ namespace slip {
 struct activations {
     uint32_t address; // shared: e4m3 codes, or bf16 hi
     uint32_t lo;      // bf16: bytes from hi to lo
-    const float *scale; // e4m3: [128-column block][8]; before mxfp4 times DECODED, which undoes the decoder's factor
-    int plane;          // bf16: granules of the operand; granule j of the matrix meets j % plane
+    uint32_t scale;   // shared: e4m3's f32 scales [128-column block][8]
+    int plane;        // bf16: granules of the operand; granule j of the matrix meets j % plane
 };
+
+__device__ __forceinline__ float2 shared_float2(uint32_t address)
+{
+    float2 v;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address));
+    return v;
+}
+
+__device__ __forceinline__ float shared_float(uint32_t address)
+{
+    float v;
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(address));
+    return v;
+}
+
+__device__ __forceinline__ uint4 shared_uint4(uint32_t address)
+{
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address));
+    return v;
+}
+
+// Scales of the thread's two tokens in a block of 128 columns.
+__device__ __forceinline__ float2 token_scales(const activations &x, int block)
+{
+    return shared_float2(x.scale + (block * SLIP_TOKENS + threadIdx.x % 4 * 2) * 4);
+}
 
 // ---- bf16: 64 columns a granule, tokens twice: hi and lo ----
 
@@ -69,25 +96,23 @@ __device__ __forceinline__ void granule_f8(uint32_t tile, const activations &x, 
         matrix_f8<false>(c, a + k * (2048 >> 4), b + k * (256 >> 4));
 }
 
-__device__ __forceinline__ void scale_f8(const unsigned char *granule, const activations &x, int index, const float (&c)[4],
-                                         float (&sum)[4])
+__device__ __forceinline__ void scale_f8(uint32_t granule, const activations &x, int index, const float (&c)[4], float (&sum)[4])
 {
-    int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
-    const float *scale = (const float *)(granule + SLIP_CODE_BYTES);
-    float2 token = *(const float2 *)(x.scale + index * SLIP_TOKENS + lane % 4 * 2);
-    float upper = scale[row], lower = scale[row + 8];
+    uint32_t scale = granule + SLIP_CODE_BYTES + (threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4) * 4;
+    float2 token = token_scales(x, index);
+    float upper = shared_float(scale), lower = shared_float(scale + 8 * 4);
     sum[0] += c[0] * (upper * token.x);
     sum[1] += c[1] * (upper * token.y);
     sum[2] += c[2] * (lower * token.x);
     sum[3] += c[3] * (lower * token.y);
 }
 
-__device__ __forceinline__ void stage_f8(const unsigned char *tile, int granules, const activations &x, int granule, float (&sum)[4])
+__device__ __forceinline__ void stage_f8(uint32_t tile, int granules, const activations &x, int granule, float (&sum)[4])
 {
     float c0[4], c1[4];
     matrix_fence();
-    granule_f8(shared_address(tile), x, granule, c0);
-    granule_f8(shared_address(tile) + SLIP_GRANULE_F8, x, granule + 1, c1);
+    granule_f8(tile, x, granule, c0);
+    granule_f8(tile + SLIP_GRANULE_F8, x, granule + 1, c1);
     matrix_commit();
     matrix_wait<0>();
     pin(c0);
@@ -100,7 +125,7 @@ __device__ __forceinline__ void stage_f8(const unsigned char *tile, int granules
 // ---- mxfp4: 256 columns a granule ----
 
 constexpr int MXFP4_BYTES = 256 * SLIP_TOKENS;
-constexpr float DECODED = 64;
+constexpr float DECODED = 64; // what undoes the decoder's factor: it goes into the tokens' factors
 
 // 8 codes of two rows to e4m3 of value * 2^-6, in 5 instructions: the bits lie where e4m3 wants them.
 __device__ __forceinline__ void decode(uint32_t word, uint32_t &upper, uint32_t &lower)
@@ -154,15 +179,13 @@ __device__ __forceinline__ void half_mxfp4(const uint4 &first, const uint4 &seco
     sum[3] += part[3] * token.y;
 }
 
-__device__ __forceinline__ void granule_mxfp4(const unsigned char *tile, const activations &x, int granule, float (&sum)[4])
+__device__ __forceinline__ void granule_mxfp4(uint32_t tile, const activations &x, int granule, float (&sum)[4])
 {
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-    const uint4 *codes = (const uint4 *)(tile + warp * 2048) + lane;
-    uint4 scales = *(const uint4 *)(tile + SLIP_CODE_BYTES + warp * 128 + lane / 4 * 16); // rows g and g + 8, 8 blocks each
-    const float *token = x.scale + granule * 2 * SLIP_TOKENS + lane % 4 * 2;
+    uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, codes = tile + warp * 2048 + lane * 16;
+    uint4 scales = shared_uint4(tile + SLIP_CODE_BYTES + warp * 128 + lane / 4 * 16); // rows g and g + 8, 8 blocks each
     uint64_t b = operand(x.address + granule * MXFP4_BYTES, 128, 256);
-    half_mxfp4(codes[0], codes[32], scales.x, scales.z, b, *(const float2 *)token, sum);
-    half_mxfp4(codes[64], codes[96], scales.y, scales.w, b + (1024 >> 4), *(const float2 *)(token + SLIP_TOKENS), sum);
+    half_mxfp4(shared_uint4(codes), shared_uint4(codes + 512), scales.x, scales.z, b, token_scales(x, granule * 2), sum);
+    half_mxfp4(shared_uint4(codes + 1024), shared_uint4(codes + 1536), scales.y, scales.w, b + (1024 >> 4), token_scales(x, granule * 2 + 1), sum);
 }
 
 // ---- a whole unit ----
@@ -178,15 +201,16 @@ struct progress {
 };
 
 // The granules of one stage that belong to the tile in hand; returns how many.
-__device__ __forceinline__ int multiply_stage(int store, const unsigned char *stage, int here, const activations &x, int granule,
+__device__ __forceinline__ int multiply_stage(int store, uint32_t stage, int here, const activations &x, int granule,
                                               progress &p, float (&sum)[4])
 {
     int mine = min(here, p.length - p.done);
     if (store == SLIP_STORE_BF16) {
-        stage_bf16(shared_address(stage), mine, x, granule + p.done, sum);
+        stage_bf16(stage, mine, x, granule + p.done, sum);
     } else if (store == SLIP_STORE_F8) {
         stage_f8(stage, mine, x, granule + p.done, sum);
     } else {
+#pragma unroll 1
         for (int i = 0; i < mine; i++)
             granule_mxfp4(stage + i * SLIP_GRANULE_MXFP4, x, granule + p.done + i, sum);
     }
@@ -201,9 +225,11 @@ __device__ __forceinline__ void multiply(const waiter &w, consumer &r, int store
     float sum[4] = {};
     progress p = {u.tile, 0, u.length};
     int bytes = slip_store_bytes(store);
+#pragma unroll 1
     for (int left = u.tiles * u.length; left > 0; left -= SLIP_STAGE_GRANULES) {
-        const unsigned char *stage = stage_wait(w, r);
+        uint32_t stage = stage_wait(w, r);
         int here = min(left, (int)SLIP_STAGE_GRANULES);
+#pragma unroll 1
         for (int at = 0; at < here;) { // once, but where a stage holds the single granules of two tiles
             at += multiply_stage(store, stage + at * bytes, here - at, x, granule, p, sum);
             if (p.done < p.length)

@@ -50,10 +50,13 @@ static void write_time(FILE *file, const char *key, uint64_t nanoseconds)
 
 static void write_event(FILE *file, const slip_cuda_profile *profile, int32_t thread, uint64_t origin, const slip_cuda_event *event)
 {
-    char name[64] = "barrier";
-    if (!event->what)
+    static const char *const kinds[SLIP_EVENTS] = {"op", "barrier", "operands"};
+    const char *kind = event->what >= 0 && event->what < SLIP_EVENTS ? kinds[event->what] : "?";
+    char name[64];
+    snprintf(name, sizeof name, "%s", kind);
+    if (event->what == SLIP_EVENT_OP)
         profile->name(profile->context, event->op, name, sizeof name);
-    fprintf(file, ",\n{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d", name, event->what ? "barrier" : "op",
+    fprintf(file, ",\n{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d", name, kind,
             profile->rank, thread);
     write_time(file, "ts", event->start - origin);
     write_time(file, "dur", event->end > event->start ? event->end - event->start : 0);

@@ -26,6 +26,14 @@ struct expert_list {
     uint8_t pick[SLIP_LIST_MAX][SLIP_TOKENS];      // as its which pick
 };
 
+// A product in the hands of this SM's consumers: units [.., last) of the op, with operands in the arena.
+struct product_job {
+    uint32_t address, lo, scale; // operands: of the granule `granule`, or of the expert `expert` of the list
+    int plane;
+    int granule, expert, each;   // bytes from one expert's operand to the next; 0: one for all
+    int last;                    // unit behind the batch
+};
+
 // Shared memory of a CTA. The stages begin it, for alignment.
 struct shared_memory {
     unsigned char stage[WARPGROUPS][DEPTH][SLIP_STAGE_BYTES];
@@ -39,6 +47,7 @@ struct shared_memory {
     uint64_t step_issued;   // one arrival a producer warp: all weights of the step are on their way
     waiter consumer_waits, producer_waits[PRODUCER_WARPS]; // here, not in registers: only a wait that takes long looks at them
     float factor[SLIP_TOKENS];
+    product_job job;
     int stop;
 };
 static_assert(sizeof(shared_memory) <= 227 * 1024, "shared memory of an SM");
@@ -49,9 +58,9 @@ struct unit_range {
     int first, last;
 };
 
-__device__ __forceinline__ unit_range units_of(int64_t units, int sm, int sms)
+__device__ __forceinline__ unit_range units_of(int units, int sm, int sms)
 {
-    return {(int)(units * sm / sms), (int)(units * (sm + 1) / sms)};
+    return {(int)((unsigned)units * sm / sms), (int)((unsigned)units * (sm + 1) / sms)}; // lower.c sees that 32 bits are enough
 }
 
 // One unit of a matrix: `tiles` tiles from `tile` on, `length` granules of the chunk each.
@@ -111,11 +120,11 @@ struct consumer {
     unsigned count;
 };
 
-__device__ __forceinline__ const unsigned char *stage_wait(const waiter &w, const consumer &r)
+__device__ __forceinline__ uint32_t stage_wait(const waiter &w, const consumer &r)
 {
     unsigned slot = r.count % DEPTH;
     mbarrier_wait(w, SLIP_WAIT_FULL, &r.weights->full[r.warpgroup][slot], r.count / DEPTH);
-    return r.stage[slot];
+    return shared_address(r.stage[slot]);
 }
 
 // Behind the last read of the stage by this warp.

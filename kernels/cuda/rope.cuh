@@ -1,141 +1,188 @@
-/* SLIP_CUDA_ROPE: head norms, rotation, and the way into the K/V cache.
+/* SLIP_CUDA_ANGLES: the step's cosines and sines, once a step and rope. SLIP_CUDA_ROPE: head norms, rotation, and the way into the
+ * K/V cache. The reference is kernels/cpu/attention.c.
  *
- * A warp computes one head of one row. Its dimensions lie in registers, lane + 32 * j, while the parts are summed and normed, then
- * in the warp's own slice of the arena, where each pair of the rotation meets. The reference is kernels/cpu/attention.c. */
+ * Half of an SM's threads compute one head of one row, a dimension a thread: a step of 8 rows is then a single round for all SMs,
+ * and the loads of 16 parts are under way at a time. The pairs of the rotation meet in shared memory. */
 #pragma once
 
 #include "kernels/cuda/context.cuh"
 
 namespace slip {
 
-constexpr int ROPE_DIMS = 256;                 // widest head: slip_attend_fits() checks it on the host
-constexpr int ROPE_LANE_DIMS = ROPE_DIMS / 32;
+constexpr int ROPE_DIMS = 256; // threads of a head, and the widest: slip_attend_fits() checks it on the host
+constexpr int ROPE_HEADS = CONSUMERS / ROPE_DIMS;
+constexpr int ROPE_WARPS = ROPE_DIMS / 32;
+constexpr int ROPE_PARTS = 16; // loads of a thread that are under way together
 
-static_assert(CONSUMER_WARPS * ROPE_DIMS * sizeof(float) <= SLIP_CUDA_ARENA, "every warp needs room for one head");
+// Two sets, used in turn: one barrier a round is enough then.
+struct rope_memory {
+    float head[2][CONSUMERS];         // dimensions before norm and rotation
+    float squares[2][CONSUMER_WARPS]; // each warp's sum of squares
+};
 
-// Parts in ascending order: columns [column, column + dims) of a row of QKV.
-__device__ __forceinline__ void rope_sum(const slip_cuda_partial &in, int row, int column, int dims, int lane,
-                                         float (&x)[ROPE_LANE_DIMS])
+static_assert(sizeof(rope_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
+
+// ---- angles ----
+
+// op.rope_table: [rows][rotary_dim / 2][cosine, sine]. The angle is an f32 product as in the reference; positions reach a million,
+// so the accurate sine and cosine with their full range reduction are needed. Their code is why this is not done in every layer.
+__device__ void op_angles(const slip_cuda_op &op, const context &c)
 {
-    const int parts = in.parts;
-    const int64_t step = (int64_t)SLIP_TOKENS * in.stride;
-    const float *from = in.data + ((int64_t)(row / SLIP_TOKENS) * parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride + column;
-#pragma unroll
-    for (int j = 0; j < ROPE_LANE_DIMS; j++)
-        x[j] = 0;
-#pragma unroll 2
-    for (int p = 0; p < parts; p++, from += step)
-#pragma unroll
-        for (int j = 0; j < ROPE_LANE_DIMS; j++)
-            if (lane + 32 * j < dims)
-                x[j] += from[lane + 32 * j];
+    const unsigned half = (unsigned)op.rotary_dim / 2, count = (unsigned)c.rows * half;
+    float2 *table = (float2 *)op.rope_table;
+    for (unsigned i = (unsigned)(c.thread * c.sms + c.sm); i < count; i += (unsigned)(c.sms * CONSUMERS)) {
+        const unsigned row = i / half;
+        float sine, cosine;
+        sincosf((float)c.step->row[row].position * op.inverse_frequency[i - row * half], &sine, &cosine);
+        table[i] = make_float2(cosine, sine);
+    }
 }
 
-// x *= weight / sqrt(mean(x^2) + epsilon). The order of the sum depends on nothing but `dims`.
-__device__ __forceinline__ void rope_norm(const float *weight, int dims, float epsilon, int lane, float (&x)[ROPE_LANE_DIMS])
+// ---- one head ----
+
+// Head `h` of [q heads | k heads | v heads] of row `row`.
+struct rope_item {
+    bool exists;
+    int row, h;
+    int column, dims, width; // where it begins in a row of QKV; real dimensions; as stored
+    int half;                // pairs that are turned
+    float scale;             // V alone has one
+    const float *weight;     // of the norm, or NULL
+};
+
+__device__ __forceinline__ rope_item rope_open(const slip_cuda_op &op, int rows, int index)
 {
-    float squares = 0;
+    const slip_cache &shape = op.cache.shape;
+    const int turned = shape.q_heads + shape.kv_heads, heads = turned + shape.kv_heads;
+    rope_item item;
+    item.row = (int)((unsigned)index / (unsigned)heads);
+    item.h = index - item.row * heads;
+    item.exists = item.row < rows;
+    const bool value = item.h >= turned;
+    item.column = value ? turned * shape.head_dim + (item.h - turned) * shape.v_head_dim : item.h * shape.head_dim;
+    item.dims = value ? shape.v_head_dim : shape.head_dim;
+    item.width = value ? op.cache.v_width : op.cache.k_width;
+    item.half = value ? 0 : op.rotary_dim / 2;
+    item.scale = value ? shape.value_scale : 1.0f;
+    item.weight = value ? nullptr : op.vector[item.h < shape.q_heads ? 0 : 1];
+    return item;
+}
+
+// Parts in ascending order. A part that does not exist adds 0.
+__device__ __forceinline__ float rope_sum(const slip_cuda_partial &in, int row, int column)
+{
+    const int parts = in.parts, step = SLIP_TOKENS * in.stride;
+    const float *from = in.data + ((int64_t)(row / SLIP_TOKENS) * parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride + column;
+    float x = 0;
+#pragma unroll 1
+    for (int p = 0; p < parts; p += ROPE_PARTS) {
+        float part[ROPE_PARTS];
 #pragma unroll
-    for (int j = 0; j < ROPE_LANE_DIMS; j++)
-        squares = fmaf(x[j], x[j], squares); // dimensions that do not exist are zeros
+        for (int i = 0; i < ROPE_PARTS; i++) {
+            part[i] = p + i < parts ? __ldcg(from) : 0.0f;
+            from += step;
+        }
+#pragma unroll
+        for (int i = 0; i < ROPE_PARTS; i++)
+            x += part[i];
+    }
+    return x;
+}
+
+__device__ __forceinline__ float rope_warp_sum(float x)
+{
 #pragma unroll
     for (int away = 16; away > 0; away /= 2)
-        squares += __shfl_xor_sync(0xffffffff, squares, away);
-    float scale = 1.0f / sqrtf(squares / (float)dims + epsilon);
+        x += __shfl_xor_sync(0xffffffff, x, away);
+    return x;
+}
+
+// 1 / sqrt(mean(x^2) + epsilon). The order of the sum depends on nothing but the number of dimensions.
+__device__ __forceinline__ float rope_norm(const float *squares, int dims, float epsilon)
+{
+    float sum = 0;
 #pragma unroll
-    for (int j = 0; j < ROPE_LANE_DIMS; j++)
-        if (lane + 32 * j < dims)
-            x[j] = weight[lane + 32 * j] * (x[j] * scale);
+    for (int w = 0; w < ROPE_WARPS; w++)
+        sum += squares[w];
+    return rsqrtf(__fdividef(sum, (float)dims) + epsilon);
 }
 
-// NeoX: the pair of dimension i is i + half. The angle is an f32 product as in the reference; positions reach a million, so the
-// accurate sine and cosine with their full range reduction are needed.
-__device__ __forceinline__ void rope_rotate(const float *inverse_frequency, int half, int64_t position, int lane, float *head)
-{
-    for (int i = lane; i < half; i += 32) {
-        float sine, cosine, a = head[i], b = head[i + half];
-        sincosf((float)position * inverse_frequency[i], &sine, &cosine);
-        head[i] = a * cosine - b * sine;
-        head[i + half] = b * cosine + a * sine;
-    }
-}
-
-// [width] bf16, zeros beyond `dims`. Widths are multiples of 16.
-__device__ __forceinline__ void rope_store(const float *head, int dims, int width, int lane, uint16_t *to)
-{
-    for (int d = 2 * lane; d < width; d += 64) {
-        uint32_t low = d < dims ? bf16_bits(head[d]) : 0, high = d + 1 < dims ? bf16_bits(head[d + 1]) : 0;
-        *(uint32_t *)(to + d) = low | high << 16;
-    }
-}
-
-// Q or K: head `h` of [q heads | k heads].
-__device__ __forceinline__ void rope_turn(const slip_cuda_op &op, const slip_cuda_row &row, int r, int h, int lane, float *head)
-{
-    const slip_cache &shape = op.cache.shape;
-    const float *weight = op.vector[h < shape.q_heads ? 0 : 1];
-    float x[ROPE_LANE_DIMS];
-    rope_sum(op.in, r, h * shape.head_dim, shape.head_dim, lane, x);
-    if (weight != nullptr)
-        rope_norm(weight, shape.head_dim, shape.norm_epsilon, lane, x);
-#pragma unroll
-    for (int j = 0; j < ROPE_LANE_DIMS; j++)
-        head[lane + 32 * j] = x[j];
-    __syncwarp();
-    rope_rotate(op.inverse_frequency, op.rotary_dim / 2, row.position, lane, head);
-    __syncwarp();
-}
-
-// V: head `h` of the V heads, scaled.
-__device__ __forceinline__ void rope_value(const slip_cuda_op &op, int r, int h, int lane, float *head)
-{
-    const slip_cache &shape = op.cache.shape;
-    float x[ROPE_LANE_DIMS];
-    int column = (shape.q_heads + shape.kv_heads) * shape.head_dim + h * shape.v_head_dim;
-    rope_sum(op.in, r, column, shape.v_head_dim, lane, x);
-#pragma unroll
-    for (int j = 0; j < ROPE_LANE_DIMS; j++)
-        head[lane + 32 * j] = x[j] * shape.value_scale;
-    __syncwarp();
-}
-
-// Index of a (row, K/V head) pair in the cache, in heads.
-__device__ __forceinline__ int64_t rope_slot(const slip_cuda_cache &cache, const slip_cuda_row &row, int h)
-{
-    int64_t slot = (int64_t)row.sequence * cache.slots + row.position % cache.slots;
-    return slot * cache.shape.kv_heads + h;
-}
-
-// One item: head `h` of [q heads | k heads | v heads] of row `r`.
-__device__ __forceinline__ void rope_head(const slip_cuda_op &op, const slip_cuda_row &row, int r, int h, int lane, float *head)
+// Where dimension 0 goes: the step's queries, or the row's slot of the cache.
+__device__ __forceinline__ uint16_t *rope_target(const slip_cuda_op &op, const rope_item &item, int sequence, unsigned position)
 {
     const slip_cuda_cache &cache = op.cache;
     const int q_heads = cache.shape.q_heads, kv_heads = cache.shape.kv_heads;
-    if (h < q_heads + kv_heads)
-        rope_turn(op, row, r, h, lane, head);
-    else
-        rope_value(op, r, h - q_heads - kv_heads, lane, head);
-    if (h < q_heads)
-        rope_store(head, cache.shape.head_dim, cache.k_width, lane, op.query + ((int64_t)r * q_heads + h) * cache.k_width);
-    else if (h < q_heads + kv_heads)
-        rope_store(head, cache.shape.head_dim, cache.k_width, lane, cache.k + rope_slot(cache, row, h - q_heads) * cache.k_width);
-    else
-        rope_store(head, cache.shape.v_head_dim, cache.v_width, lane,
-                   cache.v + rope_slot(cache, row, h - q_heads - kv_heads) * cache.v_width);
+    if (item.h < q_heads)
+        return op.query + (int64_t)(item.row * q_heads + item.h) * item.width;
+    const bool value = item.h >= q_heads + kv_heads;
+    const int slot = sequence * cache.slots + (int)(position % (unsigned)cache.slots);
+    const int head = item.h - q_heads - (value ? kv_heads : 0);
+    return (value ? cache.v : cache.k) + ((int64_t)slot * kv_heads + head) * item.width;
 }
 
-// Items go to the SMs first, then to their warps: a small step still meets all SMs.
+// NeoX: the pair of dimension i is i + half; the first gets a c - b s, the second b c + a s.
+__device__ __forceinline__ float rope_turn(float mine, float other, float2 angle, bool second)
+{
+    return fmaf(other, second ? angle.y : -angle.y, mine * angle.x);
+}
+
+// Dimension d, behind the barrier that publishes the head and its squares.
+__device__ __forceinline__ float rope_finish(const rope_item &item, const float *head, const float *squares, float epsilon, int d,
+                                             float2 angle)
+{
+    const bool turned = d < 2 * item.half;
+    const int pair = turned ? d < item.half ? d + item.half : d - item.half : d;
+    float mine = head[d], other = head[pair];
+    if (item.weight != nullptr) {
+        const float norm = rope_norm(squares, item.dims, epsilon);
+        mine = item.weight[d] * (mine * norm);
+        other = item.weight[pair] * (other * norm);
+    }
+    return turned ? rope_turn(mine, other, angle, d >= item.half) : mine * item.scale;
+}
+
+// ---- the op ----
+
+// All threads take part in every round's barrier, whether they have a head or not.
+__device__ __forceinline__ void rope_round(const slip_cuda_op &op, const context &c, const rope_item &item, rope_memory &memory, int set)
+{
+    const int d = c.thread % ROPE_DIMS;
+    const bool real = item.exists && d < item.dims;
+    float2 angle = {};
+    int sequence = 0;
+    unsigned position = 0;
+    if (item.exists) {
+        const slip_cuda_row &row = c.step->row[item.row];
+        sequence = row.sequence;
+        position = (unsigned)row.position;
+        if (d < 2 * item.half)
+            angle = __ldcg((const float2 *)op.rope_table + item.row * item.half + (d < item.half ? d : d - item.half));
+    }
+    const float x = real ? rope_sum(op.in, item.row, item.column + d) : 0.0f;
+    memory.head[set][c.thread] = x;
+    const float squares = rope_warp_sum(x * x);
+    if (c.thread % 32 == 0)
+        memory.squares[set][c.thread / 32] = squares;
+    consumers_sync();
+    if (!item.exists || d >= item.width)
+        return;
+    const int first = c.thread - d;
+    const float y = d < item.dims ? rope_finish(item, memory.head[set] + first, memory.squares[set] + first / 32,
+                                                op.cache.shape.norm_epsilon, d, angle)
+                                  : 0.0f;
+    rope_target(op, item, sequence, position)[d] = bf16_bits(y);
+}
+
+// Heads go to the SMs first, then to their halves: a small step still meets all SMs.
 __device__ void op_rope(const slip_cuda_op &op, const context &c)
 {
-    const int warp = c.thread / 32, lane = c.thread % 32;
-    const int heads = op.cache.shape.q_heads + 2 * op.cache.shape.kv_heads;
-    const int64_t items = (int64_t)c.step->rows * heads;
-    float *head = (float *)c.arena + warp * ROPE_DIMS;
-    for (int64_t i = c.sm + (int64_t)c.sms * warp; i < items; i += (int64_t)c.sms * CONSUMER_WARPS) {
-        int r = (int)i / heads, h = (int)i % heads;
-        rope_head(op, c.step->row[r], r, h, lane, head);
-        __syncwarp(); // before the next head overwrites this one
-    }
+    rope_memory &memory = *(rope_memory *)c.arena;
+    const int rows = c.rows, items = rows * (op.cache.shape.q_heads + 2 * op.cache.shape.kv_heads);
+    const int mine = c.sm + c.sms * (c.thread / ROPE_DIMS);
+    int set = 0;
+#pragma unroll 1
+    for (int first = 0; first < items; first += c.sms * ROPE_HEADS, set ^= 1)
+        rope_round(op, c, rope_open(op, rows, first + mine), memory, set);
 }
 
 } // namespace slip

@@ -3,18 +3,13 @@
  */
 #pragma once
 
-#include "kernels/cuda/experts.cuh"
+#include "kernels/cuda/linear.cuh"
 
 namespace slip {
 
 __device__ __forceinline__ int blocks_of(int columns)
 {
     return (columns + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
-}
-
-__device__ __forceinline__ float4 add(float4 a, float4 b)
-{
-    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
 __device__ __forceinline__ float4 scaled(float4 a, float s)
@@ -53,13 +48,16 @@ __device__ __forceinline__ float4 sum_linear(const slip_cuda_partial &in, int ro
 __device__ __forceinline__ float4 sum_experts(const slip_cuda_op &op, int row, int column)
 {
     const slip_cuda_partial &in = op.in;
+    const float *from = in.data + (int64_t)row * op.top_k * in.stride + column;
+    const int32_t *expert = op.picks.expert + (int64_t)row * op.top_k;
+    const float *weight = op.picks.weight + (int64_t)row * op.top_k;
     float4 sum = zero();
 #pragma unroll 8
-    for (int k = 0; k < op.top_k; k++) {
-        int64_t pick = (int64_t)row * op.top_k + k;
-        int e = op.picks.expert[pick] - op.first_expert;
+    for (int k = 0; k < op.top_k; k++) { // one part a pick: lower.c sees to it
+        int e = expert[k] - op.first_expert;
+        float4 v = *(const float4 *)(from + (int64_t)k * in.stride); // of other ranks' experts: whatever is there
         if (e >= 0 && e < op.experts)
-            sum = add(sum, scaled(sum_parts(in.data + pick * in.parts * in.stride + column, in.parts, in.stride), op.picks.weight[pick]));
+            sum = add(sum, scaled(v, weight[k]));
     }
     return sum;
 }
@@ -68,9 +66,11 @@ __device__ __forceinline__ float4 sum_experts(const slip_cuda_op &op, int row, i
 __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_op &op, int row, int column, float4 v)
 {
     int64_t place = (int64_t)row * op.hidden + column, step = (int64_t)SLIP_MAX_ROWS * op.hidden;
+#pragma unroll 1
     for (int p = 0; p < op.peers; p++)
         __stcg((float4 *)(op.peer_slots + p * step + place), v);
     float4 sum = v;
+#pragma unroll 4
     for (int p = 0; p < op.peers; p++)
         sum = add(sum, __ldcv((const float4 *)(op.peer_slots + p * step + place)));
     return sum;
@@ -78,7 +78,7 @@ __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_op &op, int 
 
 __device__ __forceinline__ void keep_tap(const slip_cuda_op &op, const slip_cuda_row &row, int column, float4 v)
 {
-    int64_t slot = (int64_t)row.sequence * op.tap_slots + row.position % op.tap_slots;
+    int64_t slot = (int64_t)row.sequence * op.tap_slots + (int)row.position % op.tap_slots;
     *(float4 *)(op.taps + slot * op.tap_width + op.tap + column) = v;
 }
 
@@ -90,17 +90,18 @@ __device__ __forceinline__ float4 load_columns(const float *from, int column, in
 // hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end.
 __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
 {
-    int blocks = blocks_of(op.hidden), count = c.step->rows * blocks;
+    int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
-        float4 v = zero();
+        float4 v = zero(), norm = op.vector[0] ? load_columns(op.vector[0], column, op.hidden) : zero();
         if (column < op.hidden) {
+            float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
+            float4 old = op.add ? *(const float4 *)x : zero();
             v = op.experts_in ? sum_experts(op, row, column) : sum_linear(op.in, row, column);
             if (op.peers)
                 v = exchange_emulated(op, row, column, v);
-            float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
             if (op.add)
-                v = add(*(const float4 *)x, v);
+                v = add(old, v);
             if (x)
                 *(float4 *)x = v;
             if (op.tap >= 0)
@@ -109,13 +110,13 @@ __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
         if (op.vector[0] == NULL)
             continue;
         write_squares(op.form, row, block, v);
-        write_form(op.form, row, block, multiplied(v, load_columns(op.vector[0], column, op.hidden)));
+        write_form(op.form, row, block, multiplied(v, norm));
     }
 }
 
 __device__ __forceinline__ void op_select(const slip_cuda_op &op, const context &c)
 {
-    int blocks = blocks_of(op.hidden), count = c.step->heads * blocks;
+    int blocks = blocks_of(op.hidden), count = c.heads * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
         float4 v = load_columns(op.x + (int64_t)c.step->head[head].row * op.hidden, column, op.hidden);
@@ -127,13 +128,13 @@ __device__ __forceinline__ void op_select(const slip_cuda_op &op, const context 
 // Rows as they are, from f32 rows or from the tap ring, into the forms that a product wants.
 __device__ __forceinline__ void op_form(const slip_cuda_op &op, const context &c)
 {
-    int columns = op.form.columns, blocks = blocks_of(columns), count = c.step->rows * blocks;
+    int columns = op.form.columns, blocks = blocks_of(columns), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
         const float *from = op.in.data + (int64_t)row * op.in.stride;
         if (op.kind == SLIP_CUDA_TAPS) {
             const slip_cuda_row &r = c.step->row[row];
-            from = op.taps + ((int64_t)r.sequence * op.tap_slots + r.position % op.tap_slots) * op.tap_width;
+            from = op.taps + ((int64_t)r.sequence * op.tap_slots + (int)r.position % op.tap_slots) * op.tap_width;
         }
         write_form(op.form, row, block, load_columns(from, column, columns));
     }
@@ -141,7 +142,7 @@ __device__ __forceinline__ void op_form(const slip_cuda_op &op, const context &c
 
 __device__ __forceinline__ void op_swiglu(const slip_cuda_op &op, const context &c)
 {
-    int blocks = blocks_of(op.width), count = c.step->rows * blocks;
+    int blocks = blocks_of(op.width), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
         int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
@@ -162,7 +163,7 @@ __device__ __forceinline__ float4 embedding(const slip_cuda_op &op, int64_t loca
 // A row that this rank does not have contributes zero: the sum over ranks is exact.
 __device__ __forceinline__ void op_embed(const slip_cuda_op &op, const context &c)
 {
-    int blocks = blocks_of(op.hidden), count = c.step->rows * blocks;
+    int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread % 32 * 4;
         int token = c.step->row[row].token;

@@ -145,7 +145,7 @@ __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_op &op, c
 // Every SM's best of each head row. Quads are numbered by their tokens: the first may begin before this rank's rows.
 __device__ __forceinline__ void sample_candidates(const slip_cuda_op &op, const context &c)
 {
-    const int warp = c.thread / 32, lane = c.thread % 32, heads = c.step->heads;
+    const int warp = c.thread / 32, lane = c.thread % 32, heads = c.heads;
     const int begin = (int)(op.vocabulary_first / 4), end = (int)((op.vocabulary_first + op.vocabulary_count + 3) / 4);
     const int share = (end - begin + c.sms - 1) / c.sms;
     const int first = begin + c.sm * share < end ? begin + c.sm * share : end, last = first + share < end ? first + share : end;
@@ -172,7 +172,7 @@ __device__ __forceinline__ void sample_logits(const slip_cuda_op &op, const cont
     const int64_t columns = op.vocabulary_count, lanes = (int64_t)c.sms * CONSUMERS;
     const int parts = op.in.parts;
     const int64_t step = (int64_t)SLIP_TOKENS * op.in.stride;
-    for (int row = 0; row < c.step->heads; row++)
+    for (int row = 0; row < c.heads; row++)
         for (int64_t column = (int64_t)c.sm * CONSUMERS + c.thread; column < columns; column += lanes) {
             const float *from = sample_row(op.in, row) + column;
             float logit = 0;
@@ -187,7 +187,7 @@ __device__ void op_sample(const slip_cuda_op &op, const context &c)
 {
     if (c.step->want_logits)
         sample_logits(op, c);
-    else if (c.step->heads > 0)
+    else if (c.heads > 0)
         sample_candidates(op, c);
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/engine.h"
 #include "kernels/cuda/lower.h"
+#include "kernels/cuda/pack.h"
 #include "kernels/executor.h"
 
 struct slip_executor {
@@ -13,6 +14,7 @@ struct slip_executor {
     slip_cuda_engine *engine;           /* shared with the draft's executor */
     slip_cuda_tensor *tensors;          /* [tensor_count] */
     bool *is_table;                     /* [tensor_count]: EMBED reads its rows */
+    slip_cuda_use *use;                 /* [tensor_count] */
     slip_cuda_cache *caches;            /* [cache_count] */
     float *inverse_frequency[SLIP_MAX_ROPES];
     float *taps;                        /* the target's ring; of a draft its target's */

@@ -39,9 +39,9 @@ __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row
 {
     const float *from = in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride + expert;
     float logit = 0;
-#pragma unroll 8
+#pragma unroll 24
     for (int p = 0; p < in.parts; p++)
-        logit += from[(int64_t)p * SLIP_TOKENS * in.stride];
+        logit += from[p * SLIP_TOKENS * in.stride];
     return 1.0f / (1.0f + expf(-logit));
 }
 
@@ -49,7 +49,7 @@ __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row
 __device__ __forceinline__ void topk_candidates(topk_memory &m, uint32_t key, int expert, int chunk, int keep)
 {
     int rank = 0, lane = expert % 32;
-#pragma unroll
+#pragma unroll 8
     for (int i = 0; i < 32; i++) {
         uint32_t other = __shfl_sync(~0u, key, i);
         rank += topk_better(other, i, key, lane);
@@ -80,7 +80,7 @@ __device__ __forceinline__ void topk_second_round(topk_memory &m, int candidates
     for (int i = thread; i < candidates; i += CONSUMERS) {
         uint32_t key = m.key[i];
         int expert = m.expert[i], rank = 0;
-#pragma unroll 8
+#pragma unroll 4
         for (int j = 0; j < candidates; j++)
             rank += topk_better(m.key[j], m.expert[j], key, expert);
         if (rank < top_k)
@@ -112,7 +112,7 @@ __device__ void op_topk(const slip_cuda_op &op, const context &c)
 {
     topk_memory &m = *(topk_memory *)c.arena;
     int keep = op.top_k < 32 ? op.top_k : 32;
-    for (int row = c.sm; row < c.step->rows; row += c.sms) {
+    for (int row = c.sm; row < c.rows; row += c.sms) {
         topk_first_round(op, m, row, c.thread, keep);
         consumers_sync();
         topk_second_round(m, (op.experts + 31) / 32 * keep, op.top_k, c.thread);

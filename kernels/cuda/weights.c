@@ -1,4 +1,5 @@
 /* Tensors to the device: packed from the checkpoint's form, or made up. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@ static slip_status plan_matrix(slip_executor *executor, int32_t index, slip_dtyp
     const slip_tensor *tensor = &executor->program->tensors[index];
     slip_cuda_matrix *matrix = &executor->tensors[index].matrix;
     void *device;
-    slip_status status = slip_cuda_matrix_plan(dtype, experts, tensor->rows, tensor->columns.count, skew, tensor->experts.first >= 0, matrix);
+    slip_status status = slip_cuda_matrix_plan(dtype, experts, tensor->rows, tensor->columns.count, skew, executor->use[index], matrix);
     if (status == SLIP_OK)
         status = slip_cuda_engine_take(executor->engine, (size_t)slip_cuda_matrix_bytes(matrix, experts), &device);
     if (status == SLIP_OK)
@@ -140,13 +141,15 @@ static slip_status fill_table(slip_executor *executor, int32_t index, uint64_t s
     return status;
 }
 
-/* Products keep the size of their operands: a root mean square of 1 / sqrt(columns). */
-static float trained_size(int64_t columns)
+/* Products keep the size of their operands: a root mean square of 1 / sqrt(columns). What is added to the residual stream is kept
+ * small, as in a trained model: else the average that attention adds to all tokens alike would drown what tells them apart, and all
+ * would pick the same experts. */
+static float trained_size(const slip_executor *executor, int32_t index)
 {
-    float size = 1;
-    for (int64_t c = 1; c < columns; c *= 4)
-        size /= 2;
-    return size;
+    const slip_tensor *tensor = &executor->program->tensors[index];
+    const char *name = executor->program->parts[tensor->first_part].dataset;
+    float size = 1 / sqrtf((float)(tensor->columns.count ? tensor->columns.count : 1));
+    return ends_with(name, "/o") || ends_with(name, "down") ? size / 16 : size;
 }
 
 slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed)
@@ -158,6 +161,6 @@ slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dt
         return fill_vector(executor, index, seed);
     slip_status status = plan_matrix(executor, index, dtype, experts_of(tensor), 0);
     if (status == SLIP_OK)
-        status = slip_cuda_random(&executor->tensors[index].matrix, experts_of(tensor), seed, trained_size(tensor->columns.count));
+        status = slip_cuda_random(&executor->tensors[index].matrix, experts_of(tensor), seed, trained_size(executor, index));
     return status;
 }

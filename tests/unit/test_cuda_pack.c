@@ -110,11 +110,11 @@ static void check_expert(const slip_weight *weight, int64_t expert, const slip_c
 }
 
 /* Plan, pack into memory of another content, unpack; `chunk` > 0 overrides the plan's choice. */
-static void check_weight(const slip_weight *weight, bool experts_matrix, int chunk)
+static void check_weight(const slip_weight *weight, slip_cuda_use use, int chunk)
 {
     slip_cuda_matrix m;
     assert_int_equal(slip_cuda_matrix_plan(weight->dtype, weight->experts, weight->rows, weight->columns, weight->scale_skew,
-                                           experts_matrix, &m),
+                                           use, &m),
                      SLIP_OK);
     if (chunk > 0 && chunk <= m.granules) {
         m.chunk = chunk;
@@ -146,9 +146,9 @@ static void test_random_weights(void **state)
             for (size_t j = 0; j < sizeof columns / sizeof *columns; j++) {
                 slip_range range = {128, columns_for((slip_dtype)dtype, columns[j])};
                 slip_weight weight = tiny_weight_random((slip_dtype)dtype, i % 2 ? 3 : 1, rows[i], range, 1 + i + 10 * j);
-                check_weight(&weight, i % 2, 0);
+                check_weight(&weight, i % 2 ? SLIP_USE_UP : SLIP_USE_LINEAR, 0);
                 for (int chunk = 2; chunk <= 3; chunk++)
-                    check_weight(&weight, i % 2, chunk);
+                    check_weight(&weight, i % 2 ? SLIP_USE_UP : SLIP_USE_LINEAR, chunk);
                 tiny_weight_free(&weight);
             }
 }
@@ -161,14 +161,14 @@ static void test_special_codes(void **state)
     weight.data[5] = 0x7f;
     weight.data[8 * 256 + 200] = 0xff;
     weight.data[7] = 0x80;
-    check_weight(&weight, false, 0);
+    check_weight(&weight, SLIP_USE_LINEAR, 0);
     tiny_weight_free(&weight);
     weight = tiny_weight_random(SLIP_MXFP4, 1, 16, (slip_range){0, 256}, 4);
     for (int i = 0; i < 16; i++) {
         weight.data[128 * i] = weight.data[128 * i + 77] = (unsigned char)(i | (15 - i) << 4);
         weight.scale[8 * i + i % 8] = (unsigned char)(i < 8 ? 255 : i % 2 ? 254 : 0);
     }
-    check_weight(&weight, false, 0);
+    check_weight(&weight, SLIP_USE_LINEAR, 0);
     tiny_weight_free(&weight);
 }
 
@@ -177,7 +177,7 @@ static void check_planes(float value, double high, double low)
     slip_weight weight = tiny_weight_make(SLIP_F32, 1, 1, (slip_range){0, 24});
     slip_cuda_matrix m;
     memcpy(weight.data + 4 * 17, &value, sizeof value);
-    assert_int_equal(slip_cuda_matrix_plan(SLIP_F32, 1, 1, 24, 0, false, &m), SLIP_OK);
+    assert_int_equal(slip_cuda_matrix_plan(SLIP_F32, 1, 1, 24, 0, SLIP_USE_LINEAR, &m), SLIP_OK);
     unsigned char *packed = malloc((size_t)m.expert_bytes);
     assert_non_null(packed);
     slip_cuda_matrix_pack(&weight, 0, &m, packed);
@@ -230,13 +230,13 @@ static void check_deal(const slip_cuda_matrix *m, int32_t sms)
                      arena * slip_store_columns(m->store) * 8 * (m->store == SLIP_STORE_BF16 ? 4 : 1));
 }
 
-static void check_plan(slip_dtype dtype, int64_t rows, int64_t columns, bool experts_matrix)
+static void check_plan(slip_dtype dtype, int64_t rows, int64_t columns, slip_cuda_use use)
 {
     slip_cuda_matrix m;
-    if (slip_cuda_matrix_plan(dtype, 5, rows, columns, 0, experts_matrix, &m)) {
+    if (slip_cuda_matrix_plan(dtype, 5, rows, columns, 0, use, &m)) {
         assert_non_null(strstr(slip_cause(), "too wide"));
         slip_clear();
-        assert_true(experts_matrix && columns > (dtype <= SLIP_BF16 ? 2048 : 8192));
+        assert_true(use && columns > (dtype <= SLIP_BF16 ? 2048 : 8192));
         return;
     }
     assert_null(m.data);
@@ -253,10 +253,10 @@ static void check_plan(slip_dtype dtype, int64_t rows, int64_t columns, bool exp
     static const int32_t sms[] = {132, 114, 160, 7, 1};
     for (size_t i = 0; i < sizeof sms / sizeof *sms; i++) {
         check_deal(&m, sms[i]);
-        if (!experts_matrix && (sms[i] == SLIP_PLAN_SMS || sms[i] >= m.chunks))
+        if (!use && (sms[i] == SLIP_PLAN_SMS || sms[i] >= m.chunks))
             assert_true(slip_cuda_matrix_arena(&m, sms[i]) <= SLIP_OPERAND_BYTES);
     }
-    if (experts_matrix)
+    if (use)
         assert_true(slip_cuda_matrix_row_bytes(&m) <= SLIP_OPERAND_BYTES);
 }
 
@@ -280,7 +280,7 @@ static void test_wide_plans(void **state)
         for (int64_t percent = 52; percent <= 100; percent += 6)
             for (int dtype = SLIP_BF16; dtype < SLIP_DTYPES; dtype++) {
                 int64_t widest = SLIP_PLAN_SMS * (dtype == SLIP_BF16 ? 1024 : 4096);
-                check_plan((slip_dtype)dtype, 64 * tiles, widest * percent / 100 / 32 * 32, false);
+                check_plan((slip_dtype)dtype, 64 * tiles, widest * percent / 100 / 32 * 32, SLIP_USE_LINEAR);
             }
 }
 
@@ -288,10 +288,10 @@ static void test_nothing_to_do(void **state)
 {
     (void)state;
     slip_cuda_matrix m;
-    assert_int_equal(slip_cuda_matrix_plan(SLIP_BF16, 0, 64, 64, 0, true, &m), SLIP_OK);
+    assert_int_equal(slip_cuda_matrix_plan(SLIP_BF16, 0, 64, 64, 0, SLIP_USE_UP, &m), SLIP_OK);
     assert_int_equal(slip_cuda_matrix_bytes(&m, 0), 0);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(slip_cuda_matrix_plan(SLIP_MXFP4, 4, i ? 0 : 64, i ? 64 : 0, 0, false, &m), SLIP_OK);
+        assert_int_equal(slip_cuda_matrix_plan(SLIP_MXFP4, 4, i ? 0 : 64, i ? 64 : 0, 0, SLIP_USE_LINEAR, &m), SLIP_OK);
         assert_true(m.units == 0 && m.chunks == 0 && slip_cuda_matrix_bytes(&m, 4) == 0);
         assert_true(slip_cuda_matrix_arena(&m, 132) == 0 && slip_cuda_matrix_busiest(&m, 4, 132) == 0);
         slip_cuda_matrix_pack(&(slip_weight){.dtype = SLIP_MXFP4, .experts = 4}, 3, &m, NULL);
@@ -301,7 +301,7 @@ static void test_nothing_to_do(void **state)
 static void refuse(slip_dtype dtype, int64_t experts, int64_t rows, int64_t columns, int64_t skew, const char *words)
 {
     slip_cuda_matrix m = {.rows = 77};
-    assert_int_equal(slip_cuda_matrix_plan(dtype, experts, rows, columns, skew, false, &m), SLIP_ERR_INPUT);
+    assert_int_equal(slip_cuda_matrix_plan(dtype, experts, rows, columns, skew, SLIP_USE_LINEAR, &m), SLIP_ERR_INPUT);
     assert_non_null(strstr(slip_cause(), words));
     assert_int_equal(m.rows, 77);
     slip_clear();
@@ -326,27 +326,27 @@ static void test_refusals(void **state)
 
 static const struct {
     slip_dtype dtype;
-    bool experts;
+    slip_cuda_use use;
     int64_t rows, columns;
     double percent; /* over the mean, at most */
 } published[] = {
-    {SLIP_F8E4M3, false, 3392, 6144, 6},   /* Pro, an eighth: qkv, o, router, head, experts, the dense layer */
-    {SLIP_BF16, false, 6144, 2048, 6},
-    {SLIP_BF16, false, 384, 6144, 15},     /* 4.4 granules an SM: some have 5 */
-    {SLIP_BF16, false, 19072, 6144, 6},
-    {SLIP_MXFP4, true, 512, 6144, 6},
-    {SLIP_MXFP4, true, 6144, 256, 6},
-    {SLIP_F8E4M3, false, 4096, 6144, 6},
-    {SLIP_F8E4M3, false, 6144, 2048, 6},
-    {SLIP_F8E4M3, false, 14848, 4096, 14}, /* Flash, whole; here evenness would cost more in partial sums */
-    {SLIP_F8E4M3, false, 13568, 4096, 8},
-    {SLIP_BF16, false, 4096, 8192, 6},
-    {SLIP_F32, false, 256, 4096, 6},
-    {SLIP_BF16, false, 152576, 4096, 6},
-    {SLIP_MXFP4, true, 4096, 4096, 6},
-    {SLIP_MXFP4, true, 4096, 2048, 6},
-    {SLIP_F8E4M3, false, 32768, 4096, 6},
-    {SLIP_F8E4M3, false, 4096, 16384, 6},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 3392, 6144, 6},   /* Pro, an eighth: qkv, o, router, head, experts, the dense layer */
+    {SLIP_BF16, SLIP_USE_LINEAR, 6144, 2048, 6},
+    {SLIP_BF16, SLIP_USE_LINEAR, 384, 6144, 15},     /* 4.4 granules an SM: some have 5 */
+    {SLIP_BF16, SLIP_USE_LINEAR, 19072, 6144, 6},
+    {SLIP_MXFP4, SLIP_USE_UP, 512, 6144, 6},
+    {SLIP_MXFP4, SLIP_USE_DOWN, 6144, 256, 6},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 4096, 6144, 6},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 6144, 2048, 6},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 14848, 4096, 14}, /* Flash, whole; here evenness would cost more in partial sums */
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 13568, 4096, 8},
+    {SLIP_BF16, SLIP_USE_LINEAR, 4096, 8192, 6},
+    {SLIP_F32, SLIP_USE_LINEAR, 256, 4096, 6},
+    {SLIP_BF16, SLIP_USE_LINEAR, 152576, 4096, 6},
+    {SLIP_MXFP4, SLIP_USE_UP, 4096, 4096, 6},
+    {SLIP_MXFP4, SLIP_USE_DOWN, 4096, 2048, 6},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 32768, 4096, 6},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 4096, 16384, 6},
 };
 
 static void test_published_shapes(void **state)
@@ -354,13 +354,13 @@ static void test_published_shapes(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
         slip_cuda_matrix m;
-        int64_t experts = published[i].experts ? SLIP_PLAN_EXPERTS : 1;
+        int64_t experts = published[i].use != SLIP_USE_LINEAR ? SLIP_PLAN_EXPERTS : 1;
         assert_int_equal(slip_cuda_matrix_plan(published[i].dtype, 384, published[i].rows, published[i].columns, 0,
-                                               published[i].experts, &m),
+                                               published[i].use, &m),
                          SLIP_OK);
         double mean = (double)(experts * m.tiles * m.granules) / SLIP_PLAN_SMS;
         assert_true((double)slip_cuda_matrix_busiest(&m, experts, SLIP_PLAN_SMS) <= mean * (1 + published[i].percent / 100));
-        assert_true(published[i].experts || slip_cuda_matrix_arena(&m, SLIP_PLAN_SMS) <= SLIP_OPERAND_BYTES);
+        assert_true(published[i].use != SLIP_USE_LINEAR || slip_cuda_matrix_arena(&m, SLIP_PLAN_SMS) <= SLIP_OPERAND_BYTES);
     }
 }
 

@@ -1,0 +1,10 @@
+# What the scripts of this folder share, on top of tests/mpi/common.bash. They run on one rank and one GPU, and skip (exit status 77)
+# where the program has no CUDA or the machine no GPU that it runs on.
+DEVICE=cuda
+. "$(dirname "${BASH_SOURCE[0]}")/../mpi/common.bash"
+
+on_ranks 1 score -m "$MODEL" -f "$0" --context 64 --quiet >"$work/probe" 2>&1 || {
+    grep -q -e "--device cuda:" "$work/probe" && { echo "skipped: $(grep -m 1 -e "--device cuda:" "$work/probe")"; exit 77; }
+    cat "$work/probe"
+    exit 1
+}

@@ -70,18 +70,19 @@ __device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &ba
     return true;
 }
 
-// Finds an item's run, 32 runs at a time. For a whole warp. A decode step has one run, which all lanes load.
-__device__ __forceinline__ attend_job attend_find(const slip_cuda_op &op, const context &c, int item)
+// Finds an item's run, 32 runs at a time, and where its items begin; false: there is no such item. For a whole warp. A decode step has
+// one run, which all lanes load.
+__device__ __forceinline__ bool attend_find(const slip_cuda_op &op, const context &c, int item, attend_run &run, int &base)
 {
     const int lane = c.thread % 32, runs = c.step->runs;
-    int base = 0;
+    bool found = false;
+    base = 0;
 #pragma unroll 1
-    for (int first = 0; first < runs; first += 32) {
-        attend_run run = attend_load_run(op, *c.step, runs == 1 ? 0 : first + lane);
-        if (runs == 1 ? item < run.items : attend_choose(run, item, base, lane))
-            return attend_open(op, run, base, item - base);
+    for (int first = 0; first < runs && !found; first += 32) {
+        run = attend_load_run(op, *c.step, runs == 1 ? 0 : first + lane);
+        found = runs == 1 ? item < run.items : attend_choose(run, item, base, lane);
     }
-    return {};
+    return found;
 }
 
 // ---- the op ----
@@ -93,33 +94,41 @@ __device__ __forceinline__ void attend_pad(const slip_cuda_op &op, const context
         return;
 #pragma unroll 1
     for (int row = c.sm; row < c.rows; row += c.sms)
+#pragma unroll 1
         for (int column = op.width + c.thread; column < op.form.padded; column += CONSUMERS) {
-            const int at = attend_form_at(op, row, column);
+            const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
             op.form.hi[at] = 0;
             op.form.lo[at] = 0;
         }
 }
 
-// Whether an item exists is the same for all threads, and so is the number of barriers they pass. Two barriers lie between an item's
-// last use of shared memory and the next one's first.
-__device__ void op_attend(const slip_cuda_op &op, const context &c)
+// Whether an item exists and whether it is the tile's last is the same for all threads, and so is the number of barriers they pass.
+__device__ void op_attend(const slip_cuda_op &op, const context &shared)
 {
+    const context c = shared; // in registers
+    // Known to the caller, but not across the call: shorter loads, and shifts for divisions.
+    __builtin_assume(__isShared(&op));
+    __builtin_assume(__isShared(c.arena));
+    __builtin_assume(__isGlobal(c.step));
+    __builtin_assume(c.thread >= 0 && c.thread < CONSUMERS);
     attend_memory &memory = *(attend_memory *)c.arena;
+    attend_run run;
+    int base;
     if (op.width < op.form.padded)
         attend_pad(op, c);
 #pragma unroll 1
-    for (int item = c.sm;; item += c.sms) {
-        const attend_job job = attend_find(op, c, item);
-        if (job.parts == 0) // beyond the last item
-            break;
+    for (int item = c.sm; attend_find(op, c, item, run, base); item += c.sms) {
+        const attend_job job = attend_open(op, run, base, item - base);
         if (job.queries <= 0) // a K/V head that fewer query heads read than the widest
             continue;
         const attend_query query = attend_query_of(op.cache.shape, job, c.thread / 32);
         attend_acc acc = {};
         const attend_row row = attend_walk(op, memory, job, query, acc, c.thread);
         attend_store_part(op, job, acc, row, c.thread);
-        if (attend_arrive(op, memory, job, c.thread))
+        if (attend_arrive(op, memory, job, c.thread)) {
             attend_combine(op, memory, job, query, c.thread);
+            consumers_sync(); // before the next item's keys overwrite what is being merged
+        }
     }
 }
 

@@ -57,12 +57,12 @@ __device__ __forceinline__ attend_query attend_query_of(const slip_cache &shape,
 // zeros, and so is the rest of a row: they may never have been written, and zero times NaN is not zero.
 __device__ __forceinline__ void attend_load_key(const uint16_t *data, int width, int head, bool seen, uint32_t to, int pitch, int thread)
 {
-    const int lane = thread % 8, end = pitch / 16 - 1; // a unit of padding
-    const uint16_t *from = data + (int64_t)head * width + lane * 8;
-    to += (uint32_t)(thread / 8 * pitch + lane * 16);
+    const unsigned end = (unsigned)pitch - SLIP_ATTEND_PAD * 2, bytes = (unsigned)width * 2;
+    const unsigned char *from = (const unsigned char *)data + (uint64_t)(unsigned)head * bytes;
+    to += (unsigned)(thread / 8 * pitch);
 #pragma unroll 1
-    for (int unit = lane; unit < end; unit += 8, from += 64, to += 128)
-        copy_16(to, from, seen && unit * 8 < width);
+    for (unsigned at = (unsigned)thread % 8 * 16; at < end; at += 128)
+        copy_16(to + at, from + at, seen && at < bytes);
 }
 
 // The slot of the key 64 further on.
@@ -77,10 +77,11 @@ __device__ __forceinline__ int attend_next_slot(int slot, int slots)
 // The warp's query: a unit a lane.
 __device__ __forceinline__ void attend_load_query(const slip_cuda_op &op, const attend_query &query, uint32_t to, int pitch, int thread)
 {
-    const int width = op.cache.k_width, lane = thread % 32;
-    const uint16_t *from = op.query + (int64_t)(query.row * op.cache.shape.q_heads + query.head) * width + lane * 8;
-    if (lane < pitch / 16 - 1)
-        copy_16(to + (uint32_t)(thread / 32 * pitch + lane * 16), from, query.last >= 0 && lane * 8 < width);
+    const unsigned bytes = (unsigned)op.cache.k_width * 2, at = (unsigned)thread % 32 * 16;
+    const unsigned char *from = (const unsigned char *)op.query;
+    from += (uint64_t)(unsigned)(query.row * op.cache.shape.q_heads + query.head) * bytes + at;
+    if (at < (unsigned)pitch - SLIP_ATTEND_PAD * 2)
+        copy_16(to + (unsigned)(thread / 32 * pitch) + at, from, query.last >= 0 && at < bytes);
 }
 
 } // namespace slip

@@ -132,14 +132,15 @@ __device__ __forceinline__ float attend_finish(const float *sinks, int head, flo
     return factor * attend_reciprocal(sum);
 }
 
-__device__ __forceinline__ int attend_form_at(const slip_cuda_op &op, int row, int column) // of hi and lo
+__device__ __forceinline__ int attend_form_at(const slip_cuda_op &op, unsigned row, unsigned column) // of hi and lo
 {
-    return ((row / SLIP_TOKENS * (op.form.padded / 8) + column / 8) * SLIP_TOKENS + row % SLIP_TOKENS) * 8 + column % 8;
+    return (int)(row / SLIP_TOKENS * (unsigned)op.form.padded * SLIP_TOKENS + column / 8 * (SLIP_TOKENS * 8) + row % SLIP_TOKENS * 8 +
+                 column % 8);
 }
 
 __device__ __forceinline__ void attend_store_one(const slip_cuda_op &op, int row, int column, float x)
 {
-    const int at = attend_form_at(op, row, column);
+    const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
     if (op.heads != nullptr)
         op.heads[row * op.width + column] = x;
     if (op.form.hi == nullptr)
@@ -169,7 +170,7 @@ __device__ __forceinline__ void attend_store_quad(const slip_cuda_op &op, int ro
         *(float4 *)(op.heads + row * op.width + column) = x;
     if (op.form.hi == nullptr)
         return;
-    const int at = attend_form_at(op, row, column);
+    const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
     const uint2 high = make_uint2(attend_pack(x.x, x.y), attend_pack(x.z, x.w));
     *(uint2 *)(op.form.hi + at) = high;
     *(uint2 *)(op.form.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));

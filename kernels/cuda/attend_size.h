@@ -39,7 +39,7 @@ enum {
 /* Bytes of a row of queries and keys, and of values. */
 SLIP_BOTH static inline int32_t slip_attend_k_pitch(int32_t k_width)
 {
-    return ((k_width + SLIP_ATTEND_K_STEP - 1) / SLIP_ATTEND_K_STEP * SLIP_ATTEND_K_STEP + SLIP_ATTEND_PAD) * 2;
+    return (((k_width + SLIP_ATTEND_K_STEP - 1) & -SLIP_ATTEND_K_STEP) + SLIP_ATTEND_PAD) * 2;
 }
 
 SLIP_BOTH static inline int32_t slip_attend_v_pitch(int32_t v_width)
@@ -86,7 +86,7 @@ SLIP_BOTH static inline int32_t slip_attend_split_of(const slip_cuda_cache *cach
 /* The first key of a split: the reverse. */
 SLIP_BOTH static inline int32_t slip_attend_split_first(const slip_cuda_cache *cache, int32_t split)
 {
-    int32_t shift = cache->shape.window == 0 && split >= 2 * SLIP_ATTEND_OCTAVE ? split / SLIP_ATTEND_OCTAVE - 1 : 0;
+    int32_t shift = cache->shape.window == 0 && split >= 2 * SLIP_ATTEND_OCTAVE ? (int32_t)((uint32_t)split / SLIP_ATTEND_OCTAVE) - 1 : 0;
     return (split - SLIP_ATTEND_OCTAVE * shift) << (shift + slip_attend_log2(cache->split));
 }
 
@@ -96,7 +96,7 @@ SLIP_BOTH static inline int32_t slip_attend_split_first(const slip_cuda_cache *c
 SLIP_BOTH static inline int32_t slip_attend_tiles(const slip_cache *shape, int32_t count)
 {
     int32_t heads = shape->group < shape->q_heads ? shape->group : shape->q_heads;
-    return (heads * count + SLIP_ATTEND_QUERIES - 1) / SLIP_ATTEND_QUERIES;
+    return (int32_t)((uint32_t)(heads * count + SLIP_ATTEND_QUERIES - 1) / SLIP_ATTEND_QUERIES);
 }
 
 /* Partial results that a step can need. A sequence's rows in a step are consecutive, so they make one run a row group that they

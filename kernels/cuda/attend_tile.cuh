@@ -145,7 +145,7 @@ __device__ __forceinline__ attend_row attend_walk(const slip_cuda_op &op, attend
     const uint32_t base = shared_address(&memory), keys = base + SLIP_ATTEND_KEY, values = keys + SLIP_ATTEND_KEYS * k_pitch;
     float *score = (float *)((unsigned char *)&memory + SLIP_ATTEND_SCORE);
     uint16_t *weight = (uint16_t *)((unsigned char *)&memory + SLIP_ATTEND_WEIGHT);
-    int key = job.first / SLIP_ATTEND_KEYS * SLIP_ATTEND_KEYS + thread / 8; // that this thread loads
+    int key = (job.first & -SLIP_ATTEND_KEYS) + thread / 8; // that this thread loads
     int slot = small_remainder(key, slots);
     bool seen = key >= job.first && key <= job.last, begun = false;
     attend_load_key(cache.k, k_width, head + slot * heads, seen, keys, k_pitch, thread);

@@ -80,24 +80,13 @@ __device__ __forceinline__ float silu(float x)
     return __fdividef(x, 1 + __expf(-x));
 }
 
-__device__ __forceinline__ float4 add(float4 a, float4 b)
-{
-    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
-}
-
 // Four neighbouring columns of silu(gate) * up: sums of the parts of gate | up, which lie `step` floats apart; zeros beyond `width`, a
 // multiple of 4.
 __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int step, int width, int column)
 {
-    float4 gate = make_float4(0, 0, 0, 0), up = gate;
     if (column >= width)
-        return gate;
-    parts += column;
-#pragma unroll 4
-    for (int part = 0; part < count; part++, parts += step) {
-        gate = add(gate, *(const float4 *)parts);
-        up = add(up, *(const float4 *)(parts + width));
-    }
+        return zero();
+    float4 gate = sum_parts<4>(parts + column, count, step), up = sum_parts<4>(parts + width + column, count, step);
     return make_float4(silu(gate.x) * up.x, silu(gate.y) * up.y, silu(gate.z) * up.z, silu(gate.w) * up.w);
 }
 

@@ -33,6 +33,34 @@ __device__ __forceinline__ float warp_most(float v)
     return v;
 }
 
+__device__ __forceinline__ float4 zero()
+{
+    return make_float4(0, 0, 0, 0);
+}
+
+__device__ __forceinline__ float4 add(float4 a, float4 b)
+{
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+// Sum of `count` values `step` floats apart, in their order. BATCH loads are under way together, also in the last round: a loop that
+// the compiler unrolls would take the rest one by one, each at the price of a round to L2.
+template <int BATCH> __device__ __forceinline__ float4 sum_parts(const float *from, int count, int step)
+{
+    float4 sum = zero();
+#pragma unroll 1
+    for (int i = 0; i < count; i += BATCH, from += (int64_t)BATCH * step) {
+        float4 v[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            v[j] = i + j < count ? *(const float4 *)(from + (int64_t)j * step) : zero();
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            sum = add(sum, v[j]);
+    }
+    return sum;
+}
+
 constexpr float F8_MOST = 448;
 
 // The scale that brings a block's largest magnitude to the end of e4m3.
@@ -93,13 +121,21 @@ __device__ __forceinline__ void load_factor(const slip_cuda_act &a, float epsilo
 {
     if (c.thread / 32 != CONSUMER_WARPS - 1)
         return;
+    constexpr int BATCH = 12, LANES = 32 / SLIP_TOKENS; // lanes of a token
     int lane = c.thread % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_FORM_BLOCK;
     float sum = 0;
     if (a.ssq) {
         const float *from = a.ssq + (int64_t)group * blocks * SLIP_TOKENS + token;
-#pragma unroll 8
-        for (int b = lane / SLIP_TOKENS; b < blocks; b += 32 / SLIP_TOKENS) // blocks beyond the columns hold zeros
-            sum += from[b * SLIP_TOKENS];
+#pragma unroll 1
+        for (int b = lane / SLIP_TOKENS; b < blocks; b += BATCH * LANES) { // blocks beyond the columns hold zeros
+            float v[BATCH];
+#pragma unroll
+            for (int j = 0; j < BATCH; j++)
+                v[j] = b + j * LANES < blocks ? from[(b + j * LANES) * SLIP_TOKENS] : 0;
+#pragma unroll
+            for (int j = 0; j < BATCH; j++)
+                sum += v[j];
+        }
     }
     sum += __shfl_xor_sync(~0u, sum, 8);
     sum += __shfl_xor_sync(~0u, sum, 16);

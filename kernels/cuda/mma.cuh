@@ -12,6 +12,12 @@ __device__ __forceinline__ void copy_16(uint32_t to, const void *from, bool exis
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(exists ? 16 : 0) : "memory");
 }
 
+// 4 bytes.
+__device__ __forceinline__ void copy_4(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+}
+
 __device__ __forceinline__ void copy_commit()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -53,7 +59,7 @@ __device__ __forceinline__ int small_quotient(int a, int b)
     return (int)(((float)a + 0.5f) * inverse);
 }
 
-// a % b for 0 <= a < 2^31 and b >= 512, or a < 2^20: the quotient is off by one at most.
+// a % b for a / b < 2^21: the quotient is off by one at most.
 __device__ __forceinline__ int small_remainder(int a, int b)
 {
     const int rest = a - small_quotient(a, b) * b;

@@ -141,10 +141,8 @@ __device__ __forceinline__ float power(uint32_t scales, int byte)
 }
 
 // 128 columns: four blocks of 32, each with scales of its own.
-__device__ __forceinline__ void half_mxfp4(const uint4 &first, const uint4 &second, uint32_t upper, uint32_t lower, uint64_t b, float2 token,
-                                           float (&sum)[4])
+__device__ __forceinline__ void decode_half(const uint4 &first, const uint4 &second, uint32_t (&a)[4][4])
 {
-    uint32_t a[4][4];
     decode(first.x, a[0][0], a[0][1]);
     decode(first.y, a[0][2], a[0][3]);
     decode(first.z, a[1][0], a[1][1]);
@@ -153,17 +151,20 @@ __device__ __forceinline__ void half_mxfp4(const uint4 &first, const uint4 &seco
     decode(second.y, a[2][2], a[2][3]);
     decode(second.z, a[3][0], a[3][1]);
     decode(second.w, a[3][2], a[3][3]);
-    float c[4][4];
 #pragma unroll
     for (int k = 0; k < 4; k++)
         pin(a[k]);
+}
+
+__device__ __forceinline__ void half_mxfp4(const uint32_t (&a)[4][4], uint32_t upper, uint32_t lower, uint64_t b, float2 token, float (&sum)[4])
+{
+    float c[4][4], part[4] = {};
     matrix_fence();
 #pragma unroll
     for (int k = 0; k < 4; k++)
         matrix_f8_registers(c[k], a[k], b + k * (256 >> 4));
     matrix_commit();
     matrix_wait<0>();
-    float part[4] = {};
 #pragma unroll
     for (int k = 0; k < 4; k++) {
         pin(c[k]);
@@ -179,13 +180,18 @@ __device__ __forceinline__ void half_mxfp4(const uint4 &first, const uint4 &seco
     sum[3] += part[3] * token.y;
 }
 
-__device__ __forceinline__ void granule_mxfp4(uint32_t tile, const activations &x, int granule, float (&sum)[4])
+// `last`: nothing else of the stage is needed, so that it is given back as soon as the codes are in registers.
+__device__ __forceinline__ void granule_mxfp4(uint32_t tile, const activations &x, int granule, bool last, consumer &r, float (&sum)[4])
 {
-    uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, codes = tile + warp * 2048 + lane * 16;
+    uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, codes = tile + warp * 2048 + lane * 16, a[4][4];
     uint4 scales = shared_uint4(tile + SLIP_CODE_BYTES + warp * 128 + lane / 4 * 16); // rows g and g + 8, 8 blocks each
     uint64_t b = operand(x.address + granule * MXFP4_BYTES, 128, 256);
-    half_mxfp4(shared_uint4(codes), shared_uint4(codes + 512), scales.x, scales.z, b, token_scales(x, granule * 2), sum);
-    half_mxfp4(shared_uint4(codes + 1024), shared_uint4(codes + 1536), scales.y, scales.w, b + (1024 >> 4), token_scales(x, granule * 2 + 1), sum);
+    decode_half(shared_uint4(codes), shared_uint4(codes + 512), a);
+    half_mxfp4(a, scales.x, scales.z, b, token_scales(x, granule * 2), sum);
+    decode_half(shared_uint4(codes + 1024), shared_uint4(codes + 1536), a);
+    if (last)
+        stage_release(r);
+    half_mxfp4(a, scales.y, scales.w, b + (1024 >> 4), token_scales(x, granule * 2 + 1), sum);
 }
 
 // ---- a whole unit ----
@@ -200,8 +206,8 @@ struct progress {
     int tile, done, length;
 };
 
-// The granules of one stage that belong to the tile in hand; returns how many.
-__device__ __forceinline__ int multiply_stage(int store, uint32_t stage, int here, const activations &x, int granule,
+// The granules of one stage that belong to the tile in hand; returns how many. mxfp4 gives the stage back itself.
+__device__ __forceinline__ int multiply_stage(int store, uint32_t stage, int here, const activations &x, int granule, consumer &r,
                                               progress &p, float (&sum)[4])
 {
     int mine = min(here, p.length - p.done);
@@ -212,7 +218,7 @@ __device__ __forceinline__ int multiply_stage(int store, uint32_t stage, int her
     } else {
 #pragma unroll 1
         for (int i = 0; i < mine; i++)
-            granule_mxfp4(stage + i * SLIP_GRANULE_MXFP4, x, granule + p.done + i, sum);
+            granule_mxfp4(stage + i * SLIP_GRANULE_MXFP4, x, granule + p.done + i, i + 1 == here, r, sum);
     }
     p.done += mine;
     return mine;
@@ -231,14 +237,15 @@ __device__ __forceinline__ void multiply(const waiter &w, consumer &r, int store
         int here = min(left, (int)SLIP_STAGE_GRANULES);
 #pragma unroll 1
         for (int at = 0; at < here;) { // once, but where a stage holds the single granules of two tiles
-            at += multiply_stage(store, stage + at * bytes, here - at, x, granule, p, sum);
+            at += multiply_stage(store, stage + at * bytes, here - at, x, granule, r, p, sum);
             if (p.done < p.length)
                 continue;
             write(p.tile++, sum);
             clear(sum);
             p.done = 0;
         }
-        stage_release(r);
+        if (store != SLIP_STORE_MXFP4)
+            stage_release(r);
     }
 }
 

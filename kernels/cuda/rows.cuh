@@ -22,26 +22,10 @@ __device__ __forceinline__ float4 multiplied(float4 a, float4 b)
     return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
 }
 
-__device__ __forceinline__ float4 zero()
-{
-    return make_float4(0, 0, 0, 0);
-}
-
-// The parts' sum at `from`, which is (part 0, the lane's columns). Parts are `step` floats apart.
-__device__ __forceinline__ float4 sum_parts(const float *from, int parts, int64_t step)
-{
-    float4 sum = *(const float4 *)from;
-#pragma unroll 8
-    for (int i = 1; i < parts; i++)
-        sum = add(sum, *(const float4 *)(from + i * step));
-    return sum;
-}
-
 __device__ __forceinline__ float4 sum_linear(const slip_cuda_partial &in, int row, int column)
 {
     int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
-    return sum_parts(in.data + ((int64_t)group * in.parts * SLIP_TOKENS + token) * in.stride + column, in.parts,
-                     (int64_t)SLIP_TOKENS * in.stride);
+    return sum_parts<8>(in.data + ((int64_t)group * in.parts * SLIP_TOKENS + token) * in.stride + column, in.parts, SLIP_TOKENS * in.stride);
 }
 
 // Weighted sum of this rank's experts, ascending: the order of the picks.
@@ -51,13 +35,23 @@ __device__ __forceinline__ float4 sum_experts(const slip_cuda_op &op, int row, i
     const float *from = in.data + (int64_t)row * op.top_k * in.stride + column;
     const int32_t *expert = op.picks.expert + (int64_t)row * op.top_k;
     const float *weight = op.picks.weight + (int64_t)row * op.top_k;
+    constexpr int BATCH = 8; // see sum_parts
     float4 sum = zero();
-#pragma unroll 8
-    for (int k = 0; k < op.top_k; k++) { // one part a pick: lower.c sees to it
-        int e = expert[k] - op.first_expert;
-        float4 v = *(const float4 *)(from + (int64_t)k * in.stride); // of other ranks' experts: whatever is there
-        if (e >= 0 && e < op.experts)
-            sum = add(sum, scaled(v, weight[k]));
+#pragma unroll 1
+    for (int k = 0; k < op.top_k; k += BATCH) {
+        float4 v[BATCH];
+        float gain[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) { // one part a pick: pack.c sees to it
+            bool there = k + j < op.top_k;
+            int e = there ? expert[k + j] - op.first_expert : -1;
+            gain[j] = there ? weight[k + j] : 0;
+            v[j] = there ? *(const float4 *)(from + (int64_t)(k + j) * in.stride) : zero(); // of other ranks' experts: whatever is there
+            v[j] = e >= 0 && e < op.experts ? v[j] : zero();
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            sum = add(sum, scaled(v[j], gain[j]));
     }
     return sum;
 }
@@ -69,10 +63,18 @@ __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_op &op, int 
 #pragma unroll 1
     for (int p = 0; p < op.peers; p++)
         __stcg((float4 *)(op.peer_slots + p * step + place), v);
+    constexpr int BATCH = 8; // see sum_parts
     float4 sum = v;
-#pragma unroll 4
-    for (int p = 0; p < op.peers; p++)
-        sum = add(sum, __ldcv((const float4 *)(op.peer_slots + p * step + place)));
+#pragma unroll 1
+    for (int p = 0; p < op.peers; p += BATCH) {
+        float4 w[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            w[j] = p + j < op.peers ? __ldcv((const float4 *)(op.peer_slots + (p + j) * step + place)) : zero();
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            sum = add(sum, w[j]);
+    }
     return sum;
 }
 

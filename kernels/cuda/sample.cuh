@@ -4,7 +4,7 @@
  * rule is a total order (higher score, then lower token), so it does not matter in which order candidates meet. */
 #pragma once
 
-#include "kernels/cuda/context.cuh"
+#include "kernels/cuda/form.cuh"
 
 namespace slip {
 
@@ -85,14 +85,11 @@ __device__ __forceinline__ void sample_quad(const slip_cuda_partial &in, const f
     for (int i = 0; i < 4; i++)
         logit[i] = 0;
     if (column % 4 == 0) { // rows are padded to whole tiles: the quad is there even where its last columns are not real
-#pragma unroll 4
-        for (int p = 0; p < parts; p++, from += step) {
-            float4 part = *(const float4 *)from;
-            logit[0] += part.x;
-            logit[1] += part.y;
-            logit[2] += part.z;
-            logit[3] += part.w;
-        }
+        float4 sum = sum_parts<8>(from, parts, SLIP_TOKENS * in.stride);
+        logit[0] = sum.x;
+        logit[1] = sum.y;
+        logit[2] = sum.z;
+        logit[3] = sum.w;
         return;
     }
     for (int p = 0; p < parts; p++, from += step)

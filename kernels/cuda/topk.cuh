@@ -18,6 +18,7 @@ struct topk_memory {
     int32_t expert[SLIP_MAX_EXPERTS]; // of candidates
     int32_t picked[SLIP_MAX_TOP_K];  // best first
     int32_t sorted[SLIP_MAX_TOP_K];  // ascending
+    float value[SLIP_MAX_TOP_K];     // their scores
 };
 static_assert(sizeof(topk_memory) <= SLIP_CUDA_ARENA, "one row's choice fits the arena");
 
@@ -38,10 +39,18 @@ __device__ __forceinline__ bool topk_better(uint32_t key, int expert, uint32_t t
 __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row, int expert)
 {
     const float *from = in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride + expert;
+    constexpr int BATCH = 20; // loads under way together
     float logit = 0;
-#pragma unroll 24
-    for (int p = 0; p < in.parts; p++)
-        logit += from[p * SLIP_TOKENS * in.stride];
+#pragma unroll 1
+    for (int p = 0; p < in.parts; p += BATCH) {
+        float v[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            v[j] = p + j < in.parts ? from[(p + j) * SLIP_TOKENS * in.stride] : 0;
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            logit += v[j];
+    }
     return 1.0f / (1.0f + expf(-logit));
 }
 
@@ -75,36 +84,45 @@ __device__ __forceinline__ void topk_first_round(const slip_cuda_op &op, topk_me
     }
 }
 
+// A warp a candidate: its rank among all.
 __device__ __forceinline__ void topk_second_round(topk_memory &m, int candidates, int top_k, int thread)
 {
-    for (int i = thread; i < candidates; i += CONSUMERS) {
+    int lane = thread % 32;
+#pragma unroll 1
+    for (int i = thread / 32; i < candidates; i += CONSUMER_WARPS) {
         uint32_t key = m.key[i];
         int expert = m.expert[i], rank = 0;
-#pragma unroll 4
-        for (int j = 0; j < candidates; j++)
+#pragma unroll 1
+        for (int j = lane; j < candidates; j += 32)
             rank += topk_better(m.key[j], m.expert[j], key, expert);
-        if (rank < top_k)
+        rank = __reduce_add_sync(~0u, rank);
+        if (lane == 0 && rank < top_k)
             m.picked[rank] = expert;
     }
 }
 
-__device__ __forceinline__ void topk_store(const slip_cuda_op &op, topk_memory &m, int row, int thread)
+// By one warp: ids ascending, and their weights. Lane i has picks i and i + 32.
+__device__ __forceinline__ void topk_store(const slip_cuda_op &op, topk_memory &m, int row, int lane)
 {
-    if (thread < op.top_k) {
-        int expert = m.picked[thread], place = 0;
+#pragma unroll 1
+    for (int k = lane; k < op.top_k; k += 32) {
+        int expert = m.picked[k], place = 0;
+#pragma unroll 1
         for (int i = 0; i < op.top_k; i++)
             place += m.picked[i] < expert;
         m.sorted[place] = expert;
+        m.value[place] = m.score[expert];
     }
-    consumers_sync();
-    if (thread >= op.top_k)
-        return;
+    __syncwarp();
     float sum = 1e-20f;
+#pragma unroll 4
     for (int i = 0; i < op.top_k; i++)
-        sum += m.score[m.sorted[i]];
-    float score = m.score[m.sorted[thread]];
-    op.picks.expert[row * op.top_k + thread] = m.sorted[thread];
-    op.picks.weight[row * op.top_k + thread] = (op.norm_top_k ? score / sum : score) * op.routed_scale;
+        sum += m.value[i];
+#pragma unroll 1
+    for (int k = lane; k < op.top_k; k += 32) {
+        op.picks.expert[row * op.top_k + k] = m.sorted[k];
+        op.picks.weight[row * op.top_k + k] = (op.norm_top_k ? m.value[k] / sum : m.value[k]) * op.routed_scale;
+    }
 }
 
 // Row r runs on SM r % sms.
@@ -117,7 +135,8 @@ __device__ void op_topk(const slip_cuda_op &op, const context &c)
         consumers_sync();
         topk_second_round(m, (op.experts + 31) / 32 * keep, op.top_k, c.thread);
         consumers_sync();
-        topk_store(op, m, row, c.thread);
+        if (c.thread < 32)
+            topk_store(op, m, row, c.thread);
         consumers_sync(); // before the next row overwrites the arena
     }
 }

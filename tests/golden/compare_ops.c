@@ -1,7 +1,8 @@
-/* compare_ops HAVE.h5 WANT.h5 BOUND...: hold one executor's ops against another's, as `--trace-ops` wrote them.
+/* compare_ops HAVE.h5 WANT.h5 [--median] BOUND...: hold one executor's ops against another's, as `--trace-ops` wrote them.
  *
  * A bound is `--all X` or `--<OP NAME> X` (`--LINEAR 1e-3`; it wins over --all): the largest relative error allowed,
- * ||have - want|| / ||want|| over one op of one step. Ops that only one file has are counted and left out. Of a ROUTE, rows that
+ * ||have - want|| / ||want|| over one op of one step; with --median, of the rows' errors the middle one: rows in which rounding
+ * turned a tie between experts do not count then, as long as they are few. Ops that only one file has are counted and left out. Of a ROUTE, rows that
  * pick other experts are counted: a tie that rounding turns is no error of the op, but what follows it in that row is another
  * computation. Prints a line an op kind. Exit status: 0 within all bounds; 1 not; 2 could not compare.
  */
@@ -26,7 +27,7 @@ typedef struct {
     int count;
     double all;            /* < 0: none given */
     long missing;
-    bool broken;
+    bool median, broken;
 } report;
 
 typedef struct {
@@ -69,16 +70,35 @@ static bool read_matrix(hid_t file, const char *path, matrix *m)
     return ok;
 }
 
-/* What is not a number is infinitely wrong. */
-static double relative_error(const matrix *have, const matrix *want)
+/* Of `count` values. What is not a number is infinitely wrong. */
+static double relative_error(const float *have, const float *want, hsize_t count)
 {
     double difference = 0, size = 0;
-    for (hsize_t i = 0; i < want->rows * want->columns; i++) {
-        difference += ((double)have->values[i] - want->values[i]) * ((double)have->values[i] - want->values[i]);
-        size += (double)want->values[i] * want->values[i];
+    for (hsize_t i = 0; i < count; i++) {
+        difference += ((double)have[i] - want[i]) * ((double)have[i] - want[i]);
+        size += (double)want[i] * want[i];
     }
     double error = difference == 0 ? 0 : sqrt(difference / size);
     return isnan(error) ? INFINITY : error;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median_error(const matrix *have, const matrix *want)
+{
+    double *errors = malloc(want->rows * sizeof *errors + 1), error = INFINITY;
+    for (hsize_t i = 0; errors && i < want->rows; i++)
+        errors[i] = relative_error(have->values + i * want->columns, want->values + i * want->columns, want->columns);
+    if (errors) {
+        qsort(errors, want->rows, sizeof *errors, by_value);
+        error = want->rows ? errors[want->rows / 2] : 0;
+    }
+    free(errors);
+    return error;
 }
 
 /* ROUTE, [experts | weights]: rows that agree on the experts are moved to the front of both; returns how many do not. */
@@ -110,7 +130,7 @@ static void compare_matrix(report *r, kind *k, const char *path, matrix *have, m
     }
     if (strcmp(k->name, "ROUTE") == 0)
         k->turned += drop_turned(have, want);
-    double error = relative_error(have, want);
+    double error = r->median ? median_error(have, want) : relative_error(have->values, want->values, want->rows * want->columns);
     k->compared++;
     if (error > k->worst || k->compared == 1) {
         k->worst = error;
@@ -207,8 +227,10 @@ static bool read_bounds(report *r, int count, char **words)
 int main(int argc, char **argv)
 {
     static report r = {.all = -1};
-    if (argc < 3 || !read_bounds(&r, argc - 3, argv + 3)) {
-        fprintf(stderr, "usage: compare_ops HAVE.h5 WANT.h5 --all BOUND | --OP_NAME BOUND ...\n");
+    r.median = argc > 3 && strcmp(argv[3], "--median") == 0;
+    int first = r.median ? 4 : 3; /* of the bounds */
+    if (argc < first || !read_bounds(&r, argc - first, argv + first)) {
+        fprintf(stderr, "usage: compare_ops HAVE.h5 WANT.h5 [--median] --all BOUND | --OP_NAME BOUND ...\n");
         return 2;
     }
     hid_t have = H5Fopen(argv[1], H5F_ACC_RDONLY, H5P_DEFAULT), want = H5Fopen(argv[2], H5F_ACC_RDONLY, H5P_DEFAULT);

@@ -55,7 +55,7 @@ head -c 4000 "$root/jobs/train/model.py" >"$work/text"
 bits() {
     on_ranks 1 score -m "$MODEL" -f "$work/text" --quiet --json "$@" 2>"$work/log" | sed -n 's/.*"bits_per_byte": \([0-9.]*\).*/\1/p'
 }
-cpu=$(bits --device cpu) gpu=$(bits)
+cpu=$(DEVICE=cpu bits) gpu=$(bits)
 if awk -v a="$cpu" -v b="$gpu" 'BEGIN { d = a > b ? a - b : b - a; exit !(a > 0 && b > 0 && d < 0.005 * a) }'; then
     ok "bits per byte" "CPU $cpu, GPU $gpu"
 else

@@ -118,15 +118,18 @@ __device__ void op_attend(const slip_cuda_op &op, const context &shared)
         attend_pad(op, c);
 #pragma unroll 1
     for (int item = c.sm; attend_find(op, c, item, run, base); item += c.sms) {
+        int thread = c.thread;
+        asm volatile("" : "+r"(thread)); // so that what depends on it is computed where it is used, not kept in registers over all items
+        __builtin_assume(thread >= 0 && thread < CONSUMERS);
         const attend_job job = attend_open(op, run, base, item - base);
         if (job.queries <= 0) // a K/V head that fewer query heads read than the widest
             continue;
-        const attend_query query = attend_query_of(op.cache.shape, job, c.thread / 32);
+        const attend_query query = attend_query_of(op.cache.shape, job, thread / 32);
         attend_acc acc = {};
-        const attend_row row = attend_walk(op, memory, job, query, acc, c.thread);
-        attend_store_part(op, job, acc, row, c.thread);
-        if (attend_arrive(op, memory, job, c.thread)) {
-            attend_combine(op, memory, job, query, c.thread);
+        const attend_row row = attend_walk(op, memory, job, query, acc, thread);
+        attend_store_part(op, job, acc, row, thread);
+        if (attend_arrive(op, memory, job, thread)) {
+            attend_combine(op, memory, job, query, thread);
             consumers_sync(); // before the next item's keys overwrite what is being merged
         }
     }

@@ -32,7 +32,7 @@ __device__ __forceinline__ void attend_store_part(const slip_cuda_op &op, const 
 __device__ __forceinline__ unsigned attend_count_in(unsigned *count, unsigned most)
 {
     unsigned before;
-    asm volatile("atom.inc.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(count), "r"(most) : "memory");
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(count), "r"(most) : "memory");
     return before;
 }
 

@@ -8,8 +8,8 @@
  *     attend_count  slip_attend_count_bytes(n)          zeroed once by the host, then self-wrapping
  *
  * Every split of every tile leaves a partial result, in prefill too: a second way to add up would have other bits. Bounded by the
- * growth of the splits (slip_attend_split_of), not by a cap: 16 q heads, 1 K/V head and 512 rows want 190 MB of attend_out for
- * 8,192 tokens of context and 450 MB for a million (with splits that begin at 64 keys; 8 rows want a seventieth of that).
+ * growth of the splits (slip_attend_split_of), not by a cap: 16 q heads, 1 K/V head of 128 dimensions and 512 rows want 190 MB of
+ * attend_out for 8,192 tokens of context and 460 MB for a million, where splits begin at 64 keys; 8 rows want 5 and 13 MB.
  */
 #ifndef SLIP_KERNELS_CUDA_ATTEND_SIZE_H
 #define SLIP_KERNELS_CUDA_ATTEND_SIZE_H
@@ -74,8 +74,9 @@ SLIP_BOTH static inline int32_t slip_attend_log2(int32_t x) /* of x > 0, rounded
 }
 
 /* The split in which an absolute key lies. With a window all are of cache->split keys. Without, the first 16 are, and each eight
- * that follow are twice as long as those before: a context of 2^n splits in 8 n pieces of at most a ninth of it, which is what
- * keeps the merge short. A key's split depends on nothing but the key: that is what keeps results the same in all steps. */
+ * that follow are twice as long as those before: 2^n times cache->split keys make 8 (n - 2) pieces of at most a sixteenth, which
+ * keeps the merge short and is still enough for all SMs. A key's split depends on nothing but the key: that is what keeps results
+ * the same in all steps. */
 SLIP_BOTH static inline int32_t slip_attend_split_of(const slip_cuda_cache *cache, int32_t key)
 {
     int32_t unit = key >> slip_attend_log2(cache->split);
@@ -109,7 +110,8 @@ static inline int64_t slip_attend_items(const slip_limits *limits, const slip_cu
     int64_t runs = groups + spans < limits->rows ? groups + spans : limits->rows;
     int64_t tiles = (heads * limits->rows / SLIP_ATTEND_QUERIES + runs) * shape->kv_heads; /* a run wastes less than one tile */
     int64_t splits = slip_attend_split_of(cache, (int32_t)(limits->context - 1)) + 1;
-    int64_t seen = (int64_t)shape->window + limits->span_rows + SLIP_TOKENS, most = (seen + cache->split - 2) / cache->split + 1;
+    int64_t seen = (int64_t)shape->window + SLIP_TOKENS + (shape->whole_block ? limits->span_rows : 0);
+    int64_t most = (seen + cache->split - 2) / cache->split + 1;
     if (shape->window > 0 && most < splits) /* wherever it begins */
         splits = most;
     return tiles * splits;

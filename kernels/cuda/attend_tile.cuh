@@ -111,26 +111,27 @@ __device__ __forceinline__ void attend_values(const attend_memory &memory, uint3
     const float rescale[2] = {memory.rescale[lane / 4], memory.rescale[lane / 4 + 8]};
     weight += (uint32_t)(lane % 16 * SLIP_ATTEND_SCORE_STRIDE * 2 + lane / 16 * 16);
     value += (uint32_t)(lane * pitch + n * 16);
-    uint32_t p[4][4];
+    float sum[ATTEND_UNITS][4] = {};
+#pragma unroll 1
+    for (int k = 0; k < 2; k++, weight += 64, value += (uint32_t)(32 * pitch)) { // 32 keys: lane l points at key l
+        uint32_t p[2][4];
+        load_matrix_4(weight, p[0]);
+        load_matrix_4(weight + 32, p[1]);
 #pragma unroll
-    for (int k = 0; k < 4; k++)
-        load_matrix_4(weight + k * 32, p[k]);
-#pragma unroll
-    for (int u = 0; u < ATTEND_UNITS; u++) {
-        if ((n + u * CONSUMER_WARPS) * 8 >= width)
-            break;
-        float sum[4] = {};
-#pragma unroll
-        for (int k = 0; k < 2; k++) { // 32 keys: lane l points at key l
+        for (int u = 0; u < ATTEND_UNITS; u++) {
+            if ((n + u * CONSUMER_WARPS) * 8 >= width)
+                break;
             uint32_t b[4];
-            load_matrix_4_transposed(value + k * 32 * pitch + u * CONSUMER_WARPS * 16, b);
-            mma_16816(sum, p[2 * k], b[0], b[1]);
-            mma_16816(sum, p[2 * k + 1], b[2], b[3]);
+            load_matrix_4_transposed(value + u * CONSUMER_WARPS * 16, b);
+            mma_16816(sum[u], p[0], b[0], b[1]);
+            mma_16816(sum[u], p[1], b[2], b[3]);
         }
+    }
+#pragma unroll
+    for (int u = 0; u < ATTEND_UNITS; u++)
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            acc.o[u][j] = fmaf(acc.o[u][j], rescale[j / 2], sum[j]);
-    }
+            acc.o[u][j] = fmaf(acc.o[u][j], rescale[j / 2], sum[u][j]);
 }
 
 // ---- all sub-chunks of an item ----

@@ -116,24 +116,29 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
         scales[block * SLIP_TOKENS + token] = scale;
 }
 
-// Operands of the list's experts from `first` on, as many as have room, for units below `last_unit`: a warp an (expert, token, block).
-// Columns of tokens that did not pick the expert keep what was there: nobody looks at their products.
+// Operands of the list's experts from `first` on, as many as have room, for units below `last_unit`. Each token that picked an expert
+// has its blocks of 128 columns dealt out to the warps in turn, across tokens and experts. Columns of the other tokens keep what was
+// there: nobody looks at their products.
 __device__ __forceinline__ void down_operands(const slip_cuda_op &op, const context &c, shared_memory &s, int group, int first, int last_unit)
 {
     const slip_cuda_matrix &m = op.matrix;
     int each = down_bytes(m), last = min(first + SLIP_CUDA_ARENA / each, (last_unit + m.units - 1) / m.units);
-    int blocks = (m.plane * slip_store_columns(m.store) + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK, cells = blocks * SLIP_TOKENS;
+    int blocks = (m.plane * slip_store_columns(m.store) + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
+    int turn = c.thread / 32; // this warp's next block, counted from the token in hand
 #pragma unroll 1
-    for (int i = c.thread / 32; i < (last - first) * cells; i += CONSUMER_WARPS) {
-        int at = i / cells, token = (i - at * cells) / blocks, block = i - at * cells - token * blocks;
-        at += first;
-        if ((s.list.tokens[at] >> token & 1) == 0)
-            continue;
-        int64_t pick = ((int64_t)group * SLIP_TOKENS + token) * op.top_k + s.list.pick[at][token];
-        float4 v = swiglu_at(op.in.data + pick * op.in.parts * op.in.stride, op.in.parts, op.in.stride, op.width,
-                             block * SLIP_FORM_BLOCK + c.thread % 32 * 4);
-        store_operand(c.arena + (at - first) * each, m, token, block, v);
-    }
+    for (int at = first; at < last; at++)
+#pragma unroll 1
+        for (uint32_t tokens = s.list.tokens[at]; tokens; tokens &= tokens - 1) {
+            int token = __ffs(tokens) - 1;
+            int64_t pick = ((int64_t)group * SLIP_TOKENS + token) * op.top_k + s.list.pick[at][token];
+            const float *parts = op.in.data + pick * op.in.parts * op.in.stride;
+#pragma unroll 1
+            for (; turn < blocks; turn += CONSUMER_WARPS) {
+                float4 v = swiglu_at(parts, op.in.parts, op.in.stride, op.width, turn * SLIP_FORM_BLOCK + c.thread % 32 * 4);
+                store_operand(c.arena + (at - first) * each, m, token, turn, v);
+            }
+            turn -= blocks;
+        }
     if (c.thread < SLIP_TOKENS)
         s.factor[c.thread] = m.store == SLIP_STORE_MXFP4 ? DECODED : 1;
     uint32_t arena = shared_address(c.arena);

@@ -159,10 +159,10 @@ __device__ __forceinline__ void copy_async_wait()
 }
 
 // `bytes` bytes from `offset` on of a ring of `size` bytes.
-__device__ __forceinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, const context &c, uint32_t to)
+__device__ __noinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, int thread, uint32_t to)
 {
-#pragma unroll 2
-    for (int i = c.thread * 16; i < bytes; i += CONSUMERS * 16) {
+#pragma unroll 1
+    for (int i = thread * 16; i < bytes; i += CONSUMERS * 16) {
         int at = offset + i;
         copy_async(to + i, from + (at < size ? at : at - size));
     }
@@ -178,15 +178,15 @@ __device__ __forceinline__ activations load_operand(const slip_cuda_act &a, cons
     int64_t base = (int64_t)group * a.padded * SLIP_TOKENS;
     first %= m.plane;
     if (m.store == SLIP_STORE_BF16) {
-        copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c, x.address);
-        copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c, x.address + bytes);
+        copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread, x.address);
+        copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c.thread, x.address + bytes);
         x.lo = (uint32_t)bytes;
         return x;
     }
-    copy_ring(a.q8 + base, first * each, size, bytes, c, x.address);
+    copy_ring(a.q8 + base, first * each, size, bytes, c.thread, x.address);
     x.scale = x.address + bytes;
     int scales = slip_store_columns(m.store) / SLIP_FORM_BLOCK * SLIP_TOKENS * 4; // bytes a granule
-    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, scales * count, c, x.scale);
+    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, scales * count, c.thread, x.scale);
     return x;
 }
 

@@ -43,11 +43,11 @@ __device__ __forceinline__ void produce_product(const waiter &w, producer &p, co
         if (experts && !kept && !mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_ready, lists++))
             return;
         unit_range range = product_range(op, s, sm, sms);
+        unit_cursor cursor = cursor_at(m, range.first + p.warpgroup);
 #pragma unroll 1
-        for (int i = range.first + p.warpgroup; i < range.last; i += WARPGROUPS) {
-            int at = i / m.units;
-            unit u = unit_at(m, i - at * m.units);
-            const unsigned char *expert = m.data + (experts ? s.list.expert[at] * m.expert_bytes : 0);
+        for (int i = range.first + p.warpgroup; i < range.last; i += WARPGROUPS, cursor_next(cursor, m)) {
+            unit u = unit_at(m, cursor);
+            const unsigned char *expert = m.data + (experts ? s.list.expert[cursor.at] * m.expert_bytes : 0);
             produce(w, p, expert + unit_granule(m, u) * bytes, u.tiles * u.length, bytes);
         }
         if (op.kind == SLIP_CUDA_DOWN || (experts && rows > SLIP_TOKENS)) // else DOWN keeps UP's list
@@ -66,8 +66,8 @@ __device__ __noinline__ void product_load(const slip_cuda_op &op, const context 
     consumers_sync(); // the arena and the factors are free
     if (op.kind == SLIP_CUDA_LINEAR) {
         unit_range range = product_range(op, s, c.sm, c.sms);
-        first = unit_at(m, range.first).chunk * m.chunk;
-        last = range.first == range.last ? first : min((unit_at(m, range.last - 1).chunk + 1) * m.chunk, m.granules);
+        first = cursor_at(m, range.first).chunk * m.chunk;
+        last = range.first == range.last ? first : min((cursor_at(m, range.last - 1).chunk + 1) * m.chunk, m.granules);
     }
     activations x = load_operand(op.act, m, group, first, last - first, c);
     load_factor(op.act, op.epsilon, group, m.store == SLIP_STORE_MXFP4 ? DECODED : 1, c, s.factor);
@@ -127,14 +127,15 @@ __device__ __forceinline__ void write_tile(const unit_results &r, int tile, cons
         }
 }
 
-// This warpgroup's units of the batch, from unit `next` on; returns the first that is not in it.
-__device__ __forceinline__ int product_units(const waiter &w, consumer &r, const slip_cuda_op &op, const shared_memory &s, int group, int next)
+// This warpgroup's units of the batch, from unit `next`, at the cursor, on; returns the first that is not in it.
+__device__ __forceinline__ int product_units(const waiter &w, consumer &r, const slip_cuda_op &op, const shared_memory &s, int group, int next,
+                                             unit_cursor &cursor)
 {
     const slip_cuda_matrix &m = op.matrix;
 #pragma unroll 1
-    for (; next < s.job.last; next += WARPGROUPS) {
-        int at = next / m.units, operand_at = (at - s.job.expert) * s.job.each;
-        unit u = unit_at(m, next - at * m.units);
+    for (; next < s.job.last; next += WARPGROUPS, cursor_next(cursor, m)) {
+        int at = cursor.at, operand_at = (at - s.job.expert) * s.job.each;
+        unit u = unit_at(m, cursor);
         activations x = {s.job.address + operand_at, s.job.lo, s.job.scale + operand_at, s.job.plane};
         unit_results results = results_of(op, s, group, at, u.chunk);
         multiply(w, r, m.store, u, x, u.chunk * m.chunk - s.job.granule, [&](int tile, const float (&sum)[4]) { write_tile(results, tile, sum); });
@@ -149,17 +150,18 @@ __device__ __forceinline__ void op_product(const waiter &w, consumer &r, const s
 #pragma unroll 1
     for (int group = 0; group < groups_of(op_rows(op, c.rows, c.heads)); group++) {
         uint64_t start = stamp(times);
+        if (has_experts(op) && !kept)
+            build_list(w, op, c, s, group, lists++); // first: the producers wait for it
         if (op.kind != SLIP_CUDA_DOWN)
             product_load(op, c, s, group);
-        if (has_experts(op) && !kept)
-            build_list(w, op, c, s, group, lists++);
         unit_range range = product_range(op, s, c.sm, c.sms);
         int next = range.first + r.warpgroup, expert = range.first / op.matrix.units;
+        unit_cursor cursor = cursor_at(op.matrix, next);
         do {
             product_ready(op, c, s, group, expert);
             if (c.thread == 0)
                 record(times, w.op, SLIP_EVENT_OPERANDS, start);
-            next = product_units(w, r, op, s, group, next);
+            next = product_units(w, r, op, s, group, next, cursor);
             expert = s.job.last / op.matrix.units;
         } while (s.job.last < range.last);
     }

@@ -63,20 +63,42 @@ __device__ __forceinline__ unit_range units_of(int units, int sm, int sms)
     return {(int)((unsigned)units * sm / sms), (int)((unsigned)units * (sm + 1) / sms)}; // lower.c sees that 32 bits are enough
 }
 
+// Where a warpgroup is in the op's units: unit `row` of chunk `chunk` of expert `at` of the list. It goes on in steps of WARPGROUPS,
+// without the divisions that finding a unit by its number takes.
+struct unit_cursor {
+    int at, chunk, row;
+    int rows; // units of a chunk
+};
+
+__device__ __forceinline__ unit_cursor cursor_at(const slip_cuda_matrix &m, int index)
+{
+    unit_cursor u;
+    u.rows = (m.tiles + m.unit_tiles - 1) / m.unit_tiles;
+    u.at = index / m.units;
+    index -= u.at * m.units;
+    u.chunk = index / u.rows;
+    u.row = index - u.chunk * u.rows;
+    return u;
+}
+
+__device__ __forceinline__ void cursor_next(unit_cursor &u, const slip_cuda_matrix &m)
+{
+    for (u.row += WARPGROUPS; u.row >= u.rows; u.row -= u.rows)
+        if (++u.chunk == m.chunks) {
+            u.chunk = 0;
+            u.at++;
+        }
+}
+
 // One unit of a matrix: `tiles` tiles from `tile` on, `length` granules of the chunk each.
 struct unit {
     int chunk, tile, tiles, length;
 };
 
-__device__ __forceinline__ unit unit_at(const slip_cuda_matrix &m, int index)
+__device__ __forceinline__ unit unit_at(const slip_cuda_matrix &m, const unit_cursor &u)
 {
-    int row = (m.tiles + m.unit_tiles - 1) / m.unit_tiles; // units of a chunk
-    unit u;
-    u.chunk = index / row;
-    u.tile = (index - u.chunk * row) * m.unit_tiles;
-    u.tiles = min(m.unit_tiles, m.tiles - u.tile);
-    u.length = min(m.chunk, m.granules - u.chunk * m.chunk);
-    return u;
+    int tile = u.row * m.unit_tiles;
+    return {u.chunk, tile, min(m.unit_tiles, m.tiles - tile), min(m.chunk, m.granules - u.chunk * m.chunk)};
 }
 
 __device__ __forceinline__ int64_t unit_granule(const slip_cuda_matrix &m, const unit &u)

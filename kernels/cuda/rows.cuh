@@ -22,36 +22,51 @@ __device__ __forceinline__ float4 multiplied(float4 a, float4 b)
     return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
 }
 
-__device__ __forceinline__ float4 sum_linear(const slip_cuda_partial &in, int row, int column)
-{
-    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
-    return sum_parts<8>(in.data + ((int64_t)group * in.parts * SLIP_TOKENS + token) * in.stride + column, in.parts, SLIP_TOKENS * in.stride);
-}
+// What a row's sum is made of: `count` terms `step` floats apart; of experts, each has a weight, and those of other ranks none.
+struct row_terms {
+    const float *from;
+    int count, step;
+    const int32_t *expert; // NULL: parts of one product
+    const float *weight;
+};
 
-// Weighted sum of this rank's experts, ascending: the order of the picks.
-__device__ __forceinline__ float4 sum_experts(const slip_cuda_op &op, int row, int column)
+__device__ __forceinline__ row_terms terms_of(const slip_cuda_op &op, int row)
 {
     const slip_cuda_partial &in = op.in;
-    const float *from = in.data + (int64_t)row * op.top_k * in.stride + column;
-    const int32_t *expert = op.picks.expert + (int64_t)row * op.top_k;
-    const float *weight = op.picks.weight + (int64_t)row * op.top_k;
+    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
+    if (!op.experts_in)
+        return {in.data + ((int64_t)group * in.parts * SLIP_TOKENS + token) * in.stride, in.parts, SLIP_TOKENS * in.stride, NULL, NULL};
+    int64_t pick = (int64_t)row * op.top_k; // one part a pick: pack.c sees to it
+    return {in.data + pick * in.stride, op.top_k, in.stride, op.picks.expert + pick, op.picks.weight + pick};
+}
+
+__device__ __forceinline__ float weight_of(const slip_cuda_op &op, const row_terms &t, int i)
+{
+    if (!t.expert)
+        return 1;
+    int e = t.expert[i] - op.first_expert;
+    return e >= 0 && e < op.experts ? t.weight[i] : 0;
+}
+
+// The terms in their order: parts, or experts ascending.
+__device__ __forceinline__ float4 sum_terms(const slip_cuda_op &op, const row_terms &t, int column)
+{
     constexpr int BATCH = 8; // see sum_parts
+    const float *from = t.from + column;
     float4 sum = zero();
 #pragma unroll 1
-    for (int k = 0; k < op.top_k; k += BATCH) {
+    for (int i = 0; i < t.count; i += BATCH) {
         float4 v[BATCH];
-        float gain[BATCH];
+        float weight[BATCH];
 #pragma unroll
-        for (int j = 0; j < BATCH; j++) { // one part a pick: pack.c sees to it
-            bool there = k + j < op.top_k;
-            int e = there ? expert[k + j] - op.first_expert : -1;
-            gain[j] = there ? weight[k + j] : 0;
-            v[j] = there ? *(const float4 *)(from + (int64_t)(k + j) * in.stride) : zero(); // of other ranks' experts: whatever is there
-            v[j] = e >= 0 && e < op.experts ? v[j] : zero();
+        for (int j = 0; j < BATCH; j++, from += t.step) {
+            weight[j] = i + j < t.count ? weight_of(op, t, i + j) : 0;
+            v[j] = i + j < t.count ? *(const float4 *)from : zero();
         }
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
-            sum = add(sum, scaled(v[j], gain[j]));
+            if (weight[j] != 0) // what other ranks' experts left there is not looked at
+                sum = add(sum, scaled(v[j], weight[j]));
     }
     return sum;
 }
@@ -99,7 +114,7 @@ __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
         if (column < op.hidden) {
             float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
             float4 old = op.add ? *(const float4 *)x : zero();
-            v = op.experts_in ? sum_experts(op, row, column) : sum_linear(op.in, row, column);
+            v = sum_terms(op, terms_of(op, row), column);
             if (op.peers)
                 v = exchange_emulated(op, row, column, v);
             if (op.add)

@@ -181,14 +181,18 @@ __device__ __forceinline__ bool mbarrier_try(uint64_t *bar, unsigned parity)
 
 // Waits within an SM are given longer than the grid barrier: a missing signal between SMs stops the rings, too, and the record should
 // name the cause. `phase`: how many times the barrier must have completed before, counted from 0; its parity is what mbarriers know.
-__device__ __forceinline__ bool mbarrier_wait(const waiter &w, int wait, uint64_t *bar, unsigned phase)
+// The slow path is apart: it is not in the way of the code that runs.
+static __device__ __noinline__ bool mbarrier_wait_long(const waiter &w, int wait, uint64_t *bar, unsigned phase)
 {
-    if (mbarrier_try(bar, phase & 1))
-        return true;
     return wait_for(w, wait, phase, w.patience + w.patience / 2, [&](unsigned &seen) {
         seen = phase - 1;
         return mbarrier_try(bar, phase & 1);
     });
+}
+
+__device__ __forceinline__ bool mbarrier_wait(const waiter &w, int wait, uint64_t *bar, unsigned phase)
+{
+    return mbarrier_try(bar, phase & 1) || mbarrier_wait_long(w, wait, bar, phase);
 }
 
 } // namespace slip

@@ -1,0 +1,67 @@
+/* compare_greedy HAVE.h5 WANT.h5 GAP: would greedy decoding go another way? Both files hold /logits [tokens, vocabulary] of the same text.
+ * Where the most likely tokens differ, WANT's own logits of the two must lie within GAP: a near-tie that rounding turned. Prints how many
+ * differ and the widest gap. Exit status: 0 all are near-ties; 1 not; 2 could not compare.
+ */
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct {
+    hsize_t rows, columns;
+    float *values;
+} matrix;
+
+static int read_logits(const char *path, matrix *m)
+{
+    hsize_t size[2];
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), set = file < 0 ? -1 : H5Dopen2(file, "/logits", H5P_DEFAULT);
+    hid_t space = set < 0 ? -1 : H5Dget_space(set);
+    if (space < 0 || H5Sget_simple_extent_ndims(space) != 2 || H5Sget_simple_extent_dims(space, size, NULL) != 2) {
+        fprintf(stderr, "compare_greedy: %s: no /logits of two dimensions\n", path);
+        return 0;
+    }
+    *m = (matrix){size[0], size[1], malloc(size[0] * size[1] * sizeof(float) + 1)};
+    int ok = m->values && H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, m->values) >= 0;
+    H5Sclose(space);
+    H5Dclose(set);
+    H5Fclose(file);
+    return ok;
+}
+
+static hsize_t best(const float *logits, hsize_t count)
+{
+    hsize_t most = 0;
+    for (hsize_t i = 1; i < count; i++)
+        if (logits[i] > logits[most])
+            most = i;
+    return most;
+}
+
+int main(int argc, char **argv)
+{
+    matrix have = {0}, want = {0};
+    char *end = NULL;
+    double bound = argc == 4 ? strtod(argv[3], &end) : -1, widest = 0;
+    if (argc != 4 || *end != '\0' || !(bound >= 0)) {
+        fprintf(stderr, "usage: compare_greedy HAVE.h5 WANT.h5 GAP\n");
+        return 2;
+    }
+    if (!read_logits(argv[1], &have) || !read_logits(argv[2], &want) || have.rows != want.rows || have.columns != want.columns || have.rows == 0) {
+        fprintf(stderr, "compare_greedy: the files cannot be compared\n");
+        return 2;
+    }
+    long differ = 0;
+    for (hsize_t i = 0; i < want.rows; i++) {
+        const float *mine = want.values + i * want.columns;
+        hsize_t a = best(have.values + i * want.columns, want.columns), b = best(mine, want.columns);
+        if (a == b)
+            continue;
+        differ++;
+        double gap = (double)mine[b] - mine[a];
+        widest = gap > widest || gap != gap ? gap : widest;
+    }
+    printf("%ld of %llu choices differ, the widest gap between the two is %.4f\n", differ, (unsigned long long)want.rows, widest);
+    free(have.values);
+    free(want.values);
+    return widest <= bound ? 0 : 1;
+}

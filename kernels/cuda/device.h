@@ -52,7 +52,6 @@ enum {
     SLIP_STAGE_GRANULES = 2,     /* a stage of the ring: one bulk copy of 16 to 17 KiB */
     SLIP_STAGE_BYTES = SLIP_STAGE_GRANULES * SLIP_GRANULE_MXFP4,
     SLIP_CUDA_ARENA = 72 * 1024, /* shared memory beside the ring: activations of a product, keys and values, lists */
-    SLIP_CUDA_GROUPS = SLIP_MAX_ROWS / SLIP_TOKENS,
     SLIP_LIST_MAX = SLIP_TOKENS * SLIP_MAX_TOP_K, /* experts that a row group can pick */
 };
 
@@ -162,9 +161,9 @@ typedef struct {
     const float *inverse_frequency; /* ANGLES: [rotary_dim / 2] */
     float *rope_table;          /* ANGLES writes, ROPE reads: [rows][rotary_dim / 2][cosine, sine] of the step */
     int32_t rotary_dim;
-    float *attend_out;          /* ATTEND: [groups][splits][16-row tiles ...] unnormalised partial outputs, see attend.cuh */
-    float *attend_sum;          /* ATTEND: maxima and sums of the splits */
-    unsigned *attend_count;     /* ATTEND: arrivals, self-wrapping */
+    float *attend_out;          /* ATTEND: partial outputs of its items; attend_size.h has the layout of these three */
+    float *attend_sum;          /* ATTEND: their maxima and sums */
+    unsigned *attend_count;     /* ATTEND: arrivals at each tile, self-wrapping */
     float *heads;               /* ATTEND: f32 rows [row][width] or NULL: written besides the forms */
     slip_cuda_picks picks;
     float *taps;                /* tap ring f32 [sequence][tap_slots][tap_width]; position p lies in slot p % tap_slots */

@@ -47,14 +47,16 @@ __device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op,
     for (int i = c.thread; i < BITMAP_WORDS; i += CONSUMERS)
         s.bitmap[i] = 0;
     consumers_sync();
+    bool names = false; // of the threads with the same expert, one writes it down
     if (mine >= 0)
-        atomicOr(&s.bitmap[mine / 32], 1u << mine % 32);
+        names = (atomicOr(&s.bitmap[mine / 32], 1u << mine % 32) >> mine % 32 & 1) == 0;
     for (int i = c.thread; i < SLIP_LIST_MAX; i += CONSUMERS)
         s.list.tokens[i] = 0;
     consumers_sync();
     if (mine >= 0) {
         int at = rank_of(s.bitmap, mine), token = c.thread / op.top_k;
-        s.list.expert[at] = mine;
+        if (names)
+            s.list.expert[at] = mine;
         atomicOr(&s.list.tokens[at], 1u << token);
         s.list.pick[at][token] = (uint8_t)(c.thread - token * op.top_k);
     }

@@ -51,6 +51,7 @@ int main(int argc, char **argv)
         return 2;
     }
     long differ = 0;
+    hsize_t where = 0;
     for (hsize_t i = 0; i < want.rows; i++) {
         const float *mine = want.values + i * want.columns;
         hsize_t a = best(have.values + i * want.columns, want.columns), b = best(mine, want.columns);
@@ -58,9 +59,13 @@ int main(int argc, char **argv)
             continue;
         differ++;
         double gap = (double)mine[b] - mine[a];
-        widest = gap > widest || gap != gap ? gap : widest;
+        if (gap > widest || gap != gap) {
+            widest = gap;
+            where = i;
+        }
     }
-    printf("%ld of %llu choices differ, the widest gap between the two is %.4f\n", differ, (unsigned long long)want.rows, widest);
+    printf("%ld of %llu choices differ, the widest gap between the two is %.4f, after token %llu\n", differ, (unsigned long long)want.rows,
+           widest, (unsigned long long)where);
     free(have.values);
     free(want.values);
     return widest <= bound ? 0 : 1;

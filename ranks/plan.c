@@ -10,8 +10,11 @@
 static const double NARROW = 119, STREAM = 4.71e6;
 /* Measured between two H200: 8 x 6144 bf16 one-shot in 1.23 us. The wire part grows with the ranks (derived, 450 GB/s a way). */
 static const double EXCHANGE_2_US = 1.23, EXCHANGE_WIRE_US = 0.22;
-/* Measured: a barrier over 132 CTAs takes 0.93 us; an op hands over once (derived: two thirds hidden behind the stream). */
-static const double HANDOVER_US = 0.31;
+/* Measured on one H200, the Pro at an eighth: a verify step of 8 tokens takes 7.41 ms where its bytes take 3.36: what each of a
+ * layer's ten ops costs beyond its bytes (kernels/cuda/SPEED.md says where it goes). */
+static const double HANDOVER_US = 5.8, OPS_OF_A_LAYER = 10;
+/* Measured there: 2.60 ms for the 7.41 GB of the draft, injection included. */
+static const double DRAFT_STREAM = 2.85e6;
 
 double slip_plan_distinct(const slip_model *model, int32_t tokens)
 {
@@ -153,8 +156,8 @@ void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int3
     double narrow = slice_cost(model, ranks, slices, tokens) / p.imbalance;
     p.stream_us = (p.bytes - p.experts + p.experts * narrow) / STREAM;
     p.exchange_us = ranks > 1 ? 2.0 * model->layers * (EXCHANGE_2_US + EXCHANGE_WIRE_US * (ranks - 2)) : 0;
-    p.handover_us = 8.0 * model->layers * HANDOVER_US;
-    p.draft_us = p.draft_bytes / STREAM;
+    p.handover_us = OPS_OF_A_LAYER * model->layers * HANDOVER_US;
+    p.draft_us = p.draft_bytes / DRAFT_STREAM;
     p.step_us = p.stream_us + p.exchange_us + p.handover_us + p.draft_us;
     *plan = p;
 }

@@ -1,90 +1,11 @@
-/* The host's side of the engine. */
+/* The host's side of the engine: the device, its memory. */
 #include "kernels/cuda/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include <cuda_runtime.h>
-
-#include "kernels/cuda/kernel.h"
-#include "kernels/cuda/lower.h"
-#include "kernels/cuda/profile.h"
-#include "kernels/cuda/stream.h"
-
-enum { MAX_TAKEN = 8192, MAX_GRAPHS = 8, PROFILED_STEP = 12 };
-
-static const double DEADLINE = 1.0, IDLE_DEADLINE = 3600.0;
-
-typedef struct {
-    int32_t first_op, op_count;
-    cudaGraphExec_t graph;
-} captured;
-
-struct slip_cuda_engine {
-    slip_cuda_engine_options options;
-    int owners, sms;
-    char name[256];
-    cudaStream_t stream;
-    void *taken[MAX_TAKEN];
-    int taken_count;
-    void *taken_host[64];
-    int taken_host_count;
-
-    slip_cuda_op *ops; // host copy of the list
-    int32_t op_count, op_room;
-    int32_t longest;   // ops of the longest program that has run
-
-    slip_cuda_step *step;         // host
-    slip_candidate *candidates;   // host
-    slip::host_words *words;      // host
-    slip_cuda_event *events;      // host, NULL without --profile
-    int32_t *event_counts;
-    int profiled;                 // runs of the longest program so far
-
-    slip::kernel_parameters parameters;
-    slip_cuda_op *device_ops;     // NULL while the list is not on the device
-    bool running, failed;
-    uint32_t picked_before, picked; // experts ever before the last step, and in it
-    unsigned posted;
-    captured graphs[MAX_GRAPHS];
-    int graph_count;
-};
-
-// ---- errors ----
-
-static slip_status failed(cudaError_t error, const char *what)
-{
-    return slip_fail(SLIP_ERR_FAILED, "GPU: %s: %s", what, cudaGetErrorString(error));
-}
-
-#define TRY(call, what)                     \
-    do {                                    \
-        cudaError_t error_ = (call);        \
-        if (error_ != cudaSuccess)          \
-            return failed(error_, what);    \
-    } while (0)
-
-static const char *role_name(int role)
-{
-    static const char *const names[SLIP_ROLES] = {"producer", "consumers", "control"};
-    return role >= 0 && role < SLIP_ROLES ? names[role] : "?";
-}
-
-static const char *wait_name(int wait)
-{
-    static const char *const names[SLIP_WAITS] = {"nothing", "all SMs at the end of the op", "a stage of weights", "room in the ring",
-                                                  "the list of experts", "the next step", "another rank"};
-    return wait >= 0 && wait < SLIP_WAITS ? names[wait] : "?";
-}
-
-static slip_status record_failed(const slip_cuda_record *r)
-{
-    return slip_fail(SLIP_ERR_FAILED, "GPU: SM %d, %s: waited too long for %s: step %llu, op %d (%s), layer %d: expected %u, seen %u", r->sm,
-                     role_name(r->role), wait_name(r->wait), (unsigned long long)r->step, r->op, slip_cuda_op_name(r->kind), r->layer,
-                     r->expected, r->seen);
-}
+#include "kernels/cuda/engine_state.h"
 
 // ---- opening ----
 
@@ -222,74 +143,12 @@ extern "C" int slip_cuda_engine_sms(const slip_cuda_engine *e)
     return e->sms;
 }
 
-// ---- starting and stopping the kernel ----
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-// The kernel has left or is about to: wait for it, with a deadline.
-static cudaError_t wait_left(slip_cuda_engine *e, double limit)
-{
-    cudaError_t error;
-    for (double start = seconds(); (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady && seconds() - start < limit;)
-        ;
-    return error;
-}
-
-static void stop_kernel(slip_cuda_engine *e)
-{
-    if (!e->running)
-        return;
-    e->running = false;
-    e->step->stop = 1;
-    __atomic_store_n(&e->words->post, ++e->posted, __ATOMIC_RELEASE);
-    if (wait_left(e, 2) == cudaErrorNotReady)
-        __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
-    wait_left(e, 2);
-}
-
-static slip_status upload_ops(slip_cuda_engine *e)
-{
-    void *device;
-    if (e->device_ops)
-        return SLIP_OK;
-    slip_status status = slip_cuda_engine_take(e, (size_t)e->op_count * sizeof *e->ops, &device);
-    if (status == SLIP_OK)
-        status = slip_cuda_engine_upload(e, device, e->ops, (size_t)e->op_count * sizeof *e->ops);
-    if (status == SLIP_OK)
-        e->parameters.ops = e->device_ops = (slip_cuda_op *)device;
-    return status;
-}
-
-static slip_status start_kernel(slip_cuda_engine *e)
-{
-    slip_status status = upload_ops(e);
-    if (status != SLIP_OK || e->running)
-        return status;
-    TRY(cudaMemsetAsync(e->parameters.words, 0, sizeof *e->parameters.words, e->stream), "clearing the barrier");
-    memset((void *)e->words, 0, sizeof *e->words);
-    e->posted = 0;
-    e->picked_before = 0;
-    // All CTAs are resident: one an SM, by its shared memory. A cooperative launch makes sure of it.
-    void *arguments[] = {&e->parameters};
-    TRY(cudaLaunchCooperativeKernel((const void *)slip::persistent_kernel, dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()),
-                                    arguments, slip::kernel_shared_bytes(), e->stream),
-        "starting the kernel");
-    e->running = true;
-    return SLIP_OK;
-}
-
 extern "C" void slip_cuda_engine_release(slip_cuda_engine *e)
 {
     if (--e->owners > 0)
         return;
-    stop_kernel(e);
-    for (int i = 0; i < e->graph_count; i++)
-        cudaGraphExecDestroy(e->graphs[i].graph);
+    slip_cuda_engine_stop(e);
+    slip_cuda_engine_forget_graphs(e);
     for (int i = 0; i < e->taken_count; i++)
         cudaFree(e->taken[i]);
     for (int i = 0; i < e->taken_host_count; i++)
@@ -305,7 +164,7 @@ extern "C" void slip_cuda_engine_release(slip_cuda_engine *e)
 extern "C" slip_status slip_cuda_engine_take(slip_cuda_engine *e, size_t bytes, void **device)
 {
     size_t available = 0, total = 0;
-    stop_kernel(e);
+    slip_cuda_engine_stop(e);
     bytes = bytes ? bytes : 1;
     cudaError_t error = e->taken_count == MAX_TAKEN ? cudaErrorMemoryAllocation : cudaMalloc(device, bytes);
     if (error == cudaErrorMemoryAllocation) {
@@ -323,9 +182,9 @@ extern "C" slip_status slip_cuda_engine_take(slip_cuda_engine *e, size_t bytes, 
 
 extern "C" slip_status slip_cuda_engine_take_host(slip_cuda_engine *e, size_t bytes, void **host, void **device)
 {
-    if (e->taken_host_count == (int)(sizeof e->taken_host / sizeof *e->taken_host))
+    if (e->taken_host_count == MAX_TAKEN_HOST)
         return slip_fail(SLIP_ERR_FAILED, "GPU: too many buffers in host memory");
-    stop_kernel(e);
+    slip_cuda_engine_stop(e);
     TRY(cudaHostAlloc(host, bytes ? bytes : 1, cudaHostAllocMapped), "allocating host memory");
     e->taken_host[e->taken_host_count++] = *host;
     memset(*host, 0, bytes);
@@ -345,184 +204,4 @@ extern "C" slip_status slip_cuda_engine_download(slip_cuda_engine *e, void *host
     TRY(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, e->stream), "copying from the GPU");
     TRY(cudaStreamSynchronize(e->stream), "copying from the GPU");
     return SLIP_OK;
-}
-
-// ---- ops and steps ----
-
-extern "C" slip_status slip_cuda_engine_add(slip_cuda_engine *e, const slip_cuda_op *ops, int32_t count, int32_t *first)
-{
-    stop_kernel(e);
-    slip_cuda_op *grown = (slip_cuda_op *)realloc(e->ops, (size_t)(e->op_count + count) * sizeof *grown);
-    if (!grown)
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for %d ops", count);
-    memcpy(grown + e->op_count, ops, (size_t)count * sizeof *ops);
-    *first = e->op_count;
-    e->ops = grown;
-    e->op_count += count;
-    e->device_ops = NULL;
-    for (int i = 0; i < e->graph_count; i++)
-        cudaGraphExecDestroy(e->graphs[i].graph);
-    e->graph_count = 0;
-    return SLIP_OK;
-}
-
-extern "C" slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *e)
-{
-    return e->step;
-}
-
-extern "C" const slip_candidate *slip_cuda_engine_candidates(const slip_cuda_engine *e)
-{
-    return e->candidates;
-}
-
-// The kernel did not answer: why, in one sentence.
-static slip_status explain(slip_cuda_engine *e)
-{
-    cudaError_t error = wait_left(e, 2);
-    e->running = false;
-    e->failed = true;
-    if (e->words->record.set)
-        return record_failed(&e->words->record);
-    if (error != cudaSuccess && error != cudaErrorNotReady)
-        return failed(error, "the kernel stopped");
-    return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why", (unsigned long long)e->step->number);
-}
-
-static slip_status run_persistent(slip_cuda_engine *e)
-{
-    enum { LOOK = 1 << 14 }; // polls between looks at the stream and the clock
-    slip_status status = start_kernel(e);
-    if (status != SLIP_OK)
-        return status;
-    // The kernel's own deadlines are far shorter: this one is for a kernel that cannot answer at all.
-    double start = seconds(), limit = 30 + 20 * (double)e->step->rows * (e->options.deadline > 0 ? e->options.deadline : DEADLINE);
-    __atomic_store_n(&e->words->post, ++e->posted, __ATOMIC_RELEASE);
-    for (unsigned tries = 1; __atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) != e->posted; tries++) {
-        if (tries % LOOK != 0)
-            continue;
-        if (*(volatile int32_t *)&e->words->record.set || cudaStreamQuery(e->stream) != cudaErrorNotReady)
-            return explain(e);
-        if (seconds() - start > limit) {
-            __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
-            return explain(e);
-        }
-    }
-    return SLIP_OK;
-}
-
-static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
-{
-    slip::launch_kernel<<<(unsigned)e->sms, (unsigned)slip::kernel_threads(), slip::kernel_shared_bytes(), e->stream>>>(e->parameters, op);
-    TRY(cudaGetLastError(), "launching an op");
-    return SLIP_OK;
-}
-
-static slip_status enqueue_step(slip_cuda_engine *e)
-{
-    int32_t first = e->step->first_op, last = first + e->step->op_count;
-    TRY(cudaMemcpyAsync(e->parameters.step, e->step, sizeof *e->step, cudaMemcpyHostToDevice, e->stream), "copying the step");
-    for (int32_t i = first; i < last; i++) {
-        slip_status status = enqueue_op(e, i);
-        if (status != SLIP_OK)
-            return status;
-    }
-    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms);
-    TRY(cudaGetLastError(), "launching the last op");
-    return SLIP_OK;
-}
-
-static slip_status capture(slip_cuda_engine *e, captured *c)
-{
-    cudaGraph_t graph;
-    TRY(cudaStreamBeginCapture(e->stream, cudaStreamCaptureModeThreadLocal), "capturing the step");
-    slip_status status = enqueue_step(e);
-    cudaError_t error = cudaStreamEndCapture(e->stream, &graph);
-    if (status != SLIP_OK)
-        return status;
-    TRY(error, "capturing the step");
-    *c = captured{e->step->first_op, e->step->op_count, NULL};
-    error = cudaGraphInstantiate(&c->graph, graph, 0);
-    cudaGraphDestroy(graph);
-    TRY(error, "making a graph of the step");
-    return SLIP_OK;
-}
-
-static slip_status run_graph(slip_cuda_engine *e)
-{
-    slip_status status = upload_ops(e);
-    if (status != SLIP_OK)
-        return status;
-    int i = 0;
-    while (i < e->graph_count && e->graphs[i].first_op != e->step->first_op)
-        i++;
-    if (i == MAX_GRAPHS)
-        return slip_fail(SLIP_ERR_FAILED, "GPU: more than %d programs", MAX_GRAPHS);
-    if (i == e->graph_count) {
-        if ((status = capture(e, &e->graphs[i])) != SLIP_OK)
-            return status;
-        e->graph_count++;
-    }
-    TRY(cudaGraphLaunch(e->graphs[i].graph, e->stream), "launching the step");
-    TRY(cudaStreamSynchronize(e->stream), "running the step");
-    return e->words->record.set ? record_failed(&e->words->record) : SLIP_OK;
-}
-
-static void event_name(void *context, int32_t op, char *text, size_t size)
-{
-    const slip_cuda_op *o = &((const slip_cuda_engine *)context)->ops[op];
-    snprintf(text, size, "%s layer %d", slip_cuda_op_name(o->kind), o->layer);
-}
-
-// The n-th verify step of the longest program, when everything is warm.
-static slip_status profile_step(slip_cuda_engine *e)
-{
-    if (e->step->op_count > e->longest) {
-        e->longest = e->step->op_count;
-        e->profiled = 0;
-    }
-    bool verifies = e->step->heads == e->step->rows; // prompts are another matter
-    if (e->step->op_count < e->longest || !verifies || ++e->profiled != PROFILED_STEP)
-        return SLIP_OK;
-    slip_cuda_profile profile = {0, e->sms, e->events, e->event_counts, event_name, e};
-    return slip_cuda_profile_write(e->options.profile, &profile);
-}
-
-extern "C" slip_status slip_cuda_engine_run(slip_cuda_engine *e)
-{
-    if (e->failed)
-        return slip_fail(SLIP_ERR_FAILED, "GPU: it has failed before");
-    slip_status status = e->options.launch ? run_graph(e) : run_persistent(e);
-    e->picked = e->words->picked - e->picked_before;
-    e->picked_before = e->words->picked;
-    if (status == SLIP_OK && e->events && !e->options.launch)
-        status = profile_step(e);
-    return status;
-}
-
-extern "C" uint32_t slip_cuda_engine_picked(const slip_cuda_engine *e)
-{
-    return e->picked;
-}
-
-extern "C" slip_status slip_cuda_engine_run_op(slip_cuda_engine *e, int32_t op)
-{
-    stop_kernel(e);
-    slip_status status = upload_ops(e);
-    if (status == SLIP_OK)
-        status = slip_cuda_engine_upload(e, e->parameters.step, e->step, sizeof *e->step);
-    if (status == SLIP_OK)
-        status = enqueue_op(e, op);
-    if (status != SLIP_OK)
-        return status;
-    if (e->ops[op].kind == SLIP_CUDA_SAMPLE)
-        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms);
-    TRY(cudaStreamSynchronize(e->stream), "running an op");
-    return e->words->record.set ? record_failed(&e->words->record) : SLIP_OK;
-}
-
-extern "C" double slip_cuda_engine_ceiling(slip_cuda_engine *e)
-{
-    stop_kernel(e);
-    return slip::stream_ceiling(e->sms, e->stream);
 }

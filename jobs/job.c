@@ -87,6 +87,12 @@ static slip_executor_options executor_options(const slip_job *job)
     return made;
 }
 
+/* Scoring reads a text as it is: a drafter would only take memory. */
+static bool drafts(const slip_job *job)
+{
+    return job->source.model.has_draft && !job->options->no_draft && job->options->command != SLIP_COMMAND_SCORE;
+}
+
 static slip_status start_draft(slip_job *job)
 {
     slip_executor_options options = executor_options(job);
@@ -106,7 +112,7 @@ static slip_status start_decoder(slip_job *job, const slip_decoder_options *deco
     slip_status status = SLIP_OK;
     if (job->trace_ops)
         slip_trace_ops_follow(slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_TARGET), slip_rank_program(job->rank));
-    if (job->source.model.has_draft && !job->options->no_draft)
+    if (drafts(job))
         status = start_draft(job);
     return status != SLIP_OK ? status
                              : slip_decoder_create(job->rank, job->draft, &job->source.model, &job->limits, decoding, trace,
@@ -149,7 +155,7 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
         .kind = job->kind,
         .slices = slices ? slices : slip_plan_slices(&job->source.model, shards),
         .dedicated = dedicated,
-        .taps = job->source.model.has_draft && !job->options->no_draft,
+        .taps = drafts(job),
         .shard_of = shard_of,
         .limits = job->limits,
         .executor = executor_options(job),

@@ -1,22 +1,23 @@
 /* Every wait of the engine, and why it is right.
  *
- * Between SMs there is one mechanism: the grid barrier behind every op. It is one counter that only grows. An SM arrives with
- * red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as a difference so
- * that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a release is
- * cumulative: whoever acquires sees them. bar.sync behind the wait hands that on to the other consumers of the waiting SM. So
- * an op may read whatever earlier ops wrote, by ordinary loads.
+ * Between SMs there is the grid barrier behind every op (and, within ATTEND, a count of arrivals at each tile: whoever comes last
+ * merges, behind __threadfence() on both sides, and nobody waits; attend_parts.cuh). The barrier is one counter that only grows.
+ * An SM arrives with red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as
+ * a difference so that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a
+ * release is cumulative: whoever acquires sees them. bar.sync behind the wait hands that on to the other consumers of the waiting
+ * SM. So an op may read whatever earlier ops wrote, by ordinary loads.
  *
  * Activations never travel by the async proxy: they are loaded and stored to shared memory by ordinary instructions, each writer
  * executes fence.proxy.async.shared::cta before the barrier, and wgmma reads them behind it. Weights come by bulk copies alone,
  * were written before the kernel began, and complete on an mbarrier: its wait acquires them.
  *
- * Between host and device: the host fills the step, then writes `post`; SM 0's control warp sees it (ld.acquire.sys), copies the
+ * Between host and device: the host fills the step, then writes `post`; SM 0's first producer warp sees it (ld.acquire.sys), copies the
  * step to device memory and publishes `posted` (st.release.gpu). Results go the other way: fence, then `done` (st.release.sys).
  *
  * Every wait has a deadline and looks at the abort word. The first that fails writes a record for the host and sets the word.
- * From then on every wait returns at once and the ops run through on whatever is there (indices that come from memory are
- * clamped), so that no thread is left at a barrier; the kernel leaves at the next op's end. Nothing is ever reset: counters
- * start at zero with the kernel.
+ * From then on every wait returns at once and the ops run through on whatever is there (expert ids, the only
+ * indices that ops compute for each other, are checked against their range), so that no thread is left at a barrier; the kernel leaves
+ * at the step's end. Nothing is ever reset: counters start at zero with the kernel.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* Every wait of the engine, and why it is right.
  *
  * Between SMs there is the grid barrier behind every op (and, within ATTEND, a count of arrivals at each tile: whoever comes last
- * merges, behind __threadfence() on both sides, and nobody waits; attend_parts.cuh). The barrier is one counter that only grows.
+ * merges, behind an acq_rel increment of gpu scope, and nobody waits; attend_parts.cuh). The barrier is one counter that only grows.
  * An SM arrives with red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as
  * a difference so that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a
  * release is cumulative: whoever acquires sees them. bar.sync behind the wait hands that on to the other consumers of the waiting

@@ -17,8 +17,8 @@ slip_status slip_draft_create(const slip_source *source, const slip_executor_kin
                               const slip_limits *limits, slip_draft **draft);
 void slip_draft_free(slip_draft *draft);
 
-/* Queue the taps [taps * hidden] of one committed position, NULL where they are resident. Positions of a sequence come in order, between two flushes without
- * a gap. Runs by itself when it is full. */
+/* Queue the taps [taps * hidden] of one committed position, NULL where they are resident. Positions of a sequence come in order,
+ * between two flushes without a gap. Runs by itself when it is full. */
 slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position, const float *taps);
 
 /* Turn what is queued into context. */

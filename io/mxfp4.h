@@ -27,6 +27,16 @@ static inline float slip_bf16_to_f32(uint16_t bits)
     return slip_f32_of_bits((uint32_t)bits << 16);
 }
 
+/* To nearest, ties to even; NaN stays NaN. */
+static inline uint16_t slip_f32_to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (isnan(value))
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 /* IEEE half. */
 float slip_f16_to_f32(uint16_t bits);
 

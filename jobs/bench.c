@@ -25,12 +25,10 @@ static slip_status shape_prompt(const slip_options *options, size_t *count)
     return SLIP_OK;
 }
 
-/* Ids that rank 0 of the ranks or of the emulated shards has embeddings of: a row of zeros would pick the same experts every
- * time. */
+/* Ids with embeddings: rows of zeros would pick the same experts every time. */
 static slip_status make_ids(const slip_job *job, int32_t **ids, size_t count)
 {
-    int64_t shards = job->options->shard_of ? job->options->shard_of : slip_comm_ranks(job->comm);
-    int64_t known = slip_placement_piece(job->source.model.vocabulary, 1, shards, 0).count;
+    int32_t known = slip_job_embedded_ids(job);
     *ids = malloc(count * sizeof **ids);
     if (!*ids)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");

@@ -98,7 +98,6 @@ static slip_status start_draft(slip_job *job)
     slip_executor_options options = executor_options(job);
     options.target = slip_rank_executor(job->rank);
     options.absent_peers = 0; /* the draft is whole on this rank */
-    options.profile = NULL;   /* one file, the target's */
     if (job->trace_ops)
         options.watch_context = slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_DRAFT);
     slip_status status = slip_draft_create(&job->source, job->kind, &options, &job->limits, &job->draft);
@@ -119,11 +118,10 @@ static slip_status start_decoder(slip_job *job, const slip_decoder_options *deco
                                                    &job->decoder);
 }
 
-/* Ids that this rank has embeddings of, where the weights are made up; else 0. */
-static int32_t made_up_ids(const slip_job *job)
+int32_t slip_job_embedded_ids(const slip_job *job)
 {
     int64_t shards = job->options->shard_of ? job->options->shard_of : slip_comm_ranks(job->comm);
-    return job->options->shape ? (int32_t)slip_placement_piece(job->source.model.vocabulary, 1, shards, 0).count : 0;
+    return (int32_t)slip_placement_piece(job->source.model.vocabulary, 1, shards, 0).count;
 }
 
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
@@ -142,7 +140,7 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
         .chunk = PROMPT_CHUNK,
         .always_draft = job->options->always_draft || job->options->acceptance > 0,
         .forced_acceptance = job->options->acceptance,
-        .made_up_drafts = made_up_ids(job),
+        .made_up_drafts = job->options->shape ? slip_job_embedded_ids(job) : 0,
     };
     job->limits = slip_decoder_limits(&job->source.model, &decoding, sizes.context);
     if (job->limits.rows > SLIP_MAX_ROWS)

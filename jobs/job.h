@@ -31,6 +31,9 @@ typedef struct {
 /* Choose the device, open the checkpoint everywhere (with --shape: make its model) and parse the tokenizer on rank 0. */
 slip_status slip_job_open(slip_job *job);
 
+/* Rank 0, or the one shard that runs, has embeddings of the ids below this. Other ids are rows of zeros where peers are absent. */
+int32_t slip_job_embedded_ids(const slip_job *job);
+
 /* Positions a sequence may have: --context, else `wanted` (0: no wish), never beyond the model's. */
 int64_t slip_job_context(const slip_job *job, int64_t wanted);
 

@@ -11,16 +11,16 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     return slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", no_build);
 }
 
-const slip_executor_kind slip_executor_cuda = {.name = "cuda", .create = create};
+static uint64_t cache_bytes(const slip_program *program, const slip_limits *limits)
+{
+    return slip_executor_cpu.cache_bytes(program, limits) / 2; /* bf16 instead of f32 */
+}
+
+const slip_executor_kind slip_executor_cuda = {.name = "cuda", .create = create, .cache_bytes = cache_bytes};
 
 bool slip_cuda_present(const char **why_not)
 {
     *why_not = no_build;
     return false;
-}
-
-uint64_t slip_cuda_cache_bytes(const slip_program *program, const slip_limits *limits)
-{
-    return slip_cpu_cache_bytes(program, limits) / 2; /* bf16 instead of f32 */
 }
 #endif

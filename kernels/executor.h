@@ -1,7 +1,7 @@
 /* An executor runs a program on steps. Every kind (cpu, cuda) fills this table; ranks/ and coordinator/ use nothing else.
  *
- * An executor owns its weights (in its own layout), its buffers and its K/V caches; all of it is allocated before the first
- * run(), nothing in run(). Weights arrive one at a time, so that the checkpoint's form and ours exist together for one tensor
+ * An executor owns its weights (in its own layout), its buffers and its K/V caches; all of it is allocated by the end of the first
+ * run(), nothing in later ones. Weights arrive one at a time, so that the checkpoint's form and ours exist together for one tensor
  * only.
  */
 #ifndef SLIP_KERNELS_EXECUTOR_H
@@ -64,6 +64,9 @@ typedef struct {
     /* GB/s at which this device reads memory, for the figures; 0 = unknown. */
     double (*stream_ceiling)(slip_executor *executor);
 
+    /* Bytes of K/V caches that create() will take, for the estimate before loading. */
+    uint64_t (*cache_bytes)(const slip_program *program, const slip_limits *limits);
+
     /* What computes, for the figures: "NVIDIA H200"; valid as long as the executor. */
     const char *(*device)(const slip_executor *executor);
 
@@ -76,9 +79,5 @@ extern const slip_executor_kind slip_executor_cpu;
  * machine has a GPU that it runs on; `why_not` (never NULL) says what is missing otherwise. */
 extern const slip_executor_kind slip_executor_cuda;
 bool slip_cuda_present(const char **why_not);
-
-/* Bytes of K/V caches that create() will take, for the estimate before loading. */
-uint64_t slip_cpu_cache_bytes(const slip_program *program, const slip_limits *limits);
-uint64_t slip_cuda_cache_bytes(const slip_program *program, const slip_limits *limits);
 
 #endif

@@ -97,8 +97,6 @@ int32_t slip_plan_slices(const slip_model *model, int32_t ranks)
 void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices,
                       const slip_limits *limits, slip_memory *memory)
 {
-    uint64_t (*cache_bytes)(const slip_program *, const slip_limits *) =
-        kind == &slip_executor_cuda ? slip_cuda_cache_bytes : slip_cpu_cache_bytes;
     *memory = (slip_memory){0};
     for (int32_t rank = 0; rank < ranks; rank++) {
         slip_placement placement;
@@ -108,7 +106,7 @@ void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind,
             slip_clear(); /* it will be met again, and reported, when the ranks are made */
             return;
         }
-        uint64_t weights = slip_shard_bytes(source, &program), caches = cache_bytes(&program, limits);
+        uint64_t weights = slip_shard_bytes(source, &program), caches = kind->cache_bytes(&program, limits);
         memory->weights = weights > memory->weights ? weights : memory->weights;
         memory->caches = caches > memory->caches ? caches : memory->caches;
         slip_program_free(&program);

@@ -168,6 +168,13 @@ typedef struct {
     int64_t context;    /* positions a sequence may reach */
 } slip_limits;
 
+/* Slots of a sequence's cache (or taps) that looks back `window` positions (0: all): a ring of the window and a step, or the context. */
+static inline int64_t slip_ring_slots(int32_t window, const slip_limits *limits)
+{
+    int64_t ring = (int64_t)window + limits->span_rows;
+    return window && ring < limits->context ? ring : limits->context;
+}
+
 /* A weight in memory, as read from the checkpoint: this rank's part in the checkpoint's own encoding. */
 typedef struct {
     slip_dtype dtype;

@@ -17,18 +17,12 @@ static void *zeros(size_t count, size_t size)
     return memory;
 }
 
-static int64_t cache_slots(const slip_cache *shape, const slip_limits *limits)
-{
-    int64_t ring = (int64_t)shape->window + limits->span_rows;
-    return shape->window && ring < limits->context ? ring : limits->context;
-}
-
-uint64_t slip_cpu_cache_bytes(const slip_program *program, const slip_limits *limits)
+static uint64_t cache_bytes(const slip_program *program, const slip_limits *limits)
 {
     uint64_t floats = 0;
     for (int32_t i = 0; i < program->cache_count; i++) {
         const slip_cache *shape = &program->cache[i];
-        floats += (uint64_t)limits->sequences * (uint64_t)cache_slots(shape, limits) * (uint64_t)shape->kv_heads *
+        floats += (uint64_t)limits->sequences * (uint64_t)slip_ring_slots(shape->window, limits) * (uint64_t)shape->kv_heads *
                   (uint64_t)(slip_padded(shape->head_dim) + slip_padded(shape->v_head_dim));
     }
     return floats * sizeof(float);
@@ -39,7 +33,7 @@ static bool create_caches(slip_executor *executor)
     for (int32_t i = 0; i < executor->program->cache_count; i++) {
         const slip_cache *shape = &executor->program->cache[i];
         slip_cpu_cache *cache = &executor->cache[i];
-        cache->slots = cache_slots(shape, &executor->limits);
+        cache->slots = slip_ring_slots(shape->window, &executor->limits);
         cache->k_width = slip_padded(shape->head_dim);
         cache->v_width = slip_padded(shape->v_head_dim);
         size_t heads = (size_t)executor->limits.sequences * (size_t)cache->slots * (size_t)shape->kv_heads;
@@ -164,7 +158,7 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         destroy(e);
         return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences of %lld positions need %llu MB of K/V a rank",
                          limits->sequences, (long long)limits->context,
-                         (unsigned long long)(slip_cpu_cache_bytes(program, limits) >> 20));
+                         (unsigned long long)(cache_bytes(program, limits) >> 20));
     }
     *executor = e;
     return SLIP_OK;
@@ -256,6 +250,7 @@ const slip_executor_kind slip_executor_cpu = {
     .row = buffer_row,
     .candidates = candidates,
     .stream_ceiling = slip_cpu_ceiling,
+    .cache_bytes = cache_bytes,
     .device = device,
     .destroy = destroy,
 };

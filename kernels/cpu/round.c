@@ -1,20 +1,14 @@
 #include "kernels/cpu/round.h"
 
 #include <math.h>
-#include <string.h>
+
+#include "io/mxfp4.h"
 
 static const float E4M3_MAX = 448;
 
 float slip_round_bf16(float x)
 {
-    uint32_t bits;
-    if (isnan(x))
-        return x;
-    memcpy(&bits, &x, sizeof bits);
-    bits += 0x7fff + (bits >> 16 & 1);
-    bits &= 0xffff0000u;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    return slip_bf16_to_f32(slip_f32_to_bf16(x));
 }
 
 /* Three bits of mantissa, exponents from -6 on; below that the grid stays at 2^-9. */

@@ -66,7 +66,7 @@ __device__ __forceinline__ float attend_most(const float2 *sums, int step, int p
 #pragma unroll 1
     for (int part = lane; part < parts; part += 32)
         most = fmaxf(most, __ldcg(sums + (int64_t)part * step).x);
-    return attend_warp_max(most);
+    return warp_most(most);
 }
 
 // total += the outputs of `count` splits, ascending: their weights by lane, the outputs in this thread's cells of shared memory.

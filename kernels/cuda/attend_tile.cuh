@@ -60,23 +60,6 @@ __device__ __forceinline__ void attend_scores(uint32_t query, uint32_t key, int 
     *(float2 *)(to + 8 * SLIP_ATTEND_SCORE_STRIDE) = make_float2(s[0][2] + s[1][2], s[0][3] + s[1][3]);
 }
 
-// Over a warp: a butterfly, whose result is the same in all lanes.
-__device__ __forceinline__ float attend_warp_max(float x)
-{
-#pragma unroll
-    for (int away = 16; away > 0; away /= 2)
-        x = fmaxf(x, __shfl_xor_sync(0xffffffff, x, away));
-    return x;
-}
-
-__device__ __forceinline__ float attend_warp_sum(float x)
-{
-#pragma unroll
-    for (int away = 16; away > 0; away /= 2)
-        x += __shfl_xor_sync(0xffffffff, x, away);
-    return x;
-}
-
 // P of this warp's row. The sum is that of the weights as they are multiplied, rounded to bf16.
 __device__ __forceinline__ void attend_softmax(attend_memory &memory, const float *score, uint16_t *weight, float scale, int chunk,
                                                const attend_query &query, attend_row &row, int thread)
@@ -86,13 +69,13 @@ __device__ __forceinline__ void attend_softmax(attend_memory &memory, const floa
     const float2 two = *(const float2 *)(score + SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE + at);
     const float x = key >= query.first && key <= query.last ? (one.x + two.x) * scale : -INFINITY;
     const float y = key + 1 >= query.first && key + 1 <= query.last ? (one.y + two.y) * scale : -INFINITY;
-    const float most = fmaxf(row.most, attend_warp_max(fmaxf(x, y)));
+    const float most = fmaxf(row.most, warp_most(fmaxf(x, y)));
     const uint16_t p = bf16_bits(attend_exp2(x - most)), q = bf16_bits(attend_exp2(y - most));
     const float rescale = attend_exp2(row.most - most);
     *(uint32_t *)(weight + at) = p | (uint32_t)q << 16;
     if (lane == 0)
         memory.rescale[r] = rescale;
-    row.sum = fmaf(row.sum, rescale, attend_warp_sum(bf16_value(p) + bf16_value(q)));
+    row.sum = fmaf(row.sum, rescale, warp_sum(bf16_value(p) + bf16_value(q)));
     row.most = most;
 }
 

@@ -50,4 +50,27 @@ __device__ __forceinline__ uint16_t bf16_bits(float x)
     return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 
+// Over a warp, by butterflies: the result is the same in all lanes.
+__device__ __forceinline__ float warp_sum(float v)
+{
+#pragma unroll
+    for (int d = 16; d > 0; d /= 2)
+        v += __shfl_xor_sync(~0u, v, d);
+    return v;
+}
+
+__device__ __forceinline__ float warp_most(float v)
+{
+#pragma unroll
+    for (int d = 16; d > 0; d /= 2)
+        v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
+    return v;
+}
+
+// Part 0 of a row's partial sums; the next part is SLIP_TOKENS * stride floats further on.
+__device__ __forceinline__ const float *partial_row(const slip_cuda_partial &in, int row)
+{
+    return in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride;
+}
+
 } // namespace slip

@@ -222,7 +222,6 @@ typedef enum {
     SLIP_WAIT_EMPTY,     /* room in the ring */
     SLIP_WAIT_LIST,      /* the experts' list */
     SLIP_WAIT_STEP,      /* the next step */
-    SLIP_WAIT_PEER,      /* another rank's data */
     SLIP_WAITS
 } slip_cuda_wait;
 

@@ -21,7 +21,7 @@ static int32_t widened(int32_t dim)
 static slip_cuda_cache describe_cache(const slip_cache *shape, const slip_limits *limits)
 {
     return (slip_cuda_cache){
-        .slots = slip_cuda_slots(shape->window, limits),
+        .slots = (int32_t)slip_ring_slots(shape->window, limits),
         .k_width = widened(shape->head_dim),
         .v_width = widened(shape->v_head_dim),
         .split = shape->window > 2 * SPLIT_LONG ? SPLIT_LONG : SPLIT_SHORT, /* without a window, splits grow: attend_size.h */
@@ -34,7 +34,7 @@ static size_t cache_rows(const slip_cuda_cache *cache, const slip_limits *limits
     return (size_t)limits->sequences * (size_t)cache->slots * (size_t)cache->shape.kv_heads;
 }
 
-uint64_t slip_cuda_cache_bytes(const slip_program *program, const slip_limits *limits)
+static uint64_t cache_bytes(const slip_program *program, const slip_limits *limits)
 {
     uint64_t bytes = 0;
     for (int32_t i = 0; i < program->cache_count; i++) {
@@ -98,7 +98,7 @@ static slip_status create_taps(slip_executor *e)
     e->tap_width = (int32_t)e->program->width[SLIP_BUFFER_TAPS];
     if (e->tap_width == 0)
         return SLIP_OK;
-    e->tap_slots = slip_cuda_slots(e->program->tap_window, &e->limits);
+    e->tap_slots = (int32_t)slip_ring_slots(e->program->tap_window, &e->limits);
     size_t floats = (size_t)e->limits.sequences * (size_t)e->tap_slots * (size_t)e->tap_width;
     slip_status status = slip_cuda_engine_take(e->engine, floats * sizeof(float), &device);
     if (status == SLIP_OK)
@@ -311,6 +311,7 @@ const slip_executor_kind slip_executor_cuda = {
     .row = row,
     .candidates = candidates,
     .stream_ceiling = stream_ceiling,
+    .cache_bytes = cache_bytes,
     .device = device,
     .destroy = destroy,
 };

@@ -17,22 +17,6 @@ __device__ __forceinline__ warp_items items_of(const context &c)
     return {c.thread / 32 * c.sms + c.sm, c.sms * CONSUMER_WARPS};
 }
 
-__device__ __forceinline__ float warp_sum(float v)
-{
-#pragma unroll
-    for (int d = 16; d > 0; d /= 2)
-        v += __shfl_xor_sync(~0u, v, d);
-    return v;
-}
-
-__device__ __forceinline__ float warp_most(float v)
-{
-#pragma unroll
-    for (int d = 16; d > 0; d /= 2)
-        v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
-    return v;
-}
-
 __device__ __forceinline__ float4 zero()
 {
     return make_float4(0, 0, 0, 0);

@@ -254,8 +254,6 @@ __device__ producer_state producer_start(const kernel_parameters &p, shared_memo
             recorder_of(p, SLIP_ROLE_PRODUCER), 0};
 }
 
-// ---- the producers' role ----
-
 // False: leave.
 __device__ bool produce_step(producer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
 {

@@ -19,11 +19,6 @@ static void want(wanted_forms *forms, const slip_cuda_matrix *matrix)
         forms->q8 = true;
 }
 
-static bool writes(const slip_op *op, slip_buffer buffer)
-{
-    return op->out == buffer;
-}
-
 /* What the readers of `buffer` want between op `from` and the next one that writes it. */
 static wanted_forms forms_wanted(const lowering *l, int32_t from, slip_buffer buffer)
 {
@@ -33,7 +28,7 @@ static wanted_forms forms_wanted(const lowering *l, int32_t from, slip_buffer bu
         bool product = op->kind == SLIP_OP_LINEAR || op->kind == SLIP_OP_ROUTE || op->kind == SLIP_OP_EXPERTS;
         if (product && op->in == buffer)
             want(&forms, &l->source->tensors[op->weight[0]].matrix);
-        if (writes(op, buffer))
+        if (op->out == buffer)
             break;
     }
     return forms;
@@ -314,11 +309,9 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
     list->ops = calloc((size_t)l.room, sizeof *list->ops);
     if (!list->ops)
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d ops", l.room);
-    size_t before = block->used;
     slip_lower_memory(&l);
     lower_phase(&l, SLIP_PHASE_INJECT);
     lower_phase(&l, SLIP_PHASE_RUN);
-    list->scratch = block->used - before;
     return SLIP_OK;
 }
 

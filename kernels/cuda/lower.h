@@ -43,23 +43,19 @@ typedef struct {
     int32_t absent_peers;
 } slip_cuda_source;
 
-/* Where the values of each of the program's buffers are, for tests that look at them. */
+/* The device's ops of a program, by phase. */
 typedef struct {
     slip_cuda_op *ops;                        /* [count]; the caller frees */
     int32_t count;
     int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES];
-    size_t scratch;                           /* bytes taken of the block */
 } slip_cuda_list;
 
 /* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call
- * once with base NULL to learn `scratch`, then with that many zeroed bytes. */
+ * once with base NULL to learn how much is used, then with that many zeroed bytes. */
 slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *block, slip_cuda_list *list);
 
-/* Fill the device's form of a step: rows, head rows and runs. `phase_first`, `phase_count` say which ops. */
+/* Fill the device's form of a step: rows, head rows and runs. `first_op`, `op_count`: of the engine's list. */
 void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int32_t first_op, int32_t op_count, slip_cuda_step *out);
-
-/* Slots of a cache or tap ring that looks back `window` positions (0: the whole context). */
-int32_t slip_cuda_slots(int32_t window, const slip_limits *limits);
 
 const char *slip_cuda_op_name(int32_t kind);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "io/checkpoint.h"
+#include "io/mxfp4.h"
 
 /* ---- the cut ---- */
 
@@ -211,23 +212,6 @@ static void pack_units(const piece *p, int32_t item, unsigned char *out)
     }
 }
 
-static float value_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* Nearest, ties to even; NaN stays NaN. */
-static uint16_t bf16_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (isnan(value))
-        return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 static void pack_f32(const piece *p, unsigned char *out)
 {
     for (int32_t r = 0; r < p->count; r++) {
@@ -235,10 +219,10 @@ static void pack_f32(const piece *p, unsigned char *out)
         for (int32_t c = 0; c < p->columns; c++) {
             float value;
             memcpy(&value, from + 4 * c, sizeof value);
-            uint16_t code = bf16_of(value);
+            uint16_t code = slip_f32_to_bf16(value);
             if (p->low) {
-                float high = value_of((uint32_t)code << 16);
-                code = isfinite(high) ? bf16_of(value - high) : 0;
+                float high = slip_bf16_to_f32(code);
+                code = isfinite(high) ? slip_f32_to_bf16(value - high) : 0;
             }
             memcpy(out + ((c / 8) * SLIP_TILE + r) * 16 + c % 8 * 2, &code, sizeof code);
         }

@@ -93,14 +93,6 @@ __device__ __forceinline__ float rope_sum(const slip_cuda_partial &in, int row, 
     return x;
 }
 
-__device__ __forceinline__ float rope_warp_sum(float x)
-{
-#pragma unroll
-    for (int away = 16; away > 0; away /= 2)
-        x += __shfl_xor_sync(0xffffffff, x, away);
-    return x;
-}
-
 // 1 / sqrt(mean(x^2) + epsilon). The order of the sum depends on nothing but the number of dimensions.
 __device__ __forceinline__ float rope_norm(const float *squares, int dims, float epsilon)
 {
@@ -165,7 +157,7 @@ __device__ __forceinline__ void rope_round(const slip_cuda_op &op, const context
     const float x = real ? rope_sum(op.in, item.row, item.column + d, memory.part[0] + c.thread) : 0.0f;
     memory.head[set][c.thread] = x;
     if (op.vector[0] != nullptr || op.vector[1] != nullptr) {
-        const float squares = rope_warp_sum(x * x);
+        const float squares = warp_sum(x * x);
         if (c.thread % 32 == 0)
             memory.squares[set][c.thread / 32] = squares;
     }

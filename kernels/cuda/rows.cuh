@@ -162,9 +162,7 @@ __device__ __forceinline__ void op_swiglu(const slip_cuda_op &op, const context 
     int blocks = blocks_of(op.width), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
-        int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
-        const float *parts = op.in.data + ((int64_t)group * op.in.parts * SLIP_TOKENS + token) * op.in.stride;
-        write_form(op.form, row, block, swiglu_at(parts, op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
+        write_form(op.form, row, block, swiglu_at(partial_row(op.in, row), op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
     }
 }
 

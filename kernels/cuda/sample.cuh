@@ -99,18 +99,12 @@ __device__ __forceinline__ void sample_quad(const slip_cuda_partial &in, const f
                 logit[i] += from[i];
 }
 
-// Part 0 of a head row.
-__device__ __forceinline__ const float *sample_row(const slip_cuda_partial &in, int row)
-{
-    return in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride;
-}
-
 // One warp: the best token of quads [first, last) of one head row.
 __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_op &op, const slip_cuda_head &head, int head_row, int first,
                                                        int last, int lane)
 {
     const double temperature = head.temperature;
-    const float *row = sample_row(op.in, head_row);
+    const float *row = partial_row(op.in, head_row);
     slip_candidate best = {0, -1};
     float bar = -INFINITY;
     for (int base = first; base < last; base += 32) {
@@ -171,7 +165,7 @@ __device__ __forceinline__ void sample_logits(const slip_cuda_op &op, const cont
     const int64_t step = (int64_t)SLIP_TOKENS * op.in.stride;
     for (int row = 0; row < c.heads; row++)
         for (int64_t column = (int64_t)c.sm * CONSUMERS + c.thread; column < columns; column += lanes) {
-            const float *from = sample_row(op.in, row) + column;
+            const float *from = partial_row(op.in, row) + column;
             float logit = 0;
 #pragma unroll 4
             for (int p = 0; p < parts; p++, from += step)

@@ -1,12 +1,6 @@
 /* A step as the device wants it: a line a row, a line a row with logits, a line a run of rows. */
 #include "kernels/cuda/lower.h"
 
-int32_t slip_cuda_slots(int32_t window, const slip_limits *limits)
-{
-    int64_t ring = (int64_t)window + limits->span_rows;
-    return (int32_t)(window && ring < limits->context ? ring : limits->context);
-}
-
 static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cuda_step *out)
 {
     out->run[out->runs++] = (slip_cuda_run){

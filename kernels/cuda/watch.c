@@ -12,22 +12,33 @@ typedef struct {
     slip_executor *executor;
     const slip_cuda_op *op;
     int32_t rows;            /* of the op: rows or head rows of the step */
-    void *copy[4];
-    int copies;
+    void *memory[6];         /* freed when the op is done */
+    int count;
     slip_status status;
 } view;
 
-static const void *fetch(view *v, const void *device, size_t bytes)
+/* NULL once anything of the view has failed: so the last one of several tells of all. */
+static void *take(view *v, size_t bytes)
 {
     void *host = v->status == SLIP_OK ? malloc(bytes + 1) : NULL;
-    if (!host) {
-        if (v->status == SLIP_OK)
-            v->status = slip_fail(SLIP_ERR_FAILED, "out of memory for a buffer of %zu bytes", bytes);
-        return NULL;
-    }
-    v->copy[v->copies++] = host;
-    v->status = slip_cuda_engine_download(v->executor->engine, host, device, bytes);
+    if (host)
+        v->memory[v->count++] = host;
+    else if (v->status == SLIP_OK)
+        v->status = slip_fail(SLIP_ERR_FAILED, "out of memory for a buffer of %zu bytes", bytes);
+    return host;
+}
+
+static const void *fetch(view *v, const void *device, size_t bytes)
+{
+    void *host = take(v, bytes);
+    if (host)
+        v->status = slip_cuda_engine_download(v->executor->engine, host, device, bytes);
     return v->status == SLIP_OK ? host : NULL;
+}
+
+static float *take_row(view *v, int64_t columns)
+{
+    return take(v, (size_t)columns * sizeof(float));
 }
 
 static int32_t groups(const view *v)
@@ -54,12 +65,11 @@ static void sum_partial(const float *data, const slip_cuda_partial *p, int32_t r
 static void watch_partial(view *v, const slip_cuda_partial *p, int32_t op, slip_buffer buffer, int64_t columns)
 {
     const float *data = fetch(v, p->data, (size_t)groups(v) * (size_t)p->parts * SLIP_TOKENS * (size_t)p->stride * sizeof(float));
-    float *out = malloc((size_t)columns * sizeof *out + 1);
-    for (int32_t row = 0; data && out && row < v->rows; row++) {
+    float *out = take_row(v, columns);
+    for (int32_t row = 0; out && row < v->rows; row++) {
         sum_partial(data, p, row, columns, out);
         emit(v, op, buffer, row, out, columns);
     }
-    free(out);
 }
 
 /* Experts' results, weighted as SUM does. */
@@ -71,8 +81,8 @@ static void watch_picks(view *v, int32_t op, int64_t columns)
     const float *data = fetch(v, p->data, picks * (size_t)p->parts * (size_t)p->stride * sizeof(float));
     const int32_t *expert = fetch(v, o->picks.expert, picks * sizeof *expert);
     const float *weight = fetch(v, o->picks.weight, picks * sizeof *weight);
-    float *out = calloc((size_t)columns + 1, sizeof *out);
-    for (int32_t row = 0; weight && out && row < v->rows; row++) {
+    float *out = take_row(v, columns);
+    for (int32_t row = 0; out && row < v->rows; row++) {
         memset(out, 0, (size_t)columns * sizeof *out);
         for (int32_t k = 0; k < o->top_k; k++) {
             int64_t pick = (int64_t)row * o->top_k + k;
@@ -83,7 +93,6 @@ static void watch_picks(view *v, int32_t op, int64_t columns)
         }
         emit(v, op, SLIP_BUFFER_PARTIAL, row, out, columns);
     }
-    free(out);
 }
 
 static void watch_route(view *v, int32_t op)
@@ -152,14 +161,13 @@ static void watch_form(view *v, const slip_cuda_act *form, int32_t op, slip_buff
     if (!form->hi && !form->q8)
         return;
     host_form h = fetch_form(v, form);
-    float *out = malloc((size_t)form->columns * sizeof *out + 1);
-    for (int32_t row = 0; v->status == SLIP_OK && out && row < v->rows; row++) {
+    float *out = take_row(v, form->columns);
+    for (int32_t row = 0; out && row < v->rows; row++) {
         float factor = form_factor(v->op, form, &h, row);
         for (int64_t c = 0; c < form->columns; c++)
             out[c] = form_value(form, &h, row, c) * factor;
         emit(v, op, buffer, row, out, form->columns);
     }
-    free(out);
 }
 
 static void watch_x(view *v, int32_t op)
@@ -178,9 +186,8 @@ static void watch_qkv(view *v, int32_t op, const slip_step *step)
     const uint16_t *q = fetch(v, v->op->query, (size_t)v->rows * (size_t)shape->q_heads * (size_t)cache->k_width * sizeof *q);
     const uint16_t *k = fetch(v, cache->k, slots * (size_t)cache->k_width * sizeof *k);
     const uint16_t *values = fetch(v, cache->v, slots * (size_t)cache->v_width * sizeof *values);
-    int64_t width = v->executor->program->width[SLIP_BUFFER_QKV];
-    float *out = malloc((size_t)width * sizeof *out + 1);
-    for (int32_t s = 0; values && out && s < step->span_count; s++)
+    float *out = take_row(v, v->executor->program->width[SLIP_BUFFER_QKV]);
+    for (int32_t s = 0; out && s < step->span_count; s++)
         for (int32_t i = 0; i < step->span[s].count; i++) {
             const slip_span *span = &step->span[s];
             int64_t slot = ((int64_t)span->sequence * cache->slots + (span->position + i) % cache->slots) * shape->kv_heads, at = 0;
@@ -195,7 +202,6 @@ static void watch_qkv(view *v, int32_t op, const slip_step *step)
                     out[at++] = slip_bf16_to_f32(values[(slot + h) * cache->v_width + d]) / shape->value_scale;
             emit(v, op, SLIP_BUFFER_QKV, span->row + i, out, at);
         }
-    free(out);
 }
 
 static void watch_sum(view *v)
@@ -234,7 +240,7 @@ slip_status slip_cuda_watch(slip_executor *executor, int32_t op, const slip_step
     const slip_cuda_op *o = &executor->list.ops[op];
     view v = {.executor = executor, .op = o, .rows = o->head_rows ? step->head_count : step->row_count, .status = SLIP_OK};
     watch_op(&v, step);
-    for (int i = 0; i < v.copies; i++)
-        free(v.copy[i]);
+    for (int i = 0; i < v.count; i++)
+        free(v.memory[i]);
     return v.status;
 }

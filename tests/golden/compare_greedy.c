@@ -6,25 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct {
-    hsize_t rows, columns;
-    float *values;
-} matrix;
+#include "matrix.h"
 
-static int read_logits(const char *path, matrix *m)
+static bool read_logits(const char *path, matrix *m)
 {
-    hsize_t size[2];
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), set = file < 0 ? -1 : H5Dopen2(file, "/logits", H5P_DEFAULT);
-    hid_t space = set < 0 ? -1 : H5Dget_space(set);
-    if (space < 0 || H5Sget_simple_extent_ndims(space) != 2 || H5Sget_simple_extent_dims(space, size, NULL) != 2) {
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    bool ok = file >= 0 && read_matrix(file, "/logits", m);
+    if (!ok)
         fprintf(stderr, "compare_greedy: %s: no /logits of two dimensions\n", path);
-        return 0;
-    }
-    *m = (matrix){size[0], size[1], malloc(size[0] * size[1] * sizeof(float) + 1)};
-    int ok = m->values && H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, m->values) >= 0;
-    H5Sclose(space);
-    H5Dclose(set);
-    H5Fclose(file);
+    if (file >= 0)
+        H5Fclose(file);
     return ok;
 }
 

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "matrix.h"
+
 typedef struct {
     uint32_t tokens, vocabulary, rows;
     uint32_t *row;  /* [rows] */
@@ -61,33 +63,20 @@ static bool read_golden(FILE *file, const char *path, golden *out)
 /* /logits of the file, [tokens, vocabulary]; NULL (and a sentence) when it is not of that shape. */
 static float *read_logits(const char *path, const golden *expected)
 {
-    float *logits = NULL;
-    hsize_t shape[2] = {0, 0};
+    matrix m = {0};
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    hid_t dataset = file < 0 ? -1 : H5Dopen2(file, "/logits", H5P_DEFAULT);
-    hid_t space = dataset < 0 ? -1 : H5Dget_space(dataset);
-    if (space < 0 || H5Sget_simple_extent_ndims(space) != 2) {
-        refuse(path, "no two-dimensional /logits");
-    } else {
-        H5Sget_simple_extent_dims(space, shape, NULL);
-        if (shape[0] != expected->tokens || shape[1] != expected->vocabulary)
-            fprintf(stderr, "compare_logits: %s: /logits is %llu x %llu, expected %u x %u\n", path,
-                    (unsigned long long)shape[0], (unsigned long long)shape[1], expected->tokens,
-                    expected->vocabulary);
-        else if ((logits = malloc(shape[0] * shape[1] * sizeof *logits)) != NULL &&
-                 H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, logits) < 0) {
-            refuse(path, "/logits cannot be read");
-            free(logits);
-            logits = NULL;
-        }
-    }
-    if (space >= 0)
-        H5Sclose(space);
-    if (dataset >= 0)
-        H5Dclose(dataset);
+    bool ok = file >= 0 && read_matrix(file, "/logits", &m);
     if (file >= 0)
         H5Fclose(file);
-    return logits;
+    if (ok && m.rows == expected->tokens && m.columns == expected->vocabulary)
+        return m.values;
+    if (!ok)
+        refuse(path, "no two-dimensional /logits that can be read");
+    else
+        fprintf(stderr, "compare_logits: %s: /logits is %llu x %llu, expected %u x %u\n", path, (unsigned long long)m.rows,
+                (unsigned long long)m.columns, expected->tokens, expected->vocabulary);
+    free(m.values);
+    return NULL;
 }
 
 static size_t arg_max(const float *row, size_t count)

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "matrix.h"
+
 enum { KINDS = 32, NAME = 256 };
 
 typedef struct {
@@ -29,11 +31,6 @@ typedef struct {
     long missing;
     bool median, broken;
 } report;
-
-typedef struct {
-    hsize_t rows, columns;
-    float *values;
-} matrix;
 
 static void refuse(report *r, const char *path, const char *problem)
 {
@@ -52,22 +49,6 @@ static kind *find_kind(report *r, const char *name)
     *k = (kind){.bound = -1};
     snprintf(k->name, sizeof k->name, "%s", name);
     return k;
-}
-
-static bool read_matrix(hid_t file, const char *path, matrix *m)
-{
-    hid_t set = H5Dopen2(file, path, H5P_DEFAULT), space = set < 0 ? -1 : H5Dget_space(set);
-    hsize_t size[2];
-    bool ok = space >= 0 && H5Sget_simple_extent_ndims(space) == 2 && H5Sget_simple_extent_dims(space, size, NULL) == 2;
-    if (ok) {
-        *m = (matrix){size[0], size[1], malloc(size[0] * size[1] * sizeof(float) + 1)};
-        ok = m->values && H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, m->values) >= 0;
-    }
-    if (space >= 0)
-        H5Sclose(space);
-    if (set >= 0)
-        H5Dclose(set);
-    return ok;
 }
 
 /* Of `count` values. What is not a number is infinitely wrong. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The promises, on the GPU: the same output with and without the draft, at any temperature, whatever else is in the batch, by both
-# engines and from run to run, bit for bit; bits per byte and greedy text as the CPU's, but for near-ties.
+# engines and from run to run, bit for bit; bits per byte as the CPU's. (Greedy text: greedy.sh.)
 . "$(dirname "$0")/common.bash"
 
 requests=$work/requests.jsonl

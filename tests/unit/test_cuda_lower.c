@@ -57,7 +57,7 @@ static void make(lowered *l, bool draft, slip_dtype dtype)
     l->limits = (slip_limits){.rows = 24, .head_rows = 24, .sequences = SEQUENCES, .span_rows = 8, .context = 40};
     plan_tensors(l, dtype);
     for (int32_t i = 0; i < l->program.cache_count; i++)
-        l->caches[i] = (slip_cuda_cache){.slots = slip_cuda_slots(l->program.cache[i].window, &l->limits), .k_width = 32, .v_width = 32,
+        l->caches[i] = (slip_cuda_cache){.slots = (int32_t)slip_ring_slots(l->program.cache[i].window, &l->limits), .k_width = 32, .v_width = 32,
                                          .split = 64, .shape = l->program.cache[i]};
     l->source = (slip_cuda_source){.program = &l->program, .limits = &l->limits, .tensors = l->tensors, .caches = l->caches,
                                    .taps = l->taps, .tap_slots = 40, .tap_width = l->model.draft.taps * l->model.hidden, .sms = 132};

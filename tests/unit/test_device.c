@@ -66,7 +66,7 @@ static void test_a_build_without(void **state)
     slip_clear();
     assert_int_equal(slip_executor_cuda.create(&program, &limits, NULL, NULL, &executor), SLIP_ERR_INPUT);
     assert_string_equal(slip_cause(), "--device cuda: this build computes on CPUs only");
-    assert_int_equal(slip_cuda_cache_bytes(&program, &limits), 100 * 2 * (32 + 32) * 2);
+    assert_int_equal(slip_executor_cuda.cache_bytes(&program, &limits), 100 * 2 * (32 + 32) * 2);
 }
 #endif
 

@@ -14,6 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #include "io/status.h"
 
 enum { SLIP_HOST_NAME = 64 };
@@ -62,6 +66,10 @@ slip_status slip_comm_receive(slip_comm *comm, int from, void *data, size_t size
 slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, bool add, float *out, const char *what);
 
 /* Print "slipstream: rank R on HOST: cause" and take the whole job down with this exit status. Does not return. */
-_Noreturn void slip_comm_abort(slip_comm *comm, slip_status status);
+__attribute__((noreturn)) void slip_comm_abort(slip_comm *comm, slip_status status);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,92 @@
+/* How ranks on GPUs of one NVLink domain add up their partial sums: the layout of the arena that each rank has and all others can
+ * write to, as plain data for host and device. The device's side, with the reasoning on memory order, is comm/exchange.cuh; who
+ * allocates arenas is comm/window.h.
+ *
+ * A vector [rows, hidden] f32 is cut into blocks of one row x 128 columns, the share of a warp; block = row * row_blocks + column
+ * block. A block travels as one message of 1024 bytes: each float beside the epoch of the exchange, so that whoever sees the epoch
+ * has the data (LL). An arena:
+ *
+ *     head     [4096 bytes]  the abort word
+ *     mail     [mail_bytes]  for its user: a step mailbox, candidates; nothing here touches it
+ *     set 0    messages of exchanges with even epochs
+ *     set 1    and of those with odd ones
+ *
+ * A set holds either
+ *     one-shot   [blocks][ranks]           what each rank sent to all
+ *     two-shot   [blocks / ranks][ranks]   what each rank sent to the block's owner, rank block % ranks, and then
+ *                [blocks]                  the owner's sum, sent to all
+ * and the memory is shared: an exchange is one or the other, by its number of rows.
+ *
+ * The result is (((p0 + p1) + p2) + ...) in f32, p_r being rank r's partial: the same bits on all ranks, by either way.
+ *
+ * Epochs number the exchanges of the arena's life: all ranks count alike, through kernels that leave and come back. 0 and 1 do not
+ * occur, since memory starts as zeros, and consecutive epochs differ in their lowest bit, also where the count wraps.
+ */
+#ifndef SLIP_COMM_EXCHANGE_H
+#define SLIP_COMM_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef SLIP_BOTH
+#ifdef __CUDACC__
+#define SLIP_BOTH __host__ __device__
+#else
+#define SLIP_BOTH
+#endif
+#endif
+
+enum {
+    SLIP_EXCHANGE_RANKS = 16,     /* most ranks of an exchange */
+    SLIP_EXCHANGE_COLUMNS = 128,  /* of a block */
+    SLIP_EXCHANGE_MESSAGE = 1024, /* bytes of a block's message */
+    SLIP_EXCHANGE_HEAD = 4096,
+    SLIP_EXCHANGE_FIRST_EPOCH = 2,
+};
+
+typedef struct {
+    uint32_t abort; /* 0, or 1 + the rank that failed and wants this one to leave; written by that rank */
+} slip_exchange_head;
+
+/* Offsets in bytes, from the arena's start unless said otherwise. */
+typedef struct {
+    int32_t ranks;
+    int32_t row_blocks;    /* blocks of a row: ceil(hidden / 128) */
+    int32_t one_shot_rows; /* exchanges of up to so many rows are one-shot */
+    size_t mail;
+    size_t set[2];
+    size_t sums;           /* from the set's start: the owners' sums of a two-shot exchange */
+    size_t bytes;          /* of the arena */
+} slip_exchange_layout;
+
+/* What a rank needs to take part. */
+typedef struct {
+    slip_exchange_layout at;
+    int32_t rank;
+    unsigned char *peer[SLIP_EXCHANGE_RANKS]; /* every rank's arena as this GPU sees it, its own among them */
+} slip_exchange;
+
+/* Most bytes (rows * hidden * 4) for which one-shot is the faster of the two; exchange.c has the table and where it comes from. */
+size_t slip_exchange_one_shot_bytes(int ranks);
+
+/* The layout for 1 <= ranks <= 16 and exchanges of up to `rows` rows of `hidden` columns (a multiple of 4). Messages of up to
+ * `one_shot_bytes` go one-shot: slip_exchange_one_shot_bytes(), or, in tests, 0 for never and SIZE_MAX for always. */
+slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t mail_bytes, size_t one_shot_bytes);
+
+/* The epoch `count` exchanges after `epoch`, count < 2^31. */
+SLIP_BOTH static inline uint32_t slip_exchange_epoch_after(uint32_t epoch, uint32_t count)
+{
+    uint32_t next = epoch + count;
+    return next < epoch ? next + SLIP_EXCHANGE_FIRST_EPOCH : next;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,100 @@
+/* The communicator and its host calls. Each stage that all ranks enter together is preceded by slip_comm_agree(): who failed before
+ * does not leave the others waiting inside of NCCL. */
+#include "comm/nccl_host.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/nccl_state.h"
+
+/* Device communicators have no fixed layout before 2.29: built for 2.28.9 and run on 2.28.3, a kernel hangs without a word. */
+static slip_status check_version(void)
+{
+    int found = 0;
+    TRY_NCCL(ncclGetVersion(&found), "asking for its version");
+    if (found / 100 == NCCL_VERSION_CODE / 100 && found >= NCCL_VERSION_CODE)
+        return SLIP_OK;
+    return slip_fail(SLIP_ERR_FAILED, "this build is for NCCL %d.%d.%d, and the library found at run time is %d.%d.%d: put the matching libnccl.so.2 first in LD_LIBRARY_PATH",
+                     NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH, found / 10000, found / 100 % 100, found % 100);
+}
+
+/* No multicast: NCCL would set it up although nobody uses it, and where the fabric forbids it, start-up fails. No thread and port
+ * for its status service. A user's own setting wins. */
+static void prepare_environment(void)
+{
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
+    setenv("NCCL_RAS_ENABLE", "0", 0);
+}
+
+static slip_status prepare(const slip_nccl *n, int device, ncclUniqueId *id)
+{
+    if (!n)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    prepare_environment();
+    slip_status status = check_version();
+    if (status != SLIP_OK)
+        return status;
+    TRY_CUDA(cudaSetDevice(device), "selecting the device");
+    if (n->rank == 0)
+        TRY_NCCL(ncclGetUniqueId(id), "making an id for the ranks to meet under");
+    return SLIP_OK;
+}
+
+static slip_status start(slip_nccl *n, ncclUniqueId id)
+{
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    ncclResult_t result = ncclCommInitRankConfig(&n->handle, n->ranks, id, n->rank, &config);
+    if (result == ncclInvalidUsage && strstr(ncclGetLastError(NULL), "Duplicate GPU"))
+        return slip_fail(SLIP_ERR_INPUT, "two ranks were given one GPU: start no more ranks on a node than it has GPUs (%s)", ncclGetLastError(NULL));
+    if (result != ncclSuccess)
+        return nccl_failed(result, "connecting the ranks");
+    return SLIP_OK;
+}
+
+extern "C" slip_status slip_nccl_open(slip_comm *comm, int device, slip_nccl **out)
+{
+    ncclUniqueId id;
+    slip_nccl *n = (slip_nccl *)calloc(1, sizeof *n);
+    if (n) {
+        n->rank = slip_comm_rank(comm);
+        n->ranks = slip_comm_ranks(comm);
+    }
+    slip_status status = slip_comm_agree(comm, prepare(n, device, &id));
+    if (status == SLIP_OK)
+        status = slip_comm_broadcast(comm, &id, sizeof id);
+    /* Agreeing once more: MPI may leave a broadcast half done until the next call, and rank 0 is about to wait inside of NCCL. */
+    if (status == SLIP_OK)
+        status = slip_comm_agree(comm, SLIP_OK);
+    if (status == SLIP_OK)
+        status = slip_comm_agree(comm, start(n, id));
+    if (status != SLIP_OK) {
+        slip_nccl_close(n, true);
+        return status;
+    }
+    *out = n;
+    return SLIP_OK;
+}
+
+extern "C" slip_status slip_nccl_allgather(slip_nccl *n, const float *from, float *to, size_t count, void *stream)
+{
+    TRY_NCCL(ncclAllGather(from, to, count, ncclFloat32, n->handle, (cudaStream_t)stream), "an all-gather");
+    return SLIP_OK;
+}
+
+extern "C" slip_status slip_nccl_check(slip_nccl *n)
+{
+    ncclResult_t seen = ncclSuccess;
+    TRY_NCCL(ncclCommGetAsyncError(n->handle, &seen), "asking for its state");
+    if (seen != ncclSuccess && seen != ncclInProgress)
+        return nccl_failed(seen, "talking to the other ranks");
+    return SLIP_OK;
+}
+
+extern "C" void slip_nccl_close(slip_nccl *n, bool failed)
+{
+    if (n && n->handle && failed)
+        ncclCommAbort(n->handle);
+    else if (n && n->handle)
+        ncclCommDestroy(n->handle);
+    free(n);
+}

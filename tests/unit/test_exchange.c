@@ -1,0 +1,69 @@
+/* The arena of the exchange between GPUs: nothing overlaps, one-shot and two-shot share a set, and epochs come round in step. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "comm/exchange.h"
+
+static void check_arena(int ranks, int rows, int hidden, size_t mail, size_t one_shot_bytes)
+{
+    slip_exchange_layout l = slip_exchange_plan(ranks, rows, hidden, mail, one_shot_bytes);
+    size_t set = l.set[1] - l.set[0], blocks = (size_t)rows * (size_t)l.row_blocks;
+    assert_true(l.mail >= sizeof(slip_exchange_head));
+    assert_true(l.set[0] >= l.mail + mail);
+    assert_true(l.set[1] > l.set[0] && l.bytes - l.set[1] == set);
+    assert_true(l.set[0] % 128 == 0 && set % 128 == 0 && l.sums % 128 == 0);
+    assert_true(l.row_blocks * SLIP_EXCHANGE_COLUMNS >= hidden && (l.row_blocks - 1) * SLIP_EXCHANGE_COLUMNS < hidden);
+    assert_true((size_t)l.one_shot_rows * (size_t)l.row_blocks * (size_t)ranks * SLIP_EXCHANGE_MESSAGE <= set);
+    if (l.one_shot_rows < rows) {
+        size_t last = blocks - 1, owner = last % (size_t)ranks;
+        assert_true((last - owner + (size_t)ranks) * SLIP_EXCHANGE_MESSAGE <= l.sums);
+        assert_true(l.sums + blocks * SLIP_EXCHANGE_MESSAGE <= set);
+    }
+}
+
+static void test_arena(void **state)
+{
+    static const int hidden[] = {4, 128, 1028, 4096, 6144}, rows[] = {1, 8, 17, 512};
+    (void)state;
+    for (int ranks = 1; ranks <= SLIP_EXCHANGE_RANKS; ranks++)
+        for (size_t h = 0; h < sizeof hidden / sizeof *hidden; h++)
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+                check_arena(ranks, rows[r], hidden[h], 0, 0);
+                check_arena(ranks, rows[r], hidden[h], 5000, SIZE_MAX);
+                check_arena(ranks, rows[r], hidden[h], 5000, slip_exchange_one_shot_bytes(ranks));
+            }
+}
+
+/* The Pro's shape on one node: large prompts are two-shot, so the arena does not grow with the ranks. */
+static void test_choice(void **state)
+{
+    (void)state;
+    slip_exchange_layout two = slip_exchange_plan(2, 512, 6144, 0, slip_exchange_one_shot_bytes(2));
+    slip_exchange_layout eight = slip_exchange_plan(8, 512, 6144, 0, slip_exchange_one_shot_bytes(8));
+    assert_int_equal(two.one_shot_rows, 512);
+    assert_int_equal(eight.one_shot_rows, (int)(slip_exchange_one_shot_bytes(8) / (6144 * sizeof(float))));
+    assert_true(eight.bytes < (size_t)110 << 20);
+    assert_int_equal(slip_exchange_one_shot_bytes(9), 0);
+}
+
+static void test_epochs(void **state)
+{
+    (void)state;
+    uint32_t epoch = UINT32_MAX - 5;
+    for (int i = 0; i < 20; i++) {
+        uint32_t next = slip_exchange_epoch_after(epoch, 1);
+        assert_true(next >= SLIP_EXCHANGE_FIRST_EPOCH);
+        assert_int_not_equal(next & 1, epoch & 1);
+        assert_int_equal(slip_exchange_epoch_after(UINT32_MAX - 5, (uint32_t)i + 1), next);
+        epoch = next;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arena), cmocka_unit_test(test_choice), cmocka_unit_test(test_epochs)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

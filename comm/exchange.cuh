@@ -183,7 +183,8 @@ __device__ __forceinline__ void abort_peers(const slip_exchange &x)
 {
     for (int peer = 0; peer < x.at.ranks; peer++)
         if (peer != x.rank)
-            asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(&((slip_exchange_head *)x.peer[peer])->abort), "r"(1 + x.rank) : "memory");
+            asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(&((slip_exchange_head *)x.peer[peer])->abort), "r"(1 + x.rank)
+                         : "memory");
 }
 
 // 0, or 1 + the rank that wants us to leave.

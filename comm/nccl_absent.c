@@ -5,7 +5,8 @@
 
 static slip_status absent(void)
 {
-    return slip_fail(SLIP_ERR_INPUT, "this build has no NCCL, which several ranks on GPUs need: configure with NCCL 2.28 or later (-DNCCL_ROOT=...)");
+    return slip_fail(SLIP_ERR_INPUT, "this build has no NCCL, which several ranks on GPUs need: "
+                                     "configure with NCCL 2.28.7 or later (-DNCCL_ROOT=...)");
 }
 
 slip_status slip_windows_open(slip_comm *comm, int device, size_t bytes, slip_windows **out)

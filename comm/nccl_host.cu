@@ -14,8 +14,8 @@ static slip_status check_version(void)
     TRY_NCCL(ncclGetVersion(&found), "asking for its version");
     if (found / 100 == NCCL_VERSION_CODE / 100 && found >= NCCL_VERSION_CODE)
         return SLIP_OK;
-    return slip_fail(SLIP_ERR_FAILED, "this build is for NCCL %d.%d.%d, and the library found at run time is %d.%d.%d: put the matching libnccl.so.2 first in LD_LIBRARY_PATH",
-                     NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH, found / 10000, found / 100 % 100, found % 100);
+    return slip_fail(SLIP_ERR_FAILED, "this build is for NCCL %d.%d.%d, and the library found at run time is %d.%d.%d: "
+                     "put the matching libnccl.so.2 first in LD_LIBRARY_PATH", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH, found / 10000, found / 100 % 100, found % 100);
 }
 
 /* No multicast: NCCL would set it up although nobody uses it, and where the fabric forbids it, start-up fails. No thread and port
@@ -45,7 +45,8 @@ static slip_status start(slip_nccl *n, ncclUniqueId id)
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     ncclResult_t result = ncclCommInitRankConfig(&n->handle, n->ranks, id, n->rank, &config);
     if (result == ncclInvalidUsage && strstr(ncclGetLastError(NULL), "Duplicate GPU"))
-        return slip_fail(SLIP_ERR_INPUT, "two ranks were given one GPU: start no more ranks on a node than it has GPUs (%s)", ncclGetLastError(NULL));
+        return slip_fail(SLIP_ERR_INPUT, "two ranks were given one GPU: start no more ranks on a node than it has GPUs (%s)",
+                         ncclGetLastError(NULL));
     if (result != ncclSuccess)
         return nccl_failed(result, "connecting the ranks");
     return SLIP_OK;

@@ -49,7 +49,8 @@ static slip_status share_arena(slip_windows *w, size_t bytes)
     ncclDevCommRequirements needs;
     memset(&needs, 0, sizeof needs);
 #endif
-    TRY_NCCL(ncclCommWindowRegister(w->nccl->handle, w->arena, bytes, &w->window, NCCL_WIN_COLL_SYMMETRIC), "registering memory for exchanges");
+    TRY_NCCL(ncclCommWindowRegister(w->nccl->handle, w->arena, bytes, &w->window, NCCL_WIN_COLL_SYMMETRIC),
+             "registering memory for exchanges");
     w->registered = w->window != NULL;
     ncclResult_t result = w->registered ? ncclDevCommCreate(w->nccl->handle, &needs, &w->device) : ncclInvalidUsage;
     if (result == ncclInvalidUsage)
@@ -103,7 +104,8 @@ static slip_status check_ranks(int ranks)
 {
     if (ranks <= SLIP_EXCHANGE_RANKS)
         return SLIP_OK;
-    return slip_fail(SLIP_ERR_INPUT, "%d ranks, and an exchange inside of a kernel has at most %d: %s", ranks, SLIP_EXCHANGE_RANKS, use_launch);
+    return slip_fail(SLIP_ERR_INPUT, "%d ranks, and an exchange inside of a kernel has at most %d: %s", ranks, SLIP_EXCHANGE_RANKS,
+                     use_launch);
 }
 
 extern "C" slip_status slip_windows_open(slip_comm *comm, int device, size_t bytes, slip_windows **out)

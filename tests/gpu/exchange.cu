@@ -6,46 +6,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "comm/comm.h"
 #include "comm/nccl_host.h"
-#include "comm/window.h"
-#include "exchange_kernel.cuh"
+#include "exchange_world.cuh"
 
-enum { MAX_ROWS = 64, MAX_HIDDEN = 6144, CHECKED = 100, TIMED = 1000, LAUNCHES = 9, SKIPPED = 77 };
-
-// The ranks of an exchange, as far as this process plays them.
-struct world {
-    slip_comm *comm;
-    int ranks, first, here; // this process plays [first, first + here)
-    int sms, khz;
-    uint32_t epoch;         // of the next exchange
-    slip_windows *windows;
-    size_t arena_bytes;
-    test_rank *table;       // device [here]
-    test_rank host_table[SLIP_EXCHANGE_RANKS];
-    test_words *words;      // device [here]
-    test_words seen[SLIP_EXCHANGE_RANKS];
-    float *out;             // device [here][MAX_ROWS][MAX_HIDDEN]
-};
+enum { CHECKED = 100, TIMED = 1000, LAUNCHES = 9, SKIPPED = 77 };
 
 static int passed, failures;
 static bool speaks; // rank 0
-
-static void must(cudaError_t error, const char *what)
-{
-    if (error == cudaSuccess)
-        return;
-    fprintf(stderr, "exchange: %s: %s\n", what, cudaGetErrorString(error));
-    exit(1); // mpirun ends the others
-}
-
-static void must_be(slip_status status)
-{
-    if (status == SLIP_OK)
-        return;
-    fprintf(stderr, "exchange: %s\n", slip_cause());
-    exit(slip_exit_status(status));
-}
 
 __attribute__((format(printf, 2, 3))) static void report(bool good, const char *format, ...)
 {
@@ -66,80 +33,6 @@ static double seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-// ---- worlds ----
-
-static size_t most_bytes(int ranks)
-{
-    size_t one = slip_exchange_plan(ranks, MAX_ROWS, MAX_HIDDEN, 0, SIZE_MAX).bytes;
-    size_t two = slip_exchange_plan(ranks, MAX_ROWS, MAX_HIDDEN, 0, 0).bytes;
-    return one > two ? one : two;
-}
-
-static void world_open(world *w, slip_comm *comm, int device, int emulated)
-{
-    cudaDeviceProp properties;
-    memset(w, 0, sizeof *w);
-    w->comm = comm;
-    w->ranks = emulated ? emulated : slip_comm_ranks(comm);
-    w->first = emulated ? 0 : slip_comm_rank(comm);
-    w->here = emulated ? emulated : 1;
-    w->epoch = SLIP_EXCHANGE_FIRST_EPOCH;
-    w->arena_bytes = most_bytes(w->ranks);
-    must_be(emulated ? slip_windows_emulate(device, emulated, w->arena_bytes, &w->windows)
-                     : slip_windows_open(comm, device, w->arena_bytes, &w->windows));
-    must(cudaGetDeviceProperties(&properties, device), "asking for the GPU");
-    must(cudaDeviceGetAttribute(&w->khz, cudaDevAttrClockRate, device), "asking for the clock");
-    w->sms = properties.multiProcessorCount;
-    must(cudaMalloc(&w->table, sizeof w->host_table), "allocating");
-    must(cudaMalloc(&w->words, sizeof w->seen), "allocating");
-    must(cudaMalloc(&w->out, sizeof(float) * MAX_ROWS * MAX_HIDDEN * (size_t)w->here), "allocating");
-}
-
-static void world_close(world *w)
-{
-    cudaFree(w->out);
-    cudaFree(w->words);
-    cudaFree(w->table);
-    must_be(slip_comm_agree(w->comm, SLIP_OK)); // nobody's kernel is using our arena
-    slip_windows_close(w->windows);
-}
-
-static void set_layout(world *w, const slip_exchange_layout *layout)
-{
-    for (int i = 0; i < w->here; i++) {
-        test_rank *t = &w->host_table[i];
-        *t = (test_rank){{*layout, w->first + i, {}}, w->words + i, w->out + (size_t)i * MAX_ROWS * MAX_HIDDEN};
-        for (int rank = 0; rank < w->ranks; rank++)
-            t->x.peer[rank] = (unsigned char *)slip_windows_peers(w->windows)[rank];
-    }
-    must(cudaMemcpy(w->table, w->host_table, sizeof w->host_table, cudaMemcpyHostToDevice), "copying the table");
-}
-
-// As after an abort, or before epochs come round: nothing of the past may be left.
-static void clear_arenas(world *w)
-{
-    must_be(slip_comm_agree(w->comm, SLIP_OK));
-    for (int i = 0; i < w->here; i++)
-        must(cudaMemset(slip_windows_peers(w->windows)[w->first + i], 0, w->arena_bytes), "clearing an arena");
-    must(cudaDeviceSynchronize(), "clearing an arena");
-}
-
-// All ranks start together.
-static void launch(world *w, test_run *run)
-{
-    run->rank = w->table;
-    run->ctas = w->sms / w->here;
-    run->first = w->epoch;
-    must(cudaMemset(w->words, 0, sizeof w->seen), "clearing counters");
-    must(cudaDeviceSynchronize(), "clearing counters");
-    must_be(slip_comm_agree(w->comm, SLIP_OK));
-    void *arguments[] = {run};
-    must(cudaLaunchCooperativeKernel((const void *)exchange_kernel, dim3((unsigned)(run->ctas * w->here)), dim3(TEST_THREADS), arguments, 0, 0), "launching");
-    must(cudaDeviceSynchronize(), "running");
-    must(cudaMemcpy(w->seen, w->words, sizeof w->seen, cudaMemcpyDeviceToHost), "reading counters");
-    w->epoch = slip_exchange_epoch_after(w->epoch, (uint32_t)run->exchanges);
 }
 
 // ---- sums ----
@@ -272,8 +165,8 @@ static void print_figures(world *w)
     static const int rows[] = {1, 2, 4, 8, 16, 32, 64};
     double barrier = microseconds(w, 0, 0);
     if (speaks)
-        printf("# %d ranks%s, %d CTAs x %d threads each; barrier alone %.2f us; us of an exchange with its barrier, median of %d:\n", w->ranks,
-               w->here > 1 ? " EMULATED on one GPU" : "", w->sms / w->here, TEST_THREADS, barrier, LAUNCHES);
+        printf("# %d ranks%s, %d CTAs x %d threads each; barrier alone %.2f us; us of an exchange with its barrier, median of %d:\n",
+               w->ranks, w->here > 1 ? " EMULATED on one GPU" : "", w->sms / w->here, TEST_THREADS, barrier, LAUNCHES);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         double one = microseconds(w, rows[i], SIZE_MAX), two = microseconds(w, rows[i], 0);
         if (speaks)

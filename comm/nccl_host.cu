@@ -15,7 +15,8 @@ static slip_status check_version(void)
     if (found / 100 == NCCL_VERSION_CODE / 100 && found >= NCCL_VERSION_CODE)
         return SLIP_OK;
     return slip_fail(SLIP_ERR_FAILED, "this build is for NCCL %d.%d.%d, and the library found at run time is %d.%d.%d: "
-                     "put the matching libnccl.so.2 first in LD_LIBRARY_PATH", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH, found / 10000, found / 100 % 100, found % 100);
+                     "put the matching libnccl.so.2 first in LD_LIBRARY_PATH", NCCL_MAJOR,
+                     NCCL_MINOR, NCCL_PATCH, found / 10000, found / 100 % 100, found % 100);
 }
 
 /* No multicast: NCCL would set it up although nobody uses it, and where the fabric forbids it, start-up fails. No thread and port

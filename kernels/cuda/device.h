@@ -29,6 +29,8 @@
 #ifndef SLIP_KERNELS_CUDA_DEVICE_H
 #define SLIP_KERNELS_CUDA_DEVICE_H
 
+#include <stdalign.h>
+
 #include "ranks/program.h"
 
 #ifdef __cplusplus
@@ -76,8 +78,7 @@ typedef struct {
     int32_t plane;           /* granules of one plane along the columns */
     int32_t granules;        /* plane * planes: along the columns */
     int32_t chunk, chunks;   /* granules of a chunk; how many chunks */
-    int32_t unit_tiles;      /* tiles of a unit: 2 where a tile is a single granule, else 1 */
-    int32_t units;           /* of one expert: chunks * ceil(tiles / unit_tiles) */
+    int32_t units;           /* of one expert: chunks * tiles; a unit is a chunk of one tile */
     int64_t expert_bytes;
 } slip_cuda_matrix;
 
@@ -132,12 +133,13 @@ typedef struct {
 
 /* One device op. Fields that a kind does not use are zero. A grid barrier follows every op. */
 typedef struct {
-    int32_t kind;               /* slip_cuda_op_kind */
+    alignas(16) int32_t kind;   /* slip_cuda_op_kind; the struct is copied 16 bytes a thread */
     int32_t layer;
     int32_t first, last;        /* ops of the program that it computes: [first, last] */
     int32_t head_rows;          /* runs on the step's head rows */
     int32_t add;                /* SUM: add to x, else overwrite it */
     int32_t experts_in;         /* SUM: `in` holds picks, to be weighted */
+    int32_t early;              /* UP: the op before does not write its operands */
     int32_t hidden;             /* SUM, SELECT, EMBED: columns of x */
     int32_t width;              /* SWIGLU, UP, DOWN: intermediate columns; ROPE, ATTEND: columns of HEADS */
     int32_t tap;                /* SUM: first column of the tap, -1 none */

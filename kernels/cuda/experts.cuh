@@ -82,13 +82,29 @@ __device__ __forceinline__ float silu(float x)
     return __fdividef(x, 1 + __expf(-x));
 }
 
-// Four neighbouring columns of silu(gate) * up: sums of the parts of gate | up, which lie `step` floats apart; zeros beyond `width`, a
-// multiple of 4.
+// Four neighbouring columns of silu(gate) * up: sums of the parts of gate | up, which lie `step` floats apart, those of both under way
+// together; zeros beyond `width`, a multiple of 4.
 __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int step, int width, int column)
 {
     if (column >= width)
         return zero();
-    float4 gate = sum_parts<4>(parts + column, count, step), up = sum_parts<4>(parts + width + column, count, step);
+    constexpr int BATCH = 4; // see sum_parts; pack.c keeps to it where it can
+    float4 gate = zero(), up = zero();
+    parts += column;
+#pragma unroll 1
+    for (int i = 0; i < count; i += BATCH, parts += (int64_t)BATCH * step) {
+        float4 v[BATCH], w[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            v[j] = i + j < count ? *(const float4 *)(parts + (int64_t)j * step) : zero();
+            w[j] = i + j < count ? *(const float4 *)(parts + (int64_t)j * step + width) : zero();
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            gate = add(gate, v[j]);
+            up = add(up, w[j]);
+        }
+    }
     return make_float4(silu(gate.x) * up.x, silu(gate.y) * up.y, silu(gate.z) * up.z, silu(gate.w) * up.w);
 }
 
@@ -118,13 +134,12 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
         scales[block * SLIP_TOKENS + token] = scale;
 }
 
-// Operands of the list's experts from `first` on, as many as have room, for units below `last_unit`. Each token that picked an expert
-// has its blocks of 128 columns dealt out to the warps in turn, across tokens and experts. Columns of the other tokens keep what was
-// there: nobody looks at their products.
-__device__ __forceinline__ void down_operands(const slip_cuda_op &op, const context &c, shared_memory &s, int group, int first, int last_unit)
+// Operands of the experts of the batch. Each token that picked an expert has its blocks of 128 columns dealt out to the warps in turn,
+// across tokens and experts. Columns of the other tokens keep what was there: nobody looks at their products.
+__device__ __noinline__ void down_operands(const slip_cuda_op &op, const context &c, shared_memory &s, int group, unit_range batch)
 {
     const slip_cuda_matrix &m = op.matrix;
-    int each = down_bytes(m), last = min(first + SLIP_CUDA_ARENA / each, (last_unit + m.units - 1) / m.units);
+    int each = down_bytes(m), first = batch.first / m.units, last = (batch.last + m.units - 1) / m.units;
     int blocks = (m.plane * slip_store_columns(m.store) + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
     int turn = c.thread / 32; // this warp's next block, counted from the token in hand
 #pragma unroll 1
@@ -145,7 +160,7 @@ __device__ __forceinline__ void down_operands(const slip_cuda_op &op, const cont
         s.factor[c.thread] = m.store == SLIP_STORE_MXFP4 ? DECODED : 1;
     uint32_t arena = shared_address(c.arena);
     if (c.thread == 0)
-        s.job = {arena, (uint32_t)(m.plane * BF16_BYTES), arena + m.plane * act_bytes(m.store), m.plane, 0, first, each, min(last * m.units, last_unit)};
+        s.job = {arena, (uint32_t)(m.plane * BF16_BYTES), arena + m.plane * act_bytes(m.store), m.plane, 0, first, each};
 }
 
 } // namespace slip

@@ -56,8 +56,8 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     return status;
 }
 
-/* Made-up weights draft one token over and over, and equal tokens pick equal experts: blocks of such a benchmark are made up, too, and other
- * ones in every sequence. */
+/* Made-up weights draft one token over and over, and equal tokens pick equal experts: blocks of such a benchmark are made up, too,
+ * other ones in every sequence. */
 static int32_t made_up(int32_t slot, int64_t position, int32_t tokens)
 {
     return (int32_t)((((uint64_t)slot << 32) + (uint64_t)(position + 1)) * 0x9E3779B97F4A7C15u >> 33) % tokens;

@@ -72,8 +72,8 @@ static void print_full(const slip_full_steps *full, FILE *out)
 {
     if (full->step.count == 0)
         return;
-    fprintf(out, "# full steps       %lld of %d sequence%s, %.2f tokens each: %.1f tokens/s; median %.2f ms, verify %.2f ms, %.2f GB/s a rank\n",
-            (long long)full->step.count, full->sequences, full->sequences == 1 ? "" : "s",
+    fprintf(out, "# full steps       %lld of %d sequence%s, %.2f tokens each: %.1f tokens/s; median %.2f ms, verify %.2f ms, "
+                 "%.2f GB/s a rank\n", (long long)full->step.count, full->sequences, full->sequences == 1 ? "" : "s",
             (double)full->tokens / (double)full->step.count, full_tokens_per_second(full), slip_times_quantile(&full->step, 0.5),
             slip_times_quantile(&full->verify, 0.5), gb_per_second(full->verify_bytes, full->verify_seconds));
 }

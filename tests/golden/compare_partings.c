@@ -22,7 +22,7 @@
 enum { PATH = 256, NOWHERE = 1 << 30 };
 static const double OWN = 2e-3;  /* the GPU's router sums in another order, over activations of 16 bits */
 static const double READ = 0.05; /* twice what rounding does to a row without any near-tie */
-static const double MOST = 0.15; /* of the tokens may part; twice what rounding does. More is no accident of rounding, whatever the reasons */
+static const double MOST = 0.15; /* of the tokens may part, for whatever reason: twice what rounding does */
 
 typedef struct {
     int op;              /* where it parted; NOWHERE */
@@ -230,7 +230,8 @@ static bool compare_op(comparison *c, const char *path, const char *name, hsize_
     matrix have = {0}, want = {0};
     const char *buffer = strrchr(path, '/') + 1;
     int layer = atoi(strrchr(name, '_') + 1);
-    bool ok = read_matrix(c->have, path, &have) && read_matrix(c->want, path, &want) && have.rows == want.rows && have.columns == want.columns;
+    bool ok = read_matrix(c->have, path, &have) && read_matrix(c->want, path, &want) && have.rows == want.rows &&
+              have.columns == want.columns;
     if (ok && *rows == 0)
         ok = grow(c, *rows = want.rows);
     ok = ok && want.rows == *rows;
@@ -330,8 +331,8 @@ int main(int argc, char **argv)
         return 2;
     }
     bool explained = explain(&c, argc - 6, argv + 6);
-    printf("%llu tokens: %ld part at a near-tie of experts (widest %.4f), %ld behind them, %ld with no reason; the others' worst row is off by %.3f\n",
-           (unsigned long long)c.count, c.turned, c.widest, c.carried, c.faults, c.worst);
+    printf("%llu tokens: %ld part at a near-tie of experts (widest %.4f), %ld behind them, %ld with no reason; the others' worst row is "
+           "off by %.3f\n", (unsigned long long)c.count, c.turned, c.widest, c.carried, c.faults, c.worst);
     H5Fclose(c.have);
     H5Fclose(c.want);
     H5Fclose(c.model);

@@ -19,22 +19,33 @@ part=0.15  # of a row of any op, before any expert has turned; 0.09
 tie=0.02   # between the scores (0 to 1, and bias) of experts exchanged; 0.013. Of all fourth and fifth best, a quarter are as near
 
 score() { # device, output option, output, options...
-    DEVICE=$1 on_ranks 1 score -m "$MODEL" -f "$work/text$part_number" --quiet "$2" "$work/$3.h5" "${@:4}" >"$work/out" 2>"$work/log" ||
-        fail "score on $1" "failed" "$work/log"
+    DEVICE=$1 on_ranks 1 score -m "$MODEL" -f "$work/text$part_number" --quiet "$2" "$work/$3.h5" "${@:4}" >"$work/$3.out" 2>"$work/$3.log"
+}
+
+# Wait for runs in the background.
+finished() { # name, process, log; and so on
+    while [ $# -gt 0 ]; do
+        wait "$2" || fail "$1" "failed" "$3"
+        shift 3
+    done
 }
 
 # What turned in the tokens that compare_greedy does not explain: how the GPU's values part from those of the CPU that rounds.
 explain() { # token...
-    score cuda --trace-ops ops_cuda --engine launch
-    score cpu --trace-ops ops_cpu --round-activations
+    local cpu cuda
+    score cpu --trace-ops ops_cpu --round-activations & cpu=$!
+    score cuda --trace-ops ops_cuda --engine launch & cuda=$!
+    finished "trace on cpu" "$cpu" "$work/ops_cpu.log" "trace on cuda" "$cuda" "$work/ops_cuda.log"
     "$COMPARE_PARTINGS" "$work/ops_cuda.h5" "$work/ops_cpu.h5" "$MODEL" "$part" "$tie" "$@" >"$work/log" 2>&1
 }
 
 choices() {
-    local status tokens name="choices, part $part_number"
-    score cuda --logits cuda
-    score cpu --logits exact
-    score cpu --logits rounded --round-activations
+    local status tokens name="choices, part $part_number" cuda exact rounded
+    score cuda --logits cuda & cuda=$!
+    score cpu --logits exact & exact=$!
+    score cpu --logits rounded --round-activations & rounded=$!
+    finished "score on cuda" "$cuda" "$work/cuda.log" "score on cpu" "$exact" "$work/exact.log" \
+        "score --round-activations" "$rounded" "$work/rounded.log"
     "$COMPARE_GREEDY" "$work/cuda.h5" "$work/exact.h5" "$work/rounded.h5" "$gap" "$row" "$times" "$share" "$bias" >"$work/choices" 2>&1
     status=$?
     case $status in # 3: some rows are left to explain
@@ -61,10 +72,12 @@ for i, prompt in enumerate(open(sys.argv[1] + "/prompts")):
           file=open(sys.argv[1] + "/requests.jsonl", "a"))
 PYTHON
 count=$(wc -l <"$work/requests.jsonl")
-for device in cpu cuda; do
-    DEVICE=$device on_ranks 1 batch -m "$MODEL" -i "$work/requests.jsonl" -o "$work/$device.jsonl" --sequences 8 --quiet 2>"$work/log" ||
-        fail "batch on $device" "failed" "$work/log"
-done
+answer() { # device
+    DEVICE=$1 on_ranks 1 batch -m "$MODEL" -i "$work/requests.jsonl" -o "$work/$1.jsonl" --sequences 8 --quiet 2>"$work/$1.log"
+}
+answer cpu & cpu=$!
+answer cuda & cuda=$!
+finished "batch on cpu" "$cpu" "$work/cpu.log" "batch on cuda" "$cuda" "$work/cuda.log"
 
 # The CPU's answers with their prompts, in four texts; how many answers are the same.
 same=$(python3 - "$work" <<'PYTHON'

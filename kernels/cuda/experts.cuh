@@ -35,23 +35,26 @@ __device__ __forceinline__ int rank_of(const uint32_t *bitmap, int expert)
     return rank;
 }
 
-// All consumers. Behind it the list is there for them and, through list_ready, for the producers. `built` counts the lists before
-// this one.
-__device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op, const context &c, shared_memory &s, int group, unsigned built)
+// What is to be done before build_list(), by all consumers, with a barrier between. `built` counts the lists before this one.
+__device__ __forceinline__ void clear_list(const waiter &w, const context &c, shared_memory &s, unsigned built)
+{
+    if (c.thread == CONSUMERS - 1) // the producers may still be at the last one
+        mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_free, built + 1);
+    for (int i = c.thread; i < BITMAP_WORDS; i += CONSUMERS)
+        s.bitmap[i] = 0;
+    for (int i = c.thread; i < SLIP_LIST_MAX; i += CONSUMERS)
+        s.list.tokens[i] = 0;
+}
+
+// All consumers. Behind it the list is there for them and, through list_ready, for the producers.
+__device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op, const context &c, shared_memory &s, int group)
 {
     int picks = min(SLIP_TOKENS, c.rows - group * SLIP_TOKENS) * op.top_k;
     int mine = c.thread < picks ? local_expert(op, group, c.thread) : -1;
     static_assert(SLIP_LIST_MAX <= CONSUMERS, "a thread a pick");
-    if (c.thread == 0) // the producers may still be at the last one
-        mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_free, built + 1);
-    for (int i = c.thread; i < BITMAP_WORDS; i += CONSUMERS)
-        s.bitmap[i] = 0;
-    consumers_sync();
     bool names = false; // of the threads with the same expert, one writes it down
     if (mine >= 0)
         names = (atomicOr(&s.bitmap[mine / 32], 1u << mine % 32) >> mine % 32 & 1) == 0;
-    for (int i = c.thread; i < SLIP_LIST_MAX; i += CONSUMERS)
-        s.list.tokens[i] = 0;
     consumers_sync();
     if (mine >= 0) {
         int at = rank_of(s.bitmap, mine), token = c.thread / op.top_k;
@@ -69,7 +72,8 @@ __device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op,
         atomicAdd(&w.words->picked, (unsigned)s.list.count);
 }
 
-// DOWN of the same row group finds UP's list in place, unless it is the first op of its launch.
+// DOWN of the same row group finds UP's list in place, unless it is the first op of its launch. Then, and then only, it follows UP without
+// a barrier.
 __device__ __forceinline__ bool list_kept(const slip_cuda_op &op, int rows, bool first)
 {
     return op.kind == SLIP_CUDA_DOWN && rows <= SLIP_TOKENS && !first;

@@ -48,6 +48,7 @@ struct consumer_state {
     consumer ring;
     recorder times;
     unsigned lists, barriers, steps;
+    unsigned ups; // behind which there was no barrier
 };
 
 // Start to copy an op's struct to shared memory; whoever copied waits with copy_async_wait().
@@ -87,7 +88,7 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
     case SLIP_CUDA_TAPS: separate_form(op, c); break;
     case SLIP_CUDA_LINEAR:
     case SLIP_CUDA_UP:
-    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, op.early && !first, t.lists, t.times); break;
+    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, op.early && !first, t.lists, t.ups, t.times); break;
     case SLIP_CUDA_ANGLES: separate_angles(op, c); break;
     case SLIP_CUDA_ROPE: separate_rope(op, c); break;
     case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
@@ -99,12 +100,20 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
 
 // What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
 // `first`: the next op is the first of its launch or step.
-__device__ __forceinline__ void prepare(const slip_cuda_op &next, const context &c, shared_memory &s, bool first)
+__device__ __forceinline__ void prepare(const consumer_state &t, const slip_cuda_op &next, const context &c, shared_memory &s, bool first)
 {
     if (dealt_before(next, c.rows, first))
         product_deal_out(next, c, s, -1);
-    if (next.early && !first)
+    if (next.early && !first) {
+        clear_list(t.wait, c, s, t.lists);
         product_load(next, c, s, 0);
+    }
+}
+
+// For tests of what happens when a signal does not come.
+__device__ __forceinline__ bool dropped(const kernel_parameters &p, const context &c, int op)
+{
+    return op == p.drop_op && c.sm == 1;
 }
 
 // Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
@@ -113,12 +122,25 @@ __device__ __forceinline__ void barrier(consumer_state &t, const kernel_paramete
 {
     copy_async_wait(); // the next op
     consumers_sync();
-    if (c.thread == 0 && (op != p.drop_op || c.sm != 1))
+    if (c.thread == 0 && !dropped(p, c, op))
         grid_arrive(t.wait);
     if (next)
-        prepare(*next, c, s, false);
+        prepare(t, *next, c, s, false);
     if (c.thread == 0)
         grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
+    consumers_sync();
+}
+
+// Behind UP of a single row group: this SM is through, and goes on to its DOWN.
+__device__ __forceinline__ void hand_over(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op,
+                                          const slip_cuda_op &down)
+{
+    t.ups++;
+    if (!dropped(p, c, op))
+        up_done(t.wait, t.ring.warpgroup, t.ups);
+    copy_async_wait(); // the next op
+    consumers_sync();
+    prepare(t, down, c, s, false);
     consumers_sync();
 }
 
@@ -127,7 +149,7 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
     fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread);
     copy_async_wait();
     consumers_sync();
-    prepare(s.op[ops.first & 1], c, s, true);
+    prepare(t, s.op[ops.first & 1], c, s, true);
     consumers_sync();
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = s.op[i & 1];
@@ -146,7 +168,11 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
         if (!meet)
             break;
         start = stamp(t.times);
-        barrier(t, p, c, s, i, more ? &s.op[(i + 1) & 1] : NULL);
+        const slip_cuda_op *next = more ? &s.op[(i + 1) & 1] : NULL;
+        if (op.kind == SLIP_CUDA_UP && c.rows <= SLIP_TOKENS && next)
+            hand_over(t, p, c, s, i, *next);
+        else
+            barrier(t, p, c, s, i, next);
         if (c.thread == 0)
             record(t.times, i, SLIP_EVENT_BARRIER, start);
     }
@@ -219,7 +245,7 @@ __device__ consumer_state consumer_start(const kernel_parameters &p, shared_memo
     if (threadIdx.x == 0)
         s.consumer_waits = waiter_of(p, SLIP_ROLE_CONSUMER);
     consumers_sync();
-    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
+    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
 }
 
 __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)

@@ -43,9 +43,11 @@ __device__ __forceinline__ unit_range product_batch(const slip_cuda_op &op, unit
 // All granules of the units, two a stage. They follow each other in memory but where an expert ends.
 __device__ __forceinline__ void produce_units(const waiter &w, producer &p, const slip_cuda_matrix &m, const int32_t *expert, unit_range units)
 {
+    if (units.first >= units.last)
+        return;
     place from = place_of(m, units.first);
     int bytes = slip_store_bytes(m.store), each = m.granules * m.tiles, before = granules_before(m, from);
-    int left = granules_between(m, from, place_of(m, units.last)), run = each - before; // of the expert in hand
+    int left = granules_of(m, from, units), run = each - before; // of the expert in hand
     const unsigned char *data = m.data + (expert ? expert[from.at] * m.expert_bytes : 0) + (int64_t)before * bytes;
 #pragma unroll 1
     for (; left > 0; left -= SLIP_STAGE_GRANULES, p.count++) {
@@ -82,9 +84,7 @@ __device__ __forceinline__ void produce_product(const waiter &w, producer &p, co
 #pragma unroll 1
         for (unit_range batch = {0, all.first}; batch.last < all.last;) {
             batch = product_batch(op, all, batch.last);
-            unit_range now = overlap(mine, batch);
-            if (now.first < now.last)
-                produce_units(w, p, m, experts ? s.list.expert : NULL, now);
+            produce_units(w, p, m, experts ? s.list.expert : NULL, overlap(mine, batch));
         }
         if (op.kind == SLIP_CUDA_DOWN || (experts && rows > SLIP_TOKENS)) // else DOWN keeps UP's list
             mbarrier_arrive(&s.list_free);
@@ -102,6 +102,17 @@ __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, uni
     return {place_of(m, units.first).chunk * m.chunk, min((place_of(m, units.last - 1).chunk + 1) * m.chunk, m.granules)};
 }
 
+// Warpgroups of all SMs that have units of UP of the experts of DOWN's units `all`: the first whose share ends beyond the first unit, the
+// last whose share begins before the last.
+__device__ __forceinline__ unit_range product_ups(const slip_cuda_op &op, const shared_memory &s, unit_range all, int sms)
+{
+    unsigned units = s.list.count * op.up_units, shares = sms * WARPGROUPS;
+    unsigned begin = all.first / op.matrix.units * op.up_units, end = ((all.last - 1) / op.matrix.units + 1) * op.up_units;
+    if (all.first == all.last)
+        return {0, 0};
+    return {(int)(((begin + 1) * shares + units - 1) / units) - 1, (int)((end * shares + units - 1) / units)};
+}
+
 // The batch from unit `first` on, -1: the first one. One thread a warpgroup does something here: divisions take long, and most are found
 // while SMs wait for each other. Of experts the list must be there. A barrier must follow.
 __device__ __noinline__ void product_deal_out(const slip_cuda_op &op, const context &c, shared_memory &s, int first)
@@ -112,12 +123,14 @@ __device__ __noinline__ void product_deal_out(const slip_cuda_op &op, const cont
     unit_range all = units_of(units, c.sm, c.sms), batch = product_batch(op, all, first < 0 ? all.first : first);
     unit_range mine = overlap(units_of(units, c.sm * WARPGROUPS + warpgroup, c.sms * WARPGROUPS), batch);
     s.deal.from[warpgroup] = place_of(op.matrix, mine.first);
-    s.deal.left[warpgroup] = mine.first < mine.last ? granules_between(op.matrix, s.deal.from[warpgroup], place_of(op.matrix, mine.last)) : 0;
+    s.deal.left[warpgroup] = granules_of(op.matrix, s.deal.from[warpgroup], mine);
     if (warpgroup == 0) {
         s.deal.all = all;
         s.deal.batch = batch;
         if (op.kind == SLIP_CUDA_LINEAR)
             s.deal.window = product_window(op, all);
+    } else if (warpgroup == 1 && op.kind == SLIP_CUDA_DOWN) {
+        s.deal.ups = product_ups(op, s, all, c.sms);
     }
 }
 
@@ -279,11 +292,13 @@ __device__ __forceinline__ void consume_units(const waiter &w, consumer &r, cons
     } while (t.left > 0);
 }
 
-// `loaded`: the first group's operands are on their way.
+// `loaded`: the first group's operands are on their way, and the list is cleared. `ups`: how many UPs of a single row group there were so far.
 __device__ __forceinline__ void op_product(const waiter &w, consumer &r, const slip_cuda_op &op, const context &c, shared_memory &s, bool first,
-                                           bool loaded, unsigned &lists, recorder &times)
+                                           bool loaded, unsigned &lists, unsigned ups, recorder &times)
 {
     bool kept = list_kept(op, c.rows, first);
+    if (kept && c.thread < 32) // no barrier was behind UP
+        up_wait(w, s.deal.ups.first, s.deal.ups.last, ups);
 #pragma unroll 1
     for (int group = 0; group < groups_of(op_rows(op, c.rows, c.heads)); group++, loaded = false) {
         uint64_t start = stamp(times);
@@ -291,8 +306,14 @@ __device__ __forceinline__ void op_product(const waiter &w, consumer &r, const s
             consumers_sync(); // the arena and the factors are free
         if (op.kind != SLIP_CUDA_DOWN && !loaded)
             product_load(op, c, s, group);
-        if (has_experts(op) && !kept)
-            build_list(w, op, c, s, group, lists++);
+        if (has_experts(op) && !kept) {
+            if (!loaded) {
+                clear_list(w, c, s, lists);
+                consumers_sync();
+            }
+            build_list(w, op, c, s, group);
+            lists++;
+        }
         if (!dealt_before(op, c.rows, first))
             product_deal_out(op, c, s, -1);
 #pragma unroll 1

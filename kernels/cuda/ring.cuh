@@ -43,6 +43,7 @@ struct product_deal {
     unit_range window;      // of LINEAR and UP: granules whose operands the SM needs
     place from[WARPGROUPS]; // of the batch: where a warpgroup begins ..
     int left[WARPGROUPS];   // .. and how many granules it has
+    unit_range ups;         // DOWN: the warpgroups of all SMs whose results of UP it reads
 };
 
 // Operands in the arena, shared addresses: of granules from `granule` on, or of experts from place `expert` of the list on.
@@ -125,8 +126,14 @@ __device__ __forceinline__ int granules_before(const slip_cuda_matrix &m, const 
     return p.chunk * m.chunk * m.tiles + p.tile * p.length;
 }
 
-__device__ __forceinline__ int granules_between(const slip_cuda_matrix &m, const place &from, const place &to)
+// Granules of a range of units that begins at `from`. Units of experts mostly have the same length: no division then.
+__device__ __forceinline__ int granules_of(const slip_cuda_matrix &m, const place &from, unit_range units)
 {
+    if (units.first >= units.last)
+        return 0;
+    if (m.chunks * m.chunk == m.granules)
+        return (units.last - units.first) * m.chunk;
+    place to = place_of(m, units.last);
     return (to.at - from.at) * m.granules * m.tiles + granules_before(m, to) - granules_before(m, from);
 }
 

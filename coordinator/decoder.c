@@ -126,6 +126,33 @@ slip_figures *slip_decoder_figures(slip_decoder *decoder)
     return &decoder->figures;
 }
 
+static void record_full_step(slip_decoder *decoder, double ms, double verify_ms, uint64_t bytes)
+{
+    slip_full_steps *full = &decoder->figures.full;
+    full->sequences = decoder->decoding;
+    slip_times_add(&full->step, ms);
+    slip_times_add(&full->verify, verify_ms);
+    full->seconds += ms * 1e-3;
+    full->verify_seconds += verify_ms * 1e-3;
+    full->verify_bytes += bytes;
+    for (int32_t i = 0; i < decoder->options.sequences; i++)
+        full->tokens += decoder->sequences[i].fresh;
+}
+
+/* A step that only verified took `ms` with the drafting before it. */
+static void record_verify(slip_decoder *decoder, double ms, double verify_ms, uint64_t bytes)
+{
+    slip_figures *figures = &decoder->figures;
+    slip_times_add(&figures->verify, verify_ms);
+    slip_times_add(&figures->step, ms);
+    figures->verify_seconds += verify_ms * 1e-3;
+    figures->verify_bytes += bytes;
+    figures->plain_steps += !decoder->drafting;
+    slip_pace_record(&decoder->pace, decoder->decoding, decoder->drafting, ms - decoder->catch_up_ms);
+    if (decoder->decoding == decoder->options.sequences)
+        record_full_step(decoder, ms, verify_ms, bytes);
+}
+
 slip_status slip_decoder_step(slip_decoder *decoder)
 {
     slip_figures *figures = &decoder->figures;
@@ -146,15 +173,11 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     double verify_end = slip_now_ms();
     slip_decoder_take(decoder, &outcome);
     double end = slip_now_ms();
-    if (!verify_only) {
-        figures->prefill_seconds += (end - start) * 1e-3;
+    if (verify_only) {
+        record_verify(decoder, end - start, verify_end - verify_start, outcome.weight_bytes);
     } else {
-        slip_times_add(&figures->verify, verify_end - verify_start);
-        slip_times_add(&figures->step, end - start);
-        figures->verify_seconds += (verify_end - verify_start) * 1e-3;
-        figures->verify_bytes += outcome.weight_bytes;
-        figures->plain_steps += !decoder->drafting;
-        slip_pace_record(&decoder->pace, decoder->decoding, decoder->drafting, end - start - decoder->catch_up_ms);
+        figures->prefill_seconds += (end - start) * 1e-3;
+        figures->prefill_bytes += outcome.weight_bytes;
     }
     figures->seconds = (end - decoder->first_step_ms) * 1e-3;
     return SLIP_OK;

@@ -27,6 +27,7 @@ struct slip_decoder {
     slip_pace pace;
     int32_t decoding;                  /* sequences past their prompt in this step */
     bool drafting;                     /* this step verifies drafts */
+    bool prompts_only;                 /* this step leaves sequences past their prompt alone */
     double catch_up_ms;                /* of its time: context for the draft that earlier steps had put off */
     slip_figures figures;
     double first_step_ms;

@@ -8,15 +8,24 @@ static int64_t anchor_position(const slip_sequence *sequence)
     return (int64_t)sequence->query.prompt_count + sequence->count - 1;
 }
 
+static bool reads_prompt(const slip_decoder *decoder)
+{
+    for (int32_t i = 0; i < decoder->options.sequences; i++)
+        if (decoder->sequences[i].phase == SLIP_PREFILL)
+            return true;
+    return false;
+}
+
 /* Collects who is to be drafted for, and decides whether to. A sequence without a block yet is expected to do as the others. */
 static void choose(slip_decoder *decoder)
 {
     double expected = 0;
     int32_t known = 0;
     decoder->decoding = 0;
+    decoder->prompts_only = decoder->options.prompts_first && reads_prompt(decoder);
     for (int32_t i = 0; i < decoder->options.sequences; i++) {
         slip_sequence *sequence = &decoder->sequences[i];
-        if (sequence->phase != SLIP_DECODE)
+        if (sequence->phase != SLIP_DECODE || decoder->prompts_only)
             continue;
         expected += sequence->expected;
         known += sequence->expected > 0;
@@ -47,18 +56,20 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     return status;
 }
 
-/* Made-up weights draft one token over and over, and equal tokens pick equal experts: blocks of such a benchmark are made up, too. */
-static int32_t made_up(int64_t position, int32_t tokens)
+/* Made-up weights draft one token over and over, and equal tokens pick equal experts: blocks of such a benchmark are made up, too,
+ * other ones in every sequence. */
+static int32_t made_up(int32_t slot, int64_t position, int32_t tokens)
 {
-    return (int32_t)((uint64_t)(position + 1) * 0x9E3779B97F4A7C15u >> 33) % tokens;
+    return (int32_t)((((uint64_t)slot << 32) + (uint64_t)(position + 1)) * 0x9E3779B97F4A7C15u >> 33) % tokens;
 }
 
 /* A draft token outside of the vocabulary (a drafter may know ids that the target does not) is proposed as token 0. */
-static int32_t draft_token(const slip_decoder *decoder, const slip_sequence *sequence, int32_t j)
+static int32_t draft_token(const slip_decoder *decoder, int32_t slot, int32_t j)
 {
+    const slip_sequence *sequence = &decoder->sequences[slot];
     int32_t token = sequence->drafts[j - 1];
     if (decoder->options.made_up_drafts)
-        return made_up(anchor_position(sequence) + j, decoder->options.made_up_drafts);
+        return made_up(slot, anchor_position(sequence) + j, decoder->options.made_up_drafts);
     return token >= 0 && token < decoder->model->vocabulary ? token : 0;
 }
 
@@ -85,7 +96,7 @@ static void add_block(slip_decoder *decoder, int32_t slot)
     int32_t *tokens = decoder->step.token + span->row;
     tokens[0] = sequence->tokens[sequence->count - 1];
     for (int32_t j = 1; j < rows; j++)
-        tokens[j] = draft_token(decoder, sequence, j);
+        tokens[j] = draft_token(decoder, slot, j);
 }
 
 static void add_chunk(slip_decoder *decoder, int32_t slot)
@@ -108,7 +119,7 @@ bool slip_decoder_build(slip_decoder *decoder)
     step->want = SLIP_WANT_TOKENS;
     step->span_count = step->row_count = step->head_count = 0;
     for (int32_t i = 0; i < decoder->options.sequences; i++)
-        if (decoder->sequences[i].phase == SLIP_DECODE)
+        if (decoder->sequences[i].phase == SLIP_DECODE && !decoder->prompts_only)
             add_block(decoder, i);
     int32_t blocks = step->span_count;
     for (int32_t i = 0; i < decoder->options.sequences; i++)

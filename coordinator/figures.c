@@ -48,9 +48,14 @@ static double prompt_tokens_per_second(const slip_figures *figures)
     return figures->prefill_seconds > 0 ? (double)figures->prompt_tokens / figures->prefill_seconds : 0;
 }
 
-static double gb_per_second(const slip_figures *figures)
+static double gb_per_second(uint64_t bytes, double seconds)
 {
-    return figures->verify_seconds > 0 ? (double)figures->verify_bytes / figures->verify_seconds * 1e-9 : 0;
+    return seconds > 0 ? (double)bytes / seconds * 1e-9 : 0;
+}
+
+static double full_tokens_per_second(const slip_full_steps *full)
+{
+    return full->seconds > 0 ? (double)full->tokens / full->seconds : 0;
 }
 
 /* The highest j with a count, so that a block of 8 shows 8 columns. */
@@ -63,6 +68,16 @@ static int histogram_size(const slip_acceptance *record)
     return size;
 }
 
+static void print_full(const slip_full_steps *full, FILE *out)
+{
+    if (full->step.count == 0)
+        return;
+    fprintf(out, "# full steps       %lld of %d sequence%s, %.2f tokens each: %.1f tokens/s; median %.2f ms, verify %.2f ms, "
+                 "%.2f GB/s a rank\n", (long long)full->step.count, full->sequences, full->sequences == 1 ? "" : "s",
+            (double)full->tokens / (double)full->step.count, full_tokens_per_second(full), slip_times_quantile(&full->step, 0.5),
+            slip_times_quantile(&full->verify, 0.5), gb_per_second(full->verify_bytes, full->verify_seconds));
+}
+
 void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE *out)
 {
     fprintf(out, "# %s %s, %s, %d rank%s, expert slices %d\n", facts->model, slip_version(), facts->device, facts->ranks,
@@ -70,8 +85,8 @@ void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE
     fprintf(out, "# tokens           %lld in %.2f s: %.1f tokens/s; time to first token median %.1f ms, p99 %.1f ms\n",
             (long long)f->tokens, f->seconds, tokens_per_second(f), slip_times_quantile(&f->first_token, 0.5),
             slip_times_quantile(&f->first_token, 0.99));
-    fprintf(out, "# prompt           %lld tokens in %.2f s: %.1f tokens/s\n", (long long)f->prompt_tokens, f->prefill_seconds,
-            prompt_tokens_per_second(f));
+    fprintf(out, "# prompt           %lld tokens in %.2f s: %.1f tokens/s, %.2f GB/s a rank\n", (long long)f->prompt_tokens,
+            f->prefill_seconds, prompt_tokens_per_second(f), gb_per_second(f->prefill_bytes, f->prefill_seconds));
     fprintf(out, "# acceptance       mean length %.2f (bonus token included) over %lld drafted blocks; those that accepted 0, 1, ... drafts:",
             slip_acceptance_mean(&f->acceptance), (long long)f->acceptance.steps);
     for (int j = 0; j < histogram_size(&f->acceptance); j++)
@@ -79,7 +94,8 @@ void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE
     fprintf(out, "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft\n",
             slip_times_quantile(&f->step, 0.5), slip_times_quantile(&f->step, 0.99), slip_times_quantile(&f->draft, 0.5),
             slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps);
-    fprintf(out, "# weights          %.2f GB/s a rank while verifying", gb_per_second(f));
+    print_full(&f->full, out);
+    fprintf(out, "# weights          %.2f GB/s a rank while verifying", gb_per_second(f->verify_bytes, f->verify_seconds));
     if (f->stream_ceiling > 0)
         fprintf(out, "; stream ceiling %.2f GB/s", f->stream_ceiling);
     fputc('\n', out);
@@ -106,6 +122,14 @@ static json_t *acceptance_json(const slip_acceptance *record)
                      (json_int_t)record->draft_tokens, "num_accepted_draft_tokens", (json_int_t)record->accepted);
 }
 
+static json_t *full_json(const slip_full_steps *full)
+{
+    return json_pack("{s:I,s:i,s:I,s:f,s:f,s:f,s:f}", "steps", (json_int_t)full->step.count, "sequences", full->sequences,
+                     "tokens", (json_int_t)full->tokens, "tokens_per_second", full_tokens_per_second(full),
+                     "median_ms", slip_times_quantile(&full->step, 0.5), "verify_median_ms", slip_times_quantile(&full->verify, 0.5),
+                     "gb_per_second_per_gpu", gb_per_second(full->verify_bytes, full->verify_seconds));
+}
+
 json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
 {
     json_t *argv = json_array(), *emulated = json_array();
@@ -113,17 +137,19 @@ json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
         json_array_append_new(argv, json_string(facts->argv[i]));
     for (int i = 0; i < facts->emulated_count; i++)
         json_array_append_new(emulated, json_string(facts->emulated[i]));
-    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:I,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:I,s:f,s:f,s:o}",
+    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:I,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:o,s:I,s:f,s:f,s:o}",
                      "schema", 1, "version", slip_version(), "commit", slip_commit(), "argv", argv, "device", facts->device,
                      "ranks", ranks_json(facts), "model", facts->model, "expert_slices", facts->expert_slices,
                      "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f),
                      "prompt_tokens", (json_int_t)f->prompt_tokens, "prompt_tokens_per_second", prompt_tokens_per_second(f),
+                     "prompt_gb_per_second_per_gpu", gb_per_second(f->prefill_bytes, f->prefill_seconds),
                      "acceptance", acceptance_json(&f->acceptance),
                      "time_to_first_token_ms", "median", slip_times_quantile(&f->first_token, 0.5),
                      "p99", slip_times_quantile(&f->first_token, 0.99),
                      "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99),
                      "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median", slip_times_quantile(&f->verify, 0.5),
-                     "steps_without_draft", (json_int_t)f->plain_steps, "gb_per_second_per_gpu", gb_per_second(f),
+                     "full_steps", full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps,
+                     "gb_per_second_per_gpu", gb_per_second(f->verify_bytes, f->verify_seconds),
                      "stream_ceiling_gb_per_second", f->stream_ceiling,
                      "emulated", emulated);
 }

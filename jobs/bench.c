@@ -1,4 +1,5 @@
-/* slipstream bench: decode a fixed number of tokens in each of --sequences sequences and report the figures. */
+/* slipstream bench: read the prompts of --sequences sequences, then decode a fixed number of tokens in all of them together, and report
+ * the figures. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,12 +52,26 @@ static slip_status make_prompt(const slip_job *job, int32_t **ids, size_t *count
     return status == SLIP_OK ? make_ids(job, ids, *count) : status;
 }
 
-static slip_status decode(slip_job *job, const int32_t *ids, size_t count)
+/* The prompt twice, one behind the other, so that every turn of it is a run of `count`. */
+static slip_status double_prompt(int32_t **ids, size_t count)
+{
+    int32_t *twice = realloc(*ids, 2 * count * sizeof *twice);
+    if (!twice)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    memcpy(twice + count, twice, count * sizeof *twice);
+    *ids = twice;
+    return SLIP_OK;
+}
+
+/* Each sequence has the prompt turned to another beginning: equal prompts would be answered by equal tokens, and those pick equal experts,
+ * so that many sequences would read the weights of one. */
+static slip_status decode(slip_job *job, const int32_t *twice, size_t count)
 {
     slip_status status = SLIP_OK;
-    slip_query query = {.prompt = ids, .prompt_count = (int32_t)count, .max_tokens = (int32_t)job->options->max_tokens,
+    slip_query query = {.prompt_count = (int32_t)count, .max_tokens = (int32_t)job->options->max_tokens,
                         .temperature = job->options->temperature, .top_p = 1, .ignore_eos = true};
     for (int32_t slot = 0; slot < job->options->sequences && status == SLIP_OK; slot++) {
+        query.prompt = twice + (size_t)slot * count / (size_t)job->options->sequences;
         query.seed = (uint64_t)slot + 1;
         status = slip_decoder_admit(job->decoder, slot, &query);
     }
@@ -80,6 +95,8 @@ slip_status slip_bench(slip_job *job)
         status = slip_fail(SLIP_ERR_INPUT, "--acceptance forces what a draft is accepted, and there is no draft");
     if (coordinator && status == SLIP_OK)
         status = make_prompt(job, &ids, &count);
+    if (coordinator && status == SLIP_OK)
+        status = double_prompt(&ids, count);
     if (coordinator && status == SLIP_OK) {
         int64_t wanted = (int64_t)count + job->options->max_tokens;
         context = slip_job_context(job, wanted);

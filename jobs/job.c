@@ -139,6 +139,7 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
         .sequences = sizes.sequences,
         .chunk = PROMPT_CHUNK,
         .always_draft = job->options->always_draft || job->options->acceptance > 0,
+        .prompts_first = job->options->command == SLIP_COMMAND_BENCH,
         .forced_acceptance = job->options->acceptance,
         .made_up_drafts = job->options->shape ? slip_job_embedded_ids(job) : 0,
     };

@@ -35,23 +35,26 @@ __device__ __forceinline__ int rank_of(const uint32_t *bitmap, int expert)
     return rank;
 }
 
-// All consumers. Behind it the list is there for them and, through list_ready, for the producers. `built` counts the lists before
-// this one.
-__device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op, const context &c, shared_memory &s, int group, unsigned built)
+// What is to be done before build_list(), by all consumers, with a barrier between. `built` counts the lists before this one.
+__device__ __forceinline__ void clear_list(const waiter &w, const context &c, shared_memory &s, unsigned built)
+{
+    if (c.thread == CONSUMERS - 1) // the producers may still be at the last one
+        mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_free, built + 1);
+    for (int i = c.thread; i < BITMAP_WORDS; i += CONSUMERS)
+        s.bitmap[i] = 0;
+    for (int i = c.thread; i < SLIP_LIST_MAX; i += CONSUMERS)
+        s.list.tokens[i] = 0;
+}
+
+// All consumers. Behind it the list is there for them and, through list_ready, for the producers.
+__device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op, const context &c, shared_memory &s, int group)
 {
     int picks = min(SLIP_TOKENS, c.rows - group * SLIP_TOKENS) * op.top_k;
     int mine = c.thread < picks ? local_expert(op, group, c.thread) : -1;
     static_assert(SLIP_LIST_MAX <= CONSUMERS, "a thread a pick");
-    if (c.thread == 0) // the producers may still be at the last one
-        mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_free, built + 1);
-    for (int i = c.thread; i < BITMAP_WORDS; i += CONSUMERS)
-        s.bitmap[i] = 0;
-    consumers_sync();
     bool names = false; // of the threads with the same expert, one writes it down
     if (mine >= 0)
         names = (atomicOr(&s.bitmap[mine / 32], 1u << mine % 32) >> mine % 32 & 1) == 0;
-    for (int i = c.thread; i < SLIP_LIST_MAX; i += CONSUMERS)
-        s.list.tokens[i] = 0;
     consumers_sync();
     if (mine >= 0) {
         int at = rank_of(s.bitmap, mine), token = c.thread / op.top_k;
@@ -69,7 +72,8 @@ __device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op,
         atomicAdd(&w.words->picked, (unsigned)s.list.count);
 }
 
-// DOWN of the same row group finds UP's list in place, unless it is the first op of its launch.
+// DOWN of the same row group finds UP's list in place, unless it is the first op of its launch. Then, and then only, it follows UP without
+// a barrier.
 __device__ __forceinline__ bool list_kept(const slip_cuda_op &op, int rows, bool first)
 {
     return op.kind == SLIP_CUDA_DOWN && rows <= SLIP_TOKENS && !first;
@@ -82,13 +86,29 @@ __device__ __forceinline__ float silu(float x)
     return __fdividef(x, 1 + __expf(-x));
 }
 
-// Four neighbouring columns of silu(gate) * up: sums of the parts of gate | up, which lie `step` floats apart; zeros beyond `width`, a
-// multiple of 4.
+// Four neighbouring columns of silu(gate) * up: sums of the parts of gate | up, which lie `step` floats apart, those of both under way
+// together; zeros beyond `width`, a multiple of 4.
 __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int step, int width, int column)
 {
     if (column >= width)
         return zero();
-    float4 gate = sum_parts<4>(parts + column, count, step), up = sum_parts<4>(parts + width + column, count, step);
+    constexpr int BATCH = 4; // see sum_parts; pack.c keeps to it where it can
+    float4 gate = zero(), up = zero();
+    parts += column;
+#pragma unroll 1
+    for (int i = 0; i < count; i += BATCH, parts += (int64_t)BATCH * step) {
+        float4 v[BATCH], w[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            v[j] = i + j < count ? *(const float4 *)(parts + (int64_t)j * step) : zero();
+            w[j] = i + j < count ? *(const float4 *)(parts + (int64_t)j * step + width) : zero();
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            gate = add(gate, v[j]);
+            up = add(up, w[j]);
+        }
+    }
     return make_float4(silu(gate.x) * up.x, silu(gate.y) * up.y, silu(gate.z) * up.z, silu(gate.w) * up.w);
 }
 
@@ -118,13 +138,12 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
         scales[block * SLIP_TOKENS + token] = scale;
 }
 
-// Operands of the list's experts from `first` on, as many as have room, for units below `last_unit`. Each token that picked an expert
-// has its blocks of 128 columns dealt out to the warps in turn, across tokens and experts. Columns of the other tokens keep what was
-// there: nobody looks at their products.
-__device__ __forceinline__ void down_operands(const slip_cuda_op &op, const context &c, shared_memory &s, int group, int first, int last_unit)
+// Operands of the experts of the batch. Each token that picked an expert has its blocks of 128 columns dealt out to the warps in turn,
+// across tokens and experts. Columns of the other tokens keep what was there: nobody looks at their products.
+__device__ __noinline__ void down_operands(const slip_cuda_op &op, const context &c, shared_memory &s, int group, unit_range batch)
 {
     const slip_cuda_matrix &m = op.matrix;
-    int each = down_bytes(m), last = min(first + SLIP_CUDA_ARENA / each, (last_unit + m.units - 1) / m.units);
+    int each = down_bytes(m), first = batch.first / m.units, last = (batch.last + m.units - 1) / m.units;
     int blocks = (m.plane * slip_store_columns(m.store) + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
     int turn = c.thread / 32; // this warp's next block, counted from the token in hand
 #pragma unroll 1
@@ -145,7 +164,7 @@ __device__ __forceinline__ void down_operands(const slip_cuda_op &op, const cont
         s.factor[c.thread] = m.store == SLIP_STORE_MXFP4 ? DECODED : 1;
     uint32_t arena = shared_address(c.arena);
     if (c.thread == 0)
-        s.job = {arena, (uint32_t)(m.plane * BF16_BYTES), arena + m.plane * act_bytes(m.store), m.plane, 0, first, each, min(last * m.units, last_unit)};
+        s.job = {arena, (uint32_t)(m.plane * BF16_BYTES), arena + m.plane * act_bytes(m.store), m.plane, 0, first, each};
 }
 
 } // namespace slip

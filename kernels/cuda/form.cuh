@@ -132,6 +132,11 @@ __device__ __forceinline__ int act_bytes(int store) // of a granule's columns, o
     return store == SLIP_STORE_BF16 ? BF16_BYTES : store == SLIP_STORE_F8 ? F8_BYTES : MXFP4_BYTES;
 }
 
+__device__ __forceinline__ int scale_bytes(int store) // of a granule's columns: bf16 has none
+{
+    return (store == SLIP_STORE_F8 ? 1 : 2) * BLOCK_SCALES;
+}
+
 __device__ __forceinline__ void copy_async(uint32_t to, const void *from)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
@@ -152,26 +157,27 @@ __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, in
     }
 }
 
-// Start to load the operands of the granules [first, first + count) for row group `group` to the start of the arena. Granule j of the
-// matrix meets the columns of granule j % plane. copy_async_wait(), a fence and a barrier must follow.
-__device__ __forceinline__ activations load_operand(const slip_cuda_act &a, const slip_cuda_matrix &m, int group, int first, int count,
+// Start to load the operands of the granules of `window` for row group `group` to the start of the arena. Granule j of the matrix meets
+// the columns of granule j % plane. copy_async_wait(), a fence and a barrier must follow.
+__device__ __forceinline__ product_job load_operand(const slip_cuda_act &a, const slip_cuda_matrix &m, int group, unit_range window,
                                                     const context &c)
 {
-    activations x = {shared_address(c.arena), 0, 0, m.granules};
-    int each = act_bytes(m.store), bytes = each * count, size = each * m.plane;
+    product_job job = {shared_address(c.arena), 0, 0, m.granules, window.first, 0, 0};
+    int each = act_bytes(m.store), bytes = each * (window.last - window.first), size = each * m.plane;
     int64_t base = (int64_t)group * a.padded * SLIP_TOKENS;
-    first %= m.plane;
+    int first = window.first < m.plane ? window.first : window.first - m.plane;
     if (m.store == SLIP_STORE_BF16) {
-        copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread, x.address);
-        copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c.thread, x.address + bytes);
-        x.lo = (uint32_t)bytes;
-        return x;
+        copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread, job.address);
+        copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c.thread, job.address + bytes);
+        job.lo = (uint32_t)bytes;
+        return job;
     }
-    copy_ring(a.q8 + base, first * each, size, bytes, c.thread, x.address);
-    x.scale = x.address + bytes;
-    int scales = slip_store_columns(m.store) / SLIP_FORM_BLOCK * SLIP_TOKENS * 4; // bytes a granule
-    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, scales * count, c.thread, x.scale);
-    return x;
+    copy_ring(a.q8 + base, first * each, size, bytes, c.thread, job.address);
+    job.scale = job.address + bytes;
+    int scales = scale_bytes(m.store);
+    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, bytes / each * scales, c.thread,
+              job.scale);
+    return job;
 }
 
 } // namespace slip

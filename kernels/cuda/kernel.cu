@@ -48,14 +48,15 @@ struct consumer_state {
     consumer ring;
     recorder times;
     unsigned lists, barriers, steps;
+    unsigned ups; // behind which there was no barrier
 };
 
-// The op's struct to shared memory, 16 bytes a thread.
+// Start to copy an op's struct to shared memory; whoever copied waits with copy_async_wait().
 __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op *to, int thread)
 {
-    static_assert(sizeof(slip_cuda_op) % 8 == 0, "copied by 8 bytes");
-    for (int i = thread; i < (int)(sizeof(slip_cuda_op) / 8); i += 128)
-        ((uint2 *)to)[i] = ((const uint2 *)from)[i];
+    static_assert(sizeof(slip_cuda_op) % 16 == 0 && sizeof(slip_cuda_op) <= CONSUMERS * 16, "a copy a thread");
+    if (thread < (int)(sizeof(slip_cuda_op) / 16))
+        copy_async(shared_address(to) + thread * 16, (const uint4 *)from + thread);
 }
 
 // Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510).
@@ -76,6 +77,7 @@ SEPARATE(topk)
 SEPARATE(sample)
 #undef SEPARATE
 
+// `first`: of its launch or step.
 __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &op, const context &c, shared_memory &s, bool first)
 {
     switch (op.kind) {
@@ -86,7 +88,7 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
     case SLIP_CUDA_TAPS: separate_form(op, c); break;
     case SLIP_CUDA_LINEAR:
     case SLIP_CUDA_UP:
-    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, t.lists, t.times); break;
+    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, op.early && !first, t.lists, t.ups, t.times); break;
     case SLIP_CUDA_ANGLES: separate_angles(op, c); break;
     case SLIP_CUDA_ROPE: separate_rope(op, c); break;
     case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
@@ -96,28 +98,65 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
     }
 }
 
-// Behind an op: all SMs are through. Meanwhile the next op's struct is fetched (-1: there is none).
-__device__ __forceinline__ void barrier(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op, int next)
+// What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
+// `first`: the next op is the first of its launch or step.
+__device__ __forceinline__ void prepare(const consumer_state &t, const slip_cuda_op &next, const context &c, shared_memory &s, bool first)
 {
-    consumers_sync();
-    if (c.thread == 0) {
-        if (op != p.drop_op || c.sm != 1)
-            grid_arrive(t.wait);
-        grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
-    } else if (c.thread / 128 == 1 && next >= 0) {
-        fetch_op(p.ops + next, &s.op[next & 1], c.thread % 128);
+    if (dealt_before(next, c.rows, first))
+        product_deal_out(next, c, s, -1);
+    if (next.early && !first) {
+        clear_list(t.wait, c, s, t.lists);
+        product_load(next, c, s, 0);
     }
+}
+
+// For tests of what happens when a signal does not come.
+__device__ __forceinline__ bool dropped(const kernel_parameters &p, const context &c, int op)
+{
+    return op == p.drop_op && c.sm == 1;
+}
+
+// Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
+__device__ __forceinline__ void barrier(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op,
+                                        const slip_cuda_op *next)
+{
+    copy_async_wait(); // the next op
+    consumers_sync();
+    if (c.thread == 0 && !dropped(p, c, op))
+        grid_arrive(t.wait);
+    if (next)
+        prepare(t, *next, c, s, false);
+    if (c.thread == 0)
+        grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
+    consumers_sync();
+}
+
+// Behind UP of a single row group: this SM is through, and goes on to its DOWN.
+__device__ __forceinline__ void hand_over(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op,
+                                          const slip_cuda_op &down)
+{
+    t.ups++;
+    if (!dropped(p, c, op))
+        up_done(t.wait, t.ring.warpgroup, t.ups);
+    copy_async_wait(); // the next op
+    consumers_sync();
+    prepare(t, down, c, s, false);
     consumers_sync();
 }
 
 __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, op_range ops, bool meet)
 {
-    if (c.thread / 128 == 1)
-        fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread % 128);
+    fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread);
+    copy_async_wait();
+    consumers_sync();
+    prepare(t, s.op[ops.first & 1], c, s, true);
     consumers_sync();
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = s.op[i & 1];
+        bool more = i + 1 < ops.last;
         uint64_t start = stamp(t.times);
+        if (more) // nobody is at the op before any more, whose place it takes
+            fetch_op(p.ops + i + 1, &s.op[(i + 1) & 1], c.thread);
         if (c.thread == 0) {
             t.wait.op = i;
             t.wait.kind = op.kind;
@@ -129,7 +168,11 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
         if (!meet)
             break;
         start = stamp(t.times);
-        barrier(t, p, c, s, i, i + 1 < ops.last ? i + 1 : -1);
+        const slip_cuda_op *next = more ? &s.op[(i + 1) & 1] : NULL;
+        if (op.kind == SLIP_CUDA_UP && c.rows <= SLIP_TOKENS && next)
+            hand_over(t, p, c, s, i, *next);
+        else
+            barrier(t, p, c, s, i, next);
         if (c.thread == 0)
             record(t.times, i, SLIP_EVENT_BARRIER, start);
     }
@@ -202,7 +245,7 @@ __device__ consumer_state consumer_start(const kernel_parameters &p, shared_memo
     if (threadIdx.x == 0)
         s.consumer_waits = waiter_of(p, SLIP_ROLE_CONSUMER);
     consumers_sync();
-    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
+    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
 }
 
 __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)

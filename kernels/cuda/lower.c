@@ -214,12 +214,14 @@ static void lower_experts(lowering *l, int32_t i)
     slip_cuda_op *up = add_op(l, SLIP_CUDA_UP, i, i);
     lower_product(l, up, from->weight[0], from->in, true, l->up);
     up->width = m->rows / 2;
+    up->early = up[-1].kind == SLIP_CUDA_TOPK; /* add_op() never moves ops */
     up->first_expert = (int32_t)experts.first;
     up->experts = (int32_t)experts.count;
     slip_cuda_op *down = add_op(l, SLIP_CUDA_DOWN, i, i);
     lower_product(l, down, from->weight[1], SLIP_BUFFER_ACT, false, l->down);
     down->in = up->out;
     down->width = up->width;
+    down->up_units = m->units;
     down->first_expert = up->first_expert;
     down->experts = up->experts;
     l->partial[SLIP_BUFFER_PARTIAL] = down->out;

@@ -26,10 +26,10 @@ slip_status slip_lower_check(const slip_cuda_source *source)
         if (!slip_attend_fits(&source->caches[i]))
             return slip_fail(SLIP_ERR_INPUT, "--device cuda: heads of %d and %d dimensions in layer %d are not supported",
                              source->caches[i].shape.head_dim, source->caches[i].shape.v_head_dim, i);
-    for (int32_t i = 0; i < program->tensor_count; i++) { /* units are dealt out to SMs in 32 bits */
+    for (int32_t i = 0; i < program->tensor_count; i++) { /* units are dealt out to warpgroups in 32 bits */
         const slip_cuda_matrix *m = &source->tensors[i].matrix;
         int64_t experts = program->tensors[i].experts.first < 0 ? 1 : SLIP_LIST_MAX;
-        if (experts * m->units > UINT32_MAX / (source->sms + 1))
+        if (experts * m->units > UINT32_MAX / (4 * source->sms + 1))
             return slip_fail(SLIP_ERR_INPUT, "--device cuda: a matrix of %d x %d is too large", m->rows, m->columns);
     }
     for (int32_t i = 0; i < program->op_count; i++) {

@@ -20,25 +20,18 @@ static int64_t chunk_length(const slip_cuda_matrix *matrix, int64_t chunk)
     return left < matrix->chunk ? left : matrix->chunk;
 }
 
-/* Units of a chunk. */
-static int64_t chunk_units(const slip_cuda_matrix *matrix)
-{
-    return (matrix->tiles + matrix->unit_tiles - 1) / matrix->unit_tiles;
-}
-
 /* Granules that lie before a unit of a run of experts: units lie in memory in their order, without gaps. */
 static int64_t granules_before(const slip_cuda_matrix *matrix, int64_t unit)
 {
-    int64_t expert = unit / matrix->units, rest = unit % matrix->units;
-    int64_t chunk = rest / chunk_units(matrix), tile = rest % chunk_units(matrix) * matrix->unit_tiles;
+    int64_t expert = unit / matrix->units, chunk = unit % matrix->units / matrix->tiles, tile = unit % matrix->tiles;
     return (expert * matrix->granules + chunk * matrix->chunk) * matrix->tiles + tile * chunk_length(matrix, chunk);
 }
 
-int64_t slip_cuda_matrix_busiest(const slip_cuda_matrix *matrix, int64_t experts, int32_t sms)
+int64_t slip_cuda_matrix_busiest(const slip_cuda_matrix *matrix, int64_t experts, int32_t workers)
 {
     int64_t units = experts * matrix->units, most = 0;
-    for (int64_t cta = 0; units > 0 && cta < sms; cta++) {
-        int64_t granules = granules_before(matrix, units * (cta + 1) / sms) - granules_before(matrix, units * cta / sms);
+    for (int64_t i = 0; units > 0 && i < workers; i++) {
+        int64_t granules = granules_before(matrix, units * (i + 1) / workers) - granules_before(matrix, units * i / workers);
         most = granules > most ? granules : most;
     }
     return most;
@@ -51,7 +44,7 @@ int64_t slip_cuda_matrix_arena(const slip_cuda_matrix *matrix, int32_t sms)
         int64_t first = (int64_t)matrix->units * cta / sms, end = (int64_t)matrix->units * (cta + 1) / sms;
         if (first == end)
             continue;
-        int64_t from = first / chunk_units(matrix), to = (end - 1) / chunk_units(matrix);
+        int64_t from = first / matrix->tiles, to = (end - 1) / matrix->tiles;
         int64_t granules = (to - from) * matrix->chunk + chunk_length(matrix, to);
         most = granules > most ? granules : most;
     }
@@ -68,17 +61,18 @@ static void set_chunk(slip_cuda_matrix *matrix, int64_t chunk)
 {
     matrix->chunk = (int32_t)chunk;
     matrix->chunks = (int32_t)((matrix->granules + chunk - 1) / chunk);
-    matrix->units = (int32_t)(matrix->chunks * chunk_units(matrix));
+    matrix->units = (int32_t)(matrix->chunks * matrix->tiles);
 }
 
-/* What a chunking costs, in bytes of the busiest CTA times SLIP_PLAN_SMS: the weights that it streams, and its share of the
- * partial sums, f32 written and read, but in L2: a third. A row has 8 tokens of them a chunk; of experts, one for each of 8 picks of
- * 8 tokens. */
+/* What a chunking costs, in bytes of the busiest warpgroup times their number: what it streams, of experts in a step of 8 tokens and in
+ * one of a single token; and what it costs to add the parts up, about 0.06 us each. */
 static int64_t cost(const slip_cuda_matrix *matrix, slip_cuda_use use)
 {
-    int64_t busiest = slip_cuda_matrix_busiest(matrix, use != SLIP_USE_LINEAR ? SLIP_PLAN_EXPERTS : 1, SLIP_PLAN_SMS);
-    int64_t sums = (int64_t)matrix->rows * matrix->chunks * SLIP_TOKENS * (use != SLIP_USE_LINEAR ? 8 : 1);
-    return busiest * slip_store_bytes(matrix->store) * SLIP_PLAN_SMS + sums * 8 / 3;
+    enum { PART = 600 * 1000 };
+    int64_t busiest = slip_cuda_matrix_busiest(matrix, use != SLIP_USE_LINEAR ? SLIP_PLAN_EXPERTS : 1, SLIP_PLAN_WARPGROUPS);
+    if (use != SLIP_USE_LINEAR)
+        busiest += slip_cuda_matrix_busiest(matrix, SLIP_PLAN_PICKS, SLIP_PLAN_WARPGROUPS);
+    return busiest * slip_store_bytes(matrix->store) * SLIP_PLAN_WARPGROUPS + (int64_t)matrix->chunks * PART;
 }
 
 /* The longest chunk to look at. A CTA of experts keeps whole rows, so that any length will do. Elsewhere two chunks fit
@@ -93,7 +87,7 @@ static int64_t longest_chunk(const slip_cuda_matrix *matrix, slip_cuda_use use)
 }
 
 /* A chunk keeps to one plane, so that its operand's columns are consecutive. Of experts, chunks are as equal as their number
- * allows. */
+ * allows, and few. */
 static bool allowed(const slip_cuda_matrix *matrix, slip_cuda_use use)
 {
     if (use == SLIP_USE_DOWN)
@@ -101,7 +95,7 @@ static bool allowed(const slip_cuda_matrix *matrix, slip_cuda_use use)
     if (matrix->granules > matrix->plane && matrix->plane % matrix->chunk != 0)
         return false;
     if (use != SLIP_USE_LINEAR)
-        return (matrix->granules + matrix->chunks - 1) / matrix->chunks == matrix->chunk;
+        return (matrix->granules + matrix->chunks - 1) / matrix->chunks == matrix->chunk && matrix->chunks <= SLIP_UP_PARTS;
     return slip_cuda_matrix_arena(matrix, SLIP_PLAN_SMS) <= SLIP_OPERAND_BYTES;
 }
 
@@ -164,14 +158,13 @@ slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t row
     slip_status status = check_shape(dtype, experts, rows, columns, scale_skew);
     if (status)
         return status;
-    slip_cuda_matrix m = {.rows = (int32_t)rows, .columns = (int32_t)columns, .unit_tiles = 1};
+    slip_cuda_matrix m = {.rows = (int32_t)rows, .columns = (int32_t)columns};
     m.store = dtype == SLIP_F8E4M3 ? SLIP_STORE_F8 : dtype == SLIP_MXFP4 ? SLIP_STORE_MXFP4 : SLIP_STORE_BF16;
     m.chunk = 1;
     if (rows > 0 && columns > 0) {
         m.tiles = (int32_t)((rows + SLIP_TILE - 1) / SLIP_TILE);
         m.plane = (int32_t)((columns + slip_store_columns(m.store) - 1) / slip_store_columns(m.store));
         m.granules = dtype == SLIP_F32 ? 2 * m.plane : m.plane;
-        m.unit_tiles = m.granules == 1 ? 2 : 1;
         status = check_width(&m, dtype, use);
         if (!status)
             status = check_bytes(&m, experts);

@@ -16,7 +16,10 @@ extern "C" {
 
 enum {
     SLIP_PLAN_SMS = 132,              /* of the GPU that chunks are chosen for; others get the same bits, balanced less well */
+    SLIP_PLAN_WARPGROUPS = 4 * SLIP_PLAN_SMS, /* of it: units are dealt out to them */
     SLIP_PLAN_EXPERTS = 60,           /* distinct experts of a step of 8 tokens, likewise */
+    SLIP_PLAN_PICKS = 8,              /* experts of a step of one token, likewise */
+    SLIP_UP_PARTS = 4,                /* most parts of gate | up: DOWN takes so many at once */
     SLIP_OPERAND_BYTES = 64 * 1024,   /* of the arena, for the activations of a product */
 };
 
@@ -44,8 +47,8 @@ int64_t slip_cuda_matrix_arena(const slip_cuda_matrix *matrix, int32_t sms);
 /* The same of whole rows, as a CTA keeps them for a matrix of experts. At most SLIP_OPERAND_BYTES of a plan of experts. */
 int64_t slip_cuda_matrix_row_bytes(const slip_cuda_matrix *matrix);
 
-/* Granules that the busiest CTA of `sms` streams, of `experts` experts one behind the other. */
-int64_t slip_cuda_matrix_busiest(const slip_cuda_matrix *matrix, int64_t experts, int32_t sms);
+/* Granules that the busiest of `workers` warpgroups (or CTAs) streams, of `experts` experts one behind the other. */
+int64_t slip_cuda_matrix_busiest(const slip_cuda_matrix *matrix, int64_t experts, int32_t workers);
 
 /* One expert of the weight that the plan was made for, to `out` [matrix->expert_bytes] in host memory. What does not exist is
  * written as zeros, E8M0 scales as 127. An f32 value becomes bf16(x) + bf16(x - bf16(x)), or bf16(x) alone where that is not

@@ -26,12 +26,34 @@ struct expert_list {
     uint8_t pick[SLIP_LIST_MAX][SLIP_TOKENS];      // as its which pick
 };
 
-// A product in the hands of this SM's consumers: units [.., last) of the op, with operands in the arena.
+// Units, or granules, [first, last) of an op.
+struct unit_range {
+    int first, last;
+};
+
+// A granule of an op: number `done` of `length` of the unit (chunk, tile) of expert `at` of the list. Granules lie in memory in
+// the order in which a place walks through them, but that experts lie apart.
+struct place {
+    int at, chunk, tile, done, length;
+};
+
+// What an SM's consumers have to do in a product: found by one thread a warpgroup, while the others wait for something else.
+struct product_deal {
+    unit_range all, batch;  // units of the SM; those that are computed together, in hand
+    unit_range window;      // of LINEAR and UP: granules whose operands the SM needs
+    place from[WARPGROUPS]; // of the batch: where a warpgroup begins ..
+    int left[WARPGROUPS];   // .. and how many granules it has
+    unit_range ups;         // DOWN: the warpgroups of all SMs whose results of UP it reads
+};
+
+// Operands in the arena, shared addresses: of granules from `granule` on, or of experts from place `expert` of the list on.
 struct product_job {
-    uint32_t address, lo, scale; // operands: of the granule `granule`, or of the expert `expert` of the list
-    int plane;
-    int granule, expert, each;   // bytes from one expert's operand to the next; 0: one for all
-    int last;                    // unit behind the batch
+    uint32_t address; // e4m3 codes, or bf16 hi
+    uint32_t lo;      // bf16: bytes from hi to lo
+    uint32_t scale;   // e4m3's scales
+    int plane;        // granule j of the matrix meets the columns of granule j % plane
+    int granule;
+    int expert, each; // bytes from one expert's operand to the next; 0: one for all
 };
 
 // Shared memory of a CTA. The stages begin it, for alignment.
@@ -48,62 +70,71 @@ struct shared_memory {
     waiter consumer_waits, producer_waits[PRODUCER_WARPS]; // here, not in registers: only a wait that takes long looks at them
     float factor[SLIP_TOKENS];
     product_job job;
+    product_deal deal; // of the op in hand
     int stop;
 };
 static_assert(sizeof(shared_memory) <= 227 * 1024, "shared memory of an SM");
 static_assert(SLIP_STAGE_BYTES % 128 == 0 && SLIP_CUDA_ARENA % 128 == 0, "operands want their alignment");
 
-// A range of units of this SM: contiguous, and the same for every step of the same shape.
-struct unit_range {
-    int first, last;
-};
-
-__device__ __forceinline__ unit_range units_of(int units, int sm, int sms)
+// The share of `index` of `all`: contiguous, and the same for every step of the same shape. An SM's share is that of its warpgroups.
+__device__ __forceinline__ unit_range units_of(int units, int index, int all)
 {
-    return {(int)((unsigned)units * sm / sms), (int)((unsigned)units * (sm + 1) / sms)}; // lower.c sees that 32 bits are enough
+    return {(int)((unsigned)units * index / all), (int)((unsigned)units * (index + 1) / all)}; // lower.c sees that 32 bits are enough
 }
 
-// Where a warpgroup is in the op's units: unit `row` of chunk `chunk` of expert `at` of the list. It goes on in steps of WARPGROUPS,
-// without the divisions that finding a unit by its number takes.
-struct unit_cursor {
-    int at, chunk, row;
-    int rows; // units of a chunk
-};
-
-__device__ __forceinline__ unit_cursor cursor_at(const slip_cuda_matrix &m, int index)
+__device__ __forceinline__ unit_range overlap(unit_range a, unit_range b)
 {
-    unit_cursor u;
-    u.rows = (m.tiles + m.unit_tiles - 1) / m.unit_tiles;
-    u.at = index / m.units;
-    index -= u.at * m.units;
-    u.chunk = index / u.rows;
-    u.row = index - u.chunk * u.rows;
-    return u;
+    return {max(a.first, b.first), min(a.last, b.last)};
 }
 
-__device__ __forceinline__ void cursor_next(unit_cursor &u, const slip_cuda_matrix &m)
+__device__ __forceinline__ int chunk_length(const slip_cuda_matrix &m, int chunk)
 {
-    for (u.row += WARPGROUPS; u.row >= u.rows; u.row -= u.rows)
-        if (++u.chunk == m.chunks) {
-            u.chunk = 0;
-            u.at++;
-        }
+    return min(m.chunk, m.granules - chunk * m.chunk);
 }
 
-// One unit of a matrix: `tiles` tiles from `tile` on, `length` granules of the chunk each.
-struct unit {
-    int chunk, tile, tiles, length;
-};
-
-__device__ __forceinline__ unit unit_at(const slip_cuda_matrix &m, const unit_cursor &u)
+__device__ __forceinline__ place place_of(const slip_cuda_matrix &m, int unit)
 {
-    int tile = u.row * m.unit_tiles;
-    return {u.chunk, tile, min(m.unit_tiles, m.tiles - tile), min(m.chunk, m.granules - u.chunk * m.chunk)};
+    place p = {};
+    p.at = unit / m.units;
+    unit -= p.at * m.units;
+    p.chunk = unit / m.tiles;
+    p.tile = unit - p.chunk * m.tiles;
+    p.length = chunk_length(m, p.chunk);
+    return p;
 }
 
-__device__ __forceinline__ int64_t unit_granule(const slip_cuda_matrix &m, const unit &u)
+// One granule on; true: to another chunk or expert.
+__device__ __forceinline__ bool step(place &p, const slip_cuda_matrix &m)
 {
-    return (int64_t)u.chunk * m.chunk * m.tiles + (int64_t)u.tile * u.length;
+    if (++p.done < p.length)
+        return false;
+    p.done = 0;
+    if (++p.tile < m.tiles)
+        return false;
+    p.tile = 0;
+    if (++p.chunk == m.chunks) {
+        p.chunk = 0;
+        p.at++;
+    }
+    p.length = chunk_length(m, p.chunk);
+    return true;
+}
+
+// Granules of the op before a place that begins a unit; within its expert.
+__device__ __forceinline__ int granules_before(const slip_cuda_matrix &m, const place &p)
+{
+    return p.chunk * m.chunk * m.tiles + p.tile * p.length;
+}
+
+// Granules of a range of units that begins at `from`. Units of experts mostly have the same length: no division then.
+__device__ __forceinline__ int granules_of(const slip_cuda_matrix &m, const place &from, unit_range units)
+{
+    if (units.first >= units.last)
+        return 0;
+    if (m.chunks * m.chunk == m.granules)
+        return (units.last - units.first) * m.chunk;
+    place to = place_of(m, units.last);
+    return (to.at - from.at) * m.granules * m.tiles + granules_before(m, to) - granules_before(m, from);
 }
 
 // ---- the producer ----
@@ -116,21 +147,15 @@ struct producer {
     uint64_t policy;
 };
 
-// One contiguous run of granules, stage by stage.
-__device__ __forceinline__ void produce(const waiter &w, producer &p, const unsigned char *from, int granules, int granule_bytes)
+// A stage for `bytes` bytes that bulk loads will bring; NULL: the kernel is being left.
+__device__ __forceinline__ unsigned char *stage_open(const waiter &w, const producer &p, int bytes)
 {
-    for (int left = granules; left > 0; left -= SLIP_STAGE_GRANULES) {
-        unsigned slot = p.count % DEPTH, round = p.count / DEPTH;
-        int bytes = min(left, (int)SLIP_STAGE_GRANULES) * granule_bytes;
-        uint64_t *full = &p.weights->full[p.warpgroup][slot];
-        // Round 0 finds the stages empty: waiting for the phase before the first succeeds at once.
-        if (!mbarrier_wait(w, SLIP_WAIT_EMPTY, &p.weights->empty[p.warpgroup][slot], round + 1))
-            return;
-        mbarrier_expect(full, bytes);
-        bulk_load(p.stage[slot], from, bytes, full, p.policy);
-        from += bytes;
-        p.count++;
-    }
+    unsigned slot = p.count % DEPTH, round = p.count / DEPTH;
+    // Round 0 finds the stages empty: waiting for the phase before the first succeeds at once.
+    if (!mbarrier_wait(w, SLIP_WAIT_EMPTY, &p.weights->empty[p.warpgroup][slot], round + 1))
+        return NULL;
+    mbarrier_expect(&p.weights->full[p.warpgroup][slot], bytes);
+    return p.stage[slot];
 }
 
 // ---- a consumer warpgroup ----

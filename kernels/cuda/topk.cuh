@@ -39,7 +39,7 @@ __device__ __forceinline__ bool topk_better(uint32_t key, int expert, uint32_t t
 __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row, int expert)
 {
     const float *from = in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride + expert;
-    constexpr int BATCH = 20; // loads under way together
+    constexpr int BATCH = 24; // loads under way together: as many as the published routers have parts
     float logit = 0;
 #pragma unroll 1
     for (int p = 0; p < in.parts; p += BATCH) {

@@ -38,13 +38,14 @@ template <bool FIRST> __device__ __forceinline__ void matrix_f8(float (&c)[4], u
                      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "l"(a), "l"(b));
 }
 
-// c = A [64 x 32] e4m3 from registers * B [32 x 8] e4m3 from shared memory.
-__device__ __forceinline__ void matrix_f8_registers(float (&c)[4], const uint32_t (&a)[4], uint64_t b)
+// c = A [64 x 32] e4m3 from registers * B [32 x 8] e4m3 from shared memory. `b`: the low word of its operand(b, 128, 256), which is the same
+// in all threads: worked on in the warp's uniform registers if it comes from a shuffle.
+__device__ __forceinline__ void matrix_f8_registers(float (&c)[4], const uint32_t (&a)[4], uint32_t b)
 {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {%0,%1,%2,%3}, {%4,%5,%6,%7}, %8, p, 1, 1;\n}"
+    asm volatile("{\n.reg .pred p;\n.reg .b64 d;\nsetp.ne.b32 p, 0, 0;\nmov.b64 d, {%8, %9};\n"
+                 "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {%0,%1,%2,%3}, {%4,%5,%6,%7}, d, p, 1, 1;\n}"
                  : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "n"(256 >> 4));
 }
 
 // The same of A [64 x 16] bf16 * B [16 x 16] bf16. Columns 0..7 of B are hi, 8..15 lo: c[0..3], c[4..7].

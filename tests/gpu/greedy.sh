@@ -1,10 +1,67 @@
 #!/usr/bin/env bash
-# Greedy text of 64 prompts x 64 tokens on the GPU and on the CPU. Where an answer differs, it must be for a near-tie: read back the CPU's
-# answers on both, token by token, and look at the CPU's own logits wherever the GPU would have gone another way.
+# Greedy text of 64 prompts x 64 tokens on the GPU and on the CPU. Where an answer differs, it must be for a near-tie, of tokens or of
+# experts: read back the CPU's answers on both, token by token, and ask at every token for the reason.
+#
+# Rounding is chaotic: a change of 1e-5 in an operand turns the roundings of e4m3 behind it, and after a few layers they are other
+# roundings of the same size. So the CPU that rounds (--round-activations) is not the GPU's twin but a second throw of the same dice,
+# the yardstick for what rounding does; where a tie between experts has turned, the values of that token are traced, op by op.
 . "$(dirname "$0")/common.bash"
 command -v python3 >/dev/null || { echo "skipped: python3 reads the answers"; exit 77; }
-: "${COMPARE_GREEDY:=$TOOLS/compare_greedy}"
-gap=0.25 # of logits whose rounding to e4m3 moves them by about 0.05
+: "${COMPARE_GREEDY:=$TOOLS/compare_greedy}" "${COMPARE_PARTINGS:=$TOOLS/compare_partings}"
+
+# Bounds, beside what the CPU alone does under noise of 1e-5 to 1e-3 in all rounded operands.
+gap=0.25   # between two tokens' logits, which rounding moves by 0.02 (median); all beyond it had another expert somewhere
+row=0.25   # rms of a row's logits against the CPU that rounds; median 0.024, 99 of 100 rows 0.16
+times=1.5  # the median row's distance from the exact CPU, and the 99th of 100's, against that of the CPU that rounds; 1.03
+share=0.02 # of the choices may differ; 0.004 to 0.010
+bias=0.005 # of the log-probability of the exact CPU's choices, on average; 0.0015
+part=0.15  # of a row of any op, before any expert has turned; 0.09
+tie=0.02   # between the scores (0 to 1, and bias) of experts exchanged; 0.013. Of all fourth and fifth best, a quarter are as near
+
+score() { # device, output option, output, options...
+    DEVICE=$1 on_ranks 1 score -m "$MODEL" -f "$work/text$part_number" --quiet "$2" "$work/$3.h5" "${@:4}" >"$work/$3.out" 2>"$work/$3.log"
+}
+
+# Wait for runs in the background.
+finished() { # name, process, log; and so on
+    while [ $# -gt 0 ]; do
+        wait "$2" || fail "$1" "failed" "$3"
+        shift 3
+    done
+}
+
+# What turned in the tokens that compare_greedy does not explain: how the GPU's values part from those of the CPU that rounds.
+explain() { # token...
+    local cpu cuda
+    score cpu --trace-ops ops_cpu --round-activations & cpu=$!
+    score cuda --trace-ops ops_cuda --engine launch & cuda=$!
+    finished "trace on cpu" "$cpu" "$work/ops_cpu.log" "trace on cuda" "$cuda" "$work/ops_cuda.log"
+    "$COMPARE_PARTINGS" "$work/ops_cuda.h5" "$work/ops_cpu.h5" "$MODEL" "$part" "$tie" "$@" >"$work/log" 2>&1
+}
+
+choices() {
+    local status tokens name="choices, part $part_number" cuda exact rounded
+    score cuda --logits cuda & cuda=$!
+    score cpu --logits exact & exact=$!
+    score cpu --logits rounded --round-activations & rounded=$!
+    finished "score on cuda" "$cuda" "$work/cuda.log" "score on cpu" "$exact" "$work/exact.log" \
+        "score --round-activations" "$rounded" "$work/rounded.log"
+    "$COMPARE_GREEDY" "$work/cuda.h5" "$work/exact.h5" "$work/rounded.h5" "$gap" "$row" "$times" "$share" "$bias" >"$work/choices" 2>&1
+    status=$?
+    case $status in # 3: some rows are left to explain
+    0 | 3) ok "$name" "$(tail -n 1 "$work/choices")" ;;
+    *) fail "$name" "too far from the CPU's" "$work/choices" ;;
+    esac
+    tokens=$(sed -n 's/^explain \([0-9]*\):.*/\1/p' "$work/choices")
+    [ -n "$tokens" ] || return 0
+    # shellcheck disable=SC2086 # one argument a token
+    if explain $tokens; then
+        grep '^token' "$work/log" | sed 's/^/      /'
+        ok "reasons, part $part_number" "$(tail -n 1 "$work/log")"
+    else
+        fail "reasons, part $part_number" "a difference without a reason" "$work/log"
+    fi
+}
 
 grep -hoE "(def|class) [A-Za-z_]+\(?" "$root"/jobs/train/*.py "$root"/tests/golden/*/*.py | sort -u | head -n 64 >"$work/prompts"
 python3 - "$work" <<'PYTHON'
@@ -15,10 +72,12 @@ for i, prompt in enumerate(open(sys.argv[1] + "/prompts")):
           file=open(sys.argv[1] + "/requests.jsonl", "a"))
 PYTHON
 count=$(wc -l <"$work/requests.jsonl")
-for device in cpu cuda; do
-    DEVICE=$device on_ranks 1 batch -m "$MODEL" -i "$work/requests.jsonl" -o "$work/$device.jsonl" --sequences 8 --quiet 2>"$work/log" ||
-        fail "batch on $device" "failed" "$work/log"
-done
+answer() { # device
+    DEVICE=$1 on_ranks 1 batch -m "$MODEL" -i "$work/requests.jsonl" -o "$work/$1.jsonl" --sequences 8 --quiet 2>"$work/$1.log"
+}
+answer cpu & cpu=$!
+answer cuda & cuda=$!
+finished "batch on cpu" "$cpu" "$work/cpu.log" "batch on cuda" "$cuda" "$work/cuda.log"
 
 # The CPU's answers with their prompts, in four texts; how many answers are the same.
 same=$(python3 - "$work" <<'PYTHON'
@@ -35,18 +94,12 @@ for part in range(4):
 print(sum(cpu[p["custom_id"]] == gpu[p["custom_id"]] for p in prompts))
 PYTHON
 )
-[ "${same:-0}" -gt 0 ] && ok "greedy answers" "$same of $count are the CPU's to the last token" || fail "greedy answers" "none is the CPU's"
+# The share above leaves more than a quarter of the answers as they were: 0.98^64.
+[ "${same:-0}" -ge $((count / 4)) ] && ok "greedy answers" "$same of $count are the CPU's to the last token" ||
+    fail "greedy answers" "only $same of $count are the CPU's"
 
-for part in 0 1 2 3; do
-    for device in cpu cuda; do
-        DEVICE=$device on_ranks 1 score -m "$MODEL" -f "$work/text$part" --quiet --logits "$work/$device.h5" >"$work/out" 2>"$work/log" ||
-            fail "score on $device" "failed" "$work/log"
-    done
-    if "$COMPARE_GREEDY" "$work/cuda.h5" "$work/cpu.h5" "$gap" >"$work/log" 2>&1; then
-        ok "choices, part $part" "$(cat "$work/log")"
-    else
-        fail "choices, part $part" "not a near-tie" "$work/log"
-    fi
+for part_number in 0 1 2 3; do
+    choices
 done
 
 finish

@@ -70,7 +70,7 @@ figures_once() { # name
 }
 
 keys="schema version commit argv device ranks model expert_slices tokens tokens_per_second
-    prompt_tokens prompt_tokens_per_second
+    prompt_tokens prompt_tokens_per_second prompt_gb_per_second_per_gpu full_steps.tokens_per_second full_steps.median_ms
     acceptance.mean_acceptance_length acceptance.acceptance_histogram acceptance.num_spec_steps
     acceptance.num_draft_tokens acceptance.num_accepted_draft_tokens
     time_to_first_token_ms.median time_to_first_token_ms.p99
@@ -118,6 +118,14 @@ one_object score schema version commit model ranks tokens bits_per_token bits_pe
 "$SLIPSTREAM" plan --shape pro --ranks 8 --json >"$out" 2>"$log"
 status=$?
 one_object plan schema
+
+# Several sequences decode together from the first block to the last, each behind its whole prompt.
+run 1 bench -m "$MODEL" -n 64 --sequences 8 --prompt-tokens 50 --acceptance 6.3 --json
+if [ "$status" = 0 ] && grep -q '"prompt_tokens": 400' "$out" && grep -q '^# full steps .* 10 of 8 sequences, 50.40 tokens each' "$log"; then
+    ok "bench --sequences 8: full steps"
+else
+    fail "bench --sequences 8: full steps" "exit status $status, or steps without some of them" "$log"
+fi
 
 # Acceptance that is forced says so.
 run 1 bench -m "$MODEL" -n 16 --acceptance 4 --json

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # --trace-ops: a run equals itself, op by op; activations rounded as on a GPU change every op a little and no more.
-# Settings: tests/mpi/common.bash; COMPARE_OPS is tests/golden/compare_ops.c, built.
+# And the tools that hold a GPU's choices against the CPU's (tests/gpu/greedy.sh): the CPU that rounds takes the GPU's place.
+# Settings: tests/mpi/common.bash; COMPARE_OPS, COMPARE_PARTINGS and COMPARE_GREEDY are the programs of tests/golden.
 . "$(dirname "$0")/common.bash"
-: "${COMPARE_OPS:=$TOOLS/compare_ops}"
+: "${COMPARE_OPS:=$TOOLS/compare_ops}" "${COMPARE_PARTINGS:=$TOOLS/compare_partings}" "${COMPARE_GREEDY:=$TOOLS/compare_greedy}"
 [ -x "$COMPARE_OPS" ] || { echo "$script: $COMPARE_OPS is not there" >&2; exit 2; }
 
 head -c 700 "$root/jobs/train/tokenizer.py" >"$work/text"
@@ -30,6 +31,28 @@ if "$COMPARE_OPS" "$work/round.h5" "$work/exact.h5" --all 0 >"$work/log" 2>&1; t
 else
     ok "bounds are held against" "$(grep -c ^FAIL "$work/log") kinds of op differ"
 fi
+
+expect() { # name, exit status, command...
+    local status
+    "${@:3}" >"$work/log" 2>&1
+    status=$?
+    if [ "$status" = "$2" ]; then ok "$1" "$(tail -n 1 "$work/log")"; else fail "$1" "exit status $status, not $2" "$work/log"; fi
+}
+
+# Where values part, there was a near-tie of experts: not so if no tie is near enough, nor if hardly a row is like another.
+expect "rounding parts at near-ties" 0 "$COMPARE_PARTINGS" "$work/round.h5" "$work/exact.h5" "$MODEL" 0.15 0.03
+expect "no tie is that near" 1 "$COMPARE_PARTINGS" "$work/round.h5" "$work/exact.h5" "$MODEL" 0.15 1e-6
+expect "no row is that close" 1 "$COMPARE_PARTINGS" "$work/round.h5" "$work/exact.h5" "$MODEL" 1e-4 0.03
+expect "a token that did not part" 1 "$COMPARE_PARTINGS" "$work/exact.h5" "$work/again.h5" "$MODEL" 0.15 0.03 7
+
+for kind in exact round; do
+    on_ranks 1 score -m "$MODEL" -f "$work/text" --quiet $([ $kind = exact ] || echo --round-activations) --logits "$work/logits-$kind.h5" \
+        >"$work/score" 2>"$work/log" || fail "score --logits" "score failed" "$work/log"
+done
+exact=$work/logits-exact.h5 round=$work/logits-round.h5
+expect "rounding is as far off as rounding" 0 "$COMPARE_GREEDY" "$round" "$exact" "$round" 0.25 0.25 1 0.05 0.02
+expect "a row too far off" 3 "$COMPARE_GREEDY" "$exact" "$exact" "$round" 0.25 1e-3 1 0.05 0.02
+expect "rounding is further off than nothing" 1 "$COMPARE_GREEDY" "$round" "$exact" "$exact" 0.25 0.25 2 0.05 0.02
 
 # The draft's ops are there as well: a file without them has fewer.
 for draft in --always-draft --no-draft; do

@@ -21,6 +21,7 @@ typedef struct {
     double forced;
     bool paced; /* leave steps without a draft where drafting does not pay */
     bool resident; /* taps stay with the device */
+    bool prompts_first;
 } setting;
 
 typedef struct {
@@ -106,7 +107,7 @@ static void resident_make(void)
 static void machine_make(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, machine *m)
 {
     slip_decoder_options decoding = {.sequences = how->sequences, .chunk = how->chunk, .forced_acceptance = how->forced,
-                                     .always_draft = !how->paced};
+                                     .always_draft = !how->paced, .prompts_first = how->prompts_first};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
     const slip_executor_kind *kind = how->resident ? &resident : &slip_executor_cpu;
     slip_rank_options options = {.kind = kind, .slices = 1, .taps = how->draft, .limits = limits};
@@ -211,6 +212,7 @@ static void test_same_tokens(void **state)
         {.draft = true, .sequences = 1, .chunk = 64, .paced = true},
         {.draft = true, .sequences = 4, .chunk = 64, .paced = true},
         {.draft = true, .sequences = 3, .chunk = 5, .paced = true},
+        {.draft = true, .sequences = 3, .chunk = 5, .prompts_first = true},
     };
     answer plain[QUERIES], other[QUERIES];
     run_setting(checkpoint, model, &(setting){.sequences = 1, .chunk = 64}, false, plain);
@@ -350,6 +352,34 @@ static void test_forced_acceptance(void **state)
     machine_free(&m);
 }
 
+/* Prompts of several lengths are read before anybody decodes, so that equal answers begin and end together: every step is full. */
+static void test_prompts_first(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    const slip_figures *figures;
+    for (int first = 0; first < 2; first++) {
+        machine m;
+        machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 4, .chunk = 5, .forced = 4, .prompts_first = first}, &m);
+        for (int32_t slot = 0; slot < 4; slot++) {
+            slip_query query = query_of(model, slot);
+            query.max_tokens = 29; /* the first comes from the prompt, then 7 blocks of 4 */
+            query.top_p = 1;
+            assert_int_equal(slip_decoder_admit(m.decoder, slot, &query), SLIP_OK);
+        }
+        while (slip_decoder_busy(m.decoder))
+            assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+        figures = slip_decoder_figures(m.decoder);
+        assert_true(figures->prefill_bytes > 0 && figures->full.sequences == 4);
+        assert_true(figures->full.verify_bytes > 0 && figures->full.verify_bytes <= figures->verify_bytes);
+        assert_true(figures->full.seconds >= figures->full.verify_seconds && figures->full.verify_seconds > 0);
+        assert_int_equal(figures->full.step.count == figures->step.count, first);
+        if (first)
+            assert_true(figures->full.step.count == 7 && figures->full.tokens == 7 * 4 * 4);
+        machine_free(&m);
+    }
+}
+
 static void test_limits(void **state)
 {
     const slip_model *model = &((tiny_checkpoint *)*state)->source.model;
@@ -389,7 +419,7 @@ int main(void)
         cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_end_of_text),       cmocka_unit_test(test_stop),
         cmocka_unit_test(test_limits),      cmocka_unit_test(test_forced_acceptance),
         cmocka_unit_test(test_draft_context), cmocka_unit_test(test_end_of_text_inside_a_block),
-        cmocka_unit_test(test_resident_taps),
+        cmocka_unit_test(test_resident_taps), cmocka_unit_test(test_prompts_first),
     };
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

@@ -41,6 +41,16 @@ static void figures_make(void)
     figures.tokens = 50;
     figures.prompt_tokens = 768;
     figures.prefill_seconds = 0.5;
+    figures.prefill_bytes = 1000000000;
+    for (int i = 1; i <= 20; i++) {
+        slip_times_add(&figures.full.step, 4000 + i);
+        slip_times_add(&figures.full.verify, 5000 + i);
+    }
+    figures.full.sequences = 8;
+    figures.full.tokens = 1000;
+    figures.full.seconds = 4;
+    figures.full.verify_seconds = 3;
+    figures.full.verify_bytes = 21000000000;
     figures.seconds = 2.5;
     figures.verify_seconds = 2;
     figures.verify_bytes = 3000000000;
@@ -89,6 +99,13 @@ static void check_acceptance(const json_t *acceptance)
         assert_int_equal(json_integer_value(json_array_get(histogram, j)), j % 2 == 0);
 }
 
+static void check_full(const json_t *full)
+{
+    assert_true(number(full, "steps") == 20 && number(full, "sequences") == 8 && number(full, "tokens") == 1000);
+    assert_true(number(full, "tokens_per_second") == 250 && number(full, "gb_per_second_per_gpu") == 7);
+    assert_true(number(full, "median_ms") == 4011 && number(full, "verify_median_ms") == 5011);
+}
+
 static void test_json(void **state)
 {
     (void)state;
@@ -108,7 +125,9 @@ static void test_json(void **state)
     assert_true(number(object, "tokens_per_second") == 20);
     assert_true(number(object, "prompt_tokens") == 768 && number(object, "prompt_tokens_per_second") == 1536);
     assert_true(number(object, "gb_per_second_per_gpu") == 1.5 && number(object, "stream_ceiling_gb_per_second") == 12.5);
+    assert_true(number(object, "prompt_gb_per_second_per_gpu") == 2);
     check_acceptance(json_object_get(object, "acceptance"));
+    check_full(json_object_get(object, "full_steps"));
     const json_t *first = json_object_get(object, "time_to_first_token_ms"), *step = json_object_get(object, "step_ms");
     assert_true(number(first, "median") == 3051 && number(first, "p99") == 3099);
     assert_true(number(step, "median") == 51 && number(step, "p99") == 99);
@@ -130,7 +149,8 @@ static void test_empty_run(void **state)
     facts.emulated_count = 0;
     json_t *object = slip_figures_json(&figures, &facts);
     assert_non_null(object);
-    assert_true(number(object, "prompt_tokens_per_second") == 0);
+    assert_true(number(object, "prompt_tokens_per_second") == 0 && number(object, "prompt_gb_per_second_per_gpu") == 0);
+    assert_true(number(json_object_get(object, "full_steps"), "tokens_per_second") == 0);
     assert_true(number(object, "tokens_per_second") == 0 && number(object, "gb_per_second_per_gpu") == 0);
     assert_true(number(json_object_get(object, "acceptance"), "mean_acceptance_length") == 1);
     assert_int_equal(json_array_size(json_object_get(object, "emulated")), 0);
@@ -151,7 +171,9 @@ static void test_print(void **state)
         assert_int_equal(line[0], '#');
         assert_non_null(strchr(line, '\n'));
     }
-    static const char *const said[] = {"20.0 tokens/s", "768 tokens in 0.50 s: 1536.0 tokens/s", "mean length 4.00", "1 0 1 0 1 0 1 0\n", "median 51.00 ms",
+    static const char *const said[] = {"20.0 tokens/s", "768 tokens in 0.50 s: 1536.0 tokens/s, 2.00 GB/s a rank\n",
+                                       "20 of 8 sequences, 50.00 tokens each: 250.0 tokens/s; median 4011.00 ms, verify 5011.00 ms, 7.00 GB/s",
+                                       "mean length 4.00", "1 0 1 0 1 0 1 0\n", "median 51.00 ms",
                                        "1.50 GB/s", "12.50 GB/s", "random weights\n", "absent peers 1-7\n", "2 ranks"};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         assert_non_null(strstr(text, said[i]));

@@ -37,6 +37,10 @@ int slip_comm_rank(const slip_comm *comm);
 int slip_comm_ranks(const slip_comm *comm);
 const char *slip_comm_host(const slip_comm *comm, int rank);
 
+/* Ranks on this rank's host: how many, and how many of them come before it. */
+int slip_comm_ranks_here(const slip_comm *comm);
+int slip_comm_rank_here(const slip_comm *comm);
+
 /* Has a wait of ours passed its deadline? Then MPI cannot end in good order (it would wait for the silent rank): abort. */
 bool slip_comm_lost(const slip_comm *comm);
 

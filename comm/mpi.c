@@ -96,6 +96,18 @@ int slip_comm_rank(const slip_comm *comm) { return comm->rank; }
 int slip_comm_ranks(const slip_comm *comm) { return comm->ranks; }
 bool slip_comm_lost(const slip_comm *comm) { return comm->lost; }
 const char *slip_comm_host(const slip_comm *comm, int rank) { return comm->hosts[rank]; }
+
+/* Of the ranks below `end`, those on our host. */
+static int count_here(const slip_comm *comm, int end)
+{
+    int count = 0;
+    for (int rank = 0; rank < end; rank++)
+        count += strcmp(comm->hosts[rank], comm->hosts[comm->rank]) == 0;
+    return count;
+}
+
+int slip_comm_ranks_here(const slip_comm *comm) { return count_here(comm, comm->ranks); }
+int slip_comm_rank_here(const slip_comm *comm) { return count_here(comm, comm->rank); }
 int slip_comm_first_worker(const slip_comm *comm) { return comm->first_worker; }
 int slip_comm_workers(const slip_comm *comm) { return comm->workers; }
 

@@ -9,6 +9,11 @@ static slip_status absent(void)
                                      "configure with NCCL 2.28.7 or later (-DNCCL_ROOT=...)");
 }
 
+bool slip_windows_built(void)
+{
+    return false;
+}
+
 slip_status slip_windows_open(slip_comm *comm, int device, size_t bytes, slip_windows **out)
 {
     (void)comm, (void)device, (void)bytes, (void)out;

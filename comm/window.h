@@ -17,6 +17,9 @@ extern "C" {
 
 typedef struct slip_windows slip_windows;
 
+/* This build can open windows. */
+bool slip_windows_built(void);
+
 /* Collective: an arena of `bytes`, the same on all ranks, zeroed, on CUDA device `device`. When it returns, all arenas may be written
  * to. If it fails on one rank, it fails on all, with that rank's reason. SLIP_ERR_INPUT: ranks outside of one NVLink
  * domain, a GPU given to two ranks, more ranks than an exchange can have. SLIP_ERR_FAILED: the NCCL found is not the one built for,

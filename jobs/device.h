@@ -5,8 +5,8 @@
 #include "jobs/options.h"
 #include "kernels/executor.h"
 
-/* The executor kind for a job of `ranks` ranks. Without --device: cuda where it is present and can serve so many. SLIP_ERR_INPUT
- * when it cannot, or when an option is the other device's. */
-slip_status slip_device_choose(const slip_options *options, int ranks, const slip_executor_kind **kind);
+/* The executor kind for a job of `ranks` ranks, `here` of them on this host. Without --device: cuda where there is a GPU for each.
+ * SLIP_ERR_INPUT when it cannot, or when an option is the other device's. Ranks may see different machines: they must agree. */
+slip_status slip_device_choose(const slip_options *options, int ranks, int here, const slip_executor_kind **kind);
 
 #endif

@@ -36,11 +36,27 @@ static slip_status open_shape(slip_job *job)
     return SLIP_OK;
 }
 
+/* Each rank looks at its own machine: what rank 0 found holds. */
+static slip_status choose_device(slip_job *job)
+{
+    slip_comm *comm = job->comm;
+    bool cuda = false;
+    slip_status status = slip_device_choose(job->options, slip_comm_ranks(comm), slip_comm_ranks_here(comm), &job->kind);
+    status = slip_comm_agree(comm, status);
+    if (status != SLIP_OK)
+        return status;
+    cuda = job->kind == &slip_executor_cuda;
+    status = slip_comm_broadcast(comm, &cuda, sizeof cuda);
+    if (status == SLIP_OK && cuda != (job->kind == &slip_executor_cuda))
+        status = slip_fail(SLIP_ERR_INPUT, "rank 0 computes on %s, and %s cannot: say --device cpu or --device cuda", cuda ? "a GPU" : "CPUs",
+                           slip_comm_host(comm, slip_comm_rank(comm)));
+    return slip_comm_agree(comm, status);
+}
+
 slip_status slip_job_open(slip_job *job)
 {
     slip_comm_set_deadline(job->comm, job->options->deadline);
-    slip_status status = slip_device_choose(job->options, slip_comm_ranks(job->comm), &job->kind);
-    status = slip_comm_agree(job->comm, status);
+    slip_status status = choose_device(job);
     if (status == SLIP_OK)
         status = job->options->shape ? open_shape(job) : slip_source_open(job->comm, job->options->model, &job->source);
     if (status != SLIP_OK)

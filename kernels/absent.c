@@ -18,8 +18,9 @@ static uint64_t cache_bytes(const slip_program *program, const slip_limits *limi
 
 const slip_executor_kind slip_executor_cuda = {.name = "cuda", .create = create, .cache_bytes = cache_bytes};
 
-bool slip_cuda_present(const char **why_not)
+bool slip_cuda_present(int ranks, int here, const char **why_not)
 {
+    (void)ranks, (void)here;
     *why_not = no_build;
     return false;
 }

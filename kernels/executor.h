@@ -76,8 +76,9 @@ typedef struct {
 extern const slip_executor_kind slip_executor_cpu;
 
 /* The GPU's. In a build without CUDA its create() fails with one clear line. slip_cuda_present(): this build has it and the
- * machine has a GPU that it runs on; `why_not` (never NULL) says what is missing otherwise. */
+ * machine has GPUs that it runs on, enough for a job of `ranks` ranks of which `here` are on this host; `why_not` (never NULL) says
+ * what is missing otherwise. */
 extern const slip_executor_kind slip_executor_cuda;
-bool slip_cuda_present(const char **why_not);
+bool slip_cuda_present(int ranks, int here, const char **why_not);
 
 #endif

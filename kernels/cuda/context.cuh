@@ -15,12 +15,15 @@ constexpr int CONSUMER_WARPS = CONSUMERS / 32;
 constexpr int PRODUCER_WARPS = WARPGROUPS;    // each fills the ring of one warpgroup; the first is SM 0's link to the host, too
 constexpr int THREADS = CONSUMERS + PRODUCER_WARPS * 32; // 20 warps, five a sub-core: one more would cost all of them 16 registers
 
+struct waiter;
+
 struct context {
     const slip_cuda_step *step; // global memory; constant while an op runs
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
     int thread;                 // of the consumers
     int sm, sms;                // this CTA and how many there are
     int rows, heads;            // of the step
+    const waiter *wait;
 };
 
 // All consumer threads of this SM; orders their accesses to shared and global memory among each other.

@@ -174,6 +174,7 @@ typedef struct {
     int32_t tap_slots, tap_width;
     slip_candidate *candidates; /* SAMPLE: [SMs][head rows] */
     float *logits;              /* SAMPLE: host-mapped [head rows][vocabulary rows] */
+    int32_t exchange;           /* SUM: number of its exchange with the other ranks in the program, 1, 2, ..; 0: none */
     int32_t peers;              /* SUM: absent ranks whose exchange is emulated by local copies */
     float *peer_slots;          /* SUM: [peers][rows][hidden] */
 } slip_cuda_op;
@@ -207,7 +208,7 @@ typedef struct {
     int32_t rows, heads, runs;
     int32_t want_logits;
     int32_t stop;                /* leave the kernel */
-    int32_t unused;
+    uint32_t epoch;              /* of the last exchange between ranks before this step */
     slip_cuda_row row[SLIP_MAX_ROWS];
     slip_cuda_head head[SLIP_MAX_ROWS];
     slip_cuda_run run[SLIP_MAX_ROWS];
@@ -223,6 +224,7 @@ typedef enum {
     SLIP_WAIT_NONE,
     SLIP_WAIT_GRID,      /* all SMs at the end of an op */
     SLIP_WAIT_UP,        /* UP's results that an SM's DOWN needs */
+    SLIP_WAIT_PEER,      /* another rank's part of a sum */
     SLIP_WAIT_FULL,      /* a stage of weights */
     SLIP_WAIT_EMPTY,     /* room in the ring */
     SLIP_WAIT_LIST,      /* the experts' list */
@@ -235,6 +237,7 @@ typedef struct {
     int32_t set;               /* 1: the rest is valid */
     int32_t sm, role, wait;
     int32_t op, kind, layer;   /* of the device's list */
+    int32_t peer;              /* SLIP_WAIT_PEER: the rank waited for */
     uint32_t expected, seen;
     uint64_t step;
 } slip_cuda_record;

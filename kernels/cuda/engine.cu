@@ -9,7 +9,13 @@
 
 // ---- opening ----
 
-static const char *describe_device(int *sms, char *name, size_t size)
+extern "C" int slip_cuda_engine_gpu(int before)
+{
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess && count == 1 ? 0 : before;
+}
+
+static const char *describe_device(int gpu, int *sms, char *name, size_t size)
 {
     static char why[320];
     int count = 0, runtime = 0;
@@ -24,7 +30,11 @@ static const char *describe_device(int *sms, char *name, size_t size)
         snprintf(why, sizeof why, "no GPU was found (%s)", error == cudaSuccess ? "the driver lists none" : cudaGetErrorString(error));
         return why;
     }
-    if ((error = cudaGetDeviceProperties(&device, 0)) != cudaSuccess) {
+    if (gpu >= count) {
+        snprintf(why, sizeof why, "%d ranks on this host, or more, and %d GPUs", gpu + 1, count);
+        return why;
+    }
+    if ((error = cudaGetDeviceProperties(&device, gpu)) != cudaSuccess) {
         snprintf(why, sizeof why, "the GPU does not answer: %s", cudaGetErrorString(error));
         return why;
     }
@@ -38,18 +48,23 @@ static const char *describe_device(int *sms, char *name, size_t size)
     return NULL;
 }
 
-extern "C" const char *slip_cuda_engine_why_not(void)
+extern "C" const char *slip_cuda_engine_why_not(int here)
 {
     int sms;
     char name[256];
-    return describe_device(&sms, name, sizeof name);
+    const char *why = NULL;
+    for (int rank = 0; rank < here && !why; rank++)
+        why = describe_device(slip_cuda_engine_gpu(rank), &sms, name, sizeof name);
+    return why;
 }
 
 static slip_status prepare_kernels(void)
 {
     int bytes = (int)slip::kernel_shared_bytes();
-    TRY(cudaFuncSetAttribute(slip::persistent_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
-    TRY(cudaFuncSetAttribute(slip::launch_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
+    const void *kernels[] = {slip::persistent_kernel_of(false), slip::persistent_kernel_of(true), slip::launch_kernel_of(false),
+                             slip::launch_kernel_of(true)};
+    for (const void *kernel : kernels)
+        TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
     return SLIP_OK;
 }
 
@@ -98,9 +113,9 @@ static slip_status take_events(slip_cuda_engine *e)
 static slip_status open_device(slip_cuda_engine *e)
 {
     int khz = 0;
-    TRY(cudaSetDevice(0), "selecting the device");
+    TRY(cudaSetDevice(e->options.gpu), "selecting the device");
     TRY(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking), "creating a stream");
-    TRY(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, 0), "reading the clock rate");
+    TRY(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, e->options.gpu), "reading the clock rate");
     double deadline = e->options.deadline > 0 ? e->options.deadline : DEADLINE;
     e->parameters.patience = (int64_t)(deadline * 1e3 * khz);
     e->parameters.idle_patience = (int64_t)(IDLE_DEADLINE * 1e3 * khz);
@@ -118,7 +133,7 @@ extern "C" slip_status slip_cuda_engine_open(const slip_cuda_engine_options *opt
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     e->options = *options;
     e->owners = 1;
-    const char *why = describe_device(&e->sms, e->name, sizeof e->name);
+    const char *why = describe_device(e->options.gpu, &e->sms, e->name, sizeof e->name);
     slip_status status = why ? slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", why) : open_device(e);
     if (status != SLIP_OK) {
         slip_cuda_engine_release(e);
@@ -149,6 +164,7 @@ extern "C" void slip_cuda_engine_release(slip_cuda_engine *e)
         return;
     slip_cuda_engine_stop(e);
     slip_cuda_engine_forget_graphs(e);
+    slip_windows_close(e->windows);
     for (int i = 0; i < e->taken_count; i++)
         cudaFree(e->taken[i]);
     for (int i = 0; i < e->taken_host_count; i++)
@@ -157,6 +173,31 @@ extern "C" void slip_cuda_engine_release(slip_cuda_engine *e)
         cudaStreamDestroy(e->stream);
     free(e->ops);
     free(e);
+}
+
+// ---- other ranks ----
+
+extern "C" slip_status slip_cuda_engine_join(slip_cuda_engine *e, slip_comm *comm, int32_t rows, int32_t hidden)
+{
+    int ranks = slip_comm_ranks(comm);
+    slip_exchange x = {};
+    x.at = slip_exchange_plan(ranks, rows, hidden, 0, slip_exchange_one_shot_bytes(ranks));
+    x.rank = slip_comm_rank(comm);
+    slip_status status = slip_windows_open(comm, e->options.gpu, x.at.bytes, &e->windows);
+    if (status != SLIP_OK)
+        return status;
+    for (int rank = 0; rank < ranks; rank++)
+        x.peer[rank] = (unsigned char *)slip_windows_peers(e->windows)[rank];
+    e->parameters.exchange = x;
+    e->epoch = SLIP_EXCHANGE_FIRST_EPOCH - 1;
+    return SLIP_OK;
+}
+
+extern "C" uint32_t slip_cuda_engine_epoch(slip_cuda_engine *e, int32_t exchanges)
+{
+    uint32_t before = e->epoch;
+    e->epoch = slip_exchange_epoch_after(before, (uint32_t)exchanges);
+    return before;
 }
 
 // ---- memory ----

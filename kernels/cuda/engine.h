@@ -11,28 +11,40 @@
 extern "C" {
 #endif
 
+#include "comm/comm.h"
 #include "io/status.h"
 #include "kernels/cuda/device.h"
 
 typedef struct slip_cuda_engine slip_cuda_engine;
 
 typedef struct {
+    int gpu;             /* which of those that this process sees */
     bool launch;         /* one op a launch, in a CUDA graph */
     double deadline;     /* seconds of a wait on the GPU; 0: 1 s */
     const char *profile; /* Perfetto trace of one step; borrowed; NULL none */
     int drop_op;         /* tests: SM 1 drops its signal behind this op of the list; -1 never */
 } slip_cuda_engine_options;
 
-/* The first GPU. SLIP_ERR_INPUT, one line each: no GPU, a driver that is too old, an architecture that the kernels are not for. */
+/* SLIP_ERR_INPUT, one line each: no GPU, a driver that is too old, an architecture that the kernels are not for. */
 slip_status slip_cuda_engine_open(const slip_cuda_engine_options *options, slip_cuda_engine **engine);
 void slip_cuda_engine_hold(slip_cuda_engine *engine);    /* one more owner */
 void slip_cuda_engine_release(slip_cuda_engine *engine); /* the last one stops the kernel and frees all memory */
 
-/* NULL, or why slip_cuda_engine_open() would fail. */
-const char *slip_cuda_engine_why_not(void);
+/* NULL, or why slip_cuda_engine_open() would fail for the GPUs of `here` ranks. */
+const char *slip_cuda_engine_why_not(int here);
+
+/* The GPU of the rank with `before` ranks before it on its host: a GPU a rank, in order; or the only one, where the launcher shows
+ * each rank its own. */
+int slip_cuda_engine_gpu(int before);
 
 const char *slip_cuda_engine_name(const slip_cuda_engine *engine);
 int slip_cuda_engine_sms(const slip_cuda_engine *engine);
+
+/* Collective over the ranks of `comm`, before the first run: from now on sums of up to `rows` rows of `hidden` columns go over all of them. */
+slip_status slip_cuda_engine_join(slip_cuda_engine *engine, slip_comm *comm, int32_t rows, int32_t hidden);
+
+/* The epoch before a step of `exchanges` exchanges, which are counted as made. */
+uint32_t slip_cuda_engine_epoch(slip_cuda_engine *engine, int32_t exchanges);
 
 /* Zeroed device memory that lives as long as the engine. SLIP_ERR_FAILED says how much was wanted and how much is free. */
 slip_status slip_cuda_engine_take(slip_cuda_engine *engine, size_t bytes, void **device);

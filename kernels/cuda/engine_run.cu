@@ -23,13 +23,16 @@ static const char *role_name(int role)
 
 static const char *wait_name(int wait)
 {
-    static const char *const names[SLIP_WAITS] = {"nothing", "all SMs at the end of the op", "UP's results", "a stage of weights", "room in the ring",
+    static const char *const names[SLIP_WAITS] = {"nothing", "all SMs at the end of the op", "UP's results", "rank", "a stage of weights", "room in the ring",
                                                   "the list of experts", "the next step"};
     return wait >= 0 && wait < SLIP_WAITS ? names[wait] : "?";
 }
 
 static slip_status record_failed(const slip_cuda_record *r)
 {
+    if (r->wait == SLIP_WAIT_PEER)
+        return slip_fail(SLIP_ERR_FAILED, "GPU: rank %d does not send its part: step %llu, op %d (%s), layer %d: epoch %u expected, %u seen "
+                         "(SM %d)", r->peer, (unsigned long long)r->step, r->op, slip_cuda_op_name(r->kind), r->layer, r->expected, r->seen, r->sm);
     return slip_fail(SLIP_ERR_FAILED, "GPU: SM %d, %s: waited too long for %s: step %llu, op %d (%s), layer %d: expected %u, seen %u", r->sm,
                      role_name(r->role), wait_name(r->wait), (unsigned long long)r->step, r->op, slip_cuda_op_name(r->kind), r->layer,
                      r->expected, r->seen);
@@ -89,7 +92,7 @@ static slip_status start_kernel(slip_cuda_engine *e)
     e->picked_before = 0;
     // All CTAs are resident: one an SM, by its shared memory. A cooperative launch makes sure of it.
     void *arguments[] = {&e->parameters};
-    TRY(cudaLaunchCooperativeKernel((const void *)slip::persistent_kernel, dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()),
+    TRY(cudaLaunchCooperativeKernel(slip::persistent_kernel_of(e->windows != NULL), dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()),
                                     arguments, slip::kernel_shared_bytes(), e->stream),
         "starting the kernel");
     e->running = true;
@@ -138,6 +141,11 @@ static slip_status explain(slip_cuda_engine *e)
     e->failed = true;
     if (e->words->record.set)
         return record_failed(&e->words->record);
+    if (e->words->left_by) {
+        const struct timespec moment = {1, 0};
+        nanosleep(&moment, NULL); // the rank with the cause speaks first
+        return slip_fail(SLIP_ERR_FAILED, "GPU: rank %u failed, and this rank left with it", e->words->left_by - 1);
+    }
     if (error != cudaSuccess && error != cudaErrorNotReady)
         return failed(error, "the kernel stopped");
     return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why", (unsigned long long)e->step->number);
@@ -155,7 +163,7 @@ static slip_status run_persistent(slip_cuda_engine *e)
     for (unsigned tries = 1; __atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) != e->posted; tries++) {
         if (tries % LOOK != 0)
             continue;
-        if (*(volatile int32_t *)&e->words->record.set || cudaStreamQuery(e->stream) != cudaErrorNotReady)
+        if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by || cudaStreamQuery(e->stream) != cudaErrorNotReady)
             return explain(e);
         if (seconds() - start > limit) {
             __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
@@ -167,8 +175,10 @@ static slip_status run_persistent(slip_cuda_engine *e)
 
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
-    slip::launch_kernel<<<(unsigned)e->sms, (unsigned)slip::kernel_threads(), slip::kernel_shared_bytes(), e->stream>>>(e->parameters, op);
-    TRY(cudaGetLastError(), "launching an op");
+    void *arguments[] = {&e->parameters, &op};
+    TRY(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL), dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()), arguments,
+                         slip::kernel_shared_bytes(), e->stream),
+        "launching an op");
     return SLIP_OK;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include "comm/window.h"
 #include "kernels/cuda/engine.h"
 #include "kernels/cuda/kernel.h"
 
@@ -36,6 +37,8 @@ struct slip_cuda_engine {
     int32_t *event_counts;
     int profiled;                 // runs of the longest program so far
 
+    slip_windows *windows;        // NULL: alone
+    uint32_t epoch;               // of the last exchange
     slip::kernel_parameters parameters;
     slip_cuda_op *device_ops;     // NULL while the list is not on the device
     bool running, failed;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/window.h"
 #include "kernels/cuda/attend_size.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/state.h"
@@ -137,16 +138,23 @@ static int dropped_op(void)
     return text ? atoi(text) : -1;
 }
 
-static slip_status open_engine(slip_executor *e)
+/* The draft shares its target's engine. `comm`: NULL for one rank. */
+static slip_status open_engine(slip_executor *e, slip_comm *comm)
 {
     slip_executor *target = e->options.target;
     slip_cuda_engine_options options = {
-        .launch = e->options.launch, .deadline = e->options.deadline / DEADLINE_SHARE, .profile = e->options.profile, .drop_op = dropped_op()};
+        .gpu = slip_cuda_engine_gpu(comm ? slip_comm_rank_here(comm) : 0), .launch = e->options.launch, .deadline = e->options.deadline / DEADLINE_SHARE, .profile = e->options.profile, .drop_op = dropped_op()};
     if (!target)
         return slip_cuda_engine_open(&options, &e->engine);
     slip_cuda_engine_hold(target->engine);
     e->engine = target->engine;
     return SLIP_OK;
+}
+
+static slip_status join(slip_executor *e, slip_comm *comm)
+{
+    e->ranks = slip_comm_ranks(comm);
+    return slip_cuda_engine_join(e->engine, comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
 }
 
 /* What each tensor is for, from the ops that read it. */
@@ -166,7 +174,6 @@ static void note_uses(slip_executor *e)
 static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
                           slip_executor **out)
 {
-    (void)comm; /* one rank in this version */
     slip_executor *e = calloc(1, sizeof *e);
     if (!e)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
@@ -178,7 +185,9 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     e->is_table = calloc((size_t)program->tensor_count, sizeof *e->is_table);
     e->use = calloc((size_t)program->tensor_count, sizeof *e->use);
     e->caches = calloc((size_t)program->cache_count + 1, sizeof *e->caches);
-    slip_status status = e->tensors && e->is_table && e->use && e->caches ? open_engine(e) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    slip_status status = e->tensors && e->is_table && e->use && e->caches ? open_engine(e, comm) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    if (status == SLIP_OK && comm && slip_comm_ranks(comm) > 1)
+        status = join(e, comm);
     if (status == SLIP_OK)
         note_uses(e);
     if (status == SLIP_OK)
@@ -225,7 +234,7 @@ static slip_status lower(slip_executor *e)
     slip_cuda_source source = {
         .program = e->program, .limits = &e->limits, .tensors = e->tensors, .caches = e->caches, .taps = e->taps,
         .tap_slots = e->tap_slots, .tap_width = e->tap_width, .logits = e->device_logits, .sms = slip_cuda_engine_sms(e->engine),
-        .absent_peers = e->options.absent_peers,
+        .absent_peers = e->options.absent_peers, .ranks = e->ranks,
     };
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         source.inverse_frequency[r] = e->inverse_frequency[r];
@@ -269,6 +278,7 @@ static slip_status run(slip_executor *e, slip_phase phase, const slip_step *step
         return status;
     slip_cuda_step *device = slip_cuda_engine_step(e->engine);
     slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
+    device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges);
     status = e->options.watch ? run_watched(e, step) : slip_cuda_engine_run(e->engine);
     *cost = (slip_run_cost){e->dense_bytes[phase] + slip_cuda_engine_picked(e->engine) * e->expert_bytes};
     return status;
@@ -294,9 +304,11 @@ static const char *device(const slip_executor *e)
     return slip_cuda_engine_name(e->engine);
 }
 
-bool slip_cuda_present(const char **why_not)
+bool slip_cuda_present(int ranks, int here, const char **why_not)
 {
-    const char *why = slip_cuda_engine_why_not();
+    const char *why = slip_cuda_engine_why_not(here);
+    if (!why && ranks > 1 && !slip_windows_built())
+        why = "this build has no NCCL, by which the GPUs of several ranks meet";
     *why_not = why ? why : "";
     return why == NULL;
 }

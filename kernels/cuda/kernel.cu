@@ -60,29 +60,31 @@ __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op 
 }
 
 // Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510).
-#define SEPARATE(name)                                                                  \
+#define SEPARATE(name, function)                                                        \
     __device__ __noinline__ void separate_##name(const slip_cuda_op &op, const context &c) \
     {                                                                                   \
-        op_##name(op, c);                                                               \
+        function(op, c);                                                                \
     }
-SEPARATE(embed)
-SEPARATE(sum)
-SEPARATE(select)
-SEPARATE(form)
-SEPARATE(rope)
-SEPARATE(angles)
-SEPARATE(attend)
-SEPARATE(swiglu)
-SEPARATE(topk)
-SEPARATE(sample)
+SEPARATE(embed, op_embed)
+SEPARATE(sum, op_sum<false>)
+SEPARATE(sum_ranks, op_sum<true>)
+SEPARATE(select, op_select)
+SEPARATE(form, op_form)
+SEPARATE(rope, op_rope)
+SEPARATE(angles, op_angles)
+SEPARATE(attend, op_attend)
+SEPARATE(swiglu, op_swiglu)
+SEPARATE(topk, op_topk)
+SEPARATE(sample, op_sample)
 #undef SEPARATE
 
-// `first`: of its launch or step.
+// `first`: of its launch or step. RANKS: there are other ranks; a kernel of its own, since one that is alone should not pay for the registers.
+template <bool RANKS>
 __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &op, const context &c, shared_memory &s, bool first)
 {
     switch (op.kind) {
     case SLIP_CUDA_EMBED: separate_embed(op, c); break;
-    case SLIP_CUDA_SUM: separate_sum(op, c); break;
+    case SLIP_CUDA_SUM: RANKS ? separate_sum_ranks(op, c) : separate_sum(op, c); break;
     case SLIP_CUDA_SELECT: separate_select(op, c); break;
     case SLIP_CUDA_FORM:
     case SLIP_CUDA_TAPS: separate_form(op, c); break;
@@ -144,6 +146,7 @@ __device__ __forceinline__ void hand_over(consumer_state &t, const kernel_parame
     consumers_sync();
 }
 
+template <bool RANKS>
 __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, op_range ops, bool meet)
 {
     fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread);
@@ -162,7 +165,7 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
             t.wait.kind = op.kind;
             t.wait.layer = op.layer;
         }
-        consume(t, op, c, s, i == ops.first);
+        consume<RANKS>(t, op, c, s, i == ops.first);
         if (c.thread == 0)
             record(t.times, i, SLIP_EVENT_OP, start);
         if (!meet)
@@ -201,7 +204,7 @@ __device__ __forceinline__ bool wait_step(const waiter &w, unsigned number)
 }
 
 // One step of the resident kernel; false: leave.
-__device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
+template <bool RANKS> __device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
 {
     int thread = threadIdx.x;
     if (thread == 0)
@@ -209,11 +212,11 @@ __device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shar
     consumers_sync();
     if (s.stop)
         return false;
-    context c = {p.step, s.arena, thread, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads};
+    context c = {p.step, s.arena, thread, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, &t.wait};
     if (thread == 0)
         t.wait.step = p.step->number;
     op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
-    consume_ops(t, p, c, s, ops, true);
+    consume_ops<RANKS>(t, p, c, s, ops, true);
     if (thread == 0) {
         mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the step's memory is about to be the next one's
         recorder_finish(t.times);
@@ -236,7 +239,7 @@ __device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shar
 
 __device__ waiter waiter_of(const kernel_parameters &p, int role)
 {
-    return {p.words, p.host, p.patience, p.idle_patience, 0, (int)blockIdx.x, role, -1, -1, -1};
+    return {p.words, p.host, p.patience, p.idle_patience, p.exchange.at.ranks ? &p.exchange : NULL, 0, (int)blockIdx.x, role, -1, -1, -1};
 }
 
 __device__ consumer_state consumer_start(const kernel_parameters &p, shared_memory &s)
@@ -248,10 +251,10 @@ __device__ consumer_state consumer_start(const kernel_parameters &p, shared_memo
     return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
 }
 
-__device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
+template <bool RANKS> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
 {
     consumer_state t = consumer_start(p, s);
-    for (unsigned number = 1; consume_step(t, p, s, number); number++)
+    for (unsigned number = 1; consume_step<RANKS>(t, p, s, number); number++)
         ;
 }
 
@@ -331,18 +334,18 @@ __device__ void producer_role(const kernel_parameters &p, shared_memory &s, int 
 
 extern __shared__ __align__(1024) unsigned char shared_bytes[];
 
-__global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
+template <bool RANKS> __global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
 {
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
     shared_start(s);
     if (warp < CONSUMER_WARPS)
-        consumer_role(p, s);
+        consumer_role<RANKS>(p, s);
     else
         producer_role(p, s, warp - CONSUMER_WARPS);
 }
 
-__global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
+template <bool RANKS> __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
 {
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
@@ -350,14 +353,24 @@ __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constan
     if (warp < CONSUMER_WARPS) {
         consumer_state t = consumer_start(p, s);
         t.times.events = NULL;
-        context c = {p.step, s.arena, (int)threadIdx.x, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads};
-        consume_ops(t, p, c, s, {op, op + 1}, false);
+        context c = {p.step, s.arena, (int)threadIdx.x, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, &t.wait};
+        consume_ops<RANKS>(t, p, c, s, {op, op + 1}, false);
     } else if (threadIdx.x % 32 == 0) {
         producer_state t = producer_start(p, s, warp - CONSUMER_WARPS);
         t.times.events = NULL;
         produce_ops(t, p, s, {op, op + 1});
         producer_drain(t.ring);
     }
+}
+
+const void *persistent_kernel_of(bool ranks)
+{
+    return ranks ? (const void *)persistent_kernel<true> : (const void *)persistent_kernel<false>;
+}
+
+const void *launch_kernel_of(bool ranks)
+{
+    return ranks ? (const void *)launch_kernel<true> : (const void *)launch_kernel<false>;
 }
 
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms)

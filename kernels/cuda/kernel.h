@@ -1,6 +1,7 @@
 /* The kernels and what they are given. C++ only: for engine.cu. */
 #pragma once
 
+#include "comm/exchange.h"
 #include "kernels/cuda/sync.cuh"
 
 namespace slip {
@@ -15,14 +16,15 @@ struct kernel_parameters {
     slip_cuda_event *events;      // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
     int32_t *event_counts;        // [SMs][SLIP_ROLES]
     int64_t patience, idle_patience;
+    slip_exchange exchange;       // of ranks; at.ranks 0: this rank is alone
     int drop_op;                  // tests: SM 1 stays away from the barrier behind this op of the list; -1 never
 };
 
-// Stays until a step says stop, or a wait fails.
-__global__ void persistent_kernel(const __grid_constant__ kernel_parameters p);
+// (kernel_parameters): stays until a step says stop, or a wait fails. `ranks`: the exchange is with others.
+const void *persistent_kernel_of(bool ranks);
 
-// One op of the list, for --engine launch; the step is in p.step.
-__global__ void launch_kernel(const __grid_constant__ kernel_parameters p, int op);
+// (kernel_parameters, int op): one op of the list, for --engine launch; the step is in p.step.
+const void *launch_kernel_of(bool ranks);
 
 // The candidates of `op`, a SAMPLE that ran on `sms` SMs, to host memory; one CTA of kernel_finish_threads().
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms);

@@ -93,6 +93,7 @@ static int32_t lower_sum(lowering *l, int32_t i)
     op->experts_in = reduces && l->experts_in_partial;
     op->add = from->add;
     op->x = reduces ? l->x : NULL;
+    op->exchange = reduces && l->source->ranks > 1 ? ++l->list->exchanges : 0;
     op->peers = reduces && op->layer >= 0 ? l->source->absent_peers : 0;
     op->peer_slots = l->peer_slots;
     const slip_range experts = op->experts_in ? (slip_range){op[-1].first_expert, op[-1].experts} : (slip_range){0, 0};

@@ -41,6 +41,7 @@ typedef struct {
     float *logits;                            /* host memory [head_rows][vocabulary rows] as the device sees it */
     int32_t sms;
     int32_t absent_peers;
+    int32_t ranks;                            /* that add up their shares; 1 or 0: this one is alone */
 } slip_cuda_source;
 
 /* The device's ops of a program, by phase. */
@@ -48,6 +49,7 @@ typedef struct {
     slip_cuda_op *ops;                        /* [count]; the caller frees */
     int32_t count;
     int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES];
+    int32_t exchanges;                        /* between ranks; only programs of one phase have any */
 } slip_cuda_list;
 
 /* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call

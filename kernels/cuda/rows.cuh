@@ -104,8 +104,8 @@ __device__ __forceinline__ float4 load_columns(const float *from, int column, in
     return column < columns ? *(const float4 *)(from + column) : zero();
 }
 
-// hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end.
-__device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
+// hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end. RANKS: the op may have an exchange.
+template <bool RANKS> __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
 {
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
@@ -115,7 +115,10 @@ __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
             float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
             float4 old = op.add ? *(const float4 *)x : zero();
             v = sum_terms(op, terms_of(op, row), column);
-            if (op.peers)
+            if (RANKS && op.exchange)
+                v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.step->epoch, op.exchange), c.rows, item.next, v,
+                                         peer_wait{*c.wait});
+            else if (op.peers)
                 v = exchange_emulated(op, row, column, v);
             if (op.add)
                 v = add(old, v);

@@ -12,6 +12,9 @@
  * warpgroup before st.release, ld.acquire before bar.sync of the SM: the same pattern as the barrier. What DOWN writes nobody read
  * since the last barrier, and UP's results are not written again before the next.
  *
+ * Between ranks, sums travel as messages that carry their epoch (comm/exchange.cuh, with its reasoning); what a rank's abort word is to
+ * its SMs, the word in its arena is to the other ranks.
+ *
  * Activations never travel by the async proxy: they are loaded and stored to shared memory by ordinary instructions, each writer
  * executes fence.proxy.async.shared::cta before the barrier, and wgmma reads them behind it. Weights come by bulk copies alone,
  * were written before the kernel began, and complete on an mbarrier: its wait acquires them.
@@ -26,6 +29,7 @@
  */
 #pragma once
 
+#include "comm/exchange.cuh"
 #include "kernels/cuda/context.cuh"
 
 namespace slip {
@@ -50,7 +54,8 @@ struct host_words {
     unsigned unused0[30];
     unsigned done;    // device: the results of step number .. are there
     unsigned picked;  // the same as in sync_words, behind the step
-    unsigned unused1[30];
+    unsigned left_by; // device: 1 + the rank whose failure made this one leave; 0 none
+    unsigned unused1[29];
     slip_cuda_record record;
 };
 
@@ -59,6 +64,7 @@ struct waiter {
     host_words *host;
     int64_t patience;      // clock cycles
     int64_t idle_patience; // for the next step
+    const slip_exchange *exchange; // NULL: this rank is alone
     uint64_t step;
     int sm, role;
     int op, kind, layer;   // in hand, for the record
@@ -100,16 +106,26 @@ __device__ __forceinline__ void add_release(unsigned *p)
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
 }
 
+// This rank is to leave: by a failure of its own, or by that of another.
 __device__ __forceinline__ bool aborted(const waiter &w)
 {
-    return load_relaxed(&w.words->abort) != 0;
+    if (load_relaxed(&w.words->abort) != 0)
+        return true;
+    unsigned by = w.exchange ? exchange::aborted_by(*w.exchange) : 0;
+    if (by == 0)
+        return false;
+    if (atomicCAS(&w.words->abort, 0u, 1u) == 0)
+        *(volatile unsigned *)&w.host->left_by = by;
+    return true;
 }
 
-// The first failure wins; the others find the word set.
-static __device__ __noinline__ void record_failure(const waiter &w, int wait, unsigned expected, unsigned seen)
+// The first failure wins; the others find the word set. It takes the other ranks along.
+__device__ __forceinline__ void record_failure(const waiter &w, int wait, unsigned expected, unsigned seen, int peer)
 {
     if (atomicCAS(&w.words->abort, 0u, 1u) != 0)
         return;
+    if (w.exchange)
+        exchange::abort_peers(*w.exchange);
     slip_cuda_record *r = &w.host->record;
     r->sm = w.sm;
     r->role = w.role;
@@ -117,6 +133,7 @@ static __device__ __noinline__ void record_failure(const waiter &w, int wait, un
     r->op = w.op;
     r->kind = w.kind;
     r->layer = w.layer;
+    r->peer = peer;
     r->expected = expected;
     r->seen = seen;
     r->step = w.step;
@@ -124,25 +141,38 @@ static __device__ __noinline__ void record_failure(const waiter &w, int wait, un
     *(volatile int32_t *)&r->set = 1;
 }
 
+// A look at the clock and the abort word in a wait that takes long; `start`: when it was first looked at, 0 for not yet. Returns that, or
+// -1: give up.
+__device__ __forceinline__ int64_t wait_look(const waiter &w, int wait, unsigned expected, unsigned seen, int peer, int64_t patience,
+                                                 int64_t start)
+{
+    if (aborted(w))
+        return -1;
+    int64_t now = clock64();
+    if (start != 0 && now - start > patience) {
+        record_failure(w, wait, expected, seen, peer);
+        return -1;
+    }
+    return start != 0 ? start : now;
+}
+
+// The same, apart: not in the way of the code that runs.
+static __device__ __noinline__ int64_t wait_look_apart(const waiter &w, int wait, unsigned expected, unsigned seen, int64_t patience, int64_t start)
+{
+    return wait_look(w, wait, expected, seen, -1, patience, start);
+}
+
+constexpr unsigned WAIT_LOOK = 64; // tries between looks
+
 // Repeat `ready` (true when the wait is over; it leaves what it saw in `seen`) until the deadline.
 template <class Ready>
 __device__ __forceinline__ bool wait_for(const waiter &w, int wait, unsigned expected, int64_t patience, Ready ready)
 {
-    constexpr unsigned LOOK = 64; // tries between looks at the clock and the abort word
     unsigned seen = 0, tries = 0;
     int64_t start = 0;
-    while (!ready(seen)) {
-        if (++tries % LOOK != 0)
-            continue;
-        if (aborted(w))
+    while (!ready(seen))
+        if (++tries % WAIT_LOOK == 0 && (start = wait_look_apart(w, wait, expected, seen, patience, start)) < 0)
             return false;
-        int64_t now = clock64();
-        start = start ? start : now;
-        if (now - start > patience) {
-            record_failure(w, wait, expected, seen);
-            return false;
-        }
-    }
     return true;
 }
 
@@ -160,6 +190,24 @@ __device__ __forceinline__ void grid_wait(const waiter &w, unsigned target)
         return (int)(seen - target) >= 0;
     });
 }
+
+// ---- between ranks ----
+
+// How comm/exchange.cuh waits. What has a cause on this rank speaks first, then who waits for a rank directly (hop 0). No call in here: it
+// would cost the registers of all that calls it.
+struct peer_wait {
+    const waiter &w;
+
+    template <class Ready> __device__ __forceinline__ void operator()(int hop, uint32_t epoch, Ready ready) const
+    {
+        int64_t patience = w.patience + (1 + hop) * (w.patience / 4), start = 0;
+        unsigned seen = 0, tries = 0;
+        int peer = -1;
+        while (!ready(peer, seen) && start >= 0)
+            if (++tries % WAIT_LOOK == 0)
+                start = wait_look(w, SLIP_WAIT_PEER, epoch, seen, peer, patience, start);
+    }
+};
 
 // ---- from UP to DOWN ----
 

@@ -13,7 +13,7 @@ static void assert_refused(slip_options options, int ranks, const char *cause)
 {
     const slip_executor_kind *kind = NULL;
     slip_clear();
-    assert_int_equal(slip_device_choose(&options, ranks, &kind), SLIP_ERR_INPUT);
+    assert_int_equal(slip_device_choose(&options, ranks, ranks, &kind), SLIP_ERR_INPUT);
     assert_null(kind);
     if (!strstr(slip_cause(), cause))
         fail_msg("%s", slip_cause());
@@ -23,7 +23,7 @@ static const slip_executor_kind *chosen(slip_options options, int ranks)
 {
     const slip_executor_kind *kind = NULL;
     slip_clear();
-    if (slip_device_choose(&options, ranks, &kind) != SLIP_OK)
+    if (slip_device_choose(&options, ranks, ranks, &kind) != SLIP_OK)
         fail_msg("%s", slip_cause());
     return kind;
 }
@@ -33,21 +33,23 @@ static void test_cpu(void **state)
     (void)state;
     assert_ptr_equal(chosen((slip_options){.device = SLIP_DEVICE_CPU}, 1), &slip_executor_cpu);
     assert_ptr_equal(chosen((slip_options){.device = SLIP_DEVICE_CPU, .round_activations = true}, 3), &slip_executor_cpu);
-    assert_ptr_equal(chosen((slip_options){0}, 2), &slip_executor_cpu); /* GPUs serve one rank */
+    assert_ptr_equal(chosen((slip_options){.coordinator = SLIP_COORDINATOR_DEDICATED}, 2), &slip_executor_cpu);
+    assert_ptr_equal(chosen((slip_options){0}, 1000), &slip_executor_cpu); /* a GPU a rank */
     assert_refused((slip_options){.device = SLIP_DEVICE_CPU, .shape = SLIP_SHAPE_PRO}, 1, "--shape");
-    assert_refused((slip_options){.engine = SLIP_ENGINE_LAUNCH}, 2, "--engine launch");
-    assert_refused((slip_options){.profile = "p"}, 2, "--profile");
+    assert_refused((slip_options){.engine = SLIP_ENGINE_LAUNCH}, 1000, "--engine launch");
+    assert_refused((slip_options){.profile = "p"}, 1000, "--profile");
 }
 
 static void test_cuda(void **state)
 {
     (void)state;
     const char *why_not = NULL;
-    bool present = slip_cuda_present(&why_not);
+    bool present = slip_cuda_present(1, 1, &why_not);
     assert_ptr_equal(chosen((slip_options){0}, 1), present ? &slip_executor_cuda : &slip_executor_cpu);
     if (present) {
         assert_ptr_equal(chosen((slip_options){.device = SLIP_DEVICE_CUDA, .engine = SLIP_ENGINE_LAUNCH}, 1), &slip_executor_cuda);
-        assert_refused((slip_options){.device = SLIP_DEVICE_CUDA}, 2, "one rank");
+        assert_refused((slip_options){.device = SLIP_DEVICE_CUDA}, 1000, "1000 ranks on this host");
+        assert_refused((slip_options){.device = SLIP_DEVICE_CUDA, .coordinator = SLIP_COORDINATOR_DEDICATED}, 1, "dedicated");
         assert_refused((slip_options){.round_activations = true}, 1, "--round-activations");
     } else {
         assert_true(why_not && *why_not);

@@ -18,10 +18,10 @@ struct attend_run {
     int items;
 };
 
-// A run's fields are requested together with the number of runs, which says whether they mean anything.
-__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, const slip_cuda_step &step, int index)
+// Of no items where there is no such run.
+__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, const step_view &step, int index)
 {
-    const slip_cuda_run &from = step.run[min(index, SLIP_MAX_ROWS - 1)];
+    const slip_cuda_run &from = step.run[index < step.runs ? index : 0];
     attend_run run = {from.row, from.count, from.sequence, (int)from.position, 0, 0, 0, 0};
     if (index >= step.runs)
         return run;
@@ -103,13 +103,12 @@ __device__ __forceinline__ void attend_pad(const slip_cuda_op &op, const context
 }
 
 // Whether an item exists and whether it is the tile's last is the same for all threads, and so is the number of barriers they pass.
-__device__ void op_attend(const slip_cuda_op &op, const context &shared)
+__device__ void op_attend(const slip_cuda_op &op, const context &c)
 {
-    const context c = shared; // in registers
     // Known to the caller, but not across the call: shorter loads, and shifts for divisions.
     __builtin_assume(__isShared(&op));
     __builtin_assume(__isShared(c.arena));
-    __builtin_assume(__isGlobal(c.step));
+    __builtin_assume(__isShared(c.step));
     __builtin_assume(c.thread >= 0 && c.thread < CONSUMERS);
     attend_memory &memory = *(attend_memory *)c.arena;
     attend_run run;

@@ -3,8 +3,7 @@
  * The step's runs (rows of one sequence in one row group) times K/V heads times tiles of 16 queries times the splits that the run
  * sees are items; item i is computed by SM i % sms. Within a run the splits go first, the latest and longest at the front, then
  * K/V heads, then tiles. Each item leaves a partial result and counts itself in at its tile's count; whoever comes last merges the
- * tile. A cache of a narrow window has one split, which holds all keys, and its items need nobody else. attend_tile.cuh and
- * attend_parts.cuh say why a row's result depends on nothing but the row. */
+ * tile. attend_tile.cuh and attend_parts.cuh say why a row's result depends on nothing but the row. */
 #pragma once
 
 #include "kernels/cuda/attend_parts.cuh"
@@ -19,10 +18,10 @@ struct attend_run {
     int items;
 };
 
-// Of no items where there is no such run.
-__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, const step_view &step, int index)
+// A run's fields are requested together with the number of runs, which says whether they mean anything.
+__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, const slip_cuda_step &step, int index)
 {
-    const slip_cuda_run &from = step.run[index < step.runs ? index : 0];
+    const slip_cuda_run &from = step.run[min(index, SLIP_MAX_ROWS - 1)];
     attend_run run = {from.row, from.count, from.sequence, (int)from.position, 0, 0, 0, 0};
     if (index >= step.runs)
         return run;
@@ -37,18 +36,14 @@ __device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, co
 __device__ __forceinline__ attend_job attend_open(const slip_cuda_op &op, const attend_run &run, int partial, int offset)
 {
     const slip_cache &shape = op.cache.shape;
-    const int tiles = slip_attend_tiles(&shape, run.count), across = tiles * shape.kv_heads;
-    const int back = run.parts > 1 ? small_quotient(offset, across) : 0;
+    const int tiles = slip_attend_tiles(&shape, run.count), across = tiles * shape.kv_heads, back = small_quotient(offset, across);
     const int part = run.parts - 1 - back, tile = offset - back * across, kv = small_quotient(tile, tiles);
     const int begin = (shape.first_kv + kv) * shape.group - shape.first_q, head = max(begin, 0);
     const int heads = min(begin + shape.group, shape.q_heads) - head, query = (tile - kv * tiles) * SLIP_ATTEND_QUERIES;
     attend_job job = {run.row, run.count, run.position, run.sequence * op.cache.slots, run.last, kv, head, query,
-                      min(heads * run.count - query, (int)SLIP_ATTEND_QUERIES), attend_first(shape, run.position), run.last, partial + tile,
-                      across, part, run.parts};
-    if (run.parts > 1) { // a division and the splits' bounds less, on the way of a window's item to its first load
-        job.first = max(slip_attend_split_first(&op.cache, run.split + part), job.first);
-        job.last = min(slip_attend_split_first(&op.cache, run.split + part + 1) - 1, job.last);
-    }
+                      min(heads * run.count - query, (int)SLIP_ATTEND_QUERIES), 0, 0, partial + tile, across, part, run.parts};
+    job.first = max(slip_attend_split_first(&op.cache, run.split + part), attend_first(shape, run.position));
+    job.last = min(slip_attend_split_first(&op.cache, run.split + part + 1) - 1, run.last);
     return job;
 }
 
@@ -108,12 +103,13 @@ __device__ __forceinline__ void attend_pad(const slip_cuda_op &op, const context
 }
 
 // Whether an item exists and whether it is the tile's last is the same for all threads, and so is the number of barriers they pass.
-__device__ void op_attend(const slip_cuda_op &op, const context &c)
+__device__ void op_attend(const slip_cuda_op &op, const context &shared)
 {
+    const context c = shared; // in registers
     // Known to the caller, but not across the call: shorter loads, and shifts for divisions.
     __builtin_assume(__isShared(&op));
     __builtin_assume(__isShared(c.arena));
-    __builtin_assume(__isShared(c.step));
+    __builtin_assume(__isGlobal(c.step));
     __builtin_assume(c.thread >= 0 && c.thread < CONSUMERS);
     attend_memory &memory = *(attend_memory *)c.arena;
     attend_run run;
@@ -131,10 +127,6 @@ __device__ void op_attend(const slip_cuda_op &op, const context &c)
         const attend_query query = attend_query_of(op.cache.shape, job, thread / 32);
         attend_acc acc = {};
         const attend_row row = attend_walk(op, memory, job, query, acc, thread);
-        if (op.cache.split == SLIP_ATTEND_UNSPLIT) {
-            attend_finish(op, memory, job, acc, row, thread);
-            continue;
-        }
         attend_store_part(op, job, acc, row, thread);
         if (attend_arrive(op, memory, job, thread)) {
             attend_combine(op, memory, job, query, thread);

@@ -31,8 +31,6 @@ struct attend_query {
 // The start of the arena.
 struct attend_memory {
     float rescale[SLIP_ATTEND_QUERIES]; // what each row's accumulators are multiplied by
-    float factor[SLIP_ATTEND_QUERIES];  // and at last, where keys are not split
-    float sink[SLIP_ATTEND_QUERIES];    // of each query's head, where there are sinks
     int last_to_arrive;
 };
 
@@ -74,13 +72,6 @@ __device__ __forceinline__ int attend_next_slot(int slot, int slots)
     while (slot >= slots)
         slot -= slots;
     return slot;
-}
-
-// The sink of the warp's query: asked for now, needed at the end.
-__device__ __forceinline__ void attend_load_sink(const slip_cuda_op &op, const attend_memory &memory, const attend_query &query, int thread)
-{
-    if (op.vector[0] != nullptr && thread % 32 == 0)
-        copy_4(shared_address(memory.sink + thread / 32), op.vector[0] + query.head);
 }
 
 // The warp's query: a unit a lane.

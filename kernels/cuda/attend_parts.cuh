@@ -1,93 +1,13 @@
-/* What becomes of an item: the tile's result where the cache is not split, else a partial result, and behind the last of a tile's the
- * merge of all its splits.
+/* What becomes of an item: a partial result, and behind the last of a tile's the merge of all its splits.
  *
  * out = sum of w O / (sum of w l + the sink's weight) over the splits, ascending, with w = exp2(m - the largest m): m, l and O are a
  * split's maximum, sum and outputs. One in which a row sees nothing has m far below all others, l = 0 and O = 0, so it adds exact
- * zeros: how many splits the row's neighbours touch changes no bit. Which of the two ways a row goes is the cache's matter, not the
- * step's. */
+ * zeros: how many splits the row's neighbours touch changes no bit. */
 #pragma once
 
 #include "kernels/cuda/attend_tile.cuh"
 
 namespace slip {
-
-// ---- results ----
-
-__device__ __forceinline__ float attend_reciprocal(float x)
-{
-    float y;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
-// What the outputs of the warp's query are multiplied by. The sink is one more logit of the denominator.
-__device__ __forceinline__ float attend_factor(const slip_cuda_op &op, const attend_memory &memory, float most, float sum, int thread)
-{
-    float factor = 1;
-    if (op.vector[0] != nullptr) {
-        const float sink = memory.sink[thread / 32] * ATTEND_LOG2E, both = fmaxf(most, sink);
-        factor = attend_exp2(most - both);
-        sum = fmaf(sum, factor, attend_exp2(sink - both));
-    }
-    return factor * attend_reciprocal(sum);
-}
-
-__device__ __forceinline__ int attend_form_at(const slip_cuda_op &op, unsigned row, unsigned column) // of hi and lo
-{
-    return (int)(row / SLIP_TOKENS * (unsigned)op.form.padded * SLIP_TOKENS + column / 8 * (SLIP_TOKENS * 8) + row % SLIP_TOKENS * 8 +
-                 column % 8);
-}
-
-// Two bf16, the first one low.
-__device__ __forceinline__ uint32_t attend_pack(float x, float y)
-{
-    const __nv_bfloat162 both = __floats2bfloat162_rn(x, y);
-    return *(const uint32_t *)&both;
-}
-
-// Dimensions dim and dim + 1 of a query, both real or neither: heads are of whole pairs, and begin at whole pairs.
-__device__ __forceinline__ void attend_store(const slip_cuda_op &op, const attend_query &query, int dim, float x, float y)
-{
-    const int dims = op.cache.shape.v_head_dim, column = query.head * dims + dim;
-    if (dim >= dims)
-        return;
-    if (op.heads != nullptr)
-        *(float2 *)(op.heads + query.row * op.width + column) = make_float2(x, y);
-    if (op.form.hi == nullptr)
-        return;
-    const int at = attend_form_at(op, (unsigned)query.row, (unsigned)column);
-    const uint32_t high = attend_pack(x, y);
-    *(uint32_t *)(op.form.hi + at) = high;
-    *(uint32_t *)(op.form.lo + at) = attend_pack(x - __uint_as_float(high << 16), y - __uint_as_float(high & 0xffff0000u));
-}
-
-// ---- without splits ----
-
-// The tile's result, out of the registers in which it was accumulated: all queries of this warp's dimensions. Each warp tells the
-// others its query's factor.
-__device__ __forceinline__ void attend_finish(const slip_cuda_op &op, attend_memory &memory, const attend_job &job, attend_acc &acc,
-                                              const attend_row &row, int thread)
-{
-    const int lane = thread % 32, n = thread / 32;
-    if (lane == 0)
-        memory.factor[n] = attend_factor(op, memory, row.most, row.sum, thread);
-    consumers_sync(); // factors are there; keys, values and weights are read
-#pragma unroll 1
-    for (int dim = n * 8 + lane % 4 * 2; dim < op.cache.v_width; dim += CONSUMER_WARPS * 8) {
-#pragma unroll 1
-        for (int j = lane / 4; j < job.queries; j += 8) {
-            const float factor = memory.factor[j];
-            attend_store(op, attend_query_of(op.cache.shape, job, j), dim, acc.o[0][0] * factor, acc.o[0][1] * factor);
-            acc.o[0][0] = acc.o[0][2];
-            acc.o[0][1] = acc.o[0][3];
-        }
-#pragma unroll
-        for (int u = 1; u < ATTEND_UNITS; u++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                acc.o[u - 1][i] = acc.o[u][i];
-    }
-}
 
 // ---- partial results ----
 
@@ -191,6 +111,88 @@ __device__ __forceinline__ attend_total attend_merge(const slip_cuda_op &op, att
     return total;
 }
 
+// ---- results ----
+
+__device__ __forceinline__ float attend_reciprocal(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// The sink is one more logit of the denominator. Result: what the outputs are multiplied by.
+__device__ __forceinline__ float attend_finish(const float *sinks, int head, float most, float sum)
+{
+    float factor = 1;
+    if (sinks != nullptr) {
+        const float sink = sinks[head] * ATTEND_LOG2E, both = fmaxf(most, sink);
+        factor = attend_exp2(most - both);
+        sum = fmaf(sum, factor, attend_exp2(sink - both));
+    }
+    return factor * attend_reciprocal(sum);
+}
+
+__device__ __forceinline__ int attend_form_at(const slip_cuda_op &op, unsigned row, unsigned column) // of hi and lo
+{
+    return (int)(row / SLIP_TOKENS * (unsigned)op.form.padded * SLIP_TOKENS + column / 8 * (SLIP_TOKENS * 8) + row % SLIP_TOKENS * 8 +
+                 column % 8);
+}
+
+__device__ __forceinline__ void attend_store_one(const slip_cuda_op &op, int row, int column, float x)
+{
+    const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
+    if (op.heads != nullptr)
+        op.heads[row * op.width + column] = x;
+    if (op.form.hi == nullptr)
+        return;
+    const uint16_t high = bf16_bits(x);
+    op.form.hi[at] = high;
+    op.form.lo[at] = bf16_bits(x - bf16_value(high));
+}
+
+// Two bf16, the first one low.
+__device__ __forceinline__ uint32_t attend_pack(float x, float y)
+{
+    const __nv_bfloat162 both = __floats2bfloat162_rn(x, y);
+    return *(const uint32_t *)&both;
+}
+
+// What bf16 leaves over.
+__device__ __forceinline__ uint32_t attend_rest(uint32_t high, float x, float y)
+{
+    return attend_pack(x - __uint_as_float(high << 16), y - __uint_as_float(high & 0xffff0000u));
+}
+
+// Columns column .. column + 3, a whole quad of the row.
+__device__ __forceinline__ void attend_store_quad(const slip_cuda_op &op, int row, int column, float4 x)
+{
+    if (op.heads != nullptr)
+        *(float4 *)(op.heads + row * op.width + column) = x;
+    if (op.form.hi == nullptr)
+        return;
+    const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
+    const uint2 high = make_uint2(attend_pack(x.x, x.y), attend_pack(x.z, x.w));
+    *(uint2 *)(op.form.hi + at) = high;
+    *(uint2 *)(op.form.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));
+}
+
+// Dimensions dim .. dim + 3 of a query, as far as they are real. Heads of whole quads begin at whole quads.
+__device__ __forceinline__ void attend_store(const slip_cuda_op &op, const attend_query &query, int dim, float4 x)
+{
+    const int dims = op.cache.shape.v_head_dim, column = query.head * dims + dim;
+    if (dim >= dims)
+        return;
+    if (dims % 4 == 0) {
+        attend_store_quad(op, query.row, column, x);
+        return;
+    }
+#pragma unroll 1
+    for (int i = 0; i < 4 && dim + i < dims; i++) {
+        attend_store_one(op, query.row, column + i, x.x);
+        x = make_float4(x.y, x.z, x.w, 0);
+    }
+}
+
 // The tile's result: a query a warp, four dimensions a lane.
 __device__ __forceinline__ void attend_combine(const slip_cuda_op &op, attend_memory &memory, const attend_job &job,
                                                const attend_query &query, int thread)
@@ -201,13 +203,9 @@ __device__ __forceinline__ void attend_combine(const slip_cuda_op &op, attend_me
     for (int first = 0; first * 4 < op.cache.v_width; first += 32) {
         const int quad = first + thread % 32;
         float most;
-        attend_total total = attend_merge(op, memory, job, quad, most, thread);
-        const float factor = attend_factor(op, memory, most, total.sum, thread);
-#pragma unroll 1
-        for (int dim = quad * 4; dim < quad * 4 + 4; dim += 2) {
-            attend_store(op, query, dim, total.o.x * factor, total.o.y * factor);
-            total.o = make_float4(total.o.z, total.o.w, 0, 0);
-        }
+        const attend_total total = attend_merge(op, memory, job, quad, most, thread);
+        const float factor = attend_finish(op.vector[0], query.head, most, total.sum);
+        attend_store(op, query, quad * 4, make_float4(total.o.x * factor, total.o.y * factor, total.o.z * factor, total.o.w * factor));
     }
 }
 

@@ -1,13 +1,13 @@
 /* Sizes of attention on the GPU: its shared memory, the splits of the keys, and the scratch that the host allocates. Plain C: the
  * host's side of attend.cuh, which alone gives these numbers their meaning.
  *
- * A cache of a narrow window is not split: an item walks all keys that its tile sees, and needs no scratch. That of the others is
- * shared by all layers (an op is over before the next begins): take the largest over the caches. With n = slip_attend_items(...),
+ * Scratch is shared by all layers (an op is over before the next begins): take the largest over the caches. With
+ * n = slip_attend_items(...) of a cache,
  *     attend_out    slip_attend_out_bytes(n, cache)     f32 [n][16 queries][v_width]
  *     attend_sum    slip_attend_sum_bytes(n)            f32 [n][16 queries][maximum, sum]
  *     attend_count  slip_attend_count_bytes(n)          zeroed once by the host, then self-wrapping
  *
- * Every split leaves a partial result, in prefill too: of one cache, a second way to add up would have other bits. Bounded by the
+ * Every split of every tile leaves a partial result, in prefill too: a second way to add up would have other bits. Bounded by the
  * growth of the splits (slip_attend_split_of), not by a cap: 16 q heads, 1 K/V head of 128 dimensions and 512 rows want 190 MB of
  * attend_out for 8,192 tokens of context and 460 MB for a million, where splits begin at 64 keys; 8 rows want 5 and 13 MB.
  */
@@ -22,12 +22,10 @@ enum {
     SLIP_ATTEND_K_WIDTH = 256,      /* widest k_width: a lane loads a unit of a query */
     SLIP_ATTEND_V_WIDTH = 256,      /* widest v_width: 2 accumulator units a warp */
     SLIP_ATTEND_K_STEP = 32,        /* rows of queries and keys are padded to it with zeros in shared memory */
-    SLIP_ATTEND_HEAD = 256,         /* bytes at the start of the arena for factors */
+    SLIP_ATTEND_HEAD = 128,         /* bytes at the start of the arena for factors */
     SLIP_ATTEND_PAD = 8,            /* bf16 behind each row in shared memory, against bank conflicts */
     SLIP_ATTEND_SCORE_STRIDE = 72,  /* f32 of a row of scores, bf16 of a row of probabilities */
     SLIP_ATTEND_OCTAVE = 8,         /* splits of keys [n, 2n); a power of two */
-    SLIP_ATTEND_NARROW = 256,       /* widest window that is not split: wider ones want more SMs than a decode step has tiles */
-    SLIP_ATTEND_UNSPLIT = 1 << 30,  /* a cache's `split`, then: beyond every position */
 };
 
 /* Where things lie in the arena, in bytes; all multiples of 16. */
@@ -49,18 +47,10 @@ SLIP_BOTH static inline int32_t slip_attend_v_pitch(int32_t v_width)
     return (v_width + SLIP_ATTEND_PAD) * 2;
 }
 
-/* 63,232 for head dims 192 and 128. */
+/* 63,104 for head dims 192 and 128. */
 SLIP_BOTH static inline int32_t slip_attend_arena_bytes(int32_t k_width, int32_t v_width)
 {
     return SLIP_ATTEND_KEY + SLIP_ATTEND_KEYS * (slip_attend_k_pitch(k_width) + slip_attend_v_pitch(v_width));
-}
-
-/* Keys of a split, the first ones where there is no window. What keeps the bits of a row the same in all steps is that this depends on
- * the cache alone. */
-static inline int32_t slip_attend_split(const slip_cache *shape)
-{
-    bool narrow = shape->window > 0 && shape->window <= SLIP_ATTEND_NARROW;
-    return narrow ? SLIP_ATTEND_UNSPLIT : shape->window > 0 ? 2 * SLIP_ATTEND_KEYS : SLIP_ATTEND_KEYS;
 }
 
 /* What op_attend and op_rope rely on. Checked by the host once a cache: it is not checked on the device. */
@@ -68,8 +58,7 @@ static inline bool slip_attend_fits(const slip_cuda_cache *cache)
 {
     return cache->k_width % 16 == 0 && cache->v_width % 16 == 0 && cache->k_width >= 16 && cache->k_width <= SLIP_ATTEND_K_WIDTH &&
            cache->v_width >= 16 && cache->v_width <= SLIP_ATTEND_V_WIDTH && cache->shape.head_dim <= cache->k_width &&
-           cache->shape.v_head_dim <= cache->v_width && cache->shape.v_head_dim % 2 == 0 &&
-           cache->split >= SLIP_ATTEND_KEYS && (cache->split & (cache->split - 1)) == 0 &&
+           cache->shape.v_head_dim <= cache->v_width && cache->split >= SLIP_ATTEND_KEYS && (cache->split & (cache->split - 1)) == 0 &&
            slip_attend_arena_bytes(cache->k_width, cache->v_width) <= SLIP_CUDA_ARENA;
 }
 
@@ -84,7 +73,7 @@ SLIP_BOTH static inline int32_t slip_attend_log2(int32_t x) /* of x > 0, rounded
 #endif
 }
 
-/* The split in which an absolute key lies. With a wide window all are of cache->split keys. Without, the first 16 are, and each eight
+/* The split in which an absolute key lies. With a window all are of cache->split keys. Without, the first 16 are, and each eight
  * that follow are twice as long as those before: 2^n times cache->split keys make 8 (n - 2) pieces of at most a sixteenth, which
  * keeps the merge short and is still enough for all SMs. A key's split depends on nothing but the key: that is what keeps results
  * the same in all steps. */
@@ -115,8 +104,6 @@ SLIP_BOTH static inline int32_t slip_attend_tiles(const slip_cache *shape, int32
  * touch. */
 static inline int64_t slip_attend_items(const slip_limits *limits, const slip_cuda_cache *cache)
 {
-    if (cache->split == SLIP_ATTEND_UNSPLIT)
-        return 0;
     const slip_cache *shape = &cache->shape;
     int64_t spans = limits->sequences < SLIP_MAX_SPANS ? limits->sequences : SLIP_MAX_SPANS;
     int64_t groups = (limits->rows + SLIP_TOKENS - 1) / SLIP_TOKENS, heads = shape->group < shape->q_heads ? shape->group : shape->q_heads;

@@ -8,8 +8,8 @@
  *     scores   warp w: keys 8 * (w % 8), every second step of 32 dimensions   S = Q K^T, in two halves
  *     softmax  warp w: row w of the tile, 2 keys a lane                       P, factors
  *     values   warp w: dimensions 8 * w and 8 * (w + 16)                      O = O * factor + P V
- * The first sub-chunk's keys and values are all requested at once: an item has one to four sub-chunks in a decode step, and its time
- * is that of the trips to memory. Further on, keys arrive during softmax and values, values during scores and softmax.
+ * The first sub-chunk's keys and values are all requested at once: a decode step has one or two sub-chunks an item, and its time is
+ * that of one trip to memory. Further on, keys arrive during softmax and values, values during scores and softmax.
  *
  * Loops stay loops: the kernel's code is gone through once a layer and does not fit the SM's instruction cache, so that every
  * instruction that is not repeated costs a trip to L2 of its own. */
@@ -95,7 +95,7 @@ __device__ __forceinline__ void attend_values(const attend_memory &memory, uint3
     weight += (uint32_t)(lane % 16 * SLIP_ATTEND_SCORE_STRIDE * 2 + lane / 16 * 16);
     value += (uint32_t)(lane * pitch + n * 16);
     float sum[ATTEND_UNITS][4] = {};
-#pragma unroll
+#pragma unroll 1
     for (int k = 0; k < 2; k++, weight += 64, value += (uint32_t)(32 * pitch)) { // 32 keys: lane l points at key l
         uint32_t p[2][4];
         load_matrix_4(weight, p[0]);
@@ -119,7 +119,7 @@ __device__ __forceinline__ void attend_values(const attend_memory &memory, uint3
 
 // ---- all sub-chunks of an item ----
 
-// Leaves the item's outputs, relative to the row's maximum, in acc, and the sink of the warp's query in memory.
+// Leaves the split's outputs, relative to the row's maximum, in acc.
 __device__ __forceinline__ attend_row attend_walk(const slip_cuda_op &op, attend_memory &memory, const attend_job &job,
                                                   const attend_query &query, attend_acc &acc, int thread)
 {
@@ -134,7 +134,6 @@ __device__ __forceinline__ attend_row attend_walk(const slip_cuda_op &op, attend
     bool seen = key >= job.first && key <= job.last, begun = false;
     attend_load_key(cache.k, k_width, head + slot * heads, seen, keys, k_pitch, thread);
     attend_load_query(op, query, base + SLIP_ATTEND_QUERY, k_pitch, thread);
-    attend_load_sink(op, memory, query, thread);
     copy_commit();
     attend_load_key(cache.v, v_width, head + slot * heads, seen, values, v_pitch, thread);
     copy_commit();

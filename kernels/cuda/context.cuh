@@ -15,20 +15,8 @@ constexpr int CONSUMER_WARPS = CONSUMERS / 32;
 constexpr int PRODUCER_WARPS = WARPGROUPS;    // each fills the ring of one warpgroup; the first is SM 0's link to the host, too
 constexpr int THREADS = CONSUMERS + PRODUCER_WARPS * 32; // 20 warps, five a sub-core: one more would cost all of them 16 registers
 
-// The step, in shared memory. The rows of a decode step are here, too: an op that begins with them is spared a trip to L2. Those of
-// larger steps stay in global memory; the pointers know.
-struct step_view {
-    const slip_cuda_row *row;
-    const slip_cuda_head *head;
-    const slip_cuda_run *run;
-    int32_t runs, want_logits;
-    slip_cuda_row near_row[SLIP_TOKENS];
-    slip_cuda_head near_head[SLIP_TOKENS];
-    slip_cuda_run near_run[SLIP_TOKENS];
-};
-
 struct context {
-    const step_view *step;      // shared memory; constant while an op runs
+    const slip_cuda_step *step; // global memory; constant while an op runs
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
     int thread;                 // of the consumers
     int sm, sms;                // this CTA and how many there are

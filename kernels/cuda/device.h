@@ -104,7 +104,7 @@ typedef struct {
     uint16_t *k, *v;
     int32_t slots;            /* a ring where there is a window, else the whole context */
     int32_t k_width, v_width; /* head dims padded with zeros to multiples of 16 */
-    int32_t split;            /* keys of one work item: slip_attend_split() */
+    int32_t split;            /* keys of one work item: an item covers absolute positions [i * split, (i + 1) * split) */
     slip_cache shape;
 } slip_cuda_cache;
 

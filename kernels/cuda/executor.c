@@ -11,7 +11,7 @@
 /* A GPU's wait for itself is given this share of what ranks are given for each other: 1 s of 120. */
 static const double DEADLINE_SHARE = 120;
 
-enum { DIM_UNIT = 16 };
+enum { DIM_UNIT = 16, SPLIT_SHORT = 64, SPLIT_LONG = 128 };
 
 static int32_t widened(int32_t dim)
 {
@@ -24,7 +24,7 @@ static slip_cuda_cache describe_cache(const slip_cache *shape, const slip_limits
         .slots = (int32_t)slip_ring_slots(shape->window, limits),
         .k_width = widened(shape->head_dim),
         .v_width = widened(shape->v_head_dim),
-        .split = slip_attend_split(shape),
+        .split = shape->window > 2 * SPLIT_LONG ? SPLIT_LONG : SPLIT_SHORT, /* without a window, splits grow: attend_size.h */
         .shape = *shape,
     };
 }

@@ -43,29 +43,6 @@ __device__ void shared_start(shared_memory &s)
 
 // ---- the consumers ----
 
-// Rows, heads and runs of up to 8 rows fit the view: there are no more heads or runs than rows. What is there of them beyond the
-// step's is copied, and never read. Whoever comes here has passed a barrier behind the last op of the step before, and the first
-// barrier of consume_ops lies before whoever reads the view.
-__device__ context view_step(const slip_cuda_step &from, shared_memory &s)
-{
-    step_view &to = s.step;
-    const bool near = from.rows <= SLIP_TOKENS;
-    const int thread = threadIdx.x;
-    if (near && thread < SLIP_TOKENS) {
-        to.near_row[thread] = from.row[thread];
-        to.near_head[thread] = from.head[thread];
-        to.near_run[thread] = from.run[thread];
-    }
-    if (thread == 0) {
-        to.row = near ? to.near_row : from.row;
-        to.head = near ? to.near_head : from.head;
-        to.run = near ? to.near_run : from.run;
-        to.runs = from.runs;
-        to.want_logits = from.want_logits;
-    }
-    return {&to, s.arena, thread, (int)blockIdx.x, (int)gridDim.x, from.rows, from.heads};
-}
-
 struct consumer_state {
     waiter &wait;
     consumer ring;
@@ -82,10 +59,9 @@ __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op 
         copy_async(shared_address(to) + thread * 16, (const uint4 *)from + thread);
 }
 
-// Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510). The
-// context comes in registers: in the caller's local memory, an op would begin with a trip to it.
+// Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510).
 #define SEPARATE(name)                                                                  \
-    __device__ __noinline__ void separate_##name(const slip_cuda_op &op, const context c)   \
+    __device__ __noinline__ void separate_##name(const slip_cuda_op &op, const context &c) \
     {                                                                                   \
         op_##name(op, c);                                                               \
     }
@@ -233,7 +209,7 @@ __device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shar
     consumers_sync();
     if (s.stop)
         return false;
-    context c = view_step(*p.step, s);
+    context c = {p.step, s.arena, thread, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads};
     if (thread == 0)
         t.wait.step = p.step->number;
     op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
@@ -374,7 +350,7 @@ __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constan
     if (warp < CONSUMER_WARPS) {
         consumer_state t = consumer_start(p, s);
         t.times.events = NULL;
-        context c = view_step(*p.step, s);
+        context c = {p.step, s.arena, (int)threadIdx.x, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads};
         consume_ops(t, p, c, s, {op, op + 1}, false);
     } else if (threadIdx.x % 32 == 0) {
         producer_state t = producer_start(p, s, warp - CONSUMER_WARPS);

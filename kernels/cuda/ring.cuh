@@ -61,7 +61,6 @@ struct shared_memory {
     unsigned char stage[WARPGROUPS][DEPTH][SLIP_STAGE_BYTES];
     unsigned char arena[SLIP_CUDA_ARENA];
     slip_cuda_op op[2]; // in hand, and the next
-    step_view step;
     expert_list list;
     uint32_t bitmap[SLIP_MAX_EXPERTS / 32]; // of picked experts, while the list is made
     ring weights;

@@ -172,12 +172,13 @@ __device__ __forceinline__ void rope_round(const slip_cuda_op &op, const context
 }
 
 // Heads go to the SMs first, then to their halves: a small step still meets all SMs.
-__device__ void op_rope(const slip_cuda_op &op, const context &c)
+__device__ void op_rope(const slip_cuda_op &op, const context &shared)
 {
+    const context c = shared; // in registers
     // Known to the caller, but not across the call: shorter loads, and shifts for divisions.
     __builtin_assume(__isShared(&op));
     __builtin_assume(__isShared(c.arena));
-    __builtin_assume(__isShared(c.step));
+    __builtin_assume(__isGlobal(c.step));
     __builtin_assume(c.thread >= 0 && c.thread < CONSUMERS);
     rope_memory &memory = *(rope_memory *)c.arena;
     const int rows = c.rows, items = rows * (op.cache.shape.q_heads + 2 * op.cache.shape.kv_heads);

@@ -100,12 +100,12 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
 
 // What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
 // `first`: the next op is the first of its launch or step.
-__device__ __forceinline__ void prepare(const consumer_state &t, const slip_cuda_op &next, const context &c, shared_memory &s, bool first)
+__device__ __noinline__ void prepare(const waiter &w, unsigned lists, const slip_cuda_op &next, const context &c, shared_memory &s, bool first)
 {
     if (dealt_before(next, c.rows, first))
         product_deal_out(next, c, s, -1);
     if (next.early && !first) {
-        clear_list(t.wait, c, s, t.lists);
+        clear_list(w, c, s, lists);
         product_load(next, c, s, 0);
     }
 }
@@ -125,7 +125,7 @@ __device__ __forceinline__ void barrier(consumer_state &t, const kernel_paramete
     if (c.thread == 0 && !dropped(p, c, op))
         grid_arrive(t.wait);
     if (next)
-        prepare(t, *next, c, s, false);
+        prepare(t.wait, t.lists, *next, c, s, false);
     if (c.thread == 0)
         grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
     consumers_sync();
@@ -136,11 +136,11 @@ __device__ __forceinline__ void hand_over(consumer_state &t, const kernel_parame
                                           const slip_cuda_op &down)
 {
     t.ups++;
-    if (!dropped(p, c, op))
-        up_done(t.wait, t.ring.warpgroup, t.ups);
     copy_async_wait(); // the next op
     consumers_sync();
-    prepare(t, down, c, s, false);
+    if (c.thread == CONSUMERS - 1 && !dropped(p, c, op))
+        up_done(t.wait, t.ups);
+    prepare(t.wait, t.lists, down, c, s, false);
     consumers_sync();
 }
 
@@ -149,7 +149,7 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
     fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread);
     copy_async_wait();
     consumers_sync();
-    prepare(t, s.op[ops.first & 1], c, s, true);
+    prepare(t.wait, t.lists, s.op[ops.first & 1], c, s, true);
     consumers_sync();
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = s.op[i & 1];

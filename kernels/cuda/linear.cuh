@@ -102,15 +102,15 @@ __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, uni
     return {place_of(m, units.first).chunk * m.chunk, min((place_of(m, units.last - 1).chunk + 1) * m.chunk, m.granules)};
 }
 
-// Warpgroups of all SMs that have units of UP of the experts of DOWN's units `all`: the first whose share ends beyond the first unit, the
-// last whose share begins before the last.
+// SMs that have units of UP of the experts of DOWN's units `all`: the first whose share ends beyond the first unit, to the last whose share
+// begins before the last.
 __device__ __forceinline__ unit_range product_ups(const slip_cuda_op &op, const shared_memory &s, unit_range all, int sms)
 {
-    unsigned units = s.list.count * op.up_units, shares = sms * WARPGROUPS;
+    unsigned units = s.list.count * op.up_units;
     unsigned begin = all.first / op.matrix.units * op.up_units, end = ((all.last - 1) / op.matrix.units + 1) * op.up_units;
     if (all.first == all.last)
         return {0, 0};
-    return {(int)(((begin + 1) * shares + units - 1) / units) - 1, (int)((end * shares + units - 1) / units)};
+    return {(int)(((begin + 1) * sms + units - 1) / units) - 1, (int)((end * sms + units - 1) / units)};
 }
 
 // The batch from unit `first` on, -1: the first one. One thread a warpgroup does something here: divisions take long, and most are found

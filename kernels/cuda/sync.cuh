@@ -7,10 +7,10 @@
  * release is cumulative: whoever acquires sees them. bar.sync behind the wait hands that on to the other consumers of the waiting
  * SM. So an op may read whatever earlier ops wrote, by ordinary loads.
  *
- * Behind UP a warpgroup says that its share is done, and an SM's DOWN waits for the few warpgroups whose results it reads, mostly its own
- * and its neighbours': fast SMs go on. Each warpgroup has a word, done[], which holds how many UPs it has finished; bar.sync of the
- * warpgroup before st.release, ld.acquire before bar.sync of the SM: the same pattern as the barrier. What DOWN writes nobody read
- * since the last barrier, and UP's results are not written again before the next.
+ * Behind UP an SM says that its share is done, and its DOWN waits for the few SMs whose results it reads, itself and its neighbours: fast
+ * SMs go on. Each has a word, done[], which holds how many UPs it has finished; bar.sync before st.release, ld.acquire before bar.sync:
+ * the same pattern as the barrier. What DOWN writes nobody has read since the last barrier, and UP's results are not written again
+ * before the next.
  *
  * Activations never travel by the async proxy: they are loaded and stored to shared memory by ordinary instructions, each writer
  * executes fence.proxy.async.shared::cta before the barrier, and wgmma reads them behind it. Weights come by bulk copies alone,
@@ -40,7 +40,7 @@ struct sync_words {
     unsigned unused2[31];
     unsigned picked;  // experts on the lists, ever, for the figures
     unsigned unused3[31];
-    unsigned done[SLIP_MAX_SMS * WARPGROUPS]; // UPs that each warpgroup has finished, ever
+    unsigned done[SLIP_MAX_SMS]; // UPs that each SM has finished, ever
 };
 
 // Host memory that both sides see.
@@ -106,7 +106,7 @@ __device__ __forceinline__ bool aborted(const waiter &w)
 }
 
 // The first failure wins; the others find the word set.
-static __device__ __noinline__ void record_failure(const waiter &w, int wait, unsigned expected, unsigned seen)
+__device__ __forceinline__ void record_failure(const waiter &w, int wait, unsigned expected, unsigned seen)
 {
     if (atomicCAS(&w.words->abort, 0u, 1u) != 0)
         return;
@@ -124,25 +124,30 @@ static __device__ __noinline__ void record_failure(const waiter &w, int wait, un
     *(volatile int32_t *)&r->set = 1;
 }
 
+// A look at the clock and the abort word in a wait that takes long; `start`: when it was first looked at, 0 for not yet. Returns that, or
+// -1: give up. Apart, so that it is not in the way of the code that runs.
+static __device__ __noinline__ int64_t wait_look(const waiter &w, int wait, unsigned expected, unsigned seen, int64_t patience, int64_t start)
+{
+    if (aborted(w))
+        return -1;
+    int64_t now = clock64();
+    if (start != 0 && now - start > patience) {
+        record_failure(w, wait, expected, seen);
+        return -1;
+    }
+    return start != 0 ? start : now;
+}
+
 // Repeat `ready` (true when the wait is over; it leaves what it saw in `seen`) until the deadline.
 template <class Ready>
 __device__ __forceinline__ bool wait_for(const waiter &w, int wait, unsigned expected, int64_t patience, Ready ready)
 {
-    constexpr unsigned LOOK = 64; // tries between looks at the clock and the abort word
+    constexpr unsigned LOOK = 64; // tries between looks
     unsigned seen = 0, tries = 0;
     int64_t start = 0;
-    while (!ready(seen)) {
-        if (++tries % LOOK != 0)
-            continue;
-        if (aborted(w))
+    while (!ready(seen))
+        if (++tries % LOOK == 0 && (start = wait_look(w, wait, expected, seen, patience, start)) < 0)
             return false;
-        int64_t now = clock64();
-        start = start ? start : now;
-        if (now - start > patience) {
-            record_failure(w, wait, expected, seen);
-            return false;
-        }
-    }
     return true;
 }
 
@@ -163,15 +168,13 @@ __device__ __forceinline__ void grid_wait(const waiter &w, unsigned target)
 
 // ---- from UP to DOWN ----
 
-// All threads of a warpgroup, behind its last result. `count`: of UPs so far, this one included.
-__device__ __forceinline__ void up_done(const waiter &w, int warpgroup, unsigned count)
+// One thread, behind a barrier behind the SM's last result. `count`: of UPs so far, this one included.
+__device__ __forceinline__ void up_done(const waiter &w, unsigned count)
 {
-    asm volatile("bar.sync %0, 128;" ::"r"(2 + warpgroup) : "memory"); // barrier 1 is consumers_sync()'s
-    if (threadIdx.x % 128 == 0)
-        store_release(&w.words->done[w.sm * WARPGROUPS + warpgroup], count);
+    store_release(&w.words->done[w.sm], count);
 }
 
-// A lane a word: warpgroups [first, last) of all SMs. Barriers must follow for the others.
+// A warp, a lane a word: SMs [first, last). A barrier must follow for the others.
 __device__ __forceinline__ void up_wait(const waiter &w, int first, int last, unsigned count)
 {
     for (int i = first + threadIdx.x % 32; i < last; i += 32)

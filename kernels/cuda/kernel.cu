@@ -88,7 +88,7 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
     case SLIP_CUDA_TAPS: separate_form(op, c); break;
     case SLIP_CUDA_LINEAR:
     case SLIP_CUDA_UP:
-    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, op.early && !first, t.lists, t.ups, t.times); break;
+    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, op.early && !first, t.lists, t.times); break;
     case SLIP_CUDA_ANGLES: separate_angles(op, c); break;
     case SLIP_CUDA_ROPE: separate_rope(op, c); break;
     case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
@@ -116,31 +116,24 @@ __device__ __forceinline__ bool dropped(const kernel_parameters &p, const contex
     return op == p.drop_op && c.sm == 1;
 }
 
-// Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
+// Behind an op: all SMs are through; behind UP of a single row group those on whose results this SM's DOWN waits. `next`: the op that
+// follows, NULL: none.
 __device__ __forceinline__ void barrier(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op,
                                         const slip_cuda_op *next)
 {
+    bool flows = next && list_kept(*next, c.rows, false);
+    t.ups += flows;
+    t.barriers += !flows;
     copy_async_wait(); // the next op
     consumers_sync();
     if (c.thread == 0 && !dropped(p, c, op))
-        grid_arrive(t.wait);
+        flows ? up_done(t.wait, t.ups) : grid_arrive(t.wait);
     if (next)
         prepare(t.wait, t.lists, *next, c, s, false);
-    if (c.thread == 0)
-        grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
-    consumers_sync();
-}
-
-// Behind UP of a single row group: this SM is through, and goes on to its DOWN.
-__device__ __forceinline__ void hand_over(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op,
-                                          const slip_cuda_op &down)
-{
-    t.ups++;
-    copy_async_wait(); // the next op
-    consumers_sync();
-    if (c.thread == CONSUMERS - 1 && !dropped(p, c, op))
-        up_done(t.wait, t.ups);
-    prepare(t.wait, t.lists, down, c, s, false);
+    if (flows)
+        wait_ups(t.wait, *next, c, s, t.ups);
+    else if (c.thread == 0)
+        grid_wait(t.wait, t.barriers * (unsigned)c.sms);
     consumers_sync();
 }
 
@@ -168,11 +161,7 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
         if (!meet)
             break;
         start = stamp(t.times);
-        const slip_cuda_op *next = more ? &s.op[(i + 1) & 1] : NULL;
-        if (op.kind == SLIP_CUDA_UP && c.rows <= SLIP_TOKENS && next)
-            hand_over(t, p, c, s, i, *next);
-        else
-            barrier(t, p, c, s, i, next);
+        barrier(t, p, c, s, i, more ? &s.op[(i + 1) & 1] : NULL);
         if (c.thread == 0)
             record(t.times, i, SLIP_EVENT_BARRIER, start);
     }

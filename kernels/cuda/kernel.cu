@@ -48,7 +48,6 @@ struct consumer_state {
     consumer ring;
     recorder times;
     unsigned lists, barriers, steps;
-    unsigned ups; // behind which there was no barrier
 };
 
 // Start to copy an op's struct to shared memory; whoever copied waits with copy_async_wait().
@@ -110,30 +109,18 @@ __device__ __noinline__ void prepare(const waiter &w, unsigned lists, const slip
     }
 }
 
-// For tests of what happens when a signal does not come.
-__device__ __forceinline__ bool dropped(const kernel_parameters &p, const context &c, int op)
-{
-    return op == p.drop_op && c.sm == 1;
-}
-
-// Behind an op: all SMs are through; behind UP of a single row group those on whose results this SM's DOWN waits. `next`: the op that
-// follows, NULL: none.
+// Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
 __device__ __forceinline__ void barrier(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op,
                                         const slip_cuda_op *next)
 {
-    bool flows = next && list_kept(*next, c.rows, false);
-    t.ups += flows;
-    t.barriers += !flows;
     copy_async_wait(); // the next op
     consumers_sync();
-    if (c.thread == 0 && !dropped(p, c, op))
-        flows ? up_done(t.wait, t.ups) : grid_arrive(t.wait);
+    if (c.thread == 0 && (op != p.drop_op || c.sm != 1))
+        grid_arrive(t.wait);
     if (next)
         prepare(t.wait, t.lists, *next, c, s, false);
-    if (flows)
-        wait_ups(t.wait, *next, c, s, t.ups);
-    else if (c.thread == 0)
-        grid_wait(t.wait, t.barriers * (unsigned)c.sms);
+    if (c.thread == 0)
+        grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
     consumers_sync();
 }
 
@@ -234,7 +221,7 @@ __device__ consumer_state consumer_start(const kernel_parameters &p, shared_memo
     if (threadIdx.x == 0)
         s.consumer_waits = waiter_of(p, SLIP_ROLE_CONSUMER);
     consumers_sync();
-    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
+    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
 }
 
 __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)

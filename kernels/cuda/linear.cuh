@@ -102,18 +102,6 @@ __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, uni
     return {place_of(m, units.first).chunk * m.chunk, min((place_of(m, units.last - 1).chunk + 1) * m.chunk, m.granules)};
 }
 
-// Wait for the SMs that have units of UP of this SM's experts of DOWN: from the first whose share ends beyond their first unit to the last
-// whose share begins before their last. One warp, a lane an SM; a barrier must follow.
-__device__ __noinline__ void wait_ups(const waiter &w, const slip_cuda_op &op, const context &c, const shared_memory &s, unsigned count)
-{
-    unit_range mine = units_of(product_units(op, s), c.sm, c.sms);
-    if (c.thread >= 32 || mine.first == mine.last)
-        return;
-    unsigned units = s.list.count * op.up_units;
-    unsigned begin = mine.first / op.matrix.units * op.up_units, end = ((mine.last - 1) / op.matrix.units + 1) * op.up_units;
-    up_wait(w, ((begin + 1) * c.sms + units - 1) / units - 1, (end * c.sms + units - 1) / units, count);
-}
-
 // The batch from unit `first` on, -1: the first one. One thread a warpgroup does something here: divisions take long, and most are found
 // while SMs wait for each other. Of experts the list must be there. A barrier must follow.
 __device__ __noinline__ void product_deal_out(const slip_cuda_op &op, const context &c, shared_memory &s, int first)

@@ -1,16 +1,11 @@
 /* Every wait of the engine, and why it is right.
  *
- * Between SMs there is the grid barrier behind every op but UP of a single row group (and, within ATTEND, a count of arrivals at each
- * tile: whoever comes last merges, behind an acq_rel increment of gpu scope, and nobody waits; attend_parts.cuh). The barrier is one counter that only grows.
+ * Between SMs there is the grid barrier behind every op (and, within ATTEND, a count of arrivals at each tile: whoever comes last
+ * merges, behind an acq_rel increment of gpu scope, and nobody waits; attend_parts.cuh). The barrier is one counter that only grows.
  * An SM arrives with red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as
  * a difference so that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a
  * release is cumulative: whoever acquires sees them. bar.sync behind the wait hands that on to the other consumers of the waiting
  * SM. So an op may read whatever earlier ops wrote, by ordinary loads.
- *
- * Behind UP an SM says that its share is done, and its DOWN waits for the few SMs whose results it reads, itself and its neighbours: fast
- * SMs go on. Each has a word, done[], which holds how many UPs it has finished; bar.sync before st.release, ld.acquire before bar.sync:
- * the same pattern as the barrier. What DOWN writes nobody has read since the last barrier, and UP's results are not written again
- * before the next.
  *
  * Activations never travel by the async proxy: they are loaded and stored to shared memory by ordinary instructions, each writer
  * executes fence.proxy.async.shared::cta before the barrier, and wgmma reads them behind it. Weights come by bulk copies alone,
@@ -40,7 +35,6 @@ struct sync_words {
     unsigned unused2[31];
     unsigned picked;  // experts on the lists, ever, for the figures
     unsigned unused3[31];
-    unsigned done[SLIP_MAX_SMS]; // UPs that each SM has finished, ever
 };
 
 // Host memory that both sides see.
@@ -164,24 +158,6 @@ __device__ __forceinline__ void grid_wait(const waiter &w, unsigned target)
         seen = load_acquire(&w.words->arrived);
         return (int)(seen - target) >= 0;
     });
-}
-
-// ---- from UP to DOWN ----
-
-// One thread, behind a barrier behind the SM's last result. `count`: of UPs so far, this one included.
-__device__ __forceinline__ void up_done(const waiter &w, unsigned count)
-{
-    store_release(&w.words->done[w.sm], count);
-}
-
-// A warp, a lane a word: SMs [first, last). A barrier must follow for the others.
-__device__ __forceinline__ void up_wait(const waiter &w, int first, int last, unsigned count)
-{
-    for (int i = first + threadIdx.x % 32; i < last; i += 32)
-        wait_for(w, SLIP_WAIT_UP, count, w.patience, [&](unsigned &seen) {
-            seen = load_acquire(&w.words->done[i]);
-            return (int)(seen - count) >= 0;
-        });
 }
 
 // ---- within an SM: mbarriers ----

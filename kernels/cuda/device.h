@@ -55,7 +55,6 @@ enum {
     SLIP_STAGE_BYTES = SLIP_STAGE_GRANULES * SLIP_GRANULE_MXFP4,
     SLIP_CUDA_ARENA = 72 * 1024, /* shared memory beside the ring: activations of a product, keys and values, lists */
     SLIP_LIST_MAX = SLIP_TOKENS * SLIP_MAX_TOP_K, /* experts that a row group can pick */
-    SLIP_MAX_SMS = 256, /* GPUs of compute capability 9.0 have at most 144 */
 };
 
 /* How a matrix lies on the device. */
@@ -132,7 +131,7 @@ typedef struct {
     float *weight;   /* [rows][top_k] */
 } slip_cuda_picks;
 
-/* One device op. Fields that a kind does not use are zero. A grid barrier follows every op, but for UP of a single row group. */
+/* One device op. Fields that a kind does not use are zero. A grid barrier follows every op. */
 typedef struct {
     alignas(16) int32_t kind;   /* slip_cuda_op_kind; the struct is copied 16 bytes a thread */
     int32_t layer;
@@ -141,7 +140,6 @@ typedef struct {
     int32_t add;                /* SUM: add to x, else overwrite it */
     int32_t experts_in;         /* SUM: `in` holds picks, to be weighted */
     int32_t early;              /* UP: the op before does not write its operands */
-    int32_t up_units;           /* DOWN: units of an expert in UP */
     int32_t hidden;             /* SUM, SELECT, EMBED: columns of x */
     int32_t width;              /* SWIGLU, UP, DOWN: intermediate columns; ROPE, ATTEND: columns of HEADS */
     int32_t tap;                /* SUM: first column of the tap, -1 none */
@@ -223,7 +221,6 @@ typedef enum {
 typedef enum {
     SLIP_WAIT_NONE,
     SLIP_WAIT_GRID,      /* all SMs at the end of an op */
-    SLIP_WAIT_UP,        /* UP's results that an SM's DOWN needs */
     SLIP_WAIT_PEER,      /* another rank's part of a sum */
     SLIP_WAIT_FULL,      /* a stage of weights */
     SLIP_WAIT_EMPTY,     /* room in the ring */

@@ -72,8 +72,7 @@ __device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op,
         atomicAdd(&w.words->picked, (unsigned)s.list.count);
 }
 
-// DOWN of the same row group finds UP's list in place, unless it is the first op of its launch. Then, and then only, it follows UP without
-// a barrier.
+// DOWN of the same row group finds UP's list in place, unless it is the first op of its launch.
 __device__ __forceinline__ bool list_kept(const slip_cuda_op &op, int rows, bool first)
 {
     return op.kind == SLIP_CUDA_DOWN && rows <= SLIP_TOKENS && !first;

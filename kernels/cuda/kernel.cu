@@ -48,7 +48,6 @@ struct consumer_state {
     consumer ring;
     recorder times;
     unsigned lists, barriers, steps;
-    unsigned ups; // behind which there was no barrier
 };
 
 // Start to copy an op's struct to shared memory; whoever copied waits with copy_async_wait().
@@ -90,7 +89,7 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
     case SLIP_CUDA_TAPS: separate_form(op, c); break;
     case SLIP_CUDA_LINEAR:
     case SLIP_CUDA_UP:
-    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, op.early && !first, t.lists, t.ups, t.times); break;
+    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, op.early && !first, t.lists, t.times); break;
     case SLIP_CUDA_ANGLES: separate_angles(op, c); break;
     case SLIP_CUDA_ROPE: separate_rope(op, c); break;
     case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
@@ -102,20 +101,14 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
 
 // What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
 // `first`: the next op is the first of its launch or step.
-__device__ __forceinline__ void prepare(const consumer_state &t, const slip_cuda_op &next, const context &c, shared_memory &s, bool first)
+__device__ __noinline__ void prepare(const waiter &w, unsigned lists, const slip_cuda_op &next, const context &c, shared_memory &s, bool first)
 {
     if (dealt_before(next, c.rows, first))
         product_deal_out(next, c, s, -1);
     if (next.early && !first) {
-        clear_list(t.wait, c, s, t.lists);
+        clear_list(w, c, s, lists);
         product_load(next, c, s, 0);
     }
-}
-
-// For tests of what happens when a signal does not come.
-__device__ __forceinline__ bool dropped(const kernel_parameters &p, const context &c, int op)
-{
-    return op == p.drop_op && c.sm == 1;
 }
 
 // Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
@@ -124,25 +117,12 @@ __device__ __forceinline__ void barrier(consumer_state &t, const kernel_paramete
 {
     copy_async_wait(); // the next op
     consumers_sync();
-    if (c.thread == 0 && !dropped(p, c, op))
+    if (c.thread == 0 && (op != p.drop_op || c.sm != 1))
         grid_arrive(t.wait);
     if (next)
-        prepare(t, *next, c, s, false);
+        prepare(t.wait, t.lists, *next, c, s, false);
     if (c.thread == 0)
         grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
-    consumers_sync();
-}
-
-// Behind UP of a single row group: this SM is through, and goes on to its DOWN.
-__device__ __forceinline__ void hand_over(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op,
-                                          const slip_cuda_op &down)
-{
-    t.ups++;
-    if (!dropped(p, c, op))
-        up_done(t.wait, t.ring.warpgroup, t.ups);
-    copy_async_wait(); // the next op
-    consumers_sync();
-    prepare(t, down, c, s, false);
     consumers_sync();
 }
 
@@ -152,7 +132,7 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
     fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread);
     copy_async_wait();
     consumers_sync();
-    prepare(t, s.op[ops.first & 1], c, s, true);
+    prepare(t.wait, t.lists, s.op[ops.first & 1], c, s, true);
     consumers_sync();
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = s.op[i & 1];
@@ -171,11 +151,7 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
         if (!meet)
             break;
         start = stamp(t.times);
-        const slip_cuda_op *next = more ? &s.op[(i + 1) & 1] : NULL;
-        if (op.kind == SLIP_CUDA_UP && c.rows <= SLIP_TOKENS && next)
-            hand_over(t, p, c, s, i, *next);
-        else
-            barrier(t, p, c, s, i, next);
+        barrier(t, p, c, s, i, more ? &s.op[(i + 1) & 1] : NULL);
         if (c.thread == 0)
             record(t.times, i, SLIP_EVENT_BARRIER, start);
     }
@@ -248,7 +224,7 @@ __device__ consumer_state consumer_start(const kernel_parameters &p, shared_memo
     if (threadIdx.x == 0)
         s.consumer_waits = waiter_of(p, SLIP_ROLE_CONSUMER);
     consumers_sync();
-    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
+    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
 }
 
 template <bool RANKS> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)

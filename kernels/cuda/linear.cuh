@@ -102,17 +102,6 @@ __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, uni
     return {place_of(m, units.first).chunk * m.chunk, min((place_of(m, units.last - 1).chunk + 1) * m.chunk, m.granules)};
 }
 
-// Warpgroups of all SMs that have units of UP of the experts of DOWN's units `all`: the first whose share ends beyond the first unit, the
-// last whose share begins before the last.
-__device__ __forceinline__ unit_range product_ups(const slip_cuda_op &op, const shared_memory &s, unit_range all, int sms)
-{
-    unsigned units = s.list.count * op.up_units, shares = sms * WARPGROUPS;
-    unsigned begin = all.first / op.matrix.units * op.up_units, end = ((all.last - 1) / op.matrix.units + 1) * op.up_units;
-    if (all.first == all.last)
-        return {0, 0};
-    return {(int)(((begin + 1) * shares + units - 1) / units) - 1, (int)((end * shares + units - 1) / units)};
-}
-
 // The batch from unit `first` on, -1: the first one. One thread a warpgroup does something here: divisions take long, and most are found
 // while SMs wait for each other. Of experts the list must be there. A barrier must follow.
 __device__ __noinline__ void product_deal_out(const slip_cuda_op &op, const context &c, shared_memory &s, int first)
@@ -129,8 +118,6 @@ __device__ __noinline__ void product_deal_out(const slip_cuda_op &op, const cont
         s.deal.batch = batch;
         if (op.kind == SLIP_CUDA_LINEAR)
             s.deal.window = product_window(op, all);
-    } else if (warpgroup == 1 && op.kind == SLIP_CUDA_DOWN) {
-        s.deal.ups = product_ups(op, s, all, c.sms);
     }
 }
 
@@ -292,13 +279,11 @@ __device__ __forceinline__ void consume_units(const waiter &w, consumer &r, cons
     } while (t.left > 0);
 }
 
-// `loaded`: the first group's operands are on their way, and the list is cleared. `ups`: how many UPs of a single row group there were so far.
+// `loaded`: the first group's operands are on their way, and the list is cleared.
 __device__ __forceinline__ void op_product(const waiter &w, consumer &r, const slip_cuda_op &op, const context &c, shared_memory &s, bool first,
-                                           bool loaded, unsigned &lists, unsigned ups, recorder &times)
+                                           bool loaded, unsigned &lists, recorder &times)
 {
     bool kept = list_kept(op, c.rows, first);
-    if (kept && c.thread < 32) // no barrier was behind UP
-        up_wait(w, s.deal.ups.first, s.deal.ups.last, ups);
 #pragma unroll 1
     for (int group = 0; group < groups_of(op_rows(op, c.rows, c.heads)); group++, loaded = false) {
         uint64_t start = stamp(times);

@@ -222,7 +222,6 @@ static void lower_experts(lowering *l, int32_t i)
     lower_product(l, down, from->weight[1], SLIP_BUFFER_ACT, false, l->down);
     down->in = up->out;
     down->width = up->width;
-    down->up_units = m->units;
     down->first_expert = up->first_expert;
     down->experts = up->experts;
     l->partial[SLIP_BUFFER_PARTIAL] = down->out;

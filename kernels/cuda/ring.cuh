@@ -43,7 +43,6 @@ struct product_deal {
     unit_range window;      // of LINEAR and UP: granules whose operands the SM needs
     place from[WARPGROUPS]; // of the batch: where a warpgroup begins ..
     int left[WARPGROUPS];   // .. and how many granules it has
-    unit_range ups;         // DOWN: the warpgroups of all SMs whose results of UP it reads
 };
 
 // Operands in the arena, shared addresses: of granules from `granule` on, or of experts from place `expert` of the list on.

@@ -1,16 +1,11 @@
 /* Every wait of the engine, and why it is right.
  *
- * Between SMs there is the grid barrier behind every op but UP of a single row group (and, within ATTEND, a count of arrivals at each
- * tile: whoever comes last merges, behind an acq_rel increment of gpu scope, and nobody waits; attend_parts.cuh). The barrier is one counter that only grows.
+ * Between SMs there is the grid barrier behind every op (and, within ATTEND, a count of arrivals at each tile: whoever comes last
+ * merges, behind an acq_rel increment of gpu scope, and nobody waits; attend_parts.cuh). The barrier is one counter that only grows.
  * An SM arrives with red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as
  * a difference so that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a
  * release is cumulative: whoever acquires sees them. bar.sync behind the wait hands that on to the other consumers of the waiting
  * SM. So an op may read whatever earlier ops wrote, by ordinary loads.
- *
- * Behind UP a warpgroup says that its share is done, and an SM's DOWN waits for the few warpgroups whose results it reads, mostly its own
- * and its neighbours': fast SMs go on. Each warpgroup has a word, done[], which holds how many UPs it has finished; bar.sync of the
- * warpgroup before st.release, ld.acquire before bar.sync of the SM: the same pattern as the barrier. What DOWN writes nobody read
- * since the last barrier, and UP's results are not written again before the next.
  *
  * Between ranks, sums travel as messages that carry their epoch (comm/exchange.cuh, with its reasoning); what a rank's abort word is to
  * its SMs, the word in its arena is to the other ranks.
@@ -44,7 +39,6 @@ struct sync_words {
     unsigned unused2[31];
     unsigned picked;  // experts on the lists, ever, for the figures
     unsigned unused3[31];
-    unsigned done[SLIP_MAX_SMS * WARPGROUPS]; // UPs that each warpgroup has finished, ever
 };
 
 // Host memory that both sides see.
@@ -208,26 +202,6 @@ struct peer_wait {
                 start = wait_look(w, SLIP_WAIT_PEER, epoch, seen, peer, patience, start);
     }
 };
-
-// ---- from UP to DOWN ----
-
-// All threads of a warpgroup, behind its last result. `count`: of UPs so far, this one included.
-__device__ __forceinline__ void up_done(const waiter &w, int warpgroup, unsigned count)
-{
-    asm volatile("bar.sync %0, 128;" ::"r"(2 + warpgroup) : "memory"); // barrier 1 is consumers_sync()'s
-    if (threadIdx.x % 128 == 0)
-        store_release(&w.words->done[w.sm * WARPGROUPS + warpgroup], count);
-}
-
-// A lane a word: warpgroups [first, last) of all SMs. Barriers must follow for the others.
-__device__ __forceinline__ void up_wait(const waiter &w, int first, int last, unsigned count)
-{
-    for (int i = first + threadIdx.x % 32; i < last; i += 32)
-        wait_for(w, SLIP_WAIT_UP, count, w.patience, [&](unsigned &seen) {
-            seen = load_acquire(&w.words->done[i]);
-            return (int)(seen - count) >= 0;
-        });
-}
 
 // ---- within an SM: mbarriers ----
 

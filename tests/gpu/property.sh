@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The promises, on the GPU: the same output with and without the draft, at any temperature, whatever else is in the batch, by both
 # engines and from run to run, bit for bit; bits per byte as the CPU's. (Greedy text: greedy.sh.)
+#   RANKS   each with a GPU of its own (default 1)
 . "$(dirname "$0")/common.bash"
+: "${RANKS:=1}"
 
 requests=$work/requests.jsonl
 prompts=("def quicksort(" "class Stack:" "import os\nimport sys\n\n\ndef main(" "def read_lines(path):\n    with open(path) as" "for i in range(")
@@ -24,7 +26,7 @@ PYTHON
 
 batch() { # name, options...
     rm -f "$work/out.jsonl"
-    if ! on_ranks 1 batch -m "$MODEL" -i "$requests" -o "$work/out.jsonl" --quiet "${@:2}" 2>"$work/log"; then
+    if ! on_ranks "$RANKS" batch -m "$MODEL" -i "$requests" -o "$work/out.jsonl" --quiet "${@:2}" 2>"$work/log"; then
         fail "$1" "batch failed" "$work/log"
         return
     fi
@@ -53,7 +55,7 @@ batch "reversed" --sequences 5 --always-draft
 # Bits per byte within half a percent of the CPU's.
 head -c 4000 "$root/jobs/train/model.py" >"$work/text"
 bits() {
-    on_ranks 1 score -m "$MODEL" -f "$work/text" --quiet --json "$@" 2>"$work/log" | sed -n 's/.*"bits_per_byte": \([0-9.]*\).*/\1/p'
+    on_ranks "$RANKS" score -m "$MODEL" -f "$work/text" --quiet --json "$@" 2>"$work/log" | sed -n 's/.*"bits_per_byte": \([0-9.]*\).*/\1/p'
 }
 cpu=$(DEVICE=cpu bits) gpu=$(bits)
 if awk -v a="$cpu" -v b="$gpu" 'BEGIN { d = a > b ? a - b : b - a; exit !(a > 0 && b > 0 && d < 0.005 * a) }'; then

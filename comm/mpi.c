@@ -1,5 +1,7 @@
 #include "comm/comm.h"
 
+#include "comm/process.h"
+
 #include <mpi.h>
 #include <sched.h>
 #include <stdio.h>
@@ -18,12 +20,16 @@ typedef struct {
 
 static const double SECOND_TO_SPEAK_S = 2;
 
+/* A rank whose process stands still for so long is given up; how often we look. */
+static const double STOPPED_S = 3, LOOK_S = 0.1;
+
 struct slip_comm {
     int rank, ranks;
     int first_worker, workers;
     double deadline_s;
     bool lost;             /* a wait has passed its deadline */
     char (*hosts)[SLIP_HOST_NAME];
+    slip_process *processes; /* [ranks] */
     MPI_Request *requests; /* 2 * ranks: what is under way, receives first */
     int *peers;            /* 2 * ranks: peers[i] is who requests[i] waits for */
     verdict *verdicts;     /* [ranks]: what each rank said, on rank 0 */
@@ -53,6 +59,7 @@ static void free_comm(slip_comm *comm)
     free(comm->sums);
     free(comm->peers);
     free(comm->requests);
+    free(comm->processes);
     free(comm->hosts);
     free(comm);
 }
@@ -70,17 +77,20 @@ slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm)
     MPI_Comm_size(MPI_COMM_WORLD, &c->ranks);
     c->deadline_s = 120.0;
     c->hosts = calloc((size_t)c->ranks, sizeof *c->hosts);
+    c->processes = calloc((size_t)c->ranks, sizeof *c->processes);
     c->requests = calloc(2 * (size_t)c->ranks, sizeof(MPI_Request));
     c->peers = calloc(2 * (size_t)c->ranks, sizeof *c->peers);
     c->parts = calloc((size_t)c->ranks, sizeof *c->parts);
     c->verdicts = calloc((size_t)c->ranks, sizeof *c->verdicts);
-    if (!c->hosts || !c->requests || !c->peers || !c->parts || !c->verdicts) {
+    if (!c->hosts || !c->processes || !c->requests || !c->peers || !c->parts || !c->verdicts) {
         free_comm(c);
         return slip_fail(SLIP_ERR_FAILED, "out of memory for the table of ranks");
     }
     char host[SLIP_HOST_NAME] = "";
     gethostname(host, sizeof host - 1);
     MPI_Allgather(host, SLIP_HOST_NAME, MPI_CHAR, c->hosts, SLIP_HOST_NAME, MPI_CHAR, MPI_COMM_WORLD);
+    const slip_process self = slip_process_self();
+    MPI_Allgather(&self, sizeof self, MPI_BYTE, c->processes, sizeof self, MPI_BYTE, MPI_COMM_WORLD);
     *comm = c;
     return SLIP_OK;
 }
@@ -166,6 +176,43 @@ static void pause_between_polls(double waited_s)
         nanosleep(&nap, NULL);
 }
 
+/* The rank of an open request whose process on our host is stopped, or -1. */
+static int stopped_peer(const slip_comm *comm, int count)
+{
+    for (int i = 0; i < count; i++) {
+        int rank = comm->peers[i];
+        if (comm->requests[i] != MPI_REQUEST_NULL && strcmp(comm->hosts[rank], comm->hosts[comm->rank]) == 0 &&
+            slip_process_stopped(&comm->processes[rank]))
+            return rank;
+    }
+    return -1;
+}
+
+/* What a long wait keeps of its looks at the others' processes. */
+typedef struct {
+    double looked, stopped; /* seconds into the wait: last look; since when `rank` is stopped */
+    int rank;               /* -1 none */
+} stop_watch;
+
+/* True when a rank has been stopped for too long: the cause is set. */
+static bool gave_up(slip_comm *comm, int count, const char *what, double waited, stop_watch *watch)
+{
+    if (waited - watch->looked < LOOK_S)
+        return false;
+    watch->looked = waited;
+    int rank = stopped_peer(comm, count);
+    if (rank != watch->rank) {
+        watch->rank = rank;
+        watch->stopped = waited;
+    }
+    if (rank < 0 || waited - watch->stopped < STOPPED_S)
+        return false;
+    comm->lost = true;
+    slip_fail(SLIP_ERR_FAILED, "%s: no answer from rank %d (%s): its process %lld has been stopped for %.0f s", what, rank,
+              comm->hosts[rank], (long long)comm->processes[rank].pid, STOPPED_S);
+    return true;
+}
+
 /* Poll requests[0 .. count) until all are done. */
 static slip_status wait_requests(slip_comm *comm, int count, double patience, const char *what, MPI_Status *status)
 {
@@ -173,9 +220,12 @@ static slip_status wait_requests(slip_comm *comm, int count, double patience, co
         if (all_done(comm, count, status))
             return SLIP_OK;
     double start = now_s();
+    stop_watch watch = {.rank = -1};
     while (!all_done(comm, count, status)) {
         double waited = now_s() - start;
         pause_between_polls(waited);
+        if (gave_up(comm, count, what, waited, &watch))
+            return SLIP_ERR_FAILED;
         if (waited < patience)
             continue;
         char missing[512];

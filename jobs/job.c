@@ -94,7 +94,7 @@ static slip_executor_options executor_options(const slip_job *job)
         .launch = options->engine == SLIP_ENGINE_LAUNCH,
         .absent_peers = options->shard_of ? (int32_t)options->shard_of - 1 : 0,
         .deadline = options->deadline,
-        .profile = options->profile,
+        .profile = is_coordinator(job) ? options->profile : NULL,
     };
     if (job->trace_ops) {
         made.watch = slip_trace_ops_watch;

@@ -8,13 +8,19 @@
 /* Measured on H200: the prototype's MXFP4 product reads 4.29 TB/s where K = 6144 and 4.13 where K = 2048, which fits a fixed
  * cost a row as if it had NARROW more columns; read-only streams reach STREAM bytes a microsecond. */
 static const double NARROW = 119, STREAM = 4.71e6;
-/* Measured between two H200: 8 x 6144 bf16 one-shot in 1.23 us. The wire part grows with the ranks (derived, 450 GB/s a way). */
-static const double EXCHANGE_2_US = 1.23, EXCHANGE_WIRE_US = 0.22;
-/* Measured on one H200, the Pro at an eighth: a verify step of 8 tokens takes 7.41 ms where its bytes take 3.36: what each of a
+/* Measured between two H200 in a running kernel: a sum of 8 x 6144 f32 takes 2.53 us one-shot and 3.12 two-shot (comm/exchange.c). With
+ * more ranks the wire's part grows (derived): 393 KB of messages to a peer at 450 GB/s, R - 1 or 2 (R - 1) / R times. */
+static const double ONE_SHOT_2_US = 2.53, TWO_SHOT_2_US = 3.12, WIRE_US = 0.87;
+/* Measured on one H200, the Pro at an eighth: a verify step of 8 tokens takes 7.34 ms where its bytes take 3.36: what each of a
  * layer's ten ops costs beyond its bytes (kernels/cuda/SPEED.md says where it goes). */
-static const double HANDOVER_US = 5.8, OPS_OF_A_LAYER = 10;
-/* Measured there: 2.60 ms for the 7.41 GB of the draft, injection included. */
-static const double DRAFT_STREAM = 2.85e6;
+static const double HANDOVER_US = 5.7, OPS_OF_A_LAYER = 10;
+/* Measured there: 2.63 ms for the 7.41 GB of the draft, injection included. */
+static const double DRAFT_STREAM = 2.82e6;
+
+static double exchange_us(int32_t ranks)
+{
+    return fmin(ONE_SHOT_2_US + WIRE_US * (ranks - 2), TWO_SHOT_2_US + WIRE_US * (2.0 * (ranks - 1) / ranks - 1));
+}
 
 double slip_plan_distinct(const slip_model *model, int32_t tokens)
 {
@@ -153,7 +159,7 @@ void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int3
     p.draft_bytes = model->has_draft ? draft_bytes(model) : 0;
     double narrow = slice_cost(model, ranks, slices, tokens) / p.imbalance;
     p.stream_us = (p.bytes - p.experts + p.experts * narrow) / STREAM;
-    p.exchange_us = ranks > 1 ? 2.0 * model->layers * (EXCHANGE_2_US + EXCHANGE_WIRE_US * (ranks - 2)) : 0;
+    p.exchange_us = ranks > 1 ? 2.0 * model->layers * exchange_us(ranks) : 0;
     p.handover_us = OPS_OF_A_LAYER * model->layers * HANDOVER_US;
     p.draft_us = p.draft_bytes / DRAFT_STREAM;
     p.step_us = p.stream_us + p.exchange_us + p.handover_us + p.draft_us;

@@ -33,6 +33,9 @@ slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm);
 void slip_comm_finish(slip_comm *comm);
 void slip_comm_set_deadline(slip_comm *comm, double seconds);
 
+/* How long a wait polls without a nap: 0.3 ms unless set. More is for ranks that leave the computing to a GPU: a nap costs 0.1 ms. */
+void slip_comm_set_polling(slip_comm *comm, double seconds);
+
 int slip_comm_rank(const slip_comm *comm);
 int slip_comm_ranks(const slip_comm *comm);
 const char *slip_comm_host(const slip_comm *comm, int rank);

@@ -26,7 +26,7 @@ static const double STOPPED_S = 3, LOOK_S = 0.1;
 struct slip_comm {
     int rank, ranks;
     int first_worker, workers;
-    double deadline_s;
+    double deadline_s, polling_s;
     bool lost;             /* a wait has passed its deadline */
     char (*hosts)[SLIP_HOST_NAME];
     slip_process *processes; /* [ranks] */
@@ -76,6 +76,7 @@ slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm)
     MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &c->ranks);
     c->deadline_s = 120.0;
+    c->polling_s = 300e-6;
     c->hosts = calloc((size_t)c->ranks, sizeof *c->hosts);
     c->processes = calloc((size_t)c->ranks, sizeof *c->processes);
     c->requests = calloc(2 * (size_t)c->ranks, sizeof(MPI_Request));
@@ -102,6 +103,7 @@ void slip_comm_finish(slip_comm *comm)
 }
 
 void slip_comm_set_deadline(slip_comm *comm, double seconds) { comm->deadline_s = seconds; }
+void slip_comm_set_polling(slip_comm *comm, double seconds) { comm->polling_s = seconds; }
 int slip_comm_rank(const slip_comm *comm) { return comm->rank; }
 int slip_comm_ranks(const slip_comm *comm) { return comm->ranks; }
 bool slip_comm_lost(const slip_comm *comm) { return comm->lost; }
@@ -167,10 +169,10 @@ static bool all_done(slip_comm *comm, int count, MPI_Status *status)
 
 /* Between two polls. Peers at work answer within microseconds; who has not for a while is busy elsewhere (rank 0 drafts or
  * writes results), and may need our core for it. */
-static void pause_between_polls(double waited_s)
+static void pause_between_polls(const slip_comm *comm, double waited_s)
 {
     const struct timespec nap = {.tv_nsec = 50000};
-    if (waited_s < 300e-6)
+    if (waited_s < comm->polling_s)
         sched_yield();
     else
         nanosleep(&nap, NULL);
@@ -223,7 +225,7 @@ static slip_status wait_requests(slip_comm *comm, int count, double patience, co
     stop_watch watch = {.rank = -1};
     while (!all_done(comm, count, status)) {
         double waited = now_s() - start;
-        pause_between_polls(waited);
+        pause_between_polls(comm, waited);
         if (gave_up(comm, count, what, waited, &watch))
             return SLIP_ERR_FAILED;
         if (waited < patience)

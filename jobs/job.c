@@ -36,6 +36,9 @@ static slip_status open_shape(slip_job *job)
     return SLIP_OK;
 }
 
+/* The longest that ranks on GPUs wait for a draft. */
+static const double DRAFT_S = 0.02;
+
 /* Each rank looks at its own machine: what rank 0 found holds. */
 static slip_status choose_device(slip_job *job)
 {
@@ -50,6 +53,8 @@ static slip_status choose_device(slip_job *job)
     if (status == SLIP_OK && cuda != (job->kind == &slip_executor_cuda))
         status = slip_fail(SLIP_ERR_INPUT, "rank 0 computes on %s, and %s cannot: say --device cpu or --device cuda", cuda ? "a GPU" : "CPUs",
                            slip_comm_host(comm, slip_comm_rank(comm)));
+    if (cuda)
+        slip_comm_set_polling(comm, DRAFT_S);
     return slip_comm_agree(comm, status);
 }
 

@@ -51,18 +51,6 @@ static kind *find_kind(report *r, const char *name)
     return k;
 }
 
-/* Of `count` values. What is not a number is infinitely wrong. */
-static double relative_error(const float *have, const float *want, hsize_t count)
-{
-    double difference = 0, size = 0;
-    for (hsize_t i = 0; i < count; i++) {
-        difference += ((double)have[i] - want[i]) * ((double)have[i] - want[i]);
-        size += (double)want[i] * want[i];
-    }
-    double error = difference == 0 ? 0 : sqrt(difference / size);
-    return isnan(error) ? INFINITY : error;
-}
-
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;

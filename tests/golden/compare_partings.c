@@ -53,18 +53,6 @@ static void fault(comparison *c, hsize_t token, const char *op, const char *what
         printf("token %llu, %s: %s\n", (unsigned long long)token, op, what);
 }
 
-/* What is not a number is infinitely wrong. */
-static double relative_error(const float *have, const float *want, hsize_t count)
-{
-    double difference = 0, size = 0;
-    for (hsize_t i = 0; i < count; i++) {
-        difference += ((double)have[i] - want[i]) * ((double)have[i] - want[i]);
-        size += (double)want[i] * want[i];
-    }
-    double error = difference == 0 ? 0 : sqrt(difference / size);
-    return isnan(error) ? INFINITY : error;
-}
-
 /* ---- the router ---- */
 
 /* bf16 matrices are stored as 16-bit integers. */

@@ -1,8 +1,9 @@
-/* A two-dimensional dataset of floats, for the tools of this folder. */
+/* A two-dimensional dataset of floats, and how far two rows are apart, for the tools of this folder. */
 #ifndef SLIP_TESTS_GOLDEN_MATRIX_H
 #define SLIP_TESTS_GOLDEN_MATRIX_H
 
 #include <hdf5.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -26,6 +27,18 @@ static inline bool read_matrix(hid_t file, const char *name, matrix *m)
     if (set >= 0)
         H5Dclose(set);
     return ok;
+}
+
+/* Of `count` values, the root of the squares. What is not a number is infinitely wrong. */
+static inline double relative_error(const float *have, const float *want, hsize_t count)
+{
+    double difference = 0, size = 0;
+    for (hsize_t i = 0; i < count; i++) {
+        difference += ((double)have[i] - want[i]) * ((double)have[i] - want[i]);
+        size += (double)want[i] * want[i];
+    }
+    double error = difference == 0 ? 0 : sqrt(difference / size);
+    return isnan(error) ? INFINITY : error;
 }
 
 #endif

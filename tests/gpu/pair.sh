@@ -30,6 +30,16 @@ same() { # name, file
 [ "$two" = "$again" ] && same "the same bits from run to run" "$work/again.h5" || fail "the same bits from run to run" "$two and $again"
 [ "$two" = "$launched" ] && same "the same bits by both engines" "$work/launched.h5" || fail "both engines" "$two and $launched"
 
+# The host's gathers need neither NVLink nor shared memory. NCCL's own account says what it used.
+over_sockets=(NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_NET=Socket NCCL_SOCKET_IFNAME=lo NCCL_DEBUG=INFO "NCCL_DEBUG_FILE=$work/nccl.%p")
+sockets=$(export "${over_sockets[@]}" && logits 2 "$work/sockets.h5" --engine launch)
+[ "$two" = "$sockets" ] && same "the same bits through sockets" "$work/sockets.h5" || fail "the same bits through sockets" "$two and $sockets" "$work/log"
+if grep -q "via NET/Socket" "$work"/nccl.* && ! grep -q -e "via P2P" -e "via SHM" "$work"/nccl.*; then
+    ok "NCCL used sockets" "$(cat "$work"/nccl.* | grep -c "via NET/Socket") connections"
+else
+    fail "NCCL used sockets" "it does not say so: $(cat "$work"/nccl.* | grep -m 1 " via ")"
+fi
+
 # ---- faults ----
 
 for i in $(seq 40); do
@@ -44,10 +54,11 @@ rank_process() { # rank
 }
 
 # What a signal to a rank in mid-decode leads to: the job ends within ten seconds, not with 0, and no GPU is busy afterwards.
-disturbed() { # signal, rank, pattern of the reason or empty
-    local started status=0 name="SIG$1 to rank $2 in mid-decode"
+disturbed() { # signal, rank, pattern of the reason or empty, options...
+    local started status=0 name="SIG$1 to rank $2 in mid-decode${4:+, ${*:4}}"
+    rm -f "$work/$1$2.jsonl"
     mpirun --oversubscribe --bind-to none -n 2 "$SLIPSTREAM" batch -m "$MODEL" -i "$work/requests.jsonl" -o "$work/$1$2.jsonl" \
-        --device cuda --sequences 1 >"$work/out" 2>"$work/log" </dev/null &
+        --device cuda --sequences 1 "${@:4}" >"$work/out" 2>"$work/log" </dev/null &
     job=$!
     for _ in $(seq 200); do
         [ -s "$work/$1$2.jsonl" ] && break
@@ -78,6 +89,8 @@ disturbed KILL 1 ""
 disturbed KILL 0 ""
 disturbed STOP 1 "rank 1 does not send its part|rank 1"
 disturbed STOP 0 "rank 0"
+disturbed KILL 1 "" --engine launch
+disturbed STOP 1 "waited [0-9.]+ s for other ranks' parts|rank 1" --engine launch
 
 started=$SECONDS status=0
 timeout 30 mpirun --oversubscribe --bind-to none -n 1 "$SLIPSTREAM" score -m "$MODEL" -f "$0" --device cuda --quiet : \

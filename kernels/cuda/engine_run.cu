@@ -204,7 +204,7 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
 {
     cudaError_t error = e->nccl ? cudaErrorNotReady : cudaStreamSynchronize(e->stream);
     // All of a step's gathers: 0.05 s a row is enough for the largest model, 16 ranks and a network of 10 Gbit/s.
-    double start = seconds(), limit = (4 + 0.05 * (double)e->step->rows) * deadline(e);
+    double start = seconds(), limit = (4 + 0.05 * slip_gathered_rows(e->step->rows)) * deadline(e);
     while (error == cudaErrorNotReady && (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady) {
         sched_yield(); // to NCCL's threads, where a network has some
         slip_status status = slip_nccl_check(e->nccl);

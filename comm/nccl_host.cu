@@ -20,11 +20,13 @@ static slip_status check_version(void)
 }
 
 /* No multicast: NCCL would set it up although nobody uses it, and where the fabric forbids it, start-up fails. No thread and port
- * for its status service. A user's own setting wins. */
+ * for its status service. No registration of captured buffers: ranks may need each other for it, and one of them may capture anew while
+ * the others replay. A user's own setting wins. */
 static void prepare_environment(void)
 {
     setenv("NCCL_NVLS_ENABLE", "0", 0);
     setenv("NCCL_RAS_ENABLE", "0", 0);
+    setenv("NCCL_GRAPH_REGISTER", "0", 0);
 }
 
 static slip_status prepare(const slip_nccl *n, int device, ncclUniqueId *id)

@@ -83,11 +83,22 @@ typedef struct {
 } slip_cuda_matrix;
 
 /* Partial sums: element (group, part, token, column) is data[((group * parts + part) * 8 + token) * stride + column].
- * Of experts: (group, token, pick, part, column) is data[(((group * 8 + token) * top_k + pick) * parts + part) * stride + column]. */
+ * Of experts: (group, token, pick, part, column) is data[(((group * 8 + token) * top_k + pick) * parts + part) * stride + column].
+ * Gathered from ranks: (rank, row, column) is data[(rank * slip_gathered_rows(rows of the step) + row) * stride + column]. */
 typedef struct {
     float *data;
-    int32_t parts, stride; /* stride: columns padded to whole tiles */
+    int32_t parts, stride; /* parts: of a gathered sum, ranks; stride: columns, of a product's padded to whole tiles */
 } slip_cuda_partial;
+
+/* Rows that are gathered from each rank in a step of `rows`: whole row groups, a power of two of them. The number is baked into a
+ * captured graph: a few graphs serve all steps. */
+SLIP_BOTH static inline int32_t slip_gathered_rows(int32_t rows)
+{
+    int32_t gathered = SLIP_TOKENS;
+    while (gathered < rows)
+        gathered *= 2;
+    return gathered;
+}
 
 typedef struct {
     unsigned char *q8;  /* [groups][padded / 16][8][16] or NULL */
@@ -109,6 +120,7 @@ typedef struct {
 
 typedef enum {
     SLIP_CUDA_EMBED,     /* rows of the table -> `out` (one part) */
+    SLIP_CUDA_GATHER,    /* of an ALLREDUCE: this rank's sum of the parts of `in` -> rows of `out`; the host's all-gather follows */
     SLIP_CUDA_SUM,       /* ALLREDUCE, TAPs and NORM: (x +)= sum of the parts of `in`; taps; forms of x * norm */
     SLIP_CUDA_SELECT,    /* SELECT and NORM: forms of the rows that want logits */
     SLIP_CUDA_FORM,      /* f32 rows [row][stride] of `in` -> forms */
@@ -138,12 +150,12 @@ typedef struct {
     int32_t first, last;        /* ops of the program that it computes: [first, last] */
     int32_t head_rows;          /* runs on the step's head rows */
     int32_t add;                /* SUM: add to x, else overwrite it */
-    int32_t experts_in;         /* SUM: `in` holds picks, to be weighted */
+    int32_t experts_in;         /* SUM, GATHER: `in` holds picks, to be weighted */
     int32_t early;              /* UP: the op before does not write its operands */
-    int32_t hidden;             /* SUM, SELECT, EMBED: columns of x */
+    int32_t hidden;             /* SUM, GATHER, SELECT, EMBED: columns of x */
     int32_t width;              /* SWIGLU, UP, DOWN: intermediate columns; ROPE, ATTEND: columns of HEADS */
     int32_t tap;                /* SUM: first column of the tap, -1 none */
-    int32_t first_expert, experts; /* TOPK: all experts; UP, DOWN: this rank's */
+    int32_t first_expert, experts; /* TOPK: all experts; UP, DOWN, SUM, GATHER: this rank's */
     int32_t top_k, norm_top_k;
     float routed_scale;
     float epsilon;
@@ -172,7 +184,8 @@ typedef struct {
     int32_t tap_slots, tap_width;
     slip_candidate *candidates; /* SAMPLE: [SMs][head rows] */
     float *logits;              /* SAMPLE: host-mapped [head rows][vocabulary rows] */
-    int32_t exchange;           /* SUM: number of its exchange with the other ranks in the program, 1, 2, ..; 0: none */
+    int32_t exchange;           /* SUM: number of its exchange inside of the kernel in the program, 1, 2, ..; 0: none */
+    int32_t gathered;           /* SUM: `in` is what the ranks gathered behind the op before, a GATHER */
     int32_t peers;              /* SUM: absent ranks whose exchange is emulated by local copies */
     float *peer_slots;          /* SUM: [peers][rows][hidden] */
 } slip_cuda_op;

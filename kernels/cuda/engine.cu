@@ -163,7 +163,8 @@ extern "C" void slip_cuda_engine_release(slip_cuda_engine *e)
     if (--e->owners > 0)
         return;
     slip_cuda_engine_stop(e);
-    slip_cuda_engine_forget_graphs(e);
+    slip_cuda_engine_forget_graphs(e); // before the communicator: closing it waits for graphs that hold its calls
+    slip_nccl_close(e->nccl, e->failed);
     slip_windows_close(e->windows);
     for (int i = 0; i < e->taken_count; i++)
         cudaFree(e->taken[i]);
@@ -177,7 +178,7 @@ extern "C" void slip_cuda_engine_release(slip_cuda_engine *e)
 
 // ---- other ranks ----
 
-extern "C" slip_status slip_cuda_engine_join(slip_cuda_engine *e, slip_comm *comm, int32_t rows, int32_t hidden)
+static slip_status open_windows(slip_cuda_engine *e, slip_comm *comm, int32_t rows, int32_t hidden)
 {
     int ranks = slip_comm_ranks(comm);
     slip_exchange x = {};
@@ -191,6 +192,11 @@ extern "C" slip_status slip_cuda_engine_join(slip_cuda_engine *e, slip_comm *com
     e->parameters.exchange = x;
     e->epoch = SLIP_EXCHANGE_FIRST_EPOCH - 1;
     return SLIP_OK;
+}
+
+extern "C" slip_status slip_cuda_engine_join(slip_cuda_engine *e, slip_comm *comm, int32_t rows, int32_t hidden)
+{
+    return e->options.launch ? slip_nccl_open(comm, e->options.gpu, &e->nccl) : open_windows(e, comm, rows, hidden);
 }
 
 extern "C" uint32_t slip_cuda_engine_epoch(slip_cuda_engine *e, int32_t exchanges)

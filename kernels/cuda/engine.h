@@ -19,7 +19,7 @@ typedef struct slip_cuda_engine slip_cuda_engine;
 
 typedef struct {
     int gpu;             /* which of those that this process sees */
-    bool launch;         /* one op a launch, in a CUDA graph */
+    bool launch;         /* one op a launch, in a CUDA graph; with several ranks NCCL's all-gathers between them */
     double deadline;     /* seconds of a wait on the GPU; 0: 1 s */
     const char *profile; /* Perfetto trace of one step; borrowed; NULL none */
     int drop_op;         /* tests: SM 1 drops its signal behind this op of the list; -1 never */
@@ -40,7 +40,9 @@ int slip_cuda_engine_gpu(int before);
 const char *slip_cuda_engine_name(const slip_cuda_engine *engine);
 int slip_cuda_engine_sms(const slip_cuda_engine *engine);
 
-/* Collective over the ranks of `comm`, before the first run: from now on sums of up to `rows` rows of `hidden` columns go over all of them. */
+/* Collective over the ranks of `comm`, before the first run: from now on sums of up to `rows` rows of `hidden` columns go over all of
+ * them. The resident kernel exchanges through windows (comm/window.h: one NVLink domain), the launch engine through NCCL's host calls,
+ * wherever the ranks are. */
 slip_status slip_cuda_engine_join(slip_cuda_engine *engine, slip_comm *comm, int32_t rows, int32_t hidden);
 
 /* The epoch before a step of `exchanges` exchanges, which are counted as made. */

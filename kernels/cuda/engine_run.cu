@@ -1,6 +1,7 @@
 /* The host's side of the engine: the kernel that stays, and the steps it makes. */
 #include "kernels/cuda/engine.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,11 @@ static slip_status record_failed(const slip_cuda_record *r)
 }
 
 // ---- starting and stopping the kernel ----
+
+static double deadline(const slip_cuda_engine *e)
+{
+    return e->options.deadline > 0 ? e->options.deadline : DEADLINE;
+}
 
 static double seconds(void)
 {
@@ -133,6 +139,13 @@ extern "C" const slip_candidate *slip_cuda_engine_candidates(const slip_cuda_eng
     return e->candidates;
 }
 
+// Another rank failed: it should speak first.
+static void let_cause_speak(void)
+{
+    const struct timespec moment = {1, 0};
+    nanosleep(&moment, NULL);
+}
+
 // The kernel did not answer: why, in one sentence.
 static slip_status explain(slip_cuda_engine *e)
 {
@@ -142,8 +155,7 @@ static slip_status explain(slip_cuda_engine *e)
     if (e->words->record.set)
         return record_failed(&e->words->record);
     if (e->words->left_by) {
-        const struct timespec moment = {1, 0};
-        nanosleep(&moment, NULL); // the rank with the cause speaks first
+        let_cause_speak();
         return slip_fail(SLIP_ERR_FAILED, "GPU: rank %u failed, and this rank left with it", e->words->left_by - 1);
     }
     if (error != cudaSuccess && error != cudaErrorNotReady)
@@ -158,7 +170,7 @@ static slip_status run_persistent(slip_cuda_engine *e)
     if (status != SLIP_OK)
         return status;
     // The kernel's own deadlines are far shorter: this one is for a kernel that cannot answer at all.
-    double start = seconds(), limit = 30 + 20 * (double)e->step->rows * (e->options.deadline > 0 ? e->options.deadline : DEADLINE);
+    double start = seconds(), limit = 30 + 20 * (double)e->step->rows * deadline(e);
     __atomic_store_n(&e->words->post, ++e->posted, __ATOMIC_RELEASE);
     for (unsigned tries = 1; __atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) != e->posted; tries++) {
         if (tries % LOOK != 0)
@@ -173,13 +185,39 @@ static slip_status run_persistent(slip_cuda_engine *e)
     return SLIP_OK;
 }
 
+// One op and, behind a GATHER, the all-gather to what the SUM that follows reads.
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
     void *arguments[] = {&e->parameters, &op};
     TRY(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL), dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()), arguments,
                          slip::kernel_shared_bytes(), e->stream),
         "launching an op");
-    return SLIP_OK;
+    const slip_cuda_op *gather = &e->ops[op], *sum = gather + 1;
+    if (gather->kind != SLIP_CUDA_GATHER)
+        return SLIP_OK;
+    size_t count = (size_t)slip_gathered_rows(e->step->rows) * (size_t)gather->out.stride;
+    return slip_nccl_allgather(e->nccl, gather->out.data, sum->in.data, count, e->stream);
+}
+
+// The stream's work is done. An all-gather has no deadline of its own, and a rank that is gone never comes to it.
+static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
+{
+    cudaError_t error = e->nccl ? cudaErrorNotReady : cudaStreamSynchronize(e->stream);
+    // All of a step's gathers: 0.05 s a row is enough for the largest model, 16 ranks and a network of 10 Gbit/s.
+    double start = seconds(), limit = (4 + 0.05 * slip_gathered_rows(e->step->rows)) * deadline(e);
+    while (error == cudaErrorNotReady && (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady) {
+        sched_yield(); // to NCCL's threads, where a network has some
+        slip_status status = slip_nccl_check(e->nccl);
+        if (status != SLIP_OK) {
+            let_cause_speak();
+            return status;
+        }
+        if (seconds() - start > limit)
+            return slip_fail(SLIP_ERR_FAILED, "GPU: %s: step %llu: waited %.1f s for other ranks' parts of its sums", what,
+                             (unsigned long long)e->step->number, limit);
+    }
+    TRY(error, what);
+    return e->words->record.set ? record_failed(&e->words->record) : SLIP_OK;
 }
 
 static slip_status enqueue_step(slip_cuda_engine *e)
@@ -196,16 +234,19 @@ static slip_status enqueue_step(slip_cuda_engine *e)
     return SLIP_OK;
 }
 
-static slip_status capture(slip_cuda_engine *e, captured *c)
+static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
 {
-    cudaGraph_t graph;
-    TRY(cudaStreamBeginCapture(e->stream, cudaStreamCaptureModeThreadLocal), "capturing the step");
+    cudaGraph_t graph = NULL;
+    // Relaxed: NCCL connects the ranks when they first need it, in here.
+    TRY(cudaStreamBeginCapture(e->stream, cudaStreamCaptureModeRelaxed), "capturing the step");
     slip_status status = enqueue_step(e);
     cudaError_t error = cudaStreamEndCapture(e->stream, &graph);
-    if (status != SLIP_OK)
+    if (status != SLIP_OK) {
+        cudaGraphDestroy(graph);
         return status;
+    }
     TRY(error, "capturing the step");
-    *c = captured{e->step->first_op, e->step->op_count, NULL};
+    *c = captured{e->step->first_op, rows, NULL};
     error = cudaGraphInstantiate(&c->graph, graph, 0);
     cudaGraphDestroy(graph);
     TRY(error, "making a graph of the step");
@@ -217,19 +258,19 @@ static slip_status run_graph(slip_cuda_engine *e)
     slip_status status = upload_ops(e);
     if (status != SLIP_OK)
         return status;
+    int32_t rows = e->nccl ? slip_gathered_rows(e->step->rows) : 0;
     int i = 0;
-    while (i < e->graph_count && e->graphs[i].first_op != e->step->first_op)
+    while (i < e->graph_count && (e->graphs[i].first_op != e->step->first_op || e->graphs[i].rows != rows))
         i++;
     if (i == MAX_GRAPHS)
-        return slip_fail(SLIP_ERR_FAILED, "GPU: more than %d programs", MAX_GRAPHS);
+        return slip_fail(SLIP_ERR_FAILED, "GPU: more than %d graphs of programs", MAX_GRAPHS);
     if (i == e->graph_count) {
-        if ((status = capture(e, &e->graphs[i])) != SLIP_OK)
+        if ((status = capture(e, rows, &e->graphs[i])) != SLIP_OK)
             return status;
         e->graph_count++;
     }
     TRY(cudaGraphLaunch(e->graphs[i].graph, e->stream), "launching the step");
-    TRY(cudaStreamSynchronize(e->stream), "running the step");
-    return e->words->record.set ? record_failed(&e->words->record) : SLIP_OK;
+    return wait_enqueued(e, "running the step");
 }
 
 static void event_name(void *context, int32_t op, char *text, size_t size)
@@ -257,6 +298,7 @@ extern "C" slip_status slip_cuda_engine_run(slip_cuda_engine *e)
     if (e->failed)
         return slip_fail(SLIP_ERR_FAILED, "GPU: it has failed before");
     slip_status status = e->options.launch ? run_graph(e) : run_persistent(e);
+    e->failed |= status != SLIP_OK;
     e->picked = e->words->picked - e->picked_before;
     e->picked_before = e->words->picked;
     if (status == SLIP_OK && e->events && !e->options.launch)
@@ -269,9 +311,8 @@ extern "C" uint32_t slip_cuda_engine_picked(const slip_cuda_engine *e)
     return e->picked;
 }
 
-extern "C" slip_status slip_cuda_engine_run_op(slip_cuda_engine *e, int32_t op)
+static slip_status run_op(slip_cuda_engine *e, int32_t op)
 {
-    slip_cuda_engine_stop(e);
     slip_status status = upload_ops(e);
     if (status == SLIP_OK)
         status = slip_cuda_engine_upload(e, e->parameters.step, e->step, sizeof *e->step);
@@ -281,8 +322,15 @@ extern "C" slip_status slip_cuda_engine_run_op(slip_cuda_engine *e, int32_t op)
         return status;
     if (e->ops[op].kind == SLIP_CUDA_SAMPLE)
         slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms);
-    TRY(cudaStreamSynchronize(e->stream), "running an op");
-    return e->words->record.set ? record_failed(&e->words->record) : SLIP_OK;
+    return wait_enqueued(e, "running an op");
+}
+
+extern "C" slip_status slip_cuda_engine_run_op(slip_cuda_engine *e, int32_t op)
+{
+    slip_cuda_engine_stop(e);
+    slip_status status = run_op(e, op);
+    e->failed |= status != SLIP_OK;
+    return status;
 }
 
 extern "C" double slip_cuda_engine_ceiling(slip_cuda_engine *e)

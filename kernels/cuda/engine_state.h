@@ -3,16 +3,24 @@
 
 #include <cuda_runtime.h>
 
+#include "comm/nccl_host.h"
 #include "comm/window.h"
 #include "kernels/cuda/engine.h"
 #include "kernels/cuda/kernel.h"
 
-enum { MAX_TAKEN = 8192, MAX_TAKEN_HOST = 64, MAX_GRAPHS = 8 };
+enum {
+    MAX_TAKEN = 8192,
+    MAX_TAKEN_HOST = 64,
+    GATHERED_SIZES = 7, // values of slip_gathered_rows()
+    MAX_GRAPHS = 8 * GATHERED_SIZES,
+};
+static_assert(SLIP_TOKENS << (GATHERED_SIZES - 1) == SLIP_MAX_ROWS, "each step has a graph of its size");
 
 static const double DEADLINE = 1.0, IDLE_DEADLINE = 3600.0; // seconds
 
 typedef struct {
-    int32_t first_op, op_count;
+    int32_t first_op;
+    int32_t rows;          // gathered from each rank; 0: nothing is gathered
     cudaGraphExec_t graph;
 } captured;
 
@@ -37,7 +45,8 @@ struct slip_cuda_engine {
     int32_t *event_counts;
     int profiled;                 // runs of the longest program so far
 
-    slip_windows *windows;        // NULL: alone
+    slip_windows *windows;        // NULL: alone, or nccl gathers
+    slip_nccl *nccl;              // of the launch engine with other ranks, else NULL
     uint32_t epoch;               // of the last exchange
     slip::kernel_parameters parameters;
     slip_cuda_op *device_ops;     // NULL while the list is not on the device

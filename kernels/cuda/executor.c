@@ -234,7 +234,7 @@ static slip_status lower(slip_executor *e)
     slip_cuda_source source = {
         .program = e->program, .limits = &e->limits, .tensors = e->tensors, .caches = e->caches, .taps = e->taps,
         .tap_slots = e->tap_slots, .tap_width = e->tap_width, .logits = e->device_logits, .sms = slip_cuda_engine_sms(e->engine),
-        .absent_peers = e->options.absent_peers, .ranks = e->ranks,
+        .absent_peers = e->options.absent_peers, .ranks = e->ranks, .gathered = e->ranks > 1 && e->options.launch,
     };
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         source.inverse_frequency[r] = e->inverse_frequency[r];

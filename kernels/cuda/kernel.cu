@@ -65,8 +65,10 @@ __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op 
         function(op, c);                                                                \
     }
 SEPARATE(embed, op_embed)
-SEPARATE(sum, op_sum<false>)
-SEPARATE(sum_ranks, op_sum<true>)
+SEPARATE(gather, op_gather)
+SEPARATE(sum, op_sum<ALONE>)
+SEPARATE(sum_exchanged, op_sum<EXCHANGED>)
+SEPARATE(sum_gathered, op_sum<GATHERED>)
 SEPARATE(select, op_select)
 SEPARATE(form, op_form)
 SEPARATE(rope, op_rope)
@@ -77,13 +79,17 @@ SEPARATE(topk, op_topk)
 SEPARATE(sample, op_sample)
 #undef SEPARATE
 
-// `first`: of its launch or step. RANKS: there are other ranks; a kernel of its own, since one that is alone should not pay for the registers.
-template <bool RANKS>
+// `first`: of its launch or step.
+template <meeting BY>
 __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &op, const context &c, shared_memory &s, bool first)
 {
     switch (op.kind) {
     case SLIP_CUDA_EMBED: separate_embed(op, c); break;
-    case SLIP_CUDA_SUM: RANKS ? separate_sum_ranks(op, c) : separate_sum(op, c); break;
+    case SLIP_CUDA_GATHER:
+        if (BY == GATHERED)
+            separate_gather(op, c);
+        break;
+    case SLIP_CUDA_SUM: BY == EXCHANGED ? separate_sum_exchanged(op, c) : BY == GATHERED ? separate_sum_gathered(op, c) : separate_sum(op, c); break;
     case SLIP_CUDA_SELECT: separate_select(op, c); break;
     case SLIP_CUDA_FORM:
     case SLIP_CUDA_TAPS: separate_form(op, c); break;
@@ -126,7 +132,7 @@ __device__ __forceinline__ void barrier(consumer_state &t, const kernel_paramete
     consumers_sync();
 }
 
-template <bool RANKS>
+template <meeting BY>
 __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, op_range ops, bool meet)
 {
     fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread);
@@ -145,7 +151,7 @@ __device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_para
             t.wait.kind = op.kind;
             t.wait.layer = op.layer;
         }
-        consume<RANKS>(t, op, c, s, i == ops.first);
+        consume<BY>(t, op, c, s, i == ops.first);
         if (c.thread == 0)
             record(t.times, i, SLIP_EVENT_OP, start);
         if (!meet)
@@ -180,7 +186,7 @@ __device__ __forceinline__ bool wait_step(const waiter &w, unsigned number)
 }
 
 // One step of the resident kernel; false: leave.
-template <bool RANKS> __device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
+template <meeting BY> __device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
 {
     int thread = threadIdx.x;
     if (thread == 0)
@@ -192,7 +198,7 @@ template <bool RANKS> __device__ bool consume_step(consumer_state &t, const kern
     if (thread == 0)
         t.wait.step = p.step->number;
     op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
-    consume_ops<RANKS>(t, p, c, s, ops, true);
+    consume_ops<BY>(t, p, c, s, ops, true);
     if (thread == 0) {
         mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the step's memory is about to be the next one's
         recorder_finish(t.times);
@@ -227,10 +233,10 @@ __device__ consumer_state consumer_start(const kernel_parameters &p, shared_memo
     return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
 }
 
-template <bool RANKS> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
+template <meeting BY> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
 {
     consumer_state t = consumer_start(p, s);
-    for (unsigned number = 1; consume_step<RANKS>(t, p, s, number); number++)
+    for (unsigned number = 1; consume_step<BY>(t, p, s, number); number++)
         ;
 }
 
@@ -310,18 +316,18 @@ __device__ void producer_role(const kernel_parameters &p, shared_memory &s, int 
 
 extern __shared__ __align__(1024) unsigned char shared_bytes[];
 
-template <bool RANKS> __global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
+template <meeting BY> __global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
 {
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
     shared_start(s);
     if (warp < CONSUMER_WARPS)
-        consumer_role<RANKS>(p, s);
+        consumer_role<BY>(p, s);
     else
         producer_role(p, s, warp - CONSUMER_WARPS);
 }
 
-template <bool RANKS> __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
+template <meeting BY> __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
 {
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
@@ -330,7 +336,7 @@ template <bool RANKS> __global__ void __launch_bounds__(THREADS, 1) launch_kerne
         consumer_state t = consumer_start(p, s);
         t.times.events = NULL;
         context c = {p.step, s.arena, (int)threadIdx.x, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, &t.wait};
-        consume_ops<RANKS>(t, p, c, s, {op, op + 1}, false);
+        consume_ops<BY>(t, p, c, s, {op, op + 1}, false);
     } else if (threadIdx.x % 32 == 0) {
         producer_state t = producer_start(p, s, warp - CONSUMER_WARPS);
         t.times.events = NULL;
@@ -339,14 +345,14 @@ template <bool RANKS> __global__ void __launch_bounds__(THREADS, 1) launch_kerne
     }
 }
 
-const void *persistent_kernel_of(bool ranks)
+const void *persistent_kernel_of(bool windows)
 {
-    return ranks ? (const void *)persistent_kernel<true> : (const void *)persistent_kernel<false>;
+    return windows ? (const void *)persistent_kernel<EXCHANGED> : (const void *)persistent_kernel<ALONE>;
 }
 
-const void *launch_kernel_of(bool ranks)
+const void *launch_kernel_of(bool windows)
 {
-    return ranks ? (const void *)launch_kernel<true> : (const void *)launch_kernel<false>;
+    return windows ? (const void *)launch_kernel<EXCHANGED> : (const void *)launch_kernel<GATHERED>;
 }
 
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms)

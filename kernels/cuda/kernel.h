@@ -16,15 +16,16 @@ struct kernel_parameters {
     slip_cuda_event *events;      // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
     int32_t *event_counts;        // [SMs][SLIP_ROLES]
     int64_t patience, idle_patience;
-    slip_exchange exchange;       // of ranks; at.ranks 0: this rank is alone
+    slip_exchange exchange;       // of ranks inside of the kernel; at.ranks 0: none
     int drop_op;                  // tests: SM 1 stays away from the barrier behind this op of the list; -1 never
 };
 
-// (kernel_parameters): stays until a step says stop, or a wait fails. `ranks`: the exchange is with others.
-const void *persistent_kernel_of(bool ranks);
+// (kernel_parameters): stays until a step says stop, or a wait fails. `windows`: sums go over ranks inside of it.
+const void *persistent_kernel_of(bool windows);
 
-// (kernel_parameters, int op): one op of the list, for --engine launch; the step is in p.step.
-const void *launch_kernel_of(bool ranks);
+// (kernel_parameters, int op): one op of the list, for --engine launch, and for either engine to look at buffers in between; the step is
+// in p.step.
+const void *launch_kernel_of(bool windows);
 
 // The candidates of `op`, a SAMPLE that ran on `sms` SMs, to host memory; one CTA of kernel_finish_threads().
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms);

@@ -83,22 +83,41 @@ static void lower_embed(lowering *l, int32_t i)
     l->experts_in_partial = false;
 }
 
+/* `op` adds up what the op before left for an ALLREDUCE: if those are experts' picks, it weights this rank's. */
+static void take_experts(const lowering *l, slip_cuda_op *op)
+{
+    op->experts_in = l->experts_in_partial;
+    op->first_expert = op->experts_in ? op[-1].first_expert : 0; /* add_op() never moves ops */
+    op->experts = op->experts_in ? op[-1].experts : 0;
+}
+
+/* The op that leaves this rank's sum of ALLREDUCE `i`. Returns all ranks', which the SUM behind it reads. */
+static slip_cuda_partial lower_gather(lowering *l, int32_t i)
+{
+    slip_cuda_op *op = add_op(l, SLIP_CUDA_GATHER, i, i);
+    op->in = l->partial[l->program->ops[i].in];
+    take_experts(l, op);
+    op->out = (slip_cuda_partial){l->own, 1, op->hidden};
+    return (slip_cuda_partial){l->gathered, l->source->ranks, op->hidden};
+}
+
 /* ALLREDUCE, or a NORM of what a product left behind: absorbs the TAPs and the NORM that follow. Returns the last op absorbed. */
 static int32_t lower_sum(lowering *l, int32_t i)
 {
     const slip_op *ops = l->program->ops, *from = &ops[i];
+    bool reduces = from->kind == SLIP_OP_ALLREDUCE, gathered = reduces && l->source->gathered;
+    slip_cuda_partial in = gathered ? lower_gather(l, i) : l->partial[from->in];
     slip_cuda_op *op = add_op(l, SLIP_CUDA_SUM, i, i);
-    bool reduces = from->kind == SLIP_OP_ALLREDUCE;
-    op->in = l->partial[from->in];
-    op->experts_in = reduces && l->experts_in_partial;
+    op->in = in;
+    op->gathered = gathered;
     op->add = from->add;
     op->x = reduces ? l->x : NULL;
-    op->exchange = reduces && l->source->ranks > 1 ? ++l->list->exchanges : 0;
-    op->peers = reduces && op->layer >= 0 ? l->source->absent_peers : 0;
-    op->peer_slots = l->peer_slots;
-    const slip_range experts = op->experts_in ? (slip_range){op[-1].first_expert, op[-1].experts} : (slip_range){0, 0};
-    op->first_expert = (int32_t)experts.first;
-    op->experts = (int32_t)experts.count;
+    if (reduces && !gathered) {
+        take_experts(l, op);
+        op->exchange = l->source->ranks > 1 ? ++l->list->exchanges : 0;
+        op->peers = op->layer >= 0 ? l->source->absent_peers : 0;
+        op->peer_slots = l->peer_slots;
+    }
     for (; reduces && i + 1 < l->end && ops[i + 1].kind == SLIP_OP_TAP; i++) {
         op->tap = ops[i + 1].column;
         op->taps = l->source->taps;
@@ -323,7 +342,7 @@ const char *slip_cuda_op_name(int32_t kind)
         [SLIP_CUDA_EMBED] = "EMBED", [SLIP_CUDA_SUM] = "SUM",       [SLIP_CUDA_SELECT] = "SELECT", [SLIP_CUDA_FORM] = "FORM",
         [SLIP_CUDA_TAPS] = "TAPS",   [SLIP_CUDA_LINEAR] = "LINEAR", [SLIP_CUDA_ROPE] = "ROPE",     [SLIP_CUDA_ATTEND] = "ATTEND",
         [SLIP_CUDA_SWIGLU] = "SWIGLU", [SLIP_CUDA_TOPK] = "TOPK",   [SLIP_CUDA_UP] = "UP",         [SLIP_CUDA_DOWN] = "DOWN",
-        [SLIP_CUDA_SAMPLE] = "SAMPLE", [SLIP_CUDA_ANGLES] = "ANGLES",
+        [SLIP_CUDA_SAMPLE] = "SAMPLE", [SLIP_CUDA_ANGLES] = "ANGLES", [SLIP_CUDA_GATHER] = "GATHER",
     };
     return kind >= 0 && kind < SLIP_CUDA_OPS ? names[kind] : "?";
 }

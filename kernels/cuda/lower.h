@@ -42,6 +42,7 @@ typedef struct {
     int32_t sms;
     int32_t absent_peers;
     int32_t ranks;                            /* that add up their shares; 1 or 0: this one is alone */
+    bool gathered;                            /* with several ranks: by the host's all-gathers between ops, not inside of SUM */
 } slip_cuda_source;
 
 /* The device's ops of a program, by phase. */
@@ -49,7 +50,7 @@ typedef struct {
     slip_cuda_op *ops;                        /* [count]; the caller frees */
     int32_t count;
     int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES];
-    int32_t exchanges;                        /* between ranks; only programs of one phase have any */
+    int32_t exchanges;                        /* inside of the kernel; only programs of one phase have any */
 } slip_cuda_list;
 
 /* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call

@@ -53,6 +53,16 @@ static void size_partials(lowering *l, size_t *up, size_t *down, size_t *router)
     }
 }
 
+/* One sum at a time is on its way. */
+static void take_gathered(lowering *l, size_t rows)
+{
+    if (!l->source->gathered)
+        return;
+    size_t bytes = (size_t)slip_gathered_rows((int32_t)rows) * (size_t)l->program->width[SLIP_BUFFER_X] * sizeof(float);
+    l->own = slip_cuda_take(l->block, bytes);
+    l->gathered = slip_cuda_take(l->block, (size_t)l->source->ranks * bytes);
+}
+
 static void take_attention(lowering *l)
 {
     size_t query = 0, out = 0, sum = 0, count = 0;
@@ -100,5 +110,6 @@ void slip_lower_memory(lowering *l)
     l->peer_slots = slip_cuda_take(l->block, (size_t)l->source->absent_peers * SLIP_MAX_ROWS * (size_t)width[SLIP_BUFFER_X] * sizeof(float));
     for (int32_t r = 0; r < program->rope_count; r++)
         l->rope_table[r] = slip_cuda_take(l->block, rows * (size_t)program->rope[r].rotary_dim * sizeof(float));
+    take_gathered(l, rows);
     take_attention(l);
 }

@@ -18,6 +18,7 @@ typedef struct {
     float *memory[SLIP_BUFFERS];            /* partial sums of each buffer */
     size_t memory_floats[SLIP_BUFFERS];     /* largest so far, while counting */
     float *up, *down, *router, *x, *heads;
+    float *own, *gathered;                  /* a sum of this rank's, and all ranks'; NULL where nothing is gathered */
     slip_cuda_picks picks;
     uint16_t *query;
     float *attend_out, *attend_sum;

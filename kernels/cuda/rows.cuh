@@ -40,6 +40,13 @@ __device__ __forceinline__ row_terms terms_of(const slip_cuda_op &op, int row)
     return {in.data + pick * in.stride, op.top_k, in.stride, op.picks.expert + pick, op.picks.weight + pick};
 }
 
+// Of a gathered sum: the ranks' own. That they are added to a zero first changes no bit of what comm/exchange.cuh would give: they began
+// with a zero themselves (sum_terms), so none is -0.
+__device__ __forceinline__ row_terms terms_of_ranks(const slip_cuda_op &op, const context &c, int row)
+{
+    return {op.in.data + (int64_t)row * op.in.stride, op.in.parts, slip_gathered_rows(c.rows) * op.in.stride, NULL, NULL};
+}
+
 __device__ __forceinline__ float weight_of(const slip_cuda_op &op, const row_terms &t, int i)
 {
     if (!t.expert)
@@ -104,8 +111,12 @@ __device__ __forceinline__ float4 load_columns(const float *from, int column, in
     return column < columns ? *(const float4 *)(from + column) : zero();
 }
 
-// hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end. RANKS: the op may have an exchange.
-template <bool RANKS> __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
+// How sums meet those of other ranks: not at all, inside of SUM through windows, or between GATHER and SUM by the host's gathers. A kernel is
+// for one way, and pays for no other's registers.
+enum meeting { ALONE, EXCHANGED, GATHERED };
+
+// hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end.
+template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
 {
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
@@ -114,8 +125,8 @@ template <bool RANKS> __device__ __forceinline__ void op_sum(const slip_cuda_op 
         if (column < op.hidden) {
             float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
             float4 old = op.add ? *(const float4 *)x : zero();
-            v = sum_terms(op, terms_of(op, row), column);
-            if (RANKS && op.exchange)
+            v = sum_terms(op, BY == GATHERED && op.gathered ? terms_of_ranks(op, c, row) : terms_of(op, row), column);
+            if (BY == EXCHANGED && op.exchange)
                 v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.step->epoch, op.exchange), c.rows, item.next, v,
                                          peer_wait{*c.wait});
             else if (op.peers)
@@ -131,6 +142,17 @@ template <bool RANKS> __device__ __forceinline__ void op_sum(const slip_cuda_op 
             continue;
         write_squares(op.form, row, block, v);
         write_form(op.form, row, block, multiplied(v, norm));
+    }
+}
+
+// This rank's own sums, for the host to gather.
+__device__ __forceinline__ void op_gather(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.hidden), count = c.rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        if (column < op.hidden)
+            *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = sum_terms(op, terms_of(op, row), column);
     }
 }
 

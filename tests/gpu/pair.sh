@@ -31,6 +31,15 @@ same "the same by both engines" "$launched"
 RANKS=2 bash "$(dirname "$0")/property.sh" >"$work/property" 2>&1 && ok "property.sh on two ranks" "$(tail -n 1 "$work/property")" ||
     fail "property.sh on two ranks" "$(tail -n 1 "$work/property")" "$work/property"
 
+# The host's gathers need neither NVLink nor shared memory. NCCL's own account says what it used.
+over_sockets=(NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_NET=Socket NCCL_SOCKET_IFNAME=lo NCCL_DEBUG=INFO "NCCL_DEBUG_FILE=$work/nccl.%p")
+same "the same through sockets" "$(export "${over_sockets[@]}" && bits 2 --engine launch)"
+if grep -q "via NET/Socket" "$work"/nccl.* && ! grep -q -e "via P2P" -e "via SHM" "$work"/nccl.*; then
+    ok "NCCL used sockets" "$(cat "$work"/nccl.* | grep -c "via NET/Socket") connections"
+else
+    fail "NCCL used sockets" "it does not say so: $(cat "$work"/nccl.* | grep -m 1 " via ")"
+fi
+
 # ---- faults ----
 
 for i in $(seq 40); do
@@ -45,10 +54,11 @@ rank_process() { # rank
 }
 
 # What a signal to a rank in mid-decode leads to: the job ends within ten seconds, not with 0, and no GPU is busy afterwards.
-disturbed() { # signal, rank, pattern of the reason or empty
-    local started status=0 name="SIG$1 to rank $2 in mid-decode"
+disturbed() { # signal, rank, pattern of the reason or empty, options...
+    local started status=0 name="SIG$1 to rank $2 in mid-decode${4:+, ${*:4}}"
+    rm -f "$work/$1$2.jsonl"
     mpirun --oversubscribe --bind-to none -n 2 "$SLIPSTREAM" batch -m "$MODEL" -i "$work/requests.jsonl" -o "$work/$1$2.jsonl" \
-        --device cuda --sequences 1 >"$work/out" 2>"$work/log" </dev/null &
+        --device cuda --sequences 1 "${@:4}" >"$work/out" 2>"$work/log" </dev/null &
     job=$!
     for _ in $(seq 200); do
         [ -s "$work/$1$2.jsonl" ] && break
@@ -79,6 +89,8 @@ disturbed KILL 1 ""
 disturbed KILL 0 ""
 disturbed STOP 1 "rank 1 does not send its part|no answer from rank 1 .* stopped"
 disturbed STOP 0 "no answer from rank 0 .* stopped"
+disturbed KILL 1 "" --engine launch
+disturbed STOP 1 "waited [0-9.]+ s for other ranks' parts|no answer from rank 1 .* stopped" --engine launch
 
 started=$SECONDS status=0
 timeout 30 mpirun --oversubscribe --bind-to none -n 1 "$SLIPSTREAM" score -m "$MODEL" -f "$0" --device cuda --quiet : \

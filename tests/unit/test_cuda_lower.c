@@ -45,6 +45,21 @@ static void plan_tensors(lowered *l, slip_dtype dtype)
     }
 }
 
+/* Count, then lower into a block of so many bytes. */
+static void lower(lowered *l)
+{
+    free(l->list.ops);
+    free(l->block.base);
+    l->block = (slip_cuda_block){0};
+    assert_int_equal(slip_cuda_lower(&l->source, &l->block, &l->list), SLIP_OK);
+    free(l->list.ops);
+    size_t counted = l->block.used;
+    l->block = (slip_cuda_block){calloc(1, counted), 0};
+    assert_non_null(l->block.base);
+    assert_int_equal(slip_cuda_lower(&l->source, &l->block, &l->list), SLIP_OK);
+    assert_int_equal(l->block.used, counted);
+}
+
 static void make(lowered *l, bool draft, slip_dtype dtype)
 {
     memset(l, 0, sizeof *l);
@@ -63,13 +78,7 @@ static void make(lowered *l, bool draft, slip_dtype dtype)
                                    .taps = l->taps, .tap_slots = 40, .tap_width = l->model.draft.taps * l->model.hidden, .sms = 132};
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         l->source.inverse_frequency[r] = l->frequency;
-    assert_int_equal(slip_cuda_lower(&l->source, &l->block, &l->list), SLIP_OK);
-    free(l->list.ops);
-    size_t counted = l->block.used;
-    l->block = (slip_cuda_block){calloc(1, counted), 0};
-    assert_non_null(l->block.base);
-    assert_int_equal(slip_cuda_lower(&l->source, &l->block, &l->list), SLIP_OK);
-    assert_int_equal(l->block.used, counted);
+    lower(l);
 }
 
 static void unmake(lowered *l)
@@ -171,6 +180,67 @@ static void test_sums(void **state)
     unmake(&l);
 }
 
+/* A SUM over ranks reads what all of them left behind the op before, a GATHER, which adds up what this rank's product wrote. */
+static void check_gathered(const lowered *l, const slip_cuda_op *sum)
+{
+    const slip_cuda_op *gather = sum - 1, *product = sum - 2;
+    size_t own = (size_t)slip_gathered_rows(l->limits.rows) * (size_t)sum->hidden;
+    assert_int_equal(gather->kind, SLIP_CUDA_GATHER);
+    assert_int_equal(gather->first, sum->first);
+    assert_ptr_equal(gather->in.data, product->out.data);
+    assert_int_equal(gather->in.parts, product->out.parts);
+    assert_int_equal(gather->experts_in, product->kind == SLIP_CUDA_DOWN);
+    assert_int_equal(gather->experts, gather->experts_in ? product->experts : 0);
+    assert_int_equal(gather->out.parts, 1);
+    assert_int_equal(gather->out.stride, sum->hidden);
+    assert_true(sum->gathered && !sum->experts_in && !sum->exchange && !sum->peers);
+    assert_int_equal(sum->in.parts, l->source.ranks);
+    assert_int_equal(sum->in.stride, sum->hidden);
+    const float *gathered = sum->in.data, *end = gathered + (size_t)l->source.ranks * own;
+    assert_true(ours(l, gather->out.data) && ours(l, gather->out.data + own - 1) && ours(l, gathered) && ours(l, end - 1));
+    assert_true(gather->out.data + own <= gathered || end <= gather->out.data);
+}
+
+/* Sums of several ranks: inside of the kernel, and gathered by the host. */
+static void test_ranks(void **state)
+{
+    (void)state;
+    lowered l;
+    int32_t reduces = 0, sums[2] = {0}, gathers[2] = {0};
+    make(&l, false, SLIP_BF16);
+    l.source.ranks = 3;
+    for (int32_t i = 0; i < l.program.op_count; i++)
+        reduces += l.program.ops[i].kind == SLIP_OP_ALLREDUCE;
+    for (int gathered = 0; gathered < 2; gathered++) {
+        l.source.gathered = gathered;
+        lower(&l);
+        check_phase(&l, SLIP_PHASE_RUN);
+        for (int32_t i = 0; i < l.list.count; i++) {
+            const slip_cuda_op *op = &l.list.ops[i];
+            gathers[gathered] += op->kind == SLIP_CUDA_GATHER;
+            if (op->kind != SLIP_CUDA_SUM || !op->x)
+                continue;
+            sums[gathered]++;
+            if (gathered)
+                check_gathered(&l, op);
+            else
+                assert_int_equal(op->exchange, sums[0]);
+        }
+        assert_int_equal(sums[gathered], reduces);
+        assert_int_equal(gathers[gathered], gathered ? reduces : 0);
+        assert_int_equal(l.list.exchanges, gathered ? 0 : reduces);
+    }
+    unmake(&l);
+}
+
+static void test_gathered_rows(void **state)
+{
+    (void)state;
+    static const int32_t rows[] = {1, 8, 9, 24, 64, 65, SLIP_MAX_ROWS}, gathered[] = {8, 8, 16, 32, 64, 128, SLIP_MAX_ROWS};
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(slip_gathered_rows(rows[i]), gathered[i]);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -228,6 +298,6 @@ static void test_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops), cmocka_unit_test(test_forms), cmocka_unit_test(test_sums),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_step)};
+                                       cmocka_unit_test(test_ranks), cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_step)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

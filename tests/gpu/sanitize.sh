@@ -4,18 +4,23 @@
 . "$(dirname "$0")/common.bash"
 command -v compute-sanitizer >/dev/null || { echo "skipped: compute-sanitizer is not installed"; exit 77; }
 
-check() { # tool, engine, options...
-    if timeout 240 compute-sanitizer --tool "$1" --error-exitcode 9 "$SLIPSTREAM" generate -m "$MODEL" -p "def f(x):" -n 4 --device cuda \
-        --engine "$2" --always-draft --quiet --deadline 7200 "${@:3}" </dev/null >"$work/log" 2>&1; then
+# The launch engine decodes with its draft. Under the resident kernel 132 SMs poll through the tool: one step of 16 tokens, two row groups.
+echo "[$(seq -s, 300 315)]" >"$work/ids.json"
+decode=(generate -p "def f(x):" -n 4 --always-draft)
+step=(score --ids "$work/ids.json")
+
+check() { # tool, engine, command...
+    if timeout 240 compute-sanitizer --tool "$1" --error-exitcode 9 "$SLIPSTREAM" "${@:3}" -m "$MODEL" --device cuda --engine "$2" \
+        --quiet --deadline 7200 </dev/null >"$work/log" 2>&1; then
         ok "$1, $2" "$(grep -m 1 SUMMARY "$work/log" | sed 's/=* *//')"
     else
         fail "$1, $2" "errors" "$work/log"
     fi
 }
 
-check memcheck launch
-check memcheck persistent
-check synccheck launch
-check racecheck launch
+check memcheck launch "${decode[@]}"
+check memcheck persistent "${step[@]}"
+check synccheck launch "${decode[@]}"
+check racecheck launch "${step[@]}"
 
 finish

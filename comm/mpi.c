@@ -1,48 +1,13 @@
-#include "comm/comm.h"
-
-#include "comm/process.h"
-
-#include <mpi.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { TAG_POST = 1, TAG_SEND, TAG_SUM, TAG_AGREE, CAUSE_SIZE = 1024, SPINS_BEFORE_YIELD = 64 };
+#include "comm/mpi_state.h"
 
-/* What a rank says, and what rank 0 then says to all. */
-typedef struct {
-    int status, rank;
-    char cause[CAUSE_SIZE];
-} verdict;
+enum { TAG_POST = 1, TAG_SEND, TAG_SUM, TAG_AGREE };
 
 static const double SECOND_TO_SPEAK_S = 2;
-
-/* A rank whose process stands still for so long is given up; how often we look. */
-static const double STOPPED_S = 3, LOOK_S = 0.1;
-
-struct slip_comm {
-    int rank, ranks;
-    int first_worker, workers;
-    double deadline_s, polling_s;
-    bool lost;             /* a wait has passed its deadline */
-    char (*hosts)[SLIP_HOST_NAME];
-    slip_process *processes; /* [ranks] */
-    MPI_Request *requests; /* 2 * ranks: what is under way, receives first */
-    int *peers;            /* 2 * ranks: peers[i] is who requests[i] waits for */
-    verdict *verdicts;     /* [ranks]: what each rank said, on rank 0 */
-    double *sums;          /* [workers, sum_count]: what each worker sent */
-    const double **parts;  /* [workers]: its row of sums, or our own partial */
-};
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Debian's Open MPI warns on stderr where the kernel forbids one process to read another's memory (containers). Copying
  * twice through shared memory is fast enough for our messages; a user's own setting wins. */
@@ -134,134 +99,14 @@ slip_status slip_comm_set_workers(slip_comm *comm, int first, size_t sum_count)
     return SLIP_OK;
 }
 
-/* Is a request before requests[i] open to the same peer? */
-static bool named_before(const slip_comm *comm, int i)
-{
-    for (int j = 0; j < i; j++)
-        if (comm->requests[j] != MPI_REQUEST_NULL && comm->peers[j] == comm->peers[i])
-            return true;
-    return false;
-}
-
-/* "rank 1 (node7), rank 3 (node9)": the peers whose requests are still open. */
-static void name_missing(const slip_comm *comm, int count, char *text, size_t size)
-{
-    size_t used = 0;
-    text[0] = '\0';
-    for (int i = 0; i < count && used < size; i++) {
-        if (comm->requests[i] == MPI_REQUEST_NULL || named_before(comm, i))
-            continue;
-        int n = snprintf(text + used, size - used, "%srank %d (%s)", used ? ", " : "",
-                         comm->peers[i], comm->hosts[comm->peers[i]]);
-        used += n > 0 ? (size_t)n : 0;
-    }
-}
-
-static bool all_done(slip_comm *comm, int count, MPI_Status *status)
-{
-    int done = 0;
-    if (status)
-        MPI_Test(&comm->requests[0], &done, status);
-    else
-        MPI_Testall(count, comm->requests, &done, MPI_STATUSES_IGNORE);
-    return done;
-}
-
-/* Between two polls. Peers at work answer within microseconds; who has not for a while is busy elsewhere (rank 0 drafts or
- * writes results), and may need our core for it. */
-static void pause_between_polls(const slip_comm *comm, double waited_s)
-{
-    const struct timespec nap = {.tv_nsec = 50000};
-    if (waited_s < comm->polling_s)
-        sched_yield();
-    else
-        nanosleep(&nap, NULL);
-}
-
-/* The rank of an open request whose process on our host is stopped, or -1. */
-static int stopped_peer(const slip_comm *comm, int count)
-{
-    for (int i = 0; i < count; i++) {
-        int rank = comm->peers[i];
-        if (comm->requests[i] != MPI_REQUEST_NULL && strcmp(comm->hosts[rank], comm->hosts[comm->rank]) == 0 &&
-            slip_process_stopped(&comm->processes[rank]))
-            return rank;
-    }
-    return -1;
-}
-
-/* What a long wait keeps of its looks at the others' processes. */
-typedef struct {
-    double looked, stopped; /* seconds into the wait: last look; since when `rank` is stopped */
-    int rank;               /* -1 none */
-} stop_watch;
-
-/* True when a rank has been stopped for too long: the cause is set. */
-static bool gave_up(slip_comm *comm, int count, const char *what, double waited, stop_watch *watch)
-{
-    if (waited - watch->looked < LOOK_S)
-        return false;
-    watch->looked = waited;
-    int rank = stopped_peer(comm, count);
-    if (rank != watch->rank) {
-        watch->rank = rank;
-        watch->stopped = waited;
-    }
-    if (rank < 0 || waited - watch->stopped < STOPPED_S)
-        return false;
-    comm->lost = true;
-    slip_fail(SLIP_ERR_FAILED, "%s: no answer from rank %d (%s): its process %lld has been stopped for %.0f s", what, rank,
-              comm->hosts[rank], (long long)comm->processes[rank].pid, STOPPED_S);
-    return true;
-}
-
-/* Poll requests[0 .. count) until all are done. */
-static slip_status wait_requests(slip_comm *comm, int count, double patience, const char *what, MPI_Status *status)
-{
-    for (int spin = 0; spin < SPINS_BEFORE_YIELD; spin++)
-        if (all_done(comm, count, status))
-            return SLIP_OK;
-    double start = now_s();
-    stop_watch watch = {.rank = -1};
-    while (!all_done(comm, count, status)) {
-        double waited = now_s() - start;
-        pause_between_polls(comm, waited);
-        if (gave_up(comm, count, what, waited, &watch))
-            return SLIP_ERR_FAILED;
-        if (waited < patience)
-            continue;
-        char missing[512];
-        for (int i = 0; i < count; i++) { /* Testall leaves finished ones open while others are not done */
-            int done;
-            MPI_Test(&comm->requests[i], &done, MPI_STATUS_IGNORE);
-        }
-        name_missing(comm, count, missing, sizeof missing);
-        comm->lost = true;
-        return slip_fail(SLIP_ERR_FAILED, "%s: no answer from %s within %.0f s", what, missing, patience);
-    }
-    return SLIP_OK;
-}
-
-/* Start-up exchanges are rare and in lockstep: MPI's own nonblocking collectives, waited for under the deadline. */
-static slip_status wait_collective(slip_comm *comm, const char *what)
-{
-    for (double give_up = now_s() + comm->deadline_s; !all_done(comm, 1, NULL); sched_yield()) {
-        if (now_s() < give_up)
-            continue;
-        comm->lost = true;
-        return slip_fail(SLIP_ERR_FAILED, "%s: some rank did not answer within %.0f s", what, comm->deadline_s);
-    }
-    return SLIP_OK;
-}
-
 /* Rank 0: everybody's status; the worst, of the lowest rank that has it, becomes *worst. */
-static slip_status hear_all(slip_comm *comm, verdict *worst)
+static slip_status hear_all(slip_comm *comm, slip_verdict *worst)
 {
     for (int rank = 1; rank < comm->ranks; rank++) {
         comm->peers[rank - 1] = rank;
-        MPI_Irecv(&comm->verdicts[rank], sizeof(verdict), MPI_BYTE, rank, TAG_AGREE, MPI_COMM_WORLD, &comm->requests[rank - 1]);
+        MPI_Irecv(&comm->verdicts[rank], sizeof(slip_verdict), MPI_BYTE, rank, TAG_AGREE, MPI_COMM_WORLD, &comm->requests[rank - 1]);
     }
-    slip_status status = wait_requests(comm, comm->ranks - 1, comm->deadline_s, "agreeing on a status", NULL);
+    slip_status status = slip_comm_wait(comm, comm->ranks - 1, comm->deadline_s, "agreeing on a status", NULL);
     for (int rank = 1; rank < comm->ranks && status == SLIP_OK; rank++)
         if (comm->verdicts[rank].status > worst->status)
             *worst = comm->verdicts[rank];
@@ -270,7 +115,7 @@ static slip_status hear_all(slip_comm *comm, verdict *worst)
 
 slip_status slip_comm_agree(slip_comm *comm, slip_status mine)
 {
-    verdict worst = {.status = (int)mine, .rank = comm->rank};
+    slip_verdict worst = {.status = (int)mine, .rank = comm->rank};
     size_t size;
     snprintf(worst.cause, sizeof worst.cause, "%s", slip_cause());
     slip_status status;
@@ -281,7 +126,7 @@ slip_status slip_comm_agree(slip_comm *comm, slip_status mine)
     } else {
         comm->peers[0] = 0;
         MPI_Isend(&worst, sizeof worst, MPI_BYTE, 0, TAG_AGREE, MPI_COMM_WORLD, &comm->requests[0]);
-        status = wait_requests(comm, 1, SLIP_IDLE_PATIENCE_S, "telling rank 0 a status", NULL);
+        status = slip_comm_wait(comm, 1, SLIP_IDLE_PATIENCE_S, "telling rank 0 a status", NULL);
         if (status == SLIP_OK)
             status = slip_comm_take(comm, &worst, sizeof worst, &size, SLIP_IDLE_PATIENCE_S, "waiting for rank 0's verdict");
     }
@@ -299,7 +144,7 @@ slip_status slip_comm_broadcast(slip_comm *comm, void *data, size_t size)
     for (size_t done = 0; done < size; done += PIECE) {
         size_t piece = size - done < PIECE ? size - done : PIECE;
         MPI_Ibcast((char *)data + done, (int)piece, MPI_BYTE, 0, MPI_COMM_WORLD, &comm->requests[0]);
-        slip_status status = wait_collective(comm, "broadcast from rank 0");
+        slip_status status = slip_comm_wait_collective(comm, "broadcast from rank 0");
         if (status != SLIP_OK)
             return status;
     }
@@ -313,7 +158,7 @@ slip_status slip_comm_post(slip_comm *comm, const void *data, size_t size, const
         comm->peers[count] = rank;
         MPI_Isend(data, (int)size, MPI_BYTE, rank, TAG_POST, MPI_COMM_WORLD, &comm->requests[count++]);
     }
-    return wait_requests(comm, count, comm->deadline_s, what, NULL);
+    return slip_comm_wait(comm, count, comm->deadline_s, what, NULL);
 }
 
 slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, double patience, const char *what)
@@ -322,7 +167,7 @@ slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *siz
     MPI_Status status;
     comm->peers[0] = 0;
     MPI_Irecv(data, (int)room, MPI_BYTE, 0, TAG_POST, MPI_COMM_WORLD, &comm->requests[0]);
-    slip_status waited = wait_requests(comm, 1, patience, what, &status);
+    slip_status waited = slip_comm_wait(comm, 1, patience, what, &status);
     if (waited != SLIP_OK)
         return waited;
     MPI_Get_count(&status, MPI_BYTE, &received);
@@ -334,14 +179,14 @@ slip_status slip_comm_send(slip_comm *comm, const void *data, size_t size, const
 {
     comm->peers[0] = 0;
     MPI_Isend(data, (int)size, MPI_BYTE, 0, TAG_SEND, MPI_COMM_WORLD, &comm->requests[0]);
-    return wait_requests(comm, 1, comm->deadline_s, what, NULL);
+    return slip_comm_wait(comm, 1, comm->deadline_s, what, NULL);
 }
 
 slip_status slip_comm_receive(slip_comm *comm, int from, void *data, size_t size, const char *what)
 {
     comm->peers[0] = from;
     MPI_Irecv(data, (int)size, MPI_BYTE, from, TAG_SEND, MPI_COMM_WORLD, &comm->requests[0]);
-    return wait_requests(comm, 1, comm->deadline_s, what, NULL);
+    return slip_comm_wait(comm, 1, comm->deadline_s, what, NULL);
 }
 
 /* Everybody's partial to everybody. MPI_Allreduce would choose its order of summation by message size. */
@@ -362,7 +207,7 @@ static slip_status exchange_partials(slip_comm *comm, const double *partial, siz
         }
     /* All wait for the same silent rank: rank 0 is to name it before the others, still waiting, can name one another. */
     double patience = comm->deadline_s + (comm->rank == 0 ? 0 : SECOND_TO_SPEAK_S);
-    return wait_requests(comm, requests, patience, what, NULL);
+    return slip_comm_wait(comm, requests, patience, what, NULL);
 }
 
 slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, bool add, float *out, const char *what)

@@ -1,0 +1,39 @@
+/* What mpi.c (messages) and mpi_wait.c (how they are waited for) share. */
+#ifndef SLIP_COMM_MPI_STATE_H
+#define SLIP_COMM_MPI_STATE_H
+
+#include <mpi.h>
+
+#include "comm/comm.h"
+#include "comm/process.h"
+
+enum { SLIP_CAUSE_SIZE = 1024 };
+
+/* What a rank says, and what rank 0 then says to all. */
+typedef struct {
+    int status, rank;
+    char cause[SLIP_CAUSE_SIZE];
+} slip_verdict;
+
+struct slip_comm {
+    int rank, ranks;
+    int first_worker, workers;
+    double deadline_s, polling_s;
+    bool lost;               /* a wait has passed its deadline */
+    char (*hosts)[SLIP_HOST_NAME];
+    slip_process *processes; /* [ranks] */
+    MPI_Request *requests;   /* 2 * ranks: what is under way, receives first */
+    int *peers;              /* 2 * ranks: peers[i] is who requests[i] waits for */
+    slip_verdict *verdicts;  /* [ranks]: what each rank said, on rank 0 */
+    double *sums;            /* [workers, sum_count]: what each worker sent */
+    const double **parts;    /* [workers]: its row of sums, or our own partial */
+};
+
+/* Poll requests[0 .. count) until all are done. SLIP_ERR_FAILED names the ranks that were waited for, after `patience` seconds or
+ * when the process of one of them has been stopped for a while. `status` (NULL: not wanted) is of requests[0], the only one then. */
+slip_status slip_comm_wait(slip_comm *comm, int count, double patience, const char *what, MPI_Status *status);
+
+/* The same of a nonblocking collective in requests[0]. Start-up exchanges are rare and in lockstep: nobody can say who is missing. */
+slip_status slip_comm_wait_collective(slip_comm *comm, const char *what);
+
+#endif

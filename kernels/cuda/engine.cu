@@ -61,8 +61,8 @@ extern "C" const char *slip_cuda_engine_why_not(int here)
 static slip_status prepare_kernels(void)
 {
     int bytes = (int)slip::kernel_shared_bytes();
-    const void *kernels[] = {slip::persistent_kernel_of(false), slip::persistent_kernel_of(true), slip::launch_kernel_of(false),
-                             slip::launch_kernel_of(true)};
+    const void *kernels[] = {slip::persistent_kernel_of(false), slip::persistent_kernel_of(true), slip::launch_kernel_of(false, false),
+                             slip::launch_kernel_of(false, true), slip::launch_kernel_of(true, false)};
     for (const void *kernel : kernels)
         TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
     return SLIP_OK;

@@ -189,7 +189,7 @@ static slip_status run_persistent(slip_cuda_engine *e)
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
     void *arguments[] = {&e->parameters, &op};
-    TRY(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL), dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()), arguments,
+    TRY(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()), arguments,
                          slip::kernel_shared_bytes(), e->stream),
         "launching an op");
     const slip_cuda_op *gather = &e->ops[op], *sum = gather + 1;

@@ -58,9 +58,11 @@ const void *persistent_kernel_of(bool windows)
     return windows ? (const void *)persistent_kernel<EXCHANGED> : (const void *)persistent_kernel<ALONE>;
 }
 
-const void *launch_kernel_of(bool windows)
+const void *launch_kernel_of(bool windows, bool gathers)
 {
-    return windows ? (const void *)launch_kernel<EXCHANGED> : (const void *)launch_kernel<GATHERED>;
+    return windows   ? (const void *)launch_kernel<EXCHANGED>
+           : gathers ? (const void *)launch_kernel<GATHERED>
+                     : (const void *)launch_kernel<ALONE>;
 }
 
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms)

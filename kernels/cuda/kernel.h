@@ -24,8 +24,8 @@ struct kernel_parameters {
 const void *persistent_kernel_of(bool windows);
 
 // (kernel_parameters, int op): one op of the list, for --engine launch, and for either engine to look at buffers in between; the step is
-// in p.step.
-const void *launch_kernel_of(bool windows);
+// in p.step. `gathers`: GATHER ops, and SUMs of what the host gathered behind them.
+const void *launch_kernel_of(bool windows, bool gathers);
 
 // The candidates of `op`, a SAMPLE that ran on `sms` SMs, to host memory; one CTA of kernel_finish_threads().
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms);

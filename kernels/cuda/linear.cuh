@@ -23,7 +23,7 @@ __device__ __forceinline__ bool has_experts(const slip_cuda_op &op)
     return op.kind != SLIP_CUDA_LINEAR;
 }
 
-// Units of the op over all SMs: this SM's, this warpgroup's.
+// Units of the op, over all SMs.
 __device__ __forceinline__ int product_units(const slip_cuda_op &op, const shared_memory &s)
 {
     return (has_experts(op) ? s.list.count : 1) * op.matrix.units;

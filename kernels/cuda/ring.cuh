@@ -40,7 +40,7 @@ struct place {
 // What an SM's consumers have to do in a product: found by one thread a warpgroup, while the others wait for something else.
 struct product_deal {
     unit_range all, batch;  // units of the SM; those that are computed together, in hand
-    unit_range window;      // of LINEAR and UP: granules whose operands the SM needs
+    unit_range window;      // of LINEAR: granules whose operands the SM needs
     place from[WARPGROUPS]; // of the batch: where a warpgroup begins ..
     int left[WARPGROUPS];   // .. and how many granules it has
 };

@@ -60,7 +60,7 @@ slip_status slip_comm_agree(slip_comm *comm, slip_status mine);
 slip_status slip_comm_broadcast(slip_comm *comm, void *data, size_t size);
 
 /* Rank 0 copies `size` bytes to every worker but itself; a worker receives at most `room` bytes, *size of them. `what`
- * names the message in errors ("step 17"). A worker waits `patience` seconds, since rank 0 may be busy elsewhere. */
+ * names the message in errors ("step 17"). A worker waits `patience` seconds, since rank 0 may be busy elsewhere; 0: the deadline. */
 slip_status slip_comm_post(slip_comm *comm, const void *data, size_t size, const char *what);
 slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, double patience, const char *what);
 

@@ -167,7 +167,7 @@ slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *siz
     MPI_Status status;
     comm->peers[0] = 0;
     MPI_Irecv(data, (int)room, MPI_BYTE, 0, TAG_POST, MPI_COMM_WORLD, &comm->requests[0]);
-    slip_status waited = slip_comm_wait(comm, 1, patience, what, &status);
+    slip_status waited = slip_comm_wait(comm, 1, patience > 0 ? patience : comm->deadline_s, what, &status);
     if (waited != SLIP_OK)
         return waited;
     MPI_Get_count(&status, MPI_BYTE, &received);

@@ -53,6 +53,7 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     if (status == SLIP_OK)
         status = slip_draft_propose(decoder->draft, decoder->proposals, decoder->decoding);
     slip_times_add(&decoder->figures.draft, slip_now_ms() - start);
+    decoder->figures.draft_bytes = slip_draft_weight_bytes(decoder->draft);
     return status;
 }
 

@@ -3,40 +3,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ranks/build.h"
-
 struct slip_draft {
     const slip_draft_shape *shape;
-    const slip_executor_kind *kind;
-    slip_program program;
-    slip_executor *executor;
+    slip_draft_share *share;
     slip_limits limits;
     slip_step inject, block;
-    slip_candidate *candidates; /* [head_rows] */
+    uint64_t steps; /* of both phases */
     size_t tap_bytes;
     uint64_t weight_bytes;
 };
 
-slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, const slip_executor_options *options,
-                              const slip_limits *limits, slip_draft **out)
+slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, slip_comm *comm,
+                              const slip_executor_options *options, const slip_limits *limits, slip_draft **out)
 {
     slip_draft *draft = calloc(1, sizeof *draft);
     if (!draft)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
-    slip_placement placement;
-    slip_placement_draft(&source->model, &placement);
     draft->shape = &source->model.draft;
-    draft->kind = kind;
     draft->limits = *limits;
     draft->tap_bytes = (size_t)source->model.draft.taps * (size_t)source->model.hidden * sizeof(float);
-    draft->candidates = malloc((size_t)limits->head_rows * sizeof *draft->candidates);
-    slip_status status = draft->candidates ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
-    if (status == SLIP_OK)
-        status = slip_program_draft(&source->model, &placement, &draft->program);
-    if (status == SLIP_OK)
-        status = kind->create(&draft->program, limits, NULL, options, &draft->executor);
-    if (status == SLIP_OK)
-        status = slip_shard_load(source, &draft->program, kind, draft->executor);
+    slip_status status = slip_draft_share_create(source, kind, comm, options, limits, &draft->share);
     if (status != SLIP_OK) {
         slip_draft_free(draft);
         return status;
@@ -47,10 +33,8 @@ slip_status slip_draft_create(const slip_source *source, const slip_executor_kin
 
 void slip_draft_free(slip_draft *draft)
 {
-    if (draft->executor)
-        draft->kind->destroy(draft->executor);
-    slip_program_free(&draft->program);
-    free(draft->candidates);
+    if (draft->share)
+        slip_draft_share_free(draft->share);
     free(draft);
 }
 
@@ -68,7 +52,7 @@ slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t posit
         *span = (slip_span){.sequence = sequence, .row = step->row_count, .position = position};
     }
     if (taps)
-        memcpy(draft->kind->row(draft->executor, SLIP_BUFFER_TAPS, step->row_count), taps, draft->tap_bytes);
+        memcpy(slip_draft_share_taps(draft->share, step->row_count), taps, draft->tap_bytes);
     span->count++;
     step->row_count++;
     return SLIP_OK;
@@ -76,10 +60,11 @@ slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t posit
 
 slip_status slip_draft_flush(slip_draft *draft)
 {
-    slip_run_cost cost;
     slip_status status = SLIP_OK;
-    if (draft->inject.row_count > 0)
-        status = draft->kind->run(draft->executor, SLIP_PHASE_INJECT, &draft->inject, &cost);
+    if (draft->inject.row_count > 0) {
+        draft->inject.number = ++draft->steps;
+        status = slip_draft_share_inject(draft->share, &draft->inject);
+    }
     draft->inject.row_count = draft->inject.span_count = 0;
     return status;
 }
@@ -88,7 +73,8 @@ slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals
 {
     slip_step *step = &draft->block;
     int32_t block = draft->shape->block;
-    slip_run_cost cost;
+    const slip_candidate *best;
+    step->number = ++draft->steps;
     step->span_count = count;
     step->row_count = count * block;
     step->head_count = count * (block - 1); /* row 0 is the anchor itself */
@@ -99,14 +85,12 @@ slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals
         for (int32_t j = 1; j < block; j++)
             step->token[i * block + j] = draft->shape->mask_token;
     }
-    slip_status status = draft->kind->run(draft->executor, SLIP_PHASE_RUN, step, &cost);
+    slip_status status = slip_draft_share_propose(draft->share, step, &best, &draft->weight_bytes);
     if (status != SLIP_OK)
         return status;
-    draft->weight_bytes = cost.weight_bytes;
-    draft->kind->candidates(draft->executor, step, draft->candidates);
     for (int32_t i = 0; i < count; i++)
         for (int32_t j = 0; j < block - 1; j++)
-            proposals[i].drafts[j] = draft->candidates[i * (block - 1) + j].token;
+            proposals[i].drafts[j] = best[i * (block - 1) + j].token;
     return SLIP_OK;
 }
 
@@ -117,5 +101,5 @@ uint64_t slip_draft_weight_bytes(const slip_draft *draft)
 
 const slip_program *slip_draft_program(const slip_draft *draft)
 {
-    return &draft->program;
+    return slip_draft_share_program(draft->share);
 }

@@ -1,4 +1,5 @@
-/* The draft model on rank 0: context from the target's taps, then blocks of proposals (DFlash).
+/* The draft model as rank 0 drives it, alone or with a share on every rank: context from the target's taps, then blocks of proposals
+ * (DFlash).
  *
  * Invariant: before slip_draft_propose() for a block at position p, the taps of every committed position below p (as far back
  * as the draft's window) have been injected. Rejected rows are never injected, so nothing is rolled back.
@@ -6,15 +7,13 @@
 #ifndef SLIP_COORDINATOR_DRAFT_H
 #define SLIP_COORDINATOR_DRAFT_H
 
-#include "kernels/executor.h"
-#include "ranks/shard.h"
+#include "ranks/draft_share.h"
 
 typedef struct slip_draft slip_draft;
 
-/* Loads the draft with the whole head and embedding of the target. `source` is borrowed; `options` name the target's executor
- * where its taps are resident. */
-slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, const slip_executor_options *options,
-                              const slip_limits *limits, slip_draft **draft);
+/* Loads the draft, or with `comm` this rank's share of it, with the head and embedding of the target: slip_draft_share_create(). */
+slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, slip_comm *comm,
+                              const slip_executor_options *options, const slip_limits *limits, slip_draft **draft);
 void slip_draft_free(slip_draft *draft);
 
 /* Queue the taps [taps * hidden] of one committed position, NULL where they are resident. Positions of a sequence come in order,
@@ -35,7 +34,7 @@ typedef struct {
 /* One draft forward for all of them; greedy. count * block <= limits.rows. */
 slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals, int32_t count);
 
-/* Weight bytes that the last propose read. */
+/* Weight bytes that an average rank with a share read in the last propose. */
 uint64_t slip_draft_weight_bytes(const slip_draft *draft);
 
 const slip_program *slip_draft_program(const slip_draft *draft);

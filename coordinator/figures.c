@@ -96,6 +96,8 @@ void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE
             slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps);
     print_full(&f->full, out);
     fprintf(out, "# weights          %.2f GB/s a rank while verifying", gb_per_second(f->verify_bytes, f->verify_seconds));
+    if (f->draft_bytes > 0)
+        fprintf(out, "; a draft reads %.1f MB on each rank that has a share", (double)f->draft_bytes * 1e-6);
     if (f->stream_ceiling > 0)
         fprintf(out, "; stream ceiling %.2f GB/s", f->stream_ceiling);
     fputc('\n', out);
@@ -137,7 +139,7 @@ json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
         json_array_append_new(argv, json_string(facts->argv[i]));
     for (int i = 0; i < facts->emulated_count; i++)
         json_array_append_new(emulated, json_string(facts->emulated[i]));
-    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:I,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:o,s:I,s:f,s:f,s:o}",
+    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:I,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:f,s:f,s:o}",
                      "schema", 1, "version", slip_version(), "commit", slip_commit(), "argv", argv, "device", facts->device,
                      "ranks", ranks_json(facts), "model", facts->model, "expert_slices", facts->expert_slices,
                      "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f),
@@ -149,6 +151,7 @@ json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
                      "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99),
                      "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median", slip_times_quantile(&f->verify, 0.5),
                      "full_steps", full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps,
+                     "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes,
                      "gb_per_second_per_gpu", gb_per_second(f->verify_bytes, f->verify_seconds),
                      "stream_ceiling_gb_per_second", f->stream_ceiling,
                      "emulated", emulated);

@@ -41,6 +41,7 @@ typedef struct {
     int64_t plain_steps;       /* steps that decoded without a draft: there is none, or it did not pay */
     double verify_seconds;     /* of steps that only verified */
     uint64_t verify_bytes;     /* of weights an average rank read in them */
+    uint64_t draft_bytes;      /* of weights an average rank with a share of the draft reads in a draft */
     double stream_ceiling;     /* GB/s a rank, measured in this process; 0 = unknown */
 } slip_figures;
 

@@ -83,11 +83,18 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
 /* Before anything large is allocated. */
 static void print_estimate(const slip_job *job, int32_t shards, const slip_rank_options *options)
 {
-    slip_memory memory;
+    slip_memory memory, draft;
+    bool cut = job->options->draft_ranks == SLIP_DRAFT_ON_ALL;
     slip_plan_memory(&job->source, job->kind, shards, options->slices, &options->limits, &memory);
-    fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences of %lld tokens%s\n",
+    fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences of %lld tokens",
             (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, options->limits.sequences,
-            (long long)options->limits.context, options->taps ? "; the draft comes on top on rank 0" : "");
+            (long long)options->limits.context);
+    if (options->taps) {
+        slip_plan_draft_memory(&job->source, job->kind, cut ? shards : 1, &options->limits, &draft);
+        fprintf(stderr, "; the draft adds %.1f and %.1f MB %s", (double)draft.weights * 1e-6, (double)draft.caches * 1e-6,
+                cut ? "a rank" : "on rank 0");
+    }
+    fputc('\n', stderr);
 }
 
 /* How the target's executor is made, and but for a few fields the draft's. */
@@ -117,26 +124,30 @@ static bool drafts(const slip_job *job)
 static slip_status start_draft(slip_job *job)
 {
     slip_executor_options options = executor_options(job);
+    slip_comm *comm = job->options->draft_ranks == SLIP_DRAFT_ON_ALL ? job->comm : NULL;
     options.target = slip_rank_executor(job->rank);
-    options.absent_peers = 0; /* the draft is whole on this rank */
+    options.absent_peers = 0; /* the draft is whole on this rank, or its peers are there */
+    if (!is_coordinator(job))
+        return slip_draft_share_create(&job->source, job->kind, comm, &options, &job->limits, &job->draft_share);
     if (job->trace_ops)
         options.watch_context = slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_DRAFT);
-    slip_status status = slip_draft_create(&job->source, job->kind, &options, &job->limits, &job->draft);
+    slip_status status = slip_draft_create(&job->source, job->kind, comm, &options, &job->limits, &job->draft);
     if (status == SLIP_OK && job->trace_ops)
         slip_trace_ops_follow(options.watch_context, slip_draft_program(job->draft));
     return status;
 }
 
+/* The draft where this rank has a share, and on rank 0 what drives it all. */
 static slip_status start_decoder(slip_job *job, const slip_decoder_options *decoding, slip_trace *trace)
 {
     slip_status status = SLIP_OK;
     if (job->trace_ops)
         slip_trace_ops_follow(slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_TARGET), slip_rank_program(job->rank));
-    if (drafts(job))
+    if (drafts(job) && (is_coordinator(job) || job->options->draft_ranks == SLIP_DRAFT_ON_ALL))
         status = start_draft(job);
-    return status != SLIP_OK ? status
-                             : slip_decoder_create(job->rank, job->draft, &job->source.model, &job->limits, decoding, trace,
-                                                   &job->decoder);
+    if (status == SLIP_OK && is_coordinator(job))
+        status = slip_decoder_create(job->rank, job->draft, &job->source.model, &job->limits, decoding, trace, &job->decoder);
+    return status;
 }
 
 int32_t slip_job_embedded_ids(const slip_job *job)
@@ -185,13 +196,13 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
     status = slip_rank_create(job->comm, &job->source, &options, &job->rank);
     if (status != SLIP_OK)
         return status;
-    status = slip_comm_agree(job->comm, is_coordinator(job) ? start_decoder(job, &decoding, trace) : SLIP_OK);
+    status = slip_comm_agree(job->comm, start_decoder(job, &decoding, trace));
     if (status != SLIP_OK)
         return status;
     job->running = true;
     if (is_coordinator(job))
         return SLIP_OK;
-    status = slip_rank_serve(job->rank);
+    status = slip_rank_serve(job->rank, job->draft_share);
     job->running = status != SLIP_OK;
     return status;
 }
@@ -211,6 +222,8 @@ void slip_job_close(slip_job *job)
         slip_decoder_free(job->decoder);
     if (job->draft)
         slip_draft_free(job->draft);
+    if (job->draft_share)
+        slip_draft_share_free(job->draft_share);
     if (job->rank)
         slip_rank_free(job->rank);
     if (job->trace_ops)

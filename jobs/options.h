@@ -29,6 +29,7 @@ typedef enum {
 enum { SLIP_DEVICE_CPU = 1, SLIP_DEVICE_CUDA };
 enum { SLIP_ENGINE_PERSISTENT = 1, SLIP_ENGINE_LAUNCH };
 enum { SLIP_COORDINATOR_WORKER = 1, SLIP_COORDINATOR_DEDICATED };
+enum { SLIP_DRAFT_ON_ONE = 1, SLIP_DRAFT_ON_ALL };
 enum { SLIP_SHAPE_FLASH = 1, SLIP_SHAPE_PRO };
 enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
 
@@ -63,7 +64,7 @@ typedef struct {
     int64_t prompt_tokens;  /* bench: length of a made-up prompt; 0 = not given */
     int64_t ranks;          /* plan */
 
-    int device, engine, coordinator, shape, experts; /* of the enums above */
+    int device, engine, coordinator, draft_ranks, shape, experts; /* of the enums above */
     bool no_draft, always_draft, round_activations, json, quiet, resume;
 } slip_options;
 

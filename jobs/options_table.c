@@ -83,6 +83,8 @@ const option_row slip_option_rows[] = {
      "decode without the draft model: the same text, one token a step"},
     {"always-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(always_draft), 0, 0, NULL,
      "draft in every step, even while measured times say that it\ndoes not pay: the same text, a fair acceptance length"},
+    {"draft-ranks", 0, OPTION_CHOICE, "1|all", DECODES, FIELD(draft_ranks), 0, 0, "1",
+     "the draft on rank 0 alone, or cut over all ranks as the model is:\nthe same text"},
     {"acceptance", 0, OPTION_REAL, "X", BENCH, FIELD(acceptance), 1, SLIP_MAX_BLOCK, NULL,
      "force this mean acceptance length; the figures say so"},
     {"shard-of", 0, OPTION_INT, "N", BENCH, FIELD(shard_of), 1, RANKS_MAX, NULL,

@@ -40,7 +40,8 @@ typedef struct {
      * Then row(SLIP_BUFFER_TAPS) is not available and a step of the inject phase needs only spans. */
     bool resident_taps;
 
-    /* `program` is kept by reference. `comm` serves ALLREDUCE; NULL for a program on one rank. */
+    /* `program` is kept by reference. `comm` serves ALLREDUCE; NULL for a program on one rank. With one, all ranks run the same
+     * sequence of phases, those of a draft beside its target among them. */
     slip_status (*create)(const slip_program *program, const slip_limits *limits, slip_comm *comm,
                           const slip_executor_options *options, slip_executor **executor);
 

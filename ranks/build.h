@@ -9,7 +9,7 @@
 /* The target's forward pass (mimo-v2 decoder): one phase, SLIP_PHASE_RUN. The caller frees the program. */
 slip_status slip_program_target(const slip_model *model, const slip_placement *placement, slip_program *program);
 
-/* The DFlash draft, on one rank (slip_placement_draft): SLIP_PHASE_INJECT turns the taps of committed tokens into
+/* The DFlash draft (slip_placement_draft): SLIP_PHASE_INJECT turns the taps of committed tokens into
  * context K/V, SLIP_PHASE_RUN drafts one block a span. */
 slip_status slip_program_draft(const slip_model *model, const slip_placement *placement, slip_program *program);
 

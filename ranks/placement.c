@@ -51,15 +51,15 @@ slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t 
     return SLIP_OK;
 }
 
-void slip_placement_draft(const slip_model *model, slip_placement *placement)
+void slip_placement_draft(const slip_model *model, int32_t ranks, int32_t rank, slip_placement *placement)
 {
-    const slip_attention *attention = &model->draft.attention;
-    *placement = (slip_placement){
-        .ranks = 1,
-        .slices = 1,
-        .q_heads = {{0, attention->heads}, {0, attention->heads}},
-        .kv_heads = {{0, attention->kv_heads}, {0, attention->kv_heads}},
-        .vocabulary = {0, model->vocabulary},
-        .dense = {0, model->draft.intermediate},
-    };
+    const slip_draft_shape *draft = &model->draft;
+    slip_placement p = {.ranks = ranks, .rank = rank, .slices = 1};
+    place_heads(&draft->attention, ranks, rank, &p.q_heads[0], &p.kv_heads[0]);
+    p.q_heads[1] = p.q_heads[0];
+    p.kv_heads[1] = p.kv_heads[0];
+    p.vocabulary = slip_placement_piece(model->vocabulary, 1, ranks, rank);
+    p.dense = slip_placement_piece(draft->intermediate, SLIP_SCALE_COLUMNS, ranks, rank);
+    p.taps = slip_placement_piece((int64_t)draft->taps * model->hidden, SLIP_SCALE_COLUMNS, ranks, rank);
+    *placement = p;
 }

@@ -15,6 +15,7 @@ typedef struct {
     slip_range dense;             /* of the dense intermediate dimension */
     slip_range experts;           /* of the group of `slices` ranks */
     slip_range expert_columns;    /* of the experts' intermediate dimension */
+    slip_range taps;              /* the draft's: of a row of taps, columns of its first matrix */
 } slip_placement;
 
 /* The i-th of n nearly equal contiguous pieces of [0, total), cut at multiples of `unit`. */
@@ -27,7 +28,7 @@ bool slip_placement_allows(const slip_model *model, int32_t ranks, int32_t slice
 slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank,
                                 slip_placement *placement);
 
-/* The draft on one rank: all of its heads and columns, and the whole vocabulary. */
-void slip_placement_draft(const slip_model *model, slip_placement *placement);
+/* The draft on `ranks` ranks, cut as the target is; its layers are all of a kind. On one: all of it. */
+void slip_placement_draft(const slip_model *model, int32_t ranks, int32_t rank, slip_placement *placement);
 
 #endif

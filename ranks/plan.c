@@ -100,6 +100,16 @@ int32_t slip_plan_slices(const slip_model *model, int32_t ranks)
     return best;
 }
 
+/* Raise `memory` to what this rank's program takes, and free the program. */
+static void take_fullest(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, slip_program *program,
+                         slip_memory *memory)
+{
+    uint64_t weights = slip_shard_bytes(source, program), caches = kind->cache_bytes(program, limits);
+    memory->weights = weights > memory->weights ? weights : memory->weights;
+    memory->caches = caches > memory->caches ? caches : memory->caches;
+    slip_program_free(program);
+}
+
 void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices,
                       const slip_limits *limits, slip_memory *memory)
 {
@@ -112,10 +122,23 @@ void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind,
             slip_clear(); /* it will be met again, and reported, when the ranks are made */
             return;
         }
-        uint64_t weights = slip_shard_bytes(source, &program), caches = kind->cache_bytes(&program, limits);
-        memory->weights = weights > memory->weights ? weights : memory->weights;
-        memory->caches = caches > memory->caches ? caches : memory->caches;
-        slip_program_free(&program);
+        take_fullest(source, kind, limits, &program, memory);
+    }
+}
+
+void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, const slip_limits *limits,
+                            slip_memory *memory)
+{
+    *memory = (slip_memory){0};
+    for (int32_t rank = 0; rank < ranks; rank++) {
+        slip_placement placement;
+        slip_program program;
+        slip_placement_draft(&source->model, ranks, rank, &placement);
+        if (slip_program_draft(&source->model, &placement, &program) != SLIP_OK) {
+            slip_clear(); /* as above */
+            return;
+        }
+        take_fullest(source, kind, limits, &program, memory);
     }
 }
 

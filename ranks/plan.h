@@ -25,6 +25,10 @@ typedef struct {
 void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices,
                       const slip_limits *limits, slip_memory *memory);
 
+/* The same of the draft alone, on `ranks` ranks. */
+void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, const slip_limits *limits,
+                            slip_memory *memory);
+
 /* Bytes of weights one rank reads in a step that verifies `tokens` tokens, worst rank, and the step's time. */
 typedef struct {
     int32_t ranks, slices, tokens;

@@ -49,7 +49,7 @@ typedef enum {
     SLIP_BUFFER_GATE_UP, /* f32 [rows, 2*intermediate]   gate | up */
     SLIP_BUFFER_ACT,     /* f32 [rows, intermediate] */
     SLIP_BUFFER_ROUTE,   /* f32 [rows, 2*top_k]     expert ids (exact in f32), ascending | weights */
-    SLIP_BUFFER_TAPS,    /* f32 [rows, taps*hidden] written by the target, read by the draft's inject phase */
+    SLIP_BUFFER_TAPS,    /* f32 [rows, taps*hidden] written by the target; the draft's inject phase reads this rank's columns */
     SLIP_BUFFER_SELECT,  /* f32 [head rows, hidden] the rows that want logits */
     SLIP_BUFFER_LOGITS,  /* f32 [head rows, vocabulary rows of this rank] */
     SLIP_BUFFERS
@@ -124,6 +124,7 @@ typedef struct {
     slip_range vocabulary;         /* rows of embed and head on this rank */
     int32_t mask_token;            /* EMBED reads weight 1 for it; -1 none */
     int32_t tap_window;            /* TAP: positions that the draft looks back; 0 = all */
+    int64_t tap_first;             /* the draft's: column of a row of taps with which its TAPS buffer begins */
 } slip_program;
 
 /* ---- on what ---- */

@@ -1,5 +1,6 @@
 #include "ranks/rank.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,21 +166,32 @@ static slip_status send_results(slip_rank *rank, const slip_run_cost *cost)
     return status;
 }
 
-slip_status slip_rank_serve(slip_rank *rank)
+static slip_status serve_target(slip_rank *rank)
 {
-    for (uint64_t last = 0;; last = rank->step.number) {
+    slip_run_cost cost;
+    slip_status status = rank->options.kind->run(rank->executor, SLIP_PHASE_RUN, &rank->step, &cost);
+    return status == SLIP_OK ? send_results(rank, &cost) : status;
+}
+
+slip_status slip_rank_serve(slip_rank *rank, slip_draft_share *draft)
+{
+    for (uint64_t last = 0;;) {
         char what[64];
         size_t size;
-        slip_run_cost cost;
+        slip_order order = SLIP_ORDER_TARGET;
         snprintf(what, sizeof what, "waiting for the step after step %llu", (unsigned long long)last);
         slip_status status = slip_comm_take(rank->comm, rank->wire, slip_wire_room(), &size, SLIP_IDLE_PATIENCE_S, what);
         if (status == SLIP_OK)
-            status = slip_wire_unpack(rank->wire, size, &rank->step);
+            status = slip_wire_unpack(rank->wire, size, &order, &rank->step);
         if (status != SLIP_OK || rank->step.want == SLIP_WANT_END)
             return status;
-        status = rank->options.kind->run(rank->executor, SLIP_PHASE_RUN, &rank->step, &cost);
-        if (status == SLIP_OK)
-            status = send_results(rank, &cost);
+        if (order == SLIP_ORDER_TARGET) {
+            last = rank->step.number;
+            status = serve_target(rank);
+        } else {
+            assert(draft);
+            status = slip_draft_share_serve(draft, order, &rank->step);
+        }
         if (status != SLIP_OK)
             return status;
     }
@@ -235,7 +247,7 @@ slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome 
     slip_run_cost cost = {0};
     int workers = slip_comm_workers(rank->comm);
     snprintf(what, sizeof what, "step %llu", (unsigned long long)step->number);
-    slip_status status = slip_comm_post(rank->comm, rank->wire, slip_wire_pack(step, rank->wire), what);
+    slip_status status = slip_comm_post(rank->comm, rank->wire, slip_wire_pack(SLIP_ORDER_TARGET, step, rank->wire), what);
     if (status == SLIP_OK)
         status = run_own_share(rank, step, &cost);
     uint64_t bytes = cost.weight_bytes;
@@ -258,5 +270,5 @@ const float *slip_rank_taps(const slip_rank *rank, int32_t row)
 slip_status slip_rank_end(slip_rank *rank)
 {
     slip_step end = {.want = SLIP_WANT_END};
-    return slip_comm_post(rank->comm, rank->wire, slip_wire_pack(&end, rank->wire), "the end");
+    return slip_comm_post(rank->comm, rank->wire, slip_wire_pack(SLIP_ORDER_TARGET, &end, rank->wire), "the end");
 }

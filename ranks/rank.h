@@ -1,12 +1,13 @@
 /* A rank at work: its share of the target, and the step all ranks make together (design part 4, points 2 to 4).
  *
  * Rank 0 calls slip_rank_step(); every other rank sits in slip_rank_serve() until rank 0 calls slip_rank_end(). Rank 0 is
- * a worker too, or, dedicated, coordinates only.
+ * a worker too, or, dedicated, coordinates only. Between the target's steps may lie the draft's (ranks/draft_share.h).
  */
 #ifndef SLIP_RANKS_RANK_H
 #define SLIP_RANKS_RANK_H
 
 #include "kernels/executor.h"
+#include "ranks/draft_share.h"
 #include "ranks/placement.h"
 #include "ranks/shard.h"
 
@@ -26,8 +27,8 @@ typedef struct slip_rank slip_rank;
 slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const slip_rank_options *options, slip_rank **rank);
 void slip_rank_free(slip_rank *rank);
 
-/* Worker ranks but 0: make steps until the end. */
-slip_status slip_rank_serve(slip_rank *rank);
+/* Worker ranks but 0: make steps until the end. `draft`: this rank's share of the draft, NULL where it is not cut. */
+slip_status slip_rank_serve(slip_rank *rank, slip_draft_share *draft);
 
 /* What rank 0 gets from a step. Valid until the next one. */
 typedef struct {

@@ -1,17 +1,25 @@
-/* A step as a message: the used part of a slip_step, packed. */
+/* A step as a message: what to do with it, and the used part of a slip_step, packed. */
 #ifndef SLIP_RANKS_WIRE_H
 #define SLIP_RANKS_WIRE_H
 
 #include "io/status.h"
 #include "ranks/program.h"
 
+/* Which program runs, and which phase of it. All ranks run the same sequence of them. */
+typedef enum {
+    SLIP_ORDER_TARGET,
+    SLIP_ORDER_INJECT, /* the draft, cut over the ranks: its two phases */
+    SLIP_ORDER_DRAFT,
+    SLIP_ORDERS
+} slip_order;
+
 /* The most bytes a packed step takes. */
 size_t slip_wire_room(void);
 
 /* Pack into `out` [slip_wire_room()]; returns the bytes used. */
-size_t slip_wire_pack(const slip_step *step, unsigned char *out);
+size_t slip_wire_pack(slip_order order, const slip_step *step, unsigned char *out);
 
 /* SLIP_ERR_FAILED when `size` bytes are not a packed step. */
-slip_status slip_wire_unpack(const unsigned char *bytes, size_t size, slip_step *step);
+slip_status slip_wire_unpack(const unsigned char *bytes, size_t size, slip_order *order, slip_step *step);
 
 #endif

@@ -146,10 +146,11 @@ slip_status slip_cpu_allreduce(slip_executor *executor, const slip_op *op)
     int64_t width = executor->program->width[op->out], rows = executor->step->row_count;
     bool alone = executor->comm == NULL || slip_comm_workers(executor->comm) == 1;
     char what[64];
+    const char *of = executor->program->phase_count[SLIP_PHASE_INJECT] > 0 ? "draft step" : "step";
     if (op->layer < 0)
-        snprintf(what, sizeof what, "all-reduce of the embedding in step %llu", (unsigned long long)executor->step->number);
+        snprintf(what, sizeof what, "all-reduce before the layers in %s %llu", of, (unsigned long long)executor->step->number);
     else
-        snprintf(what, sizeof what, "all-reduce of layer %d in step %llu", op->layer, (unsigned long long)executor->step->number);
+        snprintf(what, sizeof what, "all-reduce of layer %d in %s %llu", op->layer, of, (unsigned long long)executor->step->number);
     bool dense = executor->stride[op->out] == width;
     for (int64_t i = 0; i < rows; i += dense ? rows : 1) {
         size_t count = (size_t)(dense ? rows * width : width);

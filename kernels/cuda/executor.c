@@ -151,9 +151,12 @@ static slip_status open_engine(slip_executor *e, slip_comm *comm)
     return SLIP_OK;
 }
 
+/* The draft meets its peers where the target does: the epochs of one arena count the exchanges of both. */
 static slip_status join(slip_executor *e, slip_comm *comm)
 {
     e->ranks = slip_comm_ranks(comm);
+    if (e->options.target)
+        return SLIP_OK;
     return slip_cuda_engine_join(e->engine, comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
 }
 
@@ -278,7 +281,7 @@ static slip_status run(slip_executor *e, slip_phase phase, const slip_step *step
         return status;
     slip_cuda_step *device = slip_cuda_engine_step(e->engine);
     slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
-    device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges);
+    device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges[phase]);
     status = e->options.watch ? run_watched(e, step) : slip_cuda_engine_run(e->engine);
     *cost = (slip_run_cost){e->dense_bytes[phase] + slip_cuda_engine_picked(e->engine) * e->expert_bytes};
     return status;

@@ -114,7 +114,7 @@ static int32_t lower_sum(lowering *l, int32_t i)
     op->x = reduces ? l->x : NULL;
     if (reduces && !gathered) {
         take_experts(l, op);
-        op->exchange = l->source->ranks > 1 ? ++l->list->exchanges : 0;
+        op->exchange = l->source->ranks > 1 ? ++l->list->exchanges[l->phase] : 0;
         op->peers = op->layer >= 0 ? l->source->absent_peers : 0;
         op->peer_slots = l->peer_slots;
     }
@@ -151,10 +151,10 @@ static void lower_linear(lowering *l, int32_t i)
     const slip_op *from = &l->program->ops[i];
     if (from->in == SLIP_BUFFER_TAPS) {
         slip_cuda_op *taps = add_op(l, SLIP_CUDA_TAPS, i, i);
-        taps->taps = l->source->taps;
+        taps->taps = l->source->taps + l->program->tap_first;
         taps->tap_slots = l->source->tap_slots;
         taps->tap_width = l->source->tap_width;
-        taps->form = form_for(l, i, SLIP_BUFFER_TAPS, l->source->tap_width, false);
+        taps->form = form_for(l, i, SLIP_BUFFER_TAPS, l->program->width[SLIP_BUFFER_TAPS], false);
     }
     slip_cuda_op *op = add_op(l, SLIP_CUDA_LINEAR, i, i);
     bool norm = from->in == SLIP_BUFFER_H || from->in == SLIP_BUFFER_SELECT;
@@ -305,6 +305,7 @@ static void lower_phase(lowering *l, slip_phase phase)
 {
     int32_t first = l->program->phase_first[phase];
     l->end = first + l->program->phase_count[phase];
+    l->phase = phase;
     l->list->phase_first[phase] = l->list->count;
     if (first < l->end)
         lower_angles(l, first);

@@ -50,7 +50,7 @@ typedef struct {
     slip_cuda_op *ops;                        /* [count]; the caller frees */
     int32_t count;
     int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES];
-    int32_t exchanges;                        /* inside of the kernel; only programs of one phase have any */
+    int32_t exchanges[SLIP_PHASES];           /* inside of the kernel, numbered from 1 in each phase */
 } slip_cuda_list;
 
 /* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call

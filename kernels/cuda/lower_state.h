@@ -11,7 +11,8 @@ typedef struct {
     slip_cuda_list *list;
     int32_t room;
     int32_t groups, head_groups;
-    int32_t end;                            /* of the phase in hand, an op of the program */
+    slip_phase phase;                       /* in hand */
+    int32_t end;                            /* of it, an op of the program */
     slip_cuda_act form[SLIP_BUFFERS];       /* memory of each buffer's forms */
     slip_cuda_partial partial[SLIP_BUFFERS]; /* what was last written there */
     bool experts_in_partial;

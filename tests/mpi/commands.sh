@@ -135,6 +135,26 @@ else
     fail "bench --acceptance: the figures say so" "exit status $status" "$log"
 fi
 
+# The draft's share of a rank, alone and cut; and where it cannot be cut.
+for ranks in 1 all; do
+    run 2 generate -m "$MODEL" -p "def f(" -n 8 --always-draft --draft-ranks "$ranks" --json
+    where="on rank 0" && [ "$ranks" = all ] && where="a rank"
+    if [ "$status" = 0 ] && grep -q "^# memory .*; the draft adds .* MB $where\$" "$log" && grep -q '^# weights .*a draft reads' "$log"; then
+        ok "generate --draft-ranks $ranks: memory and bytes" "$(grep -o '"draft_weight_bytes_per_gpu": [0-9]*' "$out")"
+    else
+        fail "generate --draft-ranks $ranks: memory and bytes" "exit status $status, or nothing of the draft" "$log"
+    fi
+done
+for arguments in --no-draft "--coordinator dedicated" "--draft-ranks 2"; do
+    # shellcheck disable=SC2086 # words
+    run 2 generate -m "$MODEL" -p "def f(" --draft-ranks all $arguments
+    if [ "$status" = 2 ] && [ ! -s "$out" ] && [ "$(grep -c '^slipstream: .*--draft-ranks' "$log")" = 1 ]; then
+        ok "--draft-ranks all $arguments is refused" "$(grep -m1 '^slipstream:' "$log")"
+    else
+        fail "--draft-ranks all $arguments is refused" "exit status $status" "$log"
+    fi
+done
+
 # Standard output that takes nothing is a failure to report, not to hide. (Through mpirun it always takes.)
 for arguments in --help "plan --shape pro --ranks 8" "inspect $MODEL" "generate -m $MODEL -p x -n 4" "score -m $MODEL -f $place/jobs/train/tokenizer.py" \
     "bench -m $MODEL -n 4 --json" "batch -m $MODEL -i $place/jobs/demo/requests.jsonl -o -"; do

@@ -96,6 +96,8 @@ cp "$work/other.jsonl" "$work/drafted.jsonl"
 same 2 --coordinator dedicated --always-draft
 same 4 --expert-slices 2
 input=$work/reversed.jsonl same 3 --sequences 7 --always-draft
+same 3 --sequences 4 --always-draft --draft-ranks all
+cp "$work/other.jsonl" "$work/cut.jsonl"
 if [ "$QUICK" != 1 ]; then
     same 1 --sequences 1
     same 1 --no-draft --sequences 7
@@ -106,6 +108,11 @@ if [ "$QUICK" != 1 ]; then
     same 4 --expert-slices 4 --always-draft
     same 4 --coordinator dedicated
     same 3 --coordinator dedicated --expert-slices 2 --no-draft
+    same 2 --sequences 1 --always-draft --draft-ranks all
+    same 2 --draft-ranks all
+    same 4 --expert-slices 2 --always-draft --draft-ranks all
+    same 1 --always-draft --draft-ranks all
+    input=$work/reversed.jsonl same 4 --sequences 7 --draft-ranks all
 fi
 
 # ---- did the draft run, and what follows from the promise ----
@@ -116,6 +123,10 @@ expect() { # name, wanted, found
 
 acceptance=$("$check" acceptance "$work/drafted.jsonl")
 if [ "${acceptance/./}" -gt 10000 ]; then ok "drafts are accepted" "$acceptance"; else fail "drafts are accepted" "$acceptance"; fi
+# A sum that is cut may tip a tie; more than that would be another draft.
+cut=$("$check" acceptance "$work/cut.jsonl")
+off=$((10#${cut/./} - 10#${acceptance/./}))
+if [ "${off#-}" -lt 200 ]; then ok "and as many of a cut one's" "$cut"; else fail "and as many of a cut one's" "$cut, not $acceptance"; fi
 expect "without the draft nothing is" 1.0000 "$("$check" acceptance "$base")"
 expect "a stop string ends the text" "200 stop" "$("$check" outcome "$base" stop | cut -d' ' -f1-2)"
 expect "max_tokens ends the text" "200 length 1" "$("$check" outcome "$base" one)"

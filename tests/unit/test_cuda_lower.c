@@ -28,7 +28,7 @@ typedef struct {
     slip_cuda_source source;
     slip_cuda_block block;
     slip_cuda_list list;
-    float frequency[64], taps[4];
+    float frequency[64], taps[256];
 } lowered;
 
 static void plan_tensors(lowered *l, slip_dtype dtype)
@@ -60,13 +60,14 @@ static void lower(lowered *l)
     assert_int_equal(l->block.used, counted);
 }
 
-static void make(lowered *l, bool draft, slip_dtype dtype)
+/* The target whole, or rank `rank`'s share of a draft on `ranks` ranks. */
+static void make_share(lowered *l, bool draft, int32_t ranks, int32_t rank, slip_dtype dtype)
 {
     memset(l, 0, sizeof *l);
     tiny_model_shape(64, &l->model);
     assert_int_equal(slip_placement_make(&l->model, 1, 1, 0, &l->placement), SLIP_OK);
     if (draft)
-        slip_placement_draft(&l->model, &l->placement);
+        slip_placement_draft(&l->model, ranks, rank, &l->placement);
     assert_int_equal(draft ? slip_program_draft(&l->model, &l->placement, &l->program)
                            : slip_program_target(&l->model, &l->placement, &l->program), SLIP_OK);
     l->limits = (slip_limits){.rows = 24, .head_rows = 24, .sequences = SEQUENCES, .span_rows = 8, .context = 40};
@@ -75,10 +76,15 @@ static void make(lowered *l, bool draft, slip_dtype dtype)
         l->caches[i] = (slip_cuda_cache){.slots = (int32_t)slip_ring_slots(l->program.cache[i].window, &l->limits), .k_width = 32, .v_width = 32,
                                          .split = 64, .shape = l->program.cache[i]};
     l->source = (slip_cuda_source){.program = &l->program, .limits = &l->limits, .tensors = l->tensors, .caches = l->caches,
-                                   .taps = l->taps, .tap_slots = 40, .tap_width = l->model.draft.taps * l->model.hidden, .sms = 132};
+                                   .taps = l->taps, .tap_slots = 40, .tap_width = l->model.draft.taps * l->model.hidden, .sms = 132, .ranks = ranks};
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         l->source.inverse_frequency[r] = l->frequency;
     lower(l);
+}
+
+static void make(lowered *l, bool draft, slip_dtype dtype)
+{
+    make_share(l, draft, 1, 0, dtype);
 }
 
 static void unmake(lowered *l)
@@ -228,9 +234,44 @@ static void test_ranks(void **state)
         }
         assert_int_equal(sums[gathered], reduces);
         assert_int_equal(gathers[gathered], gathered ? reduces : 0);
-        assert_int_equal(l.list.exchanges, gathered ? 0 : reduces);
+        assert_int_equal(l.list.exchanges[SLIP_PHASE_RUN], gathered ? 0 : reduces);
     }
     unmake(&l);
+}
+
+/* A cut draft numbers the exchanges of each phase from 1, and reads its columns of the tap ring. */
+static void test_draft_share(void **state)
+{
+    (void)state;
+    for (int32_t rank = 0; rank < 2; rank++) {
+        lowered l;
+        int32_t taps = 0;
+        make_share(&l, true, 2, rank, SLIP_BF16);
+        for (int phase = 0; phase < SLIP_PHASES; phase++) {
+            int32_t reduces = 0, sums = 0;
+            check_phase(&l, (slip_phase)phase);
+            for (int32_t i = 0; i < l.program.phase_count[phase]; i++)
+                reduces += l.program.ops[l.program.phase_first[phase] + i].kind == SLIP_OP_ALLREDUCE;
+            for (int32_t i = 0; i < l.list.phase_count[phase]; i++) {
+                const slip_cuda_op *op = &l.list.ops[l.list.phase_first[phase] + i];
+                if (op->kind == SLIP_CUDA_LINEAR)
+                    check_product(&l, l.list.phase_first[phase] + i);
+                if (op->kind == SLIP_CUDA_SUM && op->x)
+                    assert_int_equal(op->exchange, ++sums);
+                if (op->kind != SLIP_CUDA_TAPS)
+                    continue;
+                taps++;
+                assert_ptr_equal(op->taps, l.taps + l.placement.taps.first);
+                assert_int_equal(op->tap_width, l.source.tap_width);
+                assert_int_equal(op->form.columns, l.placement.taps.count);
+            }
+            assert_int_equal(sums, reduces);
+            assert_int_equal(l.list.exchanges[phase], reduces);
+        }
+        assert_int_equal(taps, 1);
+        assert_int_equal(l.list.exchanges[SLIP_PHASE_INJECT], 1);
+        unmake(&l);
+    }
 }
 
 static void test_gathered_rows(void **state)
@@ -298,6 +339,7 @@ static void test_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops), cmocka_unit_test(test_forms), cmocka_unit_test(test_sums),
-                                       cmocka_unit_test(test_ranks), cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_step)};
+                                       cmocka_unit_test(test_ranks), cmocka_unit_test(test_draft_share),
+                                       cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_step)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

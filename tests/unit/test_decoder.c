@@ -116,7 +116,7 @@ static void machine_make(const tiny_checkpoint *checkpoint, const slip_model *mo
     assert_int_equal(slip_rank_tap_width(m->rank) == 0, how->resident);
     slip_executor_options drafting = {.target = slip_rank_executor(m->rank)};
     if (how->draft)
-        assert_int_equal(slip_draft_create(&checkpoint->source, kind, &drafting, &limits, &m->draft), SLIP_OK);
+        assert_int_equal(slip_draft_create(&checkpoint->source, kind, NULL, &drafting, &limits, &m->draft), SLIP_OK);
     assert_int_equal(slip_decoder_create(m->rank, m->draft, model, &limits, &decoding, NULL, &m->decoder), SLIP_OK);
 }
 

@@ -53,7 +53,7 @@ static void engine_make(const slip_source *source, bool draft, const slip_limits
 {
     slip_placement placement;
     if (draft)
-        slip_placement_draft(&source->model, &placement);
+        slip_placement_draft(&source->model, 1, 0, &placement);
     else
         assert_int_equal(slip_placement_make(&source->model, 1, 1, 0, &placement), SLIP_OK);
     assert_int_equal((draft ? slip_program_draft : slip_program_target)(&source->model, &placement, &e->program), SLIP_OK);
@@ -211,7 +211,7 @@ static void test_proposals(void **state)
     for (uint32_t number = 0; number + 1 < g.cases; number++) {
         int32_t drafts[2][7];
         slip_proposal proposals[2];
-        assert_int_equal(slip_draft_create(source, cpu, NULL, &limits, &draft), SLIP_OK);
+        assert_int_equal(slip_draft_create(source, cpu, NULL, NULL, &limits, &draft), SLIP_OK);
         for (uint32_t s = 0; s < 2; s++) {
             uint32_t start = g.start[number + s];
             for (uint32_t at = 0; at < start; at++) /* more than the queue holds */
@@ -243,7 +243,7 @@ static void test_positions_in_turns(void **state)
     uint32_t start = g.start[g.cases - 1];
     limits.rows = 2 * SLIP_MAX_SPANS;
     assert_true(2 * start > SLIP_MAX_SPANS);
-    assert_int_equal(slip_draft_create(source, cpu, NULL, &limits, &draft), SLIP_OK);
+    assert_int_equal(slip_draft_create(source, cpu, NULL, NULL, &limits, &draft), SLIP_OK);
     for (uint32_t at = 0; at < start; at++)
         for (int32_t s = 0; s < 2; s++)
             assert_int_equal(slip_draft_inject(draft, s, at, taps + at * width), SLIP_OK);

@@ -115,6 +115,9 @@ static void test_others(void **state)
     assert_int_equal(options.ranks, 8);
     assert_int_equal(accept("bench --device cpu -m m").device, SLIP_DEVICE_CPU);
     assert_int_equal(accept("bench -m m").engine, SLIP_ENGINE_PERSISTENT);
+    assert_int_equal(accept("bench -m m").draft_ranks, SLIP_DRAFT_ON_ONE);
+    assert_int_equal(accept("batch -m m -i i -o o --draft-ranks all").draft_ranks, SLIP_DRAFT_ON_ALL);
+    assert_int_equal(accept("generate -m m -p x --no-draft --draft-ranks 1").draft_ranks, SLIP_DRAFT_ON_ONE);
     assert_int_equal(accept("batch -m m -i i -o o --engine launch --device cuda").engine, SLIP_ENGINE_LAUNCH);
     assert_string_equal(accept("bench --shape flash --profile p.json").profile, "p.json");
     options = accept("score -m m -f t --trace-ops ops.h5 --round-activations --device cpu");
@@ -170,6 +173,11 @@ static void test_wrong_use(void **state)
         {"score -m m -f t --device cuda --round-activations", "not with --device cuda"},
         {"score -m m -f t --trace-ops o --coordinator dedicated", "--trace-ops"},
         {"score -m m -f t --profile p", "--profile is no option"},
+        {"generate -m m -p x --draft-ranks 2", "--draft-ranks must be 1|all, not \"2\""},
+        {"generate -m m -p x --no-draft --draft-ranks all", "exclude"},
+        {"batch -m m -i i -o o --draft-ranks all --coordinator dedicated", "leaves rank 0 no shard"},
+        {"bench --shape pro --shard-of 8 --draft-ranks all", "--shard-of leaves out"},
+        {"score -m m -f t --draft-ranks all", "--draft-ranks is no option"},
         {"bench -m m --trace-ops o", "--trace-ops is no option"},
         {"bench -m m --engine fast", "--engine must be persistent|launch"},
         {"bench --shape mini", "--shape must be flash|pro, not \"mini\""},

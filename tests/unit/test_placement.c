@@ -174,11 +174,44 @@ static void test_draft_is_whole(void **state)
     slip_model model;
     slip_placement p;
     slip_shape_pro(&model);
-    slip_placement_draft(&model, &p);
+    slip_placement_draft(&model, 1, 0, &p);
     assert_true(p.ranks == 1 && p.rank == 0 && p.slices == 1);
     assert_true(p.q_heads[0].count == 128 && p.kv_heads[0].count == 8 && p.q_heads[1].count == 128);
     assert_true(p.vocabulary.first == 0 && p.vocabulary.count == model.vocabulary);
     assert_true(p.dense.first == 0 && p.dense.count == model.draft.intermediate);
+    assert_true(p.taps.first == 0 && p.taps.count == (int64_t)model.draft.taps * model.hidden);
+}
+
+/* Cut, everything of the draft has one owner too. */
+static void test_draft_is_cut(void **state)
+{
+    (void)state;
+    for (int which = 0; which < 3; which++) {
+        slip_model model;
+        shape(which, &model);
+        if (which == 2) { /* odd sizes here as well */
+            model.draft.attention.heads = 6;
+            model.draft.attention.kv_heads = 3;
+            model.draft.intermediate = 136;
+            model.hidden = 88;
+        }
+        for (int32_t ranks = 1; ranks <= RANKS; ranks++) {
+            slip_placement p[RANKS];
+            slip_range vocabulary[RANKS], dense[RANKS], taps[RANKS];
+            for (int32_t rank = 0; rank < ranks; rank++) {
+                slip_placement_draft(&model, ranks, rank, &p[rank]);
+                assert_true(p[rank].ranks == ranks && p[rank].rank == rank);
+                vocabulary[rank] = p[rank].vocabulary;
+                dense[rank] = p[rank].dense;
+                taps[rank] = p[rank].taps;
+            }
+            assert_tiles(vocabulary, ranks, model.vocabulary, 1);
+            assert_tiles(dense, ranks, model.draft.intermediate, SLIP_SCALE_COLUMNS);
+            assert_tiles(taps, ranks, (int64_t)model.draft.taps * model.hidden, SLIP_SCALE_COLUMNS);
+            check_heads(&model.draft.attention, p, ranks, 0);
+            check_heads(&model.draft.attention, p, ranks, 1);
+        }
+    }
 }
 
 int main(void)
@@ -186,7 +219,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces),         cmocka_unit_test(test_everything_once),
         cmocka_unit_test(test_what_slices_are_allowed), cmocka_unit_test(test_planned_slices),
-        cmocka_unit_test(test_draft_is_whole),
+        cmocka_unit_test(test_draft_is_whole), cmocka_unit_test(test_draft_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,16 +50,25 @@ static void for_each_target(check *check_one)
     }
 }
 
-static void with_draft(int which, check *check_one)
+static void with_draft(int which, int32_t ranks, int32_t rank, check *check_one)
 {
     slip_model model;
     slip_placement placement;
     slip_program program;
     shape(which, &model);
-    slip_placement_draft(&model, &placement);
+    slip_placement_draft(&model, ranks, rank, &placement);
     assert_int_equal(slip_program_draft(&model, &placement, &program), SLIP_OK);
     check_one(&model, &placement, &program);
     slip_program_free(&program);
+}
+
+/* All shapes, whole and cut over 2 to 8 ranks. */
+static void for_each_draft(check *check_one)
+{
+    for (int which = 0; which < SHAPES; which++)
+        for (int32_t ranks = 1; ranks <= 8; ranks++)
+            for (int32_t rank = 0; rank < ranks; rank++)
+                with_draft(which, ranks, rank, check_one);
 }
 
 /* ---- what any program must be ---- */
@@ -128,8 +137,7 @@ static void test_targets_are_well_formed(void **state)
 static void test_drafts_are_well_formed(void **state)
 {
     (void)state;
-    for (int which = 0; which < SHAPES; which++)
-        with_draft(which, check_form);
+    for_each_draft(check_form);
 }
 
 /* ---- the target's order ---- */
@@ -223,13 +231,14 @@ static void test_taps(void **state)
 
 static void check_phases(const slip_model *model, const slip_placement *placement, const slip_program *program)
 {
-    (void)placement;
-    int32_t inject = program->phase_count[SLIP_PHASE_INJECT], stores = 0;
+    int32_t inject = program->phase_count[SLIP_PHASE_INJECT], stores = 0, mask = model->draft.mask_token;
+    bool masks_here = mask >= placement->vocabulary.first && mask < placement->vocabulary.first + placement->vocabulary.count;
     assert_true(program->phase_first[SLIP_PHASE_INJECT] == 0 && program->phase_first[SLIP_PHASE_RUN] == inject);
     assert_int_equal(inject + program->phase_count[SLIP_PHASE_RUN], program->op_count);
     for (int32_t i = 0; i < inject; i++) { /* context rows: fc, hidden_norm, then K and V of every layer, nothing else */
         const slip_op *op = &program->ops[i];
-        assert_true(op->kind == SLIP_OP_LINEAR || op->kind == SLIP_OP_NORM || op->kind == SLIP_OP_ROPE_STORE);
+        assert_true(op->kind == SLIP_OP_LINEAR || op->kind == SLIP_OP_NORM || op->kind == SLIP_OP_ROPE_STORE ||
+                    (i == 1 && op->kind == SLIP_OP_ALLREDUCE && !op->add && placement->ranks > 1));
         if (op->kind == SLIP_OP_ROPE_STORE)
             assert_int_equal(op->layer, stores++);
     }
@@ -243,14 +252,50 @@ static void check_phases(const slip_model *model, const slip_placement *placemen
     assert_int_equal(program->cache_count, model->draft.layers);
     assert_true(program->cache[0].whole_block && program->cache[0].window == model->draft.attention.window);
     assert_int_equal(program->mask_token, model->draft.mask_token);
-    assert_true(program->ops[inject].kind == SLIP_OP_EMBED && program->ops[inject].weight[1] != SLIP_NO_WEIGHT);
+    assert_true(program->ops[inject].kind == SLIP_OP_EMBED && (program->ops[inject].weight[1] != SLIP_NO_WEIGHT) == masks_here);
 }
 
 static void test_draft_phases(void **state)
 {
     (void)state;
+    for_each_draft(check_phases);
+}
+
+/* A cut draft's shares: each adds its columns of the taps and its layers up, and one of them has the mask embedding. */
+static int32_t masks;
+
+static void check_share(const slip_model *model, const slip_placement *placement, const slip_program *program)
+{
+    int32_t sums[SLIP_PHASES] = {0};
+    for (int phase = 0; phase < SLIP_PHASES; phase++)
+        for (int32_t i = 0; i < program->phase_count[phase]; i++) {
+            const slip_op *op = &program->ops[program->phase_first[phase] + i];
+            sums[phase] += op->kind == SLIP_OP_ALLREDUCE;
+            masks += op->kind == SLIP_OP_EMBED && op->weight[1] != SLIP_NO_WEIGHT;
+        }
+    assert_int_equal(sums[SLIP_PHASE_INJECT], placement->ranks > 1);
+    assert_int_equal(sums[SLIP_PHASE_RUN], 2 * model->draft.layers + 1);
+    assert_true(program->tap_first == placement->taps.first && program->width[SLIP_BUFFER_TAPS] == placement->taps.count);
+    for (int32_t layer = 0; layer < program->cache_count; layer++) {
+        const slip_cache *cache = &program->cache[layer];
+        assert_true(cache->q_heads == placement->q_heads[0].count && cache->kv_heads == placement->kv_heads[0].count);
+        for (int32_t h = 0; h < cache->q_heads; h++) {
+            int32_t local = (cache->first_q + h) / cache->group - cache->first_kv;
+            assert_true(local >= 0 && local < cache->kv_heads);
+        }
+    }
+}
+
+static void test_draft_shares(void **state)
+{
+    (void)state;
     for (int which = 0; which < SHAPES; which++)
-        with_draft(which, check_phases);
+        for (int32_t ranks = 1; ranks <= 8; ranks++) {
+            masks = 0;
+            for (int32_t rank = 0; rank < ranks; rank++)
+                with_draft(which, ranks, rank, check_share);
+            assert_int_equal(masks, 1);
+        }
 }
 
 /* ---- fused qkv ---- */
@@ -347,8 +392,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_targets_are_well_formed), cmocka_unit_test(test_drafts_are_well_formed),
         cmocka_unit_test(test_targets_are_in_order),    cmocka_unit_test(test_taps),
-        cmocka_unit_test(test_draft_phases),            cmocka_unit_test(test_fused_rows),
-        cmocka_unit_test(test_pro_at_eight),
+        cmocka_unit_test(test_draft_phases),            cmocka_unit_test(test_draft_shares),
+        cmocka_unit_test(test_fused_rows),              cmocka_unit_test(test_pro_at_eight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,6 +104,12 @@ static void test_memory(void **state)
     slip_plan_memory(&source, &slip_executor_cuda, 8, slices, &limits, &cuda);
     assert_true(cpu.weights > 60e9 && cpu.weights < 80e9 && cpu.weights == cuda.weights);
     assert_true(cuda.caches > 0 && cuda.caches < cpu.caches);
+    slip_memory whole, share;
+    slip_plan_draft_memory(&source, &slip_executor_cuda, 1, &limits, &whole);
+    slip_plan_draft_memory(&source, &slip_executor_cuda, 8, &limits, &share);
+    assert_true(whole.weights > 8e9 && whole.weights < 10e9); /* 7.5 GB and the embedding */
+    assert_true(share.weights > whole.weights / 8 && share.weights < whole.weights / 7);
+    assert_int_equal(8 * share.caches, whole.caches);
     slip_source_close(&source);
 }
 
@@ -151,7 +157,7 @@ static void test_shard(void **state)
     assert_int_equal(slip_rank_create(comm, &source, &options, &rank), SLIP_OK);
     assert_int_equal(slip_rank_placement(rank)->ranks, 3);
     assert_int_equal(slip_rank_program(rank)->vocabulary.count, rows.count);
-    assert_int_equal(slip_draft_create(&source, &filling, NULL, &limits, &draft), SLIP_OK);
+    assert_int_equal(slip_draft_create(&source, &filling, NULL, NULL, &limits, &draft), SLIP_OK);
     assert_int_equal(slip_draft_program(draft)->vocabulary.count, model.vocabulary);
     assert_int_equal(slip_decoder_create(rank, draft, &model, &limits, &decoding, NULL, &decoder), SLIP_OK);
     assert_int_equal(slip_decoder_admit(decoder, 0, &query), SLIP_OK);

@@ -11,6 +11,8 @@
 #include "ranks/wire.h"
 #include "tiny_random.h"
 
+enum { ORDER = sizeof(int32_t) }; /* before the step */
+
 static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t rows)
 {
     memset(step, 0, sizeof *step);
@@ -32,13 +34,15 @@ static void assert_span(const slip_span *a, const slip_span *b)
     assert_true(a->position == b->position && a->seed == b->seed && a->temperature == b->temperature && a->top_p == b->top_p);
 }
 
+static slip_order order; /* of the last unpack */
+
 /* The message lies in a block of its own size, so that a sanitizer sees a read beyond it. */
 static slip_status unpack_exactly(const unsigned char *bytes, size_t size, slip_step *step)
 {
     unsigned char *copy = malloc(size + 1);
     assert_non_null(copy);
     memcpy(copy + 1, bytes, size);
-    slip_status status = slip_wire_unpack(copy + 1, size, step);
+    slip_status status = slip_wire_unpack(copy + 1, size, &order, step);
     free(copy);
     return status;
 }
@@ -51,10 +55,11 @@ static void test_round_trip(void **state)
     unsigned char *bytes = malloc(slip_wire_room());
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         step_random(&in, i, sizes[i][0], sizes[i][1]);
-        size_t size = slip_wire_pack(&in, bytes);
+        size_t size = slip_wire_pack((slip_order)(i % SLIP_ORDERS), &in, bytes);
         assert_true(size <= slip_wire_room());
         memset(&out, 0xff, sizeof out);
         assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_OK);
+        assert_int_equal(order, i % SLIP_ORDERS);
         assert_true(out.number == in.number && out.want == in.want && out.head_count == in.head_count);
         assert_true(out.span_count == in.span_count && out.row_count == in.row_count);
         for (int32_t s = 0; s < in.span_count; s++)
@@ -70,7 +75,7 @@ static void test_small_steps_are_small(void **state)
     static slip_step step;
     unsigned char *bytes = malloc(slip_wire_room());
     step_random(&step, 1, 1, 8);
-    assert_true(slip_wire_pack(&step, bytes) <= 256); /* a step is posted between two tokens */
+    assert_true(slip_wire_pack(SLIP_ORDER_TARGET, &step, bytes) <= 256); /* a step is posted between two tokens */
     free(bytes);
 }
 
@@ -80,7 +85,7 @@ static void test_torn(void **state)
     static slip_step in, out;
     unsigned char *bytes = calloc(slip_wire_room() + 1, 1);
     step_random(&in, 3, 3, 24);
-    size_t size = slip_wire_pack(&in, bytes);
+    size_t size = slip_wire_pack(SLIP_ORDER_TARGET, &in, bytes);
     for (size_t cut = 0; cut <= size + 1; cut++) {
         slip_clear();
         assert_int_equal(unpack_exactly(bytes, cut, &out), cut == size ? SLIP_OK : SLIP_ERR_FAILED);
@@ -99,10 +104,26 @@ static void test_counts_out_of_range(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         for (int field = 0; field < 2; field++) {
             step_random(&in, 3, 3, 24);
-            size_t size = slip_wire_pack(&in, bytes);
-            memcpy(bytes + (field ? offsetof(slip_step, row_count) : offsetof(slip_step, span_count)), &bad[i], sizeof bad[i]);
+            size_t size = slip_wire_pack(SLIP_ORDER_TARGET, &in, bytes);
+            memcpy(bytes + ORDER + (field ? offsetof(slip_step, row_count) : offsetof(slip_step, span_count)), &bad[i], sizeof bad[i]);
             assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_ERR_FAILED);
         }
+    slip_clear();
+    free(bytes);
+}
+
+static void test_unknown_order(void **state)
+{
+    (void)state;
+    static const int32_t bad[] = {-1, SLIP_ORDERS, INT32_MAX};
+    static slip_step in, out;
+    unsigned char *bytes = calloc(slip_wire_room(), 1);
+    step_random(&in, 3, 3, 24);
+    size_t size = slip_wire_pack(SLIP_ORDER_DRAFT, &in, bytes);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        memcpy(bytes, &bad[i], sizeof bad[i]);
+        assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_ERR_FAILED);
+    }
     slip_clear();
     free(bytes);
 }
@@ -115,11 +136,11 @@ static void test_too_many(void **state)
     for (int field = 0; field < 2; field++) {
         int32_t spans = field ? 3 : SLIP_MAX_SPANS + 1, rows = field ? SLIP_MAX_ROWS + 1 : 24;
         size_t head = offsetof(slip_step, span);
-        size_t size = head + (size_t)spans * sizeof(slip_span) + (size_t)rows * sizeof(int32_t);
+        size_t size = ORDER + head + (size_t)spans * sizeof(slip_span) + (size_t)rows * sizeof(int32_t);
         unsigned char *bytes = calloc(size, 1);
         step.span_count = spans;
         step.row_count = rows;
-        memcpy(bytes, &step, head);
+        memcpy(bytes + ORDER, &step, head);
         assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_ERR_FAILED);
         free(bytes);
     }
@@ -131,7 +152,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_small_steps_are_small),
         cmocka_unit_test(test_torn),       cmocka_unit_test(test_counts_out_of_range),
-        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_unknown_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ extern "C" {
 
 #include "io/status.h"
 
-enum { SLIP_HOST_NAME = 64 };
+enum { SLIP_HOST_NAME = 64, SLIP_GPU_NAME = 40 };
 
 /* Rank 0 may read requests, tokenise, draft or write results: the others wait longer for it than ranks at work for each other. */
 #define SLIP_IDLE_PATIENCE_S 3600.0
@@ -40,7 +40,10 @@ int slip_comm_rank(const slip_comm *comm);
 int slip_comm_ranks(const slip_comm *comm);
 const char *slip_comm_host(const slip_comm *comm, int rank);
 
-/* Ranks on this rank's host: how many, and how many of them come before it. */
+/* The first GPU that this rank sees, by a name that no other has ("": none, as before the call). Lockstep. */
+slip_status slip_comm_set_gpu(slip_comm *comm, const char first[SLIP_GPU_NAME]);
+
+/* Ranks on this rank's host that see the same GPUs (a launcher may show each its own): how many, and how many come before it. */
 int slip_comm_ranks_here(const slip_comm *comm);
 int slip_comm_rank_here(const slip_comm *comm);
 

@@ -26,6 +26,7 @@ static void free_comm(slip_comm *comm)
     free(comm->requests);
     free(comm->processes);
     free(comm->hosts);
+    free(comm->gpus);
     free(comm);
 }
 
@@ -43,12 +44,13 @@ slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm)
     c->deadline_s = 120.0;
     c->polling_s = 300e-6;
     c->hosts = calloc((size_t)c->ranks, sizeof *c->hosts);
+    c->gpus = calloc((size_t)c->ranks, sizeof *c->gpus);
     c->processes = calloc((size_t)c->ranks, sizeof *c->processes);
     c->requests = calloc(2 * (size_t)c->ranks, sizeof(MPI_Request));
     c->peers = calloc(2 * (size_t)c->ranks, sizeof *c->peers);
     c->parts = calloc((size_t)c->ranks, sizeof *c->parts);
     c->verdicts = calloc((size_t)c->ranks, sizeof *c->verdicts);
-    if (!c->hosts || !c->processes || !c->requests || !c->peers || !c->parts || !c->verdicts) {
+    if (!c->hosts || !c->gpus || !c->processes || !c->requests || !c->peers || !c->parts || !c->verdicts) {
         free_comm(c);
         return slip_fail(SLIP_ERR_FAILED, "out of memory for the table of ranks");
     }
@@ -74,12 +76,18 @@ int slip_comm_ranks(const slip_comm *comm) { return comm->ranks; }
 bool slip_comm_lost(const slip_comm *comm) { return comm->lost; }
 const char *slip_comm_host(const slip_comm *comm, int rank) { return comm->hosts[rank]; }
 
-/* Of the ranks below `end`, those on our host. */
+slip_status slip_comm_set_gpu(slip_comm *comm, const char first[SLIP_GPU_NAME])
+{
+    MPI_Iallgather(first, SLIP_GPU_NAME, MPI_CHAR, comm->gpus, SLIP_GPU_NAME, MPI_CHAR, MPI_COMM_WORLD, &comm->requests[0]);
+    return slip_comm_wait_collective(comm, "telling the GPUs that ranks see");
+}
+
+/* Of the ranks below `end`, those on our host with our GPUs. */
 static int count_here(const slip_comm *comm, int end)
 {
     int count = 0;
     for (int rank = 0; rank < end; rank++)
-        count += strcmp(comm->hosts[rank], comm->hosts[comm->rank]) == 0;
+        count += strcmp(comm->hosts[rank], comm->hosts[comm->rank]) == 0 && strcmp(comm->gpus[rank], comm->gpus[comm->rank]) == 0;
     return count;
 }
 

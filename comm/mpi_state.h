@@ -21,6 +21,7 @@ struct slip_comm {
     double deadline_s, polling_s;
     bool lost;               /* a wait has passed its deadline */
     char (*hosts)[SLIP_HOST_NAME];
+    char (*gpus)[SLIP_GPU_NAME]; /* [ranks]: the first that each sees */
     slip_process *processes; /* [ranks] */
     MPI_Request *requests;   /* 2 * ranks: what is under way, receives first */
     int *peers;              /* 2 * ranks: peers[i] is who requests[i] waits for */

@@ -5,7 +5,7 @@
 #include "jobs/options.h"
 #include "kernels/executor.h"
 
-/* The executor kind for a job of `ranks` ranks, `here` of them on this host. Without --device: cuda where there is a GPU for each.
+/* The executor kind for a job of `ranks` ranks, `here` of them with this one's GPUs. Without --device: cuda where there is one for each.
  * SLIP_ERR_INPUT when it cannot, or when an option is the other device's. Ranks may see different machines: they must agree. */
 slip_status slip_device_choose(const slip_options *options, int ranks, int here, const slip_executor_kind **kind);
 

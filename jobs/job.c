@@ -39,21 +39,27 @@ static slip_status open_shape(slip_job *job)
 /* The longest that ranks on GPUs wait for a draft. */
 static const double DRAFT_S = 0.02;
 
-/* Each rank looks at its own machine: what rank 0 found holds. */
+/* Each rank looks at its own machine: what rank 0 chose holds. */
 static slip_status choose_device(slip_job *job)
 {
     slip_comm *comm = job->comm;
+    char first[SLIP_GPU_NAME] = "";
     bool cuda = false;
-    slip_status status = slip_device_choose(job->options, slip_comm_ranks(comm), slip_comm_ranks_here(comm), &job->kind);
+    if (job->options->device != SLIP_DEVICE_CPU)
+        slip_cuda_first(first);
+    slip_status status = slip_comm_set_gpu(comm, first);
+    if (status == SLIP_OK)
+        status = slip_device_choose(job->options, slip_comm_ranks(comm), slip_comm_ranks_here(comm), &job->kind);
     status = slip_comm_agree(comm, status);
     if (status != SLIP_OK)
         return status;
     cuda = job->kind == &slip_executor_cuda;
     status = slip_comm_broadcast(comm, &cuda, sizeof cuda);
-    if (status == SLIP_OK && cuda != (job->kind == &slip_executor_cuda))
-        status = slip_fail(SLIP_ERR_INPUT, "rank 0 computes on %s, and %s cannot: say --device cpu or --device cuda", cuda ? "a GPU" : "CPUs",
-                           slip_comm_host(comm, slip_comm_rank(comm)));
-    if (cuda)
+    if (status == SLIP_OK && cuda && job->kind != &slip_executor_cuda)
+        status = slip_fail(SLIP_ERR_INPUT, "rank 0 computes on a GPU, and this rank has none for itself: say --device cpu");
+    if (!cuda)
+        job->kind = &slip_executor_cpu;
+    else
         slip_comm_set_polling(comm, DRAFT_S);
     return slip_comm_agree(comm, status);
 }

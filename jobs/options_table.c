@@ -92,7 +92,7 @@ const option_row slip_option_rows[] = {
     {"trace", 0, OPTION_TEXT, "RUN.h5", BATCH, FIELD(trace), 0, 0, NULL,
      "write every verified block there: step, slot, position,\ndrafts verified and accepted"},
     {"profile", 0, OPTION_TEXT, "FILE", BENCH, FIELD(profile), 0, 0, NULL,
-     "cuda only: write a timeline of one step there, for Perfetto"},
+     "cuda only: write a timeline of a step of rank 0 there, for Perfetto"},
 
     {"device", 0, OPTION_CHOICE, "cpu|cuda", RUNS, FIELD(device), 0, 0, NULL,
      "what computes (default: cuda where a GPU and a build for it exist)"},

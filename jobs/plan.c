@@ -33,7 +33,7 @@ static void list_terms(const slip_step_plan *p, term terms[TERMS])
         {"exchange", p->exchange_us, "us", "measured on 2 H200 in a running kernel (2.53 us each); more ranks derived from the wire"},
         {"handover", p->handover_us, "us", "measured on H200 in the engine: 5.7 us an op beyond its bytes, ten ops a layer"},
         {"draft bytes", p->draft_bytes * mb, "MB", "derived: bf16, its head included, on rank 0 alone"},
-        {"draft", p->draft_us, "us", "measured on H200 in the engine: 2.85 TB/s"},
+        {"draft", p->draft_us, "us", "measured on H200 in the engine: 2.82 TB/s"},
         {"step", p->step_us, "us", "the sum of the times"},
     };
     for (int i = 0; i < TERMS; i++)

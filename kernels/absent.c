@@ -24,4 +24,9 @@ bool slip_cuda_present(int ranks, int here, const char **why_not)
     *why_not = no_build;
     return false;
 }
+
+void slip_cuda_first(char name[SLIP_GPU_NAME])
+{
+    name[0] = '\0';
+}
 #endif

@@ -9,13 +9,17 @@
 
 // ---- opening ----
 
-extern "C" int slip_cuda_engine_gpu(int before)
+extern "C" void slip_cuda_engine_first(char name[SLIP_GPU_NAME])
 {
-    int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess && count == 1 ? 0 : before;
+    cudaDeviceProp device;
+    bool found = cudaGetDeviceProperties(&device, 0) == cudaSuccess;
+    name[0] = '\0';
+    for (size_t i = 0; found && i < sizeof device.uuid.bytes; i++)
+        snprintf(name + 2 * i, 3, "%02x", (unsigned char)device.uuid.bytes[i]);
 }
 
-static const char *describe_device(int gpu, int *sms, char *name, size_t size)
+// `ranks` see the same GPUs as this one.
+static const char *describe_device(int gpu, int ranks, int *sms, char *name, size_t size)
 {
     static char why[320];
     int count = 0, runtime = 0;
@@ -31,7 +35,7 @@ static const char *describe_device(int gpu, int *sms, char *name, size_t size)
         return why;
     }
     if (gpu >= count) {
-        snprintf(why, sizeof why, "%d ranks on this host, or more, and %d GPUs", gpu + 1, count);
+        snprintf(why, sizeof why, "%d ranks on this host, and it has GPUs for %d", ranks, count);
         return why;
     }
     if ((error = cudaGetDeviceProperties(&device, gpu)) != cudaSuccess) {
@@ -53,8 +57,8 @@ extern "C" const char *slip_cuda_engine_why_not(int here)
     int sms;
     char name[256];
     const char *why = NULL;
-    for (int rank = 0; rank < here && !why; rank++)
-        why = describe_device(slip_cuda_engine_gpu(rank), &sms, name, sizeof name);
+    for (int gpu = 0; gpu < here && !why; gpu++)
+        why = describe_device(gpu, here, &sms, name, sizeof name);
     return why;
 }
 
@@ -133,7 +137,7 @@ extern "C" slip_status slip_cuda_engine_open(const slip_cuda_engine_options *opt
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     e->options = *options;
     e->owners = 1;
-    const char *why = describe_device(e->options.gpu, &e->sms, e->name, sizeof e->name);
+    const char *why = describe_device(e->options.gpu, e->options.gpu + 1, &e->sms, e->name, sizeof e->name);
     slip_status status = why ? slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", why) : open_device(e);
     if (status != SLIP_OK) {
         slip_cuda_engine_release(e);

@@ -30,12 +30,11 @@ slip_status slip_cuda_engine_open(const slip_cuda_engine_options *options, slip_
 void slip_cuda_engine_hold(slip_cuda_engine *engine);    /* one more owner */
 void slip_cuda_engine_release(slip_cuda_engine *engine); /* the last one stops the kernel and frees all memory */
 
-/* NULL, or why slip_cuda_engine_open() would fail for the GPUs of `here` ranks. */
+/* NULL, or why slip_cuda_engine_open() would fail for one of the first `here` GPUs. */
 const char *slip_cuda_engine_why_not(int here);
 
-/* The GPU of the rank with `before` ranks before it on its host: a GPU a rank, in order; or the only one, where the launcher shows
- * each rank its own. */
-int slip_cuda_engine_gpu(int before);
+/* The UUID of the first GPU in hexadecimal digits; "" without one. */
+void slip_cuda_engine_first(char name[SLIP_GPU_NAME]);
 
 const char *slip_cuda_engine_name(const slip_cuda_engine *engine);
 int slip_cuda_engine_sms(const slip_cuda_engine *engine);

@@ -143,7 +143,12 @@ static slip_status open_engine(slip_executor *e, slip_comm *comm)
 {
     slip_executor *target = e->options.target;
     slip_cuda_engine_options options = {
-        .gpu = slip_cuda_engine_gpu(comm ? slip_comm_rank_here(comm) : 0), .launch = e->options.launch, .deadline = e->options.deadline / DEADLINE_SHARE, .profile = e->options.profile, .drop_op = dropped_op()};
+        .gpu = comm ? slip_comm_rank_here(comm) : 0,
+        .launch = e->options.launch,
+        .deadline = e->options.deadline / DEADLINE_SHARE,
+        .profile = e->options.profile,
+        .drop_op = dropped_op(),
+    };
     if (!target)
         return slip_cuda_engine_open(&options, &e->engine);
     slip_cuda_engine_hold(target->engine);
@@ -305,6 +310,11 @@ static double stream_ceiling(slip_executor *e)
 static const char *device(const slip_executor *e)
 {
     return slip_cuda_engine_name(e->engine);
+}
+
+void slip_cuda_first(char name[SLIP_GPU_NAME])
+{
+    slip_cuda_engine_first(name);
 }
 
 bool slip_cuda_present(int ranks, int here, const char **why_not)

@@ -230,14 +230,6 @@ static void check_world(slip_comm *comm, int device, int emulated)
     world_close(&w);
 }
 
-static int device_of(const slip_comm *comm)
-{
-    int device = 0;
-    for (int rank = 0; rank < slip_comm_rank(comm); rank++)
-        device += strcmp(slip_comm_host(comm, rank), slip_comm_host(comm, slip_comm_rank(comm))) == 0;
-    return device;
-}
-
 int main(int argc, char **argv)
 {
     static const int emulated[] = {2, 3, 4, 8};
@@ -245,7 +237,7 @@ int main(int argc, char **argv)
     int devices = 0;
     must_be(slip_comm_start(&argc, &argv, &comm));
     speaks = slip_comm_rank(comm) == 0;
-    int device = device_of(comm);
+    int device = slip_comm_rank_here(comm);
     bool enough = cudaGetDeviceCount(&devices) == cudaSuccess && device < devices;
     if (slip_comm_agree(comm, enough ? SLIP_OK : slip_fail(SLIP_ERR_INPUT, "no GPU, or fewer than ranks")) != SLIP_OK) {
         if (speaks)

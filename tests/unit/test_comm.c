@@ -15,6 +15,8 @@ static void test_world_of_one(void **state)
     assert_int_equal(slip_comm_rank(comm), 0);
     assert_int_equal(slip_comm_ranks(comm), 1);
     assert_true(strlen(slip_comm_host(comm, 0)) > 0);
+    assert_int_equal(slip_comm_set_gpu(comm, (char[SLIP_GPU_NAME]){"0123456789abcdef"}), SLIP_OK);
+    assert_true(slip_comm_ranks_here(comm) == 1 && slip_comm_rank_here(comm) == 0);
     assert_int_equal(slip_comm_set_workers(comm, 0, 100), SLIP_OK);
     assert_int_equal(slip_comm_first_worker(comm), 0);
     assert_int_equal(slip_comm_workers(comm), 1);

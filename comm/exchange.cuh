@@ -110,14 +110,13 @@ __device__ __forceinline__ float4 sum_of(const slip_exchange &x, uint32_t epoch,
     float4 sum = mine;
 #pragma unroll 1
     for (int first = 0; first < x.at.ranks; first += BATCH) {
-        words w[BATCH];
+        words w[BATCH]; // loaded whole each time, awaited or not: else the compiler keeps the last try's through the wait's slow path
         auto awaited = [&](int j) { return first + j < x.at.ranks && first + j != x.rank; };
         wait(0, epoch, [&](int &peer, uint32_t &seen) {
             bool all = true;
 #pragma unroll
             for (int j = 0; j < BATCH; j++)
-                if (awaited(j))
-                    w[j] = load(messages + (first + j) * SLIP_EXCHANGE_MESSAGE);
+                w[j] = load(messages + min(first + j, x.at.ranks - 1) * SLIP_EXCHANGE_MESSAGE);
 #pragma unroll
             for (int j = BATCH - 1; j >= 0; j--) {
                 uint32_t e = awaited(j) ? epoch_seen(w[j], epoch) : epoch;

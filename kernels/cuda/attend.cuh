@@ -74,7 +74,7 @@ __device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &ba
 // one run, which all lanes load.
 __device__ __forceinline__ bool attend_find(const slip_cuda_op &op, const context &c, int item, attend_run &run, int &base)
 {
-    const int lane = c.thread % 32, runs = c.step->runs;
+    const int lane = c.thread() % 32, runs = c.step->runs;
     bool found = false;
     base = 0;
 #pragma unroll 1
@@ -95,7 +95,7 @@ __device__ __forceinline__ void attend_pad(const slip_cuda_op &op, const context
 #pragma unroll 1
     for (int row = c.sm; row < c.rows; row += c.sms)
 #pragma unroll 1
-        for (int column = op.width + c.thread; column < op.form.padded; column += CONSUMERS) {
+        for (int column = op.width + c.thread(); column < op.form.padded; column += CONSUMERS) {
             const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
             op.form.hi[at] = 0;
             op.form.lo[at] = 0;
@@ -110,7 +110,7 @@ __device__ void op_attend(const slip_cuda_op &op, const context &shared)
     __builtin_assume(__isShared(&op));
     __builtin_assume(__isShared(c.arena));
     __builtin_assume(__isGlobal(c.step));
-    __builtin_assume(c.thread >= 0 && c.thread < CONSUMERS);
+    __builtin_assume(c.thread() >= 0 && c.thread() < CONSUMERS);
     attend_memory &memory = *(attend_memory *)c.arena;
     attend_run run;
     int base;
@@ -118,7 +118,7 @@ __device__ void op_attend(const slip_cuda_op &op, const context &shared)
         attend_pad(op, c);
 #pragma unroll 1
     for (int item = c.sm; attend_find(op, c, item, run, base); item += c.sms) {
-        int thread = c.thread;
+        int thread = c.thread();
         asm volatile("" : "+r"(thread)); // so that what depends on it is computed where it is used, not kept in registers over all items
         __builtin_assume(thread >= 0 && thread < CONSUMERS);
         const attend_job job = attend_open(op, run, base, item - base);

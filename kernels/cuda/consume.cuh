@@ -10,13 +10,6 @@
 
 namespace slip {
 
-struct consumer_state {
-    waiter &wait;
-    consumer ring;
-    recorder times;
-    unsigned lists, barriers, steps;
-};
-
 // Start to copy an op's struct to shared memory; whoever copied waits with copy_async_wait().
 __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op *to, int thread)
 {
@@ -48,8 +41,9 @@ SEPARATE(sample, op_sample)
 
 // `first`: of its launch or step.
 template <meeting BY>
-__device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &op, const context &c, shared_memory &s, bool first)
+__device__ __forceinline__ void consume(shared_memory &s, consumer &ring, const slip_cuda_op &op, bool first)
 {
+    const context &c = s.here;
     switch (op.kind) {
     case SLIP_CUDA_EMBED: separate_embed(op, c); break;
     case SLIP_CUDA_GATHER:
@@ -62,7 +56,7 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
     case SLIP_CUDA_TAPS: separate_form(op, c); break;
     case SLIP_CUDA_LINEAR:
     case SLIP_CUDA_UP:
-    case SLIP_CUDA_DOWN: op_product(t.wait, t.ring, op, c, s, first, op.early && !first, t.lists, t.times); break;
+    case SLIP_CUDA_DOWN: op_product(s, ring, op, first, op.early && !first); break;
     case SLIP_CUDA_ANGLES: separate_angles(op, c); break;
     case SLIP_CUDA_ROPE: separate_rope(op, c); break;
     case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
@@ -74,60 +68,67 @@ __device__ __forceinline__ void consume(consumer_state &t, const slip_cuda_op &o
 
 // What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
 // `first`: the next op is the first of its launch or step.
-__device__ __noinline__ void prepare(const waiter &w, unsigned lists, const slip_cuda_op &next, const context &c, shared_memory &s, bool first)
+__device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next, bool first)
 {
-    if (dealt_before(next, c.rows, first))
-        product_deal_out(next, c, s, -1);
+    if (dealt_before(next, s.here.rows, first))
+        product_deal_out(s, next, -1);
     if (next.early && !first) {
-        clear_list(w, c, s, lists);
-        product_load(next, c, s, 0);
+        clear_list(s);
+        product_load(s, next, 0);
     }
 }
 
 // Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
-__device__ __forceinline__ void barrier(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, int op,
-                                        const slip_cuda_op *next)
+__device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameters &p, int op, const slip_cuda_op *next)
 {
     copy_async_wait(); // the next op
     consumers_sync();
-    if (c.thread == 0 && (op != p.drop_op || c.sm != 1))
-        grid_arrive(t.wait);
+    if (threadIdx.x == 0 && (op != p.drop_op || blockIdx.x != 1))
+        grid_arrive(s.consumers.wait);
     if (next)
-        prepare(t.wait, t.lists, *next, c, s, false);
-    if (c.thread == 0)
-        grid_wait(t.wait, ++t.barriers * (unsigned)c.sms);
+        prepare(s, *next, false);
+    if (threadIdx.x == 0)
+        grid_wait(s.consumers.wait, ++s.consumers.barriers * gridDim.x);
     consumers_sync();
 }
 
 template <meeting BY>
-__device__ __forceinline__ void consume_ops(consumer_state &t, const kernel_parameters &p, const context &c, shared_memory &s, op_range ops, bool meet)
+__device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, const kernel_parameters &p, op_range ops, bool meet)
 {
-    fetch_op(p.ops + ops.first, &s.op[ops.first & 1], c.thread);
+    const bool leads = threadIdx.x == 0;
+    fetch_op(p.ops + ops.first, &s.op[ops.first & 1], threadIdx.x);
     copy_async_wait();
     consumers_sync();
-    prepare(t.wait, t.lists, s.op[ops.first & 1], c, s, true);
+    prepare(s, s.op[ops.first & 1], true);
     consumers_sync();
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = s.op[i & 1];
         bool more = i + 1 < ops.last;
-        uint64_t start = stamp(t.times);
         if (more) // nobody is at the op before any more, whose place it takes
-            fetch_op(p.ops + i + 1, &s.op[(i + 1) & 1], c.thread);
-        if (c.thread == 0) {
-            t.wait.op = i;
-            t.wait.kind = op.kind;
-            t.wait.layer = op.layer;
+            fetch_op(p.ops + i + 1, &s.op[(i + 1) & 1], threadIdx.x);
+        if (leads) {
+            waiter &wait = s.consumers.wait;
+            wait.op = i;
+            wait.kind = op.kind;
+            wait.layer = op.layer;
+            record_start(s.consumers.times);
         }
-        consume<BY>(t, op, c, s, i == ops.first);
-        if (c.thread == 0)
-            record(t.times, i, SLIP_EVENT_OP, start);
+        consume<BY>(s, ring, op, i == ops.first);
+        if (leads)
+            record(s.consumers.times, i, SLIP_EVENT_OP);
         if (!meet)
             break;
-        start = stamp(t.times);
-        barrier(t, p, c, s, i, more ? &s.op[(i + 1) & 1] : NULL);
-        if (c.thread == 0)
-            record(t.times, i, SLIP_EVENT_BARRIER, start);
+        if (leads)
+            record_start(s.consumers.times);
+        barrier(s, p, i, more ? &s.op[(i + 1) & 1] : NULL);
+        if (leads)
+            record(s.consumers.times, i, SLIP_EVENT_BARRIER);
     }
+}
+
+__device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_parameters &p)
+{
+    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, &s.consumers.wait};
 }
 
 // The best of all SMs to the host. The last op of a program that has head rows is SAMPLE.
@@ -145,52 +146,51 @@ __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &sample, 
 }
 
 // One step of the resident kernel; false: leave.
-template <meeting BY> __device__ bool consume_step(consumer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
+template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_parameters &p, unsigned number)
 {
-    int thread = threadIdx.x;
-    if (thread == 0)
+    consumer_state &t = s.consumers;
+    if (threadIdx.x == 0) {
         s.stop = !wait_step(t.wait, number) || p.step->stop;
+        context_of_step(s, p);
+        t.wait.step = p.step->number;
+    }
     consumers_sync();
     if (s.stop)
         return false;
-    context c = {p.step, s.arena, thread, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, &t.wait};
-    if (thread == 0)
-        t.wait.step = p.step->number;
     op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
-    consume_ops<BY>(t, p, c, s, ops, true);
-    if (thread == 0) {
+    consume_ops<BY>(s, ring, p, ops, true);
+    if (threadIdx.x == 0) {
         mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the step's memory is about to be the next one's
         recorder_finish(t.times);
     }
     consumers_sync();
-    if (c.sm == 0) {
-        deliver(p, p.ops[ops.last - 1], p.step, thread, c.sms);
+    if (blockIdx.x == 0) {
+        deliver(p, p.ops[ops.last - 1], p.step, threadIdx.x, gridDim.x);
         consumers_sync();
-        if (thread == 0) {
+        if (threadIdx.x == 0) {
             __threadfence_system();
             if (!aborted(t.wait))
                 store_release_system(&p.host->done, number);
         }
     }
-    if (thread == 0)
+    if (threadIdx.x == 0)
         s.stop = aborted(t.wait);
     consumers_sync();
     return !s.stop;
 }
 
-__device__ consumer_state consumer_start(const kernel_parameters &p, shared_memory &s)
+__device__ consumer consumer_start(shared_memory &s, const kernel_parameters &p)
 {
-    int warpgroup = __shfl_sync(~0u, threadIdx.x / 128, 0); // uniform, for the compiler too
     if (threadIdx.x == 0)
-        s.consumer_waits = waiter_of(p, SLIP_ROLE_CONSUMER);
+        s.consumers = {waiter_of(p, SLIP_ROLE_CONSUMER), recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
     consumers_sync();
-    return {s.consumer_waits, {&s.weights, s.stage[warpgroup], warpgroup, 0}, recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
+    return {__shfl_sync(~0u, (int)threadIdx.x / 128, 0), 0}; // uniform, for the compiler too
 }
 
 template <meeting BY> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
 {
-    consumer_state t = consumer_start(p, s);
-    for (unsigned number = 1; consume_step<BY>(t, p, s, number); number++)
+    consumer ring = consumer_start(s, p);
+    for (unsigned number = 1; consume_step<BY>(s, ring, p, number); number++)
         ;
 }
 

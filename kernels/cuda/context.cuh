@@ -17,13 +17,18 @@ constexpr int THREADS = CONSUMERS + PRODUCER_WARPS * 32; // 20 warps, five a sub
 
 struct waiter;
 
+// Itself in shared memory: what lives in registers from op to op is missing in the products' loops, and a stack is far away.
 struct context {
     const slip_cuda_step *step; // global memory; constant while an op runs
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
-    int thread;                 // of the consumers
     int sm, sms;                // this CTA and how many there are
     int rows, heads;            // of the step
     const waiter *wait;
+
+    __device__ __forceinline__ static int thread() // of the consumers
+    {
+        return (int)threadIdx.x;
+    }
 };
 
 // All consumer threads of this SM; orders their accesses to shared and global memory among each other.

@@ -35,41 +35,45 @@ __device__ __forceinline__ int rank_of(const uint32_t *bitmap, int expert)
     return rank;
 }
 
-// What is to be done before build_list(), by all consumers, with a barrier between. `built` counts the lists before this one.
-__device__ __forceinline__ void clear_list(const waiter &w, const context &c, shared_memory &s, unsigned built)
+// What is to be done before build_list(), by all consumers, with a barrier between.
+__device__ __forceinline__ void clear_list(shared_memory &s)
 {
-    if (c.thread == CONSUMERS - 1) // the producers may still be at the last one
-        mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_free, built + 1);
-    for (int i = c.thread; i < BITMAP_WORDS; i += CONSUMERS)
+    const context &c = s.here;
+    mbarrier_wait(s.consumers.wait, SLIP_WAIT_LIST, &s.list_free, s.consumers.lists + 1); // the producers may still be at the last one
+    for (int i = c.thread(); i < BITMAP_WORDS; i += CONSUMERS)
         s.bitmap[i] = 0;
-    for (int i = c.thread; i < SLIP_LIST_MAX; i += CONSUMERS)
+    for (int i = c.thread(); i < SLIP_LIST_MAX; i += CONSUMERS)
         s.list.tokens[i] = 0;
 }
 
 // All consumers. Behind it the list is there for them and, through list_ready, for the producers.
-__device__ __noinline__ void build_list(const waiter &w, const slip_cuda_op &op, const context &c, shared_memory &s, int group)
+__device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op, int group)
 {
+    const context &c = s.here;
     int picks = min(SLIP_TOKENS, c.rows - group * SLIP_TOKENS) * op.top_k;
-    int mine = c.thread < picks ? local_expert(op, group, c.thread) : -1;
+    int mine = c.thread() < picks ? local_expert(op, group, c.thread()) : -1;
     static_assert(SLIP_LIST_MAX <= CONSUMERS, "a thread a pick");
     bool names = false; // of the threads with the same expert, one writes it down
     if (mine >= 0)
         names = (atomicOr(&s.bitmap[mine / 32], 1u << mine % 32) >> mine % 32 & 1) == 0;
     consumers_sync();
     if (mine >= 0) {
-        int at = rank_of(s.bitmap, mine), token = c.thread / op.top_k;
+        int at = rank_of(s.bitmap, mine), token = c.thread() / op.top_k;
         if (names)
             s.list.expert[at] = mine;
         atomicOr(&s.list.tokens[at], 1u << token);
-        s.list.pick[at][token] = (uint8_t)(c.thread - token * op.top_k);
+        s.list.pick[at][token] = (uint8_t)(c.thread() - token * op.top_k);
     }
-    if (c.thread == CONSUMERS - 1)
+    if (c.thread() == CONSUMERS - 1)
         s.list.count = rank_of(s.bitmap, op.experts - 1) + (s.bitmap[(op.experts - 1) / 32] >> (op.experts - 1) % 32 & 1);
     consumers_sync();
-    if (c.thread == 0)
+    if (c.thread() % 32 == 0) // each warp for itself: what it has written, and what it has seen of the others
         mbarrier_arrive(&s.list_ready);
-    if (c.thread == 0 && c.sm == 0 && op.kind == SLIP_CUDA_UP)
-        atomicAdd(&w.words->picked, (unsigned)s.list.count);
+    if (c.thread() == 0) {
+        s.consumers.lists++;
+        if (c.sm == 0 && op.kind == SLIP_CUDA_UP)
+            atomicAdd(&s.consumers.wait.words->picked, (unsigned)s.list.count);
+    }
 }
 
 // DOWN of the same row group finds UP's list in place, unless it is the first op of its launch.
@@ -139,12 +143,13 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
 
 // Operands of the experts of the batch. Each token that picked an expert has its blocks of 128 columns dealt out to the warps in turn,
 // across tokens and experts. Columns of the other tokens keep what was there: nobody looks at their products.
-__device__ __noinline__ void down_operands(const slip_cuda_op &op, const context &c, shared_memory &s, int group, unit_range batch)
+__device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_op &op, int group, unit_range batch)
 {
+    const context &c = s.here;
     const slip_cuda_matrix &m = op.matrix;
     int each = down_bytes(m), first = batch.first / m.units, last = (batch.last + m.units - 1) / m.units;
     int blocks = (m.plane * slip_store_columns(m.store) + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
-    int turn = c.thread / 32; // this warp's next block, counted from the token in hand
+    int turn = c.thread() / 32; // this warp's next block, counted from the token in hand
 #pragma unroll 1
     for (int at = first; at < last; at++)
 #pragma unroll 1
@@ -154,15 +159,15 @@ __device__ __noinline__ void down_operands(const slip_cuda_op &op, const context
             const float *parts = op.in.data + pick * op.in.parts * op.in.stride;
 #pragma unroll 1
             for (; turn < blocks; turn += CONSUMER_WARPS) {
-                float4 v = swiglu_at(parts, op.in.parts, op.in.stride, op.width, turn * SLIP_FORM_BLOCK + c.thread % 32 * 4);
+                float4 v = swiglu_at(parts, op.in.parts, op.in.stride, op.width, turn * SLIP_FORM_BLOCK + c.thread() % 32 * 4);
                 store_operand(c.arena + (at - first) * each, m, token, turn, v);
             }
             turn -= blocks;
         }
-    if (c.thread < SLIP_TOKENS)
-        s.factor[c.thread] = m.store == SLIP_STORE_MXFP4 ? DECODED : 1;
+    if (c.thread() < SLIP_TOKENS)
+        s.factor[c.thread()] = m.store == SLIP_STORE_MXFP4 ? DECODED : 1;
     uint32_t arena = shared_address(c.arena);
-    if (c.thread == 0)
+    if (c.thread() == 0)
         s.job = {arena, (uint32_t)(m.plane * BF16_BYTES), arena + m.plane * act_bytes(m.store), m.plane, 0, first, each};
 }
 

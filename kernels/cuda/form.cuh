@@ -14,7 +14,7 @@ struct warp_items {
 
 __device__ __forceinline__ warp_items items_of(const context &c)
 {
-    return {c.thread / 32 * c.sms + c.sm, c.sms * CONSUMER_WARPS};
+    return {c.thread() / 32 * c.sms + c.sm, c.sms * CONSUMER_WARPS};
 }
 
 __device__ __forceinline__ float4 zero()
@@ -103,10 +103,10 @@ __device__ __forceinline__ void write_squares(const slip_cuda_act &f, int row, i
 // rsqrt(mean of squares + epsilon) of the group's tokens, 1 without a norm, times `undo`, to factor[8]. By the last consumer warp.
 __device__ __forceinline__ void load_factor(const slip_cuda_act &a, float epsilon, int group, float undo, const context &c, float *factor)
 {
-    if (c.thread / 32 != CONSUMER_WARPS - 1)
+    if (c.thread() / 32 != CONSUMER_WARPS - 1)
         return;
     constexpr int BATCH = 12, LANES = 32 / SLIP_TOKENS; // lanes of a token
-    int lane = c.thread % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_FORM_BLOCK;
+    int lane = c.thread() % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_FORM_BLOCK;
     float sum = 0;
     if (a.ssq) {
         const float *from = a.ssq + (int64_t)group * blocks * SLIP_TOKENS + token;
@@ -167,15 +167,15 @@ __device__ __forceinline__ product_job load_operand(const slip_cuda_act &a, cons
     int64_t base = (int64_t)group * a.padded * SLIP_TOKENS;
     int first = window.first < m.plane ? window.first : window.first - m.plane;
     if (m.store == SLIP_STORE_BF16) {
-        copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread, job.address);
-        copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c.thread, job.address + bytes);
+        copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread(), job.address);
+        copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c.thread(), job.address + bytes);
         job.lo = (uint32_t)bytes;
         return job;
     }
-    copy_ring(a.q8 + base, first * each, size, bytes, c.thread, job.address);
+    copy_ring(a.q8 + base, first * each, size, bytes, c.thread(), job.address);
     job.scale = job.address + bytes;
     int scales = scale_bytes(m.store);
-    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, bytes / each * scales, c.thread,
+    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, bytes / each * scales, c.thread(),
               job.scale);
     return job;
 }

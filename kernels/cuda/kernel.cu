@@ -13,7 +13,7 @@ __device__ void shared_start(shared_memory &s)
                 mbarrier_init(&s.weights.full[w][i], 1);
                 mbarrier_init(&s.weights.empty[w][i], 4);
             }
-        mbarrier_init(&s.list_ready, 1);
+        mbarrier_init(&s.list_ready, CONSUMER_WARPS);
         mbarrier_init(&s.list_free, PRODUCER_WARPS);
         mbarrier_init(&s.step_issued, PRODUCER_WARPS);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -41,10 +41,13 @@ template <meeting BY> __global__ void __launch_bounds__(THREADS, 1) launch_kerne
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
     shared_start(s);
     if (warp < CONSUMER_WARPS) {
-        consumer_state t = consumer_start(p, s);
-        t.times.events = NULL;
-        context c = {p.step, s.arena, (int)threadIdx.x, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, &t.wait};
-        consume_ops<BY>(t, p, c, s, {op, op + 1}, false);
+        consumer ring = consumer_start(s, p);
+        if (threadIdx.x == 0) {
+            s.consumers.times.events = NULL;
+            context_of_step(s, p);
+        }
+        consumers_sync();
+        consume_ops<BY>(s, ring, p, {op, op + 1}, false);
     } else if (threadIdx.x % 32 == 0) {
         producer_state t = producer_start(p, s, warp - CONSUMER_WARPS);
         t.times.events = NULL;

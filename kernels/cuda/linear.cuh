@@ -104,10 +104,11 @@ __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, uni
 
 // The batch from unit `first` on, -1: the first one. One thread a warpgroup does something here: divisions take long, and most are found
 // while SMs wait for each other. Of experts the list must be there. A barrier must follow.
-__device__ __noinline__ void product_deal_out(const slip_cuda_op &op, const context &c, shared_memory &s, int first)
+__device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_op &op, int first)
 {
-    int warpgroup = c.thread / 128, units = product_units(op, s);
-    if (c.thread % 128 != 0)
+    const context &c = s.here;
+    int warpgroup = c.thread() / 128, units = product_units(op, s);
+    if (c.thread() % 128 != 0)
         return;
     unit_range all = units_of(units, c.sm, c.sms), batch = product_batch(op, all, first < 0 ? all.first : first);
     unit_range mine = overlap(units_of(units, c.sm * WARPGROUPS + warpgroup, c.sms * WARPGROUPS), batch);
@@ -129,22 +130,23 @@ __device__ __forceinline__ bool dealt_before(const slip_cuda_op &op, int rows, b
 
 // Start to load the operands that do not depend on the list of experts: of LINEAR its window, of UP whole rows. The arena and the factors
 // must be free.
-__device__ __noinline__ void product_load(const slip_cuda_op &op, const context &c, shared_memory &s, int group)
+__device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &op, int group)
 {
+    const context &c = s.here;
     const slip_cuda_matrix &m = op.matrix;
     unit_range window = op.kind == SLIP_CUDA_LINEAR ? s.deal.window : unit_range{0, m.granules};
     product_job job = load_operand(op.act, m, group, window, c);
     load_factor(op.act, op.epsilon, group, m.store == SLIP_STORE_MXFP4 ? DECODED : 1, c, s.factor);
-    if (c.thread == 0)
+    if (c.thread() == 0)
         s.job = job;
 }
 
 // The operands of the batch are there behind this.
-__device__ __forceinline__ void product_ready(const slip_cuda_op &op, const context &c, shared_memory &s, int group)
+__device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_op &op, int group)
 {
     if (op.kind == SLIP_CUDA_DOWN) {
         consumers_sync(); // the deal is there, the last batch is done with the arena
-        down_operands(op, c, s, group, s.deal.batch);
+        down_operands(s, op, group, s.deal.batch);
     } else {
         copy_async_wait();
     }
@@ -237,7 +239,7 @@ __device__ __forceinline__ operand_place next_operand(const walk &t, const slip_
 }
 
 // This warpgroup's granules of the batch, in the order of memory.
-__device__ __forceinline__ void consume_units(const waiter &w, consumer &r, const slip_cuda_op &op, const shared_memory &s, int group)
+__device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
 {
     const int store = op.matrix.store;
     walk t = {s.deal.from[r.warpgroup], {}, {}, s.deal.left[r.warpgroup], {}};
@@ -248,26 +250,26 @@ __device__ __forceinline__ void consume_units(const waiter &w, consumer &r, cons
     if (store == SLIP_STORE_MXFP4) {
 #pragma unroll 1
         do {
-            uint32_t stage = stage_wait(w, r);
+            uint32_t stage = stage_wait(s, r);
 #pragma unroll 1
             for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_GRANULES) * SLIP_GRANULE_MXFP4; stage < end; stage += SLIP_GRANULE_MXFP4) {
                 granule_mxfp4(stage, t.operand, t.sum);
                 walk_on(t, op, s, store, group);
             }
-            stage_release(r);
+            stage_release(s, r);
         } while (t.left > 0);
         return;
     }
 #pragma unroll 1
     do {
-        uint32_t stage = stage_wait(w, r);
+        uint32_t stage = stage_wait(s, r);
         operand_place next = next_operand(t, op, s, store);
         float first[4], second[4];
         if (store == SLIP_STORE_BF16)
             stage_bf16(stage, s.job.lo, t.operand, next, first, second);
         else
             stage_f8(stage, t.operand, next, first, second);
-        stage_release(r);
+        stage_release(s, r);
 #pragma unroll 1
         for (int last = max(t.left - SLIP_STAGE_GRANULES, 0);;) { // once or twice
             add_to(t.sum, first);
@@ -280,37 +282,35 @@ __device__ __forceinline__ void consume_units(const waiter &w, consumer &r, cons
 }
 
 // `loaded`: the first group's operands are on their way, and the list is cleared.
-__device__ __forceinline__ void op_product(const waiter &w, consumer &r, const slip_cuda_op &op, const context &c, shared_memory &s, bool first,
-                                           bool loaded, unsigned &lists, recorder &times)
+__device__ __forceinline__ void op_product(shared_memory &s, consumer &r, const slip_cuda_op &op, bool first, bool loaded)
 {
+    const context &c = s.here;
     bool kept = list_kept(op, c.rows, first);
 #pragma unroll 1
     for (int group = 0; group < groups_of(op_rows(op, c.rows, c.heads)); group++, loaded = false) {
-        uint64_t start = stamp(times);
         if (group > 0)
             consumers_sync(); // the arena and the factors are free
         if (op.kind != SLIP_CUDA_DOWN && !loaded)
-            product_load(op, c, s, group);
+            product_load(s, op, group);
         if (has_experts(op) && !kept) {
             if (!loaded) {
-                clear_list(w, c, s, lists);
+                clear_list(s);
                 consumers_sync();
             }
-            build_list(w, op, c, s, group);
-            lists++;
+            build_list(s, op, group);
         }
         if (!dealt_before(op, c.rows, first))
-            product_deal_out(op, c, s, -1);
+            product_deal_out(s, op, -1);
 #pragma unroll 1
         for (;;) {
-            product_ready(op, c, s, group);
-            if (c.thread == 0)
-                record(times, w.op, SLIP_EVENT_OPERANDS, start);
-            consume_units(w, r, op, s, group);
+            product_ready(s, op, group);
+            if (c.thread() == 0)
+                record(s.consumers.times, s.consumers.wait.op, SLIP_EVENT_OPERANDS);
+            consume_units(s, r, op, group);
             if (s.deal.batch.last == s.deal.all.last)
                 break;
             consumers_sync();
-            product_deal_out(op, c, s, s.deal.batch.last);
+            product_deal_out(s, op, s.deal.batch.last);
         }
     }
 }

@@ -25,10 +25,10 @@ __device__ void produce_ops(producer_state &t, const kernel_parameters &p, share
         t.wait.op = i;
         t.wait.kind = kind;
         t.wait.layer = op.layer;
-        uint64_t start = stamp(t.times);
+        record_start(t.times);
         produce_product(t.wait, t.ring, op, rows, heads, blockIdx.x, gridDim.x, s, i == ops.first, t.lists);
         if (t.ring.warpgroup == 0)
-            record(t.times, i, SLIP_EVENT_OP, start);
+            record(t.times, i, SLIP_EVENT_OP);
     }
 }
 

@@ -1,4 +1,4 @@
-/* Timestamps for --profile: each role of an SM keeps its own list, in host memory. Without --profile a stamp is one comparison. */
+/* Timestamps for --profile: each role of an SM keeps its own list, in host memory. Without --profile that is a comparison. */
 #pragma once
 
 #include "kernels/cuda/context.cuh"
@@ -16,17 +16,19 @@ struct recorder {
     slip_cuda_event *events; // NULL: nobody looks
     int32_t *count;
     int used;
+    uint64_t start; // of what is under way
 };
 
-__device__ __forceinline__ uint64_t stamp(const recorder &r)
+__device__ __forceinline__ void record_start(recorder &r)
 {
-    return r.events ? now_ns() : 0;
+    if (r.events)
+        r.start = now_ns();
 }
 
-__device__ __forceinline__ void record(recorder &r, int op, int what, uint64_t start)
+__device__ __forceinline__ void record(recorder &r, int op, int what)
 {
     if (r.events && r.used < SLIP_PROFILE_EVENTS)
-        r.events[r.used++] = {start, now_ns(), op, what};
+        r.events[r.used++] = {r.start, now_ns(), op, what};
 }
 
 __device__ __forceinline__ void recorder_finish(recorder &r)

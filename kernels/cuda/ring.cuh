@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "kernels/cuda/record.cuh"
 #include "kernels/cuda/sync.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
@@ -55,6 +56,14 @@ struct product_job {
     int expert, each; // bytes from one expert's operand to the next; 0: one for all
 };
 
+// What the consumers of an SM keep from op to op. The first of them writes it, behind a barrier the others read it.
+struct consumer_state {
+    waiter wait;
+    recorder times;
+    unsigned lists;           // of experts, made so far
+    unsigned barriers, steps; // passed so far
+};
+
 // Shared memory of a CTA. The stages begin it, for alignment.
 struct shared_memory {
     unsigned char stage[WARPGROUPS][DEPTH][SLIP_STAGE_BYTES];
@@ -63,10 +72,12 @@ struct shared_memory {
     expert_list list;
     uint32_t bitmap[SLIP_MAX_EXPERTS / 32]; // of picked experts, while the list is made
     ring weights;
-    uint64_t list_ready;    // one arrival: the list of the op in hand is there
+    uint64_t list_ready;    // one arrival a consumer warp: the list of the op in hand is there
     uint64_t list_free;     // one arrival a producer warp: it has read the list for the last time
     uint64_t step_issued;   // one arrival a producer warp: all weights of the step are on their way
-    waiter consumer_waits, producer_waits[PRODUCER_WARPS]; // here, not in registers: only a wait that takes long looks at them
+    consumer_state consumers;
+    context here;
+    waiter producer_waits[PRODUCER_WARPS]; // not in registers: only a wait that takes long looks at them
     float factor[SLIP_TOKENS];
     product_job job;
     product_deal deal; // of the op in hand
@@ -160,25 +171,23 @@ __device__ __forceinline__ unsigned char *stage_open(const waiter &w, const prod
 // ---- a consumer warpgroup ----
 
 struct consumer {
-    ring *weights;
-    unsigned char (*stage)[SLIP_STAGE_BYTES];
     int warpgroup;
-    unsigned count;
+    unsigned count; // stages ever
 };
 
-__device__ __forceinline__ uint32_t stage_wait(const waiter &w, const consumer &r)
+__device__ __forceinline__ uint32_t stage_wait(shared_memory &s, const consumer &r)
 {
     unsigned slot = r.count % DEPTH;
-    mbarrier_wait(w, SLIP_WAIT_FULL, &r.weights->full[r.warpgroup][slot], r.count / DEPTH);
-    return shared_address(r.stage[slot]);
+    mbarrier_wait(s.consumers.wait, SLIP_WAIT_FULL, &s.weights.full[r.warpgroup][slot], r.count / DEPTH);
+    return shared_address(s.stage[r.warpgroup][slot]);
 }
 
 // Behind the last read of the stage by this warp.
-__device__ __forceinline__ void stage_release(consumer &r)
+__device__ __forceinline__ void stage_release(shared_memory &s, consumer &r)
 {
     __syncwarp();
     if (threadIdx.x % 32 == 0)
-        mbarrier_arrive(&r.weights->empty[r.warpgroup][r.count % DEPTH]);
+        mbarrier_arrive(&s.weights.empty[r.warpgroup][r.count % DEPTH]);
     r.count++;
 }
 

@@ -33,7 +33,7 @@ __device__ void op_angles(const slip_cuda_op &op, const context &c)
 {
     const unsigned half = (unsigned)op.rotary_dim / 2, count = (unsigned)c.rows * half;
     float2 *table = (float2 *)op.rope_table;
-    for (unsigned i = (unsigned)(c.thread * c.sms + c.sm); i < count; i += (unsigned)(c.sms * CONSUMERS)) {
+    for (unsigned i = (unsigned)(c.thread() * c.sms + c.sm); i < count; i += (unsigned)(c.sms * CONSUMERS)) {
         const unsigned row = i / half;
         float sine, cosine;
         sincosf((float)c.step->row[row].position * op.inverse_frequency[i - row * half], &sine, &cosine);
@@ -142,7 +142,7 @@ __device__ __forceinline__ float rope_finish(const rope_item &item, const float 
 // All threads take part in every round's barrier, whether they have a head or not.
 __device__ __forceinline__ void rope_round(const slip_cuda_op &op, const context &c, const rope_item &item, rope_memory &memory, int set)
 {
-    const int d = c.thread % ROPE_DIMS;
+    const int d = c.thread() % ROPE_DIMS;
     const bool real = item.exists && d < item.dims;
     float2 angle = {};
     int sequence = 0;
@@ -154,17 +154,17 @@ __device__ __forceinline__ void rope_round(const slip_cuda_op &op, const context
         if (d < 2 * item.half)
             angle = __ldcg((const float2 *)op.rope_table + item.row * item.half + (d < item.half ? d : d - item.half));
     }
-    const float x = real ? rope_sum(op.in, item.row, item.column + d, memory.part[0] + c.thread) : 0.0f;
-    memory.head[set][c.thread] = x;
+    const float x = real ? rope_sum(op.in, item.row, item.column + d, memory.part[0] + c.thread()) : 0.0f;
+    memory.head[set][c.thread()] = x;
     if (op.vector[0] != nullptr || op.vector[1] != nullptr) {
         const float squares = warp_sum(x * x);
-        if (c.thread % 32 == 0)
-            memory.squares[set][c.thread / 32] = squares;
+        if (c.thread() % 32 == 0)
+            memory.squares[set][c.thread() / 32] = squares;
     }
     consumers_sync();
     if (!item.exists || d >= item.width)
         return;
-    const int first = c.thread - d;
+    const int first = c.thread() - d;
     const float y = d < item.dims ? rope_finish(item, memory.head[set] + first, memory.squares[set] + first / 32,
                                                 op.cache.shape.norm_epsilon, d, angle)
                                   : 0.0f;
@@ -179,10 +179,10 @@ __device__ void op_rope(const slip_cuda_op &op, const context &shared)
     __builtin_assume(__isShared(&op));
     __builtin_assume(__isShared(c.arena));
     __builtin_assume(__isGlobal(c.step));
-    __builtin_assume(c.thread >= 0 && c.thread < CONSUMERS);
+    __builtin_assume(c.thread() >= 0 && c.thread() < CONSUMERS);
     rope_memory &memory = *(rope_memory *)c.arena;
     const int rows = c.rows, items = rows * (op.cache.shape.q_heads + 2 * op.cache.shape.kv_heads);
-    const int mine = c.sm + c.sms * (c.thread / ROPE_DIMS);
+    const int mine = c.sm + c.sms * (c.thread() / ROPE_DIMS);
     int first = 0, set = 0;
 #pragma unroll 1
     do { // a step has rows

@@ -115,24 +115,37 @@ __device__ __forceinline__ float4 load_columns(const float *from, int column, in
 // for one way, and pays for no other's registers.
 enum meeting { ALONE, EXCHANGED, GATHERED };
 
+// What a SUM reads long before it needs it: each thread its own, out of the registers' way.
+struct sum_memory {
+    float4 x[CONSUMERS], norm[CONSUMERS];
+};
+static_assert(sizeof(sum_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
+
 // hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end.
 template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
 {
+    sum_memory &early = *(sum_memory *)c.arena;
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
-        float4 v = zero(), norm = op.vector[0] ? load_columns(op.vector[0], column, op.hidden) : zero();
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        float4 v = zero(), norm = zero();
         if (column < op.hidden) {
             float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
-            float4 old = op.add ? *(const float4 *)x : zero();
+            if (op.add)
+                copy_async(shared_address(&early.x[c.thread()]), x);
+            if (op.vector[0])
+                copy_async(shared_address(&early.norm[c.thread()]), op.vector[0] + column);
             v = sum_terms(op, BY == GATHERED && op.gathered ? terms_of_ranks(op, c, row) : terms_of(op, row), column);
             if (BY == EXCHANGED && op.exchange)
                 v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.step->epoch, op.exchange), c.rows, item.next, v,
                                          peer_wait{*c.wait});
             else if (op.peers)
                 v = exchange_emulated(op, row, column, v);
+            copy_async_wait();
             if (op.add)
-                v = add(old, v);
+                v = add(early.x[c.thread()], v);
+            if (op.vector[0])
+                norm = early.norm[c.thread()];
             if (x)
                 *(float4 *)x = v;
             if (op.tap >= 0)
@@ -150,7 +163,7 @@ __device__ __forceinline__ void op_gather(const slip_cuda_op &op, const context 
 {
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
         if (column < op.hidden)
             *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = sum_terms(op, terms_of(op, row), column);
     }
@@ -160,7 +173,7 @@ __device__ __forceinline__ void op_select(const slip_cuda_op &op, const context 
 {
     int blocks = blocks_of(op.hidden), count = c.heads * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
         float4 v = load_columns(op.x + (int64_t)c.step->head[head].row * op.hidden, column, op.hidden);
         write_squares(op.form, head, block, v);
         write_form(op.form, head, block, multiplied(v, load_columns(op.vector[0], column, op.hidden)));
@@ -172,7 +185,7 @@ __device__ __forceinline__ void op_form(const slip_cuda_op &op, const context &c
 {
     int columns = op.form.columns, blocks = blocks_of(columns), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
         const float *from = op.in.data + (int64_t)row * op.in.stride;
         if (op.kind == SLIP_CUDA_TAPS) {
             const slip_cuda_row &r = c.step->row[row];
@@ -186,7 +199,7 @@ __device__ __forceinline__ void op_swiglu(const slip_cuda_op &op, const context 
 {
     int blocks = blocks_of(op.width), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
         write_form(op.form, row, block, swiglu_at(partial_row(op.in, row), op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
     }
 }
@@ -205,7 +218,7 @@ __device__ __forceinline__ void op_embed(const slip_cuda_op &op, const context &
 {
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread % 32 * 4;
+        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
         int token = c.step->row[row].token;
         int64_t local = token - op.vocabulary_first;
         if (column >= op.hidden)

@@ -136,7 +136,7 @@ __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_op &op, c
 // Every SM's best of each head row. Quads are numbered by their tokens: the first may begin before this rank's rows.
 __device__ __forceinline__ void sample_candidates(const slip_cuda_op &op, const context &c)
 {
-    const int warp = c.thread / 32, lane = c.thread % 32, heads = c.heads;
+    const int warp = c.thread() / 32, lane = c.thread() % 32, heads = c.heads;
     const int begin = (int)(op.vocabulary_first / 4), end = (int)((op.vocabulary_first + op.vocabulary_count + 3) / 4);
     const int share = (end - begin + c.sms - 1) / c.sms;
     const int first = begin + c.sm * share < end ? begin + c.sm * share : end, last = first + share < end ? first + share : end;
@@ -149,7 +149,7 @@ __device__ __forceinline__ void sample_candidates(const slip_cuda_op &op, const 
             found[i] = best;
     }
     consumers_sync();
-    for (int h = c.thread; h < heads; h += CONSUMERS) {
+    for (int h = c.thread(); h < heads; h += CONSUMERS) {
         slip_candidate best = {0, -1};
         for (int i = 0; i < segments; i++)
             best = sample_better(best, found[h * segments + i]);
@@ -164,7 +164,7 @@ __device__ __forceinline__ void sample_logits(const slip_cuda_op &op, const cont
     const int parts = op.in.parts;
     const int64_t step = (int64_t)SLIP_TOKENS * op.in.stride;
     for (int row = 0; row < c.heads; row++)
-        for (int64_t column = (int64_t)c.sm * CONSUMERS + c.thread; column < columns; column += lanes) {
+        for (int64_t column = (int64_t)c.sm * CONSUMERS + c.thread(); column < columns; column += lanes) {
             const float *from = partial_row(op.in, row) + column;
             float logit = 0;
 #pragma unroll 4

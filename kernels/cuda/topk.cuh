@@ -131,12 +131,12 @@ __device__ void op_topk(const slip_cuda_op &op, const context &c)
     topk_memory &m = *(topk_memory *)c.arena;
     int keep = op.top_k < 32 ? op.top_k : 32;
     for (int row = c.sm; row < c.rows; row += c.sms) {
-        topk_first_round(op, m, row, c.thread, keep);
+        topk_first_round(op, m, row, c.thread(), keep);
         consumers_sync();
-        topk_second_round(m, (op.experts + 31) / 32 * keep, op.top_k, c.thread);
+        topk_second_round(m, (op.experts + 31) / 32 * keep, op.top_k, c.thread());
         consumers_sync();
-        if (c.thread < 32)
-            topk_store(op, m, row, c.thread);
+        if (c.thread() < 32)
+            topk_store(op, m, row, c.thread());
         consumers_sync(); // before the next row overwrites the arena
     }
 }

@@ -4,18 +4,12 @@
 #include <time.h>
 
 #include "comm/mpi_state.h"
+#include "io/clock.h"
 
 enum { SPINS_BEFORE_YIELD = 64 };
 
 /* A rank whose process stands still for so long is given up; how often we look. */
 static const double STOPPED_S = 3, LOOK_S = 0.1;
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Is a request before requests[i] open to the same peer? */
 static bool named_before(const slip_comm *comm, int i)
@@ -103,10 +97,10 @@ slip_status slip_comm_wait(slip_comm *comm, int count, double patience, const ch
     for (int spin = 0; spin < SPINS_BEFORE_YIELD; spin++)
         if (all_done(comm, count, status))
             return SLIP_OK;
-    double start = now_s();
+    double start = slip_now_s();
     stop_watch watch = {.rank = -1};
     while (!all_done(comm, count, status)) {
-        double waited = now_s() - start;
+        double waited = slip_now_s() - start;
         pause_between_polls(comm, waited);
         if (gave_up(comm, count, what, waited, &watch))
             return SLIP_ERR_FAILED;
@@ -126,8 +120,8 @@ slip_status slip_comm_wait(slip_comm *comm, int count, double patience, const ch
 
 slip_status slip_comm_wait_collective(slip_comm *comm, const char *what)
 {
-    for (double give_up = now_s() + comm->deadline_s; !all_done(comm, 1, NULL); sched_yield()) {
-        if (now_s() < give_up)
+    for (double give_up = slip_now_s() + comm->deadline_s; !all_done(comm, 1, NULL); sched_yield()) {
+        if (slip_now_s() < give_up)
             continue;
         comm->lost = true;
         return slip_fail(SLIP_ERR_FAILED, "%s: some rank did not answer within %.0f s", what, comm->deadline_s);

@@ -165,6 +165,7 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     slip_status status = slip_decoder_propose(decoder);
     if (status != SLIP_OK)
         return status;
+    double device_ms = decoder->draft ? slip_draft_take_device_ms(decoder->draft) : 0;
     bool verify_only = slip_decoder_build(decoder);
     double verify_start = slip_now_ms();
     status = slip_rank_step(decoder->rank, &decoder->step, &outcome);
@@ -175,6 +176,8 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     double end = slip_now_ms();
     if (verify_only) {
         record_verify(decoder, end - start, verify_end - verify_start, outcome.weight_bytes);
+        if (outcome.device_ms > 0)
+            slip_times_add(&figures->host, end - start - device_ms - outcome.device_ms);
     } else {
         figures->prefill_seconds += (end - start) * 1e-3;
         figures->prefill_bytes += outcome.weight_bytes;

@@ -99,6 +99,11 @@ uint64_t slip_draft_weight_bytes(const slip_draft *draft)
     return draft->weight_bytes;
 }
 
+double slip_draft_take_device_ms(slip_draft *draft)
+{
+    return slip_draft_share_take_device_ms(draft->share);
+}
+
 const slip_program *slip_draft_program(const slip_draft *draft)
 {
     return slip_draft_share_program(draft->share);

@@ -37,6 +37,9 @@ slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals
 /* Weight bytes that an average rank with a share read in the last propose. */
 uint64_t slip_draft_weight_bytes(const slip_draft *draft);
 
+/* Milliseconds that our device was at injecting and proposing since this was last asked. */
+double slip_draft_take_device_ms(slip_draft *draft);
+
 const slip_program *slip_draft_program(const slip_draft *draft);
 
 #endif

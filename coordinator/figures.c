@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "io/version.h"
 
@@ -29,13 +28,6 @@ double slip_times_quantile(const slip_times *times, double q)
     }
     free(sorted);
     return value;
-}
-
-double slip_now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
 static double tokens_per_second(const slip_figures *figures)
@@ -91,9 +83,10 @@ void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE
             slip_acceptance_mean(&f->acceptance), (long long)f->acceptance.steps);
     for (int j = 0; j < histogram_size(&f->acceptance); j++)
         fprintf(out, " %lld", (long long)f->acceptance.histogram[j]);
-    fprintf(out, "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft\n",
+    fprintf(out, "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft; "
+                 "host %.1f us a step\n",
             slip_times_quantile(&f->step, 0.5), slip_times_quantile(&f->step, 0.99), slip_times_quantile(&f->draft, 0.5),
-            slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps);
+            slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps, 1e3 * slip_times_quantile(&f->host, 0.5));
     print_full(&f->full, out);
     fprintf(out, "# weights          %.2f GB/s a rank while verifying", gb_per_second(f->verify_bytes, f->verify_seconds));
     if (f->draft_bytes > 0)
@@ -139,7 +132,7 @@ json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
         json_array_append_new(argv, json_string(facts->argv[i]));
     for (int i = 0; i < facts->emulated_count; i++)
         json_array_append_new(emulated, json_string(facts->emulated[i]));
-    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:I,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:f,s:f,s:o}",
+    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:I,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:f,s:f,s:o}",
                      "schema", 1, "version", slip_version(), "commit", slip_commit(), "argv", argv, "device", facts->device,
                      "ranks", ranks_json(facts), "model", facts->model, "expert_slices", facts->expert_slices,
                      "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f),
@@ -150,6 +143,7 @@ json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
                      "p99", slip_times_quantile(&f->first_token, 0.99),
                      "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99),
                      "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median", slip_times_quantile(&f->verify, 0.5),
+                     "host_median", slip_times_quantile(&f->host, 0.5),
                      "full_steps", full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps,
                      "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes,
                      "gb_per_second_per_gpu", gb_per_second(f->verify_bytes, f->verify_seconds),

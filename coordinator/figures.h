@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "coordinator/accept.h"
+#include "io/clock.h"
 
 enum { SLIP_TIMES = 1 << 15 };
 
@@ -32,6 +33,7 @@ typedef struct {
 typedef struct {
     slip_acceptance acceptance;
     slip_times step, draft, verify, first_token;
+    slip_times host;           /* of a step, what our device was not at it: posting, exchanging with other ranks' hosts, accepting */
     slip_full_steps full;
     int64_t tokens;            /* committed and kept, over all requests */
     int64_t prompt_tokens;
@@ -57,9 +59,6 @@ typedef struct {
     const char *emulated[4];
     int emulated_count;
 } slip_run_facts;
-
-/* Milliseconds on a clock that never goes back. */
-double slip_now_ms(void);
 
 /* Lines beginning with '#': nccl-tests' manner. */
 void slip_figures_print(const slip_figures *figures, const slip_run_facts *facts, FILE *out);

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "io/checkpoint.h"
 #include "io/checkpoint_layout.h"
+#include "io/clock.h"
 #include "io/config.h"
 #include "io/file.h"
 #include "io/torch_file.h"
@@ -37,13 +37,6 @@ typedef struct {
     int64_t bytes; /* written so far */
     double started, reported;
 } job;
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static slip_status join(const char *folder, const char *name, char path[PATH_SIZE])
 {
@@ -159,9 +152,9 @@ static slip_status convert_mask(job *j, const slip_stored *weight)
 
 static void report(job *j, size_t done)
 {
-    if (now() - j->reported < REPORT_SECONDS)
+    if (slip_now_s() - j->reported < REPORT_SECONDS)
         return;
-    j->reported = now();
+    j->reported = slip_now_s();
     fprintf(stderr, "convert: %zu of %zu weights, %.1f MB\n", done, j->weight_count, (double)j->bytes / 1e6);
 }
 
@@ -208,7 +201,7 @@ static slip_status convert(job *j)
                 j->options->source_folder, j->model.layers,
                 j->model.has_draft ? "with a drafter" : "no drafter",
                 j->tokenizer != NULL ? "with a tokenizer" : "no tokenizer", (double)j->bytes / 1e6,
-                now() - j->started, j->options->out_path);
+                slip_now_s() - j->started, j->options->out_path);
     return status;
 }
 
@@ -216,7 +209,7 @@ slip_status slip_convert_run(const slip_convert_options *options)
 {
     if (options->rank != 0)
         return SLIP_OK;
-    job j = {.options = options, .started = now(), .reported = now()};
+    job j = {.options = options, .started = slip_now_s(), .reported = slip_now_s()};
     slip_status status = convert(&j);
     slip_checkpoint_writer_free(j.writer);
     slip_convert_source_close(&j.target);

@@ -86,11 +86,21 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
     return context < most ? context : most;
 }
 
+/* Is the draft cut over all ranks? By default where that was measured to be faster: on two H200s a draft of the Flash shape takes 0.96
+ * instead of 1.54 ms, while CPUs gain little or lose. */
+static bool cuts_draft(const slip_job *job)
+{
+    const slip_options *options = job->options;
+    if (options->draft_ranks)
+        return options->draft_ranks == SLIP_DRAFT_ON_ALL;
+    return job->kind == &slip_executor_cuda && slip_comm_ranks(job->comm) > 1 && !options->shard_of;
+}
+
 /* Before anything large is allocated. */
 static void print_estimate(const slip_job *job, int32_t shards, const slip_rank_options *options)
 {
     slip_memory memory, draft;
-    bool cut = job->options->draft_ranks == SLIP_DRAFT_ON_ALL;
+    bool cut = cuts_draft(job);
     slip_plan_memory(&job->source, job->kind, shards, options->slices, &options->limits, &memory);
     fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences of %lld tokens",
             (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, options->limits.sequences,
@@ -130,7 +140,7 @@ static bool drafts(const slip_job *job)
 static slip_status start_draft(slip_job *job)
 {
     slip_executor_options options = executor_options(job);
-    slip_comm *comm = job->options->draft_ranks == SLIP_DRAFT_ON_ALL ? job->comm : NULL;
+    slip_comm *comm = cuts_draft(job) ? job->comm : NULL;
     options.target = slip_rank_executor(job->rank);
     options.absent_peers = 0; /* the draft is whole on this rank, or its peers are there */
     if (!is_coordinator(job))
@@ -149,7 +159,7 @@ static slip_status start_decoder(slip_job *job, const slip_decoder_options *deco
     slip_status status = SLIP_OK;
     if (job->trace_ops)
         slip_trace_ops_follow(slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_TARGET), slip_rank_program(job->rank));
-    if (drafts(job) && (is_coordinator(job) || job->options->draft_ranks == SLIP_DRAFT_ON_ALL))
+    if (drafts(job) && (is_coordinator(job) || cuts_draft(job)))
         status = start_draft(job);
     if (status == SLIP_OK && is_coordinator(job))
         status = slip_decoder_create(job->rank, job->draft, &job->source.model, &job->limits, decoding, trace, &job->decoder);

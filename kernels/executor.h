@@ -16,6 +16,7 @@ typedef struct slip_executor slip_executor;
 /* What a run cost, for the figures. */
 typedef struct {
     uint64_t weight_bytes; /* read, codes and scales: every matrix once, of the experts those that were picked */
+    double device_ms;      /* the device was at it, by its own clock where it has one */
 } slip_run_cost;
 
 /* Called after an op has run, once for each row of the buffer it wrote: `values` [count], f32. */

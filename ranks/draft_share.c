@@ -19,6 +19,7 @@ struct slip_draft_share {
     unsigned char *wire;        /* rank 0: [slip_wire_room()] */
     slip_candidate *candidates; /* [head_rows] ours, and on rank 0 the best */
     slip_candidate *received;   /* rank 0: [head_rows] of another rank */
+    double device_ms;           /* our device was at it since this was last asked */
 };
 
 static slip_status allocate(slip_draft_share *share, const slip_limits *limits)
@@ -78,6 +79,13 @@ float *slip_draft_share_taps(slip_draft_share *share, int32_t row)
     return share->taps ? share->taps + row * share->tap_width : share->kind->row(share->executor, SLIP_BUFFER_TAPS, row);
 }
 
+double slip_draft_share_take_device_ms(slip_draft_share *share)
+{
+    double ms = share->device_ms;
+    share->device_ms = 0;
+    return ms;
+}
+
 const slip_program *slip_draft_share_program(const slip_draft_share *share)
 {
     return &share->program;
@@ -98,17 +106,20 @@ static const char *name_step(const slip_step *step, char what[static WHAT])
 /* Of whole rows that travelled, the executor gets our columns. */
 static slip_status inject(slip_draft_share *share, const slip_step *step)
 {
-    slip_run_cost cost;
+    slip_run_cost cost = {0};
     size_t bytes = (size_t)share->program.width[SLIP_BUFFER_TAPS] * sizeof(float);
     for (int32_t i = 0; share->taps && i < step->row_count; i++)
         memcpy(share->kind->row(share->executor, SLIP_BUFFER_TAPS, i), share->taps + i * share->tap_width + share->program.tap_first,
                bytes);
-    return share->kind->run(share->executor, SLIP_PHASE_INJECT, step, &cost);
+    slip_status status = share->kind->run(share->executor, SLIP_PHASE_INJECT, step, &cost);
+    share->device_ms += cost.device_ms;
+    return status;
 }
 
 static slip_status propose(slip_draft_share *share, const slip_step *step, slip_run_cost *cost)
 {
     slip_status status = share->kind->run(share->executor, SLIP_PHASE_RUN, step, cost);
+    share->device_ms += status == SLIP_OK ? cost->device_ms : 0;
     if (status == SLIP_OK)
         share->kind->candidates(share->executor, step, share->candidates);
     return status;

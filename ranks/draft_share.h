@@ -33,6 +33,9 @@ slip_status slip_draft_share_propose(slip_draft_share *share, const slip_step *s
 /* Other ranks: our part of a step that rank 0 has posted. */
 slip_status slip_draft_share_serve(slip_draft_share *share, slip_order order, const slip_step *step);
 
+/* Milliseconds that our device was at it since this was last asked. */
+double slip_draft_share_take_device_ms(slip_draft_share *share);
+
 const slip_program *slip_draft_share_program(const slip_draft_share *share);
 
 #endif

@@ -11,11 +11,12 @@ static const double NARROW = 119, STREAM = 4.71e6;
 /* Measured between two H200 in a running kernel: a sum of 8 x 6144 f32 takes 2.53 us one-shot and 3.12 two-shot (comm/exchange.c). With
  * more ranks the wire's part grows (derived): 393 KB of messages to a peer at 450 GB/s, R - 1 or 2 (R - 1) / R times. */
 static const double ONE_SHOT_2_US = 2.53, TWO_SHOT_2_US = 3.12, WIRE_US = 0.87;
-/* Measured on one H200, the Pro at an eighth: a verify step of 8 tokens takes 7.34 ms where its bytes take 3.36: what each of a
+/* Measured on one H200, the Pro at an eighth: a verify step of 8 tokens takes 6.83 ms where its bytes take 3.36: what each of a
  * layer's ten ops costs beyond its bytes (kernels/cuda/SPEED.md says where it goes). */
-static const double HANDOVER_US = 5.7, OPS_OF_A_LAYER = 10;
-/* Measured there: 2.63 ms for the 7.41 GB of the draft, injection included. */
-static const double DRAFT_STREAM = 2.82e6;
+static const double HANDOVER_US = 4.9, OPS_OF_A_LAYER = 10;
+/* Measured there, injection included: 1.50 ms for Flash's 4.02 GB of draft and 2.57 ms for the Pro's 7.41; cut over two ranks, Flash's
+ * takes 0.96. So bytes take this long, and there is a part that does not shrink. */
+static const double DRAFT_STREAM = 3.6e6, DRAFT_FIXED_US = 430;
 
 static double exchange_us(int32_t ranks)
 {
@@ -179,12 +180,12 @@ void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int3
     p.head = (double)model->vocabulary * hidden * BF16 / ranks;
     p.experts = moe_layers * slip_plan_distinct(model, tokens) * 3 * hidden * model->moe_intermediate * MXFP4 / ranks * p.imbalance;
     p.bytes = p.attention + p.dense + p.router + p.head + p.experts;
-    p.draft_bytes = model->has_draft ? draft_bytes(model) : 0;
+    p.draft_bytes = model->has_draft ? draft_bytes(model) / ranks : 0;
     double narrow = slice_cost(model, ranks, slices, tokens) / p.imbalance;
     p.stream_us = (p.bytes - p.experts + p.experts * narrow) / STREAM;
     p.exchange_us = ranks > 1 ? 2.0 * model->layers * exchange_us(ranks) : 0;
     p.handover_us = OPS_OF_A_LAYER * model->layers * HANDOVER_US;
-    p.draft_us = p.draft_bytes / DRAFT_STREAM;
+    p.draft_us = model->has_draft ? p.draft_bytes / DRAFT_STREAM + DRAFT_FIXED_US : 0;
     p.step_us = p.stream_us + p.exchange_us + p.handover_us + p.draft_us;
     *plan = p;
 }

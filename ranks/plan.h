@@ -35,7 +35,7 @@ typedef struct {
     double attention, dense, experts, router, head; /* bytes */
     double bytes;                                   /* their sum */
     double imbalance;
-    double draft_bytes;                             /* on rank 0 alone, its head included */
+    double draft_bytes;                             /* cut over the ranks, its head included */
     double stream_us, exchange_us, handover_us, draft_us, step_us;
 } slip_step_plan;
 

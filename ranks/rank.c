@@ -254,7 +254,7 @@ slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome 
     for (int worker = rank->executor ? 1 : 0; worker < workers && status == SLIP_OK; worker++)
         status = collect_from(rank, step, worker, what, &bytes);
     if (status == SLIP_OK)
-        *outcome = (slip_outcome){rank->candidates, rank->logits, bytes / (uint64_t)workers};
+        *outcome = (slip_outcome){rank->candidates, rank->logits, bytes / (uint64_t)workers, cost.device_ms};
     return status;
 }
 

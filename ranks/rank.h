@@ -35,6 +35,7 @@ typedef struct {
     const slip_candidate *candidates; /* [head_count], the best over ranks (SLIP_WANT_TOKENS) */
     const float *logits;              /* [head_count, vocabulary] (SLIP_WANT_LOGITS) */
     uint64_t weight_bytes;            /* read by an average worker */
+    double device_ms;                 /* our own device was at it; 0: we have none */
 } slip_outcome;
 
 /* Rank 0: post the step to all ranks, do our share, collect. */

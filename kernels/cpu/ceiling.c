@@ -1,15 +1,8 @@
 /* The stream ceiling: how fast this process reads memory, over a buffer beyond the caches. */
 #include <stdlib.h>
-#include <time.h>
 
+#include "io/clock.h"
 #include "kernels/cpu/state.h"
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 double slip_cpu_ceiling(slip_executor *executor)
 {
@@ -23,14 +16,14 @@ double slip_cpu_ceiling(slip_executor *executor)
         words[i] = i;
     volatile uint64_t sink = 0;
     for (int pass = 0; pass < PASSES; pass++) {
-        double start = now_s();
+        double start = slip_now_s();
         uint64_t sum[8] = {0};
         for (size_t i = 0; i < WORDS; i += 8)
             for (int lane = 0; lane < 8; lane++)
                 sum[lane] += words[i + (size_t)lane];
         for (int lane = 0; lane < 8; lane++)
             sink += sum[lane];
-        double rate = BYTES / (now_s() - start) * 1e-9;
+        double rate = BYTES / (slip_now_s() - start) * 1e-9;
         best = rate > best ? rate : best;
     }
     free(words);

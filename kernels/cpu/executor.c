@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/clock.h"
 #include "kernels/cpu/state.h"
 #include "kernels/sample.h"
 
@@ -204,6 +205,7 @@ static slip_status run_op(slip_executor *executor, const slip_op *op)
 static slip_status run(slip_executor *executor, slip_phase phase, const slip_step *step, slip_run_cost *cost)
 {
     const slip_program *program = executor->program;
+    double start = slip_now_ms();
     executor->step = step;
     executor->cost = (slip_run_cost){0};
     slip_cpu_rope_tables(executor);
@@ -215,6 +217,7 @@ static slip_status run(slip_executor *executor, slip_phase phase, const slip_ste
         if (executor->options.watch)
             slip_cpu_watch(executor, op);
     }
+    executor->cost.device_ms = slip_now_ms() - start;
     *cost = executor->cost;
     return SLIP_OK;
 }

@@ -153,6 +153,7 @@ template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &r
         s.stop = !wait_step(t.wait, number) || p.step->stop;
         context_of_step(s, p);
         t.wait.step = p.step->number;
+        t.begun = now_ns();
     }
     consumers_sync();
     if (s.stop)
@@ -168,6 +169,7 @@ template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &r
         deliver(p, p.ops[ops.last - 1], p.step, threadIdx.x, gridDim.x);
         consumers_sync();
         if (threadIdx.x == 0) {
+            p.host->busy = (unsigned)(now_ns() - t.begun);
             __threadfence_system();
             if (!aborted(t.wait))
                 store_release_system(&p.host->done, number);
@@ -182,7 +184,7 @@ template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &r
 __device__ consumer consumer_start(shared_memory &s, const kernel_parameters &p)
 {
     if (threadIdx.x == 0)
-        s.consumers = {waiter_of(p, SLIP_ROLE_CONSUMER), recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0};
+        s.consumers = {waiter_of(p, SLIP_ROLE_CONSUMER), recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
     consumers_sync();
     return {__shfl_sync(~0u, (int)threadIdx.x / 128, 0), 0}; // uniform, for the compiler too
 }

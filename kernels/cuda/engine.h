@@ -70,6 +70,9 @@ slip_status slip_cuda_engine_run(slip_cuda_engine *engine);
 /* Experts that the last step read, over all layers. */
 uint32_t slip_cuda_engine_picked(const slip_cuda_engine *engine);
 
+/* Milliseconds that the GPU was at the last step, by its own clock; of the launch engine, those that the host waited for it. */
+double slip_cuda_engine_busy_ms(const slip_cuda_engine *engine);
+
 /* Run one op of the list on the step, alone, and wait: for looking at buffers between ops. */
 slip_status slip_cuda_engine_run_op(slip_cuda_engine *engine, int32_t op);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "io/clock.h"
 #include "kernels/cuda/engine_state.h"
 #include "kernels/cuda/lower.h"
 #include "kernels/cuda/profile.h"
@@ -46,18 +47,11 @@ static double deadline(const slip_cuda_engine *e)
     return e->options.deadline > 0 ? e->options.deadline : DEADLINE;
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 // The kernel has left or is about to: wait for it, with a deadline.
 static cudaError_t wait_left(slip_cuda_engine *e, double limit)
 {
     cudaError_t error;
-    for (double start = seconds(); (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady && seconds() - start < limit;)
+    for (double start = slip_now_s(); (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady && slip_now_s() - start < limit;)
         ;
     return error;
 }
@@ -170,14 +164,14 @@ static slip_status run_persistent(slip_cuda_engine *e)
     if (status != SLIP_OK)
         return status;
     // The kernel's own deadlines are far shorter: this one is for a kernel that cannot answer at all.
-    double start = seconds(), limit = 30 + 20 * (double)e->step->rows * deadline(e);
+    double start = slip_now_s(), limit = 30 + 20 * (double)e->step->rows * deadline(e);
     __atomic_store_n(&e->words->post, ++e->posted, __ATOMIC_RELEASE);
     for (unsigned tries = 1; __atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) != e->posted; tries++) {
         if (tries % LOOK != 0)
             continue;
         if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by || cudaStreamQuery(e->stream) != cudaErrorNotReady)
             return explain(e);
-        if (seconds() - start > limit) {
+        if (slip_now_s() - start > limit) {
             __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
             return explain(e);
         }
@@ -204,7 +198,7 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
 {
     cudaError_t error = e->nccl ? cudaErrorNotReady : cudaStreamSynchronize(e->stream);
     // All of a step's gathers: 0.05 s a row is enough for the largest model, 16 ranks and a network of 10 Gbit/s.
-    double start = seconds(), limit = (4 + 0.05 * slip_gathered_rows(e->step->rows)) * deadline(e);
+    double start = slip_now_s(), limit = (4 + 0.05 * slip_gathered_rows(e->step->rows)) * deadline(e);
     while (error == cudaErrorNotReady && (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady) {
         sched_yield(); // to NCCL's threads, where a network has some
         slip_status status = slip_nccl_check(e->nccl);
@@ -212,7 +206,7 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
             let_cause_speak();
             return status;
         }
-        if (seconds() - start > limit)
+        if (slip_now_s() - start > limit)
             return slip_fail(SLIP_ERR_FAILED, "GPU: %s: step %llu: waited %.1f s for other ranks' parts of its sums", what,
                              (unsigned long long)e->step->number, limit);
     }
@@ -297,13 +291,20 @@ extern "C" slip_status slip_cuda_engine_run(slip_cuda_engine *e)
 {
     if (e->failed)
         return slip_fail(SLIP_ERR_FAILED, "GPU: it has failed before");
+    double start = slip_now_s();
     slip_status status = e->options.launch ? run_graph(e) : run_persistent(e);
+    e->busy_ms = e->options.launch ? 1e3 * (slip_now_s() - start) : 1e-6 * e->words->busy;
     e->failed |= status != SLIP_OK;
     e->picked = e->words->picked - e->picked_before;
     e->picked_before = e->words->picked;
     if (status == SLIP_OK && e->events && !e->options.launch)
         status = profile_step(e);
     return status;
+}
+
+extern "C" double slip_cuda_engine_busy_ms(const slip_cuda_engine *e)
+{
+    return e->busy_ms;
 }
 
 extern "C" uint32_t slip_cuda_engine_picked(const slip_cuda_engine *e)

@@ -52,6 +52,7 @@ struct slip_cuda_engine {
     slip_cuda_op *device_ops;     // NULL while the list is not on the device
     bool running, failed;
     uint32_t picked_before, picked; // experts ever before the last step, and in it
+    double busy_ms;       // the GPU was at the last step; of the launch engine as the host sees it
     unsigned posted;
     captured graphs[MAX_GRAPHS];
     int graph_count;

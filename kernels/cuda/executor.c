@@ -288,7 +288,8 @@ static slip_status run(slip_executor *e, slip_phase phase, const slip_step *step
     slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
     device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges[phase]);
     status = e->options.watch ? run_watched(e, step) : slip_cuda_engine_run(e->engine);
-    *cost = (slip_run_cost){e->dense_bytes[phase] + slip_cuda_engine_picked(e->engine) * e->expert_bytes};
+    *cost = (slip_run_cost){e->dense_bytes[phase] + slip_cuda_engine_picked(e->engine) * e->expert_bytes,
+                            slip_cuda_engine_busy_ms(e->engine)};
     return status;
 }
 

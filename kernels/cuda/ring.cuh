@@ -62,6 +62,7 @@ struct consumer_state {
     recorder times;
     unsigned lists;           // of experts, made so far
     unsigned barriers, steps; // passed so far
+    uint64_t begun;           // when the step in hand was seen
 };
 
 // Shared memory of a CTA. The stages begin it, for alignment.

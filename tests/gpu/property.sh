@@ -50,8 +50,8 @@ batch "7 sequences, always drafted" --sequences 7 --always-draft
 batch "16 sequences" --sequences 16 --always-draft
 batch "launch engine" --sequences 3 --always-draft --engine launch
 if [ "$RANKS" -gt 1 ]; then
-    batch "the draft on all ranks" --sequences 3 --always-draft --draft-ranks all
-    batch "the draft on all ranks, launch engine" --sequences 3 --draft-ranks all --always-draft --engine launch
+    batch "the draft on rank 0 alone" --sequences 3 --always-draft --draft-ranks 1
+    batch "the draft on rank 0 alone, launch engine" --sequences 3 --draft-ranks 1 --always-draft --engine launch
 fi
 tac "$requests" >"$work/reversed" && requests=$work/reversed
 batch "reversed" --sequences 5 --always-draft

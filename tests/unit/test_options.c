@@ -115,7 +115,7 @@ static void test_others(void **state)
     assert_int_equal(options.ranks, 8);
     assert_int_equal(accept("bench --device cpu -m m").device, SLIP_DEVICE_CPU);
     assert_int_equal(accept("bench -m m").engine, SLIP_ENGINE_PERSISTENT);
-    assert_int_equal(accept("bench -m m").draft_ranks, SLIP_DRAFT_ON_ONE);
+    assert_int_equal(accept("bench -m m").draft_ranks, 0); /* by the device */
     assert_int_equal(accept("batch -m m -i i -o o --draft-ranks all").draft_ranks, SLIP_DRAFT_ON_ALL);
     assert_int_equal(accept("generate -m m -p x --no-draft --draft-ranks 1").draft_ranks, SLIP_DRAFT_ON_ONE);
     assert_int_equal(accept("batch -m m -i i -o o --engine launch --device cuda").engine, SLIP_ENGINE_LAUNCH);

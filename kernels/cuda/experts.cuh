@@ -67,8 +67,8 @@ __device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op
     if (c.thread() == CONSUMERS - 1)
         s.list.count = rank_of(s.bitmap, op.experts - 1) + (s.bitmap[(op.experts - 1) / 32] >> (op.experts - 1) % 32 & 1);
     consumers_sync();
-    if (c.thread() % 32 == 0) // each warp for itself: what it has written, and what it has seen of the others
-        mbarrier_arrive(&s.list_ready);
+    // Each thread for what it has written. One for all would do behind the barrier, but racecheck cannot see that.
+    mbarrier_arrive(&s.list_ready);
     if (c.thread() == 0) {
         s.consumers.lists++;
         if (c.sm == 0 && op.kind == SLIP_CUDA_UP)

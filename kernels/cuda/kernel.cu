@@ -13,7 +13,7 @@ __device__ void shared_start(shared_memory &s)
                 mbarrier_init(&s.weights.full[w][i], 1);
                 mbarrier_init(&s.weights.empty[w][i], 4);
             }
-        mbarrier_init(&s.list_ready, CONSUMER_WARPS);
+        mbarrier_init(&s.list_ready, CONSUMERS);
         mbarrier_init(&s.list_free, PRODUCER_WARPS);
         mbarrier_init(&s.step_issued, PRODUCER_WARPS);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");

@@ -73,7 +73,7 @@ struct shared_memory {
     expert_list list;
     uint32_t bitmap[SLIP_MAX_EXPERTS / 32]; // of picked experts, while the list is made
     ring weights;
-    uint64_t list_ready;    // one arrival a consumer warp: the list of the op in hand is there
+    uint64_t list_ready;    // one arrival a consumer: the list of the op in hand is there
     uint64_t list_free;     // one arrival a producer warp: it has read the list for the last time
     uint64_t step_issued;   // one arrival a producer warp: all weights of the step are on their way
     consumer_state consumers;

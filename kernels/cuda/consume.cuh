@@ -50,7 +50,14 @@ __device__ __forceinline__ void consume(shared_memory &s, consumer &ring, const 
         if (BY == GATHERED)
             separate_gather(op, c);
         break;
-    case SLIP_CUDA_SUM: BY == EXCHANGED ? separate_sum_exchanged(op, c) : BY == GATHERED ? separate_sum_gathered(op, c) : separate_sum(op, c); break;
+    case SLIP_CUDA_SUM:
+        if (BY == EXCHANGED)
+            separate_sum_exchanged(op, c);
+        else if (BY == GATHERED)
+            separate_sum_gathered(op, c);
+        else
+            separate_sum(op, c);
+        break;
     case SLIP_CUDA_SELECT: separate_select(op, c); break;
     case SLIP_CUDA_FORM:
     case SLIP_CUDA_TAPS: separate_form(op, c); break;

@@ -25,8 +25,9 @@ static const char *role_name(int role)
 
 static const char *wait_name(int wait)
 {
-    static const char *const names[SLIP_WAITS] = {"nothing", "all SMs at the end of the op", "another rank", "a stage of weights", "room in the ring",
-                                                  "the list of experts", "the next step"};
+    static const char *const names[SLIP_WAITS] = {
+        "nothing", "all SMs at the end of the op", "another rank", "a stage of weights", "room in the ring", "the list of experts", "the next step",
+    };
     return wait >= 0 && wait < SLIP_WAITS ? names[wait] : "?";
 }
 
@@ -92,8 +93,8 @@ static slip_status start_kernel(slip_cuda_engine *e)
     e->picked_before = 0;
     // All CTAs are resident: one an SM, by its shared memory. A cooperative launch makes sure of it.
     void *arguments[] = {&e->parameters};
-    TRY(cudaLaunchCooperativeKernel(slip::persistent_kernel_of(e->windows != NULL), dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()),
-                                    arguments, slip::kernel_shared_bytes(), e->stream),
+    TRY(cudaLaunchCooperativeKernel(slip::persistent_kernel_of(e->windows != NULL), dim3((unsigned)e->sms),
+                                    dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
         "starting the kernel");
     e->running = true;
     return SLIP_OK;
@@ -169,7 +170,8 @@ static slip_status run_persistent(slip_cuda_engine *e)
     for (unsigned tries = 1; __atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) != e->posted; tries++) {
         if (tries % LOOK != 0)
             continue;
-        if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by || cudaStreamQuery(e->stream) != cudaErrorNotReady)
+        if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by ||
+            cudaStreamQuery(e->stream) != cudaErrorNotReady)
             return explain(e);
         if (slip_now_s() - start > limit) {
             __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
@@ -183,8 +185,8 @@ static slip_status run_persistent(slip_cuda_engine *e)
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
     void *arguments[] = {&e->parameters, &op};
-    TRY(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms), dim3((unsigned)slip::kernel_threads()), arguments,
-                         slip::kernel_shared_bytes(), e->stream),
+    TRY(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
+                         dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
         "launching an op");
     const slip_cuda_op *gather = &e->ops[op], *sum = gather + 1;
     if (gather->kind != SLIP_CUDA_GATHER)

@@ -41,7 +41,8 @@ __device__ __forceinline__ unit_range product_batch(const slip_cuda_op &op, unit
 // ---- the producer ----
 
 // All granules of the units, two a stage. They follow each other in memory but where an expert ends.
-__device__ __forceinline__ void produce_units(const waiter &w, producer &p, const slip_cuda_matrix &m, const int32_t *expert, unit_range units)
+__device__ __forceinline__ void produce_units(const waiter &w, producer &p, const slip_cuda_matrix &m, const int32_t *expert,
+                                              unit_range units)
 {
     if (units.first >= units.last)
         return;
@@ -252,7 +253,8 @@ __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, con
         do {
             uint32_t stage = stage_wait(s, r);
 #pragma unroll 1
-            for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_GRANULES) * SLIP_GRANULE_MXFP4; stage < end; stage += SLIP_GRANULE_MXFP4) {
+            for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_GRANULES) * SLIP_GRANULE_MXFP4; stage < end;
+                 stage += SLIP_GRANULE_MXFP4) {
                 granule_mxfp4(stage, t.operand, t.sum);
                 walk_on(t, op, s, store, group);
             }

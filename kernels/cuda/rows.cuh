@@ -111,8 +111,8 @@ __device__ __forceinline__ float4 load_columns(const float *from, int column, in
     return column < columns ? *(const float4 *)(from + column) : zero();
 }
 
-// How sums meet those of other ranks: not at all, inside of SUM through windows, or between GATHER and SUM by the host's gathers. A kernel is
-// for one way, and pays for no other's registers.
+// How sums meet those of other ranks: not at all, inside of SUM through windows, or between GATHER and SUM by the host's gathers. A kernel
+// is for one way, and pays for no other's registers.
 enum meeting { ALONE, EXCHANGED, GATHERED };
 
 // What a SUM reads long before it needs it: each thread its own, out of the registers' way.
@@ -210,7 +210,8 @@ __device__ __forceinline__ float4 embedding(const slip_cuda_op &op, int64_t loca
     if (op.table_f32)
         return *(const float4 *)((const float *)op.table + at);
     uint2 v = *(const uint2 *)((const uint16_t *)op.table + at);
-    return make_float4(bf16_value((uint16_t)v.x), bf16_value((uint16_t)(v.x >> 16)), bf16_value((uint16_t)v.y), bf16_value((uint16_t)(v.y >> 16)));
+    return make_float4(bf16_value((uint16_t)v.x), bf16_value((uint16_t)(v.x >> 16)), bf16_value((uint16_t)v.y),
+                       bf16_value((uint16_t)(v.y >> 16)));
 }
 
 // A row that this rank does not have contributes zero: the sum over ranks is exact.

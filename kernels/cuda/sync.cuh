@@ -139,7 +139,7 @@ __device__ __forceinline__ void record_failure(const waiter &w, int wait, unsign
 // A look at the clock and the abort word in a wait that takes long; `start`: when it was first looked at, 0 for not yet. Returns that, or
 // -1: give up.
 __device__ __forceinline__ int64_t wait_look(const waiter &w, int wait, unsigned expected, unsigned seen, int peer, int64_t patience,
-                                                 int64_t start)
+                                             int64_t start)
 {
     if (aborted(w))
         return -1;
@@ -152,7 +152,8 @@ __device__ __forceinline__ int64_t wait_look(const waiter &w, int wait, unsigned
 }
 
 // The same, apart: not in the way of the code that runs.
-static __device__ __noinline__ int64_t wait_look_apart(const waiter &w, int wait, unsigned expected, unsigned seen, int64_t patience, int64_t start)
+static __device__ __noinline__ int64_t wait_look_apart(const waiter &w, int wait, unsigned expected, unsigned seen, int64_t patience,
+                                                       int64_t start)
 {
     return wait_look(w, wait, expected, seen, -1, patience, start);
 }

@@ -4,8 +4,8 @@
  *
  *     ranks   one-shot up to   measured
  *     2       always           two H200: us beside a barrier of 1.12   rows of 6144     1     8    16    32    64
- *                                                                      one-shot      1.55  2.53  3.67  5.92  11.9
- *                                                                      two-shot      2.53  3.12  3.89  5.96  11.7
+ *                                                                      one-shot      1.61  2.67  3.80  6.00  11.5
+ *                                                                      two-shot      2.52  3.14  3.93  6.01  11.5
  *     3       320 KiB          no
  *     4       144 KiB          no
  *     8        40 KiB          no

@@ -23,7 +23,8 @@ table=$out/table.txt failed=0
 : >"$table"
 
 say() { echo "[$SECONDS s] $*" | tee -a "$table"; }
-left() { echo $((LIMIT - SECONDS)); }
+END=50 # seconds that the last part takes
+left() { echo $((LIMIT - END - SECONDS)); }
 on_ranks() { # ranks, seconds, arguments of slipstream...
     timeout "$2" mpirun --bind-to none -n "$1" "$SLIPSTREAM" "${@:3}" </dev/null
 }
@@ -85,6 +86,7 @@ measure() { # name, arguments of bench...
     [ "$(left)" -lt "$seconds" ] && seconds=$(left)
     on_ranks "$RANKS" "$seconds" bench --device cuda --acceptance 6.3 -n 256 --json "${@:2}" >"$out/$name.json" 2>"$out/$name.log" || status=$?
     if [ "$status" -ne 0 ]; then
+        rm "$out/$name.json"
         grep -q "out of memory" "$out/$name.log" && return 3
         verdict "$name" "$status" "$(grep -m 1 '^slipstream:' "$out/$name.log")"
         return 1
@@ -118,13 +120,13 @@ else
     measure flash --shape flash
 fi
 [ -n "$deepest" ] && [ "$(left)" -gt 25 ] &&
-    on_ranks "$RANKS" 90 bench --device cuda --acceptance 6.3 -n 256 $shape --profile "$out/trace.json" >"$out/profile.log" 2>&1
+    on_ranks "$RANKS" "$(left)" bench --device cuda --acceptance 6.3 -n 256 $shape --profile "$out/trace.json" >"$out/profile.log" 2>&1
 "$SLIPSTREAM" plan --shape pro --ranks 8 | grep -E "step  |acceptance length 6.30" | sed 's/^/# plan, Pro on 8: /' | tee -a "$table"
 
 # ---- a rank that is killed takes the job down, and no GPU is left spinning ----
 
 if [ "$RANKS" -gt 1 ]; then
-    on_ranks "$RANKS" 60 bench --shape flash --layers 4 --device cuda -n 60000 --context 65536 --prompt-tokens 16 >"$out/kill.log" 2>&1 &
+    on_ranks "$RANKS" 30 bench --shape flash --layers 4 --device cuda -n 60000 --context 65536 --prompt-tokens 16 >"$out/kill.log" 2>&1 &
     job=$!
     sleep 6
     victim=$(pgrep -n -f "^$SLIPSTREAM bench --shape flash --layers 4")

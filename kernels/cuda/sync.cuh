@@ -49,7 +49,7 @@ struct host_words {
     unsigned done;    // device: the results of step number .. are there
     unsigned picked;  // the same as in sync_words, behind the step
     unsigned left_by; // device: 1 + the rank whose failure made this one leave; 0 none
-    unsigned busy;    // nanoseconds of the step, from its first op to its results
+    unsigned busy;    // nanoseconds from when SM 0 saw the step to its results; of four seconds and more the rest
     unsigned unused1[28];
     slip_cuda_record record;
 };

@@ -31,6 +31,10 @@ same "the same by both engines" "$launched"
 RANKS=2 bash "$(dirname "$0")/property.sh" >"$work/property" 2>&1 && ok "property.sh on two ranks" "$(tail -n 1 "$work/property")" ||
     fail "property.sh on two ranks" "$(tail -n 1 "$work/property")" "$work/property"
 
+on_ranks 2 generate -m "$MODEL" -p "def f(" -n 8 >"$work/out" 2>"$work/log"
+grep -q "the draft adds .* a rank" "$work/log" && ok "the draft is cut over both GPUs by default" ||
+    fail "the draft is cut over both GPUs by default" "the estimate of memory does not say so" "$work/log"
+
 # The host's gathers need neither NVLink nor shared memory. NCCL's own account says what it used.
 over_sockets=(NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_NET=Socket NCCL_SOCKET_IFNAME=lo NCCL_DEBUG=INFO "NCCL_DEBUG_FILE=$work/nccl.%p")
 same "the same through sockets" "$(export "${over_sockets[@]}" && bits 2 --engine launch)"

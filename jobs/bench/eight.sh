@@ -12,7 +12,7 @@
 #   LIMIT    seconds; what no longer fits is left out and named (default 530)
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
-: "${RANKS:=$(nvidia-smi -L | grep -c '^GPU')}" "${BUILD:=$root/build-eight}" "${LIMIT:=530}"
+: "${RANKS:=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')}" "${BUILD:=$root/build-eight}" "${LIMIT:=530}"
 out=${1:-eight.out}
 mkdir -p "$out" && out=$(realpath "$out") || exit 2
 [ "$RANKS" -ge 1 ] || { echo "eight.sh: no GPU was found" >&2; exit 2; }

@@ -153,6 +153,18 @@ static void record_verify(slip_decoder *decoder, double ms, double verify_ms, ui
         record_full_step(decoder, ms, verify_ms, bytes);
 }
 
+/* Draft and verify. Where steps can be queued, the device goes from one to the other without us. */
+static slip_status draft_and_verify(slip_decoder *decoder, double start, slip_outcome *outcome)
+{
+    bool queues = slip_rank_queues(decoder->rank);
+    slip_status status = queues ? SLIP_OK : slip_decoder_take_drafts(decoder, start);
+    if (status == SLIP_OK)
+        status = slip_rank_begin(decoder->rank, &decoder->step);
+    if (status == SLIP_OK && queues)
+        status = slip_decoder_take_drafts(decoder, start);
+    return status == SLIP_OK ? slip_rank_wait(decoder->rank, &decoder->step, outcome) : status;
+}
+
 slip_status slip_decoder_step(slip_decoder *decoder)
 {
     slip_figures *figures = &decoder->figures;
@@ -165,19 +177,16 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     slip_status status = slip_decoder_propose(decoder);
     if (status != SLIP_OK)
         return status;
-    double device_ms = decoder->draft ? slip_draft_take_device_ms(decoder->draft) : 0;
     bool verify_only = slip_decoder_build(decoder);
-    double verify_start = slip_now_ms();
-    status = slip_rank_step(decoder->rank, &decoder->step, &outcome);
-    if (status != SLIP_OK)
+    if ((status = draft_and_verify(decoder, start, &outcome)) != SLIP_OK)
         return status;
-    double verify_end = slip_now_ms();
+    double verified = slip_now_ms();
     slip_decoder_take(decoder, &outcome);
     double end = slip_now_ms();
     if (verify_only) {
-        record_verify(decoder, end - start, verify_end - verify_start, outcome.weight_bytes);
+        record_verify(decoder, end - start, verified - start - decoder->draft_ms, outcome.weight_bytes);
         if (outcome.device_ms > 0)
-            slip_times_add(&figures->host, end - start - device_ms - outcome.device_ms);
+            slip_times_add(&figures->host, end - start - decoder->device_ms - outcome.device_ms);
     } else {
         figures->prefill_seconds += (end - start) * 1e-3;
         figures->prefill_bytes += outcome.weight_bytes;

@@ -28,16 +28,21 @@ struct slip_decoder {
     int32_t decoding;                  /* sequences past their prompt in this step */
     bool drafting;                     /* this step verifies drafts */
     bool prompts_only;                 /* this step leaves sequences past their prompt alone */
-    double catch_up_ms;                /* of its time: context for the draft that earlier steps had put off */
+    double catch_up_ms;                /* of its time: context for the draft */
+    double draft_ms, device_ms;        /* until the drafts were there; our device was at them */
     slip_figures figures;
     double first_step_ms;
 };
 
-/* Choose whether to draft, and draft. */
+/* Choose whether to draft, and begin to. */
 slip_status slip_decoder_propose(slip_decoder *decoder);
 
-/* Fill decoder->step: blocks first, since a long prompt must not hold up the others. Returns whether it only verifies. */
+/* Fill decoder->step: blocks first, since a long prompt must not hold up the others. Returns whether it only verifies. Drafts that were
+ * begun stand there as SLIP_TOKEN_OF_HEAD. */
 bool slip_decoder_build(slip_decoder *decoder);
+
+/* Wait for the drafts that were begun, if any, and put them where they stand in the step; all of it began at `start`. */
+slip_status slip_decoder_take_drafts(slip_decoder *decoder, double start);
 
 /* Turn a step's outcome into tokens. */
 void slip_decoder_take(slip_decoder *decoder, const slip_outcome *outcome);

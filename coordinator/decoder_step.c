@@ -39,21 +39,15 @@ static void choose(slip_decoder *decoder)
 
 slip_status slip_decoder_propose(slip_decoder *decoder)
 {
-    choose(decoder);
-    decoder->catch_up_ms = 0;
-    if (!decoder->drafting)
-        return SLIP_OK;
-    double start = slip_now_ms();
     slip_status status = SLIP_OK;
-    for (int32_t i = 0; i < decoder->decoding && status == SLIP_OK; i++)
+    choose(decoder);
+    decoder->catch_up_ms = decoder->draft_ms = decoder->device_ms = 0;
+    for (int32_t i = 0; decoder->drafting && i < decoder->decoding && status == SLIP_OK; i++)
         status = slip_tap_store_inject(decoder->taps, decoder->proposals[i].sequence, decoder->draft);
-    if (status == SLIP_OK)
+    if (decoder->drafting && status == SLIP_OK)
         status = slip_draft_flush(decoder->draft);
-    decoder->catch_up_ms = slip_now_ms() - start;
-    if (status == SLIP_OK)
-        status = slip_draft_propose(decoder->draft, decoder->proposals, decoder->decoding);
-    slip_times_add(&decoder->figures.draft, slip_now_ms() - start);
-    decoder->figures.draft_bytes = slip_draft_weight_bytes(decoder->draft);
+    if (decoder->drafting && status == SLIP_OK)
+        status = slip_draft_begin(decoder->draft, decoder->proposals, decoder->decoding);
     return status;
 }
 
@@ -74,6 +68,32 @@ static int32_t draft_token(const slip_decoder *decoder, int32_t slot, int32_t j)
     return token >= 0 && token < decoder->model->vocabulary ? token : 0;
 }
 
+/* Blocks come in the order of proposals, and begin the step. */
+static void fill_in_drafts(slip_decoder *decoder)
+{
+    int32_t block = decoder->model->draft.block;
+    for (int32_t i = 0; i < decoder->decoding; i++)
+        for (int32_t j = 1; j < block; j++)
+            decoder->step.token[i * block + j] = draft_token(decoder, decoder->proposals[i].sequence, j);
+}
+
+slip_status slip_decoder_take_drafts(slip_decoder *decoder, double start)
+{
+    slip_draft_outcome outcome;
+    if (!decoder->drafting)
+        return SLIP_OK;
+    slip_status status = slip_draft_wait(decoder->draft, decoder->proposals, &outcome);
+    if (status != SLIP_OK)
+        return status;
+    fill_in_drafts(decoder);
+    decoder->catch_up_ms = outcome.inject_ms;
+    decoder->device_ms = outcome.device_ms;
+    decoder->draft_ms = slip_now_ms() - start;
+    slip_times_add(&decoder->figures.draft, decoder->draft_ms);
+    decoder->figures.draft_bytes = outcome.weight_bytes;
+    return SLIP_OK;
+}
+
 static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t heads)
 {
     slip_step *step = &decoder->step;
@@ -92,12 +112,12 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
 static void add_block(slip_decoder *decoder, int32_t slot)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
-    int32_t rows = decoder->drafting ? decoder->model->draft.block : 1;
+    int32_t rows = decoder->drafting ? decoder->model->draft.block : 1, head = decoder->step.span_count * (rows - 1);
     const slip_span *span = add_span(decoder, slot, anchor_position(sequence), rows, rows);
     int32_t *tokens = decoder->step.token + span->row;
     tokens[0] = sequence->tokens[sequence->count - 1];
     for (int32_t j = 1; j < rows; j++)
-        tokens[j] = draft_token(decoder, slot, j);
+        tokens[j] = decoder->options.made_up_drafts ? draft_token(decoder, slot, j) : SLIP_TOKEN_OF_HEAD(head + j - 1);
 }
 
 static void add_chunk(slip_decoder *decoder, int32_t slot)

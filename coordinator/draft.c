@@ -10,7 +10,6 @@ struct slip_draft {
     slip_step inject, block;
     uint64_t steps; /* of both phases */
     size_t tap_bytes;
-    uint64_t weight_bytes;
 };
 
 slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, slip_comm *comm,
@@ -69,11 +68,10 @@ slip_status slip_draft_flush(slip_draft *draft)
     return status;
 }
 
-slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals, int32_t count)
+slip_status slip_draft_begin(slip_draft *draft, const slip_proposal *proposals, int32_t count)
 {
     slip_step *step = &draft->block;
     int32_t block = draft->shape->block;
-    const slip_candidate *best;
     step->number = ++draft->steps;
     step->span_count = count;
     step->row_count = count * block;
@@ -85,23 +83,20 @@ slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals
         for (int32_t j = 1; j < block; j++)
             step->token[i * block + j] = draft->shape->mask_token;
     }
-    slip_status status = slip_draft_share_propose(draft->share, step, &best, &draft->weight_bytes);
+    return slip_draft_share_begin(draft->share, step);
+}
+
+slip_status slip_draft_wait(slip_draft *draft, const slip_proposal *proposals, slip_draft_outcome *outcome)
+{
+    const slip_step *step = &draft->block;
+    int32_t drafts = draft->shape->block - 1;
+    slip_status status = slip_draft_share_wait(draft->share, step, outcome);
     if (status != SLIP_OK)
         return status;
-    for (int32_t i = 0; i < count; i++)
-        for (int32_t j = 0; j < block - 1; j++)
-            proposals[i].drafts[j] = best[i * (block - 1) + j].token;
+    for (int32_t i = 0; i < step->span_count; i++)
+        for (int32_t j = 0; j < drafts; j++)
+            proposals[i].drafts[j] = outcome->candidates[i * drafts + j].token;
     return SLIP_OK;
-}
-
-uint64_t slip_draft_weight_bytes(const slip_draft *draft)
-{
-    return draft->weight_bytes;
-}
-
-double slip_draft_take_device_ms(slip_draft *draft)
-{
-    return slip_draft_share_take_device_ms(draft->share);
 }
 
 const slip_program *slip_draft_program(const slip_draft *draft)

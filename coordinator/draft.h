@@ -1,7 +1,7 @@
 /* The draft model as rank 0 drives it, alone or with a share on every rank: context from the target's taps, then blocks of proposals
  * (DFlash).
  *
- * Invariant: before slip_draft_propose() for a block at position p, the taps of every committed position below p (as far back
+ * Invariant: before slip_draft_begin() for a block at position p, the taps of every committed position below p (as far back
  * as the draft's window) have been injected. Rejected rows are never injected, so nothing is rolled back.
  */
 #ifndef SLIP_COORDINATOR_DRAFT_H
@@ -20,7 +20,7 @@ void slip_draft_free(slip_draft *draft);
  * between two flushes without a gap. Runs by itself when it is full. */
 slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position, const float *taps);
 
-/* Turn what is queued into context. */
+/* Begin to turn what is queued into context. */
 slip_status slip_draft_flush(slip_draft *draft);
 
 /* Where a sequence stands: `anchor` at `position` is committed but in no cache. */
@@ -31,14 +31,11 @@ typedef struct {
     int32_t *drafts; /* out [block - 1]: proposals for position + 1, position + 2, ... */
 } slip_proposal;
 
-/* One draft forward for all of them; greedy. count * block <= limits.rows. */
-slip_status slip_draft_propose(slip_draft *draft, const slip_proposal *proposals, int32_t count);
+/* Begin one draft forward for all of them; greedy. count * block <= limits.rows. */
+slip_status slip_draft_begin(slip_draft *draft, const slip_proposal *proposals, int32_t count);
 
-/* Weight bytes that an average rank with a share read in the last propose. */
-uint64_t slip_draft_weight_bytes(const slip_draft *draft);
-
-/* Milliseconds that our device was at injecting and proposing since this was last asked. */
-double slip_draft_take_device_ms(slip_draft *draft);
+/* Wait for it, and fill in the drafts of the same proposals: number j of proposal i is head row i * (block - 1) + j of the draft's step. */
+slip_status slip_draft_wait(slip_draft *draft, const slip_proposal *proposals, slip_draft_outcome *outcome);
 
 const slip_program *slip_draft_program(const slip_draft *draft);
 

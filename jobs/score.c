@@ -87,7 +87,9 @@ static slip_status score_window(slip_job *job, score *s, size_t first, size_t co
         step->row_count = step->head_count = rows;
         step->span[0] = (slip_span){.count = rows, .heads = rows, .position = (int64_t)at, .top_p = 1};
         memcpy(step->token, s->ids + first + at, (size_t)rows * sizeof(int32_t));
-        slip_status status = slip_rank_step(job->rank, step, &outcome);
+        slip_status status = slip_rank_begin(job->rank, step);
+        if (status == SLIP_OK)
+            status = slip_rank_wait(job->rank, step, &outcome);
         if (status == SLIP_OK)
             status = write_logits(s, first + at, rows, vocabulary, outcome.logits);
         if (status != SLIP_OK)

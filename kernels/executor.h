@@ -1,8 +1,7 @@
 /* An executor runs a program on steps. Every kind (cpu, cuda) fills this table; ranks/ and coordinator/ use nothing else.
  *
- * An executor owns its weights (in its own layout), its buffers and its K/V caches; all of it is allocated by the end of the first
- * run(), nothing in later ones. Weights arrive one at a time, so that the checkpoint's form and ours exist together for one tensor
- * only.
+ * An executor owns its weights (in its own layout), its buffers and its K/V caches; all of it is allocated by the end of prepare().
+ * Weights arrive one at a time, so that the checkpoint's form and ours exist together for one tensor only.
  */
 #ifndef SLIP_KERNELS_EXECUTOR_H
 #define SLIP_KERNELS_EXECUTOR_H
@@ -52,15 +51,28 @@ typedef struct {
     /* Instead of load(): make tensor `index` up, random values of this encoding at the scale of a trained model. NULL: cannot. */
     slip_status (*fill)(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);
 
-    /* Run one phase on a step. A sequence's cache is addressed by position: what was written at or after a position that is
-     * written again is gone, so rejected drafts need no undoing. */
-    slip_status (*run)(slip_executor *executor, slip_phase phase, const slip_step *step, slip_run_cost *cost);
+    /* All weights are there. With a `comm` of several ranks lockstep, and all have got here. */
+    slip_status (*prepare)(slip_executor *executor);
+
+    /* Begin one phase on a step, which is read before this returns. A sequence's cache is addressed by position: what was written at or
+     * after a position that is written again is gone, so rejected drafts need no undoing. */
+    slip_status (*begin)(slip_executor *executor, slip_phase phase, const slip_step *step);
+
+    /* Wait for the oldest run begun: of all executors that share a device, not of this one alone. */
+    slip_status (*wait)(slip_executor *executor, slip_run_cost *cost);
+
+    /* SLIP_MAX_OPEN runs may be begun before the first is waited for, and tokens may be SLIP_TOKEN_OF_HEAD. NULL: no. */
+    bool (*queues)(const slip_executor *executor);
+
+    /* Ranks make a run together: rank 0 alone begins it, and what it then gets, candidates and cost, is the best and the mean of all;
+     * logits are every rank's own. The others begin and wait as ever, so that a failure finds them. NULL: no. */
+    bool (*gathers)(const slip_executor *executor);
 
     /* Row `row` of an f32 buffer, valid until the next run; the host may write TAPS before an inject. The cuda executor has
      * LOGITS alone, and only of a step that wanted them. */
     float *(*row)(slip_executor *executor, slip_buffer buffer, int32_t row);
 
-    /* The best candidate of this rank's vocabulary rows for each head row of the last step, by the sampling rule. */
+    /* The best candidate of this rank's vocabulary rows for each head row of the last step waited for, by the sampling rule. */
     void (*candidates)(slip_executor *executor, const slip_step *step, slip_candidate *candidates);
 
     /* GB/s at which this device reads memory, for the figures; 0 = unknown. */
@@ -74,6 +86,26 @@ typedef struct {
 
     void (*destroy)(slip_executor *executor);
 } slip_executor_kind;
+
+enum { SLIP_MAX_OPEN = 3 };
+
+static inline bool slip_executor_queues(const slip_executor_kind *kind, const slip_executor *executor)
+{
+    return kind->queues && kind->queues(executor);
+}
+
+static inline bool slip_executor_gathers(const slip_executor_kind *kind, const slip_executor *executor)
+{
+    return kind->gathers && kind->gathers(executor);
+}
+
+/* Begin, and wait. */
+static inline slip_status slip_executor_run(const slip_executor_kind *kind, slip_executor *executor, slip_phase phase, const slip_step *step,
+                                            slip_run_cost *cost)
+{
+    slip_status status = kind->begin(executor, phase, step);
+    return status == SLIP_OK ? kind->wait(executor, cost) : status;
+}
 
 extern const slip_executor_kind slip_executor_cpu;
 

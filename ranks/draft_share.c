@@ -19,7 +19,9 @@ struct slip_draft_share {
     unsigned char *wire;        /* rank 0: [slip_wire_room()] */
     slip_candidate *candidates; /* [head_rows] ours, and on rank 0 the best */
     slip_candidate *received;   /* rank 0: [head_rows] of another rank */
-    double device_ms;           /* our device was at it since this was last asked */
+    bool gathers;               /* the devices hand on steps and results by themselves (kernels/executor.h) */
+    bool injecting;             /* an inject is open */
+    double inject_ms;           /* our device was at injects since the last draft */
 };
 
 static slip_status allocate(slip_draft_share *share, const slip_limits *limits)
@@ -52,6 +54,11 @@ slip_status slip_draft_share_create(const slip_source *source, const slip_execut
         status = kind->create(&share->program, limits, share->comm, options, &share->executor);
     if (status == SLIP_OK)
         status = slip_shard_load(source, &share->program, kind, share->executor);
+    if (share->comm)
+        status = slip_comm_agree(comm, status);
+    if (status == SLIP_OK)
+        status = kind->prepare(share->executor);
+    share->gathers = status == SLIP_OK && slip_executor_gathers(kind, share->executor);
     if (status != SLIP_OK) {
         slip_draft_share_free(share);
         return status;
@@ -79,13 +86,6 @@ float *slip_draft_share_taps(slip_draft_share *share, int32_t row)
     return share->taps ? share->taps + row * share->tap_width : share->kind->row(share->executor, SLIP_BUFFER_TAPS, row);
 }
 
-double slip_draft_share_take_device_ms(slip_draft_share *share)
-{
-    double ms = share->device_ms;
-    share->device_ms = 0;
-    return ms;
-}
-
 const slip_program *slip_draft_share_program(const slip_draft_share *share)
 {
     return &share->program;
@@ -104,24 +104,24 @@ static const char *name_step(const slip_step *step, char what[static WHAT])
 }
 
 /* Of whole rows that travelled, the executor gets our columns. */
-static slip_status inject(slip_draft_share *share, const slip_step *step)
+static slip_status begin_inject(slip_draft_share *share, const slip_step *step)
 {
-    slip_run_cost cost = {0};
     size_t bytes = (size_t)share->program.width[SLIP_BUFFER_TAPS] * sizeof(float);
     for (int32_t i = 0; share->taps && i < step->row_count; i++)
         memcpy(share->kind->row(share->executor, SLIP_BUFFER_TAPS, i), share->taps + i * share->tap_width + share->program.tap_first,
                bytes);
-    slip_status status = share->kind->run(share->executor, SLIP_PHASE_INJECT, step, &cost);
-    share->device_ms += cost.device_ms;
+    slip_status status = share->kind->begin(share->executor, SLIP_PHASE_INJECT, step);
+    share->injecting = status == SLIP_OK;
     return status;
 }
 
-static slip_status propose(slip_draft_share *share, const slip_step *step, slip_run_cost *cost)
+static slip_status finish_inject(slip_draft_share *share)
 {
-    slip_status status = share->kind->run(share->executor, SLIP_PHASE_RUN, step, cost);
-    share->device_ms += status == SLIP_OK ? cost->device_ms : 0;
-    if (status == SLIP_OK)
-        share->kind->candidates(share->executor, step, share->candidates);
+    slip_run_cost cost;
+    slip_status status = share->injecting ? share->kind->wait(share->executor, &cost) : SLIP_OK;
+    if (share->injecting && status == SLIP_OK)
+        share->inject_ms += cost.device_ms;
+    share->injecting = false;
     return status;
 }
 
@@ -134,19 +134,26 @@ static slip_status serve_inject(slip_draft_share *share, const slip_step *step)
     slip_status status = want ? slip_comm_take(share->comm, share->taps, want, &size, 0, name_step(step, what)) : SLIP_OK;
     if (status == SLIP_OK && size != want)
         status = slip_fail(SLIP_ERR_FAILED, "the taps of %d rows came in %zu bytes", step->row_count, size);
-    return status == SLIP_OK ? inject(share, step) : status;
+    if (status == SLIP_OK)
+        status = begin_inject(share, step);
+    return status == SLIP_OK ? finish_inject(share) : status;
+}
+
+static slip_status send_draft(slip_draft_share *share, const slip_step *step, const slip_run_cost *cost)
+{
+    share->kind->candidates(share->executor, step, share->candidates);
+    slip_status status = slip_comm_send(share->comm, cost, sizeof *cost, "sending a draft's cost");
+    if (status == SLIP_OK)
+        status = slip_comm_send(share->comm, share->candidates, (size_t)step->head_count * sizeof *share->candidates,
+                                "sending a draft's candidates");
+    return status;
 }
 
 static slip_status serve_draft(slip_draft_share *share, const slip_step *step)
 {
     slip_run_cost cost;
-    slip_status status = propose(share, step, &cost);
-    if (status == SLIP_OK)
-        status = slip_comm_send(share->comm, &cost, sizeof cost, "sending a draft's cost");
-    if (status == SLIP_OK)
-        status = slip_comm_send(share->comm, share->candidates, (size_t)step->head_count * sizeof *share->candidates,
-                                "sending a draft's candidates");
-    return status;
+    slip_status status = slip_executor_run(share->kind, share->executor, SLIP_PHASE_RUN, step, &cost);
+    return status == SLIP_OK && !share->gathers ? send_draft(share, step, &cost) : status;
 }
 
 slip_status slip_draft_share_serve(slip_draft_share *share, slip_order order, const slip_step *step)
@@ -156,18 +163,41 @@ slip_status slip_draft_share_serve(slip_draft_share *share, slip_order order, co
 
 /* ---- rank 0 ---- */
 
-static slip_status post(slip_draft_share *share, slip_order order, const slip_step *step, const char *what)
+static slip_status post(slip_draft_share *share, slip_order order, const slip_step *step)
 {
-    return share->comm ? slip_comm_post(share->comm, share->wire, slip_wire_pack(order, step, share->wire), what) : SLIP_OK;
+    char what[WHAT];
+    if (!share->comm)
+        return SLIP_OK;
+    return slip_comm_post(share->comm, share->wire, slip_wire_pack(order, step, share->wire), name_step(step, what));
+}
+
+static slip_status post_inject(slip_draft_share *share, const slip_step *step)
+{
+    char what[WHAT];
+    slip_status status = post(share, SLIP_ORDER_INJECT, step);
+    if (status == SLIP_OK && tap_bytes(share, step) > 0)
+        status = slip_comm_post(share->comm, share->taps, tap_bytes(share, step), name_step(step, what));
+    return status;
 }
 
 slip_status slip_draft_share_inject(slip_draft_share *share, const slip_step *step)
 {
-    char what[WHAT];
-    slip_status status = post(share, SLIP_ORDER_INJECT, step, name_step(step, what));
-    if (status == SLIP_OK && tap_bytes(share, step) > 0)
-        status = slip_comm_post(share->comm, share->taps, tap_bytes(share, step), what);
-    return status == SLIP_OK ? inject(share, step) : status;
+    slip_status status = finish_inject(share);
+    if (status == SLIP_OK && !share->gathers)
+        status = post_inject(share, step);
+    if (status == SLIP_OK)
+        status = begin_inject(share, step);
+    return status == SLIP_OK && share->gathers ? post_inject(share, step) : status;
+}
+
+slip_status slip_draft_share_begin(slip_draft_share *share, const slip_step *step)
+{
+    slip_status status = share->gathers ? SLIP_OK : post(share, SLIP_ORDER_DRAFT, step);
+    if (status == SLIP_OK && !slip_executor_queues(share->kind, share->executor))
+        status = finish_inject(share);
+    if (status == SLIP_OK)
+        status = share->kind->begin(share->executor, SLIP_PHASE_RUN, step);
+    return status == SLIP_OK && share->gathers ? post(share, SLIP_ORDER_DRAFT, step) : status;
 }
 
 static slip_status collect_from(slip_draft_share *share, const slip_step *step, int rank, const char *what, uint64_t *weight_bytes)
@@ -184,21 +214,22 @@ static slip_status collect_from(slip_draft_share *share, const slip_step *step, 
     return SLIP_OK;
 }
 
-slip_status slip_draft_share_propose(slip_draft_share *share, const slip_step *step, const slip_candidate **candidates,
-                                     uint64_t *weight_bytes)
+slip_status slip_draft_share_wait(slip_draft_share *share, const slip_step *step, slip_draft_outcome *outcome)
 {
     char what[WHAT];
     slip_run_cost cost = {0};
-    int ranks = share->comm ? slip_comm_workers(share->comm) : 1;
-    slip_status status = post(share, SLIP_ORDER_DRAFT, step, name_step(step, what));
+    int ranks = share->comm && !share->gathers ? slip_comm_workers(share->comm) : 1;
+    slip_status status = finish_inject(share);
     if (status == SLIP_OK)
-        status = propose(share, step, &cost);
+        status = share->kind->wait(share->executor, &cost);
+    if (status == SLIP_OK)
+        share->kind->candidates(share->executor, step, share->candidates);
     uint64_t bytes = cost.weight_bytes;
     for (int rank = 1; rank < ranks && status == SLIP_OK; rank++)
-        status = collect_from(share, step, rank, what, &bytes);
+        status = collect_from(share, step, rank, name_step(step, what), &bytes);
     if (status != SLIP_OK)
         return status;
-    *candidates = share->candidates;
-    *weight_bytes = bytes / (uint64_t)ranks;
+    *outcome = (slip_draft_outcome){share->candidates, bytes / (uint64_t)ranks, share->inject_ms, share->inject_ms + cost.device_ms};
+    share->inject_ms = 0;
     return SLIP_OK;
 }

@@ -151,8 +151,13 @@ typedef struct {
     slip_want want;
     int32_t span_count, row_count, head_count;
     slip_span span[SLIP_MAX_SPANS];
-    int32_t token[SLIP_MAX_ROWS];
+    int32_t token[SLIP_MAX_ROWS]; /* or SLIP_TOKEN_OF_HEAD */
 } slip_step;
+
+/* In place of a token: the best of head row `head` of the step that was begun before this one, for executors that take it
+ * (kernels/executor.h). */
+#define SLIP_TOKEN_OF_HEAD(head) (-2 - (head))
+#define SLIP_HEAD_OF_TOKEN(token) (-2 - (token))
 
 /* A rank's best token of a head row: highest score, lowest token among equals. token -1: the rank has no rows. */
 typedef struct {

@@ -9,6 +9,8 @@
 #include "ranks/build.h"
 #include "ranks/wire.h"
 
+enum { WHAT = 64 };
+
 struct slip_rank {
     slip_comm *comm;
     const slip_source *source;
@@ -23,6 +25,8 @@ struct slip_rank {
     float *logits;              /* rank 0: [head_rows, vocabulary] */
     float *share;               /* [head_rows, most vocabulary rows of a rank]: logits as they travel */
     float *taps;                /* dedicated rank 0: [rows, taps * hidden] */
+    bool gathers;               /* the devices hand on steps and results by themselves (kernels/executor.h) */
+    int unanswered;             /* rank 0, then: steps that the other hosts have not said they saw the end of */
 };
 
 static bool is_coordinator(const slip_rank *rank)
@@ -69,6 +73,13 @@ static slip_status create_worker(slip_rank *rank)
     return status;
 }
 
+static slip_status prepare(slip_rank *rank)
+{
+    slip_status status = rank->executor ? rank->options.kind->prepare(rank->executor) : SLIP_OK;
+    rank->gathers = rank->executor && slip_executor_gathers(rank->options.kind, rank->executor);
+    return status;
+}
+
 slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const slip_rank_options *options, slip_rank **out)
 {
     const slip_model *model = &source->model;
@@ -90,6 +101,8 @@ slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const s
     if (status == SLIP_OK && worker >= 0)
         status = create_worker(rank);
     status = slip_comm_agree(comm, status);
+    if (status == SLIP_OK)
+        status = slip_comm_agree(comm, prepare(rank));
     if (status != SLIP_OK) {
         if (rank)
             slip_rank_free(rank);
@@ -146,19 +159,29 @@ static void unpack_logits(slip_rank *rank, const slip_step *step, int worker)
 
 /* ---- a worker that is not rank 0 ---- */
 
+static slip_status send_logits(slip_rank *rank)
+{
+    const slip_step *step = &rank->step;
+    pack_logits(rank, step);
+    size_t bytes = (size_t)step->head_count * (size_t)rank->program.vocabulary.count * sizeof(float);
+    return slip_comm_send(rank->comm, rank->share, bytes, "sending logits");
+}
+
+static slip_status send_candidates(slip_rank *rank)
+{
+    rank->options.kind->candidates(rank->executor, &rank->step, rank->candidates);
+    return slip_comm_send(rank->comm, rank->candidates, (size_t)rank->step.head_count * sizeof *rank->candidates, "sending candidates");
+}
+
+/* The cost says that our host has seen the end of the step, too. */
 static slip_status send_results(slip_rank *rank, const slip_run_cost *cost)
 {
     const slip_step *step = &rank->step;
     slip_status status = slip_comm_send(rank->comm, cost, sizeof *cost, "sending a step's cost");
-    if (status == SLIP_OK && step->want == SLIP_WANT_LOGITS && step->head_count > 0) {
-        pack_logits(rank, step);
-        size_t bytes = (size_t)step->head_count * (size_t)rank->program.vocabulary.count * sizeof(float);
-        status = slip_comm_send(rank->comm, rank->share, bytes, "sending logits");
-    } else if (status == SLIP_OK && step->head_count > 0) {
-        rank->options.kind->candidates(rank->executor, step, rank->candidates);
-        status = slip_comm_send(rank->comm, rank->candidates, (size_t)step->head_count * sizeof *rank->candidates,
-                                "sending candidates");
-    }
+    if (status == SLIP_OK && step->want == SLIP_WANT_LOGITS && step->head_count > 0)
+        status = send_logits(rank);
+    else if (status == SLIP_OK && step->head_count > 0 && !rank->gathers)
+        status = send_candidates(rank);
     bool leads = rank->options.dedicated && slip_comm_rank(rank->comm) == slip_comm_first_worker(rank->comm);
     for (int32_t i = 0; leads && rank->options.taps && i < step->row_count && status == SLIP_OK; i++)
         status = slip_comm_send(rank->comm, rank->options.kind->row(rank->executor, SLIP_BUFFER_TAPS, i),
@@ -169,14 +192,14 @@ static slip_status send_results(slip_rank *rank, const slip_run_cost *cost)
 static slip_status serve_target(slip_rank *rank)
 {
     slip_run_cost cost;
-    slip_status status = rank->options.kind->run(rank->executor, SLIP_PHASE_RUN, &rank->step, &cost);
+    slip_status status = slip_executor_run(rank->options.kind, rank->executor, SLIP_PHASE_RUN, &rank->step, &cost);
     return status == SLIP_OK ? send_results(rank, &cost) : status;
 }
 
 slip_status slip_rank_serve(slip_rank *rank, slip_draft_share *draft)
 {
     for (uint64_t last = 0;;) {
-        char what[64];
+        char what[WHAT];
         size_t size;
         slip_order order = SLIP_ORDER_TARGET;
         snprintf(what, sizeof what, "waiting for the step after step %llu", (unsigned long long)last);
@@ -199,14 +222,68 @@ slip_status slip_rank_serve(slip_rank *rank, slip_draft_share *draft)
 
 /* ---- rank 0 ---- */
 
-static slip_status run_own_share(slip_rank *rank, const slip_step *step, slip_run_cost *cost)
+static const char *name_step(const slip_step *step, char what[static WHAT])
+{
+    snprintf(what, WHAT, "step %llu", (unsigned long long)step->number);
+    return what;
+}
+
+static slip_status post(slip_rank *rank, const slip_step *step)
+{
+    char what[WHAT];
+    return slip_comm_post(rank->comm, rank->wire, slip_wire_pack(SLIP_ORDER_TARGET, step, rank->wire), name_step(step, what));
+}
+
+static slip_status hear_cost(slip_rank *rank, int from, const char *what, uint64_t *weight_bytes)
+{
+    slip_run_cost cost;
+    slip_status status = slip_comm_receive(rank->comm, from, &cost, sizeof cost, what);
+    *weight_bytes += status == SLIP_OK ? cost.weight_bytes : 0;
+    return status;
+}
+
+/* Where devices hand on steps by themselves, hosts have nothing to do but to notice that another one is gone: we hear that they saw
+ * the end of a step while the next one runs. */
+static slip_status hear_all(slip_rank *rank, const char *what)
+{
+    uint64_t ignored = 0;
+    slip_status status = SLIP_OK;
+    for (; rank->unanswered > 0 && status == SLIP_OK; rank->unanswered--)
+        for (int from = 1; from < slip_comm_ranks(rank->comm) && status == SLIP_OK; from++)
+            status = hear_cost(rank, from, what, &ignored);
+    return status;
+}
+
+static slip_status begin_gathering(slip_rank *rank, const slip_step *step)
+{
+    char what[WHAT];
+    slip_status status = rank->options.kind->begin(rank->executor, SLIP_PHASE_RUN, step);
+    if (status == SLIP_OK)
+        status = post(rank, step);
+    if (status == SLIP_OK)
+        status = hear_all(rank, name_step(step, what));
+    rank->unanswered++;
+    return status;
+}
+
+slip_status slip_rank_begin(slip_rank *rank, const slip_step *step)
+{
+    if (rank->gathers)
+        return begin_gathering(rank, step);
+    slip_status status = post(rank, step);
+    if (status == SLIP_OK && rank->executor)
+        status = rank->options.kind->begin(rank->executor, SLIP_PHASE_RUN, step);
+    return status;
+}
+
+static slip_status wait_own_share(slip_rank *rank, const slip_step *step, slip_run_cost *cost)
 {
     *cost = (slip_run_cost){0};
     for (int32_t i = 0; i < step->head_count; i++)
         rank->candidates[i] = (slip_candidate){0, -1};
     if (!rank->executor)
         return SLIP_OK;
-    slip_status status = rank->options.kind->run(rank->executor, SLIP_PHASE_RUN, step, cost);
+    slip_status status = rank->options.kind->wait(rank->executor, cost);
     if (status == SLIP_OK && step->want == SLIP_WANT_LOGITS) {
         pack_logits(rank, step);
         unpack_logits(rank, step, 0);
@@ -216,46 +293,56 @@ static slip_status run_own_share(slip_rank *rank, const slip_step *step, slip_ru
     return status;
 }
 
+static slip_status collect_candidates(slip_rank *rank, const slip_step *step, int from, const char *what)
+{
+    slip_status status = slip_comm_receive(rank->comm, from, rank->received, (size_t)step->head_count * sizeof *rank->received, what);
+    for (int32_t i = 0; i < step->head_count && status == SLIP_OK; i++)
+        rank->candidates[i] = slip_candidate_better(rank->candidates[i], rank->received[i]);
+    return status;
+}
+
+static slip_status collect_logits(slip_rank *rank, const slip_step *step, int worker, int from, const char *what)
+{
+    slip_range rows = slip_placement_piece(rank->source->model.vocabulary, 1, shards(rank), worker);
+    slip_status status = slip_comm_receive(rank->comm, from, rank->share, (size_t)step->head_count * (size_t)rows.count * sizeof(float), what);
+    if (status == SLIP_OK)
+        unpack_logits(rank, step, worker);
+    return status;
+}
 
 static slip_status collect_from(slip_rank *rank, const slip_step *step, int worker, const char *what, uint64_t *weight_bytes)
 {
     int from = slip_comm_first_worker(rank->comm) + worker;
-    slip_run_cost cost;
-    slip_status status = slip_comm_receive(rank->comm, from, &cost, sizeof cost, what);
-    if (status != SLIP_OK)
-        return status;
-    *weight_bytes += cost.weight_bytes;
-    if (step->want == SLIP_WANT_LOGITS && step->head_count > 0) {
-        slip_range rows = slip_placement_piece(rank->source->model.vocabulary, 1, shards(rank), worker);
-        status = slip_comm_receive(rank->comm, from, rank->share,
-                                   (size_t)step->head_count * (size_t)rows.count * sizeof(float), what);
-        unpack_logits(rank, step, worker);
-    } else if (step->head_count > 0) {
-        status = slip_comm_receive(rank->comm, from, rank->received, (size_t)step->head_count * sizeof *rank->received, what);
-        for (int32_t i = 0; i < step->head_count && status == SLIP_OK; i++)
-            rank->candidates[i] = slip_candidate_better(rank->candidates[i], rank->received[i]);
-    }
+    slip_status status = rank->gathers ? SLIP_OK : hear_cost(rank, from, what, weight_bytes);
+    if (status == SLIP_OK && step->want == SLIP_WANT_LOGITS && step->head_count > 0)
+        status = collect_logits(rank, step, worker, from, what);
+    else if (status == SLIP_OK && step->head_count > 0 && !rank->gathers)
+        status = collect_candidates(rank, step, from, what);
     for (int32_t i = 0; rank->taps && rank->options.taps && worker == 0 && i < step->row_count && status == SLIP_OK; i++)
         status = slip_comm_receive(rank->comm, from, rank->taps + i * slip_rank_tap_width(rank),
                                    (size_t)slip_rank_tap_width(rank) * sizeof(float), what);
     return status;
 }
 
-slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome *outcome)
+slip_status slip_rank_wait(slip_rank *rank, const slip_step *step, slip_outcome *outcome)
 {
-    char what[64];
-    slip_run_cost cost = {0};
+    char what[WHAT];
+    slip_run_cost cost;
     int workers = slip_comm_workers(rank->comm);
-    snprintf(what, sizeof what, "step %llu", (unsigned long long)step->number);
-    slip_status status = slip_comm_post(rank->comm, rank->wire, slip_wire_pack(SLIP_ORDER_TARGET, step, rank->wire), what);
-    if (status == SLIP_OK)
-        status = run_own_share(rank, step, &cost);
+    slip_status status = wait_own_share(rank, step, &cost);
+    if (status == SLIP_OK && rank->gathers && step->want == SLIP_WANT_LOGITS)
+        status = hear_all(rank, name_step(step, what)); /* it comes before the logits */
     uint64_t bytes = cost.weight_bytes;
     for (int worker = rank->executor ? 1 : 0; worker < workers && status == SLIP_OK; worker++)
-        status = collect_from(rank, step, worker, what, &bytes);
+        status = collect_from(rank, step, worker, name_step(step, what), &bytes);
     if (status == SLIP_OK)
-        *outcome = (slip_outcome){rank->candidates, rank->logits, bytes / (uint64_t)workers, cost.device_ms};
+        *outcome = (slip_outcome){rank->candidates, rank->logits, rank->gathers ? bytes : bytes / (uint64_t)workers, cost.device_ms};
     return status;
+}
+
+bool slip_rank_queues(const slip_rank *rank)
+{
+    return rank->executor && slip_executor_queues(rank->options.kind, rank->executor);
 }
 
 const float *slip_rank_taps(const slip_rank *rank, int32_t row)
@@ -270,5 +357,8 @@ const float *slip_rank_taps(const slip_rank *rank, int32_t row)
 slip_status slip_rank_end(slip_rank *rank)
 {
     slip_step end = {.want = SLIP_WANT_END};
+    slip_status status = hear_all(rank, "the end");
+    if (status != SLIP_OK)
+        return status;
     return slip_comm_post(rank->comm, rank->wire, slip_wire_pack(SLIP_ORDER_TARGET, &end, rank->wire), "the end");
 }

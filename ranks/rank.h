@@ -1,7 +1,8 @@
 /* A rank at work: its share of the target, and the step all ranks make together (design part 4, points 2 to 4).
  *
- * Rank 0 calls slip_rank_step(); every other rank sits in slip_rank_serve() until rank 0 calls slip_rank_end(). Rank 0 is
- * a worker too, or, dedicated, coordinates only. Between the target's steps may lie the draft's (ranks/draft_share.h).
+ * Rank 0 calls slip_rank_begin() and slip_rank_wait(); every other rank sits in slip_rank_serve() until rank 0 calls
+ * slip_rank_end(). Rank 0 is a worker too, or, dedicated, coordinates only. Between the target's steps may lie the draft's
+ * (ranks/draft_share.h).
  */
 #ifndef SLIP_RANKS_RANK_H
 #define SLIP_RANKS_RANK_H
@@ -38,8 +39,13 @@ typedef struct {
     double device_ms;                 /* our own device was at it; 0: we have none */
 } slip_outcome;
 
-/* Rank 0: post the step to all ranks, do our share, collect. */
-slip_status slip_rank_step(slip_rank *rank, const slip_step *step, slip_outcome *outcome);
+/* Rank 0: post the step to all ranks and begin our share; then finish it and collect. The step must still be there for the wait, and one
+ * is open at a time. */
+slip_status slip_rank_begin(slip_rank *rank, const slip_step *step);
+slip_status slip_rank_wait(slip_rank *rank, const slip_step *step, slip_outcome *outcome);
+
+/* Rank 0: a step may be begun while the draft's are open, its drafts being SLIP_TOKEN_OF_HEAD: kernels/executor.h. */
+bool slip_rank_queues(const slip_rank *rank);
 
 /* Rank 0: floats of a row's taps that come to the host; 0 where they are resident or there are none. */
 int64_t slip_rank_tap_width(const slip_rank *rank);

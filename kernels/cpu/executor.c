@@ -202,7 +202,14 @@ static slip_status run_op(slip_executor *executor, const slip_op *op)
     return SLIP_OK;
 }
 
-static slip_status run(slip_executor *executor, slip_phase phase, const slip_step *step, slip_run_cost *cost)
+static slip_status prepare(slip_executor *executor)
+{
+    (void)executor;
+    return SLIP_OK;
+}
+
+/* All of it: nothing is left for the wait. */
+static slip_status begin(slip_executor *executor, slip_phase phase, const slip_step *step)
 {
     const slip_program *program = executor->program;
     double start = slip_now_ms();
@@ -218,6 +225,11 @@ static slip_status run(slip_executor *executor, slip_phase phase, const slip_ste
             slip_cpu_watch(executor, op);
     }
     executor->cost.device_ms = slip_now_ms() - start;
+    return SLIP_OK;
+}
+
+static slip_status wait(slip_executor *executor, slip_run_cost *cost)
+{
     *cost = executor->cost;
     return SLIP_OK;
 }
@@ -249,7 +261,9 @@ const slip_executor_kind slip_executor_cpu = {
     .name = "cpu",
     .create = create,
     .load = load,
-    .run = run,
+    .prepare = prepare,
+    .begin = begin,
+    .wait = wait,
     .row = buffer_row,
     .candidates = candidates,
     .stream_ceiling = slip_cpu_ceiling,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/attend.cuh"
+#include "kernels/cuda/mail.cuh"
 #include "kernels/cuda/role.cuh"
 #include "kernels/cuda/rope.cuh"
 #include "kernels/cuda/rows.cuh"
@@ -138,18 +139,63 @@ __device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_p
     s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, &s.consumers.wait};
 }
 
-// The best of all SMs to the host. The last op of a program that has head rows is SAMPLE.
-__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &sample, const slip_cuda_step *step, int thread, int sms)
+// ---- results, by SM 0: to the host, or where ranks make the step together by rank 0 to rank 0's ----
+
+template <meeting BY> __device__ __forceinline__ bool together(const slip_cuda_step &step)
 {
-    if (thread == 0)
-        p.host->picked = p.words->picked;
-    if (sample.kind != SLIP_CUDA_SAMPLE || step->want_logits)
-        return;
-    for (int head = thread / 32; head < step->heads; head += CONSUMER_WARPS) {
-        slip_candidate best = pick_best(sample.candidates, sms, step->heads, head);
-        if (thread % 32 == 0)
-            p.candidates[head] = best;
+    return BY == EXCHANGED && step.serial != 0;
+}
+
+// By a warp.
+template <meeting BY> __device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const waiter &w, int place)
+{
+    const slip_exchange &x = p.exchange;
+    const bool leads = threadIdx.x % 32 == 0;
+    unsigned picked = leads ? atomicExch(&p.words->picked, 0u) : 0;
+    if (together<BY>(*p.step)) {
+        if (x.rank != 0) {
+            if (leads)
+                report(x, p.step->serial, 0, picked);
+            return;
+        }
+        picked = __reduce_add_sync(~0u, (unsigned)meet_reports(w, x, p.step->serial, 0, picked));
     }
+    if (leads)
+        p.host->result[place].picked = picked;
+}
+
+// By a warp: the best of all SMs, and ranks.
+template <meeting BY>
+__device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int place)
+{
+    const slip_exchange &x = p.exchange;
+    const bool leads = threadIdx.x % 32 == 0;
+    if (together<BY>(*p.step)) {
+        const uint64_t word = (uint64_t)__float_as_uint(best.score) << 32 | (uint32_t)best.token;
+        if (x.rank != 0) {
+            if (leads)
+                report(x, p.step->serial, 1 + head, word);
+            return;
+        }
+        const uint64_t met = meet_reports(w, x, p.step->serial, 1 + head, word);
+        best = sample_warp_best({__uint_as_float((uint32_t)(met >> 32)), (int32_t)met});
+    }
+    if (leads) {
+        p.candidates[place * SLIP_MAX_ROWS + head] = best;
+        p.drafted[head] = best.token;
+    }
+}
+
+// The last op of a program that has head rows is SAMPLE.
+template <meeting BY> __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &sample, const waiter &w, int sms, int place)
+{
+    const bool scored = sample.kind == SLIP_CUDA_SAMPLE && !p.step->want_logits;
+    const int heads = scored ? p.step->heads : 0;
+    for (int line = threadIdx.x / 32; line <= heads; line += CONSUMER_WARPS)
+        if (line == 0)
+            deliver_picked<BY>(p, w, place);
+        else
+            deliver_candidate<BY>(p, w, pick_best(sample.candidates, sms, heads, line - 1), line - 1, place);
 }
 
 // One step of the resident kernel; false: leave.
@@ -173,10 +219,12 @@ template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &r
     }
     consumers_sync();
     if (blockIdx.x == 0) {
-        deliver(p, p.ops[ops.last - 1], p.step, threadIdx.x, gridDim.x);
+        const int place = number % SLIP_CUDA_STEPS;
+        deliver<BY>(p, p.ops[ops.last - 1], t.wait, gridDim.x, place);
         consumers_sync();
         if (threadIdx.x == 0) {
-            p.host->busy = (unsigned)(now_ns() - t.begun);
+            mbarrier_arrive(&s.step_delivered);
+            p.host->result[place].busy = (unsigned)(now_ns() - t.begun);
             __threadfence_system();
             if (!aborted(t.wait))
                 store_release_system(&p.host->done, number);
@@ -199,7 +247,7 @@ __device__ consumer consumer_start(shared_memory &s, const kernel_parameters &p)
 template <meeting BY> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
 {
     consumer ring = consumer_start(s, p);
-    for (unsigned number = 1; consume_step<BY>(s, ring, p, number); number++)
+    for (unsigned number = p.made + 1; consume_step<BY>(s, ring, p, number); number++)
         ;
 }
 

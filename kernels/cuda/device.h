@@ -55,6 +55,7 @@ enum {
     SLIP_STAGE_BYTES = SLIP_STAGE_GRANULES * SLIP_GRANULE_MXFP4,
     SLIP_CUDA_ARENA = 72 * 1024, /* shared memory beside the ring: activations of a product, keys and values, lists */
     SLIP_LIST_MAX = SLIP_TOKENS * SLIP_MAX_TOP_K, /* experts that a row group can pick */
+    SLIP_CUDA_STEPS = 4,         /* places for steps in host memory: those posted and not waited for, and the one waited for last */
 };
 
 /* How a matrix lies on the device. */
@@ -220,6 +221,7 @@ typedef struct {
     int32_t want_logits;
     int32_t stop;                /* leave the kernel */
     uint32_t epoch;              /* of the last exchange between ranks before this step */
+    uint32_t serial;             /* of the steps that all ranks make together, see mail.h; 0: this rank makes it alone */
     slip_cuda_row row[SLIP_MAX_ROWS];
     slip_cuda_head head[SLIP_MAX_ROWS];
     slip_cuda_run run[SLIP_MAX_ROWS];

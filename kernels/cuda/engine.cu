@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/cuda/engine_state.h"
+#include "kernels/cuda/mail.h"
 
 // ---- opening ----
 
@@ -76,12 +77,12 @@ static slip_status take_words(slip_cuda_engine *e)
 {
     slip::kernel_parameters *p = &e->parameters;
     void *device, *host;
-    slip_status status = slip_cuda_engine_take_host(e, sizeof *e->step, &host, &device);
+    slip_status status = slip_cuda_engine_take_host(e, SLIP_CUDA_STEPS * sizeof *e->steps, &host, &device);
     if (status != SLIP_OK)
         return status;
-    e->step = (slip_cuda_step *)host;
+    e->steps = (slip_cuda_step *)host;
     p->posted = (const slip_cuda_step *)device;
-    if ((status = slip_cuda_engine_take_host(e, SLIP_MAX_ROWS * sizeof(slip_candidate), &host, &device)) != SLIP_OK)
+    if ((status = slip_cuda_engine_take_host(e, SLIP_CUDA_STEPS * SLIP_MAX_ROWS * sizeof(slip_candidate), &host, &device)) != SLIP_OK)
         return status;
     e->candidates = (slip_candidate *)host;
     p->candidates = (slip_candidate *)device;
@@ -92,6 +93,9 @@ static slip_status take_words(slip_cuda_engine *e)
     if ((status = slip_cuda_engine_take(e, sizeof(slip::sync_words), &device)) != SLIP_OK)
         return status;
     p->words = (slip::sync_words *)device;
+    if ((status = slip_cuda_engine_take(e, SLIP_MAX_ROWS * sizeof *p->drafted, &device)) != SLIP_OK)
+        return status;
+    p->drafted = (int32_t *)device;
     if ((status = slip_cuda_engine_take(e, sizeof *p->step, &device)) == SLIP_OK)
         p->step = (slip_cuda_step *)device;
     return status;
@@ -186,7 +190,7 @@ static slip_status open_windows(slip_cuda_engine *e, slip_comm *comm, int32_t ro
 {
     int ranks = slip_comm_ranks(comm);
     slip_exchange x = {};
-    x.at = slip_exchange_plan(ranks, rows, hidden, 0, slip_exchange_one_shot_bytes(ranks));
+    x.at = slip_exchange_plan(ranks, rows, hidden, slip_mail_bytes(ranks), slip_exchange_one_shot_bytes(ranks));
     x.rank = slip_comm_rank(comm);
     slip_status status = slip_windows_open(comm, e->options.gpu, x.at.bytes, &e->windows);
     if (status != SLIP_OK)
@@ -194,7 +198,7 @@ static slip_status open_windows(slip_cuda_engine *e, slip_comm *comm, int32_t ro
     for (int rank = 0; rank < ranks; rank++)
         x.peer[rank] = (unsigned char *)slip_windows_peers(e->windows)[rank];
     e->parameters.exchange = x;
-    e->epoch = SLIP_EXCHANGE_FIRST_EPOCH - 1;
+    e->epoch = e->serial = SLIP_EXCHANGE_FIRST_EPOCH - 1;
     return SLIP_OK;
 }
 
@@ -208,6 +212,11 @@ extern "C" uint32_t slip_cuda_engine_epoch(slip_cuda_engine *e, int32_t exchange
     uint32_t before = e->epoch;
     e->epoch = slip_exchange_epoch_after(before, (uint32_t)exchanges);
     return before;
+}
+
+extern "C" bool slip_cuda_engine_meets(const slip_cuda_engine *e)
+{
+    return e->windows != NULL && !e->options.launch;
 }
 
 // ---- memory ----

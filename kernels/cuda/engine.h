@@ -47,6 +47,9 @@ slip_status slip_cuda_engine_join(slip_cuda_engine *engine, slip_comm *comm, int
 /* The epoch before a step of `exchanges` exchanges, which are counted as made. */
 uint32_t slip_cuda_engine_epoch(slip_cuda_engine *engine, int32_t exchanges);
 
+/* The resident kernel meets other ranks: steps may be made together. */
+bool slip_cuda_engine_meets(const slip_cuda_engine *engine);
+
 /* Zeroed device memory that lives as long as the engine. SLIP_ERR_FAILED says how much was wanted and how much is free. */
 slip_status slip_cuda_engine_take(slip_cuda_engine *engine, size_t bytes, void **device);
 
@@ -60,18 +63,23 @@ slip_status slip_cuda_engine_download(slip_cuda_engine *engine, void *host, cons
 /* Append to the op list; *first is where. */
 slip_status slip_cuda_engine_add(slip_cuda_engine *engine, const slip_cuda_op *ops, int32_t count, int32_t *first);
 
-/* Host memory for the next step (fill it, then run), and the candidates of the last. */
+/* Host memory for the next step: fill it, then begin it. At most SLIP_CUDA_STEPS - 1 may be begun and not waited for; the launch engine
+ * makes a step while it is begun. */
 slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *engine);
-const slip_candidate *slip_cuda_engine_candidates(const slip_cuda_engine *engine);
 
-/* Run the step and wait for its results. */
-slip_status slip_cuda_engine_run(slip_cuda_engine *engine);
+/* With `together` all ranks make the step, and what rank 0 waits for is the result of all of them. Rank 0's GPU tells the others what
+ * the step is; what they have filled in does not count. */
+slip_status slip_cuda_engine_begin(slip_cuda_engine *engine, bool together);
 
-/* Experts that the last step read, over all layers. */
-uint32_t slip_cuda_engine_picked(const slip_cuda_engine *engine);
+/* What came of a step. */
+typedef struct {
+    const slip_candidate *candidates; /* [heads], host memory, until SLIP_CUDA_STEPS more have been begun; of steps together on rank 0 alone */
+    uint32_t picked;                  /* experts that it read, over all layers, and over all ranks that made it together */
+    double busy_ms;                   /* the GPU was at it, by its own clock; of the launch engine, the host waited for it */
+} slip_cuda_result;
 
-/* Milliseconds that the GPU was at the last step, by its own clock; of the launch engine, those that the host waited for it. */
-double slip_cuda_engine_busy_ms(const slip_cuda_engine *engine);
+/* Wait for the oldest step that was begun. */
+slip_status slip_cuda_engine_wait(slip_cuda_engine *engine, slip_cuda_result *result);
 
 /* Run one op of the list on the step, alone, and wait: for looking at buffers between ops. */
 slip_status slip_cuda_engine_run_op(slip_cuda_engine *engine, int32_t op);

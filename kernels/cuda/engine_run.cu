@@ -1,6 +1,7 @@
 /* The host's side of the engine: the kernel that stays, and the steps it makes. */
 #include "kernels/cuda/engine.h"
 
+#include <assert.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,24 @@ static slip_status record_failed(const slip_cuda_record *r)
                      r->expected, r->seen);
 }
 
+// ---- steps in host memory ----
+
+static int next_place(const slip_cuda_engine *e)
+{
+    return (int)((e->posted + 1) % SLIP_CUDA_STEPS);
+}
+
+extern "C" slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *e)
+{
+    return &e->steps[next_place(e)];
+}
+
+// The oldest that has not been waited for.
+static int open_place(const slip_cuda_engine *e)
+{
+    return (int)((e->waited + 1) % SLIP_CUDA_STEPS);
+}
+
 // ---- starting and stopping the kernel ----
 
 static double deadline(const slip_cuda_engine *e)
@@ -62,8 +81,11 @@ void slip_cuda_engine_stop(slip_cuda_engine *e)
     if (!e->running)
         return;
     e->running = false;
-    e->step->stop = 1;
+    slip_cuda_step *end = slip_cuda_engine_step(e);
+    end->stop = 1;
+    end->serial = 0;
     __atomic_store_n(&e->words->post, ++e->posted, __ATOMIC_RELEASE);
+    e->waited = e->posted;
     if (wait_left(e, 2) == cudaErrorNotReady)
         __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
     wait_left(e, 2);
@@ -89,8 +111,8 @@ static slip_status start_kernel(slip_cuda_engine *e)
         return status;
     TRY(cudaMemsetAsync(e->parameters.words, 0, sizeof *e->parameters.words, e->stream), "clearing the barrier");
     memset((void *)e->words, 0, sizeof *e->words);
-    e->posted = 0;
-    e->picked_before = 0;
+    e->parameters.made = e->words->post = e->words->done = e->posted;
+    e->parameters.serial = e->serial;
     // All CTAs are resident: one an SM, by its shared memory. A cooperative launch makes sure of it.
     void *arguments[] = {&e->parameters};
     TRY(cudaLaunchCooperativeKernel(slip::persistent_kernel_of(e->windows != NULL), dim3((unsigned)e->sms),
@@ -124,16 +146,6 @@ extern "C" slip_status slip_cuda_engine_add(slip_cuda_engine *e, const slip_cuda
     return SLIP_OK;
 }
 
-extern "C" slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *e)
-{
-    return e->step;
-}
-
-extern "C" const slip_candidate *slip_cuda_engine_candidates(const slip_cuda_engine *e)
-{
-    return e->candidates;
-}
-
 // Another rank failed: it should speak first.
 static void let_cause_speak(void)
 {
@@ -155,19 +167,31 @@ static slip_status explain(slip_cuda_engine *e)
     }
     if (error != cudaSuccess && error != cudaErrorNotReady)
         return failed(error, "the kernel stopped");
-    return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why", (unsigned long long)e->step->number);
+    return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why", (unsigned long long)e->steps[open_place(e)].number);
 }
 
-static slip_status run_persistent(slip_cuda_engine *e)
+// The kernel has been told to make the next step, or rank 0's GPU tells it.
+static slip_status begin_persistent(slip_cuda_engine *e, bool together)
 {
-    enum { LOOK = 1 << 14 }; // polls between looks at the stream and the clock
     slip_status status = start_kernel(e);
     if (status != SLIP_OK)
         return status;
+    assert(e->posted - e->waited < SLIP_CUDA_STEPS - 1);
+    slip_cuda_step *step = slip_cuda_engine_step(e);
+    step->serial = together ? (e->serial = slip_exchange_epoch_after(e->serial, 1)) : 0;
+    e->posted++;
+    if (!together || e->parameters.exchange.rank == 0)
+        __atomic_store_n(&e->words->post, e->posted, __ATOMIC_RELEASE);
+    return SLIP_OK;
+}
+
+static slip_status wait_persistent(slip_cuda_engine *e)
+{
+    enum { LOOK = 1 << 14 }; // polls between looks at the stream and the clock
     // The kernel's own deadlines are far shorter: this one is for a kernel that cannot answer at all.
-    double start = slip_now_s(), limit = 30 + 20 * (double)e->step->rows * deadline(e);
-    __atomic_store_n(&e->words->post, ++e->posted, __ATOMIC_RELEASE);
-    for (unsigned tries = 1; __atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) != e->posted; tries++) {
+    double start = slip_now_s(), limit = 30 + 20 * (double)e->steps[open_place(e)].rows * deadline(e);
+    unsigned number = e->waited + 1;
+    for (unsigned tries = 1; (int)(__atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) - number) < 0; tries++) {
         if (tries % LOOK != 0)
             continue;
         if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by ||
@@ -191,7 +215,7 @@ static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
     const slip_cuda_op *gather = &e->ops[op], *sum = gather + 1;
     if (gather->kind != SLIP_CUDA_GATHER)
         return SLIP_OK;
-    size_t count = (size_t)slip_gathered_rows(e->step->rows) * (size_t)gather->out.stride;
+    size_t count = (size_t)slip_gathered_rows(slip_cuda_engine_step(e)->rows) * (size_t)gather->out.stride;
     return slip_nccl_allgather(e->nccl, gather->out.data, sum->in.data, count, e->stream);
 }
 
@@ -200,7 +224,8 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
 {
     cudaError_t error = e->nccl ? cudaErrorNotReady : cudaStreamSynchronize(e->stream);
     // All of a step's gathers: 0.05 s a row is enough for the largest model, 16 ranks and a network of 10 Gbit/s.
-    double start = slip_now_s(), limit = (4 + 0.05 * slip_gathered_rows(e->step->rows)) * deadline(e);
+    const slip_cuda_step *step = slip_cuda_engine_step(e);
+    double start = slip_now_s(), limit = (4 + 0.05 * slip_gathered_rows(step->rows)) * deadline(e);
     while (error == cudaErrorNotReady && (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady) {
         sched_yield(); // to NCCL's threads, where a network has some
         slip_status status = slip_nccl_check(e->nccl);
@@ -210,7 +235,7 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
         }
         if (slip_now_s() - start > limit)
             return slip_fail(SLIP_ERR_FAILED, "GPU: %s: step %llu: waited %.1f s for other ranks' parts of its sums", what,
-                             (unsigned long long)e->step->number, limit);
+                             (unsigned long long)step->number, limit);
     }
     TRY(error, what);
     return e->words->record.set ? record_failed(&e->words->record) : SLIP_OK;
@@ -218,14 +243,15 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
 
 static slip_status enqueue_step(slip_cuda_engine *e)
 {
-    int32_t first = e->step->first_op, last = first + e->step->op_count;
-    TRY(cudaMemcpyAsync(e->parameters.step, e->step, sizeof *e->step, cudaMemcpyHostToDevice, e->stream), "copying the step");
+    const slip_cuda_step *step = slip_cuda_engine_step(e);
+    int32_t first = step->first_op, last = first + step->op_count;
+    TRY(cudaMemcpyAsync(e->parameters.step, step, sizeof *step, cudaMemcpyHostToDevice, e->stream), "copying the step");
     for (int32_t i = first; i < last; i++) {
         slip_status status = enqueue_op(e, i);
         if (status != SLIP_OK)
             return status;
     }
-    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms);
+    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms, next_place(e));
     TRY(cudaGetLastError(), "launching the last op");
     return SLIP_OK;
 }
@@ -242,7 +268,7 @@ static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
         return status;
     }
     TRY(error, "capturing the step");
-    *c = captured{e->step->first_op, rows, NULL};
+    *c = captured{slip_cuda_engine_step(e)->first_op, rows, NULL};
     error = cudaGraphInstantiate(&c->graph, graph, 0);
     cudaGraphDestroy(graph);
     TRY(error, "making a graph of the step");
@@ -254,9 +280,10 @@ static slip_status run_graph(slip_cuda_engine *e)
     slip_status status = upload_ops(e);
     if (status != SLIP_OK)
         return status;
-    int32_t rows = e->nccl ? slip_gathered_rows(e->step->rows) : 0;
+    const slip_cuda_step *step = slip_cuda_engine_step(e);
+    int32_t rows = e->nccl ? slip_gathered_rows(step->rows) : 0;
     int i = 0;
-    while (i < e->graph_count && (e->graphs[i].first_op != e->step->first_op || e->graphs[i].rows != rows))
+    while (i < e->graph_count && (e->graphs[i].first_op != step->first_op || e->graphs[i].rows != rows))
         i++;
     if (i == MAX_GRAPHS)
         return slip_fail(SLIP_ERR_FAILED, "GPU: more than %d graphs of programs", MAX_GRAPHS);
@@ -276,55 +303,55 @@ static void event_name(void *context, int32_t op, char *text, size_t size)
 }
 
 // The n-th verify step of the longest program, when everything is warm.
-static slip_status profile_step(slip_cuda_engine *e)
+static slip_status profile_step(slip_cuda_engine *e, const slip_cuda_step *step)
 {
-    if (e->step->op_count > e->longest) {
-        e->longest = e->step->op_count;
+    if (step->op_count > e->longest) {
+        e->longest = step->op_count;
         e->profiled = 0;
     }
-    bool verifies = e->step->heads == e->step->rows; // prompts are another matter
-    if (e->step->op_count < e->longest || !verifies || ++e->profiled != PROFILED_STEP)
+    bool verifies = step->heads == step->rows; // prompts are another matter
+    if (step->op_count < e->longest || !verifies || ++e->profiled != PROFILED_STEP)
         return SLIP_OK;
     slip_cuda_profile profile = {0, e->sms, e->events, e->event_counts, event_name, e};
     return slip_cuda_profile_write(e->options.profile, &profile);
 }
 
-extern "C" slip_status slip_cuda_engine_run(slip_cuda_engine *e)
+extern "C" slip_status slip_cuda_engine_begin(slip_cuda_engine *e, bool together)
 {
     if (e->failed)
         return slip_fail(SLIP_ERR_FAILED, "GPU: it has failed before");
     double start = slip_now_s();
-    slip_status status = e->options.launch ? run_graph(e) : run_persistent(e);
-    e->busy_ms = e->options.launch ? 1e3 * (slip_now_s() - start) : 1e-6 * e->words->busy;
+    slip_status status = e->options.launch ? run_graph(e) : begin_persistent(e, together);
+    e->launched_ms = 1e3 * (slip_now_s() - start);
     e->failed |= status != SLIP_OK;
-    e->picked = e->words->picked - e->picked_before;
-    e->picked_before = e->words->picked;
-    if (status == SLIP_OK && e->events && !e->options.launch)
-        status = profile_step(e);
     return status;
 }
 
-extern "C" double slip_cuda_engine_busy_ms(const slip_cuda_engine *e)
+extern "C" slip_status slip_cuda_engine_wait(slip_cuda_engine *e, slip_cuda_result *result)
 {
-    return e->busy_ms;
-}
-
-extern "C" uint32_t slip_cuda_engine_picked(const slip_cuda_engine *e)
-{
-    return e->picked;
+    const int place = open_place(e);
+    const slip::host_result *made = &e->words->result[place];
+    bool resident = e->waited != e->posted; // else it was launched
+    slip_status status = resident ? wait_persistent(e) : SLIP_OK;
+    e->failed |= status != SLIP_OK;
+    if (status != SLIP_OK)
+        return status;
+    e->waited += resident;
+    *result = (slip_cuda_result){e->candidates + place * SLIP_MAX_ROWS, made->picked, resident ? 1e-6 * made->busy : e->launched_ms};
+    return e->events && resident ? profile_step(e, &e->steps[place]) : SLIP_OK;
 }
 
 static slip_status run_op(slip_cuda_engine *e, int32_t op)
 {
     slip_status status = upload_ops(e);
     if (status == SLIP_OK)
-        status = slip_cuda_engine_upload(e, e->parameters.step, e->step, sizeof *e->step);
+        status = slip_cuda_engine_upload(e, e->parameters.step, slip_cuda_engine_step(e), sizeof(slip_cuda_step));
     if (status == SLIP_OK)
         status = enqueue_op(e, op);
     if (status != SLIP_OK)
         return status;
     if (e->ops[op].kind == SLIP_CUDA_SAMPLE)
-        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms);
+        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms, next_place(e));
     return wait_enqueued(e, "running an op");
 }
 

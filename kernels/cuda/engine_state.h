@@ -38,8 +38,8 @@ struct slip_cuda_engine {
     int32_t op_count;
     int32_t longest;   // ops of the longest program that has run
 
-    slip_cuda_step *step;         // host
-    slip_candidate *candidates;   // host
+    slip_cuda_step *steps;        // host, [SLIP_CUDA_STEPS]; number n in [n % SLIP_CUDA_STEPS]. The launch engine stays at one
+    slip_candidate *candidates;   // host, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
     slip::host_words *words;      // host
     slip_cuda_event *events;      // host, NULL without --profile
     int32_t *event_counts;
@@ -48,12 +48,13 @@ struct slip_cuda_engine {
     slip_windows *windows;        // NULL: alone, or nccl gathers
     slip_nccl *nccl;              // of the launch engine with other ranks, else NULL
     uint32_t epoch;               // of the last exchange
+    uint32_t serial;              // of the last step that all ranks made together
     slip::kernel_parameters parameters;
     slip_cuda_op *device_ops;     // NULL while the list is not on the device
     bool running, failed;
-    uint32_t picked_before, picked; // experts ever before the last step, and in it
-    double busy_ms;       // the GPU was at the last step; of the launch engine as the host sees it
-    unsigned posted;
+    unsigned posted;      // number of the last step of the resident kernel, that rank 0's GPU hands it or our host
+    unsigned waited;      // and of the last that the host has waited for
+    double launched_ms;   // the last step of the launch engine, as the host sees it
     captured graphs[MAX_GRAPHS];
     int graph_count;
 };

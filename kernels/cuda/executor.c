@@ -159,7 +159,7 @@ static slip_status open_engine(slip_executor *e, slip_comm *comm)
 /* The draft meets its peers where the target does: the epochs of one arena count the exchanges of both. */
 static slip_status join(slip_executor *e, slip_comm *comm)
 {
-    e->ranks = slip_comm_ranks(comm);
+    e->comm = comm;
     if (e->options.target)
         return SLIP_OK;
     return slip_cuda_engine_join(e->engine, comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
@@ -242,7 +242,8 @@ static slip_status lower(slip_executor *e)
     slip_cuda_source source = {
         .program = e->program, .limits = &e->limits, .tensors = e->tensors, .caches = e->caches, .taps = e->taps,
         .tap_slots = e->tap_slots, .tap_width = e->tap_width, .logits = e->device_logits, .sms = slip_cuda_engine_sms(e->engine),
-        .absent_peers = e->options.absent_peers, .ranks = e->ranks, .gathered = e->ranks > 1 && e->options.launch,
+        .absent_peers = e->options.absent_peers, .ranks = e->comm ? slip_comm_ranks(e->comm) : 0,
+        .gathered = e->comm && e->options.launch,
     };
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         source.inverse_frequency[r] = e->inverse_frequency[r];
@@ -260,8 +261,35 @@ static slip_status lower(slip_executor *e)
     if (status == SLIP_OK)
         status = slip_cuda_engine_add(e->engine, e->list.ops, e->list.count, &e->first_op);
     count_bytes(e);
-    e->ready = status == SLIP_OK;
     return status;
+}
+
+/* A step names its ops by their places in the list: these must be the same on all ranks. */
+typedef struct {
+    int32_t first_op, count, phase_first[SLIP_PHASES], phase_count[SLIP_PHASES], exchanges[SLIP_PHASES];
+} outline;
+
+static slip_status check_outline(const slip_executor *e)
+{
+    outline ours = {.first_op = e->first_op, .count = e->list.count}, theirs;
+    memcpy(ours.phase_first, e->list.phase_first, sizeof ours.phase_first);
+    memcpy(ours.phase_count, e->list.phase_count, sizeof ours.phase_count);
+    memcpy(ours.exchanges, e->list.exchanges, sizeof ours.exchanges);
+    theirs = ours;
+    slip_status status = slip_comm_broadcast(e->comm, &theirs, sizeof theirs);
+    if (status == SLIP_OK && memcmp(&ours, &theirs, sizeof ours) != 0)
+        return slip_fail(SLIP_ERR_FAILED, "the program has %d ops here, the first of them op %d of the GPU's list, and on rank 0 %d and op %d",
+                         ours.count, ours.first_op, theirs.count, theirs.first_op);
+    return status;
+}
+
+static slip_status prepare(slip_executor *e)
+{
+    slip_status status = lower(e);
+    if (!e->comm)
+        return status;
+    status = slip_comm_agree(e->comm, status);
+    return status == SLIP_OK ? check_outline(e) : status;
 }
 
 /* ---- steps ---- */
@@ -279,18 +307,36 @@ static slip_status run_watched(slip_executor *e, const slip_step *step)
     return SLIP_OK;
 }
 
-static slip_status run(slip_executor *e, slip_phase phase, const slip_step *step, slip_run_cost *cost)
+static bool queues(const slip_executor *e)
 {
-    slip_status status = e->ready ? SLIP_OK : lower(e);
-    if (status != SLIP_OK)
-        return status;
+    return !e->options.launch && !e->options.watch;
+}
+
+static bool gathers(const slip_executor *e)
+{
+    return e->comm && queues(e);
+}
+
+static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *step)
+{
     slip_cuda_step *device = slip_cuda_engine_step(e->engine);
     slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
     device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges[phase]);
-    status = e->options.watch ? run_watched(e, step) : slip_cuda_engine_run(e->engine);
-    *cost = (slip_run_cost){e->dense_bytes[phase] + slip_cuda_engine_picked(e->engine) * e->expert_bytes,
-                            slip_cuda_engine_busy_ms(e->engine)};
-    return status;
+    e->phase[e->begun++ % SLIP_MAX_OPEN] = phase;
+    return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, gathers(e));
+}
+
+static slip_status wait(slip_executor *e, slip_run_cost *cost)
+{
+    slip_cuda_result result;
+    slip_status status = slip_cuda_engine_wait(e->engine, &result);
+    if (status != SLIP_OK)
+        return status;
+    e->best = result.candidates;
+    slip_phase phase = e->phase[e->waited++ % SLIP_MAX_OPEN];
+    uint64_t ranks = gathers(e) ? (uint64_t)slip_comm_ranks(e->comm) : 1;
+    *cost = (slip_run_cost){e->dense_bytes[phase] + result.picked * e->expert_bytes / ranks, result.busy_ms};
+    return SLIP_OK;
 }
 
 static float *row(slip_executor *e, slip_buffer buffer, int32_t index)
@@ -300,7 +346,7 @@ static float *row(slip_executor *e, slip_buffer buffer, int32_t index)
 
 static void candidates(slip_executor *e, const slip_step *step, slip_candidate *out)
 {
-    memcpy(out, slip_cuda_engine_candidates(e->engine), (size_t)step->head_count * sizeof *out);
+    memcpy(out, e->best, (size_t)step->head_count * sizeof *out);
 }
 
 static double stream_ceiling(slip_executor *e)
@@ -333,7 +379,11 @@ const slip_executor_kind slip_executor_cuda = {
     .create = create,
     .load = slip_cuda_load,
     .fill = slip_cuda_fill,
-    .run = run,
+    .prepare = prepare,
+    .begin = begin,
+    .wait = wait,
+    .queues = queues,
+    .gathers = gathers,
     .row = row,
     .candidates = candidates,
     .stream_ceiling = stream_ceiling,

@@ -16,6 +16,7 @@ __device__ void shared_start(shared_memory &s)
         mbarrier_init(&s.list_ready, CONSUMERS);
         mbarrier_init(&s.list_free, PRODUCER_WARPS);
         mbarrier_init(&s.step_issued, PRODUCER_WARPS);
+        mbarrier_init(&s.step_delivered, 1);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     fence_async_shared();
@@ -68,9 +69,9 @@ const void *launch_kernel_of(bool windows, bool gathers)
                      : (const void *)launch_kernel<ALONE>;
 }
 
-__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms)
+__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int place)
 {
-    deliver(p, p.ops[op], p.step, threadIdx.x, sms);
+    deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, place);
 }
 
 size_t kernel_shared_bytes()

@@ -9,14 +9,17 @@ namespace slip {
 struct kernel_parameters {
     const slip_cuda_op *ops;
     slip_cuda_step *step;         // device copy of the step in hand
-    const slip_cuda_step *posted; // host memory, as the device sees it
+    const slip_cuda_step *posted; // host memory, as the device sees it: step number n in [n % SLIP_CUDA_STEPS]
     sync_words *words;
     host_words *host;
-    slip_candidate *candidates;   // host memory, [head rows]
+    slip_candidate *candidates;   // host memory, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
+    int32_t *drafted;             // device memory, [SLIP_MAX_ROWS]: the best tokens of the last step's head rows
     slip_cuda_event *events;      // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
     int32_t *event_counts;        // [SMs][SLIP_ROLES]
     int64_t patience, idle_patience;
     slip_exchange exchange;       // of ranks inside of the kernel; at.ranks 0: none
+    unsigned made;                // number of the last step before this kernel
+    uint32_t serial;              // and that of the last that all ranks made together
     int drop_op;                  // tests: SM 1 stays away from the barrier behind this op of the list; -1 never
 };
 
@@ -27,8 +30,8 @@ const void *persistent_kernel_of(bool windows);
 // in p.step. `gathers`: GATHER ops, and SUMs of what the host gathered behind them.
 const void *launch_kernel_of(bool windows, bool gathers);
 
-// The candidates of `op`, a SAMPLE that ran on `sms` SMs, to host memory; one CTA of kernel_finish_threads().
-__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms);
+// The candidates of `op`, a SAMPLE that ran on `sms` SMs, to their place in host memory; one CTA of kernel_finish_threads().
+__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int place);
 
 size_t kernel_shared_bytes();
 int kernel_threads();

@@ -65,10 +65,11 @@ __device__ void producer_role(const kernel_parameters &p, shared_memory &s, int 
 {
     producer_state t = producer_start(p, s, warpgroup);
     waiter link = waiter_of(p, SLIP_ROLE_CONTROL);
+    uint32_t serial = p.serial;
     bool go = true;
-    for (unsigned number = 1; go; number++) {
+    for (unsigned number = p.made + 1; go; number++) {
         if (blockIdx.x == 0 && warpgroup == 0)
-            control(link, p, number);
+            control(link, p, s, number, serial);
         if (threadIdx.x % 32 == 0)
             go = produce_step(t, p, s, number);
         go = __shfl_sync(~0u, go, 0);

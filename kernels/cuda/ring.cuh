@@ -76,6 +76,7 @@ struct shared_memory {
     uint64_t list_ready;    // one arrival a consumer: the list of the op in hand is there
     uint64_t list_free;     // one arrival a producer warp: it has read the list for the last time
     uint64_t step_issued;   // one arrival a producer warp: all weights of the step are on their way
+    uint64_t step_delivered; // SM 0: one arrival, its results are under way and its memory may be the next one's
     consumer_state consumers;
     context here;
     waiter producer_waits[PRODUCER_WARPS]; // not in registers: only a wait that takes long looks at them

@@ -22,8 +22,10 @@ struct slip_executor {
     float *logits, *device_logits;      /* host memory, and as the device sees it: [head_rows][vocabulary rows] */
     slip_cuda_list list;                /* its ops are the engine's from `first_op` on */
     int32_t first_op;
-    int32_t ranks;                      /* that share its sums; 0: alone */
-    bool ready;                         /* lowered */
+    slip_comm *comm;                    /* of the ranks that share its sums; NULL: alone */
+    uint32_t begun, waited;             /* runs, ever */
+    slip_phase phase[SLIP_MAX_OPEN];    /* of those in between */
+    const slip_candidate *best;         /* of the last one waited for */
     uint64_t expert_bytes;              /* of one expert, the mean over layers' */
     uint64_t dense_bytes[SLIP_PHASES];  /* of all other matrices that a phase reads */
 };

@@ -15,7 +15,9 @@
  * were written before the kernel began, and complete on an mbarrier: its wait acquires them.
  *
  * Between host and device: the host fills the step, then writes `post`; SM 0's first producer warp sees it (ld.acquire.sys), copies the
- * step to device memory and publishes `posted` (st.release.gpu). Results go the other way: fence, then `done` (st.release.sys).
+ * step to device memory, as soon as SM 0's consumers are through with the step before (an mbarrier; the others do not look at it
+ * after their last grid barrier), and publishes `posted` (st.release.gpu). Results go the other way: fence, then `done`
+ * (st.release.sys). Of steps that all ranks make together only rank 0's host posts; mail.h says how they travel.
  *
  * Every wait has a deadline and looks at the abort word. The first that fails writes a record for the host and sets the word.
  * From then on every wait returns at once and the ops run through on whatever is there (expert ids, the only
@@ -37,20 +39,25 @@ struct sync_words {
     unsigned unused1[31];
     unsigned posted;  // number of the step that may run
     unsigned unused2[31];
-    unsigned picked;  // experts on the lists, ever, for the figures
+    unsigned picked;  // experts on the step's lists, for the figures
     unsigned unused3[31];
+};
+
+// Of a step, beside its candidates.
+struct host_result {
+    unsigned picked; // experts on its lists, over all ranks that made it with us
+    unsigned busy;   // nanoseconds from when SM 0 saw the step to its results; of four seconds and more the rest
 };
 
 // Host memory that both sides see.
 struct host_words {
-    unsigned post;    // host: the step in `step` is number ..
+    unsigned post;    // host: the steps up to number .. are there
     unsigned abort;   // host: leave
     unsigned unused0[30];
-    unsigned done;    // device: the results of step number .. are there
-    unsigned picked;  // the same as in sync_words, behind the step
+    unsigned done;    // device: the results of the steps up to number .. are there
     unsigned left_by; // device: 1 + the rank whose failure made this one leave; 0 none
-    unsigned busy;    // nanoseconds from when SM 0 saw the step to its results; of four seconds and more the rest
-    unsigned unused1[28];
+    unsigned unused1[30];
+    host_result result[SLIP_CUDA_STEPS];
     slip_cuda_record record;
 };
 

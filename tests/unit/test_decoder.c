@@ -37,13 +37,16 @@ typedef struct {
     slip_decoder *decoder;
 } machine;
 
-/* ---- the CPU's executor with resident taps: a ring of every position that the target has seen, which the draft reads ---- */
+/* ---- the CPU's executor in the manner of the GPU's: taps stay in a ring of every position that the target has seen, which the draft
+ * reads, and a step may be begun before the draft's tokens for it have been fetched ---- */
 
 static slip_executor_kind resident;
 static struct {
     slip_executor *target, *draft;
     int64_t width;
     float *taps; /* [4 sequences, CONTEXT + 8, width] */
+    slip_candidate drafted[SLIP_MAX_ROWS]; /* of the last draft */
+    int32_t head_rows, filled_in, open;    /* of it; tokens that were found in it; runs that nobody has waited for */
 } ring;
 
 static float *ring_row(const slip_span *span, int32_t i)
@@ -79,14 +82,43 @@ static void move_taps(slip_executor *executor, const slip_step *step, bool out)
         }
 }
 
-static slip_status resident_run(slip_executor *executor, slip_phase phase, const slip_step *step, slip_run_cost *cost)
+static void fill_in(slip_step *step)
 {
+    for (int32_t i = 0; i < step->row_count; i++) {
+        if (step->token[i] > SLIP_TOKEN_OF_HEAD(0))
+            continue;
+        assert_in_range(SLIP_HEAD_OF_TOKEN(step->token[i]), 0, ring.head_rows - 1);
+        step->token[i] = ring.drafted[SLIP_HEAD_OF_TOKEN(step->token[i])].token;
+        ring.filled_in++;
+    }
+}
+
+static slip_status resident_begin(slip_executor *executor, slip_phase phase, const slip_step *step)
+{
+    static slip_step filled;
+    filled = *step;
+    fill_in(&filled);
     if (phase == SLIP_PHASE_INJECT)
         move_taps(executor, step, false);
-    slip_status status = slip_executor_cpu.run(executor, phase, step, cost);
+    slip_status status = slip_executor_cpu.begin(executor, phase, &filled);
     if (executor == ring.target)
         move_taps(executor, step, true);
+    ring.head_rows = step->head_count;
+    slip_executor_cpu.candidates(executor, &filled, ring.drafted);
+    assert_true(++ring.open <= SLIP_MAX_OPEN);
     return status;
+}
+
+static slip_status resident_wait(slip_executor *executor, slip_run_cost *cost)
+{
+    assert_true(--ring.open >= 0);
+    return slip_executor_cpu.wait(executor, cost);
+}
+
+static bool resident_queues(const slip_executor *executor)
+{
+    (void)executor;
+    return true;
 }
 
 static float *resident_row(slip_executor *executor, slip_buffer buffer, int32_t row)
@@ -100,7 +132,9 @@ static void resident_make(void)
     resident = slip_executor_cpu;
     resident.resident_taps = true;
     resident.create = resident_create;
-    resident.run = resident_run;
+    resident.begin = resident_begin;
+    resident.wait = resident_wait;
+    resident.queues = resident_queues;
     resident.row = resident_row;
 }
 
@@ -389,7 +423,8 @@ static void test_limits(void **state)
     assert_true(many.rows == 160 && many.head_rows == 160 && many.span_rows == 8);
 }
 
-/* Taps that stay with the device reach the draft as those that travel: it proposes the same. */
+/* Taps that stay with the device reach the draft as those that travel, and a step that is begun before its drafts are known finds them:
+ * what is proposed and committed is the same. */
 static void test_resident_taps(void **state)
 {
     const tiny_checkpoint *checkpoint = *state;
@@ -404,6 +439,7 @@ static void test_resident_taps(void **state)
     }
     run_setting(checkpoint, model, &(setting){.draft = true, .sequences = 3, .chunk = 64, .paced = true, .resident = true}, true, staying);
     assert_same(travelling, staying);
+    assert_true(ring.filled_in > 0 && ring.open == 0);
     free(ring.taps);
 }
 

@@ -64,7 +64,7 @@ static void engine_make(const slip_source *source, bool draft, const slip_limits
 static void engine_run(engine *e, slip_phase phase)
 {
     slip_run_cost cost;
-    assert_int_equal(cpu->run(e->executor, phase, &step, &cost), SLIP_OK);
+    assert_int_equal(slip_executor_run(cpu, e->executor, phase, &step, &cost), SLIP_OK);
 }
 
 static void engine_free(engine *e)
@@ -211,6 +211,7 @@ static void test_proposals(void **state)
     for (uint32_t number = 0; number + 1 < g.cases; number++) {
         int32_t drafts[2][7];
         slip_proposal proposals[2];
+        slip_draft_outcome outcome;
         assert_int_equal(slip_draft_create(source, cpu, NULL, NULL, &limits, &draft), SLIP_OK);
         for (uint32_t s = 0; s < 2; s++) {
             uint32_t start = g.start[number + s];
@@ -219,9 +220,10 @@ static void test_proposals(void **state)
             proposals[s] = (slip_proposal){(int32_t)s, g.ids[start], start, drafts[s]};
         }
         assert_int_equal(slip_draft_flush(draft), SLIP_OK);
-        assert_int_equal(slip_draft_propose(draft, proposals, 2), SLIP_OK);
+        assert_int_equal(slip_draft_begin(draft, proposals, 2), SLIP_OK);
+        assert_int_equal(slip_draft_wait(draft, proposals, &outcome), SLIP_OK);
         assert_memory_equal(drafts, g.best + number * g.slots, sizeof drafts);
-        assert_true(slip_draft_weight_bytes(draft) > 0);
+        assert_true(outcome.weight_bytes > 0);
         slip_draft_free(draft);
     }
     free(taps);
@@ -236,6 +238,7 @@ static void test_positions_in_turns(void **state)
     slip_draft *draft;
     int32_t drafts[2][7];
     slip_proposal proposals[2];
+    slip_draft_outcome outcome;
     golden_read(&g);
     size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
     float *taps = make_taps(source, &g, width);
@@ -250,7 +253,8 @@ static void test_positions_in_turns(void **state)
     assert_int_equal(slip_draft_flush(draft), SLIP_OK);
     for (int32_t s = 0; s < 2; s++)
         proposals[s] = (slip_proposal){s, g.ids[start], start, drafts[s]};
-    assert_int_equal(slip_draft_propose(draft, proposals, 2), SLIP_OK);
+    assert_int_equal(slip_draft_begin(draft, proposals, 2), SLIP_OK);
+    assert_int_equal(slip_draft_wait(draft, proposals, &outcome), SLIP_OK);
     assert_memory_equal(drafts[0], g.best + (g.cases - 1) * g.slots, sizeof drafts[0]);
     assert_memory_equal(drafts[1], drafts[0], sizeof drafts[0]);
     slip_draft_free(draft);

@@ -64,7 +64,7 @@ static void make_tokens(uint64_t key, int32_t *tokens, int32_t count)
 static void run(share *s)
 {
     slip_run_cost cost;
-    assert_int_equal(cpu->run(s->executor, SLIP_PHASE_RUN, &step, &cost), SLIP_OK);
+    assert_int_equal(slip_executor_run(cpu, s->executor, SLIP_PHASE_RUN, &step, &cost), SLIP_OK);
 }
 
 /* tokens[position .. position + count) of a sequence in one step; their logits go to their places. */
@@ -340,7 +340,7 @@ static void test_cost(void **state)
     }
     tiny_step_start(&step);
     tiny_step_add(&step, 0, 0, &token, 1, 1);
-    assert_int_equal(cpu->run(s.executor, SLIP_PHASE_RUN, &step, &cost), SLIP_OK);
+    assert_int_equal(slip_executor_run(cpu, s.executor, SLIP_PHASE_RUN, &step, &cost), SLIP_OK);
     assert_int_equal(cost.weight_bytes, want);
     share_free(&s);
 }

@@ -47,7 +47,7 @@ static void watched_run(watched *w, int64_t position, int32_t count, int32_t hea
     slip_run_cost cost;
     tiny_step_start(&step);
     tiny_step_add(&step, 0, position, tokens, count, heads);
-    assert_int_equal(slip_executor_cpu.run(w->executor, SLIP_PHASE_RUN, &step, &cost), SLIP_OK);
+    assert_int_equal(slip_executor_run(&slip_executor_cpu, w->executor, SLIP_PHASE_RUN, &step, &cost), SLIP_OK);
 }
 
 /* A dataset of exactly this shape; the caller frees it. */

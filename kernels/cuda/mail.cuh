@@ -1,0 +1,136 @@
+/* The device's side of mail.h: one warp sends or takes a step, and reports are sent and met line by line. */
+#pragma once
+
+#include <stddef.h>
+
+#include "kernels/cuda/mail.h"
+#include "kernels/cuda/sync.cuh"
+
+namespace slip {
+
+__device__ __forceinline__ unsigned char *step_line(const slip_exchange &x, int rank, int line)
+{
+    return x.peer[rank] + x.at.mail + line * SLIP_MAIL_LINE;
+}
+
+__device__ __forceinline__ unsigned char *report_line(const slip_exchange &x, int rank, int line)
+{
+    return step_line(x, 0, SLIP_MAIL_STEP + rank * SLIP_MAIL_REPORT + line);
+}
+
+__device__ __forceinline__ void line_store(unsigned char *to, uint32_t serial, uint64_t word)
+{
+    uint64_t high = (uint64_t)serial << 32;
+    asm volatile("st.relaxed.sys.global.v2.b64 [%0], {%1, %2};" ::"l"(to), "l"(high | (uint32_t)word), "l"(high | word >> 32) : "memory");
+}
+
+// True when the line carries `serial`; else `seen` is what it carries.
+__device__ __forceinline__ bool line_load(const unsigned char *from, uint32_t serial, uint64_t &word, unsigned &seen)
+{
+    uint64_t low, high;
+    asm volatile("ld.relaxed.sys.global.v2.b64 {%0, %1}, [%2];" : "=l"(low), "=l"(high) : "l"(from) : "memory");
+    word = high << 32 | (uint32_t)low;
+    seen = (uint32_t)(low >> 32) != serial ? (uint32_t)(low >> 32) : (uint32_t)(high >> 32);
+    return seen == serial;
+}
+
+// ---- a step ----
+
+constexpr int STEP_HEAD = offsetof(slip_cuda_step, row) / 8; // words that say how many of the others are used
+static_assert(offsetof(slip_cuda_step, row) % 8 == 0 && sizeof(slip_cuda_row) % 8 == 0 && sizeof(slip_cuda_head) % 8 == 0 &&
+              sizeof(slip_cuda_run) % 8 == 0, "a step is whole words");
+
+// The used words of a step, one behind the other.
+struct step_words {
+    slip_cuda_step *step;
+    int rows, heads, runs; // where each list's words end
+
+    __device__ __forceinline__ explicit step_words(slip_cuda_step *of) : step(of)
+    {
+        rows = STEP_HEAD + of->rows * (int)(sizeof(slip_cuda_row) / 8);
+        heads = rows + of->heads * (int)(sizeof(slip_cuda_head) / 8);
+        runs = heads + of->runs * (int)(sizeof(slip_cuda_run) / 8);
+    }
+
+    __device__ __forceinline__ int count() const
+    {
+        return runs;
+    }
+
+    __device__ __forceinline__ uint64_t &operator[](int i) const
+    {
+        if (i < STEP_HEAD)
+            return ((uint64_t *)step)[i];
+        if (i < rows)
+            return ((uint64_t *)step->row)[i - STEP_HEAD];
+        return i < heads ? ((uint64_t *)step->head)[i - rows] : ((uint64_t *)step->run)[i - heads];
+    }
+};
+
+constexpr int FIRST_LINES = 3; // a lane: more than a step of 8 rows has. All are sent, so that they can be awaited together
+
+// Rank 0's control warp: the step in hand to all others.
+__device__ void send_step(const slip_exchange &x, slip_cuda_step *step, int lane)
+{
+    step_words words(step);
+    const uint32_t serial = step->serial;
+#pragma unroll 1
+    for (int i = lane; i < max(words.count(), FIRST_LINES * 32); i += 32) {
+        const uint64_t word = i < words.count() ? words[i] : 0;
+        for (int peer = 1; peer < x.at.ranks; peer++)
+            line_store(step_line(x, peer, i), serial, word);
+    }
+}
+
+// The control warp of another rank: has the step with this serial come? Then FIRST_LINES words of this lane are in `word`.
+__device__ __forceinline__ bool look_for_step(const slip_exchange &x, uint32_t serial, uint64_t (&word)[FIRST_LINES], unsigned &seen)
+{
+    bool all = true;
+#pragma unroll
+    for (int j = 0; j < FIRST_LINES; j++)
+        all &= line_load(step_line(x, x.rank, j * 32 + threadIdx.x % 32), serial, word[j], seen);
+    return all;
+}
+
+// All of it to device memory.
+__device__ void take_step(const waiter &w, const slip_exchange &x, uint32_t serial, const uint64_t (&word)[FIRST_LINES], slip_cuda_step *to,
+                          int lane)
+{
+    static_assert(STEP_HEAD <= 32, "the first word of a lane");
+    if (lane < STEP_HEAD)
+        ((uint64_t *)to)[lane] = word[0];
+    __syncwarp();
+    step_words words(to);
+#pragma unroll
+    for (int j = 0; j < FIRST_LINES; j++)
+        if (j * 32 + lane < words.count())
+            words[j * 32 + lane] = word[j];
+#pragma unroll 1
+    for (int i = FIRST_LINES * 32 + lane; i < words.count(); i += 32)
+        wait_for(w, SLIP_WAIT_STEP, serial, w.patience, [&](unsigned &seen) {
+            return line_load(step_line(x, x.rank, i), serial, words[i], seen);
+        });
+}
+
+// ---- reports ----
+
+__device__ __forceinline__ void report(const slip_exchange &x, uint32_t serial, int line, uint64_t word)
+{
+    line_store(report_line(x, x.rank, line), serial, word);
+}
+
+// On rank 0, by a warp: this lane's rank's word of a line, `none` in lanes without another rank.
+__device__ __forceinline__ uint64_t meet_reports(const waiter &w, const slip_exchange &x, uint32_t serial, int line, uint64_t none)
+{
+    const int rank = threadIdx.x % 32;
+    uint64_t word = none;
+    if (rank > 0 && rank < x.at.ranks)
+        peer_wait{w}(0, serial, [&](int &peer, uint32_t &seen) {
+            peer = rank;
+            return line_load(report_line(x, rank, line), serial, word, seen);
+        });
+    __syncwarp();
+    return word;
+}
+
+} // namespace slip

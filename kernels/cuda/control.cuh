@@ -18,36 +18,40 @@ template <class T> __device__ __forceinline__ void copy_rest(const T *from, T *t
         ((uint64_t *)to)[i] = __ldcv((const unsigned long long *)from + i);
 }
 
-// A word a lane of the first `bytes` bytes.
+// What most steps have, whether this one has it or not: a word a lane of each kind. One way there and back over PCIe, and in registers
+// while the step before is still at work.
 struct first_words {
-    uint64_t word;
-    bool mine;
+    uint64_t head, row, score, run;
 };
 
-__device__ __forceinline__ first_words load_first(const void *from, int bytes, int lane)
+constexpr int HEAD_BYTES = offsetof(slip_cuda_step, row), ROW_BYTES = FEW * sizeof(slip_cuda_row), SCORE_BYTES = FEW * sizeof(slip_cuda_head),
+              RUN_BYTES = FEW * sizeof(slip_cuda_run);
+static_assert(HEAD_BYTES <= 256 && ROW_BYTES <= 256 && SCORE_BYTES <= 256 && RUN_BYTES <= 256, "a word a lane");
+
+__device__ __forceinline__ uint64_t load_word(const void *from, int bytes, int lane)
 {
-    bool mine = lane < bytes / 8;
-    return {mine ? __ldcv((const unsigned long long *)from + lane) : 0, mine};
+    return lane < bytes / 8 ? __ldcv((const unsigned long long *)from + lane) : 0;
 }
 
-__device__ __forceinline__ void store_first(const first_words &w, void *to, int lane)
+__device__ __forceinline__ void store_word(uint64_t word, void *to, int bytes, int lane)
 {
-    if (w.mine)
-        ((uint64_t *)to)[lane] = w.word;
+    if (lane < bytes / 8)
+        ((uint64_t *)to)[lane] = word;
 }
 
-// Only what the step uses, over PCIe: one way there and back for what most steps have, whether this one has it or not.
-__device__ void copy_step(const slip_cuda_step *from, slip_cuda_step *to, int lane)
+__device__ __forceinline__ first_words load_first(const slip_cuda_step *from, int lane)
 {
-    constexpr int HEAD = offsetof(slip_cuda_step, row);
-    static_assert(HEAD <= 256 && FEW * sizeof to->row[0] <= 256 && FEW * sizeof to->head[0] <= 256 && FEW * sizeof to->run[0] <= 256,
-                  "a word a lane");
-    first_words head = load_first(from, HEAD, lane), rows = load_first(from->row, FEW * sizeof to->row[0], lane);
-    first_words heads = load_first(from->head, FEW * sizeof to->head[0], lane), runs = load_first(from->run, FEW * sizeof to->run[0], lane);
-    store_first(head, to, lane);
-    store_first(rows, to->row, lane);
-    store_first(heads, to->head, lane);
-    store_first(runs, to->run, lane);
+    return {load_word(from, HEAD_BYTES, lane), load_word(from->row, ROW_BYTES, lane), load_word(from->head, SCORE_BYTES, lane),
+            load_word(from->run, RUN_BYTES, lane)};
+}
+
+// Only what the step uses.
+__device__ void copy_step(const first_words &first, const slip_cuda_step *from, slip_cuda_step *to, int lane)
+{
+    store_word(first.head, to, HEAD_BYTES, lane);
+    store_word(first.row, to->row, ROW_BYTES, lane);
+    store_word(first.score, to->head, SCORE_BYTES, lane);
+    store_word(first.run, to->run, RUN_BYTES, lane);
     __syncwarp();
     copy_rest(from->row, to->row, to->rows, lane);
     copy_rest(from->head, to->head, to->heads, lane);
@@ -71,16 +75,18 @@ __device__ __forceinline__ bool look_at_host(const kernel_parameters &p, unsigne
     return (int)(seen - number) >= 0;
 }
 
-// SM 0's consumers are through with the first `steps` steps of this kernel.
-__device__ __forceinline__ bool delivered(shared_memory &s, unsigned steps)
+// SM 0's consumers are through with the first `steps` steps of this kernel: the device's copy may be the next one's.
+__device__ __forceinline__ void wait_delivered(const waiter &w, shared_memory &s, const kernel_parameters &p, unsigned steps)
 {
-    return steps == 0 || mbarrier_try(&s.step_delivered, (steps - 1) & 1);
+    if (steps > 0)
+        wait_for(w, SLIP_WAIT_STEP, steps, p.idle_patience, [&](unsigned &) { return mbarrier_try(&s.step_delivered, (steps - 1) & 1); });
+    __syncwarp();
 }
 
 // From the host, and on rank 0 to the other ranks if they are to make it, too.
-__device__ void post_step(const kernel_parameters &p, unsigned number, int lane)
+__device__ __forceinline__ void post_step(const kernel_parameters &p, const first_words &first, unsigned number, int lane)
 {
-    copy_step(p.posted + number % SLIP_CUDA_STEPS, p.step, lane);
+    copy_step(first, p.posted + number % SLIP_CUDA_STEPS, p.step, lane);
     __syncwarp();
     fill_in_drafted(p.step, p.drafted, lane);
     __syncwarp();
@@ -99,21 +105,22 @@ __device__ __noinline__ void control(const waiter &w, const kernel_parameters &p
     unsigned tries = 0;
     bool came = false;
     wait_for(w, SLIP_WAIT_STEP, listens ? next : number, p.idle_patience, [&](unsigned &seen) {
-        if (!delivered(s, number - 1 - p.made))
-            return false;
         tries++;
         if (listens && (came = look_for_step(p.exchange, next, word, seen)))
             return true;
         return (!listens || tries % WAIT_LOOK == 0) && look_at_host(p, number, tries, seen);
     });
     __syncwarp();
+    came = __all_sync(~0u, came);
+    first_words first = came ? first_words{} : load_first(p.posted + number % SLIP_CUDA_STEPS, lane);
+    wait_delivered(w, s, p, number - 1 - p.made);
     if (aborted(w))
         return;
-    if (__all_sync(~0u, came)) {
+    if (came) {
         take_step(w, p.exchange, next, word, p.step, lane);
         serial = next;
     } else {
-        post_step(p, number, lane);
+        post_step(p, first, number, lane);
     }
     __threadfence();
     __syncwarp();

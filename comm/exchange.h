@@ -7,7 +7,7 @@
  * has the data (LL). An arena:
  *
  *     head     [4096 bytes]  the abort word
- *     mail     [mail_bytes]  for its user: a step mailbox, candidates; nothing here touches it
+ *     mail     [mail_bytes]  for its user (the engine: kernels/cuda/mail.h); nothing here touches it
  *     set 0    messages of exchanges with even epochs
  *     set 1    and of those with odd ones
  *

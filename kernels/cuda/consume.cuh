@@ -164,9 +164,10 @@ template <meeting BY> __device__ __forceinline__ void deliver_picked(const kerne
         p.host->result[place].picked = picked;
 }
 
-// By a warp: the best of all SMs, and ranks.
+// By a warp: the best of all SMs, and ranks. `drafted`: its token goes there, too.
 template <meeting BY>
-__device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int place)
+__device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int place,
+                                                  int32_t *drafted)
 {
     const slip_exchange &x = p.exchange;
     const bool leads = threadIdx.x % 32 == 0;
@@ -182,12 +183,14 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
     }
     if (leads) {
         p.candidates[place * SLIP_MAX_ROWS + head] = best;
-        p.drafted[head] = best.token;
+        if (drafted)
+            drafted[head] = best.token;
     }
 }
 
 // The last op of a program that has head rows is SAMPLE.
-template <meeting BY> __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &sample, const waiter &w, int sms, int place)
+template <meeting BY>
+__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &sample, const waiter &w, int sms, int place, int32_t *drafted)
 {
     const bool scored = sample.kind == SLIP_CUDA_SAMPLE && !p.step->want_logits;
     const int heads = scored ? p.step->heads : 0;
@@ -195,7 +198,7 @@ template <meeting BY> __device__ void deliver(const kernel_parameters &p, const 
         if (line == 0)
             deliver_picked<BY>(p, w, place);
         else
-            deliver_candidate<BY>(p, w, pick_best(sample.candidates, sms, heads, line - 1), line - 1, place);
+            deliver_candidate<BY>(p, w, pick_best(sample.candidates, sms, heads, line - 1), line - 1, place, drafted);
 }
 
 // One step of the resident kernel; false: leave.
@@ -220,12 +223,11 @@ template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &r
     consumers_sync();
     if (blockIdx.x == 0) {
         const int place = number % SLIP_CUDA_STEPS;
-        deliver<BY>(p, p.ops[ops.last - 1], t.wait, gridDim.x, place);
+        deliver<BY>(p, p.ops[ops.last - 1], t.wait, gridDim.x, place, s.drafted);
         consumers_sync();
         if (threadIdx.x == 0) {
             mbarrier_arrive(&s.step_delivered);
             p.host->result[place].busy = (unsigned)(now_ns() - t.begun);
-            __threadfence_system();
             if (!aborted(t.wait))
                 store_release_system(&p.host->done, number);
         }

@@ -45,25 +45,34 @@ __device__ __forceinline__ first_words load_first(const slip_cuda_step *from, in
             load_word(from->run, RUN_BYTES, lane)};
 }
 
-// Only what the step uses.
-__device__ void copy_step(const first_words &first, const slip_cuda_step *from, slip_cuda_step *to, int lane)
+// A row's first word, with a token that the step before was to find.
+__device__ __forceinline__ uint64_t fill_in_drafted(uint64_t word, const int32_t *drafted)
 {
+    static_assert(offsetof(slip_cuda_row, token) == 0, "the low half");
+    const int token = (int)word;
+    if (token > SLIP_TOKEN_OF_HEAD(0))
+        return word;
+    return word >> 32 << 32 | (uint32_t)max(drafted[SLIP_HEAD_OF_TOKEN(token)], 0);
+}
+
+constexpr int ROW_WORDS = sizeof(slip_cuda_row) / 8;
+
+// Only what the step uses.
+__device__ void copy_step(first_words first, const step_sizes &sizes, const slip_cuda_step *from, const int32_t *drafted, slip_cuda_step *to,
+                          int lane)
+{
+    if (lane % ROW_WORDS == 0 && lane / ROW_WORDS < sizes.rows)
+        first.row = fill_in_drafted(first.row, drafted);
     store_word(first.head, to, HEAD_BYTES, lane);
     store_word(first.row, to->row, ROW_BYTES, lane);
     store_word(first.score, to->head, SCORE_BYTES, lane);
     store_word(first.run, to->run, RUN_BYTES, lane);
+    copy_rest(from->row, to->row, sizes.rows, lane);
+    copy_rest(from->head, to->head, sizes.heads, lane);
+    copy_rest(from->run, to->run, sizes.runs, lane);
     __syncwarp();
-    copy_rest(from->row, to->row, to->rows, lane);
-    copy_rest(from->head, to->head, to->heads, lane);
-    copy_rest(from->run, to->run, to->runs, lane);
-}
-
-// Tokens that the step before was to find.
-__device__ void fill_in_drafted(slip_cuda_step *step, const int32_t *drafted, int lane)
-{
-    for (int i = lane; i < step->rows; i += 32)
-        if (step->row[i].token <= SLIP_TOKEN_OF_HEAD(0))
-            step->row[i].token = max(drafted[SLIP_HEAD_OF_TOKEN(step->row[i].token)], 0);
+    for (int i = FEW + lane; i < sizes.rows; i += 32)
+        *(uint64_t *)&to->row[i] = fill_in_drafted(*(uint64_t *)&to->row[i], drafted);
 }
 
 // Is step `number` of the host there? Over PCIe, so the abort word is looked at more rarely.
@@ -84,14 +93,14 @@ __device__ __forceinline__ void wait_delivered(const waiter &w, shared_memory &s
 }
 
 // From the host, and on rank 0 to the other ranks if they are to make it, too.
-__device__ __forceinline__ void post_step(const kernel_parameters &p, const first_words &first, unsigned number, int lane)
+__device__ __forceinline__ void post_step(const kernel_parameters &p, const first_words &first, unsigned number, const int32_t *drafted,
+                                          int lane)
 {
-    copy_step(first, p.posted + number % SLIP_CUDA_STEPS, p.step, lane);
+    const step_sizes sizes = sizes_of(first.head);
+    copy_step(first, sizes, p.posted + number % SLIP_CUDA_STEPS, drafted, p.step, lane);
     __syncwarp();
-    fill_in_drafted(p.step, p.drafted, lane);
-    __syncwarp();
-    if (p.exchange.at.ranks && p.step->serial != 0)
-        send_step(p.exchange, p.step, lane);
+    if (p.exchange.at.ranks && sizes.serial != 0)
+        send_step(p.exchange, p.step, sizes, lane);
 }
 
 // The next step to device memory, for everybody. All lanes of the warp call it. Ranks but rank 0 make those that rank 0's GPU sends, of
@@ -120,10 +129,9 @@ __device__ __noinline__ void control(const waiter &w, const kernel_parameters &p
         take_step(w, p.exchange, next, word, p.step, lane);
         serial = next;
     } else {
-        post_step(p, first, number, lane);
+        post_step(p, first, number, s.drafted, lane);
     }
-    __threadfence();
-    __syncwarp();
+    __syncwarp(); // orders the lanes' stores before the release, which is cumulative
     if (lane == 0)
         store_release(&p.words->posted, number);
 }

@@ -93,9 +93,6 @@ static slip_status take_words(slip_cuda_engine *e)
     if ((status = slip_cuda_engine_take(e, sizeof(slip::sync_words), &device)) != SLIP_OK)
         return status;
     p->words = (slip::sync_words *)device;
-    if ((status = slip_cuda_engine_take(e, SLIP_MAX_ROWS * sizeof *p->drafted, &device)) != SLIP_OK)
-        return status;
-    p->drafted = (int32_t *)device;
     if ((status = slip_cuda_engine_take(e, sizeof *p->step, &device)) == SLIP_OK)
         p->step = (slip_cuda_step *)device;
     return status;

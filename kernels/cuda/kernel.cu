@@ -71,7 +71,7 @@ const void *launch_kernel_of(bool windows, bool gathers)
 
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int place)
 {
-    deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, place);
+    deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, place, NULL);
 }
 
 size_t kernel_shared_bytes()

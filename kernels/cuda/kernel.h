@@ -13,7 +13,6 @@ struct kernel_parameters {
     sync_words *words;
     host_words *host;
     slip_candidate *candidates;   // host memory, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
-    int32_t *drafted;             // device memory, [SLIP_MAX_ROWS]: the best tokens of the last step's head rows
     slip_cuda_event *events;      // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
     int32_t *event_counts;        // [SMs][SLIP_ROLES]
     int64_t patience, idle_patience;

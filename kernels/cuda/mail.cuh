@@ -40,16 +40,30 @@ constexpr int STEP_HEAD = offsetof(slip_cuda_step, row) / 8; // words that say h
 static_assert(offsetof(slip_cuda_step, row) % 8 == 0 && sizeof(slip_cuda_row) % 8 == 0 && sizeof(slip_cuda_head) % 8 == 0 &&
               sizeof(slip_cuda_run) % 8 == 0, "a step is whole words");
 
+struct step_sizes {
+    int rows, heads, runs;
+    uint32_t serial;
+};
+
+// From the words of its head, one a lane, without a trip to memory. All lanes of a warp.
+__device__ __forceinline__ step_sizes sizes_of(uint64_t head)
+{
+    static_assert(offsetof(slip_cuda_step, rows) == 16 && offsetof(slip_cuda_step, heads) == 20 && offsetof(slip_cuda_step, runs) == 24 &&
+                  offsetof(slip_cuda_step, serial) == 40, "words 2, 3 and 5");
+    const uint64_t two = __shfl_sync(~0u, head, 2), three = __shfl_sync(~0u, head, 3), five = __shfl_sync(~0u, head, 5);
+    return {(int)two, (int)(two >> 32), (int)three, (uint32_t)five};
+}
+
 // The used words of a step, one behind the other.
 struct step_words {
     slip_cuda_step *step;
     int rows, heads, runs; // where each list's words end
 
-    __device__ __forceinline__ explicit step_words(slip_cuda_step *of) : step(of)
+    __device__ __forceinline__ step_words(slip_cuda_step *of, const step_sizes &sizes) : step(of)
     {
-        rows = STEP_HEAD + of->rows * (int)(sizeof(slip_cuda_row) / 8);
-        heads = rows + of->heads * (int)(sizeof(slip_cuda_head) / 8);
-        runs = heads + of->runs * (int)(sizeof(slip_cuda_run) / 8);
+        rows = STEP_HEAD + sizes.rows * (int)(sizeof(slip_cuda_row) / 8);
+        heads = rows + sizes.heads * (int)(sizeof(slip_cuda_head) / 8);
+        runs = heads + sizes.runs * (int)(sizeof(slip_cuda_run) / 8);
     }
 
     __device__ __forceinline__ int count() const
@@ -70,15 +84,14 @@ struct step_words {
 constexpr int FIRST_LINES = 3; // a lane: more than a step of 8 rows has. All are sent, so that they can be awaited together
 
 // Rank 0's control warp: the step in hand to all others.
-__device__ void send_step(const slip_exchange &x, slip_cuda_step *step, int lane)
+__device__ void send_step(const slip_exchange &x, slip_cuda_step *step, const step_sizes &sizes, int lane)
 {
-    step_words words(step);
-    const uint32_t serial = step->serial;
+    const step_words words(step, sizes);
 #pragma unroll 1
     for (int i = lane; i < max(words.count(), FIRST_LINES * 32); i += 32) {
         const uint64_t word = i < words.count() ? words[i] : 0;
         for (int peer = 1; peer < x.at.ranks; peer++)
-            line_store(step_line(x, peer, i), serial, word);
+            line_store(step_line(x, peer, i), sizes.serial, word);
     }
 }
 
@@ -97,10 +110,7 @@ __device__ void take_step(const waiter &w, const slip_exchange &x, uint32_t seri
                           int lane)
 {
     static_assert(STEP_HEAD <= 32, "the first word of a lane");
-    if (lane < STEP_HEAD)
-        ((uint64_t *)to)[lane] = word[0];
-    __syncwarp();
-    step_words words(to);
+    const step_words words(to, sizes_of(word[0]));
 #pragma unroll
     for (int j = 0; j < FIRST_LINES; j++)
         if (j * 32 + lane < words.count())

@@ -14,10 +14,10 @@
  * executes fence.proxy.async.shared::cta before the barrier, and wgmma reads them behind it. Weights come by bulk copies alone,
  * were written before the kernel began, and complete on an mbarrier: its wait acquires them.
  *
- * Between host and device: the host fills the step, then writes `post`; SM 0's first producer warp sees it (ld.acquire.sys), copies the
- * step to device memory, as soon as SM 0's consumers are through with the step before (an mbarrier; the others do not look at it
- * after their last grid barrier), and publishes `posted` (st.release.gpu). Results go the other way: fence, then `done`
- * (st.release.sys). Of steps that all ranks make together only rank 0's host posts; mail.h says how they travel.
+ * Between host and device: the host fills the step, then writes `post`; SM 0's first producer warp sees it (ld.acquire.sys) and reads the
+ * step. When SM 0's consumers are through with the step before (an mbarrier; other SMs do not look at it after their last grid
+ * barrier), it writes it to device memory and publishes `posted` (st.release.gpu behind bar.warp.sync). Results go the other way: `done`
+ * (st.release.sys) behind bar.sync. Of steps that all ranks make together only rank 0's host posts; mail.h says how they travel.
  *
  * Every wait has a deadline and looks at the abort word. The first that fails writes a record for the host and sets the word.
  * From then on every wait returns at once and the ops run through on whatever is there (expert ids, the only

@@ -1,10 +1,9 @@
-/* The device's side of the exchange that comm/exchange.h describes: one warp, one block of 128 columns, four columns a lane. Lanes do
- * not depend on each other, so those beyond the end of a row may stay away.
+/* The device's side of the exchange that comm/exchange.h describes: one warp, one block of 128 columns, four columns a lane. All lanes take
+ * part, those beyond the end of a row with zeros.
  *
- * Why a message needs no fence. A float and its epoch are one 64-bit word, and a 16-byte store is two of them: PTX treats the elements
- * of a vector access as memory operations of their own, each of which is seen whole or not at all. Whoever reads a word that carries
- * the epoch has the data. Nothing else is learned from a message: it publishes only itself. Both sides use relaxed accesses of
- * system scope, which caches of an SM do not answer.
+ * Why a message needs no fence. A line is stored and loaded as one b128, a single memory operation: it is seen whole or not at all.
+ * Whoever reads a line that carries the epoch has its data. Nothing else is learned from a message: it publishes only itself. Both sides
+ * use relaxed accesses of system scope, which caches of an SM do not answer.
  *
  * Why two sets of slots are enough. A rank writes messages of epoch e + 2 into the set of epoch e. It has then left exchange e + 1, all
  * its warps have (a grid barrier lies between two exchanges), and to leave it, it needed something of exchange e + 1 from every
@@ -31,56 +30,77 @@ namespace exchange {
 
 constexpr int BATCH = 4; // messages looked at together: their loads overlap
 
-// A lane's part of a message: four words of (epoch, float), in two lines of 16 bytes, 512 bytes apart.
+// A lane's part of a message: x, y, z of its own four columns, and the line that has its w.
 struct words {
-    uint64_t v[4];
+    uint64_t xy, z, w01, w2; // z and w2: in their high half the epoch
 };
 
-__device__ __forceinline__ int lane_offset()
+__device__ __forceinline__ int lane_number()
 {
-    return (int)(threadIdx.x % 32) * 16;
+    return (int)(threadIdx.x % 32);
 }
 
-__device__ __forceinline__ void store_line(unsigned char *to, uint32_t epoch, float a, float b)
+// Where the line with lane `lane`'s w is in a message.
+__device__ __forceinline__ int w_line(int lane)
 {
-    uint64_t high = (uint64_t)epoch << 32;
-    asm volatile("st.relaxed.sys.global.v2.b64 [%0], {%1, %2};" ::"l"(to), "l"(high | __float_as_uint(a)), "l"(high | __float_as_uint(b))
-                 : "memory");
+    return (32 + lane / 3) * SLIP_EXCHANGE_LINE;
 }
 
-__device__ __forceinline__ void send(unsigned char *message, uint32_t epoch, float4 v)
+__device__ __forceinline__ uint64_t pair(uint32_t low, uint32_t high)
 {
-    store_line(message + lane_offset(), epoch, v.x, v.y);
-    store_line(message + SLIP_EXCHANGE_MESSAGE / 2 + lane_offset(), epoch, v.z, v.w);
+    return (uint64_t)high << 32 | low;
+}
+
+__device__ __forceinline__ void store_line(unsigned char *to, uint64_t a, uint64_t b)
+{
+    asm volatile("{\n.reg .b128 line;\nmov.b128 line, {%1, %2};\nst.relaxed.sys.global.b128 [%0], line;\n}" ::"l"(to), "l"(a), "l"(b) : "memory");
 }
 
 __device__ __forceinline__ void load_line(const unsigned char *from, uint64_t &a, uint64_t &b)
 {
-    asm volatile("ld.relaxed.sys.global.v2.b64 {%0, %1}, [%2];" : "=l"(a), "=l"(b) : "l"(from) : "memory");
+    asm volatile("{\n.reg .b128 line;\nld.relaxed.sys.global.b128 line, [%2];\nmov.b128 {%0, %1}, line;\n}" : "=l"(a), "=l"(b) : "l"(from) : "memory");
+}
+
+// What this lane sends: its own line and, the first eleven, a line of the w of three lanes (the last one of two).
+__device__ __forceinline__ words message_of(uint32_t epoch, float4 v)
+{
+    uint32_t w[3];
+#pragma unroll
+    for (int i = 0; i < 3; i++)
+        w[i] = __float_as_uint(__shfl_sync(~0u, v.w, lane_number() * 3 + i));
+    return {pair(__float_as_uint(v.x), __float_as_uint(v.y)), pair(__float_as_uint(v.z), epoch), pair(w[0], w[1]), pair(w[2], epoch)};
+}
+
+__device__ __forceinline__ void send(unsigned char *message, const words &m)
+{
+    const int lane = lane_number();
+    store_line(message + lane * SLIP_EXCHANGE_LINE, m.xy, m.z);
+    if (lane < SLIP_EXCHANGE_LINES - 32)
+        store_line(message + (32 + lane) * SLIP_EXCHANGE_LINE, m.w01, m.w2);
 }
 
 __device__ __forceinline__ words load(const unsigned char *message)
 {
-    words w;
-    load_line(message + lane_offset(), w.v[0], w.v[1]);
-    load_line(message + SLIP_EXCHANGE_MESSAGE / 2 + lane_offset(), w.v[2], w.v[3]);
-    return w;
+    const int lane = lane_number();
+    words m;
+    load_line(message + lane * SLIP_EXCHANGE_LINE, m.xy, m.z);
+    load_line(message + w_line(lane), m.w01, m.w2);
+    return m;
 }
 
-// `epoch` when all four words carry it, else one that they carry instead.
-__device__ __forceinline__ uint32_t epoch_seen(const words &w, uint32_t epoch)
+// `epoch` when both lines carry it, else one that they carry instead.
+__device__ __forceinline__ uint32_t epoch_seen(const words &m, uint32_t epoch)
 {
-    uint32_t seen = epoch;
-#pragma unroll
-    for (int i = 3; i >= 0; i--)
-        seen = (uint32_t)(w.v[i] >> 32) == epoch ? seen : (uint32_t)(w.v[i] >> 32);
-    return seen;
+    uint32_t first = (uint32_t)(m.z >> 32);
+    return first != epoch ? first : (uint32_t)(m.w2 >> 32);
 }
 
-__device__ __forceinline__ float4 value(const words &w)
+__device__ __forceinline__ float4 value(const words &m)
 {
-    return make_float4(__uint_as_float((uint32_t)w.v[0]), __uint_as_float((uint32_t)w.v[1]), __uint_as_float((uint32_t)w.v[2]),
-                       __uint_as_float((uint32_t)w.v[3]));
+    const int third = lane_number() % 3;
+    uint32_t w = third == 0 ? (uint32_t)m.w01 : third == 1 ? (uint32_t)(m.w01 >> 32) : (uint32_t)m.w2;
+    return make_float4(__uint_as_float((uint32_t)m.xy), __uint_as_float((uint32_t)(m.xy >> 32)), __uint_as_float((uint32_t)m.z),
+                       __uint_as_float(w));
 }
 
 __device__ __forceinline__ float4 plus(float4 a, float4 b)
@@ -96,11 +116,26 @@ __device__ __forceinline__ unsigned char *set_of(const slip_exchange &x, int ran
 // Our message to all others, each at `offset` of its set; from the next rank on, so that not all begin with the same one.
 __device__ __forceinline__ void send_all(const slip_exchange &x, uint32_t epoch, size_t offset, float4 v)
 {
+    const words m = message_of(epoch, v);
 #pragma unroll 1
     for (int i = 1, peer = x.rank; i < x.at.ranks; i++) {
         peer = peer + 1 < x.at.ranks ? peer + 1 : 0;
-        send(set_of(x, peer, epoch) + offset, epoch, v);
+        send(set_of(x, peer, epoch) + offset, m);
     }
+}
+
+// One message, of rank `other`.
+template <class Wait>
+__device__ __forceinline__ float4 wait_message(uint32_t epoch, const unsigned char *message, int other, int hop, Wait &wait)
+{
+    words m;
+    wait(hop, epoch, [&](int &peer, uint32_t &seen) {
+        m = load(message);
+        peer = other;
+        seen = epoch_seen(m, epoch);
+        return seen == epoch;
+    });
+    return value(m);
 }
 
 // The sum in rank order of the messages at `messages` [ranks] and, in its place, our own partial.
@@ -108,6 +143,8 @@ template <class Wait>
 __device__ __forceinline__ float4 sum_of(const slip_exchange &x, uint32_t epoch, const unsigned char *messages, float4 mine, Wait &wait)
 {
     float4 sum = mine;
+    if (x.at.ranks == 2) // of two terms the order changes no bit
+        return plus(mine, wait_message(epoch, messages + (1 - x.rank) * SLIP_EXCHANGE_MESSAGE, 1 - x.rank, 0, wait));
 #pragma unroll 1
     for (int first = 0; first < x.at.ranks; first += BATCH) {
         words w[BATCH]; // loaded whole each time, awaited or not: else the compiler keeps the last try's through the wait's slow path
@@ -156,15 +193,8 @@ __device__ __forceinline__ float4 two_shot(const slip_exchange &x, uint32_t epoc
         send_all(x, epoch, sums, sum);
         return sum;
     }
-    send(set_of(x, owner, epoch) + partials + x.rank * SLIP_EXCHANGE_MESSAGE, epoch, mine);
-    words w;
-    wait(1, epoch, [&](int &peer, uint32_t &seen) {
-        w = load(set_of(x, x.rank, epoch) + sums);
-        peer = owner;
-        seen = epoch_seen(w, epoch);
-        return seen == epoch;
-    });
-    return value(w);
+    send(set_of(x, owner, epoch) + partials + x.rank * SLIP_EXCHANGE_MESSAGE, message_of(epoch, mine));
+    return wait_message(epoch, set_of(x, x.rank, epoch) + sums, owner, 1, wait);
 }
 
 // This lane's four columns of `block` = row * row_blocks + column block, summed over all ranks. `rows`: of the whole exchange, the same on

@@ -3,8 +3,9 @@
  * allocates arenas is comm/window.h.
  *
  * A vector [rows, hidden] f32 is cut into blocks of one row x 128 columns, the share of a warp; block = row * row_blocks + column
- * block. A block travels as one message of 1024 bytes: each float beside the epoch of the exchange, so that whoever sees the epoch
- * has the data (LL). An arena:
+ * block. A block travels as one message of 43 lines of 16 bytes, three floats and the epoch of the exchange each, so that whoever
+ * sees the epoch has the data: line l < 32 has columns 4 l .. 4 l + 2, line 32 + i columns 12 i + 3, 12 i + 7 and 12 i + 11. Messages lie
+ * 768 bytes apart, whole lines of the caches. An arena:
  *
  *     head     [4096 bytes]  the abort word
  *     mail     [mail_bytes]  for its user (the engine: kernels/cuda/mail.h); nothing here touches it
@@ -44,7 +45,9 @@ extern "C" {
 enum {
     SLIP_EXCHANGE_RANKS = 16,     /* most ranks of an exchange */
     SLIP_EXCHANGE_COLUMNS = 128,  /* of a block */
-    SLIP_EXCHANGE_MESSAGE = 1024, /* bytes of a block's message */
+    SLIP_EXCHANGE_LINE = 16,      /* bytes */
+    SLIP_EXCHANGE_LINES = 43,     /* of a block's message */
+    SLIP_EXCHANGE_MESSAGE = 768,  /* bytes from one message to the next */
     SLIP_EXCHANGE_HEAD = 4096,
     SLIP_EXCHANGE_FIRST_EPOCH = 2,
 };

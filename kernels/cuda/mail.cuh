@@ -10,7 +10,7 @@ namespace slip {
 
 __device__ __forceinline__ unsigned char *step_line(const slip_exchange &x, int rank, int line)
 {
-    return x.peer[rank] + x.at.mail + line * SLIP_MAIL_LINE;
+    return x.peer[rank] + x.at.mail + line * SLIP_EXCHANGE_LINE;
 }
 
 __device__ __forceinline__ unsigned char *report_line(const slip_exchange &x, int rank, int line)
@@ -20,17 +20,15 @@ __device__ __forceinline__ unsigned char *report_line(const slip_exchange &x, in
 
 __device__ __forceinline__ void line_store(unsigned char *to, uint32_t serial, uint64_t word)
 {
-    uint64_t high = (uint64_t)serial << 32;
-    asm volatile("st.relaxed.sys.global.v2.b64 [%0], {%1, %2};" ::"l"(to), "l"(high | (uint32_t)word), "l"(high | word >> 32) : "memory");
+    exchange::store_line(to, word, exchange::pair(0, serial));
 }
 
 // True when the line carries `serial`; else `seen` is what it carries.
 __device__ __forceinline__ bool line_load(const unsigned char *from, uint32_t serial, uint64_t &word, unsigned &seen)
 {
-    uint64_t low, high;
-    asm volatile("ld.relaxed.sys.global.v2.b64 {%0, %1}, [%2];" : "=l"(low), "=l"(high) : "l"(from) : "memory");
-    word = high << 32 | (uint32_t)low;
-    seen = (uint32_t)(low >> 32) != serial ? (uint32_t)(low >> 32) : (uint32_t)(high >> 32);
+    uint64_t tail;
+    exchange::load_line(from, word, tail);
+    seen = (uint32_t)(tail >> 32);
     return seen == serial;
 }
 

@@ -128,19 +128,22 @@ template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op 
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        const bool real = column < op.hidden;
         float4 v = zero(), norm = zero();
-        if (column < op.hidden) {
-            float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
+        float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
+        if (real) {
             if (op.add)
                 copy_async(shared_address(&early.x[c.thread()]), x);
             if (op.vector[0])
                 copy_async(shared_address(&early.norm[c.thread()]), op.vector[0] + column);
             v = sum_terms(op, BY == GATHERED && op.gathered ? terms_of_ranks(op, c, row) : terms_of(op, row), column);
-            if (BY == EXCHANGED && op.exchange)
-                v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.step->epoch, op.exchange), c.rows, item.next, v,
-                                         peer_wait{*c.wait});
-            else if (op.peers)
+            if (op.peers)
                 v = exchange_emulated(op, row, column, v);
+        }
+        if (BY == EXCHANGED && op.exchange) // by the whole warp
+            v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.step->epoch, op.exchange), c.rows, item.next, v,
+                                     peer_wait{*c.wait});
+        if (real) {
             copy_async_wait();
             if (op.add)
                 v = add(early.x[c.thread()], v);

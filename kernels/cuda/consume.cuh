@@ -91,8 +91,12 @@ __device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameter
 {
     copy_async_wait(); // the next op
     consumers_sync();
-    if (threadIdx.x == 0 && (op != p.drop_op || blockIdx.x != 1))
-        grid_arrive(s.consumers.wait);
+    if (threadIdx.x == 0) {
+        if (op != p.drop_op || blockIdx.x != 1)
+            grid_arrive(s.consumers.wait);
+        if (is_product(s.op[op & 1].kind))
+            mbarrier_arrive(&s.product_passed);
+    }
     if (next)
         prepare(s, *next, false);
     if (threadIdx.x == 0)

@@ -240,6 +240,7 @@ typedef enum {
     SLIP_WAIT_FULL,      /* a stage of weights */
     SLIP_WAIT_EMPTY,     /* room in the ring */
     SLIP_WAIT_LIST,      /* the experts' list */
+    SLIP_WAIT_PASSED,    /* the consumers' end of the product before */
     SLIP_WAIT_STEP,      /* the next step */
     SLIP_WAITS
 } slip_cuda_wait;

@@ -27,7 +27,8 @@ static const char *role_name(int role)
 static const char *wait_name(int wait)
 {
     static const char *const names[SLIP_WAITS] = {
-        "nothing", "all SMs at the end of the op", "another rank", "a stage of weights", "room in the ring", "the list of experts", "the next step",
+        "nothing", "all SMs at the end of the op", "another rank", "a stage of weights", "room in the ring", "the list of experts",
+        "the end of the product before", "the next step",
     };
     return wait >= 0 && wait < SLIP_WAITS ? names[wait] : "?";
 }

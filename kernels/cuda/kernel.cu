@@ -15,6 +15,7 @@ __device__ void shared_start(shared_memory &s)
             }
         mbarrier_init(&s.list_ready, CONSUMERS);
         mbarrier_init(&s.list_free, PRODUCER_WARPS);
+        mbarrier_init(&s.product_passed, 1);
         mbarrier_init(&s.step_issued, PRODUCER_WARPS);
         mbarrier_init(&s.step_delivered, 1);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");

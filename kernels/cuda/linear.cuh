@@ -23,6 +23,11 @@ __device__ __forceinline__ bool has_experts(const slip_cuda_op &op)
     return op.kind != SLIP_CUDA_LINEAR;
 }
 
+__device__ __forceinline__ bool is_product(int kind)
+{
+    return kind == SLIP_CUDA_LINEAR || kind == SLIP_CUDA_UP || kind == SLIP_CUDA_DOWN;
+}
+
 // Units of the op, over all SMs.
 __device__ __forceinline__ int product_units(const slip_cuda_op &op, const shared_memory &s)
 {

@@ -11,20 +11,23 @@ struct producer_state {
     waiter &wait;
     producer ring;
     recorder times;
-    unsigned lists;
+    unsigned lists, products; // so far
 };
 
+// Not before the SM is through with the product before: the consumers' last results would stand in line behind the weights, and all SMs
+// wait for the slowest. What is left of the time until the next product is enough to fill the ring.
 __device__ void produce_ops(producer_state &t, const kernel_parameters &p, shared_memory &s, op_range ops)
 {
     const int rows = p.step->rows, heads = p.step->heads;
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = p.ops[i];
-        int kind = op.kind;
-        if (kind != SLIP_CUDA_LINEAR && kind != SLIP_CUDA_UP && kind != SLIP_CUDA_DOWN)
+        if (!is_product(op.kind))
             continue;
         t.wait.op = i;
-        t.wait.kind = kind;
+        t.wait.kind = op.kind;
         t.wait.layer = op.layer;
+        if (t.products++ > 0 && !mbarrier_wait(t.wait, SLIP_WAIT_PASSED, &s.product_passed, t.products - 2))
+            return;
         record_start(t.times);
         produce_product(t.wait, t.ring, op, rows, heads, blockIdx.x, gridDim.x, s, i == ops.first, t.lists);
         if (t.ring.warpgroup == 0)
@@ -44,7 +47,7 @@ __device__ producer_state producer_start(const kernel_parameters &p, shared_memo
 {
     s.producer_waits[warpgroup] = waiter_of(p, SLIP_ROLE_PRODUCER); // by all lanes, the same
     return {s.producer_waits[warpgroup], {&s.weights, s.stage[warpgroup], warpgroup, 0, read_once_policy()},
-            recorder_of(p, SLIP_ROLE_PRODUCER), 0};
+            recorder_of(p, SLIP_ROLE_PRODUCER), 0, 0};
 }
 
 // False: leave.

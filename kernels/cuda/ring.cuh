@@ -75,6 +75,7 @@ struct shared_memory {
     ring weights;
     uint64_t list_ready;    // one arrival a consumer: the list of the op in hand is there
     uint64_t list_free;     // one arrival a producer warp: it has read the list for the last time
+    uint64_t product_passed; // one arrival a product: this SM's consumers are through, and have said so to the others
     uint64_t step_issued;   // one arrival a producer warp: all weights of the step are on their way
     uint64_t step_delivered; // SM 0: one arrival, its results are under way and its memory may be the next one's
     consumer_state consumers;
@@ -160,10 +161,13 @@ struct producer {
     uint64_t policy;
 };
 
-// A stage for `bytes` bytes that bulk loads will bring; NULL: the kernel is being left.
+// A stage for `bytes` bytes that bulk loads will bring; NULL: the kernel is being left. One is under way at a time: two of each warpgroup
+// would be 18 MB on their way to all SMs, 4 us of memory's time, in which everything else that SMs load and store stands in line.
 __device__ __forceinline__ unsigned char *stage_open(const waiter &w, const producer &p, int bytes)
 {
-    unsigned slot = p.count % DEPTH, round = p.count / DEPTH;
+    unsigned slot = p.count % DEPTH, round = p.count / DEPTH, last = p.count - 1;
+    if (p.count > 0 && !mbarrier_wait(w, SLIP_WAIT_FULL, &p.weights->full[p.warpgroup][last % DEPTH], last / DEPTH))
+        return NULL;
     // Round 0 finds the stages empty: waiting for the phase before the first succeeds at once.
     if (!mbarrier_wait(w, SLIP_WAIT_EMPTY, &p.weights->empty[p.warpgroup][slot], round + 1))
         return NULL;

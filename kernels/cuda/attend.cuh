@@ -18,14 +18,14 @@ struct attend_run {
     int items;
 };
 
-// A run's fields are requested together with the number of runs, which says whether they mean anything.
-__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, const slip_cuda_step &step, int index)
+// A run's fields are requested together with the number of runs, which says whether they mean anything. `only`: the step's first, at hand.
+__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, const context &c, const slip_cuda_run *only, int index)
 {
-    const slip_cuda_run &from = step.run[min(index, SLIP_MAX_ROWS - 1)];
+    const slip_cuda_run &from = c.runs == 1 ? *only : c.step->run[min(index, SLIP_MAX_ROWS - 1)];
     attend_run run = {from.row, from.count, from.sequence, (int)from.position, 0, 0, 0, 0};
-    if (index >= step.runs)
+    if (index >= c.runs)
         return run;
-    run.last = op.cache.shape.whole_block ? (int)step.row[run.row + run.count - 1].last : run.position + run.count - 1;
+    run.last = op.cache.shape.whole_block ? (int)c.step->row[run.row + run.count - 1].last : run.position + run.count - 1;
     run.split = slip_attend_split_of(&op.cache, attend_first(op.cache.shape, run.position)); // both bounds grow with the row
     run.parts = slip_attend_split_of(&op.cache, run.last) - run.split + 1;
     run.items = slip_attend_tiles(&op.cache.shape, run.count) * op.cache.shape.kv_heads * run.parts;
@@ -70,17 +70,18 @@ __device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &ba
     return true;
 }
 
-// Finds an item's run, 32 runs at a time, and where its items begin; false: there is no such item. For a whole warp. A decode step has
-// one run, which all lanes load.
-__device__ __forceinline__ bool attend_find(const slip_cuda_op &op, const context &c, int item, attend_run &run, int &base)
+// Finds an item's run, 32 runs at a time, and where its items begin; false: there is no such item. For a whole warp. A decode step of one
+// sequence has one run, which all lanes read.
+__device__ __forceinline__ bool attend_find(const slip_cuda_op &op, const context &c, const slip_cuda_run *only, int item, attend_run &run,
+                                            int &base)
 {
-    const int lane = c.thread() % 32, runs = c.step->runs;
+    const int lane = c.thread() % 32;
     bool found = false;
     base = 0;
 #pragma unroll 1
-    for (int first = 0; first < runs && !found; first += 32) {
-        run = attend_load_run(op, *c.step, runs == 1 ? 0 : first + lane);
-        found = runs == 1 ? item < run.items : attend_choose(run, item, base, lane);
+    for (int first = 0; first < c.runs && !found; first += 32) {
+        run = attend_load_run(op, c, only, c.runs == 1 ? 0 : first + lane);
+        found = c.runs == 1 ? item < run.items : attend_choose(run, item, base, lane);
     }
     return found;
 }
@@ -117,7 +118,7 @@ __device__ void op_attend(const slip_cuda_op &op, const context &shared)
     if (op.width < op.form.padded)
         attend_pad(op, c);
 #pragma unroll 1
-    for (int item = c.sm; attend_find(op, c, item, run, base); item += c.sms) {
+    for (int item = c.sm; attend_find(op, c, &shared.run, item, run, base); item += c.sms) {
         int thread = c.thread();
         asm volatile("" : "+r"(thread)); // so that what depends on it is computed where it is used, not kept in registers over all items
         __builtin_assume(thread >= 0 && thread < CONSUMERS);

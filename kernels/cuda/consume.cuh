@@ -140,7 +140,8 @@ __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, co
 
 __device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_parameters &p)
 {
-    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, &s.consumers.wait};
+    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, p.step->runs, p.step->run[0],
+              &s.consumers.wait};
 }
 
 // ---- results, by SM 0: to the host, or where ranks make the step together by rank 0 to rank 0's ----

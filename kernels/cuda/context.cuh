@@ -22,7 +22,8 @@ struct context {
     const slip_cuda_step *step; // global memory; constant while an op runs
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
     int sm, sms;                // this CTA and how many there are
-    int rows, heads;            // of the step
+    int rows, heads, runs;      // of the step
+    slip_cuda_run run;          // its first
     const waiter *wait;
 
     __device__ __forceinline__ static int thread() // of the consumers

@@ -81,16 +81,26 @@ struct step_words {
 
 constexpr int FIRST_LINES = 3; // a lane: more than a step of 8 rows has. All are sent, so that they can be awaited together
 
+__device__ __forceinline__ void send_line(const slip_exchange &x, int line, uint32_t serial, uint64_t word)
+{
+    for (int peer = 1; peer < x.at.ranks; peer++)
+        line_store(step_line(x, peer, line), serial, word);
+}
+
 // Rank 0's control warp: the step in hand to all others.
 __device__ void send_step(const slip_exchange &x, slip_cuda_step *step, const step_sizes &sizes, int lane)
 {
     const step_words words(step, sizes);
+    uint64_t first[FIRST_LINES];
+#pragma unroll
+    for (int j = 0; j < FIRST_LINES; j++)
+        first[j] = j * 32 + lane < words.count() ? words[j * 32 + lane] : 0;
+#pragma unroll
+    for (int j = 0; j < FIRST_LINES; j++)
+        send_line(x, j * 32 + lane, sizes.serial, first[j]);
 #pragma unroll 1
-    for (int i = lane; i < max(words.count(), FIRST_LINES * 32); i += 32) {
-        const uint64_t word = i < words.count() ? words[i] : 0;
-        for (int peer = 1; peer < x.at.ranks; peer++)
-            line_store(step_line(x, peer, i), sizes.serial, word);
-    }
+    for (int i = FIRST_LINES * 32 + lane; i < words.count(); i += 32)
+        send_line(x, i, sizes.serial, words[i]);
 }
 
 // The control warp of another rank: has the step with this serial come? Then FIRST_LINES words of this lane are in `word`.

@@ -23,6 +23,7 @@ struct context {
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
     int sm, sms;                // this CTA and how many there are
     int rows, heads;            // of the step
+    uint32_t epoch;             // before the step
     const waiter *wait;
 
     __device__ __forceinline__ static int thread() // of the consumers

@@ -80,8 +80,8 @@ static void check_case(world *w, int rows, int hidden, bool whole, bool mixed, s
 
 static void check_sums(world *w)
 {
-    static const int hidden[] = {6144, 4096, 1028}, rows[] = {1, 8, 17};
-    for (int h = 0; h < 3; h++)
+    static const int hidden[] = {6144, 4096, 1028, 196, 4}, rows[] = {1, 8, 17}; // last blocks of 128, 4 and 68 columns
+    for (int h = 0; h < 5; h++)
         for (int r = 0; r < 3; r++)
             for (int whole = 0; whole < 2; whole++) {
                 check_case(w, rows[r], hidden[h], whole, false, SIZE_MAX, "one-shot");

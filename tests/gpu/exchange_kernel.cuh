@@ -137,7 +137,9 @@ __device__ inline void exchange_once(const test_run &run, const test_rank &t, co
             continue;
         const bool real = column < run.hidden;
         float one = (float)number;
-        float4 mine = !real ? make_float4(0, 0, 0, 0) : run.check ? four_partials(run, epoch, x.rank, row, column) : make_float4(one, one, one, one);
+        float4 mine = make_float4(one, one, one, one);
+        if (run.check)
+            mine = real ? four_partials(run, epoch, x.rank, row, column) : make_float4(0, 0, 0, 0);
         if (run.check)
             dawdle(epoch, x.rank, block);
         float4 sum = slip::exchange::all_reduce(x, epoch, rows, block, mine, wait);

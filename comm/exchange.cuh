@@ -1,9 +1,13 @@
 /* The device's side of the exchange that comm/exchange.h describes: one warp, one block of 128 columns, four columns a lane. All lanes take
  * part, those beyond the end of a row with zeros.
  *
- * Why a message needs no fence. A line is stored and loaded as one b128, a single memory operation: it is seen whole or not at all.
- * Whoever reads a line that carries the epoch has its data. Nothing else is learned from a message: it publishes only itself. Both sides
- * use relaxed accesses of system scope, which caches of an SM do not answer.
+ * Why a message needs no fence. A line is stored and loaded as one b128, a scalar type of PTX (with .sys from ISA 8.4 on): a single memory
+ * operation, seen whole or not at all. Of a v2.b64 the ISA promises the halves alone: "Memory operations with a vector data type are
+ * modelled as a set of equivalent memory operations with a scalar data type, executed in an unspecified order on the elements in the
+ * vector" (8.2.4). That paragraph has scalars end at 64 bits and is older than b128; the machine has one instruction for both forms
+ * (STG.128), and over NVLink NCCL's LL128 relies on whole lines of 128 bytes. Whoever reads a line that carries the epoch has its data.
+ * Nothing else is learned from a message: it publishes only itself. Both sides use relaxed accesses of system scope, which caches of
+ * an SM do not answer.
  *
  * Why two sets of slots are enough. A rank writes messages of epoch e + 2 into the set of epoch e. It has then left exchange e + 1, all
  * its warps have (a grid barrier lies between two exchanges), and to leave it, it needed something of exchange e + 1 from every
@@ -14,7 +18,8 @@
  * wants e and wait in vain: a record, not a wrong sum.
  *
  * Why it cannot deadlock. All CTAs are resident, every warp takes its blocks in ascending order, and what a block needs is sent
- * by warps on their way to that block or at it: the lowest unfinished block of all ranks always proceeds.
+ * by warps on their way to that block or at it: the lowest unfinished block of all ranks always proceeds. Lanes wait each for its own
+ * lines and meet again at the shuffles of the next message; a partial leaves whole before any lane of its warp waits for that block.
  *
  * Waits are the caller's: wait(hop, epoch, ready) repeats ready(peer, seen) until it is true or it gives up, for good; then what comes
  * back is no sum, and the kernel is to leave. `peer` and `seen` are for its record: the rank waited for and an epoch found in its
@@ -28,7 +33,10 @@
 namespace slip {
 namespace exchange {
 
-constexpr int BATCH = 4; // messages looked at together: their loads overlap
+constexpr int BATCH = 4; // messages of three and more ranks looked at together: their loads overlap
+
+static_assert(3 * SLIP_EXCHANGE_LINES >= SLIP_EXCHANGE_COLUMNS && SLIP_EXCHANGE_LINES > 32, "a line a lane, and their w in the others");
+static_assert(SLIP_EXCHANGE_LINES * SLIP_EXCHANGE_LINE <= SLIP_EXCHANGE_MESSAGE && SLIP_EXCHANGE_MESSAGE % 128 == 0, "whole cache lines");
 
 // A lane's part of a message: x, y, z of its own four columns, and the line that has its w.
 struct words {
@@ -53,12 +61,14 @@ __device__ __forceinline__ uint64_t pair(uint32_t low, uint32_t high)
 
 __device__ __forceinline__ void store_line(unsigned char *to, uint64_t a, uint64_t b)
 {
-    asm volatile("{\n.reg .b128 line;\nmov.b128 line, {%1, %2};\nst.relaxed.sys.global.b128 [%0], line;\n}" ::"l"(to), "l"(a), "l"(b) : "memory");
+    asm volatile("{\n.reg .b128 line;\nmov.b128 line, {%1, %2};\nst.relaxed.sys.global.b128 [%0], line;\n}" ::"l"(to), "l"(a), "l"(b)
+                 : "memory");
 }
 
 __device__ __forceinline__ void load_line(const unsigned char *from, uint64_t &a, uint64_t &b)
 {
-    asm volatile("{\n.reg .b128 line;\nld.relaxed.sys.global.b128 line, [%2];\nmov.b128 {%0, %1}, line;\n}" : "=l"(a), "=l"(b) : "l"(from) : "memory");
+    asm volatile("{\n.reg .b128 line;\nld.relaxed.sys.global.b128 line, [%2];\nmov.b128 {%0, %1}, line;\n}" : "=l"(a), "=l"(b) : "l"(from)
+                 : "memory");
 }
 
 // What this lane sends: its own line and, the first eleven, a line of the w of three lanes (the last one of two).
@@ -98,7 +108,7 @@ __device__ __forceinline__ uint32_t epoch_seen(const words &m, uint32_t epoch)
 __device__ __forceinline__ float4 value(const words &m)
 {
     const int third = lane_number() % 3;
-    uint32_t w = third == 0 ? (uint32_t)m.w01 : third == 1 ? (uint32_t)(m.w01 >> 32) : (uint32_t)m.w2;
+    uint32_t w = (uint32_t)(third == 2 ? m.w2 : third == 1 ? m.w01 >> 32 : m.w01);
     return make_float4(__uint_as_float((uint32_t)m.xy), __uint_as_float((uint32_t)(m.xy >> 32)), __uint_as_float((uint32_t)m.z),
                        __uint_as_float(w));
 }
@@ -143,8 +153,6 @@ template <class Wait>
 __device__ __forceinline__ float4 sum_of(const slip_exchange &x, uint32_t epoch, const unsigned char *messages, float4 mine, Wait &wait)
 {
     float4 sum = mine;
-    if (x.at.ranks == 2) // of two terms the order changes no bit
-        return plus(mine, wait_message(epoch, messages + (1 - x.rank) * SLIP_EXCHANGE_MESSAGE, 1 - x.rank, 0, wait));
 #pragma unroll 1
     for (int first = 0; first < x.at.ranks; first += BATCH) {
         words w[BATCH]; // loaded whole each time, awaited or not: else the compiler keeps the last try's through the wait's slow path
@@ -183,6 +191,19 @@ __device__ __forceinline__ float4 one_shot(const slip_exchange &x, uint32_t epoc
     return sum_of(x, epoch, set_of(x, x.rank, epoch) + messages, mine, wait);
 }
 
+// The same for two ranks, whose sums are one-shot unless a test wants otherwise (exchange.c): there is one message to look at, nothing but
+// its address lies between ours and the first look, and of two terms the order changes no bit.
+template <class Wait>
+__device__ __forceinline__ float4 one_shot_of_two(const slip_exchange &x, uint32_t epoch, int block, float4 mine, Wait &wait)
+{
+    const int rank = x.rank, other = 1 - rank;
+    const size_t messages = (size_t)block * 2 * SLIP_EXCHANGE_MESSAGE;
+    unsigned char *to = set_of(x, other, epoch) + messages + rank * SLIP_EXCHANGE_MESSAGE;
+    const unsigned char *from = set_of(x, rank, epoch) + messages + other * SLIP_EXCHANGE_MESSAGE;
+    send(to, message_of(epoch, mine));
+    return plus(mine, wait_message(epoch, from, other, 0, wait));
+}
+
 template <class Wait>
 __device__ __forceinline__ float4 two_shot(const slip_exchange &x, uint32_t epoch, int block, float4 mine, Wait &wait)
 {
@@ -202,7 +223,9 @@ __device__ __forceinline__ float4 two_shot(const slip_exchange &x, uint32_t epoc
 template <class Wait>
 __device__ __forceinline__ float4 all_reduce(const slip_exchange &x, uint32_t epoch, int rows, int block, float4 mine, Wait wait)
 {
-    return rows <= x.at.one_shot_rows ? one_shot(x, epoch, block, mine, wait) : two_shot(x, epoch, block, mine, wait);
+    if (rows > x.at.one_shot_rows)
+        return two_shot(x, epoch, block, mine, wait);
+    return x.at.ranks == 2 ? one_shot_of_two(x, epoch, block, mine, wait) : one_shot(x, epoch, block, mine, wait);
 }
 
 // ---- when a rank fails ----

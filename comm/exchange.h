@@ -5,7 +5,8 @@
  * A vector [rows, hidden] f32 is cut into blocks of one row x 128 columns, the share of a warp; block = row * row_blocks + column
  * block. A block travels as one message of 43 lines of 16 bytes, three floats and the epoch of the exchange each, so that whoever
  * sees the epoch has the data: line l < 32 has columns 4 l .. 4 l + 2, line 32 + i columns 12 i + 3, 12 i + 7 and 12 i + 11. Messages lie
- * 768 bytes apart, whole lines of the caches. An arena:
+ * 768 bytes apart, whole lines of the caches: 688 are sent, and were they 704 apart, the first 512 of every other one would be five lines,
+ * two of them halves. An arena:
  *
  *     head     [4096 bytes]  the abort word
  *     mail     [mail_bytes]  for its user (the engine: kernels/cuda/mail.h); nothing here touches it

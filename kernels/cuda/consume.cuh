@@ -140,7 +140,7 @@ __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, co
 
 __device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_parameters &p)
 {
-    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, p.step->runs, p.step->run[0],
+    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, p.step->runs, p.step->run[0], p.step->epoch,
               &s.consumers.wait};
 }
 
@@ -245,8 +245,11 @@ template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &r
 
 __device__ consumer consumer_start(shared_memory &s, const kernel_parameters &p)
 {
-    if (threadIdx.x == 0)
-        s.consumers = {waiter_of(p, SLIP_ROLE_CONSUMER), recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
+    if (threadIdx.x == 0) {
+        s.consumers = {p.exchange, waiter_of(p, SLIP_ROLE_CONSUMER), recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
+        if (s.consumers.wait.exchange)
+            s.consumers.wait.exchange = &s.consumers.exchange;
+    }
     consumers_sync();
     return {__shfl_sync(~0u, (int)threadIdx.x / 128, 0), 0}; // uniform, for the compiler too
 }

@@ -24,6 +24,7 @@ struct context {
     int sm, sms;                // this CTA and how many there are
     int rows, heads, runs;      // of the step
     slip_cuda_run run;          // its first
+    uint32_t epoch;             // before the step
     const waiter *wait;
 
     __device__ __forceinline__ static int thread() // of the consumers

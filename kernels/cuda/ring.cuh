@@ -58,6 +58,7 @@ struct product_job {
 
 // What the consumers of an SM keep from op to op. The first of them writes it, behind a barrier the others read it.
 struct consumer_state {
+    slip_exchange exchange;   // a copy: a barrier's acquire empties L1, and the parameters, by address, are behind it
     waiter wait;
     recorder times;
     unsigned lists;           // of experts, made so far

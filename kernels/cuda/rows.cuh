@@ -141,7 +141,7 @@ template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op 
                 v = exchange_emulated(op, row, column, v);
         }
         if (BY == EXCHANGED && op.exchange) // by the whole warp
-            v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.step->epoch, op.exchange), c.rows, item.next, v,
+            v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.epoch, op.exchange), c.rows, item.next, v,
                                      peer_wait{*c.wait});
         if (real) {
             copy_async_wait();

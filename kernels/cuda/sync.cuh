@@ -203,12 +203,12 @@ struct peer_wait {
 
     template <class Ready> __device__ __forceinline__ void operator()(int hop, uint32_t epoch, Ready ready) const
     {
-        int64_t patience = w.patience + (1 + hop) * (w.patience / 4), start = 0;
         unsigned seen = 0, tries = 0;
+        int64_t start = 0;
         int peer = -1;
         while (!ready(peer, seen) && start >= 0)
             if (++tries % WAIT_LOOK == 0)
-                start = wait_look(w, SLIP_WAIT_PEER, epoch, seen, peer, patience, start);
+                start = wait_look(w, SLIP_WAIT_PEER, epoch, seen, peer, w.patience + (1 + hop) * (w.patience / 4), start);
     }
 };
 

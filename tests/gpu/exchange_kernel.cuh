@@ -34,7 +34,7 @@ struct test_run {
     bool whole;            // integers, else floats of many sizes
     bool mixed;            // 1 to `rows` rows, else always `rows`
     bool check;            // every sum on the device, with delays in between; else as fast as it goes
-    bool barriers_alone;
+    bool barriers_alone, sends_alone; // no messages; one-shot's messages, and nobody waits for them
     int drop_rank, drop_at; // that rank leaves out block 0 of exchange number drop_at
     int64_t patience;      // clock cycles; the rank that drops has twice as much, so that the others speak first
 };
@@ -137,7 +137,13 @@ __device__ inline void exchange_once(const test_run &run, const test_rank &t, co
             continue;
         const bool real = column < run.hidden;
         float one = (float)number;
-        float4 mine = !real ? make_float4(0, 0, 0, 0) : run.check ? four_partials(run, epoch, x.rank, row, column) : make_float4(one, one, one, one);
+        float4 mine = make_float4(one, one, one, one);
+        if (run.check)
+            mine = real ? four_partials(run, epoch, x.rank, row, column) : make_float4(0, 0, 0, 0);
+        if (run.sends_alone) {
+            slip::exchange::send_all(x, epoch, (size_t)(block * x.at.ranks + x.rank) * SLIP_EXCHANGE_MESSAGE, mine);
+            continue;
+        }
         if (run.check)
             dawdle(epoch, x.rank, block);
         float4 sum = slip::exchange::all_reduce(x, epoch, rows, block, mine, wait);

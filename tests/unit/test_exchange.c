@@ -49,6 +49,19 @@ static void test_choice(void **state)
     assert_int_equal(slip_exchange_one_shot_bytes(9), 0);
 }
 
+/* Every column has a place in a message's lines, three to a line, and no message shares a cache line with another. */
+static void test_message(void **state)
+{
+    int line[SLIP_EXCHANGE_LINES] = {0};
+    (void)state;
+    for (int column = 0; column < SLIP_EXCHANGE_COLUMNS; column++)
+        line[column % 4 < 3 ? column / 4 : 32 + column / 12]++;
+    for (int i = 0; i < SLIP_EXCHANGE_LINES; i++)
+        assert_int_equal(line[i], i < SLIP_EXCHANGE_LINES - 1 ? 3 : 2);
+    assert_true(SLIP_EXCHANGE_LINES * SLIP_EXCHANGE_LINE <= SLIP_EXCHANGE_MESSAGE);
+    assert_int_equal(SLIP_EXCHANGE_MESSAGE % 128, 0);
+}
+
 static void test_epochs(void **state)
 {
     (void)state;
@@ -64,6 +77,7 @@ static void test_epochs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arena), cmocka_unit_test(test_choice), cmocka_unit_test(test_epochs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arena), cmocka_unit_test(test_choice), cmocka_unit_test(test_message),
+                                       cmocka_unit_test(test_epochs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,33 +47,39 @@ __device__ __forceinline__ row_terms terms_of_ranks(const slip_cuda_op &op, cons
     return {op.in.data + (int64_t)row * op.in.stride, op.in.parts, slip_gathered_rows(c.rows) * op.in.stride, NULL, NULL};
 }
 
+// Of term `i`; 0 beyond the last, and of an expert that another rank has.
 __device__ __forceinline__ float weight_of(const slip_cuda_op &op, const row_terms &t, int i)
 {
+    if (i >= t.count)
+        return 0;
     if (!t.expert)
         return 1;
-    int e = t.expert[i] - op.first_expert;
-    return e >= 0 && e < op.experts ? t.weight[i] : 0;
+    float weight = t.weight[i]; // whether it is wanted or not: both loads are under way together
+    return (unsigned)(t.expert[i] - op.first_expert) < (unsigned)op.experts ? weight : 0;
 }
 
-// The terms in their order: parts, or experts ascending.
+// The terms in their order: parts, or experts ascending. By a whole warp, of which each lane fetches a weight.
 __device__ __forceinline__ float4 sum_terms(const slip_cuda_op &op, const row_terms &t, int column)
 {
     constexpr int BATCH = 8; // see sum_parts
     const float *from = t.from + column;
+    const int lane = threadIdx.x % 32;
     float4 sum = zero();
+    float weights = 0;
 #pragma unroll 1
     for (int i = 0; i < t.count; i += BATCH) {
         float4 v[BATCH];
-        float weight[BATCH];
+        if (i % 32 == 0)
+            weights = weight_of(op, t, i + lane);
 #pragma unroll
-        for (int j = 0; j < BATCH; j++, from += t.step) {
-            weight[j] = i + j < t.count ? weight_of(op, t, i + j) : 0;
+        for (int j = 0; j < BATCH; j++, from += t.step)
             v[j] = i + j < t.count ? *(const float4 *)from : zero();
-        }
 #pragma unroll
-        for (int j = 0; j < BATCH; j++)
-            if (weight[j] != 0) // what other ranks' experts left there is not looked at
-                sum = add(sum, scaled(v[j], weight[j]));
+        for (int j = 0; j < BATCH; j++) {
+            float weight = __shfl_sync(~0u, weights, (i + j) % 32);
+            if (weight != 0) // what other ranks' experts left there is not looked at
+                sum = add(sum, scaled(v[j], weight));
+        }
     }
     return sum;
 }
@@ -136,10 +142,12 @@ template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op 
                 copy_async(shared_address(&early.x[c.thread()]), x);
             if (op.vector[0])
                 copy_async(shared_address(&early.norm[c.thread()]), op.vector[0] + column);
-            v = sum_terms(op, BY == GATHERED && op.gathered ? terms_of_ranks(op, c, row) : terms_of(op, row), column);
-            if (op.peers)
-                v = exchange_emulated(op, row, column, v);
         }
+        v = sum_terms(op, BY == GATHERED && op.gathered ? terms_of_ranks(op, c, row) : terms_of(op, row), real ? column : 0);
+        if (!real)
+            v = zero();
+        else if (op.peers)
+            v = exchange_emulated(op, row, column, v);
         if (BY == EXCHANGED && op.exchange) // by the whole warp
             v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.epoch, op.exchange), c.rows, item.next, v,
                                      peer_wait{*c.wait});
@@ -167,8 +175,9 @@ __device__ __forceinline__ void op_gather(const slip_cuda_op &op, const context 
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        float4 v = sum_terms(op, terms_of(op, row), column < op.hidden ? column : 0);
         if (column < op.hidden)
-            *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = sum_terms(op, terms_of(op, row), column);
+            *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = v;
     }
 }
 

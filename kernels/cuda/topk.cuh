@@ -76,9 +76,9 @@ __device__ __forceinline__ void topk_first_round(const slip_cuda_op &op, topk_me
         int expert = chunk * 32 + thread % 32;
         uint32_t key = TOPK_NOBODY;
         if (expert < op.experts) {
-            float score = topk_score(op.in, row, expert);
+            float bias = op.vector[0][expert], score = topk_score(op.in, row, expert); // the first is under way with the others
             m.score[expert] = score;
-            key = topk_key(score + op.vector[0][expert]);
+            key = topk_key(score + bias);
         }
         topk_candidates(m, key, expert, chunk, keep);
     }

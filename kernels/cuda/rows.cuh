@@ -135,11 +135,10 @@ template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op 
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
         const bool real = column < op.hidden;
-        float4 v = zero(), norm = zero();
-        float *x = op.x ? op.x + (int64_t)row * op.hidden + column : NULL;
+        float4 v, norm = zero();
         if (real) {
             if (op.add)
-                copy_async(shared_address(&early.x[c.thread()]), x);
+                copy_async(shared_address(&early.x[c.thread()]), op.x + (int64_t)row * op.hidden + column);
             if (op.vector[0])
                 copy_async(shared_address(&early.norm[c.thread()]), op.vector[0] + column);
         }
@@ -157,8 +156,8 @@ template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op 
                 v = add(early.x[c.thread()], v);
             if (op.vector[0])
                 norm = early.norm[c.thread()];
-            if (x)
-                *(float4 *)x = v;
+            if (op.x)
+                *(float4 *)(op.x + (int64_t)row * op.hidden + column) = v;
             if (op.tap >= 0)
                 keep_tap(op, c.step->row[row], column, v);
         }

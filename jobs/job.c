@@ -123,6 +123,7 @@ static slip_executor_options executor_options(const slip_job *job)
         .absent_peers = options->shard_of ? (int32_t)options->shard_of - 1 : 0,
         .deadline = options->deadline,
         .profile = is_coordinator(job) ? options->profile : NULL,
+        .watched = options->trace_ops != NULL,
     };
     if (job->trace_ops) {
         made.watch = slip_trace_ops_watch;

@@ -31,6 +31,7 @@ typedef struct {
     const char *profile;     /* cuda: write a Perfetto trace of one step to this file; borrowed */
     slip_watch watch;        /* called after every op whose result is kept; slows everything down. NULL: nobody looks */
     void *watch_context;
+    bool watched;            /* some rank looks: the others must not run ahead of it */
 } slip_executor_options;
 
 typedef struct {

@@ -309,7 +309,7 @@ static slip_status run_watched(slip_executor *e, const slip_step *step)
 
 static bool queues(const slip_executor *e)
 {
-    return !e->options.launch && !e->options.watch;
+    return !e->options.launch && !e->options.watched;
 }
 
 static bool gathers(const slip_executor *e)

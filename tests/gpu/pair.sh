@@ -14,7 +14,7 @@ on_ranks 2 score -m "$MODEL" -f "$0" --context 64 --quiet >"$work/probe" 2>&1 ||
 # experts are as good, that shows. As between the two orders of greedy.sh: rows are off by 0.03 in the middle.
 head -c 4000 "$root/jobs/train/model.py" >"$work/text"
 bits() { # ranks, options...
-    on_ranks "$1" score -m "$MODEL" -f "$work/text" --quiet --json "${@:2}" 2>"$work/log" |
+    on_ranks "$1" score -m "$MODEL" -f "$work/${text:-text}" --quiet --json "${@:2}" 2>"$work/log" |
         sed -n 's/.*"bits_per_byte": \([0-9.]*\).*/\1/p'
 }
 one=$(bits 1) two=$(bits 2) again=$(bits 2) launched=$(bits 2 --engine launch)
@@ -43,6 +43,11 @@ if grep -q "via NET/Socket" "$work"/nccl.* && ! grep -q -e "via P2P" -e "via SHM
 else
     fail "NCCL used sockets" "it does not say so: $(cat "$work"/nccl.* | grep -m 1 " via ")"
 fi
+
+# Rank 0 stops behind every op and looks; the other's kernel stays.
+head -c 200 "$work/text" >"$work/short"
+two=$(text=short bits 2)
+same "the same with every op of rank 0 looked at" "$(text=short bits 2 --trace-ops "$work/ops.h5")"
 
 # ---- faults ----
 

@@ -9,7 +9,7 @@ echo "[$(seq -s, 300 315)]" >"$work/ids.json"
 decode=(generate -p "def f(x):" -n 4 --always-draft)
 step=(score --ids "$work/ids.json")
 
-# An SM has 19 mbarriers: racecheck has to be told to follow so many.
+# An SM has 21 mbarriers: racecheck has to be told to follow so many.
 check() { # tool and its options, engine, command...
     # shellcheck disable=SC2086
     if timeout 240 compute-sanitizer --tool $1 --error-exitcode 9 "$SLIPSTREAM" "${@:3}" -m "$MODEL" --device cuda --engine "$2" \

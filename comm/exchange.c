@@ -3,9 +3,10 @@
 /* One-shot sends a message to R - 1 peers; two-shot sends 2 (R - 1) / R of it in two hops, one after the other.
  *
  *     ranks   one-shot up to   measured
- *     2       always           two H200: us beside a barrier of 1.12   rows of 6144     1     8    16    32    64
- *                                                                      one-shot      1.61  2.67  3.80  6.00  11.5
- *                                                                      two-shot      2.52  3.14  3.93  6.01  11.5
+ *     2       always           two H200: us beside a barrier of 1.09   rows of 6144     1     8    16    32    64
+ *                                                                      one-shot      1.39  2.06  2.91  4.61  9.32
+ *                                                                      its sends     0.36  0.95  1.80  3.44  6.61
+ *                                                                      two-shot      2.58  3.17  3.64  4.75  9.33
  *     3       320 KiB          no
  *     4       144 KiB          no
  *     8        40 KiB          no

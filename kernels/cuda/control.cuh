@@ -1,4 +1,5 @@
-/* The control role: SM 0's link to the host and, for whole steps, to the other ranks, between two steps. Its warp then produces like the others. */
+/* The control role: SM 0's link to the host and, for steps that all ranks make, to the other ranks. Between two steps; in them its warp
+ * produces like the others. */
 #pragma once
 
 #include <stddef.h>

@@ -168,7 +168,8 @@ static slip_status explain(slip_cuda_engine *e)
     }
     if (error != cudaSuccess && error != cudaErrorNotReady)
         return failed(error, "the kernel stopped");
-    return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why", (unsigned long long)e->steps[open_place(e)].number);
+    return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why",
+                     (unsigned long long)e->steps[open_place(e)].number);
 }
 
 // The kernel has been told to make the next step, or rank 0's GPU tells it.

@@ -84,13 +84,6 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
     return SLIP_OK;
 }
 
-void slip_sequence_finish(slip_sequence *sequence, const char *reason)
-{
-    sequence->phase = SLIP_FINISHED;
-    sequence->finish_reason = reason;
-    sequence->finished_ms = slip_now_ms();
-}
-
 void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep)
 {
     slip_sequence *sequence = &decoder->sequences[slot];

@@ -1,6 +1,13 @@
 #include "coordinator/decoder_state.h"
 #include "kernels/sample.h"
 
+void slip_sequence_finish(slip_sequence *sequence, const char *reason)
+{
+    sequence->phase = SLIP_FINISHED;
+    sequence->finish_reason = reason;
+    sequence->finished_ms = slip_now_ms();
+}
+
 /* The sampled token of every head row. */
 static void take_samples(slip_decoder *decoder, const slip_outcome *outcome)
 {

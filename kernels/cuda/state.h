@@ -1,4 +1,5 @@
-/* What the CUDA executor owns, shared by its files: executor.c (the table), weights.c (load and fill), watch.c (buffers for tests). */
+/* What the CUDA executor owns, shared by its files: executor.c (the table), weights.c (load and fill), prepare.c (the op
+ * list), watch.c (buffers for tests). */
 #ifndef SLIP_KERNELS_CUDA_STATE_H
 #define SLIP_KERNELS_CUDA_STATE_H
 
@@ -33,6 +34,9 @@ struct slip_executor {
 /* weights.c */
 slip_status slip_cuda_load(slip_executor *executor, int32_t index, const slip_weight *weight);
 slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);
+
+/* prepare.c */
+slip_status slip_cuda_prepare(slip_executor *executor);
 
 /* watch.c: the values of the buffers that device op `op` of the list wrote, to the options' watch. */
 slip_status slip_cuda_watch(slip_executor *executor, int32_t op, const slip_step *step);

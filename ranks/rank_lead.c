@@ -45,11 +45,17 @@ static slip_status hear_all(slip_rank *rank, const char *what)
     return status;
 }
 
+/* The device first: it does not wait for what hosts say to each other. But the first step makes devices ready, which takes long: all at
+ * the same time. */
 static slip_status begin_gathering(slip_rank *rank, const slip_step *step)
 {
     char what[SLIP_WHAT];
-    slip_status status = rank->options.kind->begin(rank->executor, SLIP_PHASE_RUN, step);
+    bool first = !rank->began;
+    rank->began = true;
+    slip_status status = first ? post(rank, step) : SLIP_OK;
     if (status == SLIP_OK)
+        status = rank->options.kind->begin(rank->executor, SLIP_PHASE_RUN, step);
+    if (status == SLIP_OK && !first)
         status = post(rank, step);
     if (status == SLIP_OK)
         status = hear_all(rank, name_step(step, what));

@@ -24,6 +24,7 @@ struct slip_rank {
     float *share;               /* [head_rows, most vocabulary rows of a rank]: logits as they travel */
     float *taps;                /* dedicated rank 0: [rows, taps * hidden] */
     bool gathers;               /* the devices hand on steps and results by themselves (kernels/executor.h) */
+    bool began;                 /* rank 0, then: a step */
     int unanswered;             /* rank 0, then: steps that the other hosts have not said they saw the end of */
 };
 

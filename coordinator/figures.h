@@ -33,7 +33,7 @@ typedef struct {
 typedef struct {
     slip_acceptance acceptance;
     slip_times step, draft, verify, first_token;
-    slip_times host;           /* of a step, what our device was not at it: posting, exchanging with other ranks' hosts, accepting */
+    slip_times host;           /* of a step, what our device was not at it: posting, handing over from run to run, accepting */
     slip_full_steps full;
     int64_t tokens;            /* committed and kept, over all requests */
     int64_t prompt_tokens;

@@ -65,8 +65,9 @@ typedef struct {
     /* SLIP_MAX_OPEN runs may be begun before the first is waited for, and tokens may be SLIP_TOKEN_OF_HEAD. NULL: no. */
     bool (*queues)(const slip_executor *executor);
 
-    /* Ranks make a run together: rank 0 alone begins it, and what it then gets, candidates and cost, is the best and the mean of all;
-     * logits are every rank's own. The others begin and wait as ever, so that a failure finds them. NULL: no. */
+    /* Ranks make a run together: rank 0's device hands the others' its step, whatever their hosts know of it, and rank 0 gets the best
+     * candidates and the mean cost of all; logits are every rank's own. All hosts begin and wait as ever, so that a failure finds
+     * them. NULL: no. */
     bool (*gathers)(const slip_executor *executor);
 
     /* Row `row` of an f32 buffer, valid until the next run; the host may write TAPS before an inject. The cuda executor has

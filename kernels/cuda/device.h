@@ -236,7 +236,7 @@ typedef enum {
 typedef enum {
     SLIP_WAIT_NONE,
     SLIP_WAIT_GRID,      /* all SMs at the end of an op */
-    SLIP_WAIT_PEER,      /* another rank's part of a sum */
+    SLIP_WAIT_PEER,      /* another rank's part of a sum, or of a step's results */
     SLIP_WAIT_FULL,      /* a stage of weights */
     SLIP_WAIT_EMPTY,     /* room in the ring */
     SLIP_WAIT_LIST,      /* the experts' list */

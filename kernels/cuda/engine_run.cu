@@ -36,7 +36,7 @@ static const char *wait_name(int wait)
 static slip_status record_failed(const slip_cuda_record *r)
 {
     if (r->wait == SLIP_WAIT_PEER)
-        return slip_fail(SLIP_ERR_FAILED, "GPU: rank %d does not send its part: step %llu, op %d (%s), layer %d: epoch %u expected, %u seen "
+        return slip_fail(SLIP_ERR_FAILED, "GPU: rank %d does not send its part: step %llu, op %d (%s), layer %d: expected %u, seen %u "
                          "(SM %d)", r->peer, (unsigned long long)r->step, r->op, slip_cuda_op_name(r->kind), r->layer, r->expected, r->seen, r->sm);
     return slip_fail(SLIP_ERR_FAILED, "GPU: SM %d, %s: waited too long for %s: step %llu, op %d (%s), layer %d: expected %u, seen %u", r->sm,
                      role_name(r->role), wait_name(r->wait), (unsigned long long)r->step, r->op, slip_cuda_op_name(r->kind), r->layer,

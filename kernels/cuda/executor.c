@@ -229,6 +229,8 @@ static slip_status run_watched(slip_executor *e, const slip_step *step)
     return SLIP_OK;
 }
 
+_Static_assert((int)SLIP_MAX_OPEN < (int)SLIP_CUDA_STEPS, "a place for each open run, and for the one waited for last");
+
 static bool queues(const slip_executor *e)
 {
     return !e->options.launch && !e->options.watched;

@@ -1,8 +1,9 @@
 /* The ring of weights, and who works on what.
  *
  * Each consumer warpgroup has a ring of DEPTH stages of its own, filled by a producer warp of its own. Both walk the same list of
- * units, an op after the other, without a word to each other but the ring's mbarriers; so the producer runs ahead across ops
- * and through every wait of the consumers, as far as the ring goes. It waits for one thing besides room: the list of experts.
+ * units, an op after the other; so the producer runs ahead across ops that have no weights and through every wait of the consumers, as
+ * far as the ring goes. Besides room it waits for the stage before (stage_open), the list of experts and, before the first stage of a
+ * product, for this SM to be through with the product before (produce_ops).
  */
 #pragma once
 

@@ -22,7 +22,8 @@
  * Every wait has a deadline and looks at the abort word. The first that fails writes a record for the host and sets the word.
  * From then on every wait returns at once and the ops run through on whatever is there (expert ids, the only
  * indices that ops compute for each other, are checked against their range), so that no thread is left at a barrier; the kernel leaves
- * at the step's end. Nothing is ever reset: counters start at zero with the kernel.
+ * at the step's end. Nothing that is waited for is ever reset: counters start at zero with the kernel; epochs, serials and the numbers of
+ * steps go on through kernels that leave and come back.
  */
 #pragma once
 

@@ -14,7 +14,7 @@
 #include "ranks/draft_share.h"
 #include "ranks/placement.h"
 
-enum { QUERIES = 5, PROMPT = 12, TOKENS = 24, SEQUENCES = 2, CONTEXT = 64 };
+enum { MOST_RANKS = 16, QUERIES = 5, PROMPT = 12, TOKENS = 24, SEQUENCES = 2, CONTEXT = 64 };
 
 static int rank, ranks;
 
@@ -56,7 +56,7 @@ static void fill_in(slip_step *step)
 /* On rank 0 the best over ranks. */
 static void merge(slip_executor *executor, const slip_step *step)
 {
-    static slip_candidate all[16 * SLIP_MAX_ROWS];
+    static slip_candidate all[MOST_RANKS * SLIP_MAX_ROWS];
     int bytes = step->head_count * (int)sizeof *all;
     slip_executor_cpu.candidates(executor, step, device.best);
     MPI_Gather(device.best, bytes, MPI_BYTE, all, bytes, MPI_BYTE, 0, MPI_COMM_WORLD);
@@ -206,6 +206,8 @@ int main(int argc, char **argv)
         return 2;
     rank = slip_comm_rank(comm);
     ranks = slip_comm_ranks(comm);
+    if (ranks > MOST_RANKS)
+        return 2;
     slip_executor_kind kind = gathering();
     slip_status status = slip_source_open(comm, argv[1], &source);
     if (status == SLIP_OK)

@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,21 +11,6 @@
 #include "io/request_body.h"
 
 static const slip_request_defaults openai_defaults = {.temperature = 1, .top_p = 1};
-
-slip_status slip_request_refuse(slip_request *request, int status_code, const char *code, const char *param,
-                                const char *format, ...)
-{
-    slip_refusal *refusal = &request->refusal;
-    refusal->status_code = status_code;
-    snprintf(refusal->type, sizeof refusal->type, "invalid_request_error");
-    snprintf(refusal->code, sizeof refusal->code, "%s", code);
-    snprintf(refusal->param, sizeof refusal->param, "%s", param);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(refusal->message, sizeof refusal->message, format, arguments);
-    va_end(arguments);
-    return SLIP_ERR_INPUT;
-}
 
 void slip_request_free(slip_request *request)
 {

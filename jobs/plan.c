@@ -30,7 +30,7 @@ static void list_terms(const slip_step_plan *p, term terms[TERMS])
         {"bytes", p->bytes * mb, "MB", "the sum"},
         {"imbalance", p->imbalance, "x", "derived: worst rank over mean, 1000 draws"},
         {"stream", p->stream_us, "us", "measured on H200: 4.71 TB/s streams, 4.29 and 4.13 TB/s MXFP4 products"},
-        {"exchange", p->exchange_us, "us", "measured on 2 H200 in a running kernel (2.06 us each); more ranks derived from the wire"},
+        {"exchange", p->exchange_us, "us", "measured on 2 H200 in a running kernel (2.06 us one-shot, 3.17 two-shot); more derived from the wire"},
         {"handover", p->handover_us, "us", "measured on H200 in the engine: 4.6 us an op beyond its bytes, ten ops a layer"},
         {"draft bytes", p->draft_bytes * mb, "MB", "derived: bf16, its head included, cut over the ranks"},
         {"draft", p->draft_us, "us", "measured on 1 and 2 H200 in the engine: 3.45 TB/s and 330 us"},

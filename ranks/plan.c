@@ -8,9 +8,9 @@
 /* Measured on H200: the prototype's MXFP4 product reads 4.29 TB/s where K = 6144 and 4.13 where K = 2048, which fits a fixed
  * cost a row as if it had NARROW more columns; read-only streams reach STREAM bytes a microsecond. */
 static const double NARROW = 119, STREAM = 4.71e6;
-/* Measured between two H200 in a running kernel: a sum of 8 x 6144 f32 takes 2.06 us one-shot and 3.16 two-shot (comm/exchange.c). With
+/* Measured between two H200 in a running kernel: a sum of 8 x 6144 f32 takes 2.06 us one-shot and 3.17 two-shot (comm/exchange.c). With
  * more ranks the wire's part grows (derived): 264 KB of messages to a peer at 450 GB/s, R - 1 or 2 (R - 1) / R times. */
-static const double ONE_SHOT_2_US = 2.06, TWO_SHOT_2_US = 3.16, WIRE_US = 0.59;
+static const double ONE_SHOT_2_US = 2.06, TWO_SHOT_2_US = 3.17, WIRE_US = 0.59;
 /* Measured on one H200, the Pro at an eighth: a verify step of 8 tokens takes 6.56 ms where its bytes take 3.36: what each of a
  * layer's ten ops costs beyond its bytes (kernels/cuda/SPEED.md says where it goes). */
 static const double HANDOVER_US = 4.6, OPS_OF_A_LAYER = 10;

@@ -211,11 +211,6 @@ extern "C" uint32_t slip_cuda_engine_epoch(slip_cuda_engine *e, int32_t exchange
     return before;
 }
 
-extern "C" bool slip_cuda_engine_meets(const slip_cuda_engine *e)
-{
-    return e->windows != NULL && !e->options.launch;
-}
-
 // ---- memory ----
 
 extern "C" slip_status slip_cuda_engine_take(slip_cuda_engine *e, size_t bytes, void **device)

@@ -47,9 +47,6 @@ slip_status slip_cuda_engine_join(slip_cuda_engine *engine, slip_comm *comm, int
 /* The epoch before a step of `exchanges` exchanges, which are counted as made. */
 uint32_t slip_cuda_engine_epoch(slip_cuda_engine *engine, int32_t exchanges);
 
-/* The resident kernel meets other ranks: steps may be made together. */
-bool slip_cuda_engine_meets(const slip_cuda_engine *engine);
-
 /* Zeroed device memory that lives as long as the engine. SLIP_ERR_FAILED says how much was wanted and how much is free. */
 slip_status slip_cuda_engine_take(slip_cuda_engine *engine, size_t bytes, void **device);
 

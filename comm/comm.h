@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-#include "io/status.h"
+#include "io/base/status.h"
 
 enum { SLIP_HOST_NAME = 64, SLIP_GPU_NAME = 40 };
 

@@ -9,7 +9,7 @@
  * two of them halves. An arena:
  *
  *     head     [4096 bytes]  the abort word
- *     mail     [mail_bytes]  for its user (the engine: kernels/cuda/mail.h); nothing here touches it
+ *     mail     [mail_bytes]  for its user (the engine: kernels/cuda/layout/mail.h); nothing here touches it
  *     set 0    messages of exchanges with even epochs
  *     set 1    and of those with odd ones
  *

@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "comm/mpi_state.h"
-#include "io/clock.h"
+#include "io/base/clock.h"
 
 enum { SPINS_BEFORE_YIELD = 64 };
 

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "ranks/model.h"
+#include "ranks/model/model.h"
 
 /* Number of leading drafts [count] that agree with the samples. */
 int32_t slip_accept_prefix(const int32_t *drafts, const int32_t *samples, int32_t count);

@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-#include "io/tokenizer.h"
-#include "io/utf8.h"
+#include "io/text/tokenizer.h"
+#include "io/base/utf8.h"
 
 typedef struct {
     const slip_tokenizer *tokenizer; /* borrowed */

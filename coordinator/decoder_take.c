@@ -1,5 +1,5 @@
 #include "coordinator/decoder_state.h"
-#include "kernels/sample.h"
+#include "ranks/model/sample.h"
 
 void slip_sequence_finish(slip_sequence *sequence, const char *reason)
 {

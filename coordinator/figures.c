@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/version.h"
+#include "io/base/version.h"
 
 void slip_times_add(slip_times *times, double ms)
 {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "coordinator/accept.h"
-#include "io/clock.h"
+#include "io/base/clock.h"
 
 enum { SLIP_TIMES = 1 << 15 };
 

@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "coordinator/continuation.h"
-#include "io/file.h"
-#include "io/hash.h"
-#include "io/progress.h"
-#include "io/result.h"
+#include "io/base/file.h"
+#include "io/base/hash.h"
+#include "io/report/progress.h"
+#include "io/openai/result.h"
 #include "jobs/job.h"
 
 /* A request being decoded, by slot. */

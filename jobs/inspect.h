@@ -2,7 +2,7 @@
 #ifndef SLIP_JOBS_INSPECT_H
 #define SLIP_JOBS_INSPECT_H
 
-#include "io/status.h"
+#include "io/base/status.h"
 
 /* Check a checkpoint as loading would, and print the model, its parameters and bytes a type, the drafter, the
  * tokenizer and every dataset to standard output. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "jobs/device.h"
-#include "ranks/build.h"
+#include "ranks/model/build.h"
 #include "ranks/plan.h"
 
 enum { PROMPT_CHUNK = 64 }; /* prompt tokens of a sequence in one step */

@@ -7,8 +7,8 @@
 #define SLIP_JOBS_JOB_H
 
 #include "coordinator/decoder.h"
-#include "io/tokenizer.h"
-#include "io/trace_ops.h"
+#include "io/text/tokenizer.h"
+#include "io/report/trace_ops.h"
 #include "jobs/options.h"
 
 typedef struct {

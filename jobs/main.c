@@ -6,8 +6,8 @@
 
 #include <mpi.h>
 
-#include "io/version.h"
-#include "jobs/convert.h"
+#include "io/base/version.h"
+#include "jobs/convert/convert.h"
 #include "jobs/inspect.h"
 #include "jobs/job.h"
 

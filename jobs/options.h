@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "io/status.h"
+#include "io/base/status.h"
 
 typedef enum {
     SLIP_COMMAND_NONE, /* only with help or version */

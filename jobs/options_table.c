@@ -1,6 +1,6 @@
 #include "jobs/options_table.h"
 
-#include "ranks/program.h"
+#include "ranks/model/program.h"
 
 #define FIELD(name) offsetof(slip_options, name)
 

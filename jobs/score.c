@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/checkpoint_hdf5.h"
-#include "io/file.h"
-#include "io/version.h"
+#include "io/checkpoint/hdf5.h"
+#include "io/base/file.h"
+#include "io/base/version.h"
 #include "jobs/job.h"
 
 enum { CHUNK = 64, TEXT_MAX = 1 << 30 };

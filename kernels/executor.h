@@ -7,8 +7,8 @@
 #define SLIP_KERNELS_EXECUTOR_H
 
 #include "comm/comm.h"
-#include "io/status.h"
-#include "ranks/program.h"
+#include "io/base/status.h"
+#include "ranks/model/program.h"
 
 typedef struct slip_executor slip_executor;
 

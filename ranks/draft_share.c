@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/sample.h"
-#include "ranks/build.h"
+#include "ranks/model/sample.h"
+#include "ranks/model/build.h"
 
 enum { WHAT = 64 };
 

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "ranks/build.h"
+#include "ranks/model/build.h"
 
 /* Measured on H200: the prototype's MXFP4 product reads 4.29 TB/s where K = 6144 and 4.13 where K = 2048, which fits a fixed
  * cost a row as if it had NARROW more columns; read-only streams reach STREAM bytes a microsecond. */

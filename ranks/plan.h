@@ -5,7 +5,7 @@
 #ifndef SLIP_RANKS_PLAN_H
 #define SLIP_RANKS_PLAN_H
 
-#include "ranks/placement.h"
+#include "ranks/model/placement.h"
 #include "ranks/shard.h"
 
 /* The s with the least time for the experts' weights when 8 tokens are verified: the worst rank's bytes (more slices balance

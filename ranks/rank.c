@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ranks/build.h"
+#include "ranks/model/build.h"
 
 static bool is_coordinator(const slip_rank *rank)
 {

@@ -9,7 +9,7 @@
 
 #include "kernels/executor.h"
 #include "ranks/draft_share.h"
-#include "ranks/placement.h"
+#include "ranks/model/placement.h"
 #include "ranks/shard.h"
 
 typedef struct {

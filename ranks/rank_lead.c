@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/sample.h"
+#include "ranks/model/sample.h"
 
 static void unpack_logits(slip_rank *rank, const slip_step *step, int worker)
 {

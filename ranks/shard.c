@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/file.h"
-#include "io/hash.h"
+#include "io/base/file.h"
+#include "io/base/hash.h"
 #include "ranks/plan.h"
 
 enum { PIECE = 16 << 20 }; /* bytes read at once where only some columns are ours */

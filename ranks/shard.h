@@ -4,9 +4,9 @@
 #ifndef SLIP_RANKS_SHARD_H
 #define SLIP_RANKS_SHARD_H
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "kernels/executor.h"
-#include "ranks/program.h"
+#include "ranks/model/program.h"
 
 typedef struct {
     const char *path;      /* borrowed; NULL: no checkpoint but a published shape, its weights are made up */

@@ -2,8 +2,8 @@
 #ifndef SLIP_RANKS_WIRE_H
 #define SLIP_RANKS_WIRE_H
 
-#include "io/status.h"
-#include "ranks/program.h"
+#include "io/base/status.h"
+#include "ranks/model/program.h"
 
 /* Which program runs, and which phase of it. All ranks run the same sequence of them. */
 typedef enum {

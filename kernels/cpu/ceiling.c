@@ -1,7 +1,7 @@
 /* The stream ceiling: how fast this process reads memory, over a buffer beyond the caches. */
 #include <stdlib.h>
 
-#include "io/clock.h"
+#include "io/base/clock.h"
 #include "kernels/cpu/state.h"
 
 double slip_cpu_ceiling(slip_executor *executor)

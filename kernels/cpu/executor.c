@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/clock.h"
+#include "io/base/clock.h"
 #include "kernels/cpu/state.h"
-#include "kernels/sample.h"
+#include "ranks/model/sample.h"
 
 static void *zeros(size_t count, size_t size)
 {

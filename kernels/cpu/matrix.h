@@ -8,8 +8,8 @@
 #ifndef SLIP_KERNELS_CPU_MATRIX_H
 #define SLIP_KERNELS_CPU_MATRIX_H
 
-#include "io/status.h"
-#include "ranks/program.h"
+#include "io/base/status.h"
+#include "ranks/model/program.h"
 
 enum { SLIP_BLOCK = 32, SLIP_GROUP = 16 };
 

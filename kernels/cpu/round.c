@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "io/mxfp4.h"
+#include "ranks/model/mxfp4.h"
 
 static const float E4M3_MAX = 448;
 

@@ -11,7 +11,7 @@
 #ifndef SLIP_KERNELS_CPU_ROUND_H
 #define SLIP_KERNELS_CPU_ROUND_H
 
-#include "ranks/program.h"
+#include "ranks/model/program.h"
 
 enum { SLIP_ROUND_COLUMNS = 128 }; /* columns that share an activation scale */
 

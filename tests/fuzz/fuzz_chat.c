@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/chat.h"
-#include "io/utf8.h"
+#include "ranks/model/mimo_v2/chat.h"
+#include "io/base/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/checkpoint.h"
-#include "io/checkpoint_layout.h"
-#include "io/config.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/checkpoint/layout.h"
+#include "ranks/model/mimo_v2/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

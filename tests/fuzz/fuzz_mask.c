@@ -2,7 +2,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/torch_file.h"
+#include "io/checkpoint/torch_file.h"
 
 enum { ELEMENTS = 64 };
 

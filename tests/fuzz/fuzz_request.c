@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/json.h"
-#include "io/request.h"
-#include "io/result_line.h"
+#include "io/base/json.h"
+#include "io/openai/request.h"
+#include "io/openai/result_line.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/tokenizer.h"
-#include "io/utf8.h"
+#include "io/text/tokenizer.h"
+#include "io/base/utf8.h"
 
 enum { VOCABULARY = 65536, TEXT_MAX = 400 }; /* short texts: a hostile expression may use its limit on every byte */
 

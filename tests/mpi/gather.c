@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "coordinator/decoder.h"
-#include "kernels/sample.h"
+#include "ranks/model/sample.h"
 #include "ranks/draft_share.h"
-#include "ranks/placement.h"
+#include "ranks/model/placement.h"
 
 enum { MOST_RANKS = 16, QUERIES = 5, PROMPT = 12, TOKENS = 24, SEQUENCES = 2, CONTEXT = 64 };
 

@@ -13,7 +13,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 : "${SLIPSTREAM:=$root/build/slipstream}" "${COMPARE:=$root/build/compare_logits}"
 : "${FIXTURES:=$root/tests/golden/forward/fixtures}"
 tolerance=1e-4
-narrowest_slice=32 # columns of an expert that a rank must keep (ranks/placement.h)
+narrowest_slice=32 # columns of an expert that a rank must keep (ranks/model/placement.h)
 seconds=120        # a case; ranks that wait for each other for ever must not hang the suite
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

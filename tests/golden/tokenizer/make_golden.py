@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the tokenizers and the golden data of tests/unit/test_tokenizer.c with Hugging Face `tokenizers`.
+"""Makes the tokenizers and the golden data of tests/unit/io/text/test_tokenizer.c with Hugging Face `tokenizers`.
 
     python tests/golden/tokenizer/make_golden.py        (Python 3.11, tokenizers 0.23.3)
 

@@ -1,0 +1,101 @@
+#include "io/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Linux moves at most 2 GiB - 4 KiB in one call; a smaller piece also keeps a slow disk interruptible. */
+enum { PIECE = 1 << 30 };
+
+slip_status slip_file_open(const char *path, int *fd, int64_t *size)
+{
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return slip_fail(errno == EMFILE || errno == ENFILE ? SLIP_ERR_FAILED : SLIP_ERR_INPUT,
+                         "%s: cannot be opened: %s", path, strerror(errno));
+    struct stat info;
+    if (fstat(file, &info) != 0) {
+        slip_status status = slip_fail(SLIP_ERR_FAILED, "%s: %s", path, strerror(errno));
+        close(file);
+        return status;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        close(file);
+        return slip_fail(SLIP_ERR_INPUT, "%s: not a regular file", path);
+    }
+    *fd = file;
+    *size = info.st_size;
+    return SLIP_OK;
+}
+
+slip_status slip_file_read(const char *path, size_t limit, char **text, size_t *size)
+{
+    int fd;
+    int64_t bytes;
+    slip_status status = slip_file_open(path, &fd, &bytes);
+    if (status != SLIP_OK)
+        return status;
+    char *buffer = NULL;
+    if ((uint64_t)bytes > limit) {
+        status = slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes, more than the %zu allowed", path,
+                           (long long)bytes, limit);
+        goto err_close;
+    }
+    buffer = malloc((size_t)bytes + 1);
+    if (buffer == NULL) {
+        status = slip_fail(SLIP_ERR_FAILED, "%s: no memory for %lld bytes", path, (long long)bytes);
+        goto err_close;
+    }
+    status = slip_file_read_at(fd, path, buffer, bytes, 0);
+    if (status != SLIP_OK)
+        goto err_free;
+    buffer[bytes] = '\0';
+    close(fd);
+    *text = buffer;
+    *size = (size_t)bytes;
+    return SLIP_OK;
+
+err_free:
+    free(buffer);
+err_close:
+    close(fd);
+    return status;
+}
+
+slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes, int64_t offset)
+{
+    for (char *to = out; bytes > 0;) {
+        ssize_t got = pread(fd, to, bytes < PIECE ? (size_t)bytes : PIECE, offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be read at byte %lld: %s", path, (long long)offset,
+                             strerror(errno));
+        if (got == 0)
+            return slip_fail(SLIP_ERR_INPUT, "%s: ends at byte %lld, %lld bytes early", path,
+                             (long long)offset, (long long)bytes);
+        to += got;
+        offset += got;
+        bytes -= got;
+    }
+    return SLIP_OK;
+}
+
+slip_status slip_file_write_at(int fd, const char *path, const void *data, int64_t bytes, int64_t offset)
+{
+    for (const char *from = data; bytes > 0;) {
+        ssize_t put = pwrite(fd, from, bytes < PIECE ? (size_t)bytes : PIECE, offset);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written at byte %lld: %s", path,
+                             (long long)offset, put < 0 ? strerror(errno) : "nothing written");
+        from += put;
+        offset += put;
+        bytes -= put;
+    }
+    return SLIP_OK;
+}

@@ -1,0 +1,21 @@
+/* Whole files and exact ranges of files, with errors that name the file and the cause. */
+#ifndef SLIP_IO_BASE_FILE_H
+#define SLIP_IO_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/base/status.h"
+
+/* Read a regular file of at most `limit` bytes. The caller frees *text, which has a NUL after its *size
+ * bytes. A file that does not exist is SLIP_ERR_INPUT. */
+slip_status slip_file_read(const char *path, size_t limit, char **text, size_t *size);
+
+/* Open a regular file for reading. The caller closes *fd. */
+slip_status slip_file_open(const char *path, int *fd, int64_t *size);
+
+/* Read or write exactly `bytes` bytes at `offset`. `path` is for the message. */
+slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes, int64_t offset);
+slip_status slip_file_write_at(int fd, const char *path, const void *data, int64_t bytes, int64_t offset);
+
+#endif

@@ -1,0 +1,34 @@
+/* FNV-1a in 64 bits: names requests, runs and results across runs. It guards against mistakes, not malice: a
+ * collision costs one request of a resumed run. Source: RFC 9923, The FNV Non-Cryptographic Hash Algorithm.
+ */
+#ifndef SLIP_IO_BASE_HASH_H
+#define SLIP_IO_BASE_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define SLIP_HASH_START UINT64_C(0xcbf29ce484222325)
+
+/* Continue `hash` over `size` bytes. */
+static inline uint64_t slip_hash(uint64_t hash, const void *data, size_t size)
+{
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+/* Continue `hash` over one field: its size first, so that neighbouring fields cannot run together. */
+static inline uint64_t slip_hash_field(uint64_t hash, const void *data, size_t size)
+{
+    uint64_t wide = size;
+    return slip_hash(slip_hash(hash, &wide, sizeof wide), data, size);
+}
+
+static inline uint64_t slip_hash_text(uint64_t hash, const char *text)
+{
+    return slip_hash_field(hash, text, strlen(text));
+}
+
+#endif

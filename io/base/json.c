@@ -1,0 +1,60 @@
+#include "io/base/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes of the UTF-8 character at `text`, 0 when there is none. jansson is the judge, so that what passes
+ * here passes there. */
+static size_t character(const char *text, size_t left)
+{
+    for (size_t size = 1; size <= 4 && size <= left; size++) {
+        json_t *one = json_stringn(text, size);
+        if (one != NULL) {
+            json_decref(one);
+            return size;
+        }
+    }
+    return 0;
+}
+
+json_t *slip_json_text(const char *text)
+{
+    json_t *whole = json_string(text);
+    if (whole != NULL)
+        return whole;
+    char *copy = strdup(text);
+    if (copy == NULL)
+        return NULL;
+    size_t size = strlen(copy);
+    for (size_t i = 0; i < size;) {
+        size_t step = character(copy + i, size - i);
+        if (step == 0)
+            copy[i] = '?';
+        i += step == 0 ? 1 : step;
+    }
+    whole = json_string(copy);
+    free(copy);
+    return whole;
+}
+
+char *slip_json_line(const json_t *object, size_t *size)
+{
+    enum { FLAGS = JSON_COMPACT | JSON_REAL_PRECISION(9) };
+    size_t needed = json_dumpb(object, NULL, 0, FLAGS);
+    char *line = needed == 0 ? NULL : malloc(needed + 1);
+    if (line == NULL)
+        return NULL;
+    if (json_dumpb(object, line, needed, FLAGS) != needed) {
+        free(line);
+        return NULL;
+    }
+    line[needed] = '\n';
+    *size = needed + 1;
+    return line;
+}
+
+json_t *slip_json_given(const json_t *object, const char *name)
+{
+    json_t *value = json_object_get(object, name);
+    return json_is_null(value) ? NULL : value;
+}

@@ -1,0 +1,18 @@
+/* The few things that jansson leaves to us. */
+#ifndef SLIP_IO_BASE_JSON_H
+#define SLIP_IO_BASE_JSON_H
+
+#include <jansson.h>
+
+/* A JSON string of any text: bytes that are not UTF-8 (a path, a message cut in the middle of a character)
+ * become '?'. NULL when memory fails. */
+json_t *slip_json_text(const char *text);
+
+/* The object as one compact line that ends in '\n' (malloc'ed, *size bytes, not terminated); NULL when memory
+ * fails. */
+char *slip_json_line(const json_t *object, size_t *size);
+
+/* The member `name`; NULL when it is absent or null, which mean the same to OpenAI's clients. */
+json_t *slip_json_given(const json_t *object, const char *name);
+
+#endif

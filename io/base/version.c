@@ -1,0 +1,4 @@
+#include "io/base/version.h"
+
+const char *slip_version(void) { return SLIP_VERSION; }
+const char *slip_commit(void) { return SLIP_COMMIT; }

@@ -1,0 +1,82 @@
+/* A Slipstream checkpoint: one HDF5 file (design part 6).
+ *
+ *   /            attributes format = "slipstream", version = 1, config (JSON text), draft_config (JSON text, optional)
+ *   /tokenizer   tokenizer.json's bytes, optional
+ *   /target/...  /draft/...  one contiguous, unfiltered, fixed-size dataset a tensor, with an attribute `dtype`
+ *                (f32, bf16, f8e4m3, mxfp4); the scales of NAME are the dataset NAME_scale beside it
+ *
+ * Datasets (rows = outputs, columns = inputs; N a layer; E experts stacked on the first axis):
+ *   target/embed [V,H]   target/head [V,H]   target/norm [H]
+ *   target/layers/N/attn_norm [H]   target/layers/N/mlp_norm [H]
+ *   target/layers/N/{q,k,v} [rows,H]  or, where the source fuses them in chunks, target/layers/N/qkv [rows,H]
+ *   target/layers/N/o [H, heads*v_head_dim]   target/layers/N/sinks [heads] (f32; sliding layers)
+ *   target/layers/N/{gate,up} [I,H]   target/layers/N/down [H,I]                     (dense layers)
+ *   target/layers/N/router [E,H]   target/layers/N/router_bias [E] (f32)
+ *   target/layers/N/experts/{gate,up} [E,M,H]   target/layers/N/experts/down [E,H,M]     (MoE layers)
+ *   draft/fc [H, taps*H]   draft/hidden_norm [H]   draft/norm [H]   draft/mask_embedding [H]
+ *   draft/layers/N/{attn_norm,mlp_norm,q,k,v,o,q_norm,k_norm,sinks,gate,up,down}
+ * mxfp4: u8 [.., rows, columns/2] with scales u8 [.., rows, columns/32]; f8e4m3: u8 [.., rows, columns] with scales
+ * f32 [.., ceil(rows/128), ceil(columns/128)], but [chunks * ceil(rows_per_chunk/128), ..] for a fused qkv.
+ *
+ * HDF5 tells what is where; the bytes are fetched with pread. HDF5 crashes on crafted files, so anything but the plain
+ * datasets above is refused before it is read; a checkpoint is trusted input all the same (SECURITY.md).
+ */
+#ifndef SLIP_IO_CHECKPOINT_CHECKPOINT_H
+#define SLIP_IO_CHECKPOINT_CHECKPOINT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/base/status.h"
+#include "ranks/model/model.h"
+
+enum { SLIP_DATASET_NAME = 96, SLIP_DATASET_DIMS = 3, SLIP_CHECKPOINT_VERSION = 1 };
+
+/* One dataset. Plain data: the whole table travels from rank 0 to the others in one broadcast. */
+typedef struct {
+    char name[SLIP_DATASET_NAME]; /* without the leading '/', "target/layers/3/o" */
+    int32_t dtype;                /* slip_dtype; a scale dataset is SLIP_F32, or SLIP_MXFP4 for E8M0 bytes */
+    int32_t dims;
+    int64_t shape[SLIP_DATASET_DIMS]; /* as stored (bytes for mxfp4 codes) */
+    int64_t offset;               /* of the first byte in the file */
+    int64_t bytes;
+} slip_dataset;
+
+typedef struct {
+    char *config;           /* NUL-terminated */
+    char *draft_config;     /* NULL without a drafter */
+    char *tokenizer;        /* NULL without one */
+    size_t tokenizer_size;
+    slip_dataset *datasets; /* sorted by name */
+    int32_t dataset_count;
+    int64_t file_size;
+} slip_checkpoint;
+
+/* Read everything but the tensors. SLIP_ERR_INPUT names the file, the dataset or attribute and what is wrong. */
+slip_status slip_checkpoint_open(const char *path, slip_checkpoint *checkpoint);
+void slip_checkpoint_free(slip_checkpoint *checkpoint);
+
+/* The model of a checkpoint: config (and draft_config) parsed, every dataset that the config asks for present, of a known
+ * dtype and of the right shape, no unknown dataset. Needs no HDF5, so every rank runs it on the broadcast table. */
+slip_status slip_checkpoint_model(const slip_checkpoint *checkpoint, const char *source, slip_model *model);
+
+/* NULL when there is none of this name. */
+const slip_dataset *slip_checkpoint_find(const slip_checkpoint *checkpoint, const char *name);
+
+/* Name of a dtype as the attribute holds it, and back (-1 when unknown). */
+const char *slip_dtype_name(slip_dtype dtype);
+int slip_dtype_parse(const char *name);
+
+/* ---- writing (slipstream convert) ---- */
+
+typedef struct slip_checkpoint_writer slip_checkpoint_writer;
+
+/* Write to PATH.partial; slip_checkpoint_commit syncs and renames it to PATH. Freeing without a commit removes it. */
+slip_status slip_checkpoint_create(const char *path, const char *config, const char *draft_config,
+                                   const char *tokenizer, size_t tokenizer_size, slip_checkpoint_writer **writer);
+/* Add one dataset (intermediate groups are made); `dataset` gives name, dtype, dims and shape; offset and bytes are ignored. */
+slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_dataset *dataset, const void *data);
+slip_status slip_checkpoint_commit(slip_checkpoint_writer *writer);
+void slip_checkpoint_writer_free(slip_checkpoint_writer *writer);
+
+#endif

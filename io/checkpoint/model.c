@@ -1,0 +1,178 @@
+#include "io/checkpoint/checkpoint.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/checkpoint/layout.h"
+#include "ranks/model/mimo_v2/config.h"
+
+static const char *const dtype_names[SLIP_DTYPES] = {"f32", "bf16", "f8e4m3", "mxfp4"};
+
+const char *slip_dtype_name(slip_dtype dtype)
+{
+    return dtype_names[dtype];
+}
+
+int slip_dtype_parse(const char *name)
+{
+    for (int i = 0; i < SLIP_DTYPES; i++)
+        if (strcmp(dtype_names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static int by_name(const void *left, const void *right)
+{
+    return strcmp(((const slip_dataset *)left)->name, ((const slip_dataset *)right)->name);
+}
+
+const slip_dataset *slip_checkpoint_find(const slip_checkpoint *checkpoint, const char *name)
+{
+    slip_dataset key;
+    size_t length = strlen(name);
+    if (checkpoint->dataset_count == 0 || length >= sizeof key.name)
+        return NULL;
+    memcpy(key.name, name, length + 1);
+    return bsearch(&key, checkpoint->datasets, (size_t)checkpoint->dataset_count, sizeof key, by_name);
+}
+
+void slip_checkpoint_free(slip_checkpoint *checkpoint)
+{
+    free(checkpoint->config);
+    free(checkpoint->draft_config);
+    free(checkpoint->tokenizer);
+    free(checkpoint->datasets);
+    memset(checkpoint, 0, sizeof *checkpoint);
+}
+
+/* ---- the table against the config ---- */
+
+static void describe_shape(const slip_dataset *dataset, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < dataset->dims && i < SLIP_DATASET_DIMS && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i > 0 ? ", " : "",
+                                 (long long)dataset->shape[i]);
+}
+
+static slip_status check_shape(const slip_checkpoint *checkpoint, const char *source,
+                               const slip_dataset *found, const slip_dataset *expected)
+{
+    if (found->dims != expected->dims ||
+        memcmp(found->shape, expected->shape, (size_t)expected->dims * sizeof *expected->shape) != 0) {
+        char is[80], must[80];
+        describe_shape(found, is, sizeof is);
+        describe_shape(expected, must, sizeof must);
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: shape [%s], but its config asks for [%s]", source,
+                         expected->name, is, must);
+    }
+    if (found->bytes != expected->bytes || found->offset < 0 || found->offset > checkpoint->file_size ||
+        found->bytes > checkpoint->file_size - found->offset)
+        return slip_fail(SLIP_ERR_INPUT,
+                         "%s: /%s: %lld bytes at %lld; its shape needs %lld and the file has %lld", source,
+                         expected->name, (long long)found->bytes, (long long)found->offset,
+                         (long long)expected->bytes, (long long)checkpoint->file_size);
+    return SLIP_OK;
+}
+
+static slip_status check_scales(const slip_checkpoint *checkpoint, const char *source,
+                                const slip_dataset *expected, bool *known)
+{
+    const slip_dataset *scales = slip_checkpoint_find(checkpoint, expected->name);
+    if (scales == NULL)
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s is missing", source, expected->name);
+    known[scales - checkpoint->datasets] = true;
+    if (scales->dtype != expected->dtype)
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: dtype is not %s", source, expected->name,
+                         slip_dtype_name((slip_dtype)expected->dtype));
+    return check_shape(checkpoint, source, scales, expected);
+}
+
+static slip_status check_weight(const slip_checkpoint *checkpoint, const char *source,
+                                const slip_stored *weight, bool *known)
+{
+    const slip_dataset *found = slip_checkpoint_find(checkpoint, weight->name);
+    if (found == NULL && weight->optional)
+        return SLIP_OK;
+    if (found == NULL)
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s is missing", source, weight->name);
+    known[found - checkpoint->datasets] = true;
+    if (found->dtype < 0 || found->dtype >= SLIP_DTYPES)
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: dtype %d is unknown", source, weight->name, found->dtype);
+    slip_dtype dtype = (slip_dtype)found->dtype;
+    if (!slip_layout_allows(weight, dtype))
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: cannot be of dtype %s", source, weight->name,
+                         slip_dtype_name(dtype));
+    slip_dataset codes, scales;
+    slip_layout_datasets(weight, dtype, &codes, &scales);
+    slip_status status = check_shape(checkpoint, source, found, &codes);
+    if (status == SLIP_OK && scales.bytes > 0)
+        status = check_scales(checkpoint, source, &scales, known);
+    return status;
+}
+
+/* Sorted, every name ended and given once: slip_checkpoint_find relies on it. */
+static slip_status check_names(const slip_checkpoint *checkpoint, const char *source)
+{
+    for (int32_t i = 0; i < checkpoint->dataset_count; i++) {
+        const slip_dataset *dataset = &checkpoint->datasets[i];
+        if (memchr(dataset->name, '\0', sizeof dataset->name) == NULL)
+            return slip_fail(SLIP_ERR_INPUT, "%s: dataset %d: its name does not end", source, i);
+        if (i > 0 && by_name(dataset - 1, dataset) >= 0)
+            return slip_fail(SLIP_ERR_INPUT, "%s: /%s: given twice or out of order", source, dataset->name);
+    }
+    return SLIP_OK;
+}
+
+static slip_status check_weights(const slip_checkpoint *checkpoint, const char *source,
+                                 const slip_stored *weights, size_t count)
+{
+    bool *known = calloc((size_t)checkpoint->dataset_count + 1, sizeof *known);
+    if (known == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory to check %d datasets", source,
+                         checkpoint->dataset_count);
+    slip_status status = SLIP_OK;
+    for (size_t i = 0; i < count && status == SLIP_OK; i++)
+        status = check_weight(checkpoint, source, &weights[i], known);
+    for (int32_t i = 0; i < checkpoint->dataset_count && status == SLIP_OK; i++)
+        if (!known[i])
+            status = slip_fail(SLIP_ERR_INPUT, "%s: /%s is not a dataset that its config asks for", source,
+                               checkpoint->datasets[i].name);
+    free(known);
+    return status;
+}
+
+/* "SOURCE, config", so that a fault of the JSON names where it stands. */
+static slip_status parse_configs(const slip_checkpoint *checkpoint, const char *source, slip_model *model)
+{
+    char where[512];
+    snprintf(where, sizeof where, "%.480s, config", source);
+    slip_status status = slip_config_parse(checkpoint->config, strlen(checkpoint->config), where, model);
+    if (status != SLIP_OK || checkpoint->draft_config == NULL)
+        return status;
+    snprintf(where, sizeof where, "%.480s, draft_config", source);
+    return slip_config_parse_draft(checkpoint->draft_config, strlen(checkpoint->draft_config), where, model);
+}
+
+slip_status slip_checkpoint_model(const slip_checkpoint *checkpoint, const char *source, slip_model *model)
+{
+    slip_model parsed;
+    slip_status status = parse_configs(checkpoint, source, &parsed);
+    if (status == SLIP_OK)
+        status = check_names(checkpoint, source);
+    slip_stored *weights = NULL;
+    size_t count = 0;
+    if (status == SLIP_OK)
+        status = slip_layout_build(&parsed, &weights, &count);
+    if (status == SLIP_OK)
+        status = check_weights(checkpoint, source, weights, count);
+    free(weights);
+    if (status != SLIP_OK)
+        return status;
+    parsed.draft.mask_embedding = slip_checkpoint_find(checkpoint, "draft/mask_embedding") != NULL;
+    *model = parsed;
+    return SLIP_OK;
+}

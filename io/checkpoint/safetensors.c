@@ -1,0 +1,291 @@
+#include "io/checkpoint/safetensors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/base/file.h"
+#include "io/checkpoint/safetensors_header.h"
+
+enum { FILES_MAX = 1000, INDEX_MAX = 256 << 20 };
+
+static const char index_name[] = "model.safetensors.index.json";
+
+typedef struct {
+    char *path;
+    const char *base; /* the part of path after the folder */
+    int fd;
+} shard_file;
+
+struct slip_safetensors {
+    char *path; /* of the folder */
+    shard_file *shards;
+    int shard_count;
+    slip_st_tensor *tensors; /* sorted by name */
+    size_t count;
+};
+
+static int by_base(const void *left, const void *right)
+{
+    return strcmp(((const shard_file *)left)->base, ((const shard_file *)right)->base);
+}
+
+static int by_name(const void *left, const void *right)
+{
+    return strcmp(((const slip_st_tensor *)left)->name, ((const slip_st_tensor *)right)->name);
+}
+
+static slip_status no_memory(const slip_safetensors *folder)
+{
+    return slip_fail(SLIP_ERR_FAILED, "%s: no memory for its table of tensors", folder->path);
+}
+
+/* ---- which files ---- */
+
+static slip_status add_shard(slip_safetensors *folder, const char *base)
+{
+    if (folder->shard_count == FILES_MAX)
+        return slip_fail(SLIP_ERR_INPUT, "%s: more than %d safetensors files", folder->path, FILES_MAX);
+    shard_file *grown = realloc(folder->shards, (size_t)(folder->shard_count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return no_memory(folder);
+    folder->shards = grown;
+    shard_file *added = &grown[folder->shard_count];
+    added->fd = -1;
+    if (asprintf(&added->path, "%s/%s", folder->path, base) < 0)
+        return no_memory(folder);
+    added->base = added->path + strlen(folder->path) + 1;
+    folder->shard_count++;
+    return SLIP_OK;
+}
+
+static slip_status add_listed_shards(slip_safetensors *folder, const json_t *weight_map)
+{
+    const char *tensor;
+    json_t *value;
+    json_object_foreach ((json_t *)weight_map, tensor, value) {
+        const char *base = json_string_value(value);
+        if (base == NULL || base[0] == '\0' || base[0] == '.' || strchr(base, '/') != NULL)
+            return slip_fail(SLIP_ERR_INPUT, "%s/%s: weight_map of %.128s does not name a file of the folder",
+                             folder->path, index_name, tensor);
+        int known = 0;
+        while (known < folder->shard_count && strcmp(folder->shards[known].base, base) != 0)
+            known++;
+        if (known < folder->shard_count)
+            continue;
+        slip_status status = add_shard(folder, base);
+        if (status != SLIP_OK)
+            return status;
+    }
+    return SLIP_OK;
+}
+
+static slip_status add_all_shards(slip_safetensors *folder)
+{
+    DIR *directory = opendir(folder->path);
+    if (directory == NULL)
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be opened as a folder: %s", folder->path,
+                         strerror(errno));
+    slip_status status = SLIP_OK;
+    for (struct dirent *entry; status == SLIP_OK && (entry = readdir(directory)) != NULL;) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (entry->d_name[0] != '.' && dot != NULL && strcmp(dot, ".safetensors") == 0)
+            status = add_shard(folder, entry->d_name);
+    }
+    closedir(directory);
+    if (status == SLIP_OK && folder->shard_count == 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: holds no *.safetensors file", folder->path);
+    return status;
+}
+
+/* *weight_map stays NULL where there is no index; the caller drops *root. */
+static slip_status read_index(const slip_safetensors *folder, json_t **root, const json_t **weight_map)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s", folder->path, index_name) >= (int)sizeof path)
+        return slip_fail(SLIP_ERR_INPUT, "%s: path too long", folder->path);
+    if (access(path, F_OK) != 0 && errno == ENOENT)
+        return SLIP_OK;
+    char *text;
+    size_t size;
+    slip_status status = slip_file_read(path, INDEX_MAX, &text, &size);
+    if (status != SLIP_OK)
+        return status;
+    json_error_t error;
+    json_t *index = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    free(text);
+    if (index == NULL)
+        return slip_fail(SLIP_ERR_INPUT, "%s: line %d: %s", path, error.line, error.text);
+    const json_t *map = json_object_get(index, "weight_map");
+    if (json_object_size(map) == 0) {
+        json_decref(index);
+        return slip_fail(SLIP_ERR_INPUT, "%s: weight_map is missing or empty", path);
+    }
+    *root = index;
+    *weight_map = map;
+    return SLIP_OK;
+}
+
+/* ---- what is in them ---- */
+
+/* Takes the tensors over, whether it succeeds or not. */
+static slip_status append_tensors(slip_safetensors *folder, slip_st_tensor *tensors, size_t count)
+{
+    /* One more than needed: a file may hold none. */
+    slip_st_tensor *grown = realloc(folder->tensors, (folder->count + count + 1) * sizeof *grown);
+    if (grown == NULL) {
+        slip_st_tensors_free(tensors, count);
+        return no_memory(folder);
+    }
+    memcpy(grown + folder->count, tensors, count * sizeof *tensors);
+    free(tensors);
+    folder->tensors = grown;
+    folder->count += count;
+    return SLIP_OK;
+}
+
+static slip_status read_header(slip_safetensors *folder, int file)
+{
+    shard_file *shard = &folder->shards[file];
+    int64_t file_size;
+    slip_status status = slip_file_open(shard->path, &shard->fd, &file_size);
+    if (status != SLIP_OK)
+        return status;
+    unsigned char length[8];
+    uint64_t header_size = 0;
+    if (file_size < 8)
+        return slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes are too few for a safetensors file", shard->path,
+                         (long long)file_size);
+    status = slip_file_read_at(shard->fd, shard->path, length, 8, 0);
+    if (status != SLIP_OK)
+        return status;
+    for (int i = 7; i >= 0; i--)
+        header_size = header_size << 8 | length[i];
+    if (header_size > SLIP_ST_HEADER_MAX || header_size > (uint64_t)file_size - 8)
+        return slip_fail(
+            SLIP_ERR_INPUT, "%s: header length %llu, but the file has %lld bytes and the limit is %d",
+            shard->path, (unsigned long long)header_size, (long long)file_size, SLIP_ST_HEADER_MAX);
+    char *header = malloc(header_size + 1);
+    if (header == NULL)
+        return no_memory(folder);
+    slip_st_tensor *tensors = NULL;
+    size_t count = 0;
+    status = slip_file_read_at(shard->fd, shard->path, header, (int64_t)header_size, 8);
+    if (status == SLIP_OK)
+        status = slip_st_header_parse(header, header_size, file_size, shard->path, file, &tensors, &count);
+    free(header);
+    if (status != SLIP_OK)
+        return status;
+    return append_tensors(folder, tensors, count);
+}
+
+static slip_status read_headers(slip_safetensors *folder)
+{
+    /* The order of readdir must not decide which file an error names. */
+    if (folder->shard_count > 1)
+        qsort(folder->shards, (size_t)folder->shard_count, sizeof *folder->shards, by_base);
+    for (int i = 0; i < folder->shard_count; i++) {
+        slip_status status = read_header(folder, i);
+        if (status != SLIP_OK)
+            return status;
+    }
+    if (folder->count > 1)
+        qsort(folder->tensors, folder->count, sizeof *folder->tensors, by_name);
+    for (size_t i = 1; i < folder->count; i++)
+        if (by_name(&folder->tensors[i - 1], &folder->tensors[i]) == 0)
+            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is also in %s",
+                             slip_safetensors_path(folder, &folder->tensors[i]), folder->tensors[i].name,
+                             folder->shards[folder->tensors[i - 1].file].base);
+    return SLIP_OK;
+}
+
+static slip_status check_index(const slip_safetensors *folder, const json_t *weight_map)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach ((json_t *)weight_map, name, value) {
+        const slip_st_tensor *tensor = slip_safetensors_find(folder, name);
+        if (tensor == NULL || strcmp(folder->shards[tensor->file].base, json_string_value(value)) != 0)
+            return slip_fail(SLIP_ERR_INPUT, "%s/%s: tensor %.128s is not in %.128s", folder->path,
+                             index_name, name, json_string_value(value));
+    }
+    return SLIP_OK;
+}
+
+slip_status slip_safetensors_open(const char *path, slip_safetensors **folder_out)
+{
+    slip_safetensors *folder = calloc(1, sizeof *folder);
+    if (folder == NULL || (folder->path = strdup(path)) == NULL) {
+        free(folder);
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory to open it", path);
+    }
+    json_t *root = NULL;
+    const json_t *weight_map = NULL;
+    slip_status status = read_index(folder, &root, &weight_map);
+    if (status == SLIP_OK)
+        status = weight_map != NULL ? add_listed_shards(folder, weight_map) : add_all_shards(folder);
+    if (status == SLIP_OK)
+        status = read_headers(folder);
+    if (status == SLIP_OK && weight_map != NULL)
+        status = check_index(folder, weight_map);
+    json_decref(root);
+    if (status != SLIP_OK) {
+        slip_safetensors_close(folder);
+        return status;
+    }
+    *folder_out = folder;
+    return SLIP_OK;
+}
+
+void slip_safetensors_close(slip_safetensors *folder)
+{
+    if (folder == NULL)
+        return;
+    for (int i = 0; i < folder->shard_count; i++) {
+        if (folder->shards[i].fd >= 0)
+            close(folder->shards[i].fd);
+        free(folder->shards[i].path);
+    }
+    slip_st_tensors_free(folder->tensors, folder->count);
+    free(folder->shards);
+    free(folder->path);
+    free(folder);
+}
+
+const slip_st_tensor *slip_safetensors_find(const slip_safetensors *folder, const char *name)
+{
+    if (folder->count == 0)
+        return NULL;
+    slip_st_tensor key = {.name = name};
+    return bsearch(&key, folder->tensors, folder->count, sizeof key, by_name);
+}
+
+const char *slip_safetensors_path(const slip_safetensors *folder, const slip_st_tensor *tensor)
+{
+    return folder->shards[tensor->file].path;
+}
+
+size_t slip_safetensors_count(const slip_safetensors *folder)
+{
+    return folder->count;
+}
+
+const slip_st_tensor *slip_safetensors_at(const slip_safetensors *folder, size_t index)
+{
+    return &folder->tensors[index];
+}
+
+slip_status slip_safetensors_read(const slip_safetensors *folder, const slip_st_tensor *tensor,
+                                  int64_t offset, int64_t bytes, void *out)
+{
+    const shard_file *shard = &folder->shards[tensor->file];
+    if (offset < 0 || bytes < 0 || offset > tensor->bytes || bytes > tensor->bytes - offset)
+        return slip_fail(SLIP_ERR_FAILED, "%s: tensor %s: %lld bytes at %lld are outside of its %lld",
+                         shard->path, tensor->name, (long long)bytes, (long long)offset,
+                         (long long)tensor->bytes);
+    return slip_file_read_at(shard->fd, shard->path, out, bytes, tensor->offset + offset);
+}

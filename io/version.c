@@ -1,4 +1,0 @@
-#include "io/version.h"
-
-const char *slip_version(void) { return SLIP_VERSION; }
-const char *slip_commit(void) { return SLIP_COMMIT; }

@@ -1,8 +1,0 @@
-/* What this build is. */
-#ifndef SLIP_IO_VERSION_H
-#define SLIP_IO_VERSION_H
-
-const char *slip_version(void); /* "0.1.0" */
-const char *slip_commit(void);  /* twelve hexadecimal digits, or "unknown" outside of a checkout */
-
-#endif

@@ -1,0 +1,38 @@
+/* The tensors of a Hugging Face folder under Slipstream's names. */
+#ifndef SLIP_JOBS_CONVERT_SOURCE_H
+#define SLIP_JOBS_CONVERT_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "io/checkpoint/safetensors.h"
+#include "io/base/status.h"
+
+enum { SLIP_SOURCE_NAME = 192 };
+
+typedef struct {
+    const char *path; /* of the folder; the caller's */
+    bool draft;
+    const char *prefix; /* before every name: a drafter's tensors may begin with "model." */
+    slip_safetensors *folder;
+    bool *used; /* a flag a tensor, in the folder's order */
+} slip_convert_source;
+
+/* Open a folder. slip_convert_source_close also takes a zeroed source. */
+slip_status slip_convert_source_open(const char *path, bool draft, slip_convert_source *source);
+void slip_convert_source_close(slip_convert_source *source);
+
+/* The source's name of a weight ("target/layers/3/experts/up", expert 7 ->
+ * "model.layers.3.mlp.experts.7.up_proj.weight"), followed by `suffix`. */
+void slip_convert_source_name(const slip_convert_source *source, const char *weight, int64_t expert,
+                              const char *suffix, char name[SLIP_SOURCE_NAME]);
+
+/* Find a tensor and mark it used; NULL when there is none. */
+const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, const char *name);
+
+/* After the last take: tensors that belong to the model but were not asked for are an error, since leaving
+ * out a bias or a shared expert would change what the model says. Others (MTP, vision, audio) are counted in
+ * *skipped. */
+slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped);
+
+#endif

@@ -1,0 +1,264 @@
+/* The consumers' role: ops one after the other, a barrier of all SMs behind each, and the step's results to the host. */
+#pragma once
+
+#include "kernels/cuda/ops/attend.cuh"
+#include "kernels/cuda/sync/mail.cuh"
+#include "kernels/cuda/engine/role.cuh"
+#include "kernels/cuda/ops/rope.cuh"
+#include "kernels/cuda/ops/rows.cuh"
+#include "kernels/cuda/ops/sample.cuh"
+#include "kernels/cuda/ops/topk.cuh"
+
+namespace slip {
+
+// Start to copy an op's struct to shared memory; whoever copied waits with copy_async_wait().
+__device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op *to, int thread)
+{
+    static_assert(sizeof(slip_cuda_op) % 16 == 0 && sizeof(slip_cuda_op) <= CONSUMERS * 16, "a copy a thread");
+    if (thread < (int)(sizeof(slip_cuda_op) / 16))
+        copy_async(shared_address(to) + thread * 16, (const uint4 *)from + thread);
+}
+
+// Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510).
+#define SEPARATE(name, function)                                                        \
+    __device__ __noinline__ void separate_##name(const slip_cuda_op &op, const context &c) \
+    {                                                                                   \
+        function(op, c);                                                                \
+    }
+SEPARATE(embed, op_embed)
+SEPARATE(gather, op_gather)
+SEPARATE(sum, op_sum<ALONE>)
+SEPARATE(sum_exchanged, op_sum<EXCHANGED>)
+SEPARATE(sum_gathered, op_sum<GATHERED>)
+SEPARATE(select, op_select)
+SEPARATE(form, op_form)
+SEPARATE(rope, op_rope)
+SEPARATE(angles, op_angles)
+SEPARATE(attend, op_attend)
+SEPARATE(swiglu, op_swiglu)
+SEPARATE(topk, op_topk)
+SEPARATE(sample, op_sample)
+#undef SEPARATE
+
+// `first`: of its launch or step.
+template <meeting BY>
+__device__ __forceinline__ void consume(shared_memory &s, consumer &ring, const slip_cuda_op &op, bool first)
+{
+    const context &c = s.here;
+    switch (op.kind) {
+    case SLIP_CUDA_EMBED: separate_embed(op, c); break;
+    case SLIP_CUDA_GATHER:
+        if (BY == GATHERED)
+            separate_gather(op, c);
+        break;
+    case SLIP_CUDA_SUM:
+        if (BY == EXCHANGED)
+            separate_sum_exchanged(op, c);
+        else if (BY == GATHERED)
+            separate_sum_gathered(op, c);
+        else
+            separate_sum(op, c);
+        break;
+    case SLIP_CUDA_SELECT: separate_select(op, c); break;
+    case SLIP_CUDA_FORM:
+    case SLIP_CUDA_TAPS: separate_form(op, c); break;
+    case SLIP_CUDA_LINEAR:
+    case SLIP_CUDA_UP:
+    case SLIP_CUDA_DOWN: op_product(s, ring, op, first, op.early && !first); break;
+    case SLIP_CUDA_ANGLES: separate_angles(op, c); break;
+    case SLIP_CUDA_ROPE: separate_rope(op, c); break;
+    case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
+    case SLIP_CUDA_SWIGLU: separate_swiglu(op, c); break;
+    case SLIP_CUDA_TOPK: separate_topk(op, c); break;
+    case SLIP_CUDA_SAMPLE: separate_sample(op, c); break;
+    }
+}
+
+// What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
+// `first`: the next op is the first of its launch or step.
+__device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next, bool first)
+{
+    if (dealt_before(next, s.here.rows, first))
+        product_deal_out(s, next, -1);
+    if (next.early && !first) {
+        clear_list(s);
+        product_load(s, next, 0);
+    }
+}
+
+// Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
+__device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameters &p, int op, const slip_cuda_op *next)
+{
+    copy_async_wait(); // the next op
+    consumers_sync();
+    if (threadIdx.x == 0) {
+        if (op != p.drop_op || blockIdx.x != 1)
+            grid_arrive(s.consumers.wait);
+        if (is_product(s.op[op & 1].kind))
+            mbarrier_arrive(&s.product_passed);
+    }
+    if (next)
+        prepare(s, *next, false);
+    if (threadIdx.x == 0)
+        grid_wait(s.consumers.wait, ++s.consumers.barriers * gridDim.x);
+    consumers_sync();
+}
+
+template <meeting BY>
+__device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, const kernel_parameters &p, op_range ops, bool meet)
+{
+    const bool leads = threadIdx.x == 0;
+    fetch_op(p.ops + ops.first, &s.op[ops.first & 1], threadIdx.x);
+    copy_async_wait();
+    consumers_sync();
+    prepare(s, s.op[ops.first & 1], true);
+    consumers_sync();
+    for (int i = ops.first; i < ops.last; i++) {
+        const slip_cuda_op &op = s.op[i & 1];
+        bool more = i + 1 < ops.last;
+        if (more) // nobody is at the op before any more, whose place it takes
+            fetch_op(p.ops + i + 1, &s.op[(i + 1) & 1], threadIdx.x);
+        if (leads) {
+            waiter &wait = s.consumers.wait;
+            wait.op = i;
+            wait.kind = op.kind;
+            wait.layer = op.layer;
+            record_start(s.consumers.times);
+        }
+        consume<BY>(s, ring, op, i == ops.first);
+        if (leads)
+            record(s.consumers.times, i, SLIP_EVENT_OP);
+        if (!meet)
+            break;
+        if (leads)
+            record_start(s.consumers.times);
+        barrier(s, p, i, more ? &s.op[(i + 1) & 1] : NULL);
+        if (leads)
+            record(s.consumers.times, i, SLIP_EVENT_BARRIER);
+    }
+}
+
+__device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_parameters &p)
+{
+    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, p.step->runs, p.step->run[0], p.step->epoch,
+              &s.consumers.wait};
+}
+
+// ---- results, by SM 0: to the host, or where ranks make the step together by rank 0 to rank 0's ----
+
+template <meeting BY> __device__ __forceinline__ bool together(const slip_cuda_step &step)
+{
+    return BY == EXCHANGED && step.serial != 0;
+}
+
+// By a warp.
+template <meeting BY> __device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const waiter &w, int place)
+{
+    const slip_exchange &x = p.exchange;
+    const bool leads = threadIdx.x % 32 == 0;
+    unsigned picked = leads ? atomicExch(&p.words->picked, 0u) : 0;
+    if (together<BY>(*p.step)) {
+        if (x.rank != 0) {
+            if (leads)
+                report(x, p.step->serial, 0, picked);
+            return;
+        }
+        picked = __reduce_add_sync(~0u, (unsigned)meet_reports(w, x, p.step->serial, 0, picked));
+    }
+    if (leads)
+        p.host->result[place].picked = picked;
+}
+
+// By a warp: the best of all SMs, and ranks. `drafted`: its token goes there, too.
+template <meeting BY>
+__device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int place,
+                                                  int32_t *drafted)
+{
+    const slip_exchange &x = p.exchange;
+    const bool leads = threadIdx.x % 32 == 0;
+    if (together<BY>(*p.step)) {
+        const uint64_t word = (uint64_t)__float_as_uint(best.score) << 32 | (uint32_t)best.token;
+        if (x.rank != 0) {
+            if (leads)
+                report(x, p.step->serial, 1 + head, word);
+            return;
+        }
+        const uint64_t met = meet_reports(w, x, p.step->serial, 1 + head, word);
+        best = sample_warp_best({__uint_as_float((uint32_t)(met >> 32)), (int32_t)met});
+    }
+    if (leads) {
+        p.candidates[place * SLIP_MAX_ROWS + head] = best;
+        if (drafted)
+            drafted[head] = best.token;
+    }
+}
+
+// The last op of a program that has head rows is SAMPLE.
+template <meeting BY>
+__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &sample, const waiter &w, int sms, int place, int32_t *drafted)
+{
+    const bool scored = sample.kind == SLIP_CUDA_SAMPLE && !p.step->want_logits;
+    const int heads = scored ? p.step->heads : 0;
+    for (int line = threadIdx.x / 32; line <= heads; line += CONSUMER_WARPS)
+        if (line == 0)
+            deliver_picked<BY>(p, w, place);
+        else
+            deliver_candidate<BY>(p, w, pick_best(sample.candidates, sms, heads, line - 1), line - 1, place, drafted);
+}
+
+// One step of the resident kernel; false: leave.
+template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_parameters &p, unsigned number)
+{
+    consumer_state &t = s.consumers;
+    if (threadIdx.x == 0) {
+        s.stop = !wait_step(t.wait, number) || p.step->stop;
+        context_of_step(s, p);
+        t.wait.step = p.step->number;
+        t.begun = now_ns();
+    }
+    consumers_sync();
+    if (s.stop)
+        return false;
+    op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
+    consume_ops<BY>(s, ring, p, ops, true);
+    if (threadIdx.x == 0) {
+        mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the step's memory is about to be the next one's
+        recorder_finish(t.times);
+    }
+    consumers_sync();
+    if (blockIdx.x == 0) {
+        const int place = number % SLIP_CUDA_STEPS;
+        deliver<BY>(p, p.ops[ops.last - 1], t.wait, gridDim.x, place, s.drafted);
+        consumers_sync();
+        if (threadIdx.x == 0) {
+            mbarrier_arrive(&s.step_delivered);
+            p.host->result[place].busy = (unsigned)(now_ns() - t.begun);
+            if (!aborted(t.wait))
+                store_release_system(&p.host->done, number);
+        }
+    }
+    if (threadIdx.x == 0)
+        s.stop = aborted(t.wait);
+    consumers_sync();
+    return !s.stop;
+}
+
+__device__ consumer consumer_start(shared_memory &s, const kernel_parameters &p)
+{
+    if (threadIdx.x == 0) {
+        s.consumers = {p.exchange, waiter_of(p, SLIP_ROLE_CONSUMER), recorder_of(p, SLIP_ROLE_CONSUMER), 0, 0, 0, 0};
+        if (s.consumers.wait.exchange)
+            s.consumers.wait.exchange = &s.consumers.exchange;
+    }
+    consumers_sync();
+    return {__shfl_sync(~0u, (int)threadIdx.x / 128, 0), 0}; // uniform, for the compiler too
+}
+
+template <meeting BY> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
+{
+    consumer ring = consumer_start(s, p);
+    for (unsigned number = p.made + 1; consume_step<BY>(s, ring, p, number); number++)
+        ;
+}
+
+} // namespace slip

@@ -1,0 +1,259 @@
+/* The host's side of the engine: the device, its memory. */
+#include "kernels/cuda/engine/engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/engine/engine_state.h"
+#include "kernels/cuda/layout/mail.h"
+
+// ---- opening ----
+
+extern "C" void slip_cuda_engine_first(char name[SLIP_GPU_NAME])
+{
+    cudaDeviceProp device;
+    bool found = cudaGetDeviceProperties(&device, 0) == cudaSuccess;
+    name[0] = '\0';
+    for (size_t i = 0; found && i < sizeof device.uuid.bytes; i++)
+        snprintf(name + 2 * i, 3, "%02x", (unsigned char)device.uuid.bytes[i]);
+}
+
+// `ranks` see the same GPUs as this one.
+static const char *describe_device(int gpu, int ranks, int *sms, char *name, size_t size)
+{
+    static char why[320];
+    int count = 0, runtime = 0;
+    cudaDeviceProp device;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    cudaRuntimeGetVersion(&runtime);
+    if (error == cudaErrorInsufficientDriver) {
+        snprintf(why, sizeof why, "there is no NVIDIA driver, or one too old for CUDA %d.%d, which this build uses", runtime / 1000, runtime % 1000 / 10);
+        return why;
+    }
+    if (error != cudaSuccess || count == 0) {
+        snprintf(why, sizeof why, "no GPU was found (%s)", error == cudaSuccess ? "the driver lists none" : cudaGetErrorString(error));
+        return why;
+    }
+    if (gpu >= count) {
+        snprintf(why, sizeof why, "%d ranks on this host, and it has GPUs for %d", ranks, count);
+        return why;
+    }
+    if ((error = cudaGetDeviceProperties(&device, gpu)) != cudaSuccess) {
+        snprintf(why, sizeof why, "the GPU does not answer: %s", cudaGetErrorString(error));
+        return why;
+    }
+    if (device.major != 9 || device.minor != 0) {
+        snprintf(why, sizeof why, "%.200s has compute capability %d.%d, and the engine is written for 9.0 (H100, H200)", device.name,
+                 device.major, device.minor);
+        return why;
+    }
+    *sms = device.multiProcessorCount;
+    snprintf(name, size, "%s", device.name);
+    return NULL;
+}
+
+extern "C" const char *slip_cuda_engine_why_not(int here)
+{
+    int sms;
+    char name[256];
+    const char *why = NULL;
+    for (int gpu = 0; gpu < here && !why; gpu++)
+        why = describe_device(gpu, here, &sms, name, sizeof name);
+    return why;
+}
+
+static slip_status prepare_kernels(void)
+{
+    int bytes = (int)slip::kernel_shared_bytes();
+    const void *kernels[] = {slip::persistent_kernel_of(false), slip::persistent_kernel_of(true), slip::launch_kernel_of(false, false),
+                             slip::launch_kernel_of(false, true), slip::launch_kernel_of(true, false)};
+    for (const void *kernel : kernels)
+        TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
+    return SLIP_OK;
+}
+
+static slip_status take_words(slip_cuda_engine *e)
+{
+    slip::kernel_parameters *p = &e->parameters;
+    void *device, *host;
+    slip_status status = slip_cuda_engine_take_host(e, SLIP_CUDA_STEPS * sizeof *e->steps, &host, &device);
+    if (status != SLIP_OK)
+        return status;
+    e->steps = (slip_cuda_step *)host;
+    p->posted = (const slip_cuda_step *)device;
+    if ((status = slip_cuda_engine_take_host(e, SLIP_CUDA_STEPS * SLIP_MAX_ROWS * sizeof(slip_candidate), &host, &device)) != SLIP_OK)
+        return status;
+    e->candidates = (slip_candidate *)host;
+    p->candidates = (slip_candidate *)device;
+    if ((status = slip_cuda_engine_take_host(e, sizeof(slip::host_words), &host, &device)) != SLIP_OK)
+        return status;
+    e->words = (slip::host_words *)host;
+    p->host = (slip::host_words *)device;
+    if ((status = slip_cuda_engine_take(e, sizeof(slip::sync_words), &device)) != SLIP_OK)
+        return status;
+    p->words = (slip::sync_words *)device;
+    if ((status = slip_cuda_engine_take(e, sizeof *p->step, &device)) == SLIP_OK)
+        p->step = (slip_cuda_step *)device;
+    return status;
+}
+
+static slip_status take_events(slip_cuda_engine *e)
+{
+    void *device, *host;
+    if (!e->options.profile)
+        return SLIP_OK;
+    slip_status status = slip_cuda_engine_take_host(e, (size_t)e->sms * SLIP_ROLES * SLIP_PROFILE_EVENTS * sizeof *e->events, &host, &device);
+    if (status != SLIP_OK)
+        return status;
+    e->events = (slip_cuda_event *)host;
+    e->parameters.events = (slip_cuda_event *)device;
+    if ((status = slip_cuda_engine_take_host(e, (size_t)e->sms * SLIP_ROLES * sizeof *e->event_counts, &host, &device)) != SLIP_OK)
+        return status;
+    e->event_counts = (int32_t *)host;
+    e->parameters.event_counts = (int32_t *)device;
+    return SLIP_OK;
+}
+
+static slip_status open_device(slip_cuda_engine *e)
+{
+    int khz = 0;
+    TRY(cudaSetDevice(e->options.gpu), "selecting the device");
+    TRY(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking), "creating a stream");
+    TRY(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, e->options.gpu), "reading the clock rate");
+    double deadline = e->options.deadline > 0 ? e->options.deadline : DEADLINE;
+    e->parameters.patience = (int64_t)(deadline * 1e3 * khz);
+    e->parameters.idle_patience = (int64_t)(IDLE_DEADLINE * 1e3 * khz);
+    e->parameters.drop_op = e->options.drop_op;
+    slip_status status = prepare_kernels();
+    if (status == SLIP_OK)
+        status = take_words(e);
+    return status == SLIP_OK ? take_events(e) : status;
+}
+
+extern "C" slip_status slip_cuda_engine_open(const slip_cuda_engine_options *options, slip_cuda_engine **out)
+{
+    slip_cuda_engine *e = (slip_cuda_engine *)calloc(1, sizeof *e);
+    if (!e)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    e->options = *options;
+    e->owners = 1;
+    const char *why = describe_device(e->options.gpu, e->options.gpu + 1, &e->sms, e->name, sizeof e->name);
+    slip_status status = why ? slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", why) : open_device(e);
+    if (status != SLIP_OK) {
+        slip_cuda_engine_release(e);
+        return status;
+    }
+    *out = e;
+    return SLIP_OK;
+}
+
+extern "C" void slip_cuda_engine_hold(slip_cuda_engine *e)
+{
+    e->owners++;
+}
+
+extern "C" const char *slip_cuda_engine_name(const slip_cuda_engine *e)
+{
+    return e->name;
+}
+
+extern "C" int slip_cuda_engine_sms(const slip_cuda_engine *e)
+{
+    return e->sms;
+}
+
+extern "C" void slip_cuda_engine_release(slip_cuda_engine *e)
+{
+    if (--e->owners > 0)
+        return;
+    slip_cuda_engine_stop(e);
+    slip_cuda_engine_forget_graphs(e); // before the communicator: closing it waits for graphs that hold its calls
+    slip_nccl_close(e->nccl, e->failed);
+    slip_windows_close(e->windows);
+    for (int i = 0; i < e->taken_count; i++)
+        cudaFree(e->taken[i]);
+    for (int i = 0; i < e->taken_host_count; i++)
+        cudaFreeHost(e->taken_host[i]);
+    if (e->stream)
+        cudaStreamDestroy(e->stream);
+    free(e->ops);
+    free(e);
+}
+
+// ---- other ranks ----
+
+static slip_status open_windows(slip_cuda_engine *e, slip_comm *comm, int32_t rows, int32_t hidden)
+{
+    int ranks = slip_comm_ranks(comm);
+    slip_exchange x = {};
+    x.at = slip_exchange_plan(ranks, rows, hidden, slip_mail_bytes(ranks), slip_exchange_one_shot_bytes(ranks));
+    x.rank = slip_comm_rank(comm);
+    slip_status status = slip_windows_open(comm, e->options.gpu, x.at.bytes, &e->windows);
+    if (status != SLIP_OK)
+        return status;
+    for (int rank = 0; rank < ranks; rank++)
+        x.peer[rank] = (unsigned char *)slip_windows_peers(e->windows)[rank];
+    e->parameters.exchange = x;
+    e->epoch = e->serial = SLIP_EXCHANGE_FIRST_EPOCH - 1;
+    return SLIP_OK;
+}
+
+extern "C" slip_status slip_cuda_engine_join(slip_cuda_engine *e, slip_comm *comm, int32_t rows, int32_t hidden)
+{
+    return e->options.launch ? slip_nccl_open(comm, e->options.gpu, &e->nccl) : open_windows(e, comm, rows, hidden);
+}
+
+extern "C" uint32_t slip_cuda_engine_epoch(slip_cuda_engine *e, int32_t exchanges)
+{
+    uint32_t before = e->epoch;
+    e->epoch = slip_exchange_epoch_after(before, (uint32_t)exchanges);
+    return before;
+}
+
+// ---- memory ----
+
+extern "C" slip_status slip_cuda_engine_take(slip_cuda_engine *e, size_t bytes, void **device)
+{
+    size_t available = 0, total = 0;
+    slip_cuda_engine_stop(e);
+    bytes = bytes ? bytes : 1;
+    cudaError_t error = e->taken_count == MAX_TAKEN ? cudaErrorMemoryAllocation : cudaMalloc(device, bytes);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        cudaMemGetInfo(&available, &total);
+        return slip_fail(SLIP_ERR_FAILED, "GPU: out of memory: %.1f MB more wanted, %.1f of %.1f MB free", (double)bytes * 1e-6,
+                         (double)available * 1e-6, (double)total * 1e-6);
+    }
+    TRY(error, "allocating memory");
+    e->taken[e->taken_count++] = *device;
+    TRY(cudaMemsetAsync(*device, 0, bytes, e->stream), "clearing memory");
+    TRY(cudaStreamSynchronize(e->stream), "clearing memory");
+    return SLIP_OK;
+}
+
+extern "C" slip_status slip_cuda_engine_take_host(slip_cuda_engine *e, size_t bytes, void **host, void **device)
+{
+    if (e->taken_host_count == MAX_TAKEN_HOST)
+        return slip_fail(SLIP_ERR_FAILED, "GPU: too many buffers in host memory");
+    slip_cuda_engine_stop(e);
+    TRY(cudaHostAlloc(host, bytes ? bytes : 1, cudaHostAllocMapped), "allocating host memory");
+    e->taken_host[e->taken_host_count++] = *host;
+    memset(*host, 0, bytes);
+    TRY(cudaHostGetDevicePointer(device, *host, 0), "mapping host memory");
+    return SLIP_OK;
+}
+
+extern "C" slip_status slip_cuda_engine_upload(slip_cuda_engine *e, void *device, const void *host, size_t bytes)
+{
+    TRY(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, e->stream), "copying to the GPU");
+    TRY(cudaStreamSynchronize(e->stream), "copying to the GPU");
+    return SLIP_OK;
+}
+
+extern "C" slip_status slip_cuda_engine_download(slip_cuda_engine *e, void *host, const void *device, size_t bytes)
+{
+    TRY(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, e->stream), "copying from the GPU");
+    TRY(cudaStreamSynchronize(e->stream), "copying from the GPU");
+    return SLIP_OK;
+}

@@ -1,0 +1,77 @@
+/* What the engine owns on the host's side, shared by its files: engine.cu (device, memory) and engine_run.cu (kernel and steps). */
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "comm/nccl_host.h"
+#include "comm/window.h"
+#include "kernels/cuda/engine/engine.h"
+#include "kernels/cuda/engine/kernel.h"
+
+enum {
+    MAX_TAKEN = 8192,
+    MAX_TAKEN_HOST = 64,
+    GATHERED_SIZES = 7, // values of slip_gathered_rows()
+    MAX_GRAPHS = 8 * GATHERED_SIZES,
+};
+static_assert(SLIP_TOKENS << (GATHERED_SIZES - 1) == SLIP_MAX_ROWS, "each step has a graph of its size");
+
+static const double DEADLINE = 1.0, IDLE_DEADLINE = 3600.0; // seconds
+
+typedef struct {
+    int32_t first_op;
+    int32_t rows;          // gathered from each rank; 0: nothing is gathered
+    cudaGraphExec_t graph;
+} captured;
+
+struct slip_cuda_engine {
+    slip_cuda_engine_options options;
+    int owners, sms;
+    char name[256];
+    cudaStream_t stream;
+    void *taken[MAX_TAKEN];
+    int taken_count;
+    void *taken_host[MAX_TAKEN_HOST];
+    int taken_host_count;
+
+    slip_cuda_op *ops; // host copy of the list
+    int32_t op_count;
+    int32_t longest;   // ops of the longest program that has run
+
+    slip_cuda_step *steps;        // host, [SLIP_CUDA_STEPS]; number n in [n % SLIP_CUDA_STEPS]. The launch engine stays at one
+    slip_candidate *candidates;   // host, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
+    slip::host_words *words;      // host
+    slip_cuda_event *events;      // host, NULL without --profile
+    int32_t *event_counts;
+    int profiled;                 // runs of the longest program so far
+
+    slip_windows *windows;        // NULL: alone, or nccl gathers
+    slip_nccl *nccl;              // of the launch engine with other ranks, else NULL
+    uint32_t epoch;               // of the last exchange
+    uint32_t serial;              // of the last step that all ranks made together
+    slip::kernel_parameters parameters;
+    slip_cuda_op *device_ops;     // NULL while the list is not on the device
+    bool running, failed;
+    unsigned posted;      // number of the last step of the resident kernel, that rank 0's GPU hands it or our host
+    unsigned waited;      // and of the last that the host has waited for
+    double launched_ms;   // the last step of the launch engine, as the host sees it
+    captured graphs[MAX_GRAPHS];
+    int graph_count;
+};
+
+static slip_status failed(cudaError_t error, const char *what)
+{
+    return slip_fail(SLIP_ERR_FAILED, "GPU: %s: %s", what, cudaGetErrorString(error));
+}
+
+#define TRY(call, what)                     \
+    do {                                    \
+        cudaError_t error_ = (call);        \
+        if (error_ != cudaSuccess)          \
+            return failed(error_, what);    \
+    } while (0)
+
+// Make the resident kernel leave, if there is one: before memory is allocated, ops are added or an op runs alone.
+void slip_cuda_engine_stop(slip_cuda_engine *engine);
+
+void slip_cuda_engine_forget_graphs(slip_cuda_engine *engine);

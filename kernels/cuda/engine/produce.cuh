@@ -1,0 +1,84 @@
+/* The producers' role: the weights of all products of a step, as far ahead as the rings go. The first warp of SM 0 also links the host. */
+#pragma once
+
+#include "kernels/cuda/engine/control.cuh"
+#include "kernels/cuda/ops/linear.cuh"
+#include "kernels/cuda/engine/role.cuh"
+
+namespace slip {
+
+struct producer_state {
+    waiter &wait;
+    producer ring;
+    recorder times;
+    unsigned lists, products; // so far
+};
+
+// Not before the SM is through with the product before: the consumers' last results would stand in line behind the weights, and all SMs
+// wait for the slowest. What is left of the time until the next product is enough to fill the ring.
+__device__ void produce_ops(producer_state &t, const kernel_parameters &p, shared_memory &s, op_range ops)
+{
+    const int rows = p.step->rows, heads = p.step->heads;
+    for (int i = ops.first; i < ops.last; i++) {
+        const slip_cuda_op &op = p.ops[i];
+        if (!is_product(op.kind))
+            continue;
+        t.wait.op = i;
+        t.wait.kind = op.kind;
+        t.wait.layer = op.layer;
+        if (t.products++ > 0 && !mbarrier_wait(t.wait, SLIP_WAIT_PASSED, &s.product_passed, t.products - 2))
+            return;
+        record_start(t.times);
+        produce_product(t.wait, t.ring, op, rows, heads, blockIdx.x, gridDim.x, s, i == ops.first, t.lists);
+        if (t.ring.warpgroup == 0)
+            record(t.times, i, SLIP_EVENT_OP);
+    }
+}
+
+// Bulk copies must land before the SM's memory is given back, also when the consumers have stopped looking.
+__device__ void producer_drain(const producer &r)
+{
+    for (unsigned i = r.count < DEPTH ? 0 : r.count - DEPTH; i < r.count; i++)
+        for (int tries = 0; tries < 1 << 20 && !mbarrier_try(&r.weights->full[r.warpgroup][i % DEPTH], i / DEPTH & 1); tries++)
+            ;
+}
+
+__device__ producer_state producer_start(const kernel_parameters &p, shared_memory &s, int warpgroup)
+{
+    s.producer_waits[warpgroup] = waiter_of(p, SLIP_ROLE_PRODUCER); // by all lanes, the same
+    return {s.producer_waits[warpgroup], {&s.weights, s.stage[warpgroup], warpgroup, 0, read_once_policy()},
+            recorder_of(p, SLIP_ROLE_PRODUCER), 0, 0};
+}
+
+// False: leave.
+__device__ bool produce_step(producer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
+{
+    if (!wait_step(t.wait, number) || p.step->stop)
+        return false;
+    t.wait.step = p.step->number;
+    produce_ops(t, p, s, {p.step->first_op, p.step->first_op + p.step->op_count});
+    if (t.ring.warpgroup == 0)
+        recorder_finish(t.times);
+    mbarrier_arrive(&s.step_issued);
+    return !aborted(t.wait);
+}
+
+// One lane produces; the others of its warp help with control and wait for it.
+__device__ void producer_role(const kernel_parameters &p, shared_memory &s, int warpgroup)
+{
+    producer_state t = producer_start(p, s, warpgroup);
+    waiter link = waiter_of(p, SLIP_ROLE_CONTROL);
+    uint32_t serial = p.serial;
+    bool go = true;
+    for (unsigned number = p.made + 1; go; number++) {
+        if (blockIdx.x == 0 && warpgroup == 0)
+            control(link, p, s, number, serial);
+        if (threadIdx.x % 32 == 0)
+            go = produce_step(t, p, s, number);
+        go = __shfl_sync(~0u, go, 0);
+    }
+    if (threadIdx.x % 32 == 0)
+        producer_drain(t.ring);
+}
+
+} // namespace slip

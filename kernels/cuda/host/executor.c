@@ -1,0 +1,317 @@
+/* The CUDA executor: programs lowered to the engine's op list, steps posted to its kernel. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/window.h"
+#include "kernels/cuda/layout/attend_size.h"
+#include "kernels/cuda/layout/pack.h"
+#include "kernels/cuda/host/state.h"
+
+/* A GPU's wait for itself is given this share of what ranks are given for each other: 1 s of 120. */
+static const double DEADLINE_SHARE = 120;
+
+enum { DIM_UNIT = 16, SPLIT_SHORT = 64, SPLIT_LONG = 128 };
+
+static int32_t widened(int32_t dim)
+{
+    return (dim + DIM_UNIT - 1) / DIM_UNIT * DIM_UNIT;
+}
+
+static slip_cuda_cache describe_cache(const slip_cache *shape, const slip_limits *limits)
+{
+    return (slip_cuda_cache){
+        .slots = (int32_t)slip_ring_slots(shape->window, limits),
+        .k_width = widened(shape->head_dim),
+        .v_width = widened(shape->v_head_dim),
+        .split = shape->window > 2 * SPLIT_LONG ? SPLIT_LONG : SPLIT_SHORT, /* without a window, splits grow: attend_size.h */
+        .shape = *shape,
+    };
+}
+
+static size_t cache_rows(const slip_cuda_cache *cache, const slip_limits *limits)
+{
+    return (size_t)limits->sequences * (size_t)cache->slots * (size_t)cache->shape.kv_heads;
+}
+
+static uint64_t cache_bytes(const slip_program *program, const slip_limits *limits)
+{
+    uint64_t bytes = 0;
+    for (int32_t i = 0; i < program->cache_count; i++) {
+        slip_cuda_cache cache = describe_cache(&program->cache[i], limits);
+        bytes += (uint64_t)cache_rows(&cache, limits) * (uint64_t)(cache.k_width + cache.v_width) * sizeof(uint16_t);
+    }
+    return bytes;
+}
+
+static slip_status create_caches(slip_executor *e)
+{
+    for (int32_t i = 0; i < e->program->cache_count; i++) {
+        slip_cuda_cache *cache = &e->caches[i];
+        void *k, *v;
+        *cache = describe_cache(&e->program->cache[i], &e->limits);
+        size_t rows = cache_rows(cache, &e->limits);
+        slip_status status = slip_cuda_engine_take(e->engine, rows * (size_t)cache->k_width * sizeof(uint16_t), &k);
+        if (status == SLIP_OK)
+            status = slip_cuda_engine_take(e->engine, rows * (size_t)cache->v_width * sizeof(uint16_t), &v);
+        if (status != SLIP_OK)
+            return status;
+        cache->k = k;
+        cache->v = v;
+    }
+    return SLIP_OK;
+}
+
+static slip_status create_ropes(slip_executor *e)
+{
+    for (int32_t r = 0; r < e->program->rope_count; r++) {
+        const slip_rope *rope = &e->program->rope[r];
+        size_t half = (size_t)rope->rotary_dim / 2;
+        void *device;
+        float *values = malloc(half * sizeof *values + 1);
+        if (!values)
+            return slip_fail(SLIP_ERR_FAILED, "out of memory");
+        for (size_t i = 0; i < half; i++)
+            values[i] = (float)(1.0 / pow(rope->theta, 2.0 * (double)i / rope->rotary_dim));
+        slip_status status = slip_cuda_engine_take(e->engine, half * sizeof *values, &device);
+        if (status == SLIP_OK)
+            status = slip_cuda_engine_upload(e->engine, device, values, half * sizeof *values);
+        free(values);
+        if (status != SLIP_OK)
+            return status;
+        e->inverse_frequency[r] = device;
+    }
+    return SLIP_OK;
+}
+
+/* The target's taps stay here, by position; the draft reads its target's. */
+static slip_status create_taps(slip_executor *e)
+{
+    const slip_executor *target = e->options.target;
+    void *device;
+    if (target) {
+        e->taps = target->taps;
+        e->tap_slots = target->tap_slots;
+        e->tap_width = target->tap_width;
+        return SLIP_OK;
+    }
+    e->tap_width = (int32_t)e->program->width[SLIP_BUFFER_TAPS];
+    if (e->tap_width == 0)
+        return SLIP_OK;
+    e->tap_slots = (int32_t)slip_ring_slots(e->program->tap_window, &e->limits);
+    size_t floats = (size_t)e->limits.sequences * (size_t)e->tap_slots * (size_t)e->tap_width;
+    slip_status status = slip_cuda_engine_take(e->engine, floats * sizeof(float), &device);
+    if (status == SLIP_OK)
+        e->taps = device;
+    return status;
+}
+
+static slip_status create_logits(slip_executor *e)
+{
+    size_t floats = (size_t)e->limits.head_rows * (size_t)e->program->vocabulary.count;
+    void *host, *device;
+    slip_status status = slip_cuda_engine_take_host(e->engine, floats * sizeof(float), &host, &device);
+    if (status == SLIP_OK) {
+        e->logits = host;
+        e->device_logits = device;
+    }
+    return status;
+}
+
+static void destroy(slip_executor *e)
+{
+    if (e->engine)
+        slip_cuda_engine_release(e->engine);
+    free(e->tensors);
+    free(e->is_table);
+    free(e->use);
+    free(e->caches);
+    free(e->list.ops);
+    free(e);
+}
+
+/* Tests drop one signal: SLIPSTREAM_DROP_SIGNAL is the device op behind which SM 1 stays silent. */
+static int dropped_op(void)
+{
+    const char *text = getenv("SLIPSTREAM_DROP_SIGNAL");
+    return text ? atoi(text) : -1;
+}
+
+/* The draft shares its target's engine. `comm`: NULL for one rank. */
+static slip_status open_engine(slip_executor *e, slip_comm *comm)
+{
+    slip_executor *target = e->options.target;
+    slip_cuda_engine_options options = {
+        .gpu = comm ? slip_comm_rank_here(comm) : 0,
+        .launch = e->options.launch,
+        .deadline = e->options.deadline / DEADLINE_SHARE,
+        .profile = e->options.profile,
+        .drop_op = dropped_op(),
+    };
+    if (!target)
+        return slip_cuda_engine_open(&options, &e->engine);
+    slip_cuda_engine_hold(target->engine);
+    e->engine = target->engine;
+    return SLIP_OK;
+}
+
+/* The draft meets its peers where the target does: the epochs of one arena count the exchanges of both. */
+static slip_status join(slip_executor *e, slip_comm *comm)
+{
+    e->comm = comm;
+    if (e->options.target)
+        return SLIP_OK;
+    return slip_cuda_engine_join(e->engine, comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
+}
+
+/* What each tensor is for, from the ops that read it. */
+static void note_uses(slip_executor *e)
+{
+    for (int32_t i = 0; i < e->program->op_count; i++) {
+        const slip_op *op = &e->program->ops[i];
+        if (op->kind == SLIP_OP_EMBED)
+            e->is_table[op->weight[0]] = true;
+        if (op->kind != SLIP_OP_EXPERTS)
+            continue;
+        e->use[op->weight[0]] = SLIP_USE_UP;
+        e->use[op->weight[1]] = SLIP_USE_DOWN;
+    }
+}
+
+static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
+                          slip_executor **out)
+{
+    slip_executor *e = calloc(1, sizeof *e);
+    if (!e)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    e->program = program;
+    e->limits = *limits;
+    if (options)
+        e->options = *options;
+    e->tensors = calloc((size_t)program->tensor_count, sizeof *e->tensors);
+    e->is_table = calloc((size_t)program->tensor_count, sizeof *e->is_table);
+    e->use = calloc((size_t)program->tensor_count, sizeof *e->use);
+    e->caches = calloc((size_t)program->cache_count + 1, sizeof *e->caches);
+    slip_status status = e->tensors && e->is_table && e->use && e->caches ? open_engine(e, comm) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    if (status == SLIP_OK && comm && slip_comm_ranks(comm) > 1)
+        status = join(e, comm);
+    if (status == SLIP_OK)
+        note_uses(e);
+    if (status == SLIP_OK)
+        status = create_caches(e);
+    if (status == SLIP_OK)
+        status = create_ropes(e);
+    if (status == SLIP_OK)
+        status = create_taps(e);
+    if (status == SLIP_OK)
+        status = create_logits(e);
+    if (status != SLIP_OK) {
+        destroy(e);
+        return status;
+    }
+    *out = e;
+    return SLIP_OK;
+}
+
+/* ---- steps ---- */
+
+static slip_status run_watched(slip_executor *e, const slip_step *step)
+{
+    slip_cuda_step *device = slip_cuda_engine_step(e->engine);
+    for (int32_t i = 0; i < device->op_count; i++) {
+        slip_status status = slip_cuda_engine_run_op(e->engine, device->first_op + i);
+        if (status == SLIP_OK)
+            status = slip_cuda_watch(e, device->first_op - e->first_op + i, step);
+        if (status != SLIP_OK)
+            return status;
+    }
+    return SLIP_OK;
+}
+
+_Static_assert((int)SLIP_MAX_OPEN < (int)SLIP_CUDA_STEPS, "a place for each open run, and for the one waited for last");
+
+static bool queues(const slip_executor *e)
+{
+    return !e->options.launch && !e->options.watched;
+}
+
+static bool gathers(const slip_executor *e)
+{
+    return e->comm && queues(e);
+}
+
+static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *step)
+{
+    slip_cuda_step *device = slip_cuda_engine_step(e->engine);
+    slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
+    device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges[phase]);
+    e->phase[e->begun++ % SLIP_MAX_OPEN] = phase;
+    return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, gathers(e));
+}
+
+static slip_status wait(slip_executor *e, slip_run_cost *cost)
+{
+    slip_cuda_result result;
+    slip_status status = slip_cuda_engine_wait(e->engine, &result);
+    if (status != SLIP_OK)
+        return status;
+    e->best = result.candidates;
+    slip_phase phase = e->phase[e->waited++ % SLIP_MAX_OPEN];
+    uint64_t ranks = gathers(e) ? (uint64_t)slip_comm_ranks(e->comm) : 1;
+    *cost = (slip_run_cost){e->dense_bytes[phase] + result.picked * e->expert_bytes / ranks, result.busy_ms};
+    return SLIP_OK;
+}
+
+static float *row(slip_executor *e, slip_buffer buffer, int32_t index)
+{
+    return buffer == SLIP_BUFFER_LOGITS ? e->logits + (int64_t)index * e->program->vocabulary.count : NULL;
+}
+
+static void candidates(slip_executor *e, const slip_step *step, slip_candidate *out)
+{
+    memcpy(out, e->best, (size_t)step->head_count * sizeof *out);
+}
+
+static double stream_ceiling(slip_executor *e)
+{
+    return slip_cuda_engine_ceiling(e->engine);
+}
+
+static const char *device(const slip_executor *e)
+{
+    return slip_cuda_engine_name(e->engine);
+}
+
+void slip_cuda_first(char name[SLIP_GPU_NAME])
+{
+    slip_cuda_engine_first(name);
+}
+
+bool slip_cuda_present(int ranks, int here, const char **why_not)
+{
+    const char *why = slip_cuda_engine_why_not(here);
+    if (!why && ranks > 1 && !slip_windows_built())
+        why = "this build has no NCCL, by which the GPUs of several ranks meet";
+    *why_not = why ? why : "";
+    return why == NULL;
+}
+
+const slip_executor_kind slip_executor_cuda = {
+    .name = "cuda",
+    .resident_taps = true,
+    .create = create,
+    .load = slip_cuda_load,
+    .fill = slip_cuda_fill,
+    .prepare = slip_cuda_prepare,
+    .begin = begin,
+    .wait = wait,
+    .queues = queues,
+    .gathers = gathers,
+    .row = row,
+    .candidates = candidates,
+    .stream_ceiling = stream_ceiling,
+    .cache_bytes = cache_bytes,
+    .device = device,
+    .destroy = destroy,
+};

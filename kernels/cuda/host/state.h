@@ -1,0 +1,44 @@
+/* What the CUDA executor owns, shared by its files: executor.c (the table), weights.c (load and fill), prepare.c (the op
+ * list), watch.c (buffers for tests). */
+#ifndef SLIP_KERNELS_CUDA_HOST_STATE_H
+#define SLIP_KERNELS_CUDA_HOST_STATE_H
+
+#include "kernels/cuda/engine/engine.h"
+#include "kernels/cuda/lower/lower.h"
+#include "kernels/cuda/layout/pack.h"
+#include "kernels/executor.h"
+
+struct slip_executor {
+    const slip_program *program;
+    slip_limits limits;
+    slip_executor_options options;
+    slip_cuda_engine *engine;           /* shared with the draft's executor */
+    slip_cuda_tensor *tensors;          /* [tensor_count] */
+    bool *is_table;                     /* [tensor_count]: EMBED reads its rows */
+    slip_cuda_use *use;                 /* [tensor_count] */
+    slip_cuda_cache *caches;            /* [cache_count] */
+    float *inverse_frequency[SLIP_MAX_ROPES];
+    float *taps;                        /* the target's ring; of a draft its target's */
+    int32_t tap_slots, tap_width;
+    float *logits, *device_logits;      /* host memory, and as the device sees it: [head_rows][vocabulary rows] */
+    slip_cuda_list list;                /* its ops are the engine's from `first_op` on */
+    int32_t first_op;
+    slip_comm *comm;                    /* of the ranks that share its sums; NULL: alone */
+    uint32_t begun, waited;             /* runs, ever */
+    slip_phase phase[SLIP_MAX_OPEN];    /* of those in between */
+    const slip_candidate *best;         /* of the last one waited for */
+    uint64_t expert_bytes;              /* of one expert, the mean over layers' */
+    uint64_t dense_bytes[SLIP_PHASES];  /* of all other matrices that a phase reads */
+};
+
+/* weights.c */
+slip_status slip_cuda_load(slip_executor *executor, int32_t index, const slip_weight *weight);
+slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);
+
+/* prepare.c */
+slip_status slip_cuda_prepare(slip_executor *executor);
+
+/* watch.c: the values of the buffers that device op `op` of the list wrote, to the options' watch. */
+slip_status slip_cuda_watch(slip_executor *executor, int32_t op, const slip_step *step);
+
+#endif

@@ -1,0 +1,29 @@
+/* What ranks put into each other's arenas beside sums (comm/exchange.h leaves the room): rank 0 the step that all are to make, every
+ * other rank its share of the results. As plain data, for host and device; the device's side is mail.cuh.
+ *
+ *     in every arena   step     [SLIP_MAIL_STEP lines]             the used words of a slip_cuda_step, 8 bytes a line
+ *     in rank 0's      reports  [ranks][SLIP_MAIL_REPORT lines]    line 0: experts picked; line 1 + h: the candidate of head row h
+ *
+ * A line is 16 bytes, 8 of data and the step's serial number, so that whoever sees the serial has the data, as in comm/exchange.cuh.
+ * Serials count the steps that ranks make together, all alike, like epochs; 0 is none.
+ *
+ * One place for a step is enough: rank 0 sends the next one when it has everybody's report of the last, and a rank reports when it is
+ * through with its step. So is one for reports: a rank reports on the next step, which rank 0 sends when it has read them.
+ */
+#ifndef SLIP_KERNELS_CUDA_LAYOUT_MAIL_H
+#define SLIP_KERNELS_CUDA_LAYOUT_MAIL_H
+
+#include "comm/exchange.h"
+#include "kernels/cuda/layout/device.h"
+
+enum {
+    SLIP_MAIL_STEP = sizeof(slip_cuda_step) / 8,
+    SLIP_MAIL_REPORT = 1 + SLIP_MAX_ROWS,
+};
+
+static inline size_t slip_mail_bytes(int ranks)
+{
+    return (size_t)SLIP_EXCHANGE_LINE * (SLIP_MAIL_STEP + (size_t)ranks * SLIP_MAIL_REPORT);
+}
+
+#endif

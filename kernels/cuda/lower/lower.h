@@ -1,0 +1,69 @@
+/* From a program to the device's op list. Plain C: tested without a GPU.
+ *
+ * The program's ops are joined where one pass over the data serves several (ALLREDUCE, TAP and NORM), and split where SMs must meet
+ * (ROUTE: product, then top-k; EXPERTS: up, then down). Each device op says which ops of the program it computes.
+ */
+#ifndef SLIP_KERNELS_CUDA_LOWER_LOWER_H
+#define SLIP_KERNELS_CUDA_LOWER_LOWER_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "io/base/status.h"
+#include "kernels/cuda/layout/device.h"
+
+/* A tensor of the program on the device: one of the three. */
+typedef struct {
+    slip_cuda_matrix matrix; /* rows 0: not a matrix */
+    const float *vector;
+    const void *table;       /* an embedding: [rows][columns] bf16 or f32 */
+    bool table_f32;
+} slip_cuda_tensor;
+
+/* Device memory handed out from one block. With base NULL it only counts. */
+typedef struct {
+    unsigned char *base;
+    size_t used;
+} slip_cuda_block;
+
+void *slip_cuda_take(slip_cuda_block *block, size_t bytes); /* 256-byte aligned */
+
+/* What a program is lowered with; everything is borrowed. */
+typedef struct {
+    const slip_program *program;
+    const slip_limits *limits;
+    const slip_cuda_tensor *tensors;          /* [tensor_count] */
+    const slip_cuda_cache *caches;            /* [cache_count] */
+    const float *inverse_frequency[SLIP_MAX_ROPES];
+    float *taps;                              /* the tap ring, NULL without taps */
+    int32_t tap_slots, tap_width;
+    float *logits;                            /* host memory [head_rows][vocabulary rows] as the device sees it */
+    int32_t sms;
+    int32_t absent_peers;
+    int32_t ranks;                            /* that add up their shares; 1 or 0: this one is alone */
+    bool gathered;                            /* with several ranks: by the host's all-gathers between ops, not inside of SUM */
+} slip_cuda_source;
+
+/* The device's ops of a program, by phase. */
+typedef struct {
+    slip_cuda_op *ops;                        /* [count]; the caller frees */
+    int32_t count;
+    int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES];
+    int32_t exchanges[SLIP_PHASES];           /* inside of the kernel, numbered from 1 in each phase */
+} slip_cuda_list;
+
+/* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call
+ * once with base NULL to learn how much is used, then with that many zeroed bytes. */
+slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *block, slip_cuda_list *list);
+
+/* Fill the device's form of a step: rows, head rows and runs. `first_op`, `op_count`: of the engine's list. */
+void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int32_t first_op, int32_t op_count, slip_cuda_step *out);
+
+const char *slip_cuda_op_name(int32_t kind);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,41 @@
+/* A step as the device wants it: a line a row, a line a row with logits, a line a run of rows. */
+#include "kernels/cuda/lower/lower.h"
+
+static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cuda_step *out)
+{
+    out->run[out->runs++] = (slip_cuda_run){
+        .row = span->row + first, .count = last - first, .sequence = span->sequence, .position = span->position + first};
+}
+
+static void fill_span(const slip_program *program, const slip_step *step, const slip_span *span, slip_cuda_step *out)
+{
+    bool whole = program->cache_count > 0 && program->cache[0].whole_block;
+    int32_t run = 0; /* row of the span where the run in hand began */
+    for (int32_t i = 0; i < span->count; i++) {
+        int64_t position = span->position + i;
+        out->row[span->row + i] = (slip_cuda_row){.token = step->token[span->row + i], .sequence = span->sequence, .position = position,
+                                                  .last = whole ? span->position + span->count - 1 : position};
+        if (i > run && (span->row + i) % SLIP_TOKENS == 0) {
+            fill_run(span, run, i, out);
+            run = i;
+        }
+        if (i >= span->count - span->heads)
+            out->head[out->heads++] = (slip_cuda_head){
+                .row = span->row + i, .position = position + 1, .seed = span->seed, .temperature = span->temperature};
+    }
+    if (span->count > run)
+        fill_run(span, run, span->count, out);
+}
+
+void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int32_t first_op, int32_t op_count, slip_cuda_step *out)
+{
+    out->number = step->number;
+    out->first_op = first_op;
+    out->op_count = op_count;
+    out->rows = step->row_count;
+    out->heads = out->runs = 0;
+    out->want_logits = step->want == SLIP_WANT_LOGITS;
+    out->stop = 0;
+    for (int32_t s = 0; s < step->span_count; s++)
+        fill_span(program, step, &step->span[s], out);
+}

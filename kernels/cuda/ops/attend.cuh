@@ -1,0 +1,139 @@
+/* SLIP_CUDA_ATTEND: attention of a step over the cache, in splits at fixed absolute positions.
+ *
+ * The step's runs (rows of one sequence in one row group) times K/V heads times tiles of 16 queries times the splits that the run
+ * sees are items; item i is computed by SM i % sms. Within a run the splits go first, the latest and longest at the front, then
+ * K/V heads, then tiles. Each item leaves a partial result and counts itself in at its tile's count; whoever comes last merges the
+ * tile. attend_tile.cuh and attend_parts.cuh say why a row's result depends on nothing but the row. */
+#pragma once
+
+#include "kernels/cuda/ops/attend_parts.cuh"
+
+namespace slip {
+
+// A run as the items see it.
+struct attend_run {
+    int row, count, sequence, position;
+    int last;          // key that its last row sees
+    int split, parts;  // the first split that it sees and how many
+    int items;
+};
+
+// A run's fields are requested together with the number of runs, which says whether they mean anything. `only`: the step's first, at hand.
+__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, const context &c, const slip_cuda_run *only, int index)
+{
+    const slip_cuda_run &from = c.runs == 1 ? *only : c.step->run[min(index, SLIP_MAX_ROWS - 1)];
+    attend_run run = {from.row, from.count, from.sequence, (int)from.position, 0, 0, 0, 0};
+    if (index >= c.runs)
+        return run;
+    run.last = op.cache.shape.whole_block ? (int)c.step->row[run.row + run.count - 1].last : run.position + run.count - 1;
+    run.split = slip_attend_split_of(&op.cache, attend_first(op.cache.shape, run.position)); // both bounds grow with the row
+    run.parts = slip_attend_split_of(&op.cache, run.last) - run.split + 1;
+    run.items = slip_attend_tiles(&op.cache.shape, run.count) * op.cache.shape.kv_heads * run.parts;
+    return run;
+}
+
+// Item `offset` of a run whose partial results begin at `partial`.
+__device__ __forceinline__ attend_job attend_open(const slip_cuda_op &op, const attend_run &run, int partial, int offset)
+{
+    const slip_cache &shape = op.cache.shape;
+    const int tiles = slip_attend_tiles(&shape, run.count), across = tiles * shape.kv_heads, back = small_quotient(offset, across);
+    const int part = run.parts - 1 - back, tile = offset - back * across, kv = small_quotient(tile, tiles);
+    const int begin = (shape.first_kv + kv) * shape.group - shape.first_q, head = max(begin, 0);
+    const int heads = min(begin + shape.group, shape.q_heads) - head, query = (tile - kv * tiles) * SLIP_ATTEND_QUERIES;
+    attend_job job = {run.row, run.count, run.position, run.sequence * op.cache.slots, run.last, kv, head, query,
+                      min(heads * run.count - query, (int)SLIP_ATTEND_QUERIES), 0, 0, partial + tile, across, part, run.parts};
+    job.first = max(slip_attend_split_first(&op.cache, run.split + part), attend_first(shape, run.position));
+    job.last = min(slip_attend_split_first(&op.cache, run.split + part + 1) - 1, run.last);
+    return job;
+}
+
+// Of 32 runs, one a lane, of which the first one's items begin at `base`: the one with the item, to all lanes. Leaves in `base`
+// where its items begin, or where those of the next 32 runs do; false then.
+__device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &base, int lane)
+{
+    int end = base + run.items; // becomes base + the sum up to this lane
+#pragma unroll 1
+    for (int away = 1; away < 32; away *= 2) {
+        const int below = __shfl_up_sync(0xffffffff, end - base, away);
+        end += lane >= away ? below : 0;
+    }
+    const unsigned beyond = __ballot_sync(0xffffffff, end > item);
+    if (beyond == 0) {
+        base = __shfl_sync(0xffffffff, end, 31);
+        return false;
+    }
+    const int at = __ffs((int)beyond) - 1;
+    base = __shfl_sync(0xffffffff, end - run.items, at);
+    run = {__shfl_sync(0xffffffff, run.row, at),   __shfl_sync(0xffffffff, run.count, at), __shfl_sync(0xffffffff, run.sequence, at),
+           __shfl_sync(0xffffffff, run.position, at), __shfl_sync(0xffffffff, run.last, at), __shfl_sync(0xffffffff, run.split, at),
+           __shfl_sync(0xffffffff, run.parts, at), 0};
+    return true;
+}
+
+// Finds an item's run, 32 runs at a time, and where its items begin; false: there is no such item. For a whole warp. A decode step of one
+// sequence has one run, which all lanes read.
+__device__ __forceinline__ bool attend_find(const slip_cuda_op &op, const context &c, const slip_cuda_run *only, int item, attend_run &run,
+                                            int &base)
+{
+    const int lane = c.thread() % 32;
+    bool found = false;
+    base = 0;
+#pragma unroll 1
+    for (int first = 0; first < c.runs && !found; first += 32) {
+        run = attend_load_run(op, c, only, c.runs == 1 ? 0 : first + lane);
+        found = c.runs == 1 ? item < run.items : attend_choose(run, item, base, lane);
+    }
+    return found;
+}
+
+// ---- the op ----
+
+// Columns of the form that do not exist are zeros.
+__device__ __forceinline__ void attend_pad(const slip_cuda_op &op, const context &c)
+{
+    if (op.form.hi == nullptr)
+        return;
+#pragma unroll 1
+    for (int row = c.sm; row < c.rows; row += c.sms)
+#pragma unroll 1
+        for (int column = op.width + c.thread(); column < op.form.padded; column += CONSUMERS) {
+            const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
+            op.form.hi[at] = 0;
+            op.form.lo[at] = 0;
+        }
+}
+
+// Whether an item exists and whether it is the tile's last is the same for all threads, and so is the number of barriers they pass.
+__device__ void op_attend(const slip_cuda_op &op, const context &shared)
+{
+    const context c = shared; // in registers
+    // Known to the caller, but not across the call: shorter loads, and shifts for divisions.
+    __builtin_assume(__isShared(&op));
+    __builtin_assume(__isShared(c.arena));
+    __builtin_assume(__isGlobal(c.step));
+    __builtin_assume(c.thread() >= 0 && c.thread() < CONSUMERS);
+    attend_memory &memory = *(attend_memory *)c.arena;
+    attend_run run;
+    int base;
+    if (op.width < op.form.padded)
+        attend_pad(op, c);
+#pragma unroll 1
+    for (int item = c.sm; attend_find(op, c, &shared.run, item, run, base); item += c.sms) {
+        int thread = c.thread();
+        asm volatile("" : "+r"(thread)); // so that what depends on it is computed where it is used, not kept in registers over all items
+        __builtin_assume(thread >= 0 && thread < CONSUMERS);
+        const attend_job job = attend_open(op, run, base, item - base);
+        if (job.queries <= 0) // a K/V head that fewer query heads read than the widest
+            continue;
+        const attend_query query = attend_query_of(op.cache.shape, job, thread / 32);
+        attend_acc acc = {};
+        const attend_row row = attend_walk(op, memory, job, query, acc, thread);
+        attend_store_part(op, job, acc, row, thread);
+        if (attend_arrive(op, memory, job, thread)) {
+            attend_combine(op, memory, job, query, thread);
+            consumers_sync(); // before the next item's keys overwrite what is being merged
+        }
+    }
+}
+
+} // namespace slip

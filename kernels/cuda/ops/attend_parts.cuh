@@ -1,0 +1,212 @@
+/* What becomes of an item: a partial result, and behind the last of a tile's the merge of all its splits.
+ *
+ * out = sum of w O / (sum of w l + the sink's weight) over the splits, ascending, with w = exp2(m - the largest m): m, l and O are a
+ * split's maximum, sum and outputs. One in which a row sees nothing has m far below all others, l = 0 and O = 0, so it adds exact
+ * zeros: how many splits the row's neighbours touch changes no bit. */
+#pragma once
+
+#include "kernels/cuda/ops/attend_tile.cuh"
+
+namespace slip {
+
+// ---- partial results ----
+
+// The split's outputs, [16][v_width] and [16][maximum, sum]. Rows without a query are written, and never read.
+__device__ __forceinline__ void attend_store_part(const slip_cuda_op &op, const attend_job &job, const attend_acc &acc,
+                                                  const attend_row &row, int thread)
+{
+    const int lane = thread % 32, n = thread / 32, width = op.cache.v_width;
+    const int first = (job.partial + job.part * job.across) * SLIP_ATTEND_QUERIES;
+    float *out = op.attend_out + (int64_t)(first + lane / 4) * width + n * 8 + lane % 4 * 2;
+#pragma unroll
+    for (int u = 0; u < ATTEND_UNITS; u++, out += CONSUMER_WARPS * 8)
+        if ((n + u * CONSUMER_WARPS) * 8 < width) {
+            *(float2 *)out = make_float2(acc.o[u][0], acc.o[u][1]);
+            *(float2 *)(out + 8 * width) = make_float2(acc.o[u][2], acc.o[u][3]);
+        }
+    if (lane == 0)
+        ((float2 *)op.attend_sum)[first + n] = make_float2(row.most, row.sum);
+}
+
+// Increments modulo most + 1. Releases this thread's view, which its CTA's barrier made everybody's, and acquires the others'.
+__device__ __forceinline__ unsigned attend_count_in(unsigned *count, unsigned most)
+{
+    unsigned before;
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(count), "r"(most) : "memory");
+    return before;
+}
+
+// True on the SM whose item is the tile's last to arrive. The count of a tile wraps to 0 by itself.
+__device__ __forceinline__ bool attend_arrive(const slip_cuda_op &op, attend_memory &memory, const attend_job &job, int thread)
+{
+    const unsigned others = (unsigned)job.parts - 1;
+    consumers_sync();
+    if (thread == 0)
+        memory.last_to_arrive = attend_count_in(op.attend_count + job.partial, others) == others;
+    consumers_sync();
+    return memory.last_to_arrive != 0;
+}
+
+// ---- merging the splits of a tile ----
+
+constexpr int ATTEND_MERGE = 8; // splits whose outputs are under way together
+
+static_assert(SLIP_ATTEND_HEAD + ATTEND_MERGE * CONSUMERS * sizeof(float4) <= SLIP_CUDA_ARENA, "they are kept in the arena");
+
+// Four dimensions of one query.
+struct attend_total {
+    float sum;
+    float4 o;
+};
+
+// The largest maximum of the warp's query. Its order does not matter.
+__device__ __forceinline__ float attend_most(const float2 *sums, int step, int parts, int lane)
+{
+    float most = ATTEND_NOTHING;
+#pragma unroll 1
+    for (int part = lane; part < parts; part += 32)
+        most = fmaxf(most, __ldcg(sums + (int64_t)part * step).x);
+    return warp_most(most);
+}
+
+// total += the outputs of `count` splits, ascending: their weights by lane, the outputs in this thread's cells of shared memory.
+__device__ __forceinline__ void attend_add(attend_total &total, float take, float sum, const float4 *cells, int count)
+{
+#pragma unroll 2
+    for (int i = 0; i < count; i++, cells += CONSUMERS) {
+        const float weight = __shfl_sync(0xffffffff, take, i);
+        const float4 o = *cells;
+        total.sum += __shfl_sync(0xffffffff, sum, i);
+        total.o = make_float4(fmaf(o.x, weight, total.o.x), fmaf(o.y, weight, total.o.y), fmaf(o.z, weight, total.o.z),
+                              fmaf(o.w, weight, total.o.w));
+    }
+}
+
+// All splits of the warp's query; dimensions [4 quad, 4 quad + 4). Outputs are fetched to shared memory, where a thread reads what it
+// has copied itself: many are under way at once, by little code and few registers. Leaves the query's maximum in `most`.
+__device__ __forceinline__ attend_total attend_merge(const slip_cuda_op &op, attend_memory &memory, const attend_job &job, int quad,
+                                                     float &most, int thread)
+{
+    const int quads = op.cache.v_width / 4, step = job.across * SLIP_ATTEND_QUERIES, lane = thread % 32;
+    const int first = job.partial * SLIP_ATTEND_QUERIES + thread / 32;
+    const float2 *sums = (const float2 *)op.attend_sum + first;
+    float4 *cells = (float4 *)((unsigned char *)&memory + SLIP_ATTEND_HEAD) + thread;
+    attend_total total = {};
+#pragma unroll 1
+    for (int part = 0; part < job.parts; part += ATTEND_MERGE) {
+        const int count = min(job.parts - part, ATTEND_MERGE);
+        const float4 *from = (const float4 *)op.attend_out + (int64_t)(first + part * step) * quads + quad;
+        uint32_t to = shared_address(cells);
+#pragma unroll 1
+        for (int i = 0; i < count; i++, from += (int64_t)step * quads, to += CONSUMERS * sizeof(float4))
+            copy_16(to, from, quad < quads);
+        copy_commit();
+        const float2 mine = lane < count ? __ldcg(sums + (int64_t)(part + lane) * step) : make_float2(ATTEND_NOTHING, 0);
+        if (part == 0)
+            most = attend_most(sums, step, job.parts, lane);
+        const float take = attend_exp2(mine.x - most);
+        copy_wait<0>();
+        attend_add(total, take, mine.y * take, cells, count);
+    }
+    return total;
+}
+
+// ---- results ----
+
+__device__ __forceinline__ float attend_reciprocal(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// The sink is one more logit of the denominator. Result: what the outputs are multiplied by.
+__device__ __forceinline__ float attend_finish(const float *sinks, int head, float most, float sum)
+{
+    float factor = 1;
+    if (sinks != nullptr) {
+        const float sink = sinks[head] * ATTEND_LOG2E, both = fmaxf(most, sink);
+        factor = attend_exp2(most - both);
+        sum = fmaf(sum, factor, attend_exp2(sink - both));
+    }
+    return factor * attend_reciprocal(sum);
+}
+
+__device__ __forceinline__ int attend_form_at(const slip_cuda_op &op, unsigned row, unsigned column) // of hi and lo
+{
+    return (int)(row / SLIP_TOKENS * (unsigned)op.form.padded * SLIP_TOKENS + column / 8 * (SLIP_TOKENS * 8) + row % SLIP_TOKENS * 8 +
+                 column % 8);
+}
+
+__device__ __forceinline__ void attend_store_one(const slip_cuda_op &op, int row, int column, float x)
+{
+    const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
+    if (op.heads != nullptr)
+        op.heads[row * op.width + column] = x;
+    if (op.form.hi == nullptr)
+        return;
+    const uint16_t high = bf16_bits(x);
+    op.form.hi[at] = high;
+    op.form.lo[at] = bf16_bits(x - bf16_value(high));
+}
+
+// Two bf16, the first one low.
+__device__ __forceinline__ uint32_t attend_pack(float x, float y)
+{
+    const __nv_bfloat162 both = __floats2bfloat162_rn(x, y);
+    return *(const uint32_t *)&both;
+}
+
+// What bf16 leaves over.
+__device__ __forceinline__ uint32_t attend_rest(uint32_t high, float x, float y)
+{
+    return attend_pack(x - __uint_as_float(high << 16), y - __uint_as_float(high & 0xffff0000u));
+}
+
+// Columns column .. column + 3, a whole quad of the row.
+__device__ __forceinline__ void attend_store_quad(const slip_cuda_op &op, int row, int column, float4 x)
+{
+    if (op.heads != nullptr)
+        *(float4 *)(op.heads + row * op.width + column) = x;
+    if (op.form.hi == nullptr)
+        return;
+    const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
+    const uint2 high = make_uint2(attend_pack(x.x, x.y), attend_pack(x.z, x.w));
+    *(uint2 *)(op.form.hi + at) = high;
+    *(uint2 *)(op.form.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));
+}
+
+// Dimensions dim .. dim + 3 of a query, as far as they are real. Heads of whole quads begin at whole quads.
+__device__ __forceinline__ void attend_store(const slip_cuda_op &op, const attend_query &query, int dim, float4 x)
+{
+    const int dims = op.cache.shape.v_head_dim, column = query.head * dims + dim;
+    if (dim >= dims)
+        return;
+    if (dims % 4 == 0) {
+        attend_store_quad(op, query.row, column, x);
+        return;
+    }
+#pragma unroll 1
+    for (int i = 0; i < 4 && dim + i < dims; i++) {
+        attend_store_one(op, query.row, column + i, x.x);
+        x = make_float4(x.y, x.z, x.w, 0);
+    }
+}
+
+// The tile's result: a query a warp, four dimensions a lane.
+__device__ __forceinline__ void attend_combine(const slip_cuda_op &op, attend_memory &memory, const attend_job &job,
+                                               const attend_query &query, int thread)
+{
+    if (query.last < 0)
+        return;
+#pragma unroll 1
+    for (int first = 0; first * 4 < op.cache.v_width; first += 32) {
+        const int quad = first + thread % 32;
+        float most;
+        const attend_total total = attend_merge(op, memory, job, quad, most, thread);
+        const float factor = attend_finish(op.vector[0], query.head, most, total.sum);
+        attend_store(op, query, quad * 4, make_float4(total.o.x * factor, total.o.y * factor, total.o.z * factor, total.o.w * factor));
+    }
+}
+
+} // namespace slip

@@ -1,0 +1,174 @@
+/* EXPERTS, in two ops: UP, gate | up of every picked expert, then DOWN, swiglu and the way back, one result a pick, unweighted; SUM
+ * weights them and adds them up in ascending order of the experts.
+ *
+ * Which tiles there are is made on the GPU from the routing: each SM builds the same list of distinct experts of the row group and
+ * takes its range of the list's units. A product always has all 8 tokens of the group; only those that picked the expert are kept,
+ * so a token's result does not depend on who else picked it.
+ */
+#pragma once
+
+#include "kernels/cuda/ops/form.cuh"
+
+namespace slip {
+
+constexpr int BITMAP_WORDS = SLIP_MAX_EXPERTS / 32;
+
+__device__ __forceinline__ int groups_of(int rows)
+{
+    return (rows + SLIP_TOKENS - 1) / SLIP_TOKENS;
+}
+
+// Local expert of pick `i` of the group, -1 where another rank has it.
+__device__ __forceinline__ int local_expert(const slip_cuda_op &op, int group, int i)
+{
+    int e = op.picks.expert[(int64_t)group * SLIP_TOKENS * op.top_k + i] - op.first_expert;
+    return e >= 0 && e < op.experts ? e : -1;
+}
+
+// Place of `expert` in the ascending list.
+__device__ __forceinline__ int rank_of(const uint32_t *bitmap, int expert)
+{
+    int rank = __popc(bitmap[expert / 32] & ((1u << expert % 32) - 1));
+#pragma unroll 4
+    for (int i = 0; i < expert / 32; i++)
+        rank += __popc(bitmap[i]);
+    return rank;
+}
+
+// What is to be done before build_list(), by all consumers, with a barrier between.
+__device__ __forceinline__ void clear_list(shared_memory &s)
+{
+    const context &c = s.here;
+    mbarrier_wait(s.consumers.wait, SLIP_WAIT_LIST, &s.list_free, s.consumers.lists + 1); // the producers may still be at the last one
+    for (int i = c.thread(); i < BITMAP_WORDS; i += CONSUMERS)
+        s.bitmap[i] = 0;
+    for (int i = c.thread(); i < SLIP_LIST_MAX; i += CONSUMERS)
+        s.list.tokens[i] = 0;
+}
+
+// All consumers. Behind it the list is there for them and, through list_ready, for the producers.
+__device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op, int group)
+{
+    const context &c = s.here;
+    int picks = min(SLIP_TOKENS, c.rows - group * SLIP_TOKENS) * op.top_k;
+    int mine = c.thread() < picks ? local_expert(op, group, c.thread()) : -1;
+    static_assert(SLIP_LIST_MAX <= CONSUMERS, "a thread a pick");
+    bool names = false; // of the threads with the same expert, one writes it down
+    if (mine >= 0)
+        names = (atomicOr(&s.bitmap[mine / 32], 1u << mine % 32) >> mine % 32 & 1) == 0;
+    consumers_sync();
+    if (mine >= 0) {
+        int at = rank_of(s.bitmap, mine), token = c.thread() / op.top_k;
+        if (names)
+            s.list.expert[at] = mine;
+        atomicOr(&s.list.tokens[at], 1u << token);
+        s.list.pick[at][token] = (uint8_t)(c.thread() - token * op.top_k);
+    }
+    if (c.thread() == CONSUMERS - 1)
+        s.list.count = rank_of(s.bitmap, op.experts - 1) + (s.bitmap[(op.experts - 1) / 32] >> (op.experts - 1) % 32 & 1);
+    consumers_sync();
+    // Each thread for what it has written. One for all would do behind the barrier, but racecheck cannot see that.
+    mbarrier_arrive(&s.list_ready);
+    if (c.thread() == 0) {
+        s.consumers.lists++;
+        if (c.sm == 0 && op.kind == SLIP_CUDA_UP)
+            atomicAdd(&s.consumers.wait.words->picked, (unsigned)s.list.count);
+    }
+}
+
+// DOWN of the same row group finds UP's list in place, unless it is the first op of its launch.
+__device__ __forceinline__ bool list_kept(const slip_cuda_op &op, int rows, bool first)
+{
+    return op.kind == SLIP_CUDA_DOWN && rows <= SLIP_TOKENS && !first;
+}
+
+// ---- down ----
+
+__device__ __forceinline__ float silu(float x)
+{
+    return __fdividef(x, 1 + __expf(-x));
+}
+
+// Four neighbouring columns of silu(gate) * up: sums of the parts of gate | up, which lie `step` floats apart, those of both under way
+// together; zeros beyond `width`, a multiple of 4.
+__device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int step, int width, int column)
+{
+    if (column >= width)
+        return zero();
+    constexpr int BATCH = 4; // see sum_parts; pack.c keeps to it where it can
+    float4 gate = zero(), up = zero();
+    parts += column;
+#pragma unroll 1
+    for (int i = 0; i < count; i += BATCH, parts += (int64_t)BATCH * step) {
+        float4 v[BATCH], w[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            v[j] = i + j < count ? *(const float4 *)(parts + (int64_t)j * step) : zero();
+            w[j] = i + j < count ? *(const float4 *)(parts + (int64_t)j * step + width) : zero();
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            gate = add(gate, v[j]);
+            up = add(up, w[j]);
+        }
+    }
+    return make_float4(silu(gate.x) * up.x, silu(gate.y) * up.y, silu(gate.z) * up.z, silu(gate.w) * up.w);
+}
+
+// Shared memory of one expert's operand.
+__device__ __forceinline__ int down_bytes(const slip_cuda_matrix &m)
+{
+    int bytes = m.plane * act_bytes(m.store);
+    return m.store == SLIP_STORE_BF16 ? 2 * bytes : bytes + m.plane * slip_store_columns(m.store) / SLIP_FORM_BLOCK * SLIP_TOKENS * 4;
+}
+
+// The warp's 128 columns of one token into an expert's operand in the arena; bf16 operands may end inside of the last block.
+__device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda_matrix &m, int token, int block, float4 v)
+{
+    int lane = threadIdx.x % 32, column = block * SLIP_FORM_BLOCK + lane * 4;
+    if (m.store == SLIP_STORE_BF16) {
+        if (column >= m.plane * slip_store_columns(m.store))
+            return;
+        unsigned char *at = to + (column / 8 * SLIP_TOKENS + token) * 16 + column % 8 * 2;
+        *(uint2 *)at = bf16_pack(v);
+        *(uint2 *)(at + m.plane * BF16_BYTES) = bf16_pack(bf16_rest(v));
+        return;
+    }
+    float scale = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)))));
+    *(uint32_t *)(to + (column / 16 * SLIP_TOKENS + token) * 16 + column % 16) = f8_pack(v, scale);
+    float *scales = (float *)(to + m.plane * act_bytes(m.store));
+    if (lane == 0)
+        scales[block * SLIP_TOKENS + token] = scale;
+}
+
+// Operands of the experts of the batch. Each token that picked an expert has its blocks of 128 columns dealt out to the warps in turn,
+// across tokens and experts. Columns of the other tokens keep what was there: nobody looks at their products.
+__device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_op &op, int group, unit_range batch)
+{
+    const context &c = s.here;
+    const slip_cuda_matrix &m = op.matrix;
+    int each = down_bytes(m), first = batch.first / m.units, last = (batch.last + m.units - 1) / m.units;
+    int blocks = (m.plane * slip_store_columns(m.store) + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
+    int turn = c.thread() / 32; // this warp's next block, counted from the token in hand
+#pragma unroll 1
+    for (int at = first; at < last; at++)
+#pragma unroll 1
+        for (uint32_t tokens = s.list.tokens[at]; tokens; tokens &= tokens - 1) {
+            int token = __ffs(tokens) - 1;
+            int64_t pick = ((int64_t)group * SLIP_TOKENS + token) * op.top_k + s.list.pick[at][token];
+            const float *parts = op.in.data + pick * op.in.parts * op.in.stride;
+#pragma unroll 1
+            for (; turn < blocks; turn += CONSUMER_WARPS) {
+                float4 v = swiglu_at(parts, op.in.parts, op.in.stride, op.width, turn * SLIP_FORM_BLOCK + c.thread() % 32 * 4);
+                store_operand(c.arena + (at - first) * each, m, token, turn, v);
+            }
+            turn -= blocks;
+        }
+    if (c.thread() < SLIP_TOKENS)
+        s.factor[c.thread()] = m.store == SLIP_STORE_MXFP4 ? DECODED : 1;
+    uint32_t arena = shared_address(c.arena);
+    if (c.thread() == 0)
+        s.job = {arena, (uint32_t)(m.plane * BF16_BYTES), arena + m.plane * act_bytes(m.store), m.plane, 0, first, each};
+}
+
+} // namespace slip

@@ -1,0 +1,183 @@
+/* Activations on their way into products: forms written to global memory, and operands loaded into the arena. */
+#pragma once
+
+#include <cuda_fp8.h>
+
+#include "kernels/cuda/sm90/product.cuh"
+
+namespace slip {
+
+// Work items of a warp: (row, block of 128 columns), spread so that all SMs take part before a second warp of one does.
+struct warp_items {
+    int next, step;
+};
+
+__device__ __forceinline__ warp_items items_of(const context &c)
+{
+    return {c.thread() / 32 * c.sms + c.sm, c.sms * CONSUMER_WARPS};
+}
+
+__device__ __forceinline__ float4 zero()
+{
+    return make_float4(0, 0, 0, 0);
+}
+
+__device__ __forceinline__ float4 add(float4 a, float4 b)
+{
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+// Sum of `count` values `step` floats apart, in their order. BATCH loads are under way together, also in the last round: a loop that
+// the compiler unrolls would take the rest one by one, each at the price of a round to L2.
+template <int BATCH> __device__ __forceinline__ float4 sum_parts(const float *from, int count, int step)
+{
+    float4 sum = zero();
+#pragma unroll 1
+    for (int i = 0; i < count; i += BATCH, from += (int64_t)BATCH * step) {
+        float4 v[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            v[j] = i + j < count ? *(const float4 *)(from + (int64_t)j * step) : zero();
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            sum = add(sum, v[j]);
+    }
+    return sum;
+}
+
+constexpr float F8_MOST = 448;
+
+// The scale that brings a block's largest magnitude to the end of e4m3.
+__device__ __forceinline__ float f8_scale(float most)
+{
+    return most > 0 ? most * (1 / F8_MOST) : 1;
+}
+
+__device__ __forceinline__ uint32_t f8_pack(float4 v, float scale)
+{
+    float inverse = 1 / scale;
+    __nv_fp8x2_storage_t low = __nv_cvt_float2_to_fp8x2(make_float2(v.x * inverse, v.y * inverse), __NV_SATFINITE, __NV_E4M3);
+    __nv_fp8x2_storage_t high = __nv_cvt_float2_to_fp8x2(make_float2(v.z * inverse, v.w * inverse), __NV_SATFINITE, __NV_E4M3);
+    return (uint32_t)low | (uint32_t)high << 16;
+}
+
+__device__ __forceinline__ uint2 bf16_pack(float4 v)
+{
+    return make_uint2((uint32_t)bf16_bits(v.x) | (uint32_t)bf16_bits(v.y) << 16, (uint32_t)bf16_bits(v.z) | (uint32_t)bf16_bits(v.w) << 16);
+}
+
+// What bf16 leaves over.
+__device__ __forceinline__ float4 bf16_rest(float4 v)
+{
+    return make_float4(v.x - bf16_value(bf16_bits(v.x)), v.y - bf16_value(bf16_bits(v.y)), v.z - bf16_value(bf16_bits(v.z)),
+                       v.w - bf16_value(bf16_bits(v.w)));
+}
+
+// A whole warp: 128 columns of a row, lane holds columns block * 128 + 4 * lane .. + 3, zeros beyond the real ones.
+__device__ __forceinline__ void write_form(const slip_cuda_act &f, int row, int block, float4 v)
+{
+    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS, lane = threadIdx.x % 32, column = block * SLIP_FORM_BLOCK + lane * 4;
+    if (f.q8) {
+        float scale = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)))));
+        int64_t unit = (int64_t)group * (f.padded / 16) + column / 16;
+        *(uint32_t *)(f.q8 + (unit * SLIP_TOKENS + token) * 16 + column % 16) = f8_pack(v, scale);
+        if (lane == 0)
+            f.scale[((int64_t)group * (f.padded / SLIP_FORM_BLOCK) + block) * SLIP_TOKENS + token] = scale;
+    }
+    if (f.hi) {
+        int64_t at = (((int64_t)group * (f.padded / 8) + column / 8) * SLIP_TOKENS + token) * 8 + column % 8;
+        *(uint2 *)(f.hi + at) = bf16_pack(v);
+        *(uint2 *)(f.lo + at) = bf16_pack(bf16_rest(v));
+    }
+}
+
+__device__ __forceinline__ void write_squares(const slip_cuda_act &f, int row, int block, float4 v)
+{
+    float sum = warp_sum(v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w);
+    if (f.ssq && threadIdx.x % 32 == 0)
+        f.ssq[((int64_t)(row / SLIP_TOKENS) * (f.padded / SLIP_FORM_BLOCK) + block) * SLIP_TOKENS + row % SLIP_TOKENS] = sum;
+}
+
+// ---- loading operands ----
+
+// rsqrt(mean of squares + epsilon) of the group's tokens, 1 without a norm, times `undo`, to factor[8]. By the last consumer warp.
+__device__ __forceinline__ void load_factor(const slip_cuda_act &a, float epsilon, int group, float undo, const context &c, float *factor)
+{
+    if (c.thread() / 32 != CONSUMER_WARPS - 1)
+        return;
+    constexpr int BATCH = 12, LANES = 32 / SLIP_TOKENS; // lanes of a token
+    int lane = c.thread() % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_FORM_BLOCK;
+    float sum = 0;
+    if (a.ssq) {
+        const float *from = a.ssq + (int64_t)group * blocks * SLIP_TOKENS + token;
+#pragma unroll 1
+        for (int b = lane / SLIP_TOKENS; b < blocks; b += BATCH * LANES) { // blocks beyond the columns hold zeros
+            float v[BATCH];
+#pragma unroll
+            for (int j = 0; j < BATCH; j++)
+                v[j] = b + j * LANES < blocks ? from[(b + j * LANES) * SLIP_TOKENS] : 0;
+#pragma unroll
+            for (int j = 0; j < BATCH; j++)
+                sum += v[j];
+        }
+    }
+    sum += __shfl_xor_sync(~0u, sum, 8);
+    sum += __shfl_xor_sync(~0u, sum, 16);
+    if (lane < SLIP_TOKENS)
+        factor[lane] = a.ssq ? undo * rsqrtf(sum / (float)a.columns + epsilon) : undo;
+}
+
+__device__ __forceinline__ int act_bytes(int store) // of a granule's columns, one form
+{
+    return store == SLIP_STORE_BF16 ? BF16_BYTES : store == SLIP_STORE_F8 ? F8_BYTES : MXFP4_BYTES;
+}
+
+__device__ __forceinline__ int scale_bytes(int store) // of a granule's columns: bf16 has none
+{
+    return (store == SLIP_STORE_F8 ? 1 : 2) * BLOCK_SCALES;
+}
+
+__device__ __forceinline__ void copy_async(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
+__device__ __forceinline__ void copy_async_wait()
+{
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+// `bytes` bytes from `offset` on of a ring of `size` bytes.
+__device__ __noinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, int thread, uint32_t to)
+{
+#pragma unroll 1
+    for (int i = thread * 16; i < bytes; i += CONSUMERS * 16) {
+        int at = offset + i;
+        copy_async(to + i, from + (at < size ? at : at - size));
+    }
+}
+
+// Start to load the operands of the granules of `window` for row group `group` to the start of the arena. Granule j of the matrix meets
+// the columns of granule j % plane. copy_async_wait(), a fence and a barrier must follow.
+__device__ __forceinline__ product_job load_operand(const slip_cuda_act &a, const slip_cuda_matrix &m, int group, unit_range window,
+                                                    const context &c)
+{
+    product_job job = {shared_address(c.arena), 0, 0, m.granules, window.first, 0, 0};
+    int each = act_bytes(m.store), bytes = each * (window.last - window.first), size = each * m.plane;
+    int64_t base = (int64_t)group * a.padded * SLIP_TOKENS;
+    int first = window.first < m.plane ? window.first : window.first - m.plane;
+    if (m.store == SLIP_STORE_BF16) {
+        copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread(), job.address);
+        copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c.thread(), job.address + bytes);
+        job.lo = (uint32_t)bytes;
+        return job;
+    }
+    copy_ring(a.q8 + base, first * each, size, bytes, c.thread(), job.address);
+    job.scale = job.address + bytes;
+    int scales = scale_bytes(m.store);
+    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, bytes / each * scales, c.thread(),
+              job.scale);
+    return job;
+}
+
+} // namespace slip

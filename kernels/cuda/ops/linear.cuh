@@ -1,0 +1,325 @@
+/* The products: LINEAR, UP and DOWN differ in their operands and in where results go; the units, the weights and the arithmetic are
+ * one piece of code, once in the kernel: a step goes through all ops' code in every layer, and what does not fit the instruction
+ * cache is fetched anew each time (SPEED.md).
+ *
+ *     for each row group:  operands to the arena, list of experts  ->  units of this SM, in batches
+ *
+ * LINEAR and UP have one batch; DOWN has as many as its experts' operands need room.
+ */
+#pragma once
+
+#include "kernels/cuda/ops/experts.cuh"
+#include "kernels/cuda/sync/record.cuh"
+
+namespace slip {
+
+__device__ __forceinline__ int op_rows(const slip_cuda_op &op, int rows, int heads)
+{
+    return op.head_rows ? heads : rows;
+}
+
+__device__ __forceinline__ bool has_experts(const slip_cuda_op &op)
+{
+    return op.kind != SLIP_CUDA_LINEAR;
+}
+
+__device__ __forceinline__ bool is_product(int kind)
+{
+    return kind == SLIP_CUDA_LINEAR || kind == SLIP_CUDA_UP || kind == SLIP_CUDA_DOWN;
+}
+
+// Units of the op, over all SMs.
+__device__ __forceinline__ int product_units(const slip_cuda_op &op, const shared_memory &s)
+{
+    return (has_experts(op) ? s.list.count : 1) * op.matrix.units;
+}
+
+// The units of the SM that are computed together, from unit `first` on: of DOWN those whose experts' operands have room.
+__device__ __forceinline__ unit_range product_batch(const slip_cuda_op &op, unit_range sm, int first)
+{
+    if (op.kind != SLIP_CUDA_DOWN)
+        return sm;
+    int room = SLIP_CUDA_ARENA / down_bytes(op.matrix);
+    return {first, min((first / op.matrix.units + room) * op.matrix.units, sm.last)};
+}
+
+// ---- the producer ----
+
+// All granules of the units, two a stage. They follow each other in memory but where an expert ends.
+__device__ __forceinline__ void produce_units(const waiter &w, producer &p, const slip_cuda_matrix &m, const int32_t *expert,
+                                              unit_range units)
+{
+    if (units.first >= units.last)
+        return;
+    place from = place_of(m, units.first);
+    int bytes = slip_store_bytes(m.store), each = m.granules * m.tiles, before = granules_before(m, from);
+    int left = granules_of(m, from, units), run = each - before; // of the expert in hand
+    const unsigned char *data = m.data + (expert ? expert[from.at] * m.expert_bytes : 0) + (int64_t)before * bytes;
+#pragma unroll 1
+    for (; left > 0; left -= SLIP_STAGE_GRANULES, p.count++) {
+        int here = min(left, (int)SLIP_STAGE_GRANULES);
+        unsigned char *stage = stage_open(w, p, here * bytes);
+        if (!stage)
+            return;
+#pragma unroll 1
+        for (int filled = 0; filled < here;) {
+            if (run == 0) {
+                data = m.data + expert[++from.at] * m.expert_bytes;
+                run = each;
+            }
+            int piece = min(here - filled, run);
+            bulk_load(stage + filled * bytes, data, piece * bytes, &p.weights->full[p.warpgroup][p.count % DEPTH], p.policy);
+            data += piece * bytes;
+            filled += piece;
+            run -= piece;
+        }
+    }
+}
+
+__device__ __forceinline__ void produce_product(const waiter &w, producer &p, const slip_cuda_op &op, int rows, int heads, int sm, int sms,
+                                                shared_memory &s, bool first, unsigned &lists)
+{
+    const slip_cuda_matrix m = op.matrix;
+    bool experts = has_experts(op), kept = list_kept(op, rows, first);
+#pragma unroll 1
+    for (int group = 0; group < groups_of(op_rows(op, rows, heads)); group++) {
+        if (experts && !kept && !mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_ready, lists++))
+            return;
+        unit_range all = units_of(product_units(op, s), sm, sms);
+        unit_range mine = units_of(product_units(op, s), sm * WARPGROUPS + p.warpgroup, sms * WARPGROUPS);
+#pragma unroll 1
+        for (unit_range batch = {0, all.first}; batch.last < all.last;) {
+            batch = product_batch(op, all, batch.last);
+            produce_units(w, p, m, experts ? s.list.expert : NULL, overlap(mine, batch));
+        }
+        if (op.kind == SLIP_CUDA_DOWN || (experts && rows > SLIP_TOKENS)) // else DOWN keeps UP's list
+            mbarrier_arrive(&s.list_free);
+    }
+}
+
+// ---- the consumers ----
+
+// Granules of operands that the SM's units of a LINEAR touch: whole chunks.
+__device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, unit_range units)
+{
+    const slip_cuda_matrix &m = op.matrix;
+    if (units.first == units.last)
+        return {0, 0};
+    return {place_of(m, units.first).chunk * m.chunk, min((place_of(m, units.last - 1).chunk + 1) * m.chunk, m.granules)};
+}
+
+// The batch from unit `first` on, -1: the first one. One thread a warpgroup does something here: divisions take long, and most are found
+// while SMs wait for each other. Of experts the list must be there. A barrier must follow.
+__device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_op &op, int first)
+{
+    const context &c = s.here;
+    int warpgroup = c.thread() / 128, units = product_units(op, s);
+    if (c.thread() % 128 != 0)
+        return;
+    unit_range all = units_of(units, c.sm, c.sms), batch = product_batch(op, all, first < 0 ? all.first : first);
+    unit_range mine = overlap(units_of(units, c.sm * WARPGROUPS + warpgroup, c.sms * WARPGROUPS), batch);
+    s.deal.from[warpgroup] = place_of(op.matrix, mine.first);
+    s.deal.left[warpgroup] = granules_of(op.matrix, s.deal.from[warpgroup], mine);
+    if (warpgroup == 0) {
+        s.deal.all = all;
+        s.deal.batch = batch;
+        if (op.kind == SLIP_CUDA_LINEAR)
+            s.deal.window = product_window(op, all);
+    }
+}
+
+// The deal of a product whose units do not depend on a list that is still to be made is known before the op begins.
+__device__ __forceinline__ bool dealt_before(const slip_cuda_op &op, int rows, bool first)
+{
+    return op.kind == SLIP_CUDA_LINEAR || list_kept(op, rows, first);
+}
+
+// Start to load the operands that do not depend on the list of experts: of LINEAR its window, of UP whole rows. The arena and the factors
+// must be free.
+__device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &op, int group)
+{
+    const context &c = s.here;
+    const slip_cuda_matrix &m = op.matrix;
+    unit_range window = op.kind == SLIP_CUDA_LINEAR ? s.deal.window : unit_range{0, m.granules};
+    product_job job = load_operand(op.act, m, group, window, c);
+    load_factor(op.act, op.epsilon, group, m.store == SLIP_STORE_MXFP4 ? DECODED : 1, c, s.factor);
+    if (c.thread() == 0)
+        s.job = job;
+}
+
+// The operands of the batch are there behind this.
+__device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_op &op, int group)
+{
+    if (op.kind == SLIP_CUDA_DOWN) {
+        consumers_sync(); // the deal is there, the last batch is done with the arena
+        down_operands(s, op, group, s.deal.batch);
+    } else {
+        copy_async_wait();
+    }
+    fence_async_shared();
+    consumers_sync();
+}
+
+// Where a thread's two tokens of a chunk's results go, row 0 of tile 0; NULL: nowhere.
+struct product_results {
+    float *to[2];
+};
+
+__device__ __forceinline__ product_results results_of(const slip_cuda_op &op, const shared_memory &s, int group, const place &p)
+{
+    int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+    product_results r;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        int token = lane % 4 * 2 + i;
+        unsigned part = (unsigned)(group * op.out.parts + p.chunk) * SLIP_TOKENS + token; // of pack.c's widths 32 bits are plenty
+        bool kept = true;
+        if (has_experts(op)) {
+            part = ((unsigned)(group * SLIP_TOKENS + token) * op.top_k + s.list.pick[p.at][token]) * op.out.parts + p.chunk;
+            kept = s.list.tokens[p.at] >> token & 1;
+        }
+        r.to[i] = kept ? op.out.data + (uint64_t)part * (unsigned)op.out.stride + row : NULL;
+    }
+    return r;
+}
+
+__device__ __forceinline__ void write_tile(const product_results &r, int tile, const float (&sum)[4], const float *factor)
+{
+    float2 f = *(const float2 *)(factor + threadIdx.x % 4 * 2);
+    if (r.to[0]) {
+        r.to[0][tile * SLIP_TILE] = sum[0] * f.x;
+        r.to[0][tile * SLIP_TILE + 8] = sum[2] * f.x;
+    }
+    if (r.to[1]) {
+        r.to[1][tile * SLIP_TILE] = sum[1] * f.y;
+        r.to[1][tile * SLIP_TILE + 8] = sum[3] * f.y;
+    }
+}
+
+// A granule's operand, and those that follow it in its chunk.
+__device__ __forceinline__ operand_place operand_of(const product_job &job, const slip_cuda_matrix &m, int store, const place &p)
+{
+    int granule = p.chunk * m.chunk + p.done - job.granule, expert = (p.at - job.expert) * job.each;
+    if (granule >= job.plane)
+        granule -= job.plane;
+    return {job.address + expert + granule * act_bytes(store), job.scale + expert + granule * scale_bytes(store)};
+}
+
+// A warpgroup on its way through its granules.
+struct walk {
+    place at;
+    operand_place operand; // of the granule
+    product_results to;    // of the chunk
+    int left;
+    float sum[4];
+};
+
+// Behind a granule: the unit's result behind its last, then the next granule.
+__device__ __forceinline__ void walk_on(walk &t, const slip_cuda_op &op, const shared_memory &s, int store, int group)
+{
+    t.left--;
+    t.operand.codes += act_bytes(store);
+    t.operand.scale += scale_bytes(store);
+    if (++t.at.done < t.at.length)
+        return;
+    write_tile(t.to, t.at.tile, t.sum, s.factor);
+    clear(t.sum);
+    t.operand.codes -= t.at.length * act_bytes(store);
+    t.operand.scale -= t.at.length * scale_bytes(store);
+    t.at.done--;
+    if (!step(t.at, op.matrix) || t.left == 0)
+        return;
+    t.operand = operand_of(s.job, op.matrix, store, t.at);
+    t.to = results_of(op, s, group, t.at);
+}
+
+// The operand of the next granule of the stage; any will do where there is none.
+__device__ __forceinline__ operand_place next_operand(const walk &t, const slip_cuda_op &op, const shared_memory &s, int store)
+{
+    if (t.at.done + 1 < t.at.length)
+        return {t.operand.codes + act_bytes(store), t.operand.scale + scale_bytes(store)};
+    place next = t.at;
+    if (t.left > 1)
+        step(next, op.matrix);
+    return operand_of(s.job, op.matrix, store, next);
+}
+
+// This warpgroup's granules of the batch, in the order of memory.
+__device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
+{
+    const int store = op.matrix.store;
+    walk t = {s.deal.from[r.warpgroup], {}, {}, s.deal.left[r.warpgroup], {}};
+    if (t.left == 0)
+        return;
+    t.operand = operand_of(s.job, op.matrix, store, t.at);
+    t.to = results_of(op, s, group, t.at);
+    if (store == SLIP_STORE_MXFP4) {
+#pragma unroll 1
+        do {
+            uint32_t stage = stage_wait(s, r);
+#pragma unroll 1
+            for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_GRANULES) * SLIP_GRANULE_MXFP4; stage < end;
+                 stage += SLIP_GRANULE_MXFP4) {
+                granule_mxfp4(stage, t.operand, t.sum);
+                walk_on(t, op, s, store, group);
+            }
+            stage_release(s, r);
+        } while (t.left > 0);
+        return;
+    }
+#pragma unroll 1
+    do {
+        uint32_t stage = stage_wait(s, r);
+        operand_place next = next_operand(t, op, s, store);
+        float first[4], second[4];
+        if (store == SLIP_STORE_BF16)
+            stage_bf16(stage, s.job.lo, t.operand, next, first, second);
+        else
+            stage_f8(stage, t.operand, next, first, second);
+        stage_release(s, r);
+#pragma unroll 1
+        for (int last = max(t.left - SLIP_STAGE_GRANULES, 0);;) { // once or twice
+            add_to(t.sum, first);
+            walk_on(t, op, s, store, group);
+            if (t.left == last)
+                break;
+            copy_to(first, second);
+        }
+    } while (t.left > 0);
+}
+
+// `loaded`: the first group's operands are on their way, and the list is cleared.
+__device__ __forceinline__ void op_product(shared_memory &s, consumer &r, const slip_cuda_op &op, bool first, bool loaded)
+{
+    const context &c = s.here;
+    bool kept = list_kept(op, c.rows, first);
+#pragma unroll 1
+    for (int group = 0; group < groups_of(op_rows(op, c.rows, c.heads)); group++, loaded = false) {
+        if (group > 0)
+            consumers_sync(); // the arena and the factors are free
+        if (op.kind != SLIP_CUDA_DOWN && !loaded)
+            product_load(s, op, group);
+        if (has_experts(op) && !kept) {
+            if (!loaded) {
+                clear_list(s);
+                consumers_sync();
+            }
+            build_list(s, op, group);
+        }
+        if (!dealt_before(op, c.rows, first))
+            product_deal_out(s, op, -1);
+#pragma unroll 1
+        for (;;) {
+            product_ready(s, op, group);
+            if (c.thread() == 0)
+                record(s.consumers.times, s.consumers.wait.op, SLIP_EVENT_OPERANDS);
+            consume_units(s, r, op, group);
+            if (s.deal.batch.last == s.deal.all.last)
+                break;
+            consumers_sync();
+            product_deal_out(s, op, s.deal.batch.last);
+        }
+    }
+}
+
+} // namespace slip

@@ -1,0 +1,247 @@
+/* The ops that treat every row alike and move no weights: embedding, sums with residual, taps and norm, forms, swiglu. A work item
+ * is (row, block of 128 columns) in the hands of one warp, four columns a lane.
+ */
+#pragma once
+
+#include "kernels/cuda/ops/linear.cuh"
+
+namespace slip {
+
+__device__ __forceinline__ int blocks_of(int columns)
+{
+    return (columns + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
+}
+
+__device__ __forceinline__ float4 scaled(float4 a, float s)
+{
+    return make_float4(a.x * s, a.y * s, a.z * s, a.w * s);
+}
+
+__device__ __forceinline__ float4 multiplied(float4 a, float4 b)
+{
+    return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
+}
+
+// What a row's sum is made of: `count` terms `step` floats apart; of experts, each has a weight, and those of other ranks none.
+struct row_terms {
+    const float *from;
+    int count, step;
+    const int32_t *expert; // NULL: parts of one product
+    const float *weight;
+};
+
+__device__ __forceinline__ row_terms terms_of(const slip_cuda_op &op, int row)
+{
+    const slip_cuda_partial &in = op.in;
+    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
+    if (!op.experts_in)
+        return {in.data + ((int64_t)group * in.parts * SLIP_TOKENS + token) * in.stride, in.parts, SLIP_TOKENS * in.stride, NULL, NULL};
+    int64_t pick = (int64_t)row * op.top_k; // one part a pick: pack.c sees to it
+    return {in.data + pick * in.stride, op.top_k, in.stride, op.picks.expert + pick, op.picks.weight + pick};
+}
+
+// Of a gathered sum: the ranks' own. That they are added to a zero first changes no bit of what comm/exchange.cuh would give: they began
+// with a zero themselves (sum_terms), so none is -0.
+__device__ __forceinline__ row_terms terms_of_ranks(const slip_cuda_op &op, const context &c, int row)
+{
+    return {op.in.data + (int64_t)row * op.in.stride, op.in.parts, slip_gathered_rows(c.rows) * op.in.stride, NULL, NULL};
+}
+
+// Of term `i`; 0 beyond the last, and of an expert that another rank has.
+__device__ __forceinline__ float weight_of(const slip_cuda_op &op, const row_terms &t, int i)
+{
+    if (i >= t.count)
+        return 0;
+    if (!t.expert)
+        return 1;
+    float weight = t.weight[i]; // whether it is wanted or not: both loads are under way together
+    return (unsigned)(t.expert[i] - op.first_expert) < (unsigned)op.experts ? weight : 0;
+}
+
+// The terms in their order: parts, or experts ascending. By a whole warp, of which each lane fetches a weight.
+__device__ __forceinline__ float4 sum_terms(const slip_cuda_op &op, const row_terms &t, int column)
+{
+    constexpr int BATCH = 8; // see sum_parts
+    const float *from = t.from + column;
+    const int lane = threadIdx.x % 32;
+    float4 sum = zero();
+    float weights = 0;
+#pragma unroll 1
+    for (int i = 0; i < t.count; i += BATCH) {
+        float4 v[BATCH];
+        if (i % 32 == 0)
+            weights = weight_of(op, t, i + lane);
+#pragma unroll
+        for (int j = 0; j < BATCH; j++, from += t.step)
+            v[j] = i + j < t.count ? *(const float4 *)from : zero();
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            float weight = __shfl_sync(~0u, weights, (i + j) % 32);
+            if (weight != 0) // what other ranks' experts left there is not looked at
+                sum = add(sum, scaled(v[j], weight));
+        }
+    }
+    return sum;
+}
+
+// Ranks that are not there: what the exchange costs on this side, a copy out and a copy in for each, and their share of the sum.
+__device__ __forceinline__ float4 exchange_emulated(const slip_cuda_op &op, int row, int column, float4 v)
+{
+    int64_t place = (int64_t)row * op.hidden + column, step = (int64_t)SLIP_MAX_ROWS * op.hidden;
+#pragma unroll 1
+    for (int p = 0; p < op.peers; p++)
+        __stcg((float4 *)(op.peer_slots + p * step + place), v);
+    constexpr int BATCH = 8; // see sum_parts
+    float4 sum = v;
+#pragma unroll 1
+    for (int p = 0; p < op.peers; p += BATCH) {
+        float4 w[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            w[j] = p + j < op.peers ? __ldcv((const float4 *)(op.peer_slots + (p + j) * step + place)) : zero();
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            sum = add(sum, w[j]);
+    }
+    return sum;
+}
+
+__device__ __forceinline__ void keep_tap(const slip_cuda_op &op, const slip_cuda_row &row, int column, float4 v)
+{
+    int64_t slot = (int64_t)row.sequence * op.tap_slots + (int)row.position % op.tap_slots;
+    *(float4 *)(op.taps + slot * op.tap_width + op.tap + column) = v;
+}
+
+__device__ __forceinline__ float4 load_columns(const float *from, int column, int columns)
+{
+    return column < columns ? *(const float4 *)(from + column) : zero();
+}
+
+// How sums meet those of other ranks: not at all, inside of SUM through windows, or between GATHER and SUM by the host's gathers. A kernel
+// is for one way, and pays for no other's registers.
+enum meeting { ALONE, EXCHANGED, GATHERED };
+
+// What a SUM reads long before it needs it: each thread its own, out of the registers' way.
+struct sum_memory {
+    float4 x[CONSUMERS], norm[CONSUMERS];
+};
+static_assert(sizeof(sum_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
+
+// hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end.
+template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
+{
+    sum_memory &early = *(sum_memory *)c.arena;
+    int blocks = blocks_of(op.hidden), count = c.rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        const bool real = column < op.hidden;
+        float4 v, norm = zero();
+        if (real) {
+            if (op.add)
+                copy_async(shared_address(&early.x[c.thread()]), op.x + (int64_t)row * op.hidden + column);
+            if (op.vector[0])
+                copy_async(shared_address(&early.norm[c.thread()]), op.vector[0] + column);
+        }
+        v = sum_terms(op, BY == GATHERED && op.gathered ? terms_of_ranks(op, c, row) : terms_of(op, row), real ? column : 0);
+        if (!real)
+            v = zero();
+        else if (op.peers)
+            v = exchange_emulated(op, row, column, v);
+        if (BY == EXCHANGED && op.exchange) // by the whole warp
+            v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.epoch, op.exchange), c.rows, item.next, v,
+                                     peer_wait{*c.wait});
+        if (real) {
+            copy_async_wait();
+            if (op.add)
+                v = add(early.x[c.thread()], v);
+            if (op.vector[0])
+                norm = early.norm[c.thread()];
+            if (op.x)
+                *(float4 *)(op.x + (int64_t)row * op.hidden + column) = v;
+            if (op.tap >= 0)
+                keep_tap(op, c.step->row[row], column, v);
+        }
+        if (op.vector[0] == NULL)
+            continue;
+        write_squares(op.form, row, block, v);
+        write_form(op.form, row, block, multiplied(v, norm));
+    }
+}
+
+// This rank's own sums, for the host to gather.
+__device__ __forceinline__ void op_gather(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.hidden), count = c.rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        float4 v = sum_terms(op, terms_of(op, row), column < op.hidden ? column : 0);
+        if (column < op.hidden)
+            *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = v;
+    }
+}
+
+__device__ __forceinline__ void op_select(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.hidden), count = c.heads * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        float4 v = load_columns(op.x + (int64_t)c.step->head[head].row * op.hidden, column, op.hidden);
+        write_squares(op.form, head, block, v);
+        write_form(op.form, head, block, multiplied(v, load_columns(op.vector[0], column, op.hidden)));
+    }
+}
+
+// Rows as they are, from f32 rows or from the tap ring, into the forms that a product wants.
+__device__ __forceinline__ void op_form(const slip_cuda_op &op, const context &c)
+{
+    int columns = op.form.columns, blocks = blocks_of(columns), count = c.rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        const float *from = op.in.data + (int64_t)row * op.in.stride;
+        if (op.kind == SLIP_CUDA_TAPS) {
+            const slip_cuda_row &r = c.step->row[row];
+            from = op.taps + ((int64_t)r.sequence * op.tap_slots + (int)r.position % op.tap_slots) * op.tap_width;
+        }
+        write_form(op.form, row, block, load_columns(from, column, columns));
+    }
+}
+
+__device__ __forceinline__ void op_swiglu(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.width), count = c.rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        write_form(op.form, row, block, swiglu_at(partial_row(op.in, row), op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
+    }
+}
+
+__device__ __forceinline__ float4 embedding(const slip_cuda_op &op, int64_t local, int column)
+{
+    int64_t at = local * op.hidden + column;
+    if (op.table_f32)
+        return *(const float4 *)((const float *)op.table + at);
+    uint2 v = *(const uint2 *)((const uint16_t *)op.table + at);
+    return make_float4(bf16_value((uint16_t)v.x), bf16_value((uint16_t)(v.x >> 16)), bf16_value((uint16_t)v.y),
+                       bf16_value((uint16_t)(v.y >> 16)));
+}
+
+// A row that this rank does not have contributes zero: the sum over ranks is exact.
+__device__ __forceinline__ void op_embed(const slip_cuda_op &op, const context &c)
+{
+    int blocks = blocks_of(op.hidden), count = c.rows * blocks;
+    for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
+        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        int token = c.step->row[row].token;
+        int64_t local = token - op.vocabulary_first;
+        if (column >= op.hidden)
+            continue;
+        float4 v = zero();
+        if (token == op.mask_token && op.vector[0])
+            v = *(const float4 *)(op.vector[0] + column);
+        else if (local >= 0 && local < op.vocabulary_count)
+            v = embedding(op, local, column);
+        *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = v; // one part: [group][8][stride]
+    }
+}
+
+} // namespace slip

@@ -1,0 +1,194 @@
+/* SLIP_CUDA_SAMPLE: each SM's best candidate of every head row, by the rule of ranks/model/sample.h, or whole rows of logits.
+ *
+ * Columns are cut into quads of tokens 4i .. 4i + 3, which share one Philox call, and quads into one contiguous slice an SM. The
+ * rule is a total order (higher score, then lower token), so it does not matter in which order candidates meet. */
+#pragma once
+
+#include "kernels/cuda/ops/form.cuh"
+
+namespace slip {
+
+static_assert((SLIP_MAX_ROWS + CONSUMER_WARPS) * sizeof(slip_candidate) <= SLIP_CUDA_ARENA, "one candidate a warp's work item");
+
+__device__ __forceinline__ uint4 sample_philox(uint4 counter, uint2 key)
+{
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        uint32_t a = __umulhi(0xD2511F53u, counter.x), b = __umulhi(0xCD9E8D57u, counter.z);
+        counter = make_uint4(b ^ counter.y ^ key.x, 0xCD9E8D57u * counter.z, a ^ counter.w ^ key.y, 0xD2511F53u * counter.x);
+        key.x += 0x9E3779B9u;
+        key.y += 0xBB67AE85u;
+    }
+    return counter;
+}
+
+// The bits of tokens 4 * quad .. 4 * quad + 3.
+__device__ __forceinline__ uint4 sample_bits(const slip_cuda_head &head, int quad)
+{
+    uint4 counter = make_uint4((uint32_t)quad, (uint32_t)head.position, (uint32_t)((uint64_t)head.position >> 32), 0);
+    return sample_philox(counter, make_uint2((uint32_t)head.seed, (uint32_t)(head.seed >> 32)));
+}
+
+__device__ __forceinline__ slip_candidate sample_better(slip_candidate a, slip_candidate b)
+{
+    if (a.token < 0 || b.token < 0)
+        return a.token < 0 ? b : a;
+    if (a.score != b.score)
+        return a.score > b.score ? a : b;
+    return a.token < b.token ? a : b;
+}
+
+// The best of a warp's candidates, in all of its lanes.
+__device__ __forceinline__ slip_candidate sample_warp_best(slip_candidate best)
+{
+#pragma unroll
+    for (int away = 16; away > 0; away /= 2) {
+        slip_candidate other = {__shfl_xor_sync(0xffffffff, best.score, away), __shfl_xor_sync(0xffffffff, best.token, away)};
+        best = sample_better(best, other);
+    }
+    return best;
+}
+
+// An upper bound of the Gumbel variable that needs no logarithm: see gumbel_bound() in ranks/model/sample.c. __clz(0) is 32.
+__device__ __forceinline__ double sample_bound(uint32_t bits)
+{
+    return 0.69314718056 * (__clz((int)~bits) + 1);
+}
+
+// The logarithms are called, not inlined: few tokens need them.
+__device__ __noinline__ double sample_gumbel(uint32_t bits)
+{
+    return -log(-log(((double)bits + 0.5) * 0x1p-32));
+}
+
+// `bar`: a score that some token of this row has reached; -inf when none is known.
+__device__ __forceinline__ void sample_perturbed(float logit, double temperature, uint32_t bits, int token, float bar,
+                                                 slip_candidate &best)
+{
+    double scaled = (double)logit / temperature, bound = scaled + sample_bound(bits);
+    double known = best.token >= 0 && best.score > bar ? best.score : bar;
+    // The score is rounded to f32: the slack keeps the bound a bound.
+    if (bound + 1e-5 * fabs(bound) + 1e-5 < known)
+        return;
+    slip_candidate mine = {(float)(scaled + sample_gumbel(bits)), token};
+    best = sample_better(best, mine);
+}
+
+// Logits of columns [column, column + 4) of a row: parts in ascending order. Columns that do not exist are left alone.
+__device__ __forceinline__ void sample_quad(const slip_cuda_partial &in, const float *row, int64_t column, int64_t columns,
+                                            float (&logit)[4])
+{
+    const int parts = in.parts;
+    const int64_t step = (int64_t)SLIP_TOKENS * in.stride;
+    const float *from = row + column;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        logit[i] = 0;
+    if (column % 4 == 0) { // rows are padded to whole tiles: the quad is there even where its last columns are not real
+        float4 sum = sum_parts<8>(from, parts, SLIP_TOKENS * in.stride);
+        logit[0] = sum.x;
+        logit[1] = sum.y;
+        logit[2] = sum.z;
+        logit[3] = sum.w;
+        return;
+    }
+    for (int p = 0; p < parts; p++, from += step)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (column + i >= 0 && column + i < columns)
+                logit[i] += from[i];
+}
+
+// One warp: the best token of quads [first, last) of one head row.
+__device__ __forceinline__ slip_candidate sample_range(const slip_cuda_op &op, const slip_cuda_head &head, int head_row, int first,
+                                                       int last, int lane)
+{
+    const double temperature = head.temperature;
+    const float *row = partial_row(op.in, head_row);
+    slip_candidate best = {0, -1};
+    float bar = -INFINITY;
+    for (int base = first; base < last; base += 32) {
+        int quad = base + lane;
+        int64_t column = (int64_t)quad * 4 - op.vocabulary_first;
+        if (quad < last) {
+            float logit[4];
+            sample_quad(op.in, row, column, op.vocabulary_count, logit);
+            uint4 four = temperature == 0 ? make_uint4(0, 0, 0, 0) : sample_bits(head, quad);
+            const uint32_t bits[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                if (column + i < 0 || column + i >= op.vocabulary_count)
+                    continue;
+                if (temperature == 0)
+                    best = sample_better(best, {logit[i], quad * 4 + i});
+                else
+                    sample_perturbed(logit[i], temperature, bits[i], quad * 4 + i, bar, best);
+            }
+        }
+        if (temperature != 0 && base + 32 < last) {
+            slip_candidate warp_best = sample_warp_best(best);
+            bar = warp_best.token >= 0 ? warp_best.score : bar;
+        }
+    }
+    return sample_warp_best(best);
+}
+
+// Every SM's best of each head row. Quads are numbered by their tokens: the first may begin before this rank's rows.
+__device__ __forceinline__ void sample_candidates(const slip_cuda_op &op, const context &c)
+{
+    const int warp = c.thread() / 32, lane = c.thread() % 32, heads = c.heads;
+    const int begin = (int)(op.vocabulary_first / 4), end = (int)((op.vocabulary_first + op.vocabulary_count + 3) / 4);
+    const int share = (end - begin + c.sms - 1) / c.sms;
+    const int first = begin + c.sm * share < end ? begin + c.sm * share : end, last = first + share < end ? first + share : end;
+    const int segments = heads < CONSUMER_WARPS ? CONSUMER_WARPS / heads : 1, piece = (last - first + segments - 1) / segments;
+    slip_candidate *found = (slip_candidate *)c.arena; // [heads][segments]
+    for (int i = warp; i < heads * segments; i += CONSUMER_WARPS) {
+        int from = first + i % segments * piece, to = from + piece < last ? from + piece : last;
+        slip_candidate best = sample_range(op, c.step->head[i / segments], i / segments, from, to, lane);
+        if (lane == 0)
+            found[i] = best;
+    }
+    consumers_sync();
+    for (int h = c.thread(); h < heads; h += CONSUMERS) {
+        slip_candidate best = {0, -1};
+        for (int i = 0; i < segments; i++)
+            best = sample_better(best, found[h * segments + i]);
+        op.candidates[(int64_t)c.sm * heads + h] = best;
+    }
+}
+
+// Whole rows to host memory: a warp writes 128 contiguous bytes at a time.
+__device__ __forceinline__ void sample_logits(const slip_cuda_op &op, const context &c)
+{
+    const int64_t columns = op.vocabulary_count, lanes = (int64_t)c.sms * CONSUMERS;
+    const int parts = op.in.parts;
+    const int64_t step = (int64_t)SLIP_TOKENS * op.in.stride;
+    for (int row = 0; row < c.heads; row++)
+        for (int64_t column = (int64_t)c.sm * CONSUMERS + c.thread(); column < columns; column += lanes) {
+            const float *from = partial_row(op.in, row) + column;
+            float logit = 0;
+#pragma unroll 4
+            for (int p = 0; p < parts; p++, from += step)
+                logit += *from;
+            op.logits[row * columns + column] = logit;
+        }
+}
+
+__device__ void op_sample(const slip_cuda_op &op, const context &c)
+{
+    if (c.step->want_logits)
+        sample_logits(op, c);
+    else if (c.heads > 0)
+        sample_candidates(op, c);
+}
+
+// One warp, after the grid barrier: the best over all SMs, in all lanes. `candidates` [sms][heads].
+__device__ __forceinline__ slip_candidate pick_best(const slip_candidate *candidates, int sms, int heads, int head_row)
+{
+    slip_candidate best = {0, -1};
+    for (int sm = (int)(threadIdx.x % 32); sm < sms; sm += 32)
+        best = sample_better(best, candidates[(int64_t)sm * heads + head_row]);
+    return sample_warp_best(best);
+}
+
+} // namespace slip

@@ -1,0 +1,80 @@
+/* Nothing but the engine's bulk copies: every SM reads its share of a buffer through rings of the same shape, and looks at none of it. */
+#include "kernels/cuda/sm90/stream.h"
+
+#include "kernels/cuda/sm90/ring.cuh"
+
+namespace slip {
+
+namespace {
+
+constexpr int PASSES = 5;
+constexpr size_t BUFFER = (size_t)4 << 30, LEAST = (size_t)256 << 20;
+
+struct stream_memory {
+    unsigned char stage[WARPGROUPS][DEPTH][SLIP_STAGE_BYTES];
+    uint64_t full[WARPGROUPS][DEPTH];
+};
+
+// A warp a ring; the copy into a stage starts when the one before it has landed.
+__global__ void __launch_bounds__(WARPGROUPS * 32, 1) stream_kernel(const unsigned char *from, int64_t stages)
+{
+    extern __shared__ __align__(1024) unsigned char bytes[];
+    stream_memory &s = *(stream_memory *)bytes;
+    int warp = threadIdx.x / 32;
+    if (threadIdx.x % 32 == 0)
+        for (int i = 0; i < DEPTH; i++)
+            mbarrier_init(&s.full[warp][i], 1);
+    fence_async_shared();
+    __syncthreads();
+    if (threadIdx.x % 32 != 0)
+        return;
+    uint64_t policy = read_once_policy();
+    int64_t first = stages * blockIdx.x / gridDim.x, last = stages * (blockIdx.x + 1) / gridDim.x, count = 0;
+    for (int64_t i = first + warp; i < last; i += WARPGROUPS, count++) {
+        uint64_t *full = &s.full[warp][count % DEPTH];
+        while (count >= DEPTH && !mbarrier_try(full, (unsigned)(count / DEPTH - 1) & 1))
+            ;
+        mbarrier_expect(full, SLIP_STAGE_BYTES);
+        bulk_load(s.stage[warp][count % DEPTH], from + i * SLIP_STAGE_BYTES, SLIP_STAGE_BYTES, full, policy);
+    }
+    for (int64_t i = count < DEPTH ? 0 : count - DEPTH; i < count; i++)
+        while (!mbarrier_try(&s.full[warp][i % DEPTH], (unsigned)(i / DEPTH) & 1))
+            ;
+}
+
+} // namespace
+
+double stream_ceiling(int sms, cudaStream_t stream)
+{
+    size_t available = 0, total = 0;
+    unsigned char *buffer;
+    cudaEvent_t start, end;
+    cudaMemGetInfo(&available, &total);
+    size_t bytes = available / 2 < BUFFER ? available / 2 : BUFFER;
+    if (bytes < LEAST || cudaMalloc(&buffer, bytes) != cudaSuccess) {
+        cudaGetLastError();
+        return 0;
+    }
+    cudaMemsetAsync(buffer, 0x55, bytes, stream);
+    cudaFuncSetAttribute(stream_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(stream_memory));
+    cudaEventCreate(&start);
+    cudaEventCreate(&end);
+    int64_t stages = (int64_t)(bytes / SLIP_STAGE_BYTES);
+    double best = 0;
+    for (int pass = 0; pass < PASSES; pass++) {
+        float ms = 0;
+        cudaEventRecord(start, stream);
+        stream_kernel<<<sms, WARPGROUPS * 32, sizeof(stream_memory), stream>>>(buffer, stages);
+        cudaEventRecord(end, stream);
+        if (cudaStreamSynchronize(stream) == cudaSuccess && cudaEventElapsedTime(&ms, start, end) == cudaSuccess && ms > 0) {
+            double rate = (double)stages * SLIP_STAGE_BYTES / ms * 1e-6;
+            best = rate > best ? rate : best;
+        }
+    }
+    cudaEventDestroy(start);
+    cudaEventDestroy(end);
+    cudaFree(buffer);
+    return best;
+}
+
+} // namespace slip

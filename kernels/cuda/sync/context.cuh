@@ -1,0 +1,86 @@
+/* What every device op gets: who is computing, on which step, with which shared memory. */
+#pragma once
+
+#include <stdint.h>
+
+#include <cuda_bf16.h>
+
+#include "kernels/cuda/layout/device.h"
+
+namespace slip {
+
+constexpr int WARPGROUPS = 4;                 // consumers: threads [0, CONSUMERS)
+constexpr int CONSUMERS = WARPGROUPS * 128;
+constexpr int CONSUMER_WARPS = CONSUMERS / 32;
+constexpr int PRODUCER_WARPS = WARPGROUPS;    // each fills the ring of one warpgroup; the first is SM 0's link to the host, too
+constexpr int THREADS = CONSUMERS + PRODUCER_WARPS * 32; // 20 warps, five a sub-core: one more would cost all of them 16 registers
+
+struct waiter;
+
+// Itself in shared memory: what lives in registers from op to op is missing in the products' loops, and a stack is far away.
+struct context {
+    const slip_cuda_step *step; // global memory; constant while an op runs
+    unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
+    int sm, sms;                // this CTA and how many there are
+    int rows, heads, runs;      // of the step
+    slip_cuda_run run;          // its first
+    uint32_t epoch;             // before the step
+    const waiter *wait;
+
+    __device__ __forceinline__ static int thread() // of the consumers
+    {
+        return (int)threadIdx.x;
+    }
+};
+
+// All consumer threads of this SM; orders their accesses to shared and global memory among each other.
+__device__ __forceinline__ void consumers_sync()
+{
+    asm volatile("bar.sync 1, %0;" ::"n"(CONSUMERS) : "memory");
+}
+
+__device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+// Writes to shared memory by ordinary stores become visible to wgmma and bulk copies. Before the barrier, in each writing thread.
+__device__ __forceinline__ void fence_async_shared()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ __forceinline__ float bf16_value(uint16_t bits)
+{
+    return __uint_as_float((uint32_t)bits << 16);
+}
+
+__device__ __forceinline__ uint16_t bf16_bits(float x)
+{
+    return __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+
+// Over a warp, by butterflies: the result is the same in all lanes.
+__device__ __forceinline__ float warp_sum(float v)
+{
+#pragma unroll
+    for (int d = 16; d > 0; d /= 2)
+        v += __shfl_xor_sync(~0u, v, d);
+    return v;
+}
+
+__device__ __forceinline__ float warp_most(float v)
+{
+#pragma unroll
+    for (int d = 16; d > 0; d /= 2)
+        v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
+    return v;
+}
+
+// Part 0 of a row's partial sums; the next part is SLIP_TOKENS * stride floats further on.
+__device__ __forceinline__ const float *partial_row(const slip_cuda_partial &in, int row)
+{
+    return in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride;
+}
+
+} // namespace slip

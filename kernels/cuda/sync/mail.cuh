@@ -1,0 +1,154 @@
+/* The device's side of mail.h: one warp sends or takes a step, and reports are sent and met line by line. */
+#pragma once
+
+#include <stddef.h>
+
+#include "kernels/cuda/layout/mail.h"
+#include "kernels/cuda/sync/sync.cuh"
+
+namespace slip {
+
+__device__ __forceinline__ unsigned char *step_line(const slip_exchange &x, int rank, int line)
+{
+    return x.peer[rank] + x.at.mail + line * SLIP_EXCHANGE_LINE;
+}
+
+__device__ __forceinline__ unsigned char *report_line(const slip_exchange &x, int rank, int line)
+{
+    return step_line(x, 0, SLIP_MAIL_STEP + rank * SLIP_MAIL_REPORT + line);
+}
+
+__device__ __forceinline__ void line_store(unsigned char *to, uint32_t serial, uint64_t word)
+{
+    exchange::store_line(to, word, exchange::pair(0, serial));
+}
+
+// True when the line carries `serial`; else `seen` is what it carries.
+__device__ __forceinline__ bool line_load(const unsigned char *from, uint32_t serial, uint64_t &word, unsigned &seen)
+{
+    uint64_t tail;
+    exchange::load_line(from, word, tail);
+    seen = (uint32_t)(tail >> 32);
+    return seen == serial;
+}
+
+// ---- a step ----
+
+constexpr int STEP_HEAD = offsetof(slip_cuda_step, row) / 8; // words that say how many of the others are used
+static_assert(offsetof(slip_cuda_step, row) % 8 == 0 && sizeof(slip_cuda_row) % 8 == 0 && sizeof(slip_cuda_head) % 8 == 0 &&
+              sizeof(slip_cuda_run) % 8 == 0, "a step is whole words");
+
+struct step_sizes {
+    int rows, heads, runs;
+    uint32_t serial;
+};
+
+// From the words of its head, one a lane, without a trip to memory. All lanes of a warp.
+__device__ __forceinline__ step_sizes sizes_of(uint64_t head)
+{
+    static_assert(offsetof(slip_cuda_step, rows) == 16 && offsetof(slip_cuda_step, heads) == 20 && offsetof(slip_cuda_step, runs) == 24 &&
+                  offsetof(slip_cuda_step, serial) == 40, "words 2, 3 and 5");
+    const uint64_t two = __shfl_sync(~0u, head, 2), three = __shfl_sync(~0u, head, 3), five = __shfl_sync(~0u, head, 5);
+    return {(int)two, (int)(two >> 32), (int)three, (uint32_t)five};
+}
+
+// The used words of a step, one behind the other.
+struct step_words {
+    slip_cuda_step *step;
+    int rows, heads, runs; // where each list's words end
+
+    __device__ __forceinline__ step_words(slip_cuda_step *of, const step_sizes &sizes) : step(of)
+    {
+        rows = STEP_HEAD + sizes.rows * (int)(sizeof(slip_cuda_row) / 8);
+        heads = rows + sizes.heads * (int)(sizeof(slip_cuda_head) / 8);
+        runs = heads + sizes.runs * (int)(sizeof(slip_cuda_run) / 8);
+    }
+
+    __device__ __forceinline__ int count() const
+    {
+        return runs;
+    }
+
+    __device__ __forceinline__ uint64_t &operator[](int i) const
+    {
+        if (i < STEP_HEAD)
+            return ((uint64_t *)step)[i];
+        if (i < rows)
+            return ((uint64_t *)step->row)[i - STEP_HEAD];
+        return i < heads ? ((uint64_t *)step->head)[i - rows] : ((uint64_t *)step->run)[i - heads];
+    }
+};
+
+constexpr int FIRST_LINES = 3; // a lane: more than a step of 8 rows has. All are sent, so that they can be awaited together
+
+__device__ __forceinline__ void send_line(const slip_exchange &x, int line, uint32_t serial, uint64_t word)
+{
+    for (int peer = 1; peer < x.at.ranks; peer++)
+        line_store(step_line(x, peer, line), serial, word);
+}
+
+// Rank 0's control warp: the step in hand to all others.
+__device__ void send_step(const slip_exchange &x, slip_cuda_step *step, const step_sizes &sizes, int lane)
+{
+    const step_words words(step, sizes);
+    uint64_t first[FIRST_LINES];
+#pragma unroll
+    for (int j = 0; j < FIRST_LINES; j++)
+        first[j] = j * 32 + lane < words.count() ? words[j * 32 + lane] : 0;
+#pragma unroll
+    for (int j = 0; j < FIRST_LINES; j++)
+        send_line(x, j * 32 + lane, sizes.serial, first[j]);
+#pragma unroll 1
+    for (int i = FIRST_LINES * 32 + lane; i < words.count(); i += 32)
+        send_line(x, i, sizes.serial, words[i]);
+}
+
+// The control warp of another rank: has the step with this serial come? Then FIRST_LINES words of this lane are in `word`.
+__device__ __forceinline__ bool look_for_step(const slip_exchange &x, uint32_t serial, uint64_t (&word)[FIRST_LINES], unsigned &seen)
+{
+    bool all = true;
+#pragma unroll
+    for (int j = 0; j < FIRST_LINES; j++)
+        all &= line_load(step_line(x, x.rank, j * 32 + threadIdx.x % 32), serial, word[j], seen);
+    return all;
+}
+
+// All of it to device memory.
+__device__ void take_step(const waiter &w, const slip_exchange &x, uint32_t serial, const uint64_t (&word)[FIRST_LINES], slip_cuda_step *to,
+                          int lane)
+{
+    static_assert(STEP_HEAD <= 32, "the first word of a lane");
+    const step_words words(to, sizes_of(word[0]));
+#pragma unroll
+    for (int j = 0; j < FIRST_LINES; j++)
+        if (j * 32 + lane < words.count())
+            words[j * 32 + lane] = word[j];
+#pragma unroll 1
+    for (int i = FIRST_LINES * 32 + lane; i < words.count(); i += 32)
+        wait_for(w, SLIP_WAIT_STEP, serial, w.patience, [&](unsigned &seen) {
+            return line_load(step_line(x, x.rank, i), serial, words[i], seen);
+        });
+}
+
+// ---- reports ----
+
+__device__ __forceinline__ void report(const slip_exchange &x, uint32_t serial, int line, uint64_t word)
+{
+    line_store(report_line(x, x.rank, line), serial, word);
+}
+
+// On rank 0, by a warp: this lane's rank's word of a line, `none` in lanes without another rank.
+__device__ __forceinline__ uint64_t meet_reports(const waiter &w, const slip_exchange &x, uint32_t serial, int line, uint64_t none)
+{
+    const int rank = threadIdx.x % 32;
+    uint64_t word = none;
+    if (rank > 0 && rank < x.at.ranks)
+        peer_wait{w}(0, serial, [&](int &peer, uint32_t &seen) {
+            peer = rank;
+            return line_load(report_line(x, rank, line), serial, word, seen);
+        });
+    __syncwarp();
+    return word;
+}
+
+} // namespace slip

@@ -1,0 +1,260 @@
+#include "ranks/model/mimo_v2/chat.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ranks/model/mimo_v2/chat_tools.h"
+#include "ranks/model/mimo_v2/chat_value.h"
+#include "io/base/json.h"
+#include "io/base/text.h"
+
+static const char DEFAULT_SYSTEM[] = "You are MiMo, a helpful AI assistant engineered by Xiaomi.";
+static const char THINK[] = "<think>", END_THINK[] = "</think>";
+
+static slip_status refuse(size_t index, const char *field, const char *should)
+{
+    return slip_fail(SLIP_ERR_INPUT, "messages[%zu]%s %s", index, field, should);
+}
+
+static bool role_is(const json_t *message, const char *role)
+{
+    const char *value = json_string_value(json_object_get(message, "role"));
+    return value != NULL && strcmp(value, role) == 0;
+}
+
+/* ---- contents ---- */
+
+/* One part of a content that comes in parts: text, or something this model is not given to see. */
+static slip_status put_part(slip_text *text, size_t index, size_t part_index, const json_t *part)
+{
+    char field[60];
+    const char *type = json_string_value(json_object_get(part, "type"));
+    const json_t *words = json_object_get(part, "text");
+    snprintf(field, sizeof field, ".content[%zu]", part_index);
+    if (type == NULL)
+        return refuse(index, field, "has no type");
+    if (strcmp(type, "text") != 0)
+        return slip_fail(SLIP_ERR_INPUT, "messages[%zu]%s.type is \"%.60s\"; only text is understood", index, field,
+                         type);
+    if (!json_is_string(words))
+        return refuse(index, field, "has no text");
+    slip_text_add(text, json_string_value(words), json_string_length(words));
+    return SLIP_OK;
+}
+
+static slip_status put_content(slip_text *text, size_t index, const json_t *message)
+{
+    const json_t *content = slip_json_given(message, "content");
+    if (json_is_string(content)) {
+        slip_text_add(text, json_string_value(content), json_string_length(content));
+        return SLIP_OK;
+    }
+    if (content == NULL && role_is(message, "assistant"))
+        return SLIP_OK;
+    if (!json_is_array(content))
+        return refuse(index, ".content", "is neither a string nor an array of text parts");
+    slip_status status = SLIP_OK;
+    for (size_t i = 0; i < json_array_size(content) && status == SLIP_OK; i++)
+        status = put_part(text, index, i, json_array_get(content, i));
+    return status;
+}
+
+static void open_turn(slip_text *text, const char *role)
+{
+    slip_text_puts(text, "<|im_start|>");
+    slip_text_puts(text, role);
+    slip_text_puts(text, "\n");
+}
+
+static void close_turn(slip_text *text)
+{
+    slip_text_puts(text, "<|im_end|>");
+}
+
+/* ---- the assistant's turns ---- */
+
+/* The last `mark` in the bytes, NULL where there is none. */
+static const char *find_last(const char *bytes, size_t size, const char *mark)
+{
+    const char *last = NULL, *end = bytes + size;
+    for (const char *at = bytes; (at = memmem(at, (size_t)(end - at), mark, strlen(mark))) != NULL; at++)
+        last = at;
+    return last;
+}
+
+/* Reasoning that was left inside the content: what precedes the first </think>, from the last <think> before it
+ * on; what follows the last </think> is the answer. */
+static void put_content_apart(slip_text *text, const char *content, size_t size)
+{
+    const char *end = size > 0 ? memmem(content, size, END_THINK, strlen(END_THINK)) : NULL;
+    slip_text_puts(text, THINK);
+    if (end != NULL) {
+        const char *mark = find_last(content, (size_t)(end - content), THINK);
+        const char *begin = mark != NULL ? mark + strlen(THINK) : content;
+        const char *answer = find_last(content, size, END_THINK) + strlen(END_THINK);
+        slip_text_add(text, begin, (size_t)(end - begin));
+        size -= (size_t)(answer - content);
+        content = answer;
+    }
+    slip_text_puts(text, END_THINK);
+    slip_text_add(text, content, size);
+}
+
+static slip_status put_reasoning_and_content(slip_text *text, size_t index, const json_t *message)
+{
+    const json_t *reasoning = slip_json_given(message, "reasoning_content");
+    if (reasoning != NULL && !json_is_string(reasoning))
+        return refuse(index, ".reasoning_content", "is not a string");
+    if (reasoning != NULL) {
+        slip_text_puts(text, THINK);
+        slip_chat_put_value(text, reasoning);
+        slip_text_puts(text, END_THINK);
+        return put_content(text, index, message);
+    }
+    slip_text content = {0};
+    slip_status status = put_content(&content, index, message);
+    if (status == SLIP_OK)
+        put_content_apart(text, content.bytes, content.size);
+    text->failed |= content.failed;
+    slip_text_free(&content);
+    return status;
+}
+
+static void put_arguments(slip_text *text, json_t *arguments)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(arguments, name, value) {
+        slip_text_puts(text, "<parameter=");
+        slip_text_puts(text, name);
+        slip_text_puts(text, ">");
+        slip_chat_put_value(text, value);
+        slip_text_puts(text, "</parameter>\n");
+    }
+}
+
+/* OpenAI's clients send the arguments as the text of a JSON object. Returns a new reference, NULL when it is
+ * none. */
+static json_t *arguments_of(const json_t *function)
+{
+    json_t *given = slip_json_given(function, "arguments");
+    if (given == NULL || (json_is_string(given) && json_string_length(given) == 0))
+        return json_object();
+    if (json_is_string(given))
+        given = json_loadb(json_string_value(given), json_string_length(given), JSON_REJECT_DUPLICATES, NULL);
+    else
+        json_incref(given);
+    if (json_is_object(given))
+        return given;
+    json_decref(given);
+    return NULL;
+}
+
+static slip_status put_tool_call(slip_text *text, size_t index, size_t call_index, const json_t *call)
+{
+    char field[60];
+    const json_t *function = json_object_get(call, "function");
+    const char *name = json_string_value(json_object_get(function, "name"));
+    snprintf(field, sizeof field, ".tool_calls[%zu].function", call_index);
+    if (name == NULL || name[0] == '\0')
+        return refuse(index, field, "has no name");
+    json_t *arguments = arguments_of(function);
+    if (arguments == NULL)
+        return refuse(index, field, "has arguments that are not a JSON object");
+    slip_text_puts(text, "<tool_call>\n<function=");
+    slip_text_puts(text, name);
+    slip_text_puts(text, ">\n");
+    put_arguments(text, arguments);
+    slip_text_puts(text, "</function>\n</tool_call>");
+    json_decref(arguments);
+    return SLIP_OK;
+}
+
+static slip_status put_assistant(slip_text *text, size_t index, const json_t *message)
+{
+    const json_t *calls = slip_json_given(message, "tool_calls");
+    if (calls != NULL && !json_is_array(calls))
+        return refuse(index, ".tool_calls", "is not an array");
+    open_turn(text, "assistant");
+    slip_status status = put_reasoning_and_content(text, index, message);
+    for (size_t i = 0; i < json_array_size(calls) && status == SLIP_OK; i++)
+        status = put_tool_call(text, index, i, json_array_get(calls, i));
+    close_turn(text);
+    return status;
+}
+
+/* ---- the other turns ---- */
+
+/* Results that follow each other share one turn; they answer an assistant, so that they never come first. */
+static slip_status put_tool_result(slip_text *text, size_t index, size_t first, const json_t *messages)
+{
+    const json_t *message = json_array_get(messages, index);
+    if (index == first)
+        return refuse(index, "", "is a tool's result, but nothing before it called a tool");
+    if (!role_is(json_array_get(messages, index - 1), "tool"))
+        open_turn(text, "tool");
+    slip_text_puts(text, "<tool_response>\n");
+    slip_status status = put_content(text, index, message);
+    slip_text_puts(text, "\n</tool_response>\n");
+    if (!role_is(json_array_get(messages, index + 1), "tool"))
+        close_turn(text);
+    return status;
+}
+
+static slip_status put_plain(slip_text *text, size_t index, const json_t *message, const char *role)
+{
+    open_turn(text, role);
+    slip_status status = put_content(text, index, message);
+    close_turn(text);
+    return status;
+}
+
+/* `first` is the message behind the leading system turn. */
+static slip_status put_message(slip_text *text, size_t index, size_t first, const json_t *messages)
+{
+    const json_t *message = json_array_get(messages, index);
+    if (role_is(message, "assistant"))
+        return put_assistant(text, index, message);
+    if (role_is(message, "tool"))
+        return put_tool_result(text, index, first, messages);
+    if (role_is(message, "user"))
+        return put_plain(text, index, message, "user");
+    if (role_is(message, "system"))
+        return put_plain(text, index, message, "system");
+    return refuse(index, ".role", "is none of system, user, assistant and tool");
+}
+
+static slip_status put_system(slip_text *text, const json_t *messages, const json_t *tools, size_t *first)
+{
+    slip_status status = SLIP_OK;
+    *first = role_is(json_array_get(messages, 0), "system") ? 1 : 0;
+    open_turn(text, "system");
+    if (*first == 1)
+        status = put_content(text, 0, json_array_get(messages, 0));
+    else
+        slip_text_puts(text, DEFAULT_SYSTEM);
+    if (status == SLIP_OK)
+        status = slip_chat_put_tools(text, tools);
+    close_turn(text);
+    return status;
+}
+
+slip_status slip_chat_render(const json_t *messages, const json_t *tools, int thinking, char **text, size_t *size)
+{
+    slip_text prompt = {0};
+    size_t first;
+    if (!json_is_array(messages) || json_array_size(messages) == 0)
+        return slip_fail(SLIP_ERR_INPUT, "messages is not an array of at least one message");
+    slip_status status = put_system(&prompt, messages, tools, &first);
+    for (size_t i = first; i < json_array_size(messages) && status == SLIP_OK; i++)
+        status = put_message(&prompt, i, first, messages);
+    if (status != SLIP_OK) {
+        slip_text_free(&prompt);
+        return status;
+    }
+    open_turn(&prompt, "assistant");
+    slip_text_puts(&prompt, thinking ? "" : "<think></think>");
+    return slip_text_take(&prompt, text, size);
+}

@@ -1,0 +1,14 @@
+/* JSON values as a chat template of Hugging Face prints them: it runs in Python, so that true is True and null
+ * is None, while arrays and objects come out as Python's json.dumps(ensure_ascii=False) writes them.
+ */
+#ifndef SLIP_RANKS_MODEL_MIMO_V2_CHAT_VALUE_H
+#define SLIP_RANKS_MODEL_MIMO_V2_CHAT_VALUE_H
+
+#include <jansson.h>
+
+#include "io/base/text.h"
+
+/* Append a value: a string as it is, a number or a constant as Python's str(), an array or an object as JSON. */
+void slip_chat_put_value(slip_text *text, const json_t *value);
+
+#endif

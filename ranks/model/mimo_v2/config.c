@@ -1,0 +1,336 @@
+#include "ranks/model/mimo_v2/config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ranks/model/config_field.h"
+#include "ranks/model/mimo_v2/config_limits.h"
+
+/* What transformers assumes where rope_parameters does not say. */
+static const double transformers_rotary_factor = 0.334;
+
+/* ---- what both dialects share ---- */
+
+static void refuse_unless(const slip_fields *fields, const char *name, bool fine, const char *problem)
+{
+    if (!fine)
+        slip_field_refuse(fields, name, problem);
+}
+
+static void refuse_other_string(const slip_fields *fields, const char *name, const char *wanted)
+{
+    const char *value = slip_field_string(fields, name);
+    char problem[96];
+    snprintf(problem, sizeof problem, "only %s is supported", wanted);
+    refuse_unless(fields, name, value == NULL || strcmp(value, wanted) == 0, problem);
+}
+
+/* The weights' own types decide how they are read; here only what we could not read rightly is refused. */
+static void check_quantisation(const slip_fields *fields)
+{
+    if (!slip_field_given(fields, "quantization_config"))
+        return;
+    slip_fields config = slip_field_object(fields, "quantization_config", "quantization_config.");
+    refuse_other_string(&config, "quant_method", "fp8");
+    refuse_other_string(&config, "fmt", "e4m3");
+    if (slip_field_given(&config, "weight_block_size")) {
+        const json_t *block = slip_field_list(&config, "weight_block_size", 2, 2);
+        refuse_unless(&config, "weight_block_size",
+                      json_integer_value(json_array_get(block, 0)) == 128 &&
+                          json_integer_value(json_array_get(block, 1)) == 128,
+                      "only blocks of 128 x 128 are supported");
+    }
+    refuse_unless(&config, "mxfp4_block_size",
+                  slip_field_int_or(&config, "mxfp4_block_size", 1, 1 << 20, 32) == 32,
+                  "MXFP4 has blocks of 32");
+}
+
+static void refuse_unsupported(const slip_fields *fields)
+{
+    refuse_unless(fields, "attention_bias", !slip_field_bool_or(fields, "attention_bias", false),
+                  "biases of the attention projections are not supported");
+    refuse_unless(fields, "tie_word_embeddings", !slip_field_bool_or(fields, "tie_word_embeddings", false),
+                  "only an untied head is supported");
+    refuse_other_string(fields, "hidden_act", "silu");
+    refuse_other_string(fields, "scoring_func", "sigmoid");
+    refuse_other_string(fields, "topk_method", "noaux_tc");
+    refuse_unless(fields, "n_group", slip_field_int_or(fields, "n_group", 1, 1 << 20, 1) == 1,
+                  "group-limited routing is not supported");
+    refuse_unless(fields, "topk_group", slip_field_int_or(fields, "topk_group", 1, 1 << 20, 1) == 1,
+                  "group-limited routing is not supported");
+    refuse_unless(fields, "n_shared_experts",
+                  slip_field_int_or(fields, "n_shared_experts", 0, 1 << 20, 0) == 0,
+                  "shared experts are not supported");
+    check_quantisation(fields);
+}
+
+static void read_name(const slip_fields *fields, slip_model *model)
+{
+    const char *type = slip_field_string(fields, "model_type");
+    if (type == NULL || (strcmp(type, "mimo_v2") != 0 && strcmp(type, "mimo_v2_flash") != 0))
+        slip_field_refuse(fields, "model_type", "only mimo_v2 and mimo_v2_flash are supported");
+    else
+        snprintf(model->name, sizeof model->name, "%s", type);
+}
+
+static void read_sizes(const slip_fields *fields, slip_model *model)
+{
+    model->hidden = slip_field_int(fields, "hidden_size", 1, SLIP_MAX_WIDTH);
+    model->layers = slip_field_int(fields, "num_hidden_layers", 1, SLIP_MAX_LAYERS);
+    model->vocabulary = slip_field_int(fields, "vocab_size", 1, SLIP_MAX_VOCABULARY);
+    model->max_positions = slip_field_int(fields, "max_position_embeddings", 1, SLIP_MAX_POSITIONS);
+    const char *epsilon =
+        slip_field_given(fields, "layernorm_epsilon") ? "layernorm_epsilon" : "rms_norm_eps";
+    model->norm_epsilon = (float)slip_field_number(fields, epsilon, 1e-12, 0.1);
+    model->value_scale = (float)slip_field_number_or(fields, "attention_value_scale", 1e-6, 1e6, 1.0);
+    model->global.heads = slip_field_int(fields, "num_attention_heads", 1, SLIP_MAX_HEADS);
+    model->global.kv_heads = slip_field_int(fields, "num_key_value_heads", 1, SLIP_MAX_HEADS / 2);
+    model->global.head_dim = slip_field_int(fields, "head_dim", 1, SLIP_MAX_HEAD_DIM);
+    model->global.v_head_dim =
+        slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, model->global.head_dim);
+}
+
+static void read_eos(const slip_fields *fields, slip_model *model)
+{
+    if (!slip_field_given(fields, "eos_token_id"))
+        return;
+    const json_t *value = json_object_get(fields->object, "eos_token_id");
+    if (!json_is_array(value)) {
+        model->eos[model->eos_count++] = slip_field_int(fields, "eos_token_id", 0, model->vocabulary - 1);
+        return;
+    }
+    const json_t *list = slip_field_list(fields, "eos_token_id", 0, SLIP_MAX_EOS);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *token = json_array_get(list, i);
+        if (!json_is_integer(token) || json_integer_value(token) < 0 ||
+            json_integer_value(token) >= model->vocabulary)
+            slip_field_refuse(fields, "eos_token_id", "an entry is not a token of the vocabulary");
+        else
+            model->eos[model->eos_count++] = (int32_t)json_integer_value(token);
+    }
+}
+
+static void read_mlp(const slip_fields *fields, slip_model *model)
+{
+    bool dense = false, moe = false;
+    for (int32_t layer = 0; layer < model->layers; layer++)
+        *(model->is_moe[layer] ? &moe : &dense) = true;
+    if (dense)
+        model->dense_intermediate = slip_field_int(fields, "intermediate_size", 1, SLIP_MAX_WIDTH);
+    if (!moe)
+        return;
+    model->moe_intermediate = slip_field_int(fields, "moe_intermediate_size", 1, SLIP_MAX_WIDTH);
+    model->experts = slip_field_int(fields, "n_routed_experts", 1, SLIP_MAX_EXPERTS);
+    int32_t most = model->experts < SLIP_MAX_TOP_K ? model->experts : SLIP_MAX_TOP_K;
+    model->top_k = slip_field_int(fields, "num_experts_per_tok", 1, most);
+    model->norm_top_k = slip_field_bool_or(fields, "norm_topk_prob", true);
+    model->routed_scale = (float)slip_field_number_or(fields, "routed_scaling_factor", 1e-6, 1e6, 1.0);
+}
+
+static bool any_layer(const slip_model *model, bool is_sliding)
+{
+    for (int32_t layer = 0; layer < model->layers; layer++)
+        if (model->is_sliding[layer] == is_sliding)
+            return true;
+    return false;
+}
+
+/* A factor the caller has checked to lie in 0..1. The product and its truncation are Python's. */
+static void set_rotary(const slip_fields *fields, const char *name, double factor, slip_attention *attention)
+{
+    attention->rotary_dim = (int32_t)((double)attention->head_dim * factor);
+    if (attention->rotary_dim < 2 || attention->rotary_dim % 2 != 0) {
+        char problem[112];
+        snprintf(problem, sizeof problem, "%d rotated dimensions of a head of %d; an even number is needed",
+                 attention->rotary_dim, attention->head_dim);
+        slip_field_refuse(fields, name, problem);
+    }
+}
+
+/* ---- Xiaomi's dialect ---- */
+
+/* One 0 or 1 a layer. */
+static void read_flags(const slip_fields *fields, const char *name, int32_t layers, bool *flags)
+{
+    const json_t *list = slip_field_list(fields, name, (size_t)layers, (size_t)layers);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *value = json_array_get(list, i);
+        json_int_t flag = json_integer_value(value);
+        if (!json_is_integer(value) || flag < 0 || flag > 1)
+            slip_field_refuse(fields, name, "an entry is neither 0 nor 1");
+        flags[i] = flag == 1;
+    }
+}
+
+static void read_xiaomi_layers(const slip_fields *fields, slip_model *model)
+{
+    /* Absent means all global in the reference, not the published pattern. */
+    if (slip_field_given(fields, "hybrid_layer_pattern"))
+        read_flags(fields, "hybrid_layer_pattern", model->layers, model->is_sliding);
+    if (slip_field_given(fields, "n_routed_experts"))
+        read_flags(fields, "moe_layer_freq", model->layers, model->is_moe);
+}
+
+/* Both names are published, with one value. */
+static int32_t xiaomi_window(const slip_fields *fields)
+{
+    const char *name = slip_field_given(fields, "sliding_window") ? "sliding_window" : "sliding_window_size";
+    int32_t window = slip_field_int(fields, name, 1, SLIP_MAX_POSITIONS);
+    if (slip_field_int_or(fields, "sliding_window_size", 1, SLIP_MAX_POSITIONS, window) != window)
+        slip_field_refuse(fields, "sliding_window_size", "it differs from sliding_window");
+    return window;
+}
+
+static void read_xiaomi_attention(const slip_fields *fields, slip_model *model)
+{
+    slip_attention *global = &model->global, *sliding = &model->sliding;
+    sliding->heads = slip_field_int_or(fields, "swa_num_attention_heads", 1, SLIP_MAX_HEADS, global->heads);
+    sliding->kv_heads =
+        slip_field_int_or(fields, "swa_num_key_value_heads", 1, SLIP_MAX_HEADS, global->kv_heads);
+    sliding->head_dim = slip_field_int_or(fields, "swa_head_dim", 1, SLIP_MAX_HEAD_DIM, global->head_dim);
+    sliding->v_head_dim =
+        slip_field_int_or(fields, "swa_v_head_dim", 1, SLIP_MAX_HEAD_DIM, global->v_head_dim);
+    double factor = slip_field_number_or(fields, "partial_rotary_factor", 0.0, 1.0, 1.0);
+    set_rotary(fields, "partial_rotary_factor", factor, global);
+    set_rotary(fields, "partial_rotary_factor", factor, sliding);
+    global->rope_theta = slip_field_number(fields, "rope_theta", 1.0, 1e12);
+    sliding->rope_theta = slip_field_number_or(fields, "swa_rope_theta", 1.0, 1e12, global->rope_theta);
+    global->sinks = slip_field_bool_or(fields, "add_full_attention_sink_bias", false);
+    sliding->sinks = slip_field_bool_or(fields, "add_swa_attention_sink_bias", false);
+    if (any_layer(model, true))
+        sliding->window = xiaomi_window(fields);
+    if (slip_field_given(fields, "rope_scaling")) {
+        slip_fields scaling = slip_field_object(fields, "rope_scaling", "rope_scaling.");
+        refuse_other_string(&scaling, "type", "default");
+        refuse_other_string(&scaling, "rope_type", "default");
+        refuse_unless(&scaling, "factor", !slip_field_given(&scaling, "factor"),
+                      "RoPE scaling is not supported");
+    }
+}
+
+static void read_xiaomi_layout(const slip_fields *fields, slip_model *model)
+{
+    const char *layout = slip_field_string(fields, "attention_projection_layout");
+    if (layout == NULL || strcmp(layout, "split") == 0 || strcmp(layout, "split_qkv") == 0)
+        return;
+    refuse_other_string(fields, "attention_projection_layout", "fused_qkv");
+    model->qkv_chunks = model->global.kv_heads;
+    refuse_unless(fields, "swa_num_key_value_heads", model->sliding.kv_heads % model->qkv_chunks == 0,
+                  "fused_qkv needs a multiple of num_key_value_heads");
+    refuse_unless(fields, "swa_num_attention_heads", model->sliding.heads % model->qkv_chunks == 0,
+                  "fused_qkv needs a multiple of num_key_value_heads");
+}
+
+/* ---- transformers' dialect ---- */
+
+/* One of two names a layer; flags[i] = it is the second. */
+static void read_names(const slip_fields *fields, const char *name, const char *no, const char *yes,
+                       int32_t layers, bool *flags)
+{
+    const json_t *list = slip_field_list(fields, name, (size_t)layers, (size_t)layers);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *kind = json_string_value(json_array_get(list, i));
+        if (kind == NULL || (strcmp(kind, no) != 0 && strcmp(kind, yes) != 0)) {
+            char problem[96];
+            snprintf(problem, sizeof problem, "entry %zu is neither %s nor %s", i, no, yes);
+            slip_field_refuse(fields, name, problem);
+            return;
+        }
+        flags[i] = strcmp(kind, yes) == 0;
+    }
+}
+
+static void read_transformers_layers(const slip_fields *fields, slip_model *model)
+{
+    read_names(fields, "layer_types", "full_attention", "sliding_attention", model->layers,
+               model->is_sliding);
+    read_names(fields, "mlp_layer_types", "dense", "sparse", model->layers, model->is_moe);
+    if (!slip_field_given(fields, "hybrid_layer_pattern"))
+        return;
+    /* A Xiaomi config saved again by transformers keeps this list beside the one it made up. */
+    bool pattern[SLIP_MAX_LAYERS] = {false};
+    read_flags(fields, "hybrid_layer_pattern", model->layers, pattern);
+    refuse_unless(fields, "hybrid_layer_pattern", memcmp(pattern, model->is_sliding, sizeof pattern) == 0,
+                  "it contradicts layer_types");
+}
+
+static void read_rope(const slip_fields *fields, const char *path, slip_attention *attention)
+{
+    refuse_other_string(fields, "rope_type", "default");
+    attention->rope_theta = slip_field_number(fields, "rope_theta", 1.0, 1e12);
+    slip_fields named = {fields->object, fields->source, path, fields->status};
+    double factor =
+        slip_field_number_or(&named, "partial_rotary_factor", 0.0, 1.0, transformers_rotary_factor);
+    set_rotary(&named, "partial_rotary_factor", factor, attention);
+}
+
+static void read_transformers_attention(const slip_fields *fields, slip_model *model)
+{
+    slip_attention *global = &model->global, *sliding = &model->sliding;
+    slip_fields rope = slip_field_object(fields, "rope_parameters", "rope_parameters.");
+    static const char full_path[] = "rope_parameters.full_attention.";
+    static const char sliding_path[] = "rope_parameters.sliding_attention.";
+    *sliding = *global;
+    sliding->kv_heads = 2 * global->kv_heads;
+    sliding->sinks = true;
+    if (any_layer(model, true)) {
+        slip_fields part = slip_field_object(&rope, "sliding_attention", sliding_path);
+        read_rope(&part, sliding_path, sliding);
+        sliding->window = slip_field_given(fields, "sliding_window_size")
+                              ? slip_field_int(fields, "sliding_window_size", 0, SLIP_MAX_POSITIONS - 1) + 1
+                              : slip_field_int(fields, "sliding_window", 1, SLIP_MAX_POSITIONS);
+    }
+    if (any_layer(model, false)) {
+        slip_fields part = slip_field_object(&rope, "full_attention", full_path);
+        read_rope(&part, full_path, global);
+    }
+}
+
+/* ---- both ---- */
+
+static void check_heads(const slip_fields *fields, const char *kind, const slip_attention *attention)
+{
+    if (attention->heads % attention->kv_heads == 0)
+        return;
+    char problem[96];
+    snprintf(problem, sizeof problem, "%d query heads of the %s layers are no multiple of their %d KV heads",
+             attention->heads, kind, attention->kv_heads);
+    slip_field_refuse(fields, "num_attention_heads", problem);
+}
+
+static void read_model(const slip_fields *fields, slip_model *model)
+{
+    bool transformers = slip_field_given(fields, "layer_types");
+    read_name(fields, model);
+    refuse_unsupported(fields);
+    read_sizes(fields, model);
+    read_eos(fields, model);
+    if (transformers) {
+        read_transformers_layers(fields, model);
+        read_transformers_attention(fields, model);
+    } else {
+        read_xiaomi_layers(fields, model);
+        read_xiaomi_attention(fields, model);
+        read_xiaomi_layout(fields, model);
+    }
+    read_mlp(fields, model);
+    if (any_layer(model, false))
+        check_heads(fields, "global", &model->global);
+    if (any_layer(model, true))
+        check_heads(fields, "sliding", &model->sliding);
+}
+
+slip_status slip_config_parse(const char *json, size_t size, const char *source, slip_model *model)
+{
+    json_t *root;
+    slip_status status = slip_config_json(json, size, source, &root);
+    if (status != SLIP_OK)
+        return status;
+    slip_model parsed = {.routed_scale = 1.0f};
+    slip_fields fields = {root, source, "", &status};
+    read_model(&fields, &parsed);
+    json_decref(root);
+    if (status == SLIP_OK)
+        *model = parsed;
+    return status;
+}

@@ -1,0 +1,65 @@
+#include "ranks/model/placement.h"
+
+slip_range slip_placement_piece(int64_t total, int64_t unit, int64_t n, int64_t i)
+{
+    int64_t units = (total + unit - 1) / unit;
+    int64_t first = units * i / n * unit;
+    int64_t last = units * (i + 1) / n * unit;
+    if (first > total)
+        first = total;
+    if (last > total)
+        last = total;
+    return (slip_range){first, last - first};
+}
+
+bool slip_placement_allows(const slip_model *model, int32_t ranks, int32_t slices)
+{
+    return slices >= 1 && slices <= ranks && ranks % slices == 0 &&
+           (slices == 1 || model->experts == 0 || (int64_t)slices * SLIP_SCALE_COLUMNS <= model->moe_intermediate);
+}
+
+/* Whole K/V groups where there are enough of them; else single query heads, each with a copy of its K/V head. */
+static void place_heads(const slip_attention *attention, int32_t ranks, int32_t rank, slip_range *q, slip_range *kv)
+{
+    int64_t group = attention->heads / attention->kv_heads;
+    int64_t unit = attention->kv_heads >= ranks ? group : 1;
+    *q = slip_placement_piece(attention->heads, unit, ranks, rank);
+    if (q->count == 0) {
+        *kv = (slip_range){0, 0};
+        return;
+    }
+    int64_t last = (q->first + q->count - 1) / group;
+    kv->first = q->first / group;
+    kv->count = last - kv->first + 1;
+}
+
+slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank,
+                                slip_placement *placement)
+{
+    if (!slip_placement_allows(model, ranks, slices))
+        return slip_fail(SLIP_ERR_INPUT,
+                         "--expert-slices %d: it must divide the %d worker ranks and leave each slice of the %d expert "
+                         "columns at least %d", slices, ranks, model->moe_intermediate, SLIP_SCALE_COLUMNS);
+    slip_placement p = {.ranks = ranks, .rank = rank, .slices = slices};
+    place_heads(&model->global, ranks, rank, &p.q_heads[0], &p.kv_heads[0]);
+    place_heads(&model->sliding, ranks, rank, &p.q_heads[1], &p.kv_heads[1]);
+    p.vocabulary = slip_placement_piece(model->vocabulary, 1, ranks, rank);
+    p.dense = slip_placement_piece(model->dense_intermediate, SLIP_SCALE_COLUMNS, ranks, rank);
+    p.experts = slip_placement_piece(model->experts, 1, ranks / slices, rank / slices);
+    p.expert_columns = slip_placement_piece(model->moe_intermediate, SLIP_SCALE_COLUMNS, slices, rank % slices);
+    *placement = p;
+    return SLIP_OK;
+}
+
+void slip_placement_draft(const slip_model *model, int32_t ranks, int32_t rank, slip_placement *placement)
+{
+    const slip_draft_shape *draft = &model->draft;
+    slip_placement p = {.ranks = ranks, .rank = rank, .slices = 1};
+    place_heads(&draft->attention, ranks, rank, &p.q_heads[0], &p.kv_heads[0]);
+    p.q_heads[1] = p.q_heads[0];
+    p.kv_heads[1] = p.kv_heads[0];
+    p.vocabulary = slip_placement_piece(model->vocabulary, 1, ranks, rank);
+    p.dense = slip_placement_piece(draft->intermediate, SLIP_SCALE_COLUMNS, ranks, rank);
+    p.taps = slip_placement_piece((int64_t)draft->taps * model->hidden, SLIP_SCALE_COLUMNS, ranks, rank);
+    *placement = p;
+}

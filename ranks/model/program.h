@@ -1,0 +1,197 @@
+/* The forward pass as data: a program is a flat list of ops over named buffers (design part 2), a step says on which
+ * tokens to run it. Both are plain data. a family writes programs (ranks/model/mimo_v2/program_target.c); an executor (kernels/) runs them and knows
+ * nothing of models; the same program drives every executor, so their buffers can be compared op by op.
+ *
+ * Shapes: `rows` is the number of tokens in the step; widths are this rank's share. Hidden states are replicated.
+ */
+#ifndef SLIP_RANKS_MODEL_PROGRAM_H
+#define SLIP_RANKS_MODEL_PROGRAM_H
+
+#include "ranks/model/model.h"
+
+enum {
+    SLIP_MAX_ROWS = 512,     /* tokens in one step */
+    SLIP_MAX_SPANS = 64,     /* sequences in one step */
+    SLIP_MAX_ROPES = 4,      /* distinct (theta, rotary_dim) pairs of a program */
+    SLIP_TENSOR_NAME = 96,
+    SLIP_SCALE_COLUMNS = 32, /* columns that share an MXFP4 scale: no cut of experts or dense layers goes through them */
+};
+
+typedef struct {
+    int64_t first, count;
+} slip_range;
+
+/* ---- what is read ---- */
+
+/* A run of rows of one dataset (for stacked experts: of each expert). */
+typedef struct {
+    char dataset[SLIP_TENSOR_NAME];
+    slip_range rows;
+} slip_part;
+
+/* A matrix as this rank needs it: parts stacked on top of each other, the same columns of each. A vector is one row. */
+typedef struct {
+    slip_range experts;  /* of the first axis; first -1: the datasets are not stacked */
+    slip_range columns;
+    int64_t rows;        /* sum over the parts */
+    int32_t first_part, parts;
+    bool vector;         /* used element by element, not in products */
+} slip_tensor;
+
+/* ---- what is computed on ---- */
+
+typedef enum {
+    SLIP_BUFFER_X,       /* f32 [rows, hidden]      residual stream */
+    SLIP_BUFFER_H,       /* f32 [rows, hidden]      normalised */
+    SLIP_BUFFER_QKV,     /* f32 [rows, q_heads*head_dim | kv_heads*head_dim | kv_heads*v_head_dim] */
+    SLIP_BUFFER_HEADS,   /* f32 [rows, q_heads*v_head_dim]   attention's output */
+    SLIP_BUFFER_PARTIAL, /* f64 [rows, hidden]      this rank's share of a sum over ranks */
+    SLIP_BUFFER_GATE_UP, /* f32 [rows, 2*intermediate]   gate | up */
+    SLIP_BUFFER_ACT,     /* f32 [rows, intermediate] */
+    SLIP_BUFFER_ROUTE,   /* f32 [rows, 2*top_k]     expert ids (exact in f32), ascending | weights */
+    SLIP_BUFFER_TAPS,    /* f32 [rows, taps*hidden] written by the target; the draft's inject phase reads this rank's columns */
+    SLIP_BUFFER_SELECT,  /* f32 [head rows, hidden] the rows that want logits */
+    SLIP_BUFFER_LOGITS,  /* f32 [head rows, vocabulary rows of this rank] */
+    SLIP_BUFFERS
+} slip_buffer;
+
+typedef enum {
+    SLIP_OP_EMBED,      /* out = row `token` of weight 0 if this rank has it, else 0; masks read weight 1 where present */
+    SLIP_OP_NORM,       /* out = RMSNorm(in) * weight 0 */
+    SLIP_OP_LINEAR,     /* out = in * weight 0 transposed; into an f64 buffer: a share of a sum over ranks */
+    SLIP_OP_ROPE_STORE, /* in place on in = QKV: head norms (weights 0, 1), rotation, value scale; K and V to the cache */
+    SLIP_OP_ATTEND,     /* out = attention of in = QKV over the cache, sinks = weight 0 */
+    SLIP_OP_SWIGLU,     /* out = silu(gate) * up */
+    SLIP_OP_ROUTE,      /* out = top-k of sigmoid(in * weight 0 transposed), picked with bias weight 1 */
+    SLIP_OP_EXPERTS,    /* out = sum over this rank's picked experts; weight 0 gate|up, weight 1 down; routes from ROUTE */
+    SLIP_OP_ALLREDUCE,  /* out (+)= sum over ranks of in, in rank order */
+    SLIP_OP_TAP,        /* columns [column, column + hidden) of out = in */
+    SLIP_OP_SELECT,     /* out = the rows of in that want logits, in order */
+    SLIP_OP_KINDS
+} slip_op_kind;
+
+enum { SLIP_NO_WEIGHT = -1, SLIP_OP_WEIGHTS = 2 };
+
+typedef struct {
+    slip_op_kind kind;
+    slip_buffer in, out;
+    int32_t weight[SLIP_OP_WEIGHTS]; /* tensors of the program; SLIP_NO_WEIGHT */
+    int32_t layer;                   /* whose cache; for reports elsewhere; -1 outside of layers */
+    int32_t column;                  /* TAP: first column; SWIGLU: width of act */
+    bool head_rows;                  /* runs on the selected rows only */
+    bool add;                        /* ALLREDUCE: add to out, else overwrite it */
+    bool cut_anywhere;               /* LINEAR into an f64 buffer: a rank's columns may start inside of a block of 32 */
+} slip_op;
+
+/* One layer's attention on this rank, and its K/V cache. A window makes the cache a ring. */
+typedef struct {
+    int32_t q_heads, kv_heads;      /* of this rank */
+    int32_t group, first_q, first_kv; /* local query head i reads local K/V head (first_q + i) / group - first_kv */
+    int32_t head_dim, v_head_dim;
+    int32_t window;                 /* 0 = all keys */
+    int32_t rope;                   /* which of the program's ropes */
+    bool whole_block;               /* queries see every row of their span (DFlash), else causal */
+    float value_scale;
+    float norm_epsilon;             /* of the head norms */
+} slip_cache;
+
+typedef struct {
+    double theta;
+    int32_t rotary_dim;
+} slip_rope;
+
+/* A program may have two phases that share weights and caches: the draft first injects context, then runs a block. */
+typedef enum { SLIP_PHASE_RUN, SLIP_PHASE_INJECT, SLIP_PHASES } slip_phase;
+
+typedef struct {
+    slip_op *ops;
+    int32_t op_count, op_room;
+    int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES];
+    slip_tensor *tensors;
+    int32_t tensor_count, tensor_room;
+    slip_part *parts;
+    int32_t part_count, part_room;
+    slip_cache cache[SLIP_MAX_LAYERS];
+    int32_t cache_count;
+    slip_rope rope[SLIP_MAX_ROPES];
+    int32_t rope_count;
+    int64_t width[SLIP_BUFFERS];   /* columns of each buffer, 0 = unused */
+    float norm_epsilon;
+    int32_t top_k;
+    bool norm_top_k;
+    float routed_scale;
+    int32_t experts;               /* of the model */
+    slip_range vocabulary;         /* rows of embed and head on this rank */
+    int32_t mask_token;            /* EMBED reads weight 1 for it; -1 none */
+    int32_t tap_window;            /* TAP: positions that the draft looks back; 0 = all */
+    int64_t tap_first;             /* the draft's: column of a row of taps with which its TAPS buffer begins */
+} slip_program;
+
+/* ---- on what ---- */
+
+/* Consecutive positions of one sequence; its rows are consecutive in the step. */
+typedef struct {
+    int32_t sequence;    /* K/V slot */
+    int32_t row, count;  /* rows [row, row + count) */
+    int32_t heads;       /* the last `heads` of them want logits */
+    int64_t position;    /* of the first */
+    uint64_t seed;       /* sampling of the rows that want logits: the generator is keyed by (seed, position, token) */
+    double temperature;  /* 0 = arg max */
+    double top_p;
+} slip_span;
+
+typedef enum {
+    SLIP_WANT_TOKENS, /* each rank's best candidate a head row */
+    SLIP_WANT_LOGITS, /* the coordinator gets whole rows of logits */
+    SLIP_WANT_END     /* no more steps */
+} slip_want;
+
+typedef struct {
+    uint64_t number;
+    slip_want want;
+    int32_t span_count, row_count, head_count;
+    slip_span span[SLIP_MAX_SPANS];
+    int32_t token[SLIP_MAX_ROWS]; /* or SLIP_TOKEN_OF_HEAD */
+} slip_step;
+
+/* In place of a token: the best of head row `head` of the step that was begun before this one, for executors that take it
+ * (kernels/executor.h). */
+#define SLIP_TOKEN_OF_HEAD(head) (-2 - (head))
+#define SLIP_HEAD_OF_TOKEN(token) (-2 - (token))
+
+/* A rank's best token of a head row: highest score, lowest token among equals. token -1: the rank has no rows. */
+typedef struct {
+    float score;
+    int32_t token;
+} slip_candidate;
+
+/* Sizes that an executor allocates once. */
+typedef struct {
+    int32_t rows;       /* most tokens in a step, <= SLIP_MAX_ROWS */
+    int32_t head_rows;  /* most rows with logits in a step */
+    int32_t sequences;  /* K/V slots */
+    int32_t span_rows;  /* most tokens of one sequence in a step: what a ring must hold beside its window */
+    int64_t context;    /* positions a sequence may reach */
+} slip_limits;
+
+/* Slots of a sequence's cache (or taps) that looks back `window` positions (0: all): a ring of the window and a step, or the context. */
+static inline int64_t slip_ring_slots(int32_t window, const slip_limits *limits)
+{
+    int64_t ring = (int64_t)window + limits->span_rows;
+    return window && ring < limits->context ? ring : limits->context;
+}
+
+/* A weight in memory, as read from the checkpoint: this rank's part in the checkpoint's own encoding. */
+typedef struct {
+    slip_dtype dtype;
+    int64_t experts;     /* 1 when not stacked */
+    int64_t rows, columns;
+    size_t row_bytes;
+    unsigned char *data; /* [experts, rows, row_bytes] */
+    int64_t scale_columns;
+    unsigned char *scale; /* mxfp4: u8 [experts, rows, columns/32]; f8e4m3: f32 [experts, rows, scale_columns], one row of
+                             scales a row; NULL otherwise */
+    int64_t scale_skew;   /* f8e4m3: columns of its first scale block that lie before our first column */
+} slip_weight;
+
+#endif

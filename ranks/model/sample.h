@@ -1,0 +1,35 @@
+/* The sampling rule (design part 4): Gumbel-max with a counter-based generator.
+ *
+ *   token = arg max over v of  logit[v] / temperature + G(seed, position, v),   G = -log(-log u)
+ *
+ * u comes from Philox4x32-10 (Salmon et al., SC'11) keyed by the request's seed, counted by (position, token). The sample
+ * at a position depends on nothing else: not on the draft, the batch or the rank count. temperature 0 is arg max.
+ * Ties go to the lowest token.
+ */
+#ifndef SLIP_RANKS_MODEL_SAMPLE_H
+#define SLIP_RANKS_MODEL_SAMPLE_H
+
+#include "ranks/model/program.h"
+
+/* Philox4x32-10: 128 bits from a 128-bit counter and a 64-bit key. */
+void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* The 32 random bits of one (seed, position, token). */
+uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token);
+
+/* G for those bits: -log(-log((bits + 0.5) / 2^32)). */
+double slip_gumbel(uint32_t bits);
+
+/* The best of `count` tokens from `first_token` on. `logits` [count]. count 0 gives token -1. */
+slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, double temperature,
+                                uint64_t seed, int64_t position);
+
+/* The same among the nucleus: the smallest set of most likely tokens (softmax at `temperature`) whose mass reaches top_p.
+ * `logits` [vocabulary], the whole row. `order` [vocabulary] is scratch. */
+slip_candidate slip_sample_nucleus(const float *logits, int64_t vocabulary, double temperature, double top_p,
+                                   uint64_t seed, int64_t position, int32_t *order);
+
+/* The better of two candidates: higher score, then lower token; token -1 loses. */
+slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b);
+
+#endif

@@ -1,0 +1,275 @@
+/* The drafter against tests/golden/forward/reference.py: taps of the target, injected, and the logits of slots 1 to 7. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/draft.h"
+#include "folder.h"
+#include "ranks/model/build.h"
+#include "ranks/model/placement.h"
+#include "tiny_checkpoint.h"
+#include "tiny_model.h"
+
+static const slip_executor_kind *const cpu = &slip_executor_cpu;
+static slip_step step;
+
+/* draft.bin, as tests/golden/forward/README.md lays it out. */
+typedef struct {
+    char *bytes;
+    uint32_t tokens, vocabulary, slots, cases;
+    const int32_t *ids;
+    const uint32_t *start, *best; /* best [cases][slots] */
+    const float *logits;          /* [cases][slots][vocabulary] */
+} golden;
+
+static void golden_read(golden *g)
+{
+    size_t size;
+    uint32_t head[5];
+    g->bytes = folder_read("tests/golden/forward/fixtures/pro-split-bf16/draft.bin", &size);
+    assert_memory_equal(g->bytes, "SLIPDRFT", 8);
+    memcpy(head, g->bytes + 8, sizeof head);
+    assert_int_equal(head[0], 1);
+    g->tokens = head[1], g->vocabulary = head[2], g->slots = head[3], g->cases = head[4];
+    g->ids = (const int32_t *)(g->bytes + 28);
+    g->start = (const uint32_t *)g->ids + g->tokens;
+    g->best = g->start + g->cases;
+    g->logits = (const float *)(g->best + g->cases * g->slots);
+    assert_int_equal(size, (size_t)((const char *)g->logits - g->bytes) + 4ul * g->cases * g->slots * g->vocabulary);
+}
+
+typedef struct {
+    slip_program program;
+    slip_executor *executor;
+} engine;
+
+static void engine_make(const slip_source *source, bool draft, const slip_limits *limits, engine *e)
+{
+    slip_placement placement;
+    if (draft)
+        slip_placement_draft(&source->model, 1, 0, &placement);
+    else
+        assert_int_equal(slip_placement_make(&source->model, 1, 1, 0, &placement), SLIP_OK);
+    assert_int_equal((draft ? slip_program_draft : slip_program_target)(&source->model, &placement, &e->program), SLIP_OK);
+    assert_int_equal(cpu->create(&e->program, limits, NULL, NULL, &e->executor), SLIP_OK);
+    assert_int_equal(slip_shard_load(source, &e->program, cpu, e->executor), SLIP_OK);
+}
+
+static void engine_run(engine *e, slip_phase phase)
+{
+    slip_run_cost cost;
+    assert_int_equal(slip_executor_run(cpu, e->executor, phase, &step, &cost), SLIP_OK);
+}
+
+static void engine_free(engine *e)
+{
+    cpu->destroy(e->executor);
+    slip_program_free(&e->program);
+}
+
+enum { CHUNK = 16 };
+
+static slip_limits limits_of(const golden *g)
+{
+    return (slip_limits){.rows = CHUNK, .head_rows = CHUNK, .sequences = 2, .span_rows = CHUNK, .context = g->tokens + 8};
+}
+
+/* [tokens, width]: the caller frees them. */
+static float *make_taps(const slip_source *source, const golden *g, size_t width)
+{
+    engine target;
+    slip_limits limits = limits_of(g);
+    float *taps = malloc(g->tokens * width * sizeof *taps);
+    assert_non_null(taps);
+    engine_make(source, false, &limits, &target);
+    for (uint32_t at = 0; at < g->tokens; at += CHUNK) {
+        int32_t count = (int32_t)(g->tokens - at < CHUNK ? g->tokens - at : CHUNK);
+        tiny_step_start(&step);
+        tiny_step_add(&step, 0, at, g->ids + at, count, 0);
+        engine_run(&target, SLIP_PHASE_RUN);
+        for (int32_t i = 0; i < count; i++)
+            memcpy(taps + (at + (uint32_t)i) * width, cpu->row(target.executor, SLIP_BUFFER_TAPS, i), width * sizeof *taps);
+    }
+    engine_free(&target);
+    return taps;
+}
+
+/* Positions [0, end) of a sequence, `chunk` at a time. */
+static void inject(engine *draft, int32_t sequence, const float *taps, size_t width, uint32_t end, uint32_t chunk)
+{
+    static const int32_t none[CHUNK];
+    for (uint32_t at = 0; at < end; at += chunk) {
+        uint32_t count = end - at < chunk ? end - at : chunk;
+        tiny_step_start(&step);
+        tiny_step_add(&step, sequence, at, none, (int32_t)count, 0);
+        for (uint32_t i = 0; i < count; i++)
+            memcpy(cpu->row(draft->executor, SLIP_BUFFER_TAPS, (int32_t)i), taps + (at + i) * width, width * sizeof *taps);
+        engine_run(draft, SLIP_PHASE_INJECT);
+    }
+}
+
+static void add_block(const slip_source *source, const golden *g, int32_t sequence, uint32_t start)
+{
+    int32_t block[8] = {g->ids[start]};
+    for (int j = 1; j < 8; j++)
+        block[j] = source->model.draft.mask_token;
+    tiny_step_add(&step, sequence, start, block, 8, 8);
+}
+
+/* Slots 1 .. 7 of the block whose first head row is `row`. */
+static double worst_of(const golden *g, uint32_t number, engine *draft, int32_t row)
+{
+    double worst = 0;
+    for (uint32_t slot = 0; slot < g->slots; slot++) {
+        const float *want = g->logits + (number * g->slots + slot) * g->vocabulary;
+        const float *have = cpu->row(draft->executor, SLIP_BUFFER_LOGITS, row + 1 + (int32_t)slot);
+        uint32_t best = 0;
+        for (uint32_t v = 0; v < g->vocabulary; v++) {
+            worst = fmax(worst, isnan(have[v]) ? INFINITY : fabs((double)have[v] - want[v]));
+            best = have[v] > have[best] ? v : best;
+        }
+        assert_int_equal(best, g->best[number * g->slots + slot]);
+    }
+    return worst;
+}
+
+static void test_golden(void **state)
+{
+    const slip_source *source = &((tiny_checkpoint *)*state)->source;
+    golden g;
+    engine draft;
+    golden_read(&g);
+    assert_true(g.slots == 7 && g.cases >= 8 && (int32_t)g.vocabulary == source->model.vocabulary);
+    size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
+    float *taps = make_taps(source, &g, width);
+    slip_limits limits = limits_of(&g);
+    engine_make(source, true, &limits, &draft);
+    double worst = 0;
+    for (uint32_t number = 0; number < g.cases; number++) {
+        inject(&draft, 0, taps, width, g.start[number], CHUNK);
+        tiny_step_start(&step);
+        add_block(source, &g, 0, g.start[number]);
+        engine_run(&draft, SLIP_PHASE_RUN);
+        worst = fmax(worst, worst_of(&g, number, &draft, 0));
+    }
+    print_message("%u cases, max difference %.2e\n", g.cases, worst);
+    assert_true(worst <= 1e-4);
+    engine_free(&draft);
+    free(taps);
+    free(g.bytes);
+}
+
+/* Two blocks in one step, their contexts injected in other chunks: the same bits as one by one. */
+static void test_batched(void **state)
+{
+    const slip_source *source = &((tiny_checkpoint *)*state)->source;
+    golden g;
+    engine draft;
+    golden_read(&g);
+    size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden, row = g.vocabulary * sizeof(float);
+    float *taps = make_taps(source, &g, width), *alone = malloc(16 * row);
+    slip_limits limits = limits_of(&g);
+    engine_make(source, true, &limits, &draft);
+    for (int32_t s = 0; s < 2; s++) {
+        uint32_t start = g.start[s ? g.cases - 1 : 2];
+        inject(&draft, s, taps, width, start, CHUNK);
+        tiny_step_start(&step);
+        add_block(source, &g, s, start);
+        engine_run(&draft, SLIP_PHASE_RUN);
+        for (int32_t j = 0; j < 8; j++)
+            memcpy((char *)alone + (size_t)(8 * s + j) * row, cpu->row(draft.executor, SLIP_BUFFER_LOGITS, j), row);
+        inject(&draft, s, taps, width, start, 3); /* over what the block left */
+    }
+    tiny_step_start(&step);
+    add_block(source, &g, 0, g.start[2]);
+    add_block(source, &g, 1, g.start[g.cases - 1]);
+    engine_run(&draft, SLIP_PHASE_RUN);
+    for (int32_t j = 0; j < 16; j++)
+        assert_memory_equal(cpu->row(draft.executor, SLIP_BUFFER_LOGITS, j), (char *)alone + (size_t)j * row, row);
+    engine_free(&draft);
+    free(alone);
+    free(taps);
+    free(g.bytes);
+}
+
+/* The same through coordinator/draft.h, which queues positions one by one: two sequences at once, greedy proposals. */
+static void test_proposals(void **state)
+{
+    const slip_source *source = &((tiny_checkpoint *)*state)->source;
+    golden g;
+    slip_draft *draft;
+    golden_read(&g);
+    size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
+    float *taps = make_taps(source, &g, width);
+    slip_limits limits = limits_of(&g);
+    for (uint32_t number = 0; number + 1 < g.cases; number++) {
+        int32_t drafts[2][7];
+        slip_proposal proposals[2];
+        slip_draft_outcome outcome;
+        assert_int_equal(slip_draft_create(source, cpu, NULL, NULL, &limits, &draft), SLIP_OK);
+        for (uint32_t s = 0; s < 2; s++) {
+            uint32_t start = g.start[number + s];
+            for (uint32_t at = 0; at < start; at++) /* more than the queue holds */
+                assert_int_equal(slip_draft_inject(draft, (int32_t)s, at, taps + at * width), SLIP_OK);
+            proposals[s] = (slip_proposal){(int32_t)s, g.ids[start], start, drafts[s]};
+        }
+        assert_int_equal(slip_draft_flush(draft), SLIP_OK);
+        assert_int_equal(slip_draft_begin(draft, proposals, 2), SLIP_OK);
+        assert_int_equal(slip_draft_wait(draft, proposals, &outcome), SLIP_OK);
+        assert_memory_equal(drafts, g.best + number * g.slots, sizeof drafts);
+        assert_true(outcome.weight_bytes > 0);
+        slip_draft_free(draft);
+    }
+    free(taps);
+    free(g.bytes);
+}
+
+/* Sequences whose positions come in turns, as from steps that did not draft: a span each, more than a step can hold. */
+static void test_positions_in_turns(void **state)
+{
+    const slip_source *source = &((tiny_checkpoint *)*state)->source;
+    golden g;
+    slip_draft *draft;
+    int32_t drafts[2][7];
+    slip_proposal proposals[2];
+    slip_draft_outcome outcome;
+    golden_read(&g);
+    size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
+    float *taps = make_taps(source, &g, width);
+    slip_limits limits = limits_of(&g);
+    uint32_t start = g.start[g.cases - 1];
+    limits.rows = 2 * SLIP_MAX_SPANS;
+    assert_true(2 * start > SLIP_MAX_SPANS);
+    assert_int_equal(slip_draft_create(source, cpu, NULL, NULL, &limits, &draft), SLIP_OK);
+    for (uint32_t at = 0; at < start; at++)
+        for (int32_t s = 0; s < 2; s++)
+            assert_int_equal(slip_draft_inject(draft, s, at, taps + at * width), SLIP_OK);
+    assert_int_equal(slip_draft_flush(draft), SLIP_OK);
+    for (int32_t s = 0; s < 2; s++)
+        proposals[s] = (slip_proposal){s, g.ids[start], start, drafts[s]};
+    assert_int_equal(slip_draft_begin(draft, proposals, 2), SLIP_OK);
+    assert_int_equal(slip_draft_wait(draft, proposals, &outcome), SLIP_OK);
+    assert_memory_equal(drafts[0], g.best + (g.cases - 1) * g.slots, sizeof drafts[0]);
+    assert_memory_equal(drafts[1], drafts[0], sizeof drafts[0]);
+    slip_draft_free(draft);
+    free(taps);
+    free(g.bytes);
+}
+
+static int open_fixture(void **state)
+{
+    return tiny_checkpoint_open(state, "pro-split-bf16");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched),
+                                       cmocka_unit_test(test_proposals), cmocka_unit_test(test_positions_in_turns)};
+    return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
+}

@@ -1,0 +1,472 @@
+/* Handmade Hugging Face folders through convert: every source type, both attention layouts, a drafter; then
+ * bad folders. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <sys/stat.h>
+
+#include "io/checkpoint/checkpoint.h"
+#include "ranks/model/mxfp4.h"
+#include "jobs/convert/convert.h"
+#include "tests/unit/support/folder.h"
+#include "tests/unit/support/small_model.h"
+
+/* ---- a safetensors file in the making ---- */
+
+typedef struct {
+    char header[32768];
+    size_t header_size;
+    unsigned char data[1 << 17];
+    size_t data_size;
+    const char *left_out; /* the name of a tensor that shall be missing */
+} file;
+
+static unsigned char pattern(const char *name, size_t i)
+{
+    size_t hash = 5381;
+    for (; *name != '\0'; name++)
+        hash = hash * 33 + (unsigned char)*name;
+    return (unsigned char)(hash + i * 7 + i / 256);
+}
+
+static size_t item_bytes(const char *dtype)
+{
+    return strcmp(dtype, "F32") == 0 ? 4 : dtype[0] == 'B' || strcmp(dtype, "F16") == 0 ? 2 : 1;
+}
+
+/* Floats get small values, other types the bytes of the pattern. `rows` 0: a vector. */
+static void put(file *f, const char *name, const char *dtype, int rows, int columns)
+{
+    size_t count = (size_t)(rows > 0 ? rows : 1) * (size_t)columns, bytes = count * item_bytes(dtype);
+    char shape[32];
+    if (f->left_out != NULL && strcmp(f->left_out, name) == 0)
+        return;
+    snprintf(shape, sizeof shape, rows > 0 ? "%d,%d" : "%.0d%d", rows, columns);
+    assert_true(f->data_size + bytes <= sizeof f->data && f->header_size + 256 <= sizeof f->header);
+    f->header_size += (size_t)sprintf(
+        f->header + f->header_size, "%c\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+        f->header_size == 0 ? '{' : ',', name, dtype, shape, f->data_size, f->data_size + bytes);
+    for (size_t i = 0; i < count; i++) {
+        unsigned char *at = f->data + f->data_size + i * item_bytes(dtype);
+        float value = (float)(pattern(name, i) - 128) / 64.0f;
+        uint16_t half = 0x3c00 | pattern(name, i); /* 1 + p / 1024 as F16, a small number as BF16 */
+        if (strcmp(dtype, "F32") == 0)
+            memcpy(at, &value, sizeof value);
+        else if (item_bytes(dtype) == 2)
+            memcpy(at, &half, sizeof half);
+        else
+            *at = (unsigned char)(pattern(name, i) & 0x7f); /* no E8M0 NaN */
+    }
+    f->data_size += bytes;
+}
+
+static void save(file *f, folder *to, const char *name)
+{
+    size_t size = f->header_size + 1, total = 8 + size + f->data_size;
+    unsigned char *bytes = calloc(total, 1);
+    f->header[f->header_size] = '}';
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (unsigned char)(size >> (8 * i));
+    memcpy(bytes + 8, f->header, size);
+    memcpy(bytes + 8 + size, f->data, f->data_size);
+    folder_write(to, name, bytes, total);
+    free(bytes);
+}
+
+/* ---- the small model's tensors, as Xiaomi names them ---- */
+
+static void put_layer(file *f, int layer, int kv, const char *dtype)
+{
+    char name[128];
+#define PUT(tail, type, rows, columns)                                                                       \
+    do {                                                                                                     \
+        snprintf(name, sizeof name, "model.layers.%d." tail, layer);                                         \
+        put(f, name, type, rows, columns);                                                                   \
+    } while (0)
+    PUT("input_layernorm.weight", dtype, 0, 32);
+    PUT("post_attention_layernorm.weight", dtype, 0, 32);
+    PUT("self_attn.q_proj.weight", dtype, 16, 32);
+    PUT("self_attn.k_proj.weight", dtype, kv * 8, 32);
+    PUT("self_attn.v_proj.weight", dtype, kv * 4, 32);
+    PUT("self_attn.o_proj.weight", dtype, 32, 8);
+}
+
+/* The experts of layer 1: as `dtype`, which may be "MXFP4" (U8 with U8 scales) or "F8_E4M3" (with F32
+ * scales). */
+static void put_experts(file *f, const char *dtype)
+{
+    static const char *const parts[] = {"gate_proj", "up_proj", "down_proj"};
+    bool mx = strcmp(dtype, "MXFP4") == 0, f8 = strcmp(dtype, "F8_E4M3") == 0;
+    for (int expert = 0; expert < 3; expert++)
+        for (int part = 0; part < 3; part++) {
+            char name[128];
+            int size =
+                snprintf(name, sizeof name, "model.layers.1.mlp.experts.%d.%s.weight", expert, parts[part]);
+            put(f, name, mx ? "U8" : dtype, 32, mx ? 16 : 32);
+            snprintf(name + size, sizeof name - (size_t)size, mx ? "_scale" : "_scale_inv");
+            if (mx)
+                put(f, name, "U8", 32, 1);
+            if (f8)
+                put(f, name, "F32", 1, 1);
+        }
+}
+
+static void put_target(file *f, const char *dtype, const char *experts)
+{
+    put(f, "model.embed_tokens.weight", dtype, 20, 32);
+    put(f, "lm_head.weight", dtype, 20, 32);
+    put(f, "model.norm.weight", dtype, 0, 32);
+    put_layer(f, 0, 1, dtype);
+    put_layer(f, 1, 2, dtype);
+    put(f, "model.layers.1.self_attn.attention_sink_bias", dtype, 0, 2);
+    put(f, "model.layers.0.mlp.gate_proj.weight", dtype, 48, 32);
+    put(f, "model.layers.0.mlp.up_proj.weight", dtype, 48, 32);
+    put(f, "model.layers.0.mlp.down_proj.weight", dtype, 32, 48);
+    put(f, "model.layers.1.mlp.gate.weight", dtype, 3, 32);
+    put(f, "model.layers.1.mlp.gate.e_score_correction_bias", "F32", 0, 3);
+    put_experts(f, experts);
+    put(f, "model.mtp.layers.0.enorm.weight", dtype, 0, 32);
+    put(f, "visual.patch.weight", dtype, 4, 4);
+}
+
+static void put_draft(file *f, const char *prefix)
+{
+    static const struct {
+        const char *name;
+        int rows, columns;
+    } tensors[] = {{"fc.weight", 32, 64},
+                   {"hidden_norm.weight", 0, 32},
+                   {"norm.weight", 0, 32},
+                   {"layers.0.input_layernorm.weight", 0, 32},
+                   {"layers.0.post_attention_layernorm.weight", 0, 32},
+                   {"layers.0.self_attn.q_proj.weight", 16, 32},
+                   {"layers.0.self_attn.k_proj.weight", 8, 32},
+                   {"layers.0.self_attn.v_proj.weight", 8, 32},
+                   {"layers.0.self_attn.o_proj.weight", 32, 16},
+                   {"layers.0.self_attn.q_norm.weight", 0, 8},
+                   {"layers.0.self_attn.k_norm.weight", 0, 8},
+                   {"layers.0.self_attn.attention_sink_bias", 0, 2},
+                   {"layers.0.mlp.gate_proj.weight", 40, 32},
+                   {"layers.0.mlp.up_proj.weight", 40, 32},
+                   {"layers.0.mlp.down_proj.weight", 32, 40}};
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s%s", prefix, tensors[i].name);
+        put(f, name, "BF16", tensors[i].rows, tensors[i].columns);
+    }
+}
+
+/* ---- one conversion ---- */
+
+typedef struct {
+    folder *at;
+    file *target, *draft;
+} source;
+
+static source make_source(const char *dtype, const char *experts)
+{
+    source s = {folder_make(), calloc(1, sizeof(file)), calloc(1, sizeof(file))};
+    assert_true(s.target != NULL && s.draft != NULL);
+    folder_write(s.at, "config.json", small_config, strlen(small_config));
+    put_target(s.target, dtype, experts);
+    save(s.target, s.at, "model.safetensors");
+    return s;
+}
+
+static void add_draft(source *s, const char *prefix)
+{
+    assert_int_equal(mkdir(folder_join(s->at, "dflash"), 0700), 0);
+    folder_write(s->at, "dflash/config.json", small_draft_config, strlen(small_draft_config));
+    put_draft(s->draft, prefix);
+    char mask[64];
+    snprintf(mask, sizeof mask, "%smask_embedding", prefix);
+    put(s->draft, mask, "BF16", 0, 32);
+    save(s->draft, s->at, "dflash/dflash_draft_model.safetensors");
+}
+
+static void drop_source(source *s)
+{
+    folder_remove(s->at);
+    free(s->target);
+    free(s->draft);
+}
+
+static slip_status convert(source *s, slip_convert_experts experts)
+{
+    char out[256];
+    snprintf(out, sizeof out, "%s", folder_join(s->at, "m.h5"));
+    slip_convert_options options = {
+        .source_folder = s->at->path, .out_path = out, .experts = experts, .ranks = 1};
+    slip_clear();
+    return slip_convert_run(&options);
+}
+
+static void open_result(source *s, slip_checkpoint *checkpoint, slip_model *model, char **bytes)
+{
+    size_t size;
+    char path[256];
+    snprintf(path, sizeof path, "%s", folder_join(s->at, "m.h5"));
+    if (slip_checkpoint_open(path, checkpoint) != SLIP_OK ||
+        slip_checkpoint_model(checkpoint, path, model) != SLIP_OK)
+        fail_msg("%s", slip_cause());
+    *bytes = folder_read(path, &size);
+}
+
+/* The bytes that `put` gave a tensor. */
+static const unsigned char *source_bytes(const file *f, const char *name)
+{
+    char key[160];
+    size_t begin;
+    snprintf(key, sizeof key, "\"%s\":", name);
+    const char *entry = strstr(f->header, key);
+    assert_non_null(entry);
+    assert_int_equal(sscanf(strstr(entry, "data_offsets") + 15, "%zu", &begin), 1);
+    return f->data + begin;
+}
+
+static const slip_dataset *expect(const slip_checkpoint *checkpoint, const char *name, slip_dtype dtype)
+{
+    const slip_dataset *dataset = slip_checkpoint_find(checkpoint, name);
+    assert_non_null(dataset);
+    assert_int_equal(dataset->dtype, dtype);
+    return dataset;
+}
+
+static void test_kept_types(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *dtype, *experts;
+        slip_dtype stored, stored_experts;
+    } cases[] = {{"F32", "F32", SLIP_F32, SLIP_F32},
+                 {"BF16", "MXFP4", SLIP_BF16, SLIP_MXFP4},
+                 {"BF16", "F8_E4M3", SLIP_BF16, SLIP_F8E4M3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        source s = make_source(cases[i].dtype, cases[i].experts);
+        slip_checkpoint checkpoint;
+        slip_model model;
+        char *bytes;
+        if (convert(&s, SLIP_CONVERT_KEEP) != SLIP_OK)
+            fail_msg("%s: %s", cases[i].dtype, slip_cause());
+        open_result(&s, &checkpoint, &model, &bytes);
+        const slip_dataset *o = expect(&checkpoint, "target/layers/1/o", cases[i].stored);
+        assert_memory_equal(bytes + o->offset,
+                            source_bytes(s.target, "model.layers.1.self_attn.o_proj.weight"),
+                            (size_t)o->bytes);
+        const slip_dataset *up = expect(&checkpoint, "target/layers/1/experts/up", cases[i].stored_experts);
+        assert_memory_equal(bytes + up->offset + up->bytes / 3 * 2,
+                            source_bytes(s.target, "model.layers.1.mlp.experts.2.up_proj.weight"),
+                            (size_t)up->bytes / 3);
+        expect(&checkpoint, "target/layers/1/sinks", SLIP_F32);
+        assert_false(model.has_draft);
+        assert_null(checkpoint.tokenizer);
+        slip_checkpoint_free(&checkpoint);
+        free(bytes);
+        drop_source(&s);
+    }
+}
+
+static void test_f16_is_widened(void **state)
+{
+    (void)state;
+    source s = make_source("F16", "F16");
+    slip_checkpoint checkpoint;
+    slip_model model;
+    char *bytes;
+    assert_int_equal(convert(&s, SLIP_CONVERT_KEEP), SLIP_OK);
+    open_result(&s, &checkpoint, &model, &bytes);
+    const slip_dataset *head = expect(&checkpoint, "target/head", SLIP_F32);
+    for (size_t i = 0; i < 20 * 32; i++) {
+        float value;
+        memcpy(&value, bytes + head->offset + i * sizeof value, sizeof value);
+        assert_true(value == 1.0f + (float)pattern("lm_head.weight", i) / 1024.0f);
+    }
+    slip_checkpoint_free(&checkpoint);
+    free(bytes);
+    drop_source(&s);
+}
+
+static void test_rounded_experts(void **state)
+{
+    (void)state;
+    source s = make_source("F32", "F32");
+    slip_checkpoint checkpoint;
+    slip_model model;
+    char *bytes;
+    assert_int_equal(convert(&s, SLIP_CONVERT_MXFP4), SLIP_OK);
+    open_result(&s, &checkpoint, &model, &bytes);
+    const slip_dataset *down = expect(&checkpoint, "target/layers/1/experts/down", SLIP_MXFP4);
+    const slip_dataset *scales = expect(&checkpoint, "target/layers/1/experts/down_scale", SLIP_MXFP4);
+    float row[32];
+    uint8_t codes[16], scale;
+    const unsigned char *values = source_bytes(s.target, "model.layers.1.mlp.experts.1.down_proj.weight");
+    memcpy(row, values + 5 * sizeof row, sizeof row); /* row 5 of expert 1 */
+    assert_true(slip_mxfp4_round_row(row, 32, codes, &scale));
+    assert_memory_equal(bytes + down->offset + (32 + 5) * 16, codes, 16);
+    assert_int_equal((uint8_t)bytes[scales->offset + 32 + 5], scale);
+    expect(&checkpoint, "target/layers/0/gate", SLIP_F32); /* experts only */
+    slip_checkpoint_free(&checkpoint);
+    free(bytes);
+    drop_source(&s);
+}
+
+static void check_draft(const char *prefix)
+{
+    source s = make_source("BF16", "BF16");
+    slip_checkpoint checkpoint;
+    slip_model model;
+    char *bytes, name[64];
+    add_draft(&s, prefix);
+    folder_write(s.at, "tokenizer.json", small_tokenizer, strlen(small_tokenizer));
+    if (convert(&s, SLIP_CONVERT_KEEP) != SLIP_OK)
+        fail_msg("prefix \"%s\": %s", prefix, slip_cause());
+    open_result(&s, &checkpoint, &model, &bytes);
+    assert_true(model.has_draft && model.draft.mask_embedding);
+    assert_string_equal(checkpoint.tokenizer, small_tokenizer);
+    const slip_dataset *fc = expect(&checkpoint, "draft/fc", SLIP_BF16);
+    snprintf(name, sizeof name, "%sfc.weight", prefix);
+    assert_memory_equal(bytes + fc->offset, source_bytes(s.draft, name), (size_t)fc->bytes);
+    slip_checkpoint_free(&checkpoint);
+    free(bytes);
+    drop_source(&s);
+}
+
+static void test_draft_and_tokenizer(void **state)
+{
+    (void)state;
+    check_draft("");
+    check_draft("model.");
+}
+
+static void test_other_ranks_do_nothing(void **state)
+{
+    (void)state;
+    slip_convert_options options = {
+        .source_folder = "no-such", .out_path = "no-such.h5", .rank = 1, .ranks = 2};
+    assert_int_equal(slip_convert_run(&options), SLIP_OK);
+}
+
+/* ---- bad folders ---- */
+
+static void refuse(source *s, slip_convert_experts experts, const char *defect, const char *cause)
+{
+    slip_status status = convert(s, experts);
+    bool left = access(folder_join(s->at, "m.h5"), F_OK) == 0 ||
+                access(folder_join(s->at, "m.h5.partial"), F_OK) == 0;
+    if (status != SLIP_ERR_INPUT || strstr(slip_cause(), cause) == NULL || left)
+        fail_msg("%s: status %d, file %s, \"%s\"", defect, status, left ? "left" : "removed", slip_cause());
+    slip_clear();
+}
+
+/* Build a folder whose tensors `change` alters, and refuse it. */
+static void refuse_tensors(const char *defect, const char *left_out, const char *name, const char *dtype,
+                           int rows, int columns, const char *cause)
+{
+    source s = {folder_make(), calloc(1, sizeof(file)), NULL};
+    folder_write(s.at, "config.json", small_config, strlen(small_config));
+    s.target->left_out = left_out;
+    put_target(s.target, "BF16", "BF16");
+    s.target->left_out = NULL;
+    if (name != NULL)
+        put(s.target, name, dtype, rows, columns);
+    save(s.target, s.at, "model.safetensors");
+    refuse(&s, SLIP_CONVERT_KEEP, defect, cause);
+    drop_source(&s);
+}
+
+#define Q "model.layers.0.self_attn.q_proj.weight"
+#define EXPERT "model.layers.1.mlp.experts.1.up_proj.weight"
+
+static void test_bad_tensors(void **state)
+{
+    (void)state;
+    refuse_tensors("MISSING", Q, NULL, NULL, 0, 0, "tensor " Q " is missing");
+    refuse_tensors("EXPERT_MISSING", EXPERT, NULL, NULL, 0, 0, "tensor " EXPERT " is missing");
+    refuse_tensors("SHAPE", Q, Q, "BF16", 32, 16,
+                   "tensor " Q ": shape [32, 16], but the config asks for [16, 32]");
+    refuse_tensors("VECTOR", Q, Q, "BF16", 0, 512,
+                   "tensor " Q ": shape [512], but the config asks for [16, 32]");
+    refuse_tensors("DTYPE", Q, Q, "I8", 16, 32, "its dtype is not supported");
+    refuse_tensors("MXFP4_ATTENTION", Q, Q, "U8", 16, 16, "its dtype is not supported");
+    refuse_tensors("F8_NORM", "model.norm.weight", "model.norm.weight", "F8_E4M3", 0, 32,
+                   "its dtype is not supported");
+    refuse_tensors("F8_WITHOUT_SCALE", Q, Q, "F8_E4M3", 16, 32, "tensor " Q "_scale_inv is missing");
+    refuse_tensors("MIXED_EXPERTS", EXPERT, EXPERT, "F32", 32, 32, "tensor " EXPERT ": its dtype differs");
+    refuse_tensors("BIAS", NULL, "model.layers.0.self_attn.q_proj.bias", "BF16", 0, 16,
+                   "q_proj.bias is not one that");
+    refuse_tensors("EXPERT_TOO_MANY", NULL, "model.layers.1.mlp.experts.3.up_proj.weight", "BF16", 32, 32,
+                   "is not one that");
+    refuse_tensors("LAYER_TOO_MANY", NULL, "model.layers.2.input_layernorm.weight", "BF16", 0, 32,
+                   "is not one that");
+}
+
+static void test_bad_values(void **state)
+{
+    (void)state;
+    source s = make_source("F32", "F32");
+    float nan = NAN;
+    memcpy((void *)source_bytes(s.target, EXPERT), &nan, sizeof nan);
+    save(s.target, s.at, "model.safetensors");
+    refuse(&s, SLIP_CONVERT_MXFP4, "NAN", "a value is not finite");
+    drop_source(&s);
+    s = make_source("BF16", "MXFP4");
+    *(unsigned char *)source_bytes(s.target, EXPERT "_scale") = 255;
+    save(s.target, s.at, "model.safetensors");
+    refuse(&s, SLIP_CONVERT_KEEP, "E8M0_NAN", "a scale byte is 255");
+    drop_source(&s);
+    s = make_source("BF16", "F8_E4M3");
+    refuse(&s, SLIP_CONVERT_MXFP4, "ROUND_F8", "experts in F8_E4M3 are kept as they are");
+    memcpy((void *)source_bytes(s.target, EXPERT "_scale_inv"), &nan, sizeof nan);
+    save(s.target, s.at, "model.safetensors");
+    refuse(&s, SLIP_CONVERT_KEEP, "F8_SCALE_NAN", "a scale is not finite");
+    drop_source(&s);
+}
+
+static void test_bad_folders(void **state)
+{
+    (void)state;
+    source s = make_source("F32", "F32");
+    folder_write(s.at, "config.json", "{", 1);
+    refuse(&s, SLIP_CONVERT_KEEP, "CONFIG", "config.json: line 1");
+    assert_int_equal(unlink(folder_join(s.at, "config.json")), 0);
+    refuse(&s, SLIP_CONVERT_KEEP, "NO_CONFIG", "config.json: cannot be opened: No such file");
+    folder_write(s.at, "config.json", small_config, strlen(small_config));
+    add_draft(&s, "");
+    put(s.draft, "extra", "BF16", 0, 32);
+    save(s.draft, s.at, "dflash/dflash_draft_model.safetensors");
+    refuse(&s, SLIP_CONVERT_KEEP, "DRAFT_TENSOR_TOO_MANY",
+           "tensor extra is not one that the config asks for");
+    folder_write(s.at, "dflash/mask_embedding.pt", "PK", 2);
+    refuse(&s, SLIP_CONVERT_KEEP, "MASK_FILE", "mask_embedding.pt: not a whole zip archive");
+    assert_int_equal(unlink(folder_join(s.at, "dflash/config.json")), 0);
+    refuse(&s, SLIP_CONVERT_KEEP, "NO_DRAFT_CONFIG", "dflash/config.json: cannot be opened");
+    drop_source(&s);
+    s = make_source("F32", "F32");
+    folder_write(s.at, "tokenizer.json", "", 0);
+    refuse(&s, SLIP_CONVERT_KEEP, "EMPTY_TOKENIZER", "a tokenizer of 0 bytes");
+    slip_convert_options options = {
+        .source_folder = s.at->path, .out_path = "x.h5", .draft_folder = "no-such"};
+    assert_int_equal(slip_convert_run(&options), SLIP_ERR_INPUT);
+    assert_non_null(strstr(slip_cause(), "no-such"));
+    slip_clear();
+    drop_source(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kept_types),
+        cmocka_unit_test(test_f16_is_widened),
+        cmocka_unit_test(test_rounded_experts),
+        cmocka_unit_test(test_draft_and_tokenizer),
+        cmocka_unit_test(test_other_ranks_do_nothing),
+        cmocka_unit_test(test_bad_tensors),
+        cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_bad_folders),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,345 @@
+/* Lowering: every op of a program is computed once and in order, whoever reads a buffer finds it in the form that it needs, and the
+ * device's form of a step says what the step says. No GPU is needed: addresses are only compared. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/lower/lower.h"
+#include "kernels/cuda/layout/pack.h"
+#include "ranks/model/build.h"
+#include "ranks/model/placement.h"
+#include "tiny_model.h"
+
+enum { SEQUENCES = 3 };
+
+/* A lowered program and what it borrows. */
+typedef struct {
+    slip_model model;
+    slip_placement placement;
+    slip_program program;
+    slip_limits limits;
+    slip_cuda_tensor *tensors;
+    slip_cuda_cache caches[SLIP_MAX_LAYERS];
+    slip_cuda_source source;
+    slip_cuda_block block;
+    slip_cuda_list list;
+    float frequency[64], taps[256];
+} lowered;
+
+static void plan_tensors(lowered *l, slip_dtype dtype)
+{
+    l->tensors = calloc((size_t)l->program.tensor_count, sizeof *l->tensors);
+    assert_non_null(l->tensors);
+    for (int32_t i = 0; i < l->program.tensor_count; i++) {
+        const slip_tensor *t = &l->program.tensors[i];
+        l->tensors[i].vector = l->frequency;
+        l->tensors[i].table = l->frequency;
+        if (!t->vector)
+            assert_int_equal(slip_cuda_matrix_plan(dtype, 1, t->rows, t->columns.count, 0,
+                                                   t->experts.first >= 0 ? SLIP_USE_UP : SLIP_USE_LINEAR, &l->tensors[i].matrix), SLIP_OK);
+    }
+}
+
+/* Count, then lower into a block of so many bytes. */
+static void lower(lowered *l)
+{
+    free(l->list.ops);
+    free(l->block.base);
+    l->block = (slip_cuda_block){0};
+    assert_int_equal(slip_cuda_lower(&l->source, &l->block, &l->list), SLIP_OK);
+    free(l->list.ops);
+    size_t counted = l->block.used;
+    l->block = (slip_cuda_block){calloc(1, counted), 0};
+    assert_non_null(l->block.base);
+    assert_int_equal(slip_cuda_lower(&l->source, &l->block, &l->list), SLIP_OK);
+    assert_int_equal(l->block.used, counted);
+}
+
+/* The target whole, or rank `rank`'s share of a draft on `ranks` ranks. */
+static void make_share(lowered *l, bool draft, int32_t ranks, int32_t rank, slip_dtype dtype)
+{
+    memset(l, 0, sizeof *l);
+    tiny_model_shape(64, &l->model);
+    assert_int_equal(slip_placement_make(&l->model, 1, 1, 0, &l->placement), SLIP_OK);
+    if (draft)
+        slip_placement_draft(&l->model, ranks, rank, &l->placement);
+    assert_int_equal(draft ? slip_program_draft(&l->model, &l->placement, &l->program)
+                           : slip_program_target(&l->model, &l->placement, &l->program), SLIP_OK);
+    l->limits = (slip_limits){.rows = 24, .head_rows = 24, .sequences = SEQUENCES, .span_rows = 8, .context = 40};
+    plan_tensors(l, dtype);
+    for (int32_t i = 0; i < l->program.cache_count; i++)
+        l->caches[i] = (slip_cuda_cache){.slots = (int32_t)slip_ring_slots(l->program.cache[i].window, &l->limits), .k_width = 32, .v_width = 32,
+                                         .split = 64, .shape = l->program.cache[i]};
+    l->source = (slip_cuda_source){.program = &l->program, .limits = &l->limits, .tensors = l->tensors, .caches = l->caches,
+                                   .taps = l->taps, .tap_slots = 40, .tap_width = l->model.draft.taps * l->model.hidden, .sms = 132, .ranks = ranks};
+    for (int r = 0; r < SLIP_MAX_ROPES; r++)
+        l->source.inverse_frequency[r] = l->frequency;
+    lower(l);
+}
+
+static void make(lowered *l, bool draft, slip_dtype dtype)
+{
+    make_share(l, draft, 1, 0, dtype);
+}
+
+static void unmake(lowered *l)
+{
+    free(l->list.ops);
+    free(l->block.base);
+    free(l->tensors);
+    slip_program_free(&l->program);
+}
+
+static void check_phase(const lowered *l, slip_phase phase)
+{
+    const slip_cuda_op *ops = l->list.ops + l->list.phase_first[phase];
+    int32_t next = l->program.phase_first[phase], end = next + l->program.phase_count[phase];
+    for (int32_t i = 0; i < l->list.phase_count[phase]; i++) {
+        assert_in_range(ops[i].first, 0, next); /* ROUTE and others are several device ops, never one that skips */
+        assert_true(ops[i].last >= ops[i].first && ops[i].last < end);
+        next = ops[i].last + 1 > next ? ops[i].last + 1 : next;
+    }
+    assert_int_equal(next, end);
+}
+
+static void test_all_ops(void **state)
+{
+    (void)state;
+    for (int draft = 0; draft < 2; draft++)
+        for (int dtype = SLIP_F32; dtype < SLIP_DTYPES; dtype++) {
+            lowered l;
+            if (dtype == SLIP_MXFP4)
+                continue; /* the tiny model's matrices are not all made of whole blocks */
+            make(&l, draft, (slip_dtype)dtype);
+            check_phase(&l, SLIP_PHASE_RUN);
+            assert_int_equal(l.list.phase_count[SLIP_PHASE_INJECT] > 0, draft);
+            if (draft)
+                check_phase(&l, SLIP_PHASE_INJECT);
+            const slip_cuda_op *last = &l.list.ops[l.list.phase_first[SLIP_PHASE_RUN] + l.list.phase_count[SLIP_PHASE_RUN] - 1];
+            assert_int_equal(last->kind, SLIP_CUDA_SAMPLE);
+            unmake(&l);
+        }
+}
+
+/* Is [p, p + 1) in the block? */
+static bool ours(const lowered *l, const void *p)
+{
+    const unsigned char *byte = p;
+    return byte >= l->block.base && byte < l->block.base + l->block.used;
+}
+
+/* A product's operand is there in the form of its weights, and the last op that wrote that form wrote it for this product. */
+static void check_product(const lowered *l, int32_t at)
+{
+    const slip_cuda_op *op = &l->list.ops[at];
+    bool bf16 = op->matrix.store == SLIP_STORE_BF16;
+    const void *wanted = bf16 ? (const void *)op->act.hi : op->act.q8;
+    assert_true(ours(l, wanted) && ours(l, op->out.data));
+    assert_true(!op->act.ssq || ours(l, op->act.ssq));
+    for (int32_t i = at - 1; i >= 0; i--) {
+        const slip_cuda_op *writer = &l->list.ops[i];
+        const void *form = bf16 ? (const void *)writer->form.hi : writer->form.q8;
+        if (form != wanted)
+            continue;
+        assert_true(!op->act.ssq == !writer->form.ssq);
+        return;
+    }
+    fail_msg("op %d (%s) reads a form that nobody wrote", at, slip_cuda_op_name(op->kind));
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    for (int draft = 0; draft < 2; draft++)
+        for (int dtype = SLIP_BF16; dtype <= SLIP_F8E4M3; dtype++) {
+            lowered l;
+            make(&l, draft, (slip_dtype)dtype);
+            for (int32_t i = 0; i < l.list.count; i++)
+                if (l.list.ops[i].kind == SLIP_CUDA_LINEAR || l.list.ops[i].kind == SLIP_CUDA_UP)
+                    check_product(&l, i);
+            unmake(&l);
+        }
+}
+
+/* Sums read what the product before them wrote, experts' sums the experts'. */
+static void test_sums(void **state)
+{
+    (void)state;
+    lowered l;
+    make(&l, false, SLIP_BF16);
+    for (int32_t i = 1; i < l.list.count; i++) {
+        const slip_cuda_op *op = &l.list.ops[i];
+        if (op->kind != SLIP_CUDA_SUM)
+            continue;
+        assert_ptr_equal(op->in.data, op[-1].out.data);
+        assert_int_equal(op->in.parts, op[-1].out.parts);
+        assert_int_equal(op->experts_in, op[-1].kind == SLIP_CUDA_DOWN);
+        assert_int_equal(op->add, op[-1].kind != SLIP_CUDA_EMBED);
+        if (op->experts_in)
+            assert_int_equal(op->experts, l.model.experts);
+    }
+    unmake(&l);
+}
+
+/* A SUM over ranks reads what all of them left behind the op before, a GATHER, which adds up what this rank's product wrote. */
+static void check_gathered(const lowered *l, const slip_cuda_op *sum)
+{
+    const slip_cuda_op *gather = sum - 1, *product = sum - 2;
+    size_t own = (size_t)slip_gathered_rows(l->limits.rows) * (size_t)sum->hidden;
+    assert_int_equal(gather->kind, SLIP_CUDA_GATHER);
+    assert_int_equal(gather->first, sum->first);
+    assert_ptr_equal(gather->in.data, product->out.data);
+    assert_int_equal(gather->in.parts, product->out.parts);
+    assert_int_equal(gather->experts_in, product->kind == SLIP_CUDA_DOWN);
+    assert_int_equal(gather->experts, gather->experts_in ? product->experts : 0);
+    assert_int_equal(gather->out.parts, 1);
+    assert_int_equal(gather->out.stride, sum->hidden);
+    assert_true(sum->gathered && !sum->experts_in && !sum->exchange && !sum->peers);
+    assert_int_equal(sum->in.parts, l->source.ranks);
+    assert_int_equal(sum->in.stride, sum->hidden);
+    const float *gathered = sum->in.data, *end = gathered + (size_t)l->source.ranks * own;
+    assert_true(ours(l, gather->out.data) && ours(l, gather->out.data + own - 1) && ours(l, gathered) && ours(l, end - 1));
+    assert_true(gather->out.data + own <= gathered || end <= gather->out.data);
+}
+
+/* Sums of several ranks: inside of the kernel, and gathered by the host. */
+static void test_ranks(void **state)
+{
+    (void)state;
+    lowered l;
+    int32_t reduces = 0, sums[2] = {0}, gathers[2] = {0};
+    make(&l, false, SLIP_BF16);
+    l.source.ranks = 3;
+    for (int32_t i = 0; i < l.program.op_count; i++)
+        reduces += l.program.ops[i].kind == SLIP_OP_ALLREDUCE;
+    for (int gathered = 0; gathered < 2; gathered++) {
+        l.source.gathered = gathered;
+        lower(&l);
+        check_phase(&l, SLIP_PHASE_RUN);
+        for (int32_t i = 0; i < l.list.count; i++) {
+            const slip_cuda_op *op = &l.list.ops[i];
+            gathers[gathered] += op->kind == SLIP_CUDA_GATHER;
+            if (op->kind != SLIP_CUDA_SUM || !op->x)
+                continue;
+            sums[gathered]++;
+            if (gathered)
+                check_gathered(&l, op);
+            else
+                assert_int_equal(op->exchange, sums[0]);
+        }
+        assert_int_equal(sums[gathered], reduces);
+        assert_int_equal(gathers[gathered], gathered ? reduces : 0);
+        assert_int_equal(l.list.exchanges[SLIP_PHASE_RUN], gathered ? 0 : reduces);
+    }
+    unmake(&l);
+}
+
+/* A cut draft numbers the exchanges of each phase from 1, and reads its columns of the tap ring. */
+static void test_draft_share(void **state)
+{
+    (void)state;
+    for (int32_t rank = 0; rank < 2; rank++) {
+        lowered l;
+        int32_t taps = 0;
+        make_share(&l, true, 2, rank, SLIP_BF16);
+        for (int phase = 0; phase < SLIP_PHASES; phase++) {
+            int32_t reduces = 0, sums = 0;
+            check_phase(&l, (slip_phase)phase);
+            for (int32_t i = 0; i < l.program.phase_count[phase]; i++)
+                reduces += l.program.ops[l.program.phase_first[phase] + i].kind == SLIP_OP_ALLREDUCE;
+            for (int32_t i = 0; i < l.list.phase_count[phase]; i++) {
+                const slip_cuda_op *op = &l.list.ops[l.list.phase_first[phase] + i];
+                if (op->kind == SLIP_CUDA_LINEAR)
+                    check_product(&l, l.list.phase_first[phase] + i);
+                if (op->kind == SLIP_CUDA_SUM && op->x)
+                    assert_int_equal(op->exchange, ++sums);
+                if (op->kind != SLIP_CUDA_TAPS)
+                    continue;
+                taps++;
+                assert_ptr_equal(op->taps, l.taps + l.placement.taps.first);
+                assert_int_equal(op->tap_width, l.source.tap_width);
+                assert_int_equal(op->form.columns, l.placement.taps.count);
+            }
+            assert_int_equal(sums, reduces);
+            assert_int_equal(l.list.exchanges[phase], reduces);
+        }
+        assert_int_equal(taps, 1);
+        assert_int_equal(l.list.exchanges[SLIP_PHASE_INJECT], 1);
+        unmake(&l);
+    }
+}
+
+static void test_gathered_rows(void **state)
+{
+    (void)state;
+    static const int32_t rows[] = {1, 8, 9, 24, 64, 65, SLIP_MAX_ROWS}, gathered[] = {8, 8, 16, 32, 64, 128, SLIP_MAX_ROWS};
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(slip_gathered_rows(rows[i]), gathered[i]);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    lowered l;
+    make(&l, false, SLIP_BF16);
+    slip_cuda_block block = {0};
+    slip_cuda_list list;
+    l.program.width[SLIP_BUFFER_X] = 66;
+    assert_int_equal(slip_cuda_lower(&l.source, &block, &list), SLIP_ERR_INPUT);
+    assert_non_null(strstr(slip_cause(), "66"));
+    slip_clear();
+    l.program.width[SLIP_BUFFER_X] = 64;
+    l.caches[1].k_width = 512;
+    assert_int_equal(slip_cuda_lower(&l.source, &block, &list), SLIP_ERR_INPUT);
+    slip_clear();
+    unmake(&l);
+}
+
+/* Rows 0..4 of one sequence at position 30, 5..17 of another at 0: the second is cut where row groups end. */
+static void test_step(void **state)
+{
+    (void)state;
+    static slip_step step;
+    static slip_cuda_step out;
+    lowered l;
+    int32_t tokens[13];
+    for (int32_t i = 0; i < 13; i++)
+        tokens[i] = 40 + i;
+    make(&l, false, SLIP_BF16);
+    tiny_step_start(&step);
+    tiny_step_add(&step, 2, 30, tokens, 5, 5)->seed = 77;
+    tiny_step_add(&step, 0, 0, tokens, 13, 1)->temperature = 0.5;
+    slip_cuda_step_fill(&l.program, &step, 3, 9, &out);
+    assert_int_equal(out.rows, 18);
+    assert_int_equal(out.heads, 6);
+    assert_int_equal(out.runs, 4); /* 0..4 | 5..7, 8..15, 16..17 */
+    static const int32_t row[] = {0, 5, 8, 16}, count[] = {5, 3, 8, 2};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(out.run[i].row, row[i]);
+        assert_int_equal(out.run[i].count, count[i]);
+        assert_int_equal(out.run[i].position, out.row[row[i]].position);
+    }
+    assert_int_equal(out.row[4].last, 34);
+    assert_int_equal(out.head[0].seed, 77);
+    assert_int_equal(out.head[0].position, 31);
+    assert_int_equal(out.head[5].row, 17);
+    assert_int_equal(out.head[5].position, 13);
+    assert_true(out.head[5].temperature == 0.5);
+    l.program.cache[0].whole_block = true; /* a draft's block sees all of itself */
+    slip_cuda_step_fill(&l.program, &step, 3, 9, &out);
+    assert_int_equal(out.row[0].last, 34);
+    unmake(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops), cmocka_unit_test(test_forms), cmocka_unit_test(test_sums),
+                                       cmocka_unit_test(test_ranks), cmocka_unit_test(test_draft_share),
+                                       cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_step)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

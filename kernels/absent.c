@@ -1,5 +1,4 @@
-/* The GPU's executor in a build that has none. */
-#ifndef SLIP_CUDA
+/* The GPU's executor in a build that has none: CMake chooses between this file and kernels/cuda. */
 #include "kernels/executor.h"
 
 static const char no_build[] = "this build computes on CPUs only";
@@ -29,4 +28,3 @@ void slip_cuda_first(char name[SLIP_GPU_NAME])
 {
     name[0] = '\0';
 }
-#endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ranks/model/build.h"
+#include "ranks/model/random.h"
 
 /* Measured on H200: the prototype's MXFP4 product reads 4.29 TB/s where K = 6144 and 4.13 where K = 2048, which fits a fixed
  * cost a row as if it had NARROW more columns; read-only streams reach STREAM bytes a microsecond. */
@@ -29,15 +30,6 @@ double slip_plan_distinct(const slip_model *model, int32_t tokens)
     return experts * (1 - pow(1 - model->top_k / experts, tokens));
 }
 
-/* SplitMix64 (Steele, Lea and Flood, 2014). */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 /* One draw: mark the experts that the tokens pick, then count the fullest group. */
 static int32_t draw_worst(const slip_model *model, int32_t groups, int32_t tokens, uint64_t *state, int32_t *distinct)
 {
@@ -46,7 +38,7 @@ static int32_t draw_worst(const slip_model *model, int32_t groups, int32_t token
     for (int32_t t = 0; t < tokens; t++) {
         bool mine[SLIP_MAX_EXPERTS] = {false};
         for (int32_t k = 0; k < model->top_k;) {
-            int32_t e = (int32_t)(next_random(state) % (uint64_t)model->experts);
+            int32_t e = (int32_t)(slip_random_next(state) % (uint64_t)model->experts);
             k += !mine[e];
             mine[e] = picked[e] = true;
         }
@@ -144,7 +136,7 @@ void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind 
 }
 
 /* Bytes an element: f8e4m3 with an f32 scale a 128 x 128 block, mxfp4 with a byte per 32. */
-static const double F8 = 1.0 + 4.0 / (128 * 128), BF16 = 2, MXFP4 = 0.5 + 1.0 / 32;
+static const double F8 = 1.0 + 4.0 / (SLIP_F8_BLOCK * SLIP_F8_BLOCK), BF16 = 2, MXFP4 = 0.5 + 1.0 / SLIP_MXFP4_BLOCK;
 
 static double attention_bytes(const slip_model *model, int32_t ranks)
 {

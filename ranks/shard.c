@@ -39,17 +39,6 @@ static slip_status read_rows(const slip_source *source, const extent *e, int64_t
     return status;
 }
 
-/* Bytes of `columns` columns of a row. */
-static int64_t code_bytes(slip_dtype dtype, int64_t columns)
-{
-    switch (dtype) {
-    case SLIP_F32: return 4 * columns;
-    case SLIP_BF16: return 2 * columns;
-    case SLIP_F8E4M3: return columns;
-    default: return columns / 2;
-    }
-}
-
 static const slip_dataset *find_scale(const slip_source *source, const char *name)
 {
     char scale[SLIP_DATASET_NAME + 8];
@@ -63,7 +52,7 @@ static int64_t scale_row(const slip_source *source, const slip_dataset *dataset,
     const char *name = strrchr(dataset->name, '/');
     int64_t chunks = name && strcmp(name, "/qkv") == 0 ? source->model.qkv_chunks : 1;
     int64_t rows = dataset->shape[dataset->dims - 2] / chunks;
-    return row / rows * ((rows + 127) / 128) + row % rows / 128;
+    return row / rows * slip_f8_blocks(rows) + row % rows / SLIP_F8_BLOCK;
 }
 
 /* One expert's block scales, spread to a row of scales a weight row. */
@@ -78,7 +67,7 @@ static slip_status read_f8_scales(const slip_source *source, const slip_dataset 
     slip_status status = slip_file_read_at(source->file, source->path, all, bytes, scale->offset + expert * bytes);
     for (int64_t i = 0; i < rows.count && status == SLIP_OK; i++)
         memcpy(to + i * to_columns,
-               all + scale_row(source, dataset, rows.first + i) * scale_columns + tensor->columns.first / 128,
+               all + scale_row(source, dataset, rows.first + i) * scale_columns + tensor->columns.first / SLIP_F8_BLOCK,
                (size_t)to_columns * sizeof *to);
     free(all);
     return status;
@@ -90,9 +79,9 @@ static slip_status read_part(const slip_source *source, const slip_tensor *tenso
 {
     const slip_dataset *dataset = slip_checkpoint_find(&source->table, part->dataset);
     int64_t rows = dataset->dims > 1 ? dataset->shape[dataset->dims - 2] : 1;
-    int64_t row_bytes = dataset->shape[dataset->dims - 1] * code_bytes(weight->dtype == SLIP_MXFP4 ? SLIP_F8E4M3 : weight->dtype, 1);
+    int64_t row_bytes = dataset->shape[dataset->dims - 1] * slip_dtype_item_bytes(weight->dtype);
     extent codes = {dataset->offset + expert * rows * row_bytes, rows, row_bytes,
-                    code_bytes(weight->dtype, tensor->columns.first), (int64_t)weight->row_bytes};
+                    slip_dtype_row_bytes(weight->dtype, tensor->columns.first), (int64_t)weight->row_bytes};
     slip_status status = read_rows(source, &codes, part->rows.first, part->rows.count,
                                    weight->data + (size_t)at * weight->row_bytes, weight->row_bytes);
     if (status != SLIP_OK || weight->scale == NULL)
@@ -102,7 +91,7 @@ static slip_status read_part(const slip_source *source, const slip_tensor *tenso
         return read_f8_scales(source, dataset, scale, tensor, expert, part->rows,
                               (float *)weight->scale + at * weight->scale_columns, weight->scale_columns);
     int64_t scale_bytes = scale->shape[scale->dims - 1];
-    extent scales = {scale->offset + expert * rows * scale_bytes, rows, scale_bytes, tensor->columns.first / 32,
+    extent scales = {scale->offset + expert * rows * scale_bytes, rows, scale_bytes, tensor->columns.first / SLIP_MXFP4_BLOCK,
                      weight->scale_columns};
     return read_rows(source, &scales, part->rows.first, part->rows.count, weight->scale + at * weight->scale_columns,
                      (size_t)weight->scale_columns);
@@ -138,22 +127,22 @@ static slip_status describe(const slip_source *source, const slip_program *progr
     if (status != SLIP_OK)
         return status;
     slip_range columns = tensor->columns;
-    if (dtype == SLIP_F8E4M3 && columns.first % SLIP_SCALE_COLUMNS != 0)
+    if (dtype == SLIP_F8E4M3 && columns.first % SLIP_MXFP4_BLOCK != 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s is f8e4m3 and this rank's columns start at %lld, not at a multiple of %d: "
                          "use fewer ranks", source->path, program->parts[tensor->first_part].dataset, (long long)columns.first,
-                         SLIP_SCALE_COLUMNS);
+                         SLIP_MXFP4_BLOCK);
     *weight = (slip_weight){
         .dtype = dtype,
         .experts = tensor->experts.first < 0 ? 1 : tensor->experts.count,
         .rows = tensor->rows,
         .columns = columns.count,
-        .row_bytes = (size_t)code_bytes(dtype, columns.count),
+        .row_bytes = (size_t)slip_dtype_row_bytes(dtype, columns.count),
     };
     if (dtype == SLIP_MXFP4)
-        weight->scale_columns = columns.count / 32;
+        weight->scale_columns = columns.count / SLIP_MXFP4_BLOCK;
     if (dtype == SLIP_F8E4M3 && columns.count > 0) {
-        weight->scale_columns = (columns.first + columns.count + 127) / 128 - columns.first / 128;
-        weight->scale_skew = columns.first % 128;
+        weight->scale_columns = slip_f8_blocks(columns.first + columns.count) - columns.first / SLIP_F8_BLOCK;
+        weight->scale_skew = columns.first % SLIP_F8_BLOCK;
     }
     return SLIP_OK;
 }

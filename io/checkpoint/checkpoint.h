@@ -63,10 +63,6 @@ slip_status slip_checkpoint_model(const slip_checkpoint *checkpoint, const char 
 /* NULL when there is none of this name. */
 const slip_dataset *slip_checkpoint_find(const slip_checkpoint *checkpoint, const char *name);
 
-/* Name of a dtype as the attribute holds it, and back (-1 when unknown). */
-const char *slip_dtype_name(slip_dtype dtype);
-int slip_dtype_parse(const char *name);
-
 /* ---- writing (slipstream convert) ---- */
 
 typedef struct slip_checkpoint_writer slip_checkpoint_writer;

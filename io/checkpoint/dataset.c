@@ -92,7 +92,7 @@ static slip_status check_type(const slip_hdf5_source *source, hid_t dataset, con
 /* Where the bytes are, and that they are as many as the shape asks for and inside of the file. */
 static slip_status locate(const slip_hdf5_source *source, hid_t dataset, slip_dataset *out)
 {
-    out->bytes = slip_hdf5_item_bytes((slip_dtype)out->dtype);
+    out->bytes = slip_dtype_item_bytes((slip_dtype)out->dtype);
     for (int i = 0; i < out->dims; i++)
         if (__builtin_mul_overflow(out->bytes, out->shape[i], &out->bytes))
             return bad(source, out->name, "its shape makes it larger than any file");

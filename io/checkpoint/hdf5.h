@@ -24,11 +24,6 @@ static inline hid_t slip_hdf5_type(slip_dtype dtype)
     return dtype == SLIP_F32 ? H5T_IEEE_F32LE : dtype == SLIP_BF16 ? H5T_STD_U16LE : H5T_STD_U8LE;
 }
 
-static inline int64_t slip_hdf5_item_bytes(slip_dtype dtype)
-{
-    return dtype == SLIP_F32 ? 4 : dtype == SLIP_BF16 ? 2 : 1;
-}
-
 /* Before any other call of HDF5. It prints its error stack by default; our one sentence replaces it. It
  * tidies up at exit, and crashes there over a file that a full disk kept it from closing; we close what we
  * open. Locks are refused by some cluster file systems and protect nothing here: a checkpoint is renamed into

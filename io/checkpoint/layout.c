@@ -141,12 +141,7 @@ static void set_shape(slip_dataset *dataset, const slip_stored *weight, slip_dty
     dataset->dtype = dtype;
     dataset->dims = weight->kind == SLIP_KIND_EXPERTS ? 3 : vector ? 1 : 2;
     memcpy(dataset->shape, sizes + SLIP_DATASET_DIMS - dataset->dims, (size_t)dataset->dims * sizeof *sizes);
-    dataset->bytes = weight->experts * rows * columns * (dtype == SLIP_F32 ? 4 : dtype == SLIP_BF16 ? 2 : 1);
-}
-
-static int64_t blocks(int64_t size)
-{
-    return (size + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
+    dataset->bytes = weight->experts * rows * columns * slip_dtype_item_bytes(dtype);
 }
 
 void slip_layout_datasets(const slip_stored *weight, slip_dtype dtype, slip_dataset *codes,
@@ -157,10 +152,10 @@ void slip_layout_datasets(const slip_stored *weight, slip_dtype dtype, slip_data
     memcpy(codes->name, weight->name, sizeof codes->name);
     snprintf(scales->name, sizeof scales->name, "%.*s_scale", SLIP_DATASET_NAME - 7, weight->name);
     set_shape(codes, weight, dtype, weight->rows,
-              dtype == SLIP_MXFP4 ? weight->columns / 2 : weight->columns);
+              slip_dtype_row_bytes(dtype, weight->columns) / slip_dtype_item_bytes(dtype));
     if (dtype == SLIP_MXFP4)
         set_shape(scales, weight, SLIP_MXFP4, weight->rows, weight->columns / SLIP_MXFP4_BLOCK);
     if (dtype == SLIP_F8E4M3)
-        set_shape(scales, weight, SLIP_F32, weight->chunks * blocks(weight->rows / weight->chunks),
-                  blocks(weight->columns));
+        set_shape(scales, weight, SLIP_F32, weight->chunks * slip_f8_blocks(weight->rows / weight->chunks),
+                  slip_f8_blocks(weight->columns));
 }

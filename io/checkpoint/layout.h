@@ -11,7 +11,7 @@
 #include "io/base/status.h"
 #include "ranks/model/model.h"
 
-enum { SLIP_F8_BLOCK = 128, SLIP_CHECKPOINT_DATASETS_MAX = 16384 };
+enum { SLIP_CHECKPOINT_DATASETS_MAX = 16384 };
 
 /* What a weight is decides which types it may have. */
 typedef enum {

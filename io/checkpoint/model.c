@@ -8,21 +8,6 @@
 #include "io/checkpoint/layout.h"
 #include "ranks/model/mimo_v2/config.h"
 
-static const char *const dtype_names[SLIP_DTYPES] = {"f32", "bf16", "f8e4m3", "mxfp4"};
-
-const char *slip_dtype_name(slip_dtype dtype)
-{
-    return dtype_names[dtype];
-}
-
-int slip_dtype_parse(const char *name)
-{
-    for (int i = 0; i < SLIP_DTYPES; i++)
-        if (strcmp(dtype_names[i], name) == 0)
-            return i;
-    return -1;
-}
-
 static int by_name(const void *left, const void *right)
 {
     return strcmp(((const slip_dataset *)left)->name, ((const slip_dataset *)right)->name);

@@ -215,7 +215,7 @@ slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_datas
 {
     hsize_t shape[SLIP_DATASET_DIMS];
     slip_dtype dtype = (slip_dtype)dataset->dtype;
-    int64_t offset, bytes = slip_hdf5_item_bytes(dtype);
+    int64_t offset, bytes = slip_dtype_item_bytes(dtype);
     for (int i = 0; i < dataset->dims; i++) {
         shape[i] = (hsize_t)dataset->shape[i];
         if (dataset->shape[i] <= 0 || __builtin_mul_overflow(bytes, dataset->shape[i], &bytes))

@@ -37,11 +37,11 @@ SLIP_INLINE void tile_linear(slip_dtype dtype, int groups, int tokens, const sli
         for (int g = 0; g < groups; g++)
             prefetch_block(w->data + (size_t)((group + g) * w->blocks + b) * bytes, bytes, 2048);
 #pragma GCC unroll 4
-        for (int c = 0; c < SLIP_BLOCK; c++)
+        for (int c = 0; c < SLIP_MXFP4_BLOCK; c++)
             for (int g = 0; g < groups; g++) {
                 v16f k = decode(dtype, w->data + (size_t)((group + g) * w->blocks + b) * bytes, c);
                 for (int t = 0; t < tokens; t++)
-                    part[g][t] = k * splat16(x[t][b * SLIP_BLOCK + c]) + part[g][t];
+                    part[g][t] = k * splat16(x[t][b * SLIP_MXFP4_BLOCK + c]) + part[g][t];
             }
         for (int g = 0; g < groups; g++)
             for (int t = 0; t < tokens; t++)
@@ -71,10 +71,10 @@ SLIP_INLINE void tile_partial(slip_dtype dtype, int tokens, const slip_matrix *w
             part[t] = splat16(0);
         prefetch_block(w->data + (size_t)(group * w->blocks + b) * bytes, bytes, 2048);
 #pragma GCC unroll 4
-        for (int c = 0; c < SLIP_BLOCK; c++) {
+        for (int c = 0; c < SLIP_MXFP4_BLOCK; c++) {
             v16f k = decode(dtype, w->data + (size_t)(group * w->blocks + b) * bytes, c);
             for (int t = 0; t < tokens; t++)
-                part[t] = k * splat16(x[t][b * SLIP_BLOCK + c]) + part[t];
+                part[t] = k * splat16(x[t][b * SLIP_MXFP4_BLOCK + c]) + part[t];
         }
         for (int t = 0; t < tokens; t++) {
             if (dtype == SLIP_F8E4M3 || dtype == SLIP_MXFP4)
@@ -97,13 +97,13 @@ SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, 
         if (dtype == SLIP_F8E4M3 || dtype == SLIP_MXFP4)
             scale = block_scale(dtype, w, group * w->blocks + b);
 #pragma GCC unroll 2
-        for (int c = 0; c < SLIP_BLOCK; c++) {
+        for (int c = 0; c < SLIP_MXFP4_BLOCK; c++) {
             v16f k = decode(dtype, w->data + (size_t)(group * w->blocks + b) * bytes, c);
             if (dtype == SLIP_F8E4M3 || dtype == SLIP_MXFP4)
                 k *= scale;
             v8d k_low = widen8(low8(k)), k_high = widen8(high8(k));
             for (int t = 0; t < tokens; t++) {
-                v8d column = splat8d(x[t][b * SLIP_BLOCK + c]);
+                v8d column = splat8d(x[t][b * SLIP_MXFP4_BLOCK + c]);
                 low[t] = k_low * column + low[t];
                 high[t] = k_high * column + high[t];
             }

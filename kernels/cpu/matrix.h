@@ -1,6 +1,6 @@
 /* A weight in the CPU executor's layout: groups of 16 rows, so that 16 lanes hold 16 rows and no sum crosses lanes.
  *
- *   [experts][groups][blocks of 32 columns][column][16 rows]
+ *   [experts][groups][blocks of SLIP_MXFP4_BLOCK columns][column][16 rows]
  *
  * One block: f32 2048 bytes, bf16 1024, f8e4m3 512; mxfp4 256, where a byte holds columns 2j (low nibble) and 2j + 1 of its
  * row. Rows and columns that do not exist are zeros. Scales: 16 a block, one a row.
@@ -11,7 +11,7 @@
 #include "io/base/status.h"
 #include "ranks/model/program.h"
 
-enum { SLIP_BLOCK = 32, SLIP_GROUP = 16 };
+enum { SLIP_GROUP = 16 };
 
 typedef struct {
     slip_dtype dtype;
@@ -31,7 +31,7 @@ static inline size_t slip_block_bytes(slip_dtype dtype)
 /* Columns rounded up to whole blocks: the stride of an activation row that meets such a matrix. */
 static inline int64_t slip_padded(int64_t columns)
 {
-    return (columns + SLIP_BLOCK - 1) / SLIP_BLOCK * SLIP_BLOCK;
+    return (columns + SLIP_MXFP4_BLOCK - 1) / SLIP_MXFP4_BLOCK * SLIP_MXFP4_BLOCK;
 }
 
 slip_status slip_matrix_pack(const slip_weight *weight, slip_matrix *matrix);

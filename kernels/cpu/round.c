@@ -44,8 +44,8 @@ static float round_twice(float x)
 void slip_round_operand(slip_dtype weight, const float *x, int64_t columns, float *out)
 {
     if (weight == SLIP_MXFP4 || weight == SLIP_F8E4M3) {
-        for (int64_t c = 0; c < columns; c += SLIP_ROUND_COLUMNS)
-            round_block(x + c, columns - c < SLIP_ROUND_COLUMNS ? columns - c : SLIP_ROUND_COLUMNS, out + c);
+        for (int64_t c = 0; c < columns; c += SLIP_F8_BLOCK)
+            round_block(x + c, columns - c < SLIP_F8_BLOCK ? columns - c : SLIP_F8_BLOCK, out + c);
         return;
     }
     for (int64_t c = 0; c < columns; c++)

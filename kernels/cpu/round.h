@@ -13,8 +13,6 @@
 
 #include "ranks/model/program.h"
 
-enum { SLIP_ROUND_COLUMNS = 128 }; /* columns that share an activation scale */
-
 /* To nearest, ties to even. e4m3 saturates at 448; NaN stays NaN in both. */
 float slip_round_bf16(float x);
 float slip_round_e4m3(float x);

@@ -98,7 +98,7 @@ void slip_emit_output(slip_program *program, const char *prefix, slip_range q_he
     slip_range columns = {q_heads.first * v_head_dim, q_heads.count * v_head_dim};
     int32_t weight = slip_emit_matrix(program, prefix, "o", (slip_range){0, hidden}, columns);
     slip_op *op = slip_emit_op(program, SLIP_OP_LINEAR, SLIP_BUFFER_HEADS, SLIP_BUFFER_PARTIAL, weight, SLIP_NO_WEIGHT);
-    op->cut_anywhere = v_head_dim % SLIP_SCALE_COLUMNS != 0; /* of the model, not of the rank: all rank counts agree */
+    op->cut_anywhere = v_head_dim % SLIP_MXFP4_BLOCK != 0; /* of the model, not of the rank: all rank counts agree */
     emit_sum_into_x(program);
 }
 

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ranks/model/dtype.h"
+
 enum {
     SLIP_MAX_LAYERS = 256,
     SLIP_MAX_EXPERTS = 4096,
@@ -20,15 +22,6 @@ enum {
     SLIP_MAX_BLOCK = 32, /* widest draft block a config may ask for */
     SLIP_MAX_EOS = 8,
 };
-
-/* How the elements of a weight are stored. A dataset's attribute `dtype` holds the name. */
-typedef enum {
-    SLIP_F32,
-    SLIP_BF16,
-    SLIP_F8E4M3, /* one byte an element; f32 scale a block of 128 x 128 */
-    SLIP_MXFP4,  /* E2M1, two an byte, low nibble = even column; one E8M0 scale byte per 32 columns */
-    SLIP_DTYPES
-} slip_dtype;
 
 /* One attention geometry. A model has two: global layers and sliding layers. */
 typedef struct {

@@ -13,7 +13,9 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { SLIP_MXFP4_BLOCK = 32, SLIP_E8M0_NAN = 255 };
+#include "ranks/model/dtype.h"
+
+enum { SLIP_E8M0_NAN = 255 };
 
 static inline float slip_f32_of_bits(uint32_t bits)
 {

@@ -15,7 +15,7 @@ slip_range slip_placement_piece(int64_t total, int64_t unit, int64_t n, int64_t 
 bool slip_placement_allows(const slip_model *model, int32_t ranks, int32_t slices)
 {
     return slices >= 1 && slices <= ranks && ranks % slices == 0 &&
-           (slices == 1 || model->experts == 0 || (int64_t)slices * SLIP_SCALE_COLUMNS <= model->moe_intermediate);
+           (slices == 1 || model->experts == 0 || (int64_t)slices * SLIP_MXFP4_BLOCK <= model->moe_intermediate);
 }
 
 /* Whole K/V groups where there are enough of them; else single query heads, each with a copy of its K/V head. */
@@ -39,14 +39,14 @@ slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t 
     if (!slip_placement_allows(model, ranks, slices))
         return slip_fail(SLIP_ERR_INPUT,
                          "--expert-slices %d: it must divide the %d worker ranks and leave each slice of the %d expert "
-                         "columns at least %d", slices, ranks, model->moe_intermediate, SLIP_SCALE_COLUMNS);
+                         "columns at least %d", slices, ranks, model->moe_intermediate, SLIP_MXFP4_BLOCK);
     slip_placement p = {.ranks = ranks, .rank = rank, .slices = slices};
     place_heads(&model->global, ranks, rank, &p.q_heads[0], &p.kv_heads[0]);
     place_heads(&model->sliding, ranks, rank, &p.q_heads[1], &p.kv_heads[1]);
     p.vocabulary = slip_placement_piece(model->vocabulary, 1, ranks, rank);
-    p.dense = slip_placement_piece(model->dense_intermediate, SLIP_SCALE_COLUMNS, ranks, rank);
+    p.dense = slip_placement_piece(model->dense_intermediate, SLIP_MXFP4_BLOCK, ranks, rank);
     p.experts = slip_placement_piece(model->experts, 1, ranks / slices, rank / slices);
-    p.expert_columns = slip_placement_piece(model->moe_intermediate, SLIP_SCALE_COLUMNS, slices, rank % slices);
+    p.expert_columns = slip_placement_piece(model->moe_intermediate, SLIP_MXFP4_BLOCK, slices, rank % slices);
     *placement = p;
     return SLIP_OK;
 }
@@ -59,7 +59,7 @@ void slip_placement_draft(const slip_model *model, int32_t ranks, int32_t rank, 
     p.q_heads[1] = p.q_heads[0];
     p.kv_heads[1] = p.kv_heads[0];
     p.vocabulary = slip_placement_piece(model->vocabulary, 1, ranks, rank);
-    p.dense = slip_placement_piece(draft->intermediate, SLIP_SCALE_COLUMNS, ranks, rank);
-    p.taps = slip_placement_piece((int64_t)draft->taps * model->hidden, SLIP_SCALE_COLUMNS, ranks, rank);
+    p.dense = slip_placement_piece(draft->intermediate, SLIP_MXFP4_BLOCK, ranks, rank);
+    p.taps = slip_placement_piece((int64_t)draft->taps * model->hidden, SLIP_MXFP4_BLOCK, ranks, rank);
     *placement = p;
 }

@@ -21,7 +21,7 @@ typedef struct {
 /* The i-th of n nearly equal contiguous pieces of [0, total), cut at multiples of `unit`. */
 slip_range slip_placement_piece(int64_t total, int64_t unit, int64_t n, int64_t i);
 
-/* Every s that divides `ranks` and leaves each slice at least SLIP_SCALE_COLUMNS columns is allowed. */
+/* Every s that divides `ranks` and leaves each slice at least SLIP_MXFP4_BLOCK columns is allowed. */
 bool slip_placement_allows(const slip_model *model, int32_t ranks, int32_t slices);
 
 /* SLIP_ERR_INPUT when `slices` is not allowed. */

@@ -14,7 +14,6 @@ enum {
     SLIP_MAX_SPANS = 64,     /* sequences in one step */
     SLIP_MAX_ROPES = 4,      /* distinct (theta, rotary_dim) pairs of a program */
     SLIP_TENSOR_NAME = 96,
-    SLIP_SCALE_COLUMNS = 32, /* columns that share an MXFP4 scale: no cut of experts or dense layers goes through them */
 };
 
 typedef struct {

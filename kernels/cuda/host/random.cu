@@ -5,20 +5,14 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "ranks/model/random.h"
+
 namespace {
 
 constexpr int THREADS = 512; // one uint4 of a granule's codes each
 static_assert(THREADS * 16 == SLIP_CODE_BYTES, "a block fills a granule");
 
-// SplitMix64's finaliser: keys. `lowbias32`: the bits themselves, at a price that keeps up with the memory.
-__host__ __device__ uint64_t mix64(uint64_t x)
-{
-    x += 0x9E3779B97F4A7C15u;
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    return x ^ x >> 31;
-}
-
+// Keys come from SplitMix64, the bits themselves from `lowbias32`, at a price that keeps up with the memory.
 __device__ uint32_t mix32(uint32_t x)
 {
     x = (x ^ x >> 16) * 0x7FEB352Du;
@@ -95,7 +89,7 @@ __global__ void __launch_bounds__(THREADS) fill_matrix(slip_cuda_matrix m, int g
     int64_t expert_granules = (int64_t)m.tiles * m.granules;
     for (int64_t g = blockIdx.x; g < granules; g += gridDim.x) {
         unsigned char *granule = m.data + g * granule_bytes;
-        uint64_t key = mix64(seed ^ (uint64_t)g);
+        uint64_t key = slip_random_mix(seed ^ (uint64_t)g);
         uint4 words = random_words(key, threadIdx.x);
         if (m.store == SLIP_STORE_BF16)
             words = uniform_bf16(words, m.granules > m.plane && is_low(m, g % expert_granules) ? f.bound / 512 : f.bound);
@@ -110,14 +104,14 @@ __global__ void __launch_bounds__(THREADS) fill_matrix(slip_cuda_matrix m, int g
 __global__ void __launch_bounds__(THREADS) fill_vector(float *out, int64_t count, uint64_t seed, float mean, float spread)
 {
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (int64_t)gridDim.x * THREADS)
-        out[i] = mean + spread * ((int32_t)(mix64(seed ^ (uint64_t)i) >> 32) * 0x1p-31f);
+        out[i] = mean + spread * ((int32_t)(slip_random_mix(seed ^ (uint64_t)i) >> 32) * 0x1p-31f);
 }
 
 __global__ void __launch_bounds__(THREADS) fill_rows(uint16_t *out, int64_t count, uint64_t seed, float bound)
 {
     int64_t units = (count + 7) / 8; // of 16 bytes; the last may be shorter
     for (int64_t u = (int64_t)blockIdx.x * THREADS + threadIdx.x; u < units; u += (int64_t)gridDim.x * THREADS) {
-        uint4 words = uniform_bf16(random_words(mix64(seed ^ (uint64_t)u), 0), bound);
+        uint4 words = uniform_bf16(random_words(slip_random_mix(seed ^ (uint64_t)u), 0), bound);
         if (8 * u + 8 <= count) {
             reinterpret_cast<uint4 *>(out)[u] = words;
             continue;
@@ -166,7 +160,7 @@ slip_status slip_cuda_random(const slip_cuda_matrix *matrix, int64_t experts, ui
     if (!(size > 0) || !(size < 1e30f))
         return slip_fail(SLIP_ERR_INPUT, "random weights of size %g", (double)size);
     int32_t bytes = slip_store_bytes(matrix->store);
-    fill_matrix<<<grid(granules), THREADS>>>(*matrix, bytes, granules, mix64(seed), filling_of(size));
+    fill_matrix<<<grid(granules), THREADS>>>(*matrix, bytes, granules, slip_random_mix(seed), filling_of(size));
     return finish("a matrix");
 }
 
@@ -174,7 +168,7 @@ slip_status slip_cuda_random_vector(float *device, int64_t count, uint64_t seed,
 {
     if (count <= 0)
         return SLIP_OK;
-    fill_vector<<<grid((count + THREADS - 1) / THREADS), THREADS>>>(device, count, mix64(seed), mean, spread);
+    fill_vector<<<grid((count + THREADS - 1) / THREADS), THREADS>>>(device, count, slip_random_mix(seed), mean, spread);
     return finish("a vector");
 }
 
@@ -182,6 +176,6 @@ slip_status slip_cuda_random_rows(uint16_t *device, int64_t count, uint64_t seed
 {
     if (count <= 0)
         return SLIP_OK;
-    fill_rows<<<grid((count + 8 * THREADS - 1) / (8 * THREADS)), THREADS>>>(device, count, mix64(seed), size * sqrtf(3.0f));
+    fill_rows<<<grid((count + 8 * THREADS - 1) / (8 * THREADS)), THREADS>>>(device, count, slip_random_mix(seed), size * sqrtf(3.0f));
     return finish("rows");
 }

@@ -121,7 +121,7 @@ typedef struct {
 static host_form fetch_form(view *v, const slip_cuda_act *form)
 {
     host_form h = {0};
-    size_t cells = (size_t)groups(v) * SLIP_TOKENS * (size_t)form->padded, blocks = cells / SLIP_FORM_BLOCK * sizeof(float);
+    size_t cells = (size_t)groups(v) * SLIP_TOKENS * (size_t)form->padded, blocks = cells / SLIP_F8_BLOCK * sizeof(float);
     if (form->hi) {
         h.hi = fetch(v, form->hi, cells * sizeof *h.hi);
         h.lo = fetch(v, form->lo, cells * sizeof *h.lo);
@@ -139,8 +139,8 @@ static float form_factor(const slip_cuda_op *op, const slip_cuda_act *form, cons
     double sum = 0;
     if (!h->ssq)
         return 1;
-    for (int32_t b = 0; b * SLIP_FORM_BLOCK < form->columns; b++)
-        sum += h->ssq[((int64_t)(row / SLIP_TOKENS) * (form->padded / SLIP_FORM_BLOCK) + b) * SLIP_TOKENS + row % SLIP_TOKENS];
+    for (int32_t b = 0; b * SLIP_F8_BLOCK < form->columns; b++)
+        sum += h->ssq[((int64_t)(row / SLIP_TOKENS) * (form->padded / SLIP_F8_BLOCK) + b) * SLIP_TOKENS + row % SLIP_TOKENS];
     return 1.0f / sqrtf((float)(sum / form->columns) + op->epsilon);
 }
 
@@ -152,7 +152,7 @@ static float form_value(const slip_cuda_act *form, const host_form *h, int32_t r
         return slip_bf16_to_f32(h->hi[at]) + slip_bf16_to_f32(h->lo[at]);
     }
     int64_t at = ((group * (form->padded / 16) + column / 16) * SLIP_TOKENS + token) * 16 + column % 16;
-    float scale = h->scale[(group * (form->padded / SLIP_FORM_BLOCK) + column / SLIP_FORM_BLOCK) * SLIP_TOKENS + token];
+    float scale = h->scale[(group * (form->padded / SLIP_F8_BLOCK) + column / SLIP_F8_BLOCK) * SLIP_TOKENS + token];
     return slip_e4m3_to_f32(h->q8[at]) * scale;
 }
 

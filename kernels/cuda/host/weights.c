@@ -53,11 +53,11 @@ static float element(const slip_weight *weight, int64_t row, int64_t column)
     case SLIP_F32: memcpy(&value, data + 4 * column, sizeof value); return value;
     case SLIP_BF16: memcpy(&half, data + 2 * column, sizeof half); return slip_bf16_to_f32(half);
     case SLIP_F8E4M3:
-        memcpy(&scale, weight->scale + 4 * (row * weight->scale_columns + (weight->scale_skew + column) / 128), sizeof scale);
+        memcpy(&scale, weight->scale + 4 * (row * weight->scale_columns + (weight->scale_skew + column) / SLIP_F8_BLOCK), sizeof scale);
         return slip_e4m3_to_f32(data[column]) * scale;
     default:
         return slip_e2m1_to_f32((uint8_t)(data[column / 2] >> (column % 2 * 4) & 15)) *
-               slip_e8m0_to_f32(weight->scale[row * weight->scale_columns + column / 32]);
+               slip_e8m0_to_f32(weight->scale[row * weight->scale_columns + column / SLIP_MXFP4_BLOCK]);
     }
 }
 

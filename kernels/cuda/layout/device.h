@@ -31,22 +31,16 @@
 
 #include <stdalign.h>
 
+#include "io/base/both.h"
 #include "ranks/model/program.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#ifdef __CUDACC__
-#define SLIP_BOTH __host__ __device__
-#else
-#define SLIP_BOTH
-#endif
-
 enum {
     SLIP_TOKENS = 8,             /* of a row group */
     SLIP_TILE = 64,              /* rows of a weight tile: the M of wgmma */
-    SLIP_FORM_BLOCK = 128,       /* columns that share an activation scale */
     SLIP_CODE_BYTES = 8192,      /* codes of a granule */
     SLIP_GRANULE_BF16 = 8192,
     SLIP_GRANULE_F8 = 8192 + 64 * 4,

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "io/checkpoint/checkpoint.h"
+#include "ranks/model/dtype.h"
 #include "ranks/model/mxfp4.h"
 
 /* ---- the cut ---- */
@@ -120,12 +120,12 @@ static slip_status check_shape(slip_dtype dtype, int64_t experts, int64_t rows, 
         columns > INT32_MAX / 2)
         return slip_fail(SLIP_ERR_INPUT, "a matrix of %lld experts x %lld rows x %lld columns is beyond the GPU engine",
                          (long long)experts, (long long)rows, (long long)columns);
-    if (dtype == SLIP_F8E4M3 && scale_skew % SLIP_FORM_BLOCK != 0)
+    if (dtype == SLIP_F8E4M3 && scale_skew % SLIP_F8_BLOCK != 0)
         return slip_fail(SLIP_ERR_INPUT, "the GPU engine wants this rank's columns of an f8e4m3 matrix to begin with a scale block of "
-                         "%d columns; they begin %lld columns into one", SLIP_FORM_BLOCK, (long long)(scale_skew % SLIP_FORM_BLOCK));
-    if (dtype == SLIP_MXFP4 && columns % SLIP_SCALE_COLUMNS != 0)
+                         "%d columns; they begin %lld columns into one", SLIP_F8_BLOCK, (long long)(scale_skew % SLIP_F8_BLOCK));
+    if (dtype == SLIP_MXFP4 && columns % SLIP_MXFP4_BLOCK != 0)
         return slip_fail(SLIP_ERR_INPUT, "an mxfp4 matrix of %lld columns has part of a block of %d", (long long)columns,
-                         SLIP_SCALE_COLUMNS);
+                         SLIP_MXFP4_BLOCK);
     return SLIP_OK;
 }
 
@@ -225,7 +225,7 @@ static void pack_f32(const piece *p, unsigned char *out)
 static void pack_f8_scales(const piece *p, unsigned char *out)
 {
     const slip_weight *w = p->weight;
-    int64_t block = (w->scale_skew + p->column) / SLIP_FORM_BLOCK;
+    int64_t block = (w->scale_skew + p->column) / SLIP_F8_BLOCK;
     for (int32_t r = 0; r < p->count; r++)
         memcpy(out + 4 * r, w->scale + 4 * ((p->row + r) * w->scale_columns + block), 4);
 }
@@ -260,13 +260,13 @@ static void pack_mxfp4(const piece *p, unsigned char *out)
 {
     static const unsigned char absent[SLIP_CODE_BYTES / SLIP_TILE];
     const slip_weight *w = p->weight;
-    int32_t blocks = p->columns / SLIP_SCALE_COLUMNS;
+    int32_t blocks = p->columns / SLIP_MXFP4_BLOCK;
     unsigned char *scales = out + SLIP_CODE_BYTES;
     memset(scales, 127, SLIP_GRANULE_MXFP4 - SLIP_CODE_BYTES);
     for (int32_t r = 0; r < p->count; r++) {
         int32_t warp = r / 16, g = r % 8, second = r % 16 / 8;
         memcpy(scales + (warp * 8 + g) * 16 + second * 8,
-               w->scale + (p->row + r) * w->scale_columns + p->column / SLIP_SCALE_COLUMNS, (size_t)blocks);
+               w->scale + (p->row + r) * w->scale_columns + p->column / SLIP_MXFP4_BLOCK, (size_t)blocks);
         if (second)
             continue;
         pack_row_pair(piece_row(p, r) + p->column / 2, r + 8 < p->count ? piece_row(p, r + 8) + p->column / 2 : absent, blocks,

@@ -8,8 +8,8 @@ static slip_status check_experts(const slip_cuda_source *source, const slip_op *
     const slip_cuda_matrix *up = &source->tensors[op->weight[0]].matrix, *down = &source->tensors[op->weight[1]].matrix;
     if (up->rows % 8 != 0) /* gate | up */
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: %d intermediate columns of an expert are not a multiple of 4", up->rows / 2);
-    if (slip_cuda_matrix_row_bytes(up) + up->columns / SLIP_FORM_BLOCK * SLIP_TOKENS * 4 > SLIP_CUDA_ARENA ||
-        slip_cuda_matrix_row_bytes(down) + down->columns / SLIP_FORM_BLOCK * SLIP_TOKENS * 4 > SLIP_CUDA_ARENA)
+    if (slip_cuda_matrix_row_bytes(up) + up->columns / SLIP_F8_BLOCK * SLIP_TOKENS * 4 > SLIP_CUDA_ARENA ||
+        slip_cuda_matrix_row_bytes(down) + down->columns / SLIP_F8_BLOCK * SLIP_TOKENS * 4 > SLIP_CUDA_ARENA)
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: experts of %d x %d columns in this encoding do not fit the shared memory of an SM",
                          up->columns, down->columns);
     return SLIP_OK;

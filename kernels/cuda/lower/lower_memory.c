@@ -20,10 +20,10 @@ static void take_form(lowering *l, slip_buffer buffer, int64_t columns, int32_t 
     form->padded = slip_padded_to(columns, FORM_UNIT);
     form->columns = (int32_t)columns;
     form->q8 = slip_cuda_take(l->block, cells);
-    form->scale = slip_cuda_take(l->block, cells / SLIP_FORM_BLOCK * sizeof(float));
+    form->scale = slip_cuda_take(l->block, cells / SLIP_F8_BLOCK * sizeof(float));
     form->hi = slip_cuda_take(l->block, cells * sizeof(uint16_t));
     form->lo = slip_cuda_take(l->block, cells * sizeof(uint16_t));
-    form->ssq = slip_cuda_take(l->block, cells / SLIP_FORM_BLOCK * sizeof(float));
+    form->ssq = slip_cuda_take(l->block, cells / SLIP_F8_BLOCK * sizeof(float));
 }
 
 static int64_t partial_floats(const slip_cuda_matrix *m, int64_t groups)

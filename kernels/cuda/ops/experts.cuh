@@ -119,13 +119,13 @@ __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int s
 __device__ __forceinline__ int down_bytes(const slip_cuda_matrix &m)
 {
     int bytes = m.plane * act_bytes(m.store);
-    return m.store == SLIP_STORE_BF16 ? 2 * bytes : bytes + m.plane * slip_store_columns(m.store) / SLIP_FORM_BLOCK * SLIP_TOKENS * 4;
+    return m.store == SLIP_STORE_BF16 ? 2 * bytes : bytes + m.plane * slip_store_columns(m.store) / SLIP_F8_BLOCK * SLIP_TOKENS * 4;
 }
 
 // The warp's 128 columns of one token into an expert's operand in the arena; bf16 operands may end inside of the last block.
 __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda_matrix &m, int token, int block, float4 v)
 {
-    int lane = threadIdx.x % 32, column = block * SLIP_FORM_BLOCK + lane * 4;
+    int lane = threadIdx.x % 32, column = block * SLIP_F8_BLOCK + lane * 4;
     if (m.store == SLIP_STORE_BF16) {
         if (column >= m.plane * slip_store_columns(m.store))
             return;
@@ -148,7 +148,7 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_op 
     const context &c = s.here;
     const slip_cuda_matrix &m = op.matrix;
     int each = down_bytes(m), first = batch.first / m.units, last = (batch.last + m.units - 1) / m.units;
-    int blocks = (m.plane * slip_store_columns(m.store) + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
+    int blocks = (m.plane * slip_store_columns(m.store) + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
     int turn = c.thread() / 32; // this warp's next block, counted from the token in hand
 #pragma unroll 1
     for (int at = first; at < last; at++)
@@ -159,7 +159,7 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_op 
             const float *parts = op.in.data + pick * op.in.parts * op.in.stride;
 #pragma unroll 1
             for (; turn < blocks; turn += CONSUMER_WARPS) {
-                float4 v = swiglu_at(parts, op.in.parts, op.in.stride, op.width, turn * SLIP_FORM_BLOCK + c.thread() % 32 * 4);
+                float4 v = swiglu_at(parts, op.in.parts, op.in.stride, op.width, turn * SLIP_F8_BLOCK + c.thread() % 32 * 4);
                 store_operand(c.arena + (at - first) * each, m, token, turn, v);
             }
             turn -= blocks;

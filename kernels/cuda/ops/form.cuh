@@ -76,13 +76,13 @@ __device__ __forceinline__ float4 bf16_rest(float4 v)
 // A whole warp: 128 columns of a row, lane holds columns block * 128 + 4 * lane .. + 3, zeros beyond the real ones.
 __device__ __forceinline__ void write_form(const slip_cuda_act &f, int row, int block, float4 v)
 {
-    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS, lane = threadIdx.x % 32, column = block * SLIP_FORM_BLOCK + lane * 4;
+    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS, lane = threadIdx.x % 32, column = block * SLIP_F8_BLOCK + lane * 4;
     if (f.q8) {
         float scale = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)))));
         int64_t unit = (int64_t)group * (f.padded / 16) + column / 16;
         *(uint32_t *)(f.q8 + (unit * SLIP_TOKENS + token) * 16 + column % 16) = f8_pack(v, scale);
         if (lane == 0)
-            f.scale[((int64_t)group * (f.padded / SLIP_FORM_BLOCK) + block) * SLIP_TOKENS + token] = scale;
+            f.scale[((int64_t)group * (f.padded / SLIP_F8_BLOCK) + block) * SLIP_TOKENS + token] = scale;
     }
     if (f.hi) {
         int64_t at = (((int64_t)group * (f.padded / 8) + column / 8) * SLIP_TOKENS + token) * 8 + column % 8;
@@ -95,7 +95,7 @@ __device__ __forceinline__ void write_squares(const slip_cuda_act &f, int row, i
 {
     float sum = warp_sum(v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w);
     if (f.ssq && threadIdx.x % 32 == 0)
-        f.ssq[((int64_t)(row / SLIP_TOKENS) * (f.padded / SLIP_FORM_BLOCK) + block) * SLIP_TOKENS + row % SLIP_TOKENS] = sum;
+        f.ssq[((int64_t)(row / SLIP_TOKENS) * (f.padded / SLIP_F8_BLOCK) + block) * SLIP_TOKENS + row % SLIP_TOKENS] = sum;
 }
 
 // ---- loading operands ----
@@ -106,7 +106,7 @@ __device__ __forceinline__ void load_factor(const slip_cuda_act &a, float epsilo
     if (c.thread() / 32 != CONSUMER_WARPS - 1)
         return;
     constexpr int BATCH = 12, LANES = 32 / SLIP_TOKENS; // lanes of a token
-    int lane = c.thread() % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_FORM_BLOCK;
+    int lane = c.thread() % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_F8_BLOCK;
     float sum = 0;
     if (a.ssq) {
         const float *from = a.ssq + (int64_t)group * blocks * SLIP_TOKENS + token;
@@ -175,7 +175,7 @@ __device__ __forceinline__ product_job load_operand(const slip_cuda_act &a, cons
     copy_ring(a.q8 + base, first * each, size, bytes, c.thread(), job.address);
     job.scale = job.address + bytes;
     int scales = scale_bytes(m.store);
-    copy_ring((const unsigned char *)(a.scale + base / SLIP_FORM_BLOCK), first * scales, scales * m.plane, bytes / each * scales, c.thread(),
+    copy_ring((const unsigned char *)(a.scale + base / SLIP_F8_BLOCK), first * scales, scales * m.plane, bytes / each * scales, c.thread(),
               job.scale);
     return job;
 }

@@ -9,7 +9,7 @@ namespace slip {
 
 __device__ __forceinline__ int blocks_of(int columns)
 {
-    return (columns + SLIP_FORM_BLOCK - 1) / SLIP_FORM_BLOCK;
+    return (columns + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
 }
 
 __device__ __forceinline__ float4 scaled(float4 a, float s)
@@ -133,7 +133,7 @@ template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op 
     sum_memory &early = *(sum_memory *)c.arena;
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
         const bool real = column < op.hidden;
         float4 v, norm = zero();
         if (real) {
@@ -173,7 +173,7 @@ __device__ __forceinline__ void op_gather(const slip_cuda_op &op, const context 
 {
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_F8_BLOCK + c.thread() % 32 * 4;
         float4 v = sum_terms(op, terms_of(op, row), column < op.hidden ? column : 0);
         if (column < op.hidden)
             *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = v;
@@ -184,7 +184,7 @@ __device__ __forceinline__ void op_select(const slip_cuda_op &op, const context 
 {
     int blocks = blocks_of(op.hidden), count = c.heads * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
         float4 v = load_columns(op.x + (int64_t)c.step->head[head].row * op.hidden, column, op.hidden);
         write_squares(op.form, head, block, v);
         write_form(op.form, head, block, multiplied(v, load_columns(op.vector[0], column, op.hidden)));
@@ -196,7 +196,7 @@ __device__ __forceinline__ void op_form(const slip_cuda_op &op, const context &c
 {
     int columns = op.form.columns, blocks = blocks_of(columns), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
         const float *from = op.in.data + (int64_t)row * op.in.stride;
         if (op.kind == SLIP_CUDA_TAPS) {
             const slip_cuda_row &r = c.step->row[row];
@@ -210,7 +210,7 @@ __device__ __forceinline__ void op_swiglu(const slip_cuda_op &op, const context 
 {
     int blocks = blocks_of(op.width), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
         write_form(op.form, row, block, swiglu_at(partial_row(op.in, row), op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
     }
 }
@@ -230,7 +230,7 @@ __device__ __forceinline__ void op_embed(const slip_cuda_op &op, const context &
 {
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_FORM_BLOCK + c.thread() % 32 * 4;
+        int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_F8_BLOCK + c.thread() % 32 * 4;
         int token = c.step->row[row].token;
         int64_t local = token - op.vocabulary_first;
         if (column >= op.hidden)

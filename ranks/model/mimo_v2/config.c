@@ -36,12 +36,12 @@ static void check_quantisation(const slip_fields *fields)
     if (slip_field_given(&config, "weight_block_size")) {
         const json_t *block = slip_field_list(&config, "weight_block_size", 2, 2);
         refuse_unless(&config, "weight_block_size",
-                      json_integer_value(json_array_get(block, 0)) == 128 &&
-                          json_integer_value(json_array_get(block, 1)) == 128,
+                      json_integer_value(json_array_get(block, 0)) == SLIP_F8_BLOCK &&
+                          json_integer_value(json_array_get(block, 1)) == SLIP_F8_BLOCK,
                       "only blocks of 128 x 128 are supported");
     }
     refuse_unless(&config, "mxfp4_block_size",
-                  slip_field_int_or(&config, "mxfp4_block_size", 1, 1 << 20, 32) == 32,
+                  slip_field_int_or(&config, "mxfp4_block_size", 1, 1 << 20, SLIP_MXFP4_BLOCK) == SLIP_MXFP4_BLOCK,
                   "MXFP4 has blocks of 32");
 }
 

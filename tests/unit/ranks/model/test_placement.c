@@ -103,7 +103,7 @@ static void check_experts(const slip_model *model, const slip_placement *p, int3
         assert_memory_equal(&p[rank].expert_columns, &columns[rank % slices], sizeof(slip_range));
     }
     assert_tiles(groups, ranks / slices, model->experts, 1);
-    assert_tiles(columns, slices, model->moe_intermediate, SLIP_SCALE_COLUMNS);
+    assert_tiles(columns, slices, model->moe_intermediate, SLIP_MXFP4_BLOCK);
 }
 
 static void check_ranks(const slip_model *model, int32_t ranks, int32_t slices)
@@ -116,7 +116,7 @@ static void check_ranks(const slip_model *model, int32_t ranks, int32_t slices)
         dense[rank] = p[rank].dense;
     }
     assert_tiles(vocabulary, ranks, model->vocabulary, 1);
-    assert_tiles(dense, ranks, model->dense_intermediate, SLIP_SCALE_COLUMNS);
+    assert_tiles(dense, ranks, model->dense_intermediate, SLIP_MXFP4_BLOCK);
     check_heads(&model->global, p, ranks, 0);
     check_heads(&model->sliding, p, ranks, 1);
     check_experts(model, p, ranks, slices);
@@ -206,8 +206,8 @@ static void test_draft_is_cut(void **state)
                 taps[rank] = p[rank].taps;
             }
             assert_tiles(vocabulary, ranks, model.vocabulary, 1);
-            assert_tiles(dense, ranks, model.draft.intermediate, SLIP_SCALE_COLUMNS);
-            assert_tiles(taps, ranks, (int64_t)model.draft.taps * model.hidden, SLIP_SCALE_COLUMNS);
+            assert_tiles(dense, ranks, model.draft.intermediate, SLIP_MXFP4_BLOCK);
+            assert_tiles(taps, ranks, (int64_t)model.draft.taps * model.hidden, SLIP_MXFP4_BLOCK);
             check_heads(&model.draft.attention, p, ranks, 0);
             check_heads(&model.draft.attention, p, ranks, 1);
         }

@@ -7,18 +7,6 @@
 
 #include "comm/nccl_state.h"
 
-/* Device communicators have no fixed layout before 2.29: built for 2.28.9 and run on 2.28.3, a kernel hangs without a word. */
-static slip_status check_version(void)
-{
-    int found = 0;
-    TRY_NCCL(ncclGetVersion(&found), "asking for its version");
-    if (found / 100 == NCCL_VERSION_CODE / 100 && found >= NCCL_VERSION_CODE)
-        return SLIP_OK;
-    return slip_fail(SLIP_ERR_FAILED, "this build is for NCCL %d.%d.%d, and the library found at run time is %d.%d.%d: "
-                     "put the matching libnccl.so.2 first in LD_LIBRARY_PATH", NCCL_MAJOR,
-                     NCCL_MINOR, NCCL_PATCH, found / 10000, found / 100 % 100, found % 100);
-}
-
 /* No multicast: NCCL would set it up although nobody uses it, and where the fabric forbids it, start-up fails. No thread and port
  * for its status service. No registration of captured buffers: ranks may need each other for it, and one of them may capture anew while
  * the others replay. A user's own setting wins. */
@@ -34,22 +22,22 @@ static slip_status prepare(const slip_nccl *n, int device, ncclUniqueId *id)
     if (!n)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     prepare_environment();
-    slip_status status = check_version();
+    slip_status status = slip_nccl_load();
     if (status != SLIP_OK)
         return status;
     TRY_CUDA(cudaSetDevice(device), "selecting the device");
     if (n->rank == 0)
-        TRY_NCCL(ncclGetUniqueId(id), "making an id for the ranks to meet under");
+        TRY_NCCL(slip_libnccl.GetUniqueId(id), "making an id for the ranks to meet under");
     return SLIP_OK;
 }
 
 static slip_status start(slip_nccl *n, ncclUniqueId id)
 {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    ncclResult_t result = ncclCommInitRankConfig(&n->handle, n->ranks, id, n->rank, &config);
-    if (result == ncclInvalidUsage && strstr(ncclGetLastError(NULL), "Duplicate GPU"))
+    ncclResult_t result = slip_libnccl.CommInitRankConfig(&n->handle, n->ranks, id, n->rank, &config);
+    if (result == ncclInvalidUsage && strstr(slip_libnccl.GetLastError(NULL), "Duplicate GPU"))
         return slip_fail(SLIP_ERR_INPUT, "two ranks were given one GPU: start no more ranks on a node than it has GPUs (%s)",
-                         ncclGetLastError(NULL));
+                         slip_libnccl.GetLastError(NULL));
     if (result != ncclSuccess)
         return nccl_failed(result, "connecting the ranks");
     return SLIP_OK;
@@ -81,14 +69,14 @@ extern "C" slip_status slip_nccl_open(slip_comm *comm, int device, slip_nccl **o
 
 extern "C" slip_status slip_nccl_allgather(slip_nccl *n, const float *from, float *to, size_t count, void *stream)
 {
-    TRY_NCCL(ncclAllGather(from, to, count, ncclFloat32, n->handle, (cudaStream_t)stream), "an all-gather");
+    TRY_NCCL(slip_libnccl.AllGather(from, to, count, ncclFloat32, n->handle, (cudaStream_t)stream), "an all-gather");
     return SLIP_OK;
 }
 
 extern "C" slip_status slip_nccl_check(slip_nccl *n)
 {
     ncclResult_t seen = ncclSuccess;
-    TRY_NCCL(ncclCommGetAsyncError(n->handle, &seen), "asking for its state");
+    TRY_NCCL(slip_libnccl.CommGetAsyncError(n->handle, &seen), "asking for its state");
     if (seen != ncclSuccess && seen != ncclInProgress)
         return nccl_failed(seen, "talking to the other ranks");
     return SLIP_OK;
@@ -97,8 +85,8 @@ extern "C" slip_status slip_nccl_check(slip_nccl *n)
 extern "C" void slip_nccl_close(slip_nccl *n, bool failed)
 {
     if (n && n->handle && failed)
-        ncclCommAbort(n->handle);
+        slip_libnccl.CommAbort(n->handle);
     else if (n && n->handle)
-        ncclCommDestroy(n->handle);
+        slip_libnccl.CommDestroy(n->handle);
     free(n);
 }

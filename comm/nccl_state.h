@@ -2,11 +2,9 @@
 #pragma once
 
 #include <cuda_runtime.h>
-#include <nccl.h>
 
 #include "comm/nccl_host.h"
-
-static_assert(NCCL_VERSION_CODE >= NCCL_VERSION(2, 28, 7), "windows in kernels need NCCL 2.28.7 or later");
+#include "comm/nccl_load.h"
 
 struct slip_nccl {
     ncclComm_t handle;
@@ -15,7 +13,7 @@ struct slip_nccl {
 
 static inline slip_status nccl_failed(ncclResult_t result, const char *what)
 {
-    return slip_fail(SLIP_ERR_FAILED, "NCCL: %s: %s (%s)", what, ncclGetErrorString(result), ncclGetLastError(NULL));
+    return slip_fail(SLIP_ERR_FAILED, "NCCL: %s: %s (%s)", what, slip_libnccl.GetErrorString(result), slip_libnccl.GetLastError(NULL));
 }
 
 static inline slip_status cuda_failed(cudaError_t error, const char *what)

@@ -6,8 +6,6 @@
 #include "comm/nccl_state.h"
 #include "comm/window.h"
 
-#include <nccl_device.h>
-
 struct slip_windows {
     int ranks;
     void *peer[SLIP_EXCHANGE_RANKS];
@@ -23,7 +21,7 @@ static const char use_launch[] = "use --engine launch";
 
 static slip_status check_team(const slip_windows *w)
 {
-    int reach = ncclTeamLsa(w->nccl->handle).nRanks;
+    int reach = slip_libnccl.TeamLsa(w->nccl->handle).nRanks;
     if (reach == w->ranks)
         return SLIP_OK;
     return slip_fail(SLIP_ERR_INPUT, "the %d ranks are not in one NVLink domain (NCCL sees groups of %d): %s", w->ranks, reach, use_launch);
@@ -31,10 +29,10 @@ static slip_status check_team(const slip_windows *w)
 
 static slip_status take_arena(slip_windows *w, size_t bytes)
 {
-    ncclResult_t result = ncclMemAlloc(&w->arena, bytes);
+    ncclResult_t result = slip_libnccl.MemAlloc(&w->arena, bytes);
     if (result != ncclSuccess)
         return slip_fail(SLIP_ERR_FAILED, "NCCL: no %.1f MB of GPU memory for exchanges: %s (%s)", (double)bytes * 1e-6,
-                         ncclGetErrorString(result), ncclGetLastError(NULL));
+                         slip_libnccl.GetErrorString(result), slip_libnccl.GetLastError(NULL));
     TRY_CUDA(cudaMemset(w->arena, 0, bytes), "clearing memory for exchanges");
     TRY_CUDA(cudaDeviceSynchronize(), "clearing memory for exchanges");
     return SLIP_OK;
@@ -49,13 +47,13 @@ static slip_status share_arena(slip_windows *w, size_t bytes)
     ncclDevCommRequirements needs;
     memset(&needs, 0, sizeof needs);
 #endif
-    TRY_NCCL(ncclCommWindowRegister(w->nccl->handle, w->arena, bytes, &w->window, NCCL_WIN_COLL_SYMMETRIC),
+    TRY_NCCL(slip_libnccl.CommWindowRegister(w->nccl->handle, w->arena, bytes, &w->window, NCCL_WIN_COLL_SYMMETRIC),
              "registering memory for exchanges");
     w->registered = w->window != NULL;
-    ncclResult_t result = w->registered ? ncclDevCommCreate(w->nccl->handle, &needs, &w->device) : ncclInvalidUsage;
+    ncclResult_t result = w->registered ? slip_libnccl.DevCommCreate(w->nccl->handle, &needs, &w->device) : ncclInvalidUsage;
     if (result == ncclInvalidUsage)
         return slip_fail(SLIP_ERR_INPUT, "the GPUs of the %d ranks cannot write to each other's memory (NCCL: %s): %s", w->ranks,
-                         ncclGetLastError(NULL), use_launch);
+                         slip_libnccl.GetLastError(NULL), use_launch);
     if (result != ncclSuccess)
         return nccl_failed(result, "making its device communicator");
     w->created = true;
@@ -167,13 +165,13 @@ extern "C" void *const *slip_windows_peers(const slip_windows *w)
 static void close_shared(slip_windows *w)
 {
     if (w->created && !w->failed)
-        ncclDevCommDestroy(w->nccl->handle, &w->device);
+        slip_libnccl.DevCommDestroy(w->nccl->handle, &w->device);
     if (w->registered && !w->failed)
-        ncclCommWindowDeregister(w->nccl->handle, w->window);
+        slip_libnccl.CommWindowDeregister(w->nccl->handle, w->window);
     if (w->failed)
         slip_nccl_close(w->nccl, true);
     if (w->arena)
-        ncclMemFree(w->arena);
+        slip_libnccl.MemFree(w->arena);
     if (!w->failed)
         slip_nccl_close(w->nccl, false);
 }

@@ -79,16 +79,26 @@ SLIP_INLINE v16f decode_fp4(const unsigned char *data, int high)
     v16u code = widen_bytes(data);
     return (v16f)_mm512_permutexvar_ps((__m512i)(high ? code >> 4 : code), values); /* looks at four bits of an index */
 }
-#else
+#elif defined(__AVX2__)
 SLIP_INLINE v16f decode_fp4(const unsigned char *data, int high)
 {
-    const v16c values = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    const __m128i values = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
     v16b bytes;
     memcpy(&bytes, data, sizeof bytes);
-    v16c value = __builtin_shuffle(values, (v16c)(high ? bytes >> 4 : bytes & 15));
-    memcpy(&bytes, &value, sizeof bytes);
+    bytes = (v16b)_mm_shuffle_epi8(values, (__m128i)(high ? bytes >> 4 : bytes & 15));
     v16i number = (v16i)widen_bytes((const unsigned char *)&bytes) << 24 >> 24;
     return __builtin_convertvector(number, v16f);
+}
+#else
+/* Without a table in a register: into a float's fields, which is right from 2 on. Zero has no sign, as in the tables above. */
+SLIP_INLINE v16f decode_fp4(const unsigned char *data, int high)
+{
+    v16u code = widen_bytes(data);
+    code = high ? code >> 4 : code & 15;
+    v16u size = code & 7;
+    v16u small = (v16u)(size < 2);
+    v16u bits = ((0x3f800000 + (size << 22)) & ~small) | ((0 - size) & 0x3f800000 & small);
+    return as_float(bits | ((code & 8) << 28 & (v16u)(size != 0)));
 }
 #endif
 

@@ -342,7 +342,7 @@ static void test_bad_files(void **state)
 {
     (void)state;
     char path[40];
-    assert_no_file("/nonexistent/requests.jsonl", "No such file");
+    assert_no_file("no/such/folder/requests.jsonl", "No such file");
     assert_no_file("/", "directory");
     write_file(path, "", 0);
     assert_no_file(path, "no request");

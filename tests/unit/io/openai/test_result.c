@@ -257,7 +257,7 @@ static void test_never_overwrites(void **state)
     slip_clear();
     assert_int_equal(slip_results_open("-", true, RUN, requests, REQUESTS, &results), SLIP_ERR_INPUT);
     slip_clear();
-    assert_int_equal(slip_results_open("/nonexistent/r.jsonl", false, RUN, requests, REQUESTS, &results),
+    assert_int_equal(slip_results_open("no/such/folder/r.jsonl", false, RUN, requests, REQUESTS, &results),
                      SLIP_ERR_INPUT);
     slip_clear();
     assert_int_equal(slip_results_open("/dev/full", true, RUN, requests, REQUESTS, &results), SLIP_ERR_INPUT);

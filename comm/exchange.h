@@ -31,16 +31,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "comm/both.h"
+
 #ifdef __cplusplus
 extern "C" {
-#endif
-
-#ifndef SLIP_BOTH
-#ifdef __CUDACC__
-#define SLIP_BOTH __host__ __device__
-#else
-#define SLIP_BOTH
-#endif
 #endif
 
 enum {

@@ -12,7 +12,8 @@ extern "C" {
 #endif
 
 #include "io/base/status.h"
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/buffer.h"
+#include "kernels/cuda/layout/matrix.h"
 
 enum {
     SLIP_PLAN_SMS = 132,              /* of the GPU that chunks are chosen for; others get the same bits, balanced less well */

@@ -132,7 +132,7 @@ bool slip_layout_allows(const slip_stored *weight, slip_dtype dtype)
     return false;
 }
 
-/* The product cannot wrap: ranks/model/mimo_v2/config_limits.h bounds every size. */
+/* The product cannot wrap: ranks/model/config_limits.h bounds every size. */
 static void set_shape(slip_dataset *dataset, const slip_stored *weight, slip_dtype dtype, int64_t rows,
                       int64_t columns)
 {

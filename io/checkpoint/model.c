@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "io/checkpoint/layout.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 
 static int by_name(const void *left, const void *right)
 {

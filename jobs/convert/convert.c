@@ -10,7 +10,7 @@
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/layout.h"
 #include "io/base/clock.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 #include "io/base/file.h"
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/source.h"

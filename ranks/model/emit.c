@@ -131,7 +131,8 @@ void slip_emit_head(slip_program *program, const char *norm_prefix, slip_range v
     slip_emit_width(program, SLIP_BUFFER_LOGITS, vocabulary.count);
 }
 
-int32_t slip_emit_rope(slip_program *program, double theta, int32_t rotary_dim)
+/* Index of the rope (theta, rotary_dim), added when new. */
+static int32_t find_rope(slip_program *program, double theta, int32_t rotary_dim)
 {
     for (int32_t i = 0; i < program->rope_count; i++)
         if (program->rope[i].theta == theta && program->rope[i].rotary_dim == rotary_dim)
@@ -141,9 +142,31 @@ int32_t slip_emit_rope(slip_program *program, double theta, int32_t rotary_dim)
     return program->rope_count++;
 }
 
-int64_t slip_cache_width(const slip_cache *cache)
+/* Of the QKV buffer. */
+static int64_t cache_width(const slip_cache *cache)
 {
     return (int64_t)cache->q_heads * cache->head_dim + (int64_t)cache->kv_heads * (cache->head_dim + cache->v_head_dim);
+}
+
+slip_cache *slip_emit_cache(slip_program *program, const slip_attention *attention, slip_range q, slip_range kv, float value_scale)
+{
+    assert(program->cache_count < SLIP_MAX_LAYERS);
+    slip_cache *cache = &program->cache[program->cache_count++];
+    *cache = (slip_cache){
+        .q_heads = (int32_t)q.count,
+        .kv_heads = (int32_t)kv.count,
+        .group = attention->heads / attention->kv_heads,
+        .first_q = (int32_t)q.first,
+        .first_kv = (int32_t)kv.first,
+        .head_dim = attention->head_dim,
+        .v_head_dim = attention->v_head_dim,
+        .window = attention->window,
+        .rope = find_rope(program, attention->rope_theta, attention->rotary_dim),
+        .value_scale = value_scale,
+    };
+    slip_emit_width(program, SLIP_BUFFER_QKV, cache_width(cache));
+    slip_emit_width(program, SLIP_BUFFER_HEADS, q.count * attention->v_head_dim);
+    return cache;
 }
 
 static const char *const op_names[SLIP_OP_KINDS] = {

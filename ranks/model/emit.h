@@ -1,4 +1,4 @@
-/* Appending to a program: the words in which ranks/model/mimo_v2/program_target.c and ranks/model/mimo_v2/program_draft.c are written. */
+/* Appending to a program: the words in which families write them. */
 #ifndef SLIP_RANKS_MODEL_EMIT_H
 #define SLIP_RANKS_MODEL_EMIT_H
 
@@ -42,11 +42,9 @@ void slip_emit_dense(slip_program *program, const char *prefix, slip_range colum
 /* logits = RMSNorm(selected rows of x) * head transposed, for this rank's vocabulary rows. */
 void slip_emit_head(slip_program *program, const char *norm_prefix, slip_range vocabulary, int64_t hidden);
 
-/* Index of the rope (theta, rotary_dim), added when new. */
-int32_t slip_emit_rope(slip_program *program, double theta, int32_t rotary_dim);
-
-/* Width of the QKV buffer of a cache. */
-int64_t slip_cache_width(const slip_cache *cache);
+/* A layer's attention on this rank: its cache, for the next layer in order, and the buffers that it needs. The caller may fill in
+ * what else its layers have through the pointer. */
+slip_cache *slip_emit_cache(slip_program *program, const slip_attention *attention, slip_range q, slip_range kv, float value_scale);
 
 /* Raise the width of a buffer to at least `width`. */
 void slip_emit_width(slip_program *program, slip_buffer buffer, int64_t width);

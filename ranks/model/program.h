@@ -1,6 +1,6 @@
-/* The forward pass as data: a program is a flat list of ops over named buffers (design part 2), a step says on which
- * tokens to run it. Both are plain data. a family writes programs (ranks/model/mimo_v2/program_target.c); an executor (kernels/) runs them and knows
- * nothing of models; the same program drives every executor, so their buffers can be compared op by op.
+/* The forward pass as data: a program is a flat list of ops over named buffers, a step says on which tokens to run it. A family
+ * writes programs (ranks/model/family.h); an executor (kernels/) runs them and knows nothing of models. The same program drives
+ * every executor, so their buffers can be compared op by op.
  *
  * Shapes: `rows` is the number of tokens in the step; widths are this rank's share. Hidden states are replicated.
  */

@@ -7,7 +7,7 @@
 
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/layout.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

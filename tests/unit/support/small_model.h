@@ -5,7 +5,7 @@
 
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/layout.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 
 /* Two layers: global and dense, sliding and MoE. Columns of the experts divide by 32. */
 static const char small_config[] =

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "ranks/model/family.h"
 #include "tiny_random.h"
 #include "tiny_weight.h"
 
@@ -13,7 +14,7 @@ void tiny_model_shape(int32_t hidden, slip_model *model)
 {
     int32_t v_head_dim = hidden == 64 ? 32 : 20;
     *model = (slip_model){
-        .name = "tiny", .hidden = hidden, .layers = 4, .vocabulary = TINY_VOCABULARY, .max_positions = 256,
+        .family = slip_families[0], .name = "tiny", .hidden = hidden, .layers = 4, .vocabulary = TINY_VOCABULARY, .max_positions = 256,
         .norm_epsilon = 1e-5f, .value_scale = 0.7f,
         .global = {.heads = 6, .kv_heads = 3, .head_dim = 24, .v_head_dim = v_head_dim, .rotary_dim = 8, .rope_theta = 1e4},
         .sliding = {.heads = 8, .kv_heads = 2, .head_dim = 24, .v_head_dim = v_head_dim, .rotary_dim = 8, .window = TINY_WINDOW,

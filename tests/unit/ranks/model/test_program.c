@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "ranks/model/build.h"
-#include "ranks/plan.h"
+#include "ranks/model/family.h"
 #include "tiny_model.h"
 
 enum { SHAPES = 4 };
@@ -18,7 +18,7 @@ enum { SHAPES = 4 };
 static void shape(int which, slip_model *model)
 {
     if (which < 2)
-        (which ? slip_shape_pro : slip_shape_flash)(model);
+        slip_shape_make(which ? "pro" : "flash", model);
     else
         tiny_model_shape(which == 2 ? 64 : 80, model);
 }
@@ -356,8 +356,8 @@ static void test_fused_rows(void **state)
     (void)state;
     static const int32_t ranks[] = {1, 2, 3, 8};
     slip_model pro, flash;
-    slip_shape_pro(&pro);
-    slip_shape_flash(&flash);
+    slip_shape_make("pro", &pro);
+    slip_shape_make("flash", &flash);
     flash.qkv_chunks = 4; /* 2 K/V heads a chunk on sliding layers, 1 on global ones */
     for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++)
         for (int32_t rank = 0; rank < ranks[i]; rank++) {
@@ -383,7 +383,7 @@ static void test_pro_at_eight(void **state)
 {
     (void)state;
     slip_model pro;
-    slip_shape_pro(&pro);
+    slip_shape_make("pro", &pro);
     with_target(&pro, 8, 8, 1, check_second_of_eight);
 }
 

@@ -11,6 +11,7 @@
 #include "coordinator/decoder.h"
 #include "io/base/hash.h"
 #include "ranks/model/build.h"
+#include "ranks/model/family.h"
 #include "ranks/plan.h"
 #include "tiny_checkpoint.h"
 #include "tiny_model.h"
@@ -48,7 +49,7 @@ static void test_cut(void **state)
 {
     (void)state;
     slip_model model;
-    slip_shape_flash(&model);
+    slip_shape_make("flash", &model);
     slip_shape_cut(&model, 20);
     assert_int_equal(model.layers, 20);
     const int32_t want[] = {0, 11, 19, 19, 19};
@@ -56,7 +57,7 @@ static void test_cut(void **state)
     for (int32_t layers = 1; layers <= 2; layers++) { /* all taps at one layer still fit a program */
         slip_placement placement;
         slip_program program;
-        slip_shape_pro(&model);
+        slip_shape_make("pro", &model);
         slip_shape_cut(&model, layers);
         assert_int_equal(slip_placement_make(&model, 8, 1, 0, &placement), SLIP_OK);
         assert_int_equal(slip_program_target(&model, &placement, &program), SLIP_OK);
@@ -97,7 +98,7 @@ static void test_memory(void **state)
     slip_source source;
     slip_memory cpu, cuda;
     slip_limits limits = {.rows = 64, .head_rows = 64, .sequences = 1, .span_rows = 64, .context = 1024};
-    slip_shape_pro(&model);
+    slip_shape_make("pro", &model);
     slip_source_shape(&model, &source);
     int32_t slices = slip_plan_slices(&model, 8);
     slip_plan_memory(&source, &slip_executor_cpu, 8, slices, &limits, &cpu);

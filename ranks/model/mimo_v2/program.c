@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "ranks/model/emit.h"
+#include "ranks/model/mimo_v2/mimo_v2.h"
 
 /* Where the rows of Q, K and V lie in the checkpoint. Split matrices are one chunk each; a fused one comes in chunks
  * [Q | K | V] that hold equal shares of the heads, so a run of heads is one run of rows a chunk it touches. */
@@ -49,22 +50,7 @@ static void emit_attention(slip_program *program, const slip_model *model, const
 {
     const slip_attention *attention = slip_model_attention(model, layer);
     slip_range q = placement->q_heads[model->is_sliding[layer]], kv = placement->kv_heads[model->is_sliding[layer]];
-    slip_cache *cache = &program->cache[program->cache_count++];
-    *cache = (slip_cache){
-        .q_heads = (int32_t)q.count,
-        .kv_heads = (int32_t)kv.count,
-        .group = attention->heads / attention->kv_heads,
-        .first_q = (int32_t)q.first,
-        .first_kv = (int32_t)kv.first,
-        .head_dim = attention->head_dim,
-        .v_head_dim = attention->v_head_dim,
-        .window = attention->window,
-        .rope = slip_emit_rope(program, attention->rope_theta, attention->rotary_dim),
-        .value_scale = model->value_scale,
-    };
-    slip_emit_width(program, SLIP_BUFFER_QKV, slip_cache_width(cache));
-    slip_emit_width(program, SLIP_BUFFER_HEADS, q.count * attention->v_head_dim);
-
+    slip_emit_cache(program, attention, q, kv, model->value_scale);
     slip_emit_norm(program, prefix, "attn_norm", model->hidden);
     int32_t qkv = emit_qkv_weight(program, model, attention, prefix, q, kv);
     slip_emit_op(program, SLIP_OP_LINEAR, SLIP_BUFFER_H, SLIP_BUFFER_QKV, qkv, SLIP_NO_WEIGHT);
@@ -121,7 +107,7 @@ static void emit_layer(slip_program *program, const slip_model *model, const sli
         program->ops[i].layer = layer;
 }
 
-slip_status slip_program_target(const slip_model *model, const slip_placement *placement, slip_program *program)
+slip_status slip_mimo_v2_program(const slip_model *model, const slip_placement *placement, slip_program *program)
 {
     int32_t layers = model->layers;
     slip_status status =

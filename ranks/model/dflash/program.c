@@ -10,27 +10,8 @@
  */
 #include <stdio.h>
 
+#include "ranks/model/dflash/dflash.h"
 #include "ranks/model/emit.h"
-
-static void emit_cache(slip_program *program, const slip_draft_shape *draft, const slip_placement *placement)
-{
-    const slip_attention *attention = &draft->attention;
-    slip_range q = placement->q_heads[0], kv = placement->kv_heads[0];
-    program->cache[program->cache_count++] = (slip_cache){
-        .q_heads = (int32_t)q.count,
-        .kv_heads = (int32_t)kv.count,
-        .group = attention->heads / attention->kv_heads,
-        .first_q = (int32_t)q.first,
-        .first_kv = (int32_t)kv.first,
-        .head_dim = attention->head_dim,
-        .v_head_dim = attention->v_head_dim,
-        .window = attention->window,
-        .rope = slip_emit_rope(program, attention->rope_theta, attention->rotary_dim),
-        .whole_block = true,
-        .value_scale = draft->value_scale,
-        .norm_epsilon = draft->norm_epsilon,
-    };
-}
 
 /* One layer's weights that both phases use. */
 typedef struct {
@@ -114,7 +95,7 @@ static void emit_block(slip_program *program, const slip_model *model, const sli
     slip_emit_head(program, "draft", placement->vocabulary, model->hidden);
 }
 
-slip_status slip_program_draft(const slip_model *model, const slip_placement *placement, slip_program *program)
+slip_status slip_dflash_program(const slip_model *model, const slip_placement *placement, slip_program *program)
 {
     const slip_draft_shape *draft = &model->draft;
     int32_t layers = draft->layers;
@@ -131,10 +112,10 @@ slip_status slip_program_draft(const slip_model *model, const slip_placement *pl
         char prefix[32];
         snprintf(prefix, sizeof prefix, "draft/layers/%d", layer);
         weights[layer] = emit_weights(program, model, placement, prefix);
-        emit_cache(program, draft, placement);
+        slip_cache *cache = slip_emit_cache(program, &draft->attention, placement->q_heads[0], placement->kv_heads[0], draft->value_scale);
+        cache->whole_block = true;
+        cache->norm_epsilon = draft->norm_epsilon;
     }
-    slip_emit_width(program, SLIP_BUFFER_QKV, slip_cache_width(&program->cache[0]));
-    slip_emit_width(program, SLIP_BUFFER_HEADS, placement->q_heads[0].count * draft->attention.v_head_dim);
 
     emit_inject(program, model, placement, weights);
     program->phase_count[SLIP_PHASE_INJECT] = program->op_count;

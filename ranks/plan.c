@@ -181,18 +181,3 @@ void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int3
     p.step_us = p.stream_us + p.exchange_us + p.handover_us + p.draft_us;
     *plan = p;
 }
-
-slip_dtype slip_shape_dtype(const slip_tensor *tensor, const char *dataset)
-{
-    static const char *const narrow[] = {"/qkv", "/q", "/k", "/v", "/gate", "/up", "/down"};
-    if (tensor->vector)
-        return SLIP_F32;
-    if (strncmp(dataset, "draft/", 6) == 0)
-        return SLIP_BF16;
-    if (strstr(dataset, "/experts/"))
-        return SLIP_MXFP4;
-    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++)
-        if (strcmp(strrchr(dataset, '/'), narrow[i]) == 0)
-            return SLIP_F8E4M3;
-    return SLIP_BF16;
-}

@@ -42,8 +42,4 @@ typedef struct {
 /* In the published encodings: experts mxfp4, attention f8e4m3 with a bf16 output matrix, head and router bf16. */
 void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int32_t tokens, slip_step_plan *plan);
 
-/* The published encoding of a tensor whose first part is `dataset`: experts mxfp4; the target's qkv and dense layers f8e4m3;
- * everything else bf16, vectors f32. */
-slip_dtype slip_shape_dtype(const slip_tensor *tensor, const char *dataset);
-
 #endif

@@ -12,6 +12,7 @@
 #include "ranks/model/config_field.h"
 #include "ranks/model/placement.h"
 #include "ranks/model/program.h"
+#include "ranks/model/weights.h"
 
 /* A published shape as data, for planning and benchmarks without a checkpoint. */
 typedef struct {
@@ -29,6 +30,10 @@ typedef struct slip_family {
 
     /* The drafter's config, added to a parsed target. NULL: the family has no drafter. */
     slip_status (*parse_draft)(const char *json, size_t size, const char *source, slip_model *model);
+
+    /* The target's weights, and the drafter's where there is one. `embed` and `head` are the rows that a drafter reads too. */
+    const slip_weight_table *weights, *draft_weights;
+    int32_t embed, head;
 
     /* As slip_program_target() and slip_program_draft() in ranks/model/build.h. */
     slip_status (*program_target)(const slip_model *model, const slip_placement *placement, slip_program *program);

@@ -7,13 +7,12 @@
 #ifndef SLIP_RANKS_MODEL_PROGRAM_H
 #define SLIP_RANKS_MODEL_PROGRAM_H
 
-#include "ranks/model/model.h"
+#include "ranks/model/weights.h"
 
 enum {
     SLIP_MAX_ROWS = 512,     /* tokens in one step */
     SLIP_MAX_SPANS = 64,     /* sequences in one step */
     SLIP_MAX_ROPES = 4,      /* distinct (theta, rotary_dim) pairs of a program */
-    SLIP_TENSOR_NAME = 96,
 };
 
 typedef struct {
@@ -22,9 +21,9 @@ typedef struct {
 
 /* ---- what is read ---- */
 
-/* A run of rows of one dataset (for stacked experts: of each expert). */
+/* A run of rows of one weight (for stacked experts: of each expert). */
 typedef struct {
-    char dataset[SLIP_TENSOR_NAME];
+    slip_weight_spec weight;
     slip_range rows;
 } slip_part;
 

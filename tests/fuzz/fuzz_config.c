@@ -18,9 +18,9 @@ static const char target[] =
 
 static void check(const slip_model *model)
 {
-    slip_stored *weights;
+    slip_weight_spec *weights;
     size_t count;
-    if (slip_layout_build(model, &weights, &count) != SLIP_OK)
+    if (slip_weight_list(model, &weights, &count) != SLIP_OK)
         return;
     for (size_t i = 0; i < count; i++)
         for (int dtype = 0; dtype < SLIP_DTYPES; dtype++) {

@@ -82,7 +82,7 @@ static void check_tensor(const slip_program *program, const slip_tensor *tensor,
     for (int32_t p = 0; p < tensor->parts; p++) {
         const slip_part *part = &program->parts[tensor->first_part + p];
         assert_true(part->rows.first >= 0 && part->rows.count >= 0);
-        assert_true(strlen(part->dataset) > 0 && strlen(part->dataset) < SLIP_TENSOR_NAME - 1);
+        assert_true(strlen(part->weight.name) > 0 && strlen(part->weight.name) < SLIP_WEIGHT_NAME - 1);
         rows += part->rows.count;
     }
     assert_int_equal(tensor->rows, rows);
@@ -343,7 +343,7 @@ static void check_fused(const slip_model *model, const slip_placement *placement
         int kind = model->is_sliding[op->layer];
         walk w = {program, &program->tensors[op->weight[0]], 0, 0};
         snprintf(name, sizeof name, "target/layers/%d/qkv", op->layer);
-        assert_string_equal(program->parts[w.tensor->first_part].dataset, name);
+        assert_string_equal(program->parts[w.tensor->first_part].weight.name, name);
         expect_heads(&w, model, a, 'q', placement->q_heads[kind]);
         expect_heads(&w, model, a, 'k', placement->kv_heads[kind]);
         expect_heads(&w, model, a, 'v', placement->kv_heads[kind]);
@@ -372,7 +372,7 @@ static void check_second_of_eight(const slip_model *model, const slip_placement 
     (void)model, (void)placement;
     static const slip_range want[] = {{3392, 3072}, {6464, 192}, {6656, 128}};
     for (int32_t i = 0; i < program->tensor_count; i++)
-        if (strstr(program->parts[program->tensors[i].first_part].dataset, "qkv")) {
+        if (strstr(program->parts[program->tensors[i].first_part].weight.name, "qkv")) {
             assert_int_equal(program->tensors[i].parts, 3);
             for (int32_t p = 0; p < 3; p++)
                 assert_memory_equal(&program->parts[program->tensors[i].first_part + p].rows, &want[p], sizeof want[p]);

@@ -30,11 +30,11 @@ static void list_terms(const slip_step_plan *p, term terms[TERMS])
         {"dense", p->dense * mb, "MB", "derived: f8e4m3"},
         {"bytes", p->bytes * mb, "MB", "the sum"},
         {"imbalance", p->imbalance, "x", "derived: worst rank over mean, 1000 draws"},
-        {"stream", p->stream_us, "us", "measured on H200: 4.71 TB/s streams, 4.29 and 4.13 TB/s MXFP4 products"},
-        {"exchange", p->exchange_us, "us", "measured on 2 H200 in a running kernel (2.06 us one-shot, 3.17 two-shot); more derived from the wire"},
-        {"handover", p->handover_us, "us", "measured on H200 in the engine: 4.6 us an op beyond its bytes, ten ops a layer"},
+        {"stream", p->stream_us, "us", p->device->stream_basis},
+        {"exchange", p->exchange_us, "us", p->device->exchange_basis},
+        {"handover", p->handover_us, "us", p->device->handover_basis},
         {"draft bytes", p->draft_bytes * mb, "MB", "derived: bf16, its head included, cut over the ranks"},
-        {"draft", p->draft_us, "us", "measured on 1 and 2 H200 in the engine: 3.45 TB/s and 330 us"},
+        {"draft", p->draft_us, "us", p->device->draft_basis},
         {"step", p->step_us, "us", "the sum of the times"},
     };
     for (int i = 0; i < TERMS; i++)

@@ -66,6 +66,11 @@ void slip_placement_draft(const slip_model *model, int32_t ranks, int32_t rank, 
     *placement = p;
 }
 
+double slip_placement_kv_copies(const slip_attention *attention, int32_t ranks)
+{
+    return ranks > attention->kv_heads ? (double)ranks / attention->kv_heads : 1;
+}
+
 static slip_range times(slip_range heads, int64_t dim)
 {
     return (slip_range){heads.first * dim, heads.count * dim};

@@ -97,7 +97,8 @@ static void check_length(batch *b, size_t i, int64_t limit)
 static slip_status read_requests(batch *b)
 {
     const slip_options *options = b->job->options;
-    slip_request_defaults defaults = {(int32_t)options->max_tokens, options->temperature, options->top_p, (uint64_t)options->seed};
+    slip_request_defaults defaults = {(int32_t)options->max_tokens, options->temperature, options->top_p, (uint64_t)options->seed,
+                                      b->job->source.model.family};
     if (!b->job->tokenizer)
         return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
     slip_status status = slip_requests_read(options->input, &defaults, &b->requests, &b->count);

@@ -3,58 +3,49 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "io/checkpoint/checkpoint.h"
+#include "io/checkpoint/layout.h"
 
 typedef struct {
     int64_t parameters;
     int64_t codes[SLIP_DTYPES], scales[SLIP_DTYPES]; /* bytes of weights of a type, and of their scales */
 } totals;
 
-static bool is_scale(const slip_dataset *dataset)
+/* Of the target's weights, or the draft's. The scales of a type are counted with it: those of f8e4m3 are f32. */
+static slip_status sum(const slip_checkpoint *checkpoint, const slip_model *model, bool draft, totals *t)
 {
-    size_t length = strlen(dataset->name);
-    return length > 6 && strcmp(dataset->name + length - 6, "_scale") == 0;
-}
-
-static int64_t elements(const slip_dataset *dataset)
-{
-    int64_t count = dataset->dtype == SLIP_MXFP4 ? 2 : 1; /* two a byte */
-    for (int i = 0; i < dataset->dims; i++)
-        count *= dataset->shape[i];
-    return count;
-}
-
-/* Of the datasets below `prefix`. The scales of a type are counted with it: those of f8e4m3 are f32. */
-static totals sum(const slip_checkpoint *checkpoint, const char *prefix)
-{
-    totals t = {0};
-    for (int32_t i = 0; i < checkpoint->dataset_count; i++) {
-        const slip_dataset *dataset = &checkpoint->datasets[i];
-        if (strncmp(dataset->name, prefix, strlen(prefix)) != 0)
+    slip_weight_spec *weights;
+    size_t count;
+    slip_status status = slip_weight_list(model, &weights, &count);
+    if (status != SLIP_OK)
+        return status;
+    *t = (totals){0};
+    for (size_t i = 0; i < count; i++) {
+        const slip_dataset *found = slip_checkpoint_find(checkpoint, weights[i].name);
+        slip_dataset codes, scales;
+        if (found == NULL || slip_weight_of_draft(weights[i].row) != draft)
             continue;
-        if (is_scale(dataset)) {
-            t.scales[dataset->dtype == SLIP_MXFP4 ? SLIP_MXFP4 : SLIP_F8E4M3] += dataset->bytes;
-        } else {
-            t.codes[dataset->dtype] += dataset->bytes;
-            t.parameters += elements(dataset);
-        }
+        slip_layout_datasets(&weights[i], (slip_dtype)found->dtype, &codes, &scales);
+        t->codes[found->dtype] += codes.bytes;
+        t->scales[found->dtype] += scales.bytes;
+        t->parameters += weights[i].experts * weights[i].rows * weights[i].columns;
     }
-    return t;
+    free(weights);
+    return SLIP_OK;
 }
 
-static void print_totals(const slip_checkpoint *checkpoint, const char *prefix)
+static void print_totals(const totals *t)
 {
-    totals t = sum(checkpoint, prefix);
-    printf("  parameters      %lld\n", (long long)t.parameters);
+    printf("  parameters      %lld\n", (long long)t->parameters);
     for (int dtype = 0; dtype < SLIP_DTYPES; dtype++)
-        if (t.scales[dtype] > 0)
+        if (t->scales[dtype] > 0)
             printf("  %-6s          %lld bytes and %lld of scales\n", slip_dtype_name((slip_dtype)dtype),
-                   (long long)t.codes[dtype], (long long)t.scales[dtype]);
-        else if (t.codes[dtype] > 0)
+                   (long long)t->codes[dtype], (long long)t->scales[dtype]);
+        else if (t->codes[dtype] > 0)
             printf("  %-6s          %lld bytes\n", slip_dtype_name((slip_dtype)dtype),
-                   (long long)t.codes[dtype]);
+                   (long long)t->codes[dtype]);
 }
 
 static void print_attention(const char *kind, int32_t layers, const slip_attention *a)
@@ -130,15 +121,20 @@ slip_status slip_inspect_run(const char *path)
     slip_status status = slip_checkpoint_open(path, &checkpoint);
     if (status != SLIP_OK)
         return status;
+    totals target, draft;
     status = slip_checkpoint_model(&checkpoint, path, &model);
+    if (status == SLIP_OK)
+        status = sum(&checkpoint, &model, false, &target);
+    if (status == SLIP_OK)
+        status = sum(&checkpoint, &model, true, &draft);
     if (status == SLIP_OK) {
         printf("%s: Slipstream checkpoint, version %d, %lld bytes\n", path, SLIP_CHECKPOINT_VERSION,
                (long long)checkpoint.file_size);
         print_model(&model);
-        print_totals(&checkpoint, "target/");
+        print_totals(&target);
         if (model.has_draft) {
             print_draft(&model.draft);
-            print_totals(&checkpoint, "draft/");
+            print_totals(&draft);
         }
         if (checkpoint.tokenizer != NULL)
             printf("tokenizer: %zu bytes\n", checkpoint.tokenizer_size);

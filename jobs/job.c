@@ -6,6 +6,7 @@
 
 #include "jobs/device.h"
 #include "ranks/model/build.h"
+#include "ranks/model/family.h"
 #include "ranks/plan.h"
 
 enum { PROMPT_CHUNK = 64 }; /* prompt tokens of a sequence in one step */
@@ -18,16 +19,12 @@ static bool is_coordinator(const slip_job *job)
 /* --shape: a model without a checkpoint. */
 static slip_status open_shape(slip_job *job)
 {
-    bool flash = job->options->shape == SLIP_SHAPE_FLASH;
     int32_t layers = (int32_t)job->options->layers;
     slip_model model;
-    if (flash)
-        slip_shape_flash(&model);
-    else
-        slip_shape_pro(&model);
+    slip_shape_make(job->options->shape, &model);
     if (layers > model.layers)
         return slip_fail(SLIP_ERR_INPUT, "--layers %d: the shape has %d", layers, model.layers);
-    int length = snprintf(job->shape_name, sizeof job->shape_name, "%s", flash ? "flash" : "pro");
+    int length = snprintf(job->shape_name, sizeof job->shape_name, "%s", job->options->shape);
     if (layers > 0 && layers < model.layers) {
         snprintf(job->shape_name + length, sizeof job->shape_name - (size_t)length, " (%d of %d layers)", layers, model.layers);
         slip_shape_cut(&model, layers);

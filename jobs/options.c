@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "jobs/options_table.h"
+#include "ranks/model/family.h"
 
 enum { ROWS_MAX = 64, VALUE_BASE = 256 }; /* getopt_long returns VALUE_BASE + row, beyond every letter */
 
@@ -77,6 +78,11 @@ static slip_status set_option(slip_command command, const option_row *row, const
     case OPTION_CHOICE:
         if ((*(int *)field = find_word(row->argument, text)) == 0)
             return wrong_value(command, row, text, row->argument);
+        return SLIP_OK;
+    case OPTION_SHAPE:
+        if (find_word(slip_shape_names(), text) == 0)
+            return wrong_value(command, row, text, slip_shape_names());
+        *(const char **)field = text;
         return SLIP_OK;
     case OPTION_INT:
     case OPTION_REAL: break;
@@ -166,15 +172,15 @@ static slip_status read_operands(slip_command command, int count, char **operand
 /* What a benchmark's options exclude; NULL when they go together. */
 static const char *bench_clash(const slip_options *options)
 {
-    if (options->model != NULL && options->shape != 0)
+    if (options->model != NULL && options->shape != NULL)
         return "-m and --shape exclude each other";
     if (options->no_draft && options->acceptance != 0)
         return "--no-draft and --acceptance exclude each other";
-    if (options->shard_of != 0 && options->shape == 0)
+    if (options->shard_of != 0 && options->shape == NULL)
         return "--shard-of needs --shape";
-    if (options->layers != 0 && options->shape == 0)
+    if (options->layers != 0 && options->shape == NULL)
         return "--layers needs --shape";
-    if (options->prompt != NULL && options->shape != 0)
+    if (options->prompt != NULL && options->shape != NULL)
         return "--shape has no tokenizer: --prompt-tokens instead of -p";
     if (options->prompt != NULL && options->prompt_tokens != 0)
         return "-p and --prompt-tokens exclude each other";
@@ -222,7 +228,7 @@ static slip_status check(const slip_options *options)
                                     : NULL;
         break;
     case SLIP_COMMAND_BENCH:
-        missing = options->model == NULL && options->shape == 0 ? "-m MODEL.h5 or --shape" : NULL;
+        missing = options->model == NULL && options->shape == NULL ? "-m MODEL.h5 or --shape" : NULL;
         clash = bench_clash(options);
         break;
     case SLIP_COMMAND_SCORE:
@@ -232,7 +238,9 @@ static slip_status check(const slip_options *options)
         clash = options->text != NULL && options->ids != NULL ? "-f and --ids exclude each other" : NULL;
         break;
     case SLIP_COMMAND_PLAN:
-        missing = options->shape == 0 ? "--shape flash|pro" : options->ranks == 0 ? "--ranks N" : NULL;
+        if (options->shape == NULL)
+            return wrong_use(options->command, "--shape ", slip_shape_names(), " is missing");
+        missing = options->ranks == 0 ? "--ranks N" : NULL;
         break;
     default: break;
     }

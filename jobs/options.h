@@ -30,7 +30,6 @@ enum { SLIP_DEVICE_CPU = 1, SLIP_DEVICE_CUDA };
 enum { SLIP_ENGINE_PERSISTENT = 1, SLIP_ENGINE_LAUNCH };
 enum { SLIP_COORDINATOR_WORKER = 1, SLIP_COORDINATOR_DEDICATED };
 enum { SLIP_DRAFT_ON_ONE = 1, SLIP_DRAFT_ON_ALL }; /* 0: by the device, jobs/job.c */
-enum { SLIP_SHAPE_FLASH = 1, SLIP_SHAPE_PRO };
 enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
 
 /* Strings point into argv (NULL = not given). A field that a command has no option for is 0. */
@@ -48,6 +47,7 @@ typedef struct {
     const char *logits;     /* score: .h5 to write */
     const char *trace_ops;  /* generate, score: .h5 to write */
     const char *profile;    /* bench: file to write */
+    const char *shape;      /* bench, plan: one of slip_shape_names() */
     const char *draft;      /* convert: folder of the drafter; NULL = look beside the source */
 
     int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
@@ -64,7 +64,7 @@ typedef struct {
     int64_t prompt_tokens;  /* bench: length of a made-up prompt; 0 = not given */
     int64_t ranks;          /* plan */
 
-    int device, engine, coordinator, draft_ranks, shape, experts; /* of the enums above */
+    int device, engine, coordinator, draft_ranks, experts; /* of the enums above */
     bool no_draft, always_draft, round_activations, json, quiet, resume;
 } slip_options;
 

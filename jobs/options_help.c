@@ -19,7 +19,7 @@ static void help_option(const option_row *row, FILE *stream)
     int width = row->letter != 0 ? snprintf(left, sizeof left, "  -%c, --%s", row->letter, row->name)
                                  : snprintf(left, sizeof left, "      --%s", row->name);
     if (row->argument != NULL)
-        snprintf(left + width, sizeof left - (size_t)width, " %s", row->argument);
+        snprintf(left + width, sizeof left - (size_t)width, " %s", slip_option_argument(row));
     fprintf(stream, "%-*s", COLUMN, left);
     for (const char *c = row->help; *c != '\0'; c++) {
         fputc(*c, stream);

@@ -1,6 +1,6 @@
 #include "jobs/options_table.h"
 
-#include "ranks/model/program.h"
+#include "ranks/model/family.h"
 
 #define FIELD(name) offsetof(slip_options, name)
 
@@ -25,11 +25,11 @@ enum {
 const option_row slip_option_rows[] = {
     {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS, FIELD(model), 0, 0, NULL,
      "the model, as written by slipstream convert"},
-    {"shape", 0, OPTION_CHOICE, "flash|pro", BENCH, FIELD(shape), 0, 0, NULL,
-     "instead of a model: random weights in the shape of MiMo-V2-Flash\nor MiMo-V2.5-Pro (needs a GPU); the figures say so"},
+    {"shape", 0, OPTION_SHAPE, "NAME", BENCH, FIELD(shape), 0, 0, NULL,
+     "instead of a model: random weights in a published\nshape (needs a GPU); the figures say so"},
     {"layers", 0, OPTION_INT, "N", BENCH, FIELD(layers), 1, SLIP_MAX_LAYERS, NULL,
      "of --shape: only the first N layers; the figures say so"},
-    {"shape", 0, OPTION_CHOICE, "flash|pro", PLAN, FIELD(shape), 0, 0, NULL, "shape of the model"},
+    {"shape", 0, OPTION_SHAPE, "NAME", PLAN, FIELD(shape), 0, 0, NULL, "shape of the model"},
     {"ranks", 0, OPTION_INT, "N", PLAN, FIELD(ranks), 1, RANKS_MAX, NULL, "ranks, one GPU each"},
 
     {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
@@ -113,6 +113,11 @@ const option_row slip_option_rows[] = {
 };
 const size_t slip_option_row_count = sizeof slip_option_rows / sizeof *slip_option_rows;
 
+const char *slip_option_argument(const option_row *row)
+{
+    return row->kind == OPTION_SHAPE ? slip_shape_names() : row->argument;
+}
+
 const command_row slip_command_rows[SLIP_COMMANDS] = {
     [SLIP_COMMAND_NONE] = {"", "", 0, "COMMAND ...",
         "decode large mixture-of-experts models, one rank a shard",
@@ -133,7 +138,7 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
         "-i jobs/demo/requests.jsonl -o results.jsonl --resume\n"
         "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 "
         "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"},
-    [SLIP_COMMAND_BENCH] = {"bench", "", 0, "(-m MODEL.h5 | --shape flash|pro)", "measure decoding",
+    [SLIP_COMMAND_BENCH] = {"bench", "", 0, "(-m MODEL.h5 | --shape NAME)", "measure decoding",
         "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5\n"
         "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5 --no-draft --sequences 4 --json\n"
         "  build/slipstream bench --shape pro --shard-of 8 --acceptance 6.3\n"},
@@ -150,7 +155,7 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
         "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},
     [SLIP_COMMAND_INSPECT] = {"inspect", "MODEL.h5", 1, "MODEL.h5", "show what is in a checkpoint",
         "  build/slipstream inspect jobs/demo/model.h5\n"},
-    [SLIP_COMMAND_PLAN] = {"plan", "", 0, "--shape flash|pro --ranks N",
+    [SLIP_COMMAND_PLAN] = {"plan", "", 0, "--shape NAME --ranks N",
         "bytes, memory and time a step for a number of ranks, without running anything",
         "  build/slipstream plan --shape pro --ranks 8\n"
         "  build/slipstream plan --shape flash --ranks 4 --json\n"},

@@ -11,6 +11,7 @@ typedef enum {
     OPTION_INT,    /* int64_t within min..max */
     OPTION_REAL,   /* double within min..max */
     OPTION_CHOICE, /* int, 1 for the first word of `argument`, words separated by '|' */
+    OPTION_SHAPE,  /* const char *, one of slip_shape_names() */
     OPTION_FLAG,   /* bool, takes no argument */
 } option_kind;
 
@@ -37,6 +38,9 @@ typedef struct {
     const char *purpose;  /* one line */
     const char *examples; /* lines to paste */
 } command_row;
+
+/* The name of an option's argument in the help, or its words. */
+const char *slip_option_argument(const option_row *row);
 
 extern const command_row slip_command_rows[SLIP_COMMANDS]; /* by slip_command; [0] is the program itself */
 

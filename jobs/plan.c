@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "jobs/job.h"
+#include "ranks/model/family.h"
 #include "ranks/plan.h"
 
 enum { VERIFY = 8 }; /* tokens of a verify step */
@@ -29,18 +30,18 @@ static void list_terms(const slip_step_plan *p, term terms[TERMS])
         {"dense", p->dense * mb, "MB", "derived: f8e4m3"},
         {"bytes", p->bytes * mb, "MB", "the sum"},
         {"imbalance", p->imbalance, "x", "derived: worst rank over mean, 1000 draws"},
-        {"stream", p->stream_us, "us", "measured on H200: 4.71 TB/s streams, 4.29 and 4.13 TB/s MXFP4 products"},
-        {"exchange", p->exchange_us, "us", "measured on 2 H200 in a running kernel (2.06 us one-shot, 3.17 two-shot); more derived from the wire"},
-        {"handover", p->handover_us, "us", "measured on H200 in the engine: 4.6 us an op beyond its bytes, ten ops a layer"},
+        {"stream", p->stream_us, "us", p->device->stream_basis},
+        {"exchange", p->exchange_us, "us", p->device->exchange_basis},
+        {"handover", p->handover_us, "us", p->device->handover_basis},
         {"draft bytes", p->draft_bytes * mb, "MB", "derived: bf16, its head included, cut over the ranks"},
-        {"draft", p->draft_us, "us", "measured on 1 and 2 H200 in the engine: 3.45 TB/s and 330 us"},
+        {"draft", p->draft_us, "us", p->device->draft_basis},
         {"step", p->step_us, "us", "the sum of the times"},
     };
     for (int i = 0; i < TERMS; i++)
         terms[i] = list[i];
 }
 
-static slip_status print_json(const slip_options *options, const char *shape, const slip_step_plan *p, const term *terms)
+static slip_status print_json(const slip_options *options, const slip_step_plan *p, const term *terms)
 {
     json_t *list = json_array(), *speeds = json_array();
     for (int i = 0; i < TERMS; i++)
@@ -49,16 +50,16 @@ static slip_status print_json(const slip_options *options, const char *shape, co
     for (size_t i = 0; i < sizeof acceptance / sizeof *acceptance; i++)
         json_array_append_new(speeds, json_pack("{s:f,s:f}", "acceptance_length", acceptance[i], "tokens_per_second",
                                                 acceptance[i] / p->step_us * 1e6));
-    json_t *object = json_pack("{s:i,s:s,s:I,s:i,s:i,s:o,s:o}", "schema", 1, "shape", shape, "ranks", (json_int_t)options->ranks,
+    json_t *object = json_pack("{s:i,s:s,s:I,s:i,s:i,s:o,s:o}", "schema", 1, "shape", options->shape, "ranks", (json_int_t)options->ranks,
                                "expert_slices", p->slices, "verify_tokens", p->tokens, "terms", list, "predicted", speeds);
     int written = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
     json_decref(object);
     return written < 0 || putchar('\n') == EOF ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
 }
 
-static void print_text(const slip_options *options, const char *shape, const slip_model *model, const slip_step_plan *p, const term *terms)
+static void print_text(const slip_options *options, const slip_model *model, const slip_step_plan *p, const term *terms)
 {
-    printf("# %s on %lld ranks, expert slices %d: one step that drafts and verifies %d tokens\n", shape,
+    printf("# %s on %lld ranks, expert slices %d: one step that drafts and verifies %d tokens\n", options->shape,
            (long long)options->ranks, p->slices, p->tokens);
     for (int i = 0; i < TERMS; i++)
         printf("  %-12s %10.2f %-3s %s\n", terms[i].name, terms[i].value, terms[i].unit, terms[i].basis);
@@ -79,16 +80,12 @@ slip_status slip_plan(const slip_options *options)
     slip_model model;
     slip_step_plan plan;
     term terms[TERMS];
-    const char *shape = options->shape == SLIP_SHAPE_FLASH ? "flash" : "pro";
-    if (options->shape == SLIP_SHAPE_FLASH)
-        slip_shape_flash(&model);
-    else
-        slip_shape_pro(&model);
+    slip_shape_make(options->shape, &model);
     int32_t ranks = (int32_t)options->ranks;
     slip_plan_step(&model, ranks, slip_plan_slices(&model, ranks), VERIFY, &plan);
     list_terms(&plan, terms);
     if (options->json)
-        return print_json(options, shape, &plan, terms);
-    print_text(options, shape, &model, &plan, terms);
+        return print_json(options, &plan, terms);
+    print_text(options, &model, &plan, terms);
     return SLIP_OK;
 }

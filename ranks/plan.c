@@ -1,27 +1,15 @@
 #include "ranks/plan.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "ranks/model/build.h"
+#include "ranks/model/family.h"
 #include "ranks/model/random.h"
 
-/* Measured on H200: the prototype's MXFP4 product reads 4.29 TB/s where K = 6144 and 4.13 where K = 2048, which fits a fixed
- * cost a row as if it had NARROW more columns; read-only streams reach STREAM bytes a microsecond. */
-static const double NARROW = 119, STREAM = 4.71e6;
-/* Measured between two H200 in a running kernel: a sum of 8 x 6144 f32 takes 2.06 us one-shot and 3.17 two-shot (comm/exchange.c). With
- * more ranks the wire's part grows (derived): 264 KB of messages to a peer at 450 GB/s, R - 1 or 2 (R - 1) / R times. */
-static const double ONE_SHOT_2_US = 2.06, TWO_SHOT_2_US = 3.17, WIRE_US = 0.59;
-/* Measured on one H200, the Pro at an eighth: a verify step of 8 tokens takes 6.56 ms where its bytes take 3.36: what each of a
- * layer's ten ops costs beyond its bytes (kernels/cuda/SPEED.md says where it goes). */
-static const double HANDOVER_US = 4.6, OPS_OF_A_LAYER = 10;
-/* Measured there, injection included: 1.48 ms for Flash's 4.02 GB of draft and 2.56 ms for the Pro's 7.41; cut over two ranks, Flash's
- * takes 0.91. So bytes take this long, and there is a part that does not shrink. */
-static const double DRAFT_STREAM = 3.45e6, DRAFT_FIXED_US = 330;
-
-static double exchange_us(int32_t ranks)
+static double exchange_us(const slip_plan_device *device, int32_t ranks)
 {
-    return fmin(ONE_SHOT_2_US + WIRE_US * (ranks - 2), TWO_SHOT_2_US + WIRE_US * (2.0 * (ranks - 1) / ranks - 1));
+    return fmin(device->one_shot_2_us + device->wire_us * (ranks - 2),
+                device->two_shot_2_us + device->wire_us * (2.0 * (ranks - 1) / ranks - 1));
 }
 
 double slip_plan_distinct(const slip_model *model, int32_t tokens)
@@ -72,9 +60,9 @@ double slip_plan_imbalance(const slip_model *model, int32_t groups, int32_t toke
 /* Relative time for the experts of a rank: gate and up read rows of `hidden` columns, down rows of a slice. */
 static double slice_cost(const slip_model *model, int32_t ranks, int32_t slices, int32_t tokens)
 {
-    double width = (double)model->moe_intermediate / slices;
+    double width = (double)model->moe_intermediate / slices, narrow = slip_plan_device_default->narrow_columns;
     return slip_plan_imbalance(model, ranks / slices, tokens) *
-           (2 * (1 + NARROW / model->hidden) + (1 + NARROW / width)) / 3;
+           (2 * (1 + narrow / model->hidden) + (1 + narrow / width)) / 3;
 }
 
 int32_t slip_plan_slices(const slip_model *model, int32_t ranks)
@@ -135,49 +123,75 @@ void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind 
     }
 }
 
-/* Bytes an element: f8e4m3 with an f32 scale a 128 x 128 block, mxfp4 with a byte per 32. */
-static const double F8 = 1.0 + 4.0 / (SLIP_F8_BLOCK * SLIP_F8_BLOCK), BF16 = 2, MXFP4 = 0.5 + 1.0 / SLIP_MXFP4_BLOCK;
-
-static double attention_bytes(const slip_model *model, int32_t ranks)
+/* Scales included. */
+static double element_bytes(slip_dtype dtype)
 {
-    double total = 0;
-    for (int32_t layer = 0; layer < model->layers; layer++) {
-        const slip_attention *a = slip_model_attention(model, layer);
-        double kv_copies = ranks > a->kv_heads ? (double)ranks / a->kv_heads : 1;
-        double q = (double)a->heads * a->head_dim, kv = (double)a->kv_heads * (a->head_dim + a->v_head_dim) * kv_copies;
-        total += ((q + kv) * F8 + (double)a->heads * a->v_head_dim * BF16) * model->hidden;
+    switch (dtype) {
+    case SLIP_F8E4M3: return 1 + 4.0 / (SLIP_F8_BLOCK * SLIP_F8_BLOCK);
+    case SLIP_MXFP4: return 0.5 + 1.0 / SLIP_MXFP4_BLOCK;
+    default: return (double)slip_dtype_item_bytes(dtype);
     }
-    return total / ranks;
 }
 
-static double draft_bytes(const slip_model *model)
+/* Elements of a weight on all ranks together: K and V are copied where there are more ranks than K/V heads. */
+static double placed_elements(const slip_weight_spec *weight, const slip_attention *attention, int32_t ranks)
 {
-    const slip_draft_shape *draft = &model->draft;
-    const slip_attention *a = &draft->attention;
-    double layer = (double)a->heads * a->head_dim + (double)a->kv_heads * (a->head_dim + a->v_head_dim) +
-                   (double)a->heads * a->v_head_dim + 3.0 * draft->intermediate;
-    return BF16 * model->hidden * (draft->layers * layer + (double)draft->taps * model->hidden + model->vocabulary);
+    double copies = slip_placement_kv_copies(attention, ranks), rows = (double)weight->rows;
+    if (weight->row->rows == SLIP_AXIS_K || weight->row->rows == SLIP_AXIS_V)
+        rows *= copies;
+    if (weight->row->rows == SLIP_AXIS_QKV)
+        rows += (copies - 1) * attention->kv_heads * (attention->head_dim + attention->v_head_dim);
+    return (double)weight->experts * rows * (double)weight->columns;
+}
+
+/* Bytes that a rank holds of what a step reads for each purpose, as published; the mean over ranks. */
+static void sum_reads(const slip_model *model, const slip_weight_table *table, int32_t layers, int32_t ranks, double bytes[SLIP_READS])
+{
+    double cut[SLIP_READS] = {0}, whole[SLIP_READS] = {0};
+    for (int32_t layer = -1; layer < layers; layer++)
+        for (int32_t i = 0; i < table->count; i++) {
+            const slip_weight_row *row = &table->rows[i];
+            if (!slip_weight_exists(model, row, layer))
+                continue;
+            slip_weight_spec weight = slip_weight_make(model, row, layer);
+            const slip_attention *attention = slip_weight_attention(model, row, layer < 0 ? 0 : layer);
+            double *sum = row->cut == SLIP_CUT_NONE ? whole : cut;
+            sum[row->read] += placed_elements(&weight, attention, ranks) * element_bytes(row->dtype);
+        }
+    for (int read = 0; read < SLIP_READS; read++)
+        bytes[read] = cut[read] / ranks + whole[read];
+}
+
+/* All of the draft, the target's head included. */
+static double draft_bytes(const slip_model *model, double head)
+{
+    double bytes[SLIP_READS], sum = head;
+    sum_reads(model, model->family->draft_weights, model->draft.layers, 1, bytes);
+    for (int read = SLIP_READ_LITTLE + 1; read < SLIP_READS; read++)
+        sum += bytes[read];
+    return sum;
 }
 
 void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int32_t tokens, slip_step_plan *plan)
 {
-    double moe_layers = 0, hidden = model->hidden;
-    for (int32_t layer = 0; layer < model->layers; layer++)
-        moe_layers += model->is_moe[layer];
-    slip_step_plan p = {.ranks = ranks, .slices = slices, .tokens = tokens};
+    const slip_plan_device *device = slip_plan_device_default;
+    double bytes[SLIP_READS];
+    slip_step_plan p = {.ranks = ranks, .slices = slices, .tokens = tokens, .device = device};
     p.imbalance = slip_plan_imbalance(model, ranks / slices, tokens);
-    p.attention = attention_bytes(model, ranks);
-    p.dense = (model->layers - moe_layers) * 3 * hidden * model->dense_intermediate * F8 / ranks;
-    p.router = moe_layers * model->experts * hidden * BF16;
-    p.head = (double)model->vocabulary * hidden * BF16 / ranks;
-    p.experts = moe_layers * slip_plan_distinct(model, tokens) * 3 * hidden * model->moe_intermediate * MXFP4 / ranks * p.imbalance;
+    sum_reads(model, model->family->weights, model->layers, ranks, bytes);
+    p.attention = bytes[SLIP_READ_ATTENTION];
+    p.dense = bytes[SLIP_READ_DENSE];
+    p.router = bytes[SLIP_READ_ROUTER];
+    p.head = bytes[SLIP_READ_HEAD];
+    if (model->experts > 0)
+        p.experts = bytes[SLIP_READ_EXPERTS] * slip_plan_distinct(model, tokens) / model->experts * p.imbalance;
     p.bytes = p.attention + p.dense + p.router + p.head + p.experts;
-    p.draft_bytes = model->has_draft ? draft_bytes(model) / ranks : 0;
+    p.draft_bytes = model->has_draft ? draft_bytes(model, p.head * ranks) / ranks : 0;
     double narrow = slice_cost(model, ranks, slices, tokens) / p.imbalance;
-    p.stream_us = (p.bytes - p.experts + p.experts * narrow) / STREAM;
-    p.exchange_us = ranks > 1 ? 2.0 * model->layers * exchange_us(ranks) : 0;
-    p.handover_us = OPS_OF_A_LAYER * model->layers * HANDOVER_US;
-    p.draft_us = model->has_draft ? p.draft_bytes / DRAFT_STREAM + DRAFT_FIXED_US : 0;
+    p.stream_us = (p.bytes - p.experts + p.experts * narrow) / device->stream_bytes_us;
+    p.exchange_us = ranks > 1 ? 2.0 * model->layers * exchange_us(device, ranks) : 0;
+    p.handover_us = device->ops_of_a_layer * model->layers * device->handover_us;
+    p.draft_us = model->has_draft ? p.draft_bytes / device->draft_bytes_us + device->draft_fixed_us : 0;
     p.step_us = p.stream_us + p.exchange_us + p.handover_us + p.draft_us;
     *plan = p;
 }

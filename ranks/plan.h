@@ -1,11 +1,12 @@
 /* What a run will take, from shapes alone: memory of a rank, bytes and time of a step, and the best number of expert slices.
  *
- * Times are predictions for H200s from figures measured there, each marked as measured or derived where it is printed.
+ * Times are predictions from figures measured on a device (ranks/plan_device.h), each marked as measured or derived where it is printed.
  */
 #ifndef SLIP_RANKS_PLAN_H
 #define SLIP_RANKS_PLAN_H
 
 #include "ranks/model/placement.h"
+#include "ranks/plan_device.h"
 #include "ranks/shard.h"
 
 /* The s with the least time for the experts' weights when 8 tokens are verified: the worst rank's bytes (more slices balance
@@ -31,6 +32,7 @@ void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind 
 
 /* Bytes of weights one rank reads in a step that verifies `tokens` tokens, worst rank, and the step's time. */
 typedef struct {
+    const slip_plan_device *device;
     int32_t ranks, slices, tokens;
     double attention, dense, experts, router, head; /* bytes */
     double bytes;                                   /* their sum */
@@ -39,18 +41,7 @@ typedef struct {
     double stream_us, exchange_us, handover_us, draft_us, step_us;
 } slip_step_plan;
 
-/* In the published encodings: experts mxfp4, attention f8e4m3 with a bf16 output matrix, head and router bf16. */
+/* In the published types: those of the family's table of weights. */
 void slip_plan_step(const slip_model *model, int32_t ranks, int32_t slices, int32_t tokens, slip_step_plan *plan);
-
-/* The published shapes: MiMo-V2-Flash (309B) and MiMo-V2.5-Pro (1.02T), each with its drafter. */
-void slip_shape_flash(slip_model *model);
-void slip_shape_pro(slip_model *model);
-
-/* Keep the first `layers` layers, 1 .. model->layers. Taps of the others move to the last one that is left. */
-void slip_shape_cut(slip_model *model, int32_t layers);
-
-/* The published encoding of a tensor whose first part is `dataset`: experts mxfp4; the target's qkv and dense layers f8e4m3;
- * everything else bf16, vectors f32. */
-slip_dtype slip_shape_dtype(const slip_tensor *tensor, const char *dataset);
 
 #endif

@@ -1,12 +1,11 @@
 #include "ranks/shard.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/base/file.h"
 #include "io/base/hash.h"
-#include "ranks/plan.h"
+#include "io/checkpoint/layout.h"
 
 enum { PIECE = 16 << 20 }; /* bytes read at once where only some columns are ours */
 
@@ -41,23 +40,21 @@ static slip_status read_rows(const slip_source *source, const extent *e, int64_t
 
 static const slip_dataset *find_scale(const slip_source *source, const char *name)
 {
-    char scale[SLIP_DATASET_NAME + 8];
-    snprintf(scale, sizeof scale, "%s_scale", name);
+    char scale[SLIP_WEIGHT_NAME];
+    slip_layout_scale_name(name, scale);
     return slip_checkpoint_find(&source->table, scale);
 }
 
-/* f8e4m3: which row of scales a stored row has. A fused qkv starts anew with every chunk. */
-static int64_t scale_row(const slip_source *source, const slip_dataset *dataset, int64_t row)
+/* f8e4m3: which row of scales a stored row has. Every chunk of a weight starts anew. */
+static int64_t scale_row(const slip_weight_spec *weight, int64_t row)
 {
-    const char *name = strrchr(dataset->name, '/');
-    int64_t chunks = name && strcmp(name, "/qkv") == 0 ? source->model.qkv_chunks : 1;
-    int64_t rows = dataset->shape[dataset->dims - 2] / chunks;
+    int64_t rows = weight->rows / weight->chunks;
     return row / rows * slip_f8_blocks(rows) + row % rows / SLIP_F8_BLOCK;
 }
 
 /* One expert's block scales, spread to a row of scales a weight row. */
-static slip_status read_f8_scales(const slip_source *source, const slip_dataset *dataset, const slip_dataset *scale,
-                                  const slip_tensor *tensor, int64_t expert, slip_range rows, float *to, int64_t to_columns)
+static slip_status read_f8_scales(const slip_source *source, const slip_dataset *scale, const slip_tensor *tensor,
+                                  const slip_part *part, int64_t expert, float *to, int64_t to_columns)
 {
     int64_t scale_rows = scale->shape[scale->dims - 2], scale_columns = scale->shape[scale->dims - 1];
     float *all = malloc((size_t)(scale_rows * scale_columns) * sizeof *all + 1);
@@ -65,9 +62,9 @@ static slip_status read_f8_scales(const slip_source *source, const slip_dataset 
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     int64_t bytes = scale_rows * scale_columns * 4;
     slip_status status = slip_file_read_at(source->file, source->path, all, bytes, scale->offset + expert * bytes);
-    for (int64_t i = 0; i < rows.count && status == SLIP_OK; i++)
+    for (int64_t i = 0; i < part->rows.count && status == SLIP_OK; i++)
         memcpy(to + i * to_columns,
-               all + scale_row(source, dataset, rows.first + i) * scale_columns + tensor->columns.first / SLIP_F8_BLOCK,
+               all + scale_row(&part->weight, part->rows.first + i) * scale_columns + tensor->columns.first / SLIP_F8_BLOCK,
                (size_t)to_columns * sizeof *to);
     free(all);
     return status;
@@ -77,7 +74,7 @@ static slip_status read_f8_scales(const slip_source *source, const slip_dataset 
 static slip_status read_part(const slip_source *source, const slip_tensor *tensor, const slip_part *part, int64_t expert,
                              int64_t at, slip_weight *weight)
 {
-    const slip_dataset *dataset = slip_checkpoint_find(&source->table, part->dataset);
+    const slip_dataset *dataset = slip_checkpoint_find(&source->table, part->weight.name);
     int64_t rows = dataset->dims > 1 ? dataset->shape[dataset->dims - 2] : 1;
     int64_t row_bytes = dataset->shape[dataset->dims - 1] * slip_dtype_item_bytes(weight->dtype);
     extent codes = {dataset->offset + expert * rows * row_bytes, rows, row_bytes,
@@ -86,9 +83,9 @@ static slip_status read_part(const slip_source *source, const slip_tensor *tenso
                                    weight->data + (size_t)at * weight->row_bytes, weight->row_bytes);
     if (status != SLIP_OK || weight->scale == NULL)
         return status;
-    const slip_dataset *scale = find_scale(source, part->dataset);
+    const slip_dataset *scale = find_scale(source, part->weight.name);
     if (weight->dtype == SLIP_F8E4M3)
-        return read_f8_scales(source, dataset, scale, tensor, expert, part->rows,
+        return read_f8_scales(source, scale, tensor, part, expert,
                               (float *)weight->scale + at * weight->scale_columns, weight->scale_columns);
     int64_t scale_bytes = scale->shape[scale->dims - 1];
     extent scales = {scale->offset + expert * rows * scale_bytes, rows, scale_bytes, tensor->columns.first / SLIP_MXFP4_BLOCK,
@@ -101,11 +98,11 @@ static slip_status read_part(const slip_source *source, const slip_tensor *tenso
 static slip_status tensor_dtype(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_dtype *dtype)
 {
     if (source->path == NULL) {
-        *dtype = slip_shape_dtype(tensor, program->parts[tensor->first_part].dataset);
+        *dtype = program->parts[tensor->first_part].weight.row->dtype;
         return SLIP_OK;
     }
     for (int32_t p = 0; p < tensor->parts; p++) {
-        const char *name = program->parts[tensor->first_part + p].dataset;
+        const char *name = program->parts[tensor->first_part + p].weight.name;
         const slip_dataset *dataset = slip_checkpoint_find(&source->table, name);
         if (!dataset)
             return slip_fail(SLIP_ERR_INPUT, "%s: dataset /%s is missing", source->path, name);
@@ -129,7 +126,7 @@ static slip_status describe(const slip_source *source, const slip_program *progr
     slip_range columns = tensor->columns;
     if (dtype == SLIP_F8E4M3 && columns.first % SLIP_MXFP4_BLOCK != 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s is f8e4m3 and this rank's columns start at %lld, not at a multiple of %d: "
-                         "use fewer ranks", source->path, program->parts[tensor->first_part].dataset, (long long)columns.first,
+                         "use fewer ranks", source->path, program->parts[tensor->first_part].weight.name, (long long)columns.first,
                          SLIP_MXFP4_BLOCK);
     *weight = (slip_weight){
         .dtype = dtype,
@@ -161,7 +158,7 @@ static slip_status read_tensor(const slip_source *source, const slip_program *pr
     weight->data = malloc((size_t)(weight->experts * weight->rows) * weight->row_bytes + 1);
     weight->scale = weight->scale_columns ? malloc(scale_bytes(weight) + 1) : NULL;
     if (!weight->data || (weight->scale_columns && !weight->scale))
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for /%s", program->parts[tensor->first_part].dataset);
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for /%s", program->parts[tensor->first_part].weight.name);
     int64_t row = 0, first = tensor->experts.first < 0 ? 0 : tensor->experts.first;
     for (int64_t e = 0; e < weight->experts; e++)
         for (int32_t p = 0; p < tensor->parts && status == SLIP_OK; p++) {
@@ -187,8 +184,8 @@ static slip_status load_tensor(const slip_source *source, const slip_program *pr
 static slip_status fill_tensor(const slip_program *program, int32_t index, const slip_executor_kind *kind, slip_executor *executor)
 {
     const slip_tensor *tensor = &program->tensors[index];
-    const char *dataset = program->parts[tensor->first_part].dataset;
-    return kind->fill(executor, index, slip_shape_dtype(tensor, dataset), slip_hash_text(SLIP_HASH_START, dataset));
+    const slip_weight_spec *first = &program->parts[tensor->first_part].weight;
+    return kind->fill(executor, index, first->row->dtype, slip_hash_text(SLIP_HASH_START, first->name));
 }
 
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,

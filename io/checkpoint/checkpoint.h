@@ -28,13 +28,13 @@
 #include <stdint.h>
 
 #include "io/base/status.h"
-#include "ranks/model/model.h"
+#include "ranks/model/weights.h"
 
-enum { SLIP_DATASET_NAME = 96, SLIP_DATASET_DIMS = 3, SLIP_CHECKPOINT_VERSION = 1 };
+enum { SLIP_DATASET_DIMS = 3, SLIP_CHECKPOINT_VERSION = 1 };
 
 /* One dataset. Plain data: the whole table travels from rank 0 to the others in one broadcast. */
 typedef struct {
-    char name[SLIP_DATASET_NAME]; /* without the leading '/', "target/layers/3/o" */
+    char name[SLIP_WEIGHT_NAME]; /* without the leading '/', "target/layers/3/o" */
     int32_t dtype;                /* slip_dtype; a scale dataset is SLIP_F32, or SLIP_MXFP4 for E8M0 bytes */
     int32_t dims;
     int64_t shape[SLIP_DATASET_DIMS]; /* as stored (bytes for mxfp4 codes) */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "io/checkpoint/layout.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 
 static int by_name(const void *left, const void *right)
 {
@@ -77,10 +77,10 @@ static slip_status check_scales(const slip_checkpoint *checkpoint, const char *s
 }
 
 static slip_status check_weight(const slip_checkpoint *checkpoint, const char *source,
-                                const slip_stored *weight, bool *known)
+                                const slip_weight_spec *weight, bool *known)
 {
     const slip_dataset *found = slip_checkpoint_find(checkpoint, weight->name);
-    if (found == NULL && weight->optional)
+    if (found == NULL && weight->row->optional)
         return SLIP_OK;
     if (found == NULL)
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s is missing", source, weight->name);
@@ -113,7 +113,7 @@ static slip_status check_names(const slip_checkpoint *checkpoint, const char *so
 }
 
 static slip_status check_weights(const slip_checkpoint *checkpoint, const char *source,
-                                 const slip_stored *weights, size_t count)
+                                 const slip_weight_spec *weights, size_t count)
 {
     bool *known = calloc((size_t)checkpoint->dataset_count + 1, sizeof *known);
     if (known == NULL)
@@ -148,16 +148,17 @@ slip_status slip_checkpoint_model(const slip_checkpoint *checkpoint, const char 
     slip_status status = parse_configs(checkpoint, source, &parsed);
     if (status == SLIP_OK)
         status = check_names(checkpoint, source);
-    slip_stored *weights = NULL;
+    slip_weight_spec *weights = NULL;
     size_t count = 0;
     if (status == SLIP_OK)
-        status = slip_layout_build(&parsed, &weights, &count);
+        status = slip_weight_list(&parsed, &weights, &count);
     if (status == SLIP_OK)
         status = check_weights(checkpoint, source, weights, count);
+    for (size_t i = 0; i < count; i++)
+        if (weights[i].row->optional)
+            parsed.draft.mask_embedding = slip_checkpoint_find(checkpoint, weights[i].name) != NULL;
     free(weights);
-    if (status != SLIP_OK)
-        return status;
-    parsed.draft.mask_embedding = slip_checkpoint_find(checkpoint, "draft/mask_embedding") != NULL;
-    *model = parsed;
-    return SLIP_OK;
+    if (status == SLIP_OK)
+        *model = parsed;
+    return status;
 }

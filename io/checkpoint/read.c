@@ -14,7 +14,7 @@
 enum {
     DEPTH_MAX = 5,
     OBJECTS_MAX = 2 * SLIP_CHECKPOINT_DATASETS_MAX,
-    NAME_MAX_BYTES = SLIP_DATASET_NAME - 1
+    NAME_MAX_BYTES = SLIP_WEIGHT_NAME - 1
 };
 
 /* What one opening gathers. */
@@ -118,7 +118,7 @@ static herr_t visit_link(hid_t group, const char *link, const H5L_info_t *info, 
 
 static slip_status visit_group(reading *r, hid_t group, const char *name, int depth)
 {
-    char prefix[SLIP_DATASET_NAME + 1];
+    char prefix[SLIP_WEIGHT_NAME + 1];
     snprintf(prefix, sizeof prefix, "%s%s", name, name[0] != '\0' ? "/" : "");
     branch below = {r, prefix, depth};
     H5G_info_t info;
@@ -149,7 +149,7 @@ static herr_t visit_link(hid_t group, const char *link, const H5L_info_t *info, 
 {
     branch *at = data;
     reading *r = at->reading;
-    char name[SLIP_DATASET_NAME];
+    char name[SLIP_WEIGHT_NAME];
     hid_t object;
     if (!plain_name(link) || strlen(at->prefix) + strlen(link) > NAME_MAX_BYTES)
         r->status = slip_fail(SLIP_ERR_INPUT, "%s: a name in group /%s is too long or has odd characters",

@@ -97,7 +97,7 @@ static slip_status write_root(slip_checkpoint_writer *writer, const char *config
 /* Make the groups above a dataset. */
 static bool make_groups(hid_t file, const char *name)
 {
-    char path[SLIP_DATASET_NAME];
+    char path[SLIP_WEIGHT_NAME];
     hid_t creation = H5Pcreate(H5P_GROUP_CREATE);
     bool fine = set_group(creation);
     snprintf(path, sizeof path, "%s", name);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "io/base/status.h"
+#include "ranks/model/family.h"
 
 enum { SLIP_MAX_STOPS = 4, SLIP_REQUEST_LINE_MAX = 16 << 20 };
 
@@ -33,6 +34,7 @@ typedef struct {
     double temperature; /* 0..2 */
     double top_p;       /* (0, 1] */
     uint64_t seed;      /* mixed with custom_id into the seed of a line that has none */
+    const slip_family *family; /* renders chats; NULL: the first of ranks/model/family.h */
 } slip_request_defaults;
 
 typedef struct {

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ranks/model/mimo_v2/chat.h"
 #include "io/base/hash.h"
 #include "io/base/json.h"
 
@@ -212,7 +211,7 @@ static slip_status read_tools(const json_t *body, slip_request *request, const j
     return SLIP_OK;
 }
 
-static slip_status read_messages(const json_t *body, slip_request *request)
+static slip_status read_messages(const json_t *body, const slip_request_defaults *defaults, slip_request *request)
 {
     const json_t *messages = slip_json_given(body, "messages");
     if (messages == NULL)
@@ -223,7 +222,8 @@ static slip_status read_messages(const json_t *body, slip_request *request)
     if ((status = read_thinking(body, request, &thinking)) != SLIP_OK ||
         (status = read_tools(body, request, &tools)) != SLIP_OK)
         return status;
-    status = slip_chat_render(messages, tools, thinking, &request->prompt, &request->prompt_size);
+    const slip_family *family = defaults->family != NULL ? defaults->family : slip_families[0];
+    status = family->chat(messages, tools, thinking, &request->prompt, &request->prompt_size);
     if (status == SLIP_ERR_INPUT) {
         slip_request_refuse(request, 400, "invalid_value", "messages", "%s", slip_cause());
         slip_clear(); /* the refusal answers it */
@@ -241,7 +241,7 @@ slip_status slip_request_body(const json_t *body, const slip_request_defaults *d
         (status = read_stops(body, request)) != SLIP_OK)
         return status;
     if (request->chat)
-        return read_messages(body, request);
+        return read_messages(body, defaults, request);
     if ((status = read_bool(body, "echo", request, &request->echo)) != SLIP_OK)
         return status;
     return read_prompt(body, request);

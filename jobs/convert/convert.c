@@ -10,7 +10,7 @@
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/layout.h"
 #include "io/base/clock.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 #include "io/base/file.h"
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/source.h"
@@ -32,7 +32,7 @@ typedef struct {
     slip_model model;
     slip_convert_source target, draft;
     slip_checkpoint_writer *writer;
-    slip_stored *weights;
+    slip_weight_spec *weights;
     size_t weight_count;
     int64_t bytes; /* written so far */
     double started, reported;
@@ -103,17 +103,17 @@ static slip_status open_sources(job *j)
     if (status == SLIP_OK)
         status = read_draft_config(j);
     if (status == SLIP_OK)
-        status = slip_convert_source_open(j->options->source_folder, false, &j->target);
+        status = slip_convert_source_open(j->options->source_folder, j->model.family->weights, &j->target);
     if (status == SLIP_OK && j->model.has_draft)
-        status = slip_convert_source_open(j->draft_folder, true, &j->draft);
+        status = slip_convert_source_open(j->draft_folder, j->model.family->draft_weights, &j->draft);
     if (status == SLIP_OK)
-        status = slip_layout_build(&j->model, &j->weights, &j->weight_count);
+        status = slip_weight_list(&j->model, &j->weights, &j->weight_count);
     return status;
 }
 
 /* ---- writing ---- */
 
-static slip_status convert_mask_file(job *j, const slip_stored *weight, const char *path)
+static slip_status convert_mask_file(job *j, const slip_weight_spec *weight, const char *path)
 {
     char *archive;
     size_t size, offset;
@@ -134,16 +134,15 @@ static slip_status convert_mask_file(job *j, const slip_stored *weight, const ch
 }
 
 /* The published file, a tensor of that name, or the target's row of the mask token. */
-static slip_status convert_mask(job *j, const slip_stored *weight)
+static slip_status convert_mask(job *j, const slip_weight_spec *weight)
 {
-    char path[PATH_SIZE], name[SLIP_SOURCE_NAME];
+    char path[PATH_SIZE];
     slip_status status = join(j->draft_folder, "mask_embedding.pt", path);
     if (status != SLIP_OK)
         return status;
     if (exists(path))
         return convert_mask_file(j, weight, path);
-    slip_convert_source_name(&j->draft, weight->name, 0, "", name);
-    if (slip_safetensors_find(j->draft.folder, name) != NULL)
+    if (slip_convert_source_has(&j->draft, weight))
         return slip_convert_weight(j->writer, &j->draft, weight, false, &j->bytes);
     fprintf(stderr, "warning: %s: no mask embedding; the target's row of token %d takes its place\n",
             j->draft_folder, j->model.draft.mask_token);
@@ -163,9 +162,9 @@ static slip_status convert_weights(job *j)
     slip_status status = SLIP_OK;
     bool round = j->options->experts == SLIP_CONVERT_MXFP4;
     for (size_t i = 0; i < j->weight_count && status == SLIP_OK; i++) {
-        const slip_stored *weight = &j->weights[i];
-        slip_convert_source *source = strncmp(weight->name, "draft/", 6) == 0 ? &j->draft : &j->target;
-        status = weight->optional ? convert_mask(j, weight)
+        const slip_weight_spec *weight = &j->weights[i];
+        slip_convert_source *source = slip_weight_of_draft(weight->row) ? &j->draft : &j->target;
+        status = weight->row->optional ? convert_mask(j, weight)
                                   : slip_convert_weight(j->writer, source, weight, round, &j->bytes);
         report(j, i + 1);
     }

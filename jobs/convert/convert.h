@@ -1,7 +1,7 @@
 /* slipstream convert: a Hugging Face folder becomes a Slipstream checkpoint.
  *
  * Taken in: safetensors in F32, BF16 or F16 (widened to f32), FP8 E4M3 with weight_scale_inv, MXFP4 with
- * weight_scale, q/k/v split or fused in chunks; config.json in both dialects of ranks/model/mimo_v2/config.h; tokenizer.json;
+ * weight_scale, q/k/v split or fused in chunks; config.json as the families of ranks/model/family.h read it; tokenizer.json;
  * a DFlash drafter's folder. Values stay the source's own: a stored code or scale is never rounded again.
  * Only `--experts mxfp4` rounds, and only experts that are F32, BF16 or F16.
  */

@@ -4,50 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    const char *weight; /* what follows "target/", "draft/" or "layers/N/" */
-    const char *source; /* %lld is the expert */
-} name_row;
-
-static const name_row layer_names[] = {
-    {"attn_norm", "input_layernorm.weight"},
-    {"mlp_norm", "post_attention_layernorm.weight"},
-    {"q", "self_attn.q_proj.weight"},
-    {"k", "self_attn.k_proj.weight"},
-    {"v", "self_attn.v_proj.weight"},
-    {"qkv", "self_attn.qkv_proj.weight"},
-    {"o", "self_attn.o_proj.weight"},
-    {"q_norm", "self_attn.q_norm.weight"},
-    {"k_norm", "self_attn.k_norm.weight"},
-    {"sinks", "self_attn.attention_sink_bias"},
-    {"gate", "mlp.gate_proj.weight"},
-    {"up", "mlp.up_proj.weight"},
-    {"down", "mlp.down_proj.weight"},
-    {"router", "mlp.gate.weight"},
-    {"router_bias", "mlp.gate.e_score_correction_bias"},
-    {"experts/gate", "gate_proj.weight"},
-    {"experts/up", "up_proj.weight"},
-    {"experts/down", "down_proj.weight"},
-};
-
-static const name_row top_names[] = {
-    {"target/embed", "model.embed_tokens.weight"}, {"target/head", "lm_head.weight"},
-    {"target/norm", "model.norm.weight"},          {"draft/fc", "fc.weight"},
-    {"draft/hidden_norm", "hidden_norm.weight"},   {"draft/norm", "norm.weight"},
-    {"draft/mask_embedding", "mask_embedding"},
-};
-
-static const char *lookup(const name_row *rows, size_t count, const char *weight)
+slip_status slip_convert_source_open(const char *path, const slip_weight_table *table, slip_convert_source *source)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(rows[i].weight, weight) == 0)
-            return rows[i].source;
-    return weight;
-}
-
-slip_status slip_convert_source_open(const char *path, bool draft, slip_convert_source *source)
-{
-    slip_convert_source opened = {.path = path, .draft = draft, .prefix = ""};
+    slip_convert_source opened = {.path = path, .table = table};
     slip_status status = slip_safetensors_open(path, &opened.folder);
     if (status != SLIP_OK)
         return status;
@@ -56,8 +15,6 @@ slip_status slip_convert_source_open(const char *path, bool draft, slip_convert_
         slip_safetensors_close(opened.folder);
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory for its list of tensors", path);
     }
-    if (draft && slip_safetensors_find(opened.folder, "model.fc.weight") != NULL)
-        opened.prefix = "model.";
     *source = opened;
     return SLIP_OK;
 }
@@ -69,46 +26,86 @@ void slip_convert_source_close(slip_convert_source *source)
     memset(source, 0, sizeof *source);
 }
 
-void slip_convert_source_name(const slip_convert_source *source, const char *weight, int64_t expert,
-                              const char *suffix, char name[SLIP_SOURCE_NAME])
+/* ---- names ---- */
+
+static bool starts(const char *text, const char *with)
 {
-    int layer = 0, tail = 0;
-    if (sscanf(weight, "%*[a-z]/layers/%d/%n", &layer, &tail) != 1 || tail == 0) {
-        const char *top = lookup(top_names, sizeof top_names / sizeof *top_names, weight);
-        snprintf(name, SLIP_SOURCE_NAME, "%s%s%s", source->prefix, top, suffix);
-        return;
-    }
-    const char *part = lookup(layer_names, sizeof layer_names / sizeof *layer_names, weight + tail);
-    const char *stem = source->draft ? source->prefix : "model.";
-    if (strncmp(weight + tail, "experts/", 8) == 0)
-        snprintf(name, SLIP_SOURCE_NAME, "%slayers.%d.mlp.experts.%lld.%s%s", stem, layer, (long long)expert,
-                 part, suffix);
-    else
-        snprintf(name, SLIP_SOURCE_NAME, "%slayers.%d.%s%s", stem, layer, part, suffix);
+    return strncmp(text, with, strlen(with)) == 0;
 }
 
-const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, const char *name)
+bool slip_convert_source_name(const slip_weight_spec *weight, int which, int64_t expert, const char *suffix,
+                              char name[SLIP_SOURCE_NAME])
 {
-    const slip_st_tensor *tensor = slip_safetensors_find(source->folder, name);
+    static const char layer_mark[] = "{layer}", expert_mark[] = "{expert}";
+    const char *from = which < SLIP_WEIGHT_SOURCES ? weight->row->source[which] : NULL;
+    size_t used = 0;
+    if (from == NULL)
+        return false;
+    while (*from != '\0' && used < SLIP_SOURCE_NAME - 24) { /* a number fits */
+        if (starts(from, layer_mark)) {
+            used += (size_t)sprintf(name + used, "%d", weight->layer);
+            from += sizeof layer_mark - 1;
+        } else if (starts(from, expert_mark)) {
+            used += (size_t)sprintf(name + used, "%lld", (long long)expert);
+            from += sizeof expert_mark - 1;
+        } else {
+            name[used++] = *from++;
+        }
+    }
+    snprintf(name + used, SLIP_SOURCE_NAME - used, "%s", suffix);
+    return true;
+}
+
+static const slip_st_tensor *find(const slip_convert_source *source, const slip_weight_spec *weight, int64_t expert,
+                                  const char *suffix)
+{
+    char name[SLIP_SOURCE_NAME];
+    const slip_st_tensor *tensor = NULL;
+    for (int which = 0; tensor == NULL && slip_convert_source_name(weight, which, expert, suffix, name); which++)
+        tensor = slip_safetensors_find(source->folder, name);
+    return tensor;
+}
+
+bool slip_convert_source_has(const slip_convert_source *source, const slip_weight_spec *weight)
+{
+    return find(source, weight, 0, "") != NULL;
+}
+
+const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, const slip_weight_spec *weight, int64_t expert,
+                                               const char *suffix)
+{
+    const slip_st_tensor *tensor = find(source, weight, expert, suffix);
     if (tensor != NULL)
         source->used[tensor - slip_safetensors_at(source->folder, 0)] = true;
     return tensor;
 }
 
-static bool starts(const char *name, const char *prefix)
+/* ---- what is left ---- */
+
+/* What is common to the names of a weight's tensor and of those beside it: "model.layers.", "lm_head.". */
+static size_t stem_size(const char *source)
 {
-    return strncmp(name, prefix, strlen(prefix)) == 0;
+    const char *dot = strrchr(source, '.');
+    size_t mark = strcspn(source, "{");
+    return source[mark] != '\0' ? mark : dot != NULL ? (size_t)(dot - source) + 1 : mark;
 }
 
-/* Everything of a drafter is the model's; of a target, what the decoder and the head are made of. Precomputed
- * RoPE frequencies, which old checkpoints carry, are not weights. */
+/* Everything in a drafter's folder is the model's; in a target's, what stands beside a weight of ours. Precomputed RoPE frequencies,
+ * which old checkpoints carry, are not weights. */
 static bool belongs(const slip_convert_source *source, const char *name)
 {
     size_t length = strlen(name);
     if (length >= 9 && strcmp(name + length - 9, ".inv_freq") == 0)
         return false;
-    return source->draft || starts(name, "model.layers.") || starts(name, "model.embed_tokens.") ||
-           starts(name, "model.norm.") || starts(name, "lm_head.");
+    for (int32_t i = 0; i < source->table->count; i++) {
+        const slip_weight_row *row = &source->table->rows[i];
+        if (slip_weight_of_draft(row))
+            return true;
+        for (int which = 0; which < SLIP_WEIGHT_SOURCES && row->source[which] != NULL; which++)
+            if (strncmp(name, row->source[which], stem_size(row->source[which])) == 0)
+                return true;
+    }
+    return false;
 }
 
 slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped)

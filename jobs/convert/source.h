@@ -5,30 +5,34 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "io/checkpoint/safetensors.h"
 #include "io/base/status.h"
+#include "io/checkpoint/safetensors.h"
+#include "ranks/model/weights.h"
 
 enum { SLIP_SOURCE_NAME = 192 };
 
 typedef struct {
-    const char *path; /* of the folder; the caller's */
-    bool draft;
-    const char *prefix; /* before every name: a drafter's tensors may begin with "model." */
+    const char *path;                /* of the folder; the caller's */
+    const slip_weight_table *table;  /* of the weights that are looked for in it */
     slip_safetensors *folder;
-    bool *used; /* a flag a tensor, in the folder's order */
+    bool *used;                      /* a flag a tensor, in the folder's order */
 } slip_convert_source;
 
 /* Open a folder. slip_convert_source_close also takes a zeroed source. */
-slip_status slip_convert_source_open(const char *path, bool draft, slip_convert_source *source);
+slip_status slip_convert_source_open(const char *path, const slip_weight_table *table, slip_convert_source *source);
 void slip_convert_source_close(slip_convert_source *source);
 
-/* The source's name of a weight ("target/layers/3/experts/up", expert 7 ->
- * "model.layers.3.mlp.experts.7.up_proj.weight"), followed by `suffix`. */
-void slip_convert_source_name(const slip_convert_source *source, const char *weight, int64_t expert,
-                              const char *suffix, char name[SLIP_SOURCE_NAME]);
+/* The `which`-th of the names that a weight may have in a folder (expert 7 of target/layers/3/experts/up:
+ * "model.layers.3.mlp.experts.7.up_proj.weight"), followed by `suffix`. False where it has fewer names. */
+bool slip_convert_source_name(const slip_weight_spec *weight, int which, int64_t expert, const char *suffix,
+                              char name[SLIP_SOURCE_NAME]);
 
-/* Find a tensor and mark it used; NULL when there is none. */
-const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, const char *name);
+/* Whether a weight's tensor is there. */
+bool slip_convert_source_has(const slip_convert_source *source, const slip_weight_spec *weight);
+
+/* Find a weight's tensor (of one of its experts) and mark it used; NULL when there is none. */
+const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, const slip_weight_spec *weight, int64_t expert,
+                                               const char *suffix);
 
 /* After the last take: tensors that belong to the model but were not asked for are an error, since leaving
  * out a bias or a shared expert would change what the model says. Others (MTP, vision, audio) are counted in

@@ -10,7 +10,7 @@
 /* Everything one weight needs on its way. */
 typedef struct {
     slip_convert_source *source;
-    const slip_stored *weight;
+    const slip_weight_spec *weight;
     slip_st_dtype from; /* of every source tensor of this weight */
     slip_dtype to;
     slip_dataset codes, scales; /* as they will be stored */
@@ -29,11 +29,12 @@ static slip_status refuse(const conversion *c, const slip_st_tensor *tensor, con
 static slip_status take(const conversion *c, int64_t expert, const char *suffix,
                         const slip_st_tensor **tensor)
 {
-    char name[SLIP_SOURCE_NAME];
-    slip_convert_source_name(c->source, c->weight->name, expert, suffix, name);
-    *tensor = slip_convert_source_take(c->source, name);
-    if (*tensor == NULL)
+    *tensor = slip_convert_source_take(c->source, c->weight, expert, suffix);
+    if (*tensor == NULL) {
+        char name[SLIP_SOURCE_NAME];
+        slip_convert_source_name(c->weight, 0, expert, suffix, name);
         return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is missing", c->source->path, name);
+    }
     return SLIP_OK;
 }
 
@@ -57,7 +58,7 @@ static slip_status check_shape(const conversion *c, const slip_st_tensor *tensor
 
 static slip_status check_part(const conversion *c, const slip_st_tensor *tensor, const slip_dataset *dataset)
 {
-    int stacked = c->weight->kind == SLIP_KIND_EXPERTS;
+    int stacked = c->weight->row->kind == SLIP_KIND_EXPERTS;
     return check_shape(c, tensor, dataset->shape + stacked, dataset->dims - stacked);
 }
 
@@ -79,7 +80,7 @@ static void widen(slip_st_dtype from, const void *data, int64_t count, float *ou
         out[i] = slip_f16_to_f32(halves[i]);
 }
 
-static bool round_rows(const slip_stored *weight, const float *values, char *codes, char *scales)
+static bool round_rows(const slip_weight_spec *weight, const float *values, char *codes, char *scales)
 {
     int64_t columns = weight->columns;
     for (int64_t row = 0; row < weight->rows; row++)
@@ -144,14 +145,14 @@ static slip_status copy_scales(const conversion *c, int64_t expert, char *out)
 /* ---- the weight ---- */
 
 /* What a source type is stored as; false where it cannot be. */
-static bool stored_type(const slip_stored *weight, slip_st_dtype from, bool round_experts, slip_dtype *to)
+static bool stored_type(const slip_weight_spec *weight, slip_st_dtype from, bool round_experts, slip_dtype *to)
 {
-    bool round = round_experts && weight->kind == SLIP_KIND_EXPERTS;
+    bool round = round_experts && weight->row->kind == SLIP_KIND_EXPERTS;
     switch (from) {
     case SLIP_ST_F32:
     case SLIP_ST_F16: *to = round ? SLIP_MXFP4 : SLIP_F32; break;
     case SLIP_ST_BF16:
-        *to = round ? SLIP_MXFP4 : weight->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16;
+        *to = round ? SLIP_MXFP4 : weight->row->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16;
         break;
     case SLIP_ST_F8E4M3: *to = SLIP_F8E4M3; return !round && slip_layout_allows(weight, *to);
     case SLIP_ST_U8: *to = SLIP_MXFP4; break;
@@ -165,10 +166,10 @@ static slip_status choose_type(conversion *c, const slip_st_tensor *first, bool 
     c->from = first->dtype;
     if (stored_type(c->weight, c->from, round_experts, &c->to))
         return SLIP_OK;
-    if (round_experts && c->weight->kind == SLIP_KIND_EXPERTS && c->from == SLIP_ST_F8E4M3)
+    if (round_experts && c->weight->row->kind == SLIP_KIND_EXPERTS && c->from == SLIP_ST_F8E4M3)
         return refuse(c, first,
                       "experts in F8_E4M3 are kept as they are; --experts mxfp4 would round them again");
-    if (c->to == SLIP_MXFP4 && c->weight->kind == SLIP_KIND_EXPERTS)
+    if (c->to == SLIP_MXFP4 && c->weight->row->kind == SLIP_KIND_EXPERTS)
         return refuse(c, first, "MXFP4 needs columns in a multiple of 32");
     return refuse(c, first, "its dtype is not supported for this weight");
 }
@@ -209,7 +210,7 @@ static slip_status write_datasets(const conversion *c, slip_checkpoint_writer *w
 }
 
 slip_status slip_convert_weight(slip_checkpoint_writer *writer, slip_convert_source *source,
-                                const slip_stored *weight, bool round_experts, int64_t *bytes)
+                                const slip_weight_spec *weight, bool round_experts, int64_t *bytes)
 {
     conversion c = {.source = source, .weight = weight};
     const slip_st_tensor *first;

@@ -11,6 +11,6 @@
  * `round_experts` turns F32, BF16 and F16 experts into MXFP4. *bytes counts what was written. SLIP_ERR_INPUT
  * names the file, the tensor and what is wrong: missing, its dtype, its shape, a value that is not finite. */
 slip_status slip_convert_weight(slip_checkpoint_writer *writer, slip_convert_source *source,
-                                const slip_stored *weight, bool round_experts, int64_t *bytes);
+                                const slip_weight_spec *weight, bool round_experts, int64_t *bytes);
 
 #endif

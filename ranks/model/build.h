@@ -1,4 +1,4 @@
-/* Writing programs: turns (model, placement) into the op lists of ranks/model/program.h. The model is written here, once. */
+/* Writing programs: the model's family turns (model, placement) into the op lists of ranks/model/program.h. */
 #ifndef SLIP_RANKS_MODEL_BUILD_H
 #define SLIP_RANKS_MODEL_BUILD_H
 
@@ -6,10 +6,10 @@
 #include "ranks/model/placement.h"
 #include "ranks/model/program.h"
 
-/* The target's forward pass (mimo-v2 decoder): one phase, SLIP_PHASE_RUN. The caller frees the program. */
+/* The target's forward pass: one phase, SLIP_PHASE_RUN. The caller frees the program. */
 slip_status slip_program_target(const slip_model *model, const slip_placement *placement, slip_program *program);
 
-/* The DFlash draft (slip_placement_draft): SLIP_PHASE_INJECT turns the taps of committed tokens into
+/* The draft (slip_placement_draft): SLIP_PHASE_INJECT turns the taps of committed tokens into
  * context K/V, SLIP_PHASE_RUN drafts one block a span. */
 slip_status slip_program_draft(const slip_model *model, const slip_placement *placement, slip_program *program);
 

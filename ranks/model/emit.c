@@ -1,12 +1,11 @@
 #include "ranks/model/emit.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-slip_status slip_emit_start(slip_program *program, int32_t ops, int32_t tensors, int32_t parts)
+slip_status slip_emit_start(slip_emitter *e, int32_t ops, int32_t tensors, int32_t parts)
 {
+    slip_program *program = e->program;
     *program = (slip_program){.mask_token = -1};
     program->ops = calloc((size_t)ops, sizeof *program->ops);
     program->tensors = calloc((size_t)tensors, sizeof *program->tensors);
@@ -18,6 +17,9 @@ slip_status slip_emit_start(slip_program *program, int32_t ops, int32_t tensors,
     program->op_room = ops;
     program->tensor_room = tensors;
     program->part_room = parts;
+    slip_emit_width(e, SLIP_BUFFER_X, e->model->hidden);
+    slip_emit_width(e, SLIP_BUFFER_H, e->model->hidden);
+    slip_emit_width(e, SLIP_BUFFER_PARTIAL, e->model->hidden);
     return SLIP_OK;
 }
 
@@ -29,109 +31,149 @@ void slip_program_free(slip_program *program)
     *program = (slip_program){0};
 }
 
-int32_t slip_emit_tensor(slip_program *program, slip_range experts, slip_range columns)
+/* ---- weights ---- */
+
+/* What this rank has of an axis of a weight: all of it, where the weight is not cut along it. */
+static slip_range share(const slip_emitter *e, const slip_weight_row *row, slip_cut cut, slip_axis axis, int64_t size)
 {
+    if (row->cut != cut)
+        return (slip_range){0, size};
+    return slip_placement_axis(e->placement, e->model, row, e->layer, axis);
+}
+
+/* A weight that stands once may be named from within a layer. */
+static slip_weight_spec spec_of(const slip_emitter *e, const slip_weight_row *row)
+{
+    bool once = row->place == SLIP_AT_TARGET || row->place == SLIP_AT_DRAFT;
+    return slip_weight_make(e->model, row, once ? -1 : e->layer);
+}
+
+int32_t slip_emit_tensor(slip_emitter *e, const slip_weight_row *row)
+{
+    slip_program *program = e->program;
     assert(program->tensor_count < program->tensor_room);
-    program->tensors[program->tensor_count] =
-        (slip_tensor){.experts = experts, .columns = columns, .first_part = program->part_count};
+    program->tensors[program->tensor_count] = (slip_tensor){
+        .experts = row->kind == SLIP_KIND_EXPERTS ? e->placement->experts : (slip_range){-1, 0},
+        .columns = share(e, row, SLIP_CUT_COLUMNS, row->columns, spec_of(e, row).columns),
+        .first_part = program->part_count,
+        .vector = slip_weight_is_vector(row),
+    };
     return program->tensor_count++;
 }
 
-void slip_emit_part(slip_program *program, const char *prefix, const char *name, slip_range rows)
+void slip_emit_rows(slip_emitter *e, const slip_weight_row *row, slip_range rows)
 {
+    slip_program *program = e->program;
     assert(program->part_count < program->part_room);
-    slip_part *part = &program->parts[program->part_count++];
-    snprintf(part->dataset, sizeof part->dataset, "%s/%s", prefix, name);
-    part->rows = rows;
+    program->parts[program->part_count++] = (slip_part){.weight = spec_of(e, row), .rows = rows};
     slip_tensor *tensor = &program->tensors[program->tensor_count - 1];
     tensor->parts++;
     tensor->rows += rows.count;
 }
 
-int32_t slip_emit_matrix(slip_program *program, const char *prefix, const char *name, slip_range rows, slip_range columns)
+void slip_emit_share(slip_emitter *e, const slip_weight_row *row)
 {
-    int32_t tensor = slip_emit_tensor(program, SLIP_NOT_STACKED, columns);
-    slip_emit_part(program, prefix, name, rows);
+    slip_emit_rows(e, row, share(e, row, SLIP_CUT_ROWS, row->rows, spec_of(e, row).rows));
+}
+
+int32_t slip_emit_weight(slip_emitter *e, const slip_weight_row *row)
+{
+    int32_t tensor = slip_emit_tensor(e, row);
+    slip_emit_share(e, row);
     return tensor;
 }
 
-int32_t slip_emit_vector(slip_program *program, const char *prefix, const char *name, slip_range values)
+int32_t slip_emit_stacked(slip_emitter *e, const slip_weight_row *upper, const slip_weight_row *lower)
 {
-    int32_t tensor = slip_emit_matrix(program, prefix, name, (slip_range){0, 1}, values);
-    program->tensors[tensor].vector = true;
+    int32_t tensor = slip_emit_weight(e, upper);
+    slip_emit_share(e, lower);
     return tensor;
 }
 
-slip_op *slip_emit_op(slip_program *program, slip_op_kind kind, slip_buffer in, slip_buffer out, int32_t w0, int32_t w1)
+/* ---- ops ---- */
+
+slip_op *slip_emit_op(slip_emitter *e, slip_op_kind kind, slip_buffer in, slip_buffer out, int32_t w0, int32_t w1)
 {
+    slip_program *program = e->program;
     assert(program->op_count < program->op_room);
     slip_op *op = &program->ops[program->op_count++];
-    *op = (slip_op){.kind = kind, .in = in, .out = out, .weight = {w0, w1}, .layer = -1};
+    *op = (slip_op){.kind = kind, .in = in, .out = out, .weight = {w0, w1}, .layer = e->layer};
     return op;
 }
 
-void slip_emit_width(slip_program *program, slip_buffer buffer, int64_t width)
+void slip_emit_width(slip_emitter *e, slip_buffer buffer, int64_t width)
 {
-    if (program->width[buffer] < width)
-        program->width[buffer] = width;
+    if (e->program->width[buffer] < width)
+        e->program->width[buffer] = width;
 }
 
-void slip_emit_embed(slip_program *program, int32_t embed_weight, int32_t mask_weight)
+void slip_emit_embed(slip_emitter *e, const slip_weight_row *embed, int32_t mask_weight)
 {
-    slip_emit_op(program, SLIP_OP_EMBED, SLIP_BUFFER_X, SLIP_BUFFER_PARTIAL, embed_weight, mask_weight);
-    slip_emit_op(program, SLIP_OP_ALLREDUCE, SLIP_BUFFER_PARTIAL, SLIP_BUFFER_X, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT);
+    slip_emit_op(e, SLIP_OP_EMBED, SLIP_BUFFER_X, SLIP_BUFFER_PARTIAL, slip_emit_weight(e, embed), mask_weight);
+    slip_emit_op(e, SLIP_OP_ALLREDUCE, SLIP_BUFFER_PARTIAL, SLIP_BUFFER_X, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT);
 }
 
-void slip_emit_norm(slip_program *program, const char *prefix, const char *name, int64_t hidden)
+void slip_emit_norm(slip_emitter *e, const slip_weight_row *norm)
 {
-    int32_t weight = slip_emit_vector(program, prefix, name, (slip_range){0, hidden});
-    slip_emit_op(program, SLIP_OP_NORM, SLIP_BUFFER_X, SLIP_BUFFER_H, weight, SLIP_NO_WEIGHT);
+    slip_emit_op(e, SLIP_OP_NORM, SLIP_BUFFER_X, SLIP_BUFFER_H, slip_emit_weight(e, norm), SLIP_NO_WEIGHT);
 }
 
-static void emit_sum_into_x(slip_program *program)
+static void emit_sum_into_x(slip_emitter *e)
 {
-    slip_emit_op(program, SLIP_OP_ALLREDUCE, SLIP_BUFFER_PARTIAL, SLIP_BUFFER_X, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT)->add = true;
+    slip_emit_op(e, SLIP_OP_ALLREDUCE, SLIP_BUFFER_PARTIAL, SLIP_BUFFER_X, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT)->add = true;
 }
 
-void slip_emit_output(slip_program *program, const char *prefix, slip_range q_heads, int32_t v_head_dim, int64_t hidden)
+void slip_emit_output(slip_emitter *e, const slip_weight_row *o)
 {
-    slip_range columns = {q_heads.first * v_head_dim, q_heads.count * v_head_dim};
-    int32_t weight = slip_emit_matrix(program, prefix, "o", (slip_range){0, hidden}, columns);
-    slip_op *op = slip_emit_op(program, SLIP_OP_LINEAR, SLIP_BUFFER_HEADS, SLIP_BUFFER_PARTIAL, weight, SLIP_NO_WEIGHT);
-    op->cut_anywhere = v_head_dim % SLIP_MXFP4_BLOCK != 0; /* of the model, not of the rank: all rank counts agree */
-    emit_sum_into_x(program);
+    slip_op *op = slip_emit_op(e, SLIP_OP_LINEAR, SLIP_BUFFER_HEADS, SLIP_BUFFER_PARTIAL, slip_emit_weight(e, o), SLIP_NO_WEIGHT);
+    /* By the model's heads, not by the rank's: all rank counts agree. */
+    op->cut_anywhere = slip_weight_attention(e->model, o, e->layer)->v_head_dim % SLIP_MXFP4_BLOCK != 0;
+    emit_sum_into_x(e);
 }
 
-void slip_emit_dense(slip_program *program, const char *prefix, slip_range columns, int64_t hidden)
+/* Gate and up are [2 * columns], what they make is as wide as this rank's columns of down. */
+static int64_t emit_gated_widths(slip_emitter *e, int32_t down)
 {
-    int32_t gate_up = slip_emit_tensor(program, SLIP_NOT_STACKED, (slip_range){0, hidden});
-    slip_emit_part(program, prefix, "gate", columns);
-    slip_emit_part(program, prefix, "up", columns);
-    int32_t down = slip_emit_matrix(program, prefix, "down", (slip_range){0, hidden}, columns);
-    slip_emit_op(program, SLIP_OP_LINEAR, SLIP_BUFFER_H, SLIP_BUFFER_GATE_UP, gate_up, SLIP_NO_WEIGHT);
-    slip_emit_op(program, SLIP_OP_SWIGLU, SLIP_BUFFER_GATE_UP, SLIP_BUFFER_ACT, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT)->column =
-        (int32_t)columns.count;
-    slip_emit_op(program, SLIP_OP_LINEAR, SLIP_BUFFER_ACT, SLIP_BUFFER_PARTIAL, down, SLIP_NO_WEIGHT);
-    emit_sum_into_x(program);
-    slip_emit_width(program, SLIP_BUFFER_GATE_UP, 2 * columns.count);
-    slip_emit_width(program, SLIP_BUFFER_ACT, columns.count);
+    int64_t columns = e->program->tensors[down].columns.count;
+    slip_emit_width(e, SLIP_BUFFER_GATE_UP, 2 * columns);
+    slip_emit_width(e, SLIP_BUFFER_ACT, columns);
+    return columns;
 }
 
-void slip_emit_head(slip_program *program, const char *norm_prefix, slip_range vocabulary, int64_t hidden)
+void slip_emit_dense(slip_emitter *e, const slip_weight_row *gate, const slip_weight_row *up, const slip_weight_row *down)
 {
-    int32_t norm = slip_emit_vector(program, norm_prefix, "norm", (slip_range){0, hidden});
-    int32_t head = slip_emit_matrix(program, "target", "head", vocabulary, (slip_range){0, hidden});
-    slip_emit_op(program, SLIP_OP_SELECT, SLIP_BUFFER_X, SLIP_BUFFER_SELECT, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT);
-    slip_op *op = slip_emit_op(program, SLIP_OP_NORM, SLIP_BUFFER_SELECT, SLIP_BUFFER_SELECT, norm, SLIP_NO_WEIGHT);
-    op->head_rows = true;
-    op = slip_emit_op(program, SLIP_OP_LINEAR, SLIP_BUFFER_SELECT, SLIP_BUFFER_LOGITS, head, SLIP_NO_WEIGHT);
-    op->head_rows = true;
-    program->vocabulary = vocabulary;
-    slip_emit_width(program, SLIP_BUFFER_SELECT, hidden);
-    slip_emit_width(program, SLIP_BUFFER_LOGITS, vocabulary.count);
+    int32_t gate_up = slip_emit_stacked(e, gate, up), back = slip_emit_weight(e, down);
+    int64_t columns = emit_gated_widths(e, back);
+    slip_emit_op(e, SLIP_OP_LINEAR, SLIP_BUFFER_H, SLIP_BUFFER_GATE_UP, gate_up, SLIP_NO_WEIGHT);
+    slip_emit_op(e, SLIP_OP_SWIGLU, SLIP_BUFFER_GATE_UP, SLIP_BUFFER_ACT, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT)->column = (int32_t)columns;
+    slip_emit_op(e, SLIP_OP_LINEAR, SLIP_BUFFER_ACT, SLIP_BUFFER_PARTIAL, back, SLIP_NO_WEIGHT);
+    emit_sum_into_x(e);
 }
 
-int32_t slip_emit_rope(slip_program *program, double theta, int32_t rotary_dim)
+void slip_emit_experts(slip_emitter *e, const slip_weight_row *gate, const slip_weight_row *up, const slip_weight_row *down)
+{
+    int32_t gate_up = slip_emit_stacked(e, gate, up), back = slip_emit_weight(e, down);
+    emit_gated_widths(e, back);
+    slip_emit_op(e, SLIP_OP_EXPERTS, SLIP_BUFFER_H, SLIP_BUFFER_PARTIAL, gate_up, back);
+    emit_sum_into_x(e);
+}
+
+void slip_emit_head(slip_emitter *e, const slip_weight_row *norm, const slip_weight_row *head)
+{
+    int32_t norm_weight = slip_emit_weight(e, norm), head_weight = slip_emit_weight(e, head);
+    slip_range vocabulary = e->placement->vocabulary;
+    slip_emit_op(e, SLIP_OP_SELECT, SLIP_BUFFER_X, SLIP_BUFFER_SELECT, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT);
+    slip_emit_op(e, SLIP_OP_NORM, SLIP_BUFFER_SELECT, SLIP_BUFFER_SELECT, norm_weight, SLIP_NO_WEIGHT)->head_rows = true;
+    slip_emit_op(e, SLIP_OP_LINEAR, SLIP_BUFFER_SELECT, SLIP_BUFFER_LOGITS, head_weight, SLIP_NO_WEIGHT)->head_rows = true;
+    e->program->vocabulary = vocabulary;
+    slip_emit_width(e, SLIP_BUFFER_SELECT, e->model->hidden);
+    slip_emit_width(e, SLIP_BUFFER_LOGITS, vocabulary.count);
+}
+
+/* ---- caches ---- */
+
+/* Index of the rope (theta, rotary_dim), added when new. */
+static int32_t find_rope(slip_program *program, double theta, int32_t rotary_dim)
 {
     for (int32_t i = 0; i < program->rope_count; i++)
         if (program->rope[i].theta == theta && program->rope[i].rotary_dim == rotary_dim)
@@ -141,9 +183,26 @@ int32_t slip_emit_rope(slip_program *program, double theta, int32_t rotary_dim)
     return program->rope_count++;
 }
 
-int64_t slip_cache_width(const slip_cache *cache)
+slip_cache *slip_emit_cache(slip_emitter *e, const slip_attention *attention, slip_range q, slip_range kv, float value_scale)
 {
-    return (int64_t)cache->q_heads * cache->head_dim + (int64_t)cache->kv_heads * (cache->head_dim + cache->v_head_dim);
+    slip_program *program = e->program;
+    assert(program->cache_count < SLIP_MAX_LAYERS);
+    slip_cache *cache = &program->cache[program->cache_count++];
+    *cache = (slip_cache){
+        .q_heads = (int32_t)q.count,
+        .kv_heads = (int32_t)kv.count,
+        .group = attention->heads / attention->kv_heads,
+        .first_q = (int32_t)q.first,
+        .first_kv = (int32_t)kv.first,
+        .head_dim = attention->head_dim,
+        .v_head_dim = attention->v_head_dim,
+        .window = attention->window,
+        .rope = find_rope(program, attention->rope_theta, attention->rotary_dim),
+        .value_scale = value_scale,
+    };
+    slip_emit_width(e, SLIP_BUFFER_QKV, q.count * attention->head_dim + kv.count * (attention->head_dim + attention->v_head_dim));
+    slip_emit_width(e, SLIP_BUFFER_HEADS, q.count * attention->v_head_dim);
+    return cache;
 }
 
 static const char *const op_names[SLIP_OP_KINDS] = {

@@ -1,54 +1,62 @@
-/* Appending to a program: the words in which ranks/model/mimo_v2/program_target.c and ranks/model/mimo_v2/program_draft.c are written. */
+/* Appending to a program: the words in which families write them. Which rows and columns of a weight a rank has follows from the
+ * weight's row in the family's table and from the placement.
+ */
 #ifndef SLIP_RANKS_MODEL_EMIT_H
 #define SLIP_RANKS_MODEL_EMIT_H
 
 #include "ranks/model/build.h"
+#include "ranks/model/weights.h"
 
-/* Make room for `ops` ops, `tensors` tensors and `parts` parts; appending beyond that is our own mistake (assert). */
-slip_status slip_emit_start(slip_program *program, int32_t ops, int32_t tensors, int32_t parts);
+typedef struct {
+    slip_program *program;
+    const slip_model *model;
+    const slip_placement *placement;
+    int32_t layer; /* of the ops and weights that follow; -1: outside of layers */
+} slip_emitter;
 
-/* For datasets without an axis of experts. */
-#define SLIP_NOT_STACKED ((slip_range){-1, 0})
+/* Begin a program: make room for `ops` ops, `tensors` tensors and `parts` parts (appending beyond that is our own mistake: assert)
+ * and set the widths that every program has. */
+slip_status slip_emit_start(slip_emitter *e, int32_t ops, int32_t tensors, int32_t parts);
 
-/* A tensor of no parts yet. Returns its index. */
-int32_t slip_emit_tensor(slip_program *program, slip_range experts, slip_range columns);
+/* A tensor of no rows yet, with this rank's columns (and experts) of `row`. Returns its index. */
+int32_t slip_emit_tensor(slip_emitter *e, const slip_weight_row *row);
 
-/* Add rows of the dataset "prefix/name" to the last tensor. */
-void slip_emit_part(slip_program *program, const char *prefix, const char *name, slip_range rows);
+/* Add rows of a weight to the last tensor: those given, or this rank's. */
+void slip_emit_rows(slip_emitter *e, const slip_weight_row *row, slip_range rows);
+void slip_emit_share(slip_emitter *e, const slip_weight_row *row);
 
-/* A tensor of one part. */
-int32_t slip_emit_matrix(slip_program *program, const char *prefix, const char *name, slip_range rows, slip_range columns);
+/* A tensor of this rank's share of one weight, or of one stacked on another. */
+int32_t slip_emit_weight(slip_emitter *e, const slip_weight_row *row);
+int32_t slip_emit_stacked(slip_emitter *e, const slip_weight_row *upper, const slip_weight_row *lower);
 
-/* A vector of `count` values from `first` on. */
-int32_t slip_emit_vector(slip_program *program, const char *prefix, const char *name, slip_range values);
+/* Append an op with no flags and weights (w0, w1); the caller may fill in the rest through the pointer. */
+slip_op *slip_emit_op(slip_emitter *e, slip_op_kind kind, slip_buffer in, slip_buffer out, int32_t w0, int32_t w1);
 
-/* Append an op with no layer, no flags and weights (w0, w1); the caller may fill in the rest through the pointer. */
-slip_op *slip_emit_op(slip_program *program, slip_op_kind kind, slip_buffer in, slip_buffer out, int32_t w0, int32_t w1);
-
-/* ---- the pieces that target and draft share ---- */
+/* ---- the pieces that programs share ---- */
 
 /* x = sum over ranks of the embedding rows. `mask_weight`: the drafter's mask embedding or SLIP_NO_WEIGHT. */
-void slip_emit_embed(slip_program *program, int32_t embed_weight, int32_t mask_weight);
+void slip_emit_embed(slip_emitter *e, const slip_weight_row *embed, int32_t mask_weight);
 
-/* h = RMSNorm(x) with the vector "prefix/name". */
-void slip_emit_norm(slip_program *program, const char *prefix, const char *name, int64_t hidden);
+/* h = RMSNorm(x). */
+void slip_emit_norm(slip_emitter *e, const slip_weight_row *norm);
 
 /* x += sum over ranks of heads * o transposed. */
-void slip_emit_output(slip_program *program, const char *prefix, slip_range q_heads, int32_t v_head_dim, int64_t hidden);
+void slip_emit_output(slip_emitter *e, const slip_weight_row *o);
 
 /* h -> gate|up -> act -> x += sum over ranks of act * down transposed. */
-void slip_emit_dense(slip_program *program, const char *prefix, slip_range columns, int64_t hidden);
+void slip_emit_dense(slip_emitter *e, const slip_weight_row *gate, const slip_weight_row *up, const slip_weight_row *down);
+
+/* The same with the experts that ROUTE picked. */
+void slip_emit_experts(slip_emitter *e, const slip_weight_row *gate, const slip_weight_row *up, const slip_weight_row *down);
 
 /* logits = RMSNorm(selected rows of x) * head transposed, for this rank's vocabulary rows. */
-void slip_emit_head(slip_program *program, const char *norm_prefix, slip_range vocabulary, int64_t hidden);
+void slip_emit_head(slip_emitter *e, const slip_weight_row *norm, const slip_weight_row *head);
 
-/* Index of the rope (theta, rotary_dim), added when new. */
-int32_t slip_emit_rope(slip_program *program, double theta, int32_t rotary_dim);
-
-/* Width of the QKV buffer of a cache. */
-int64_t slip_cache_width(const slip_cache *cache);
+/* A layer's attention on this rank: its cache, for the next layer in order, and the buffers that it needs. The caller may fill in
+ * what else its layers have through the pointer. */
+slip_cache *slip_emit_cache(slip_emitter *e, const slip_attention *attention, slip_range q, slip_range kv, float value_scale);
 
 /* Raise the width of a buffer to at least `width`. */
-void slip_emit_width(slip_program *program, slip_buffer buffer, int64_t width);
+void slip_emit_width(slip_emitter *e, slip_buffer buffer, int64_t width);
 
 #endif

@@ -1,9 +1,7 @@
 /* The shape of a model, as plain data: what config.json says, checked and in one vocabulary.
  *
- * ranks/model/mimo_v2/config.c fills it from Xiaomi's and from transformers' dialect; ranks/model/placement.c and the family that writes programs read it;
- * kernels see it only through the program. It owns nothing: copy it freely.
- * The forward pass it describes, with sources: MiMo-V2 (hybrid attention, sigmoid router) for the target,
- * DFlash for the drafter.
+ * A family fills it from its config and writes programs of it (ranks/model/family.h); ranks/model/placement.c cuts it; kernels see
+ * it only through the program. It owns nothing: copy it freely.
  */
 #ifndef SLIP_RANKS_MODEL_MODEL_H
 #define SLIP_RANKS_MODEL_MODEL_H
@@ -49,6 +47,7 @@ typedef struct {
 } slip_draft_shape;
 
 typedef struct {
+    const struct slip_family *family;    /* who parses, programs and renders for it (ranks/model/family.h) */
     char name[64];                       /* model_type of the config, for display */
     int32_t hidden;
     int32_t layers;

@@ -1,5 +1,7 @@
 #include "ranks/model/placement.h"
 
+#include <assert.h>
+
 slip_range slip_placement_piece(int64_t total, int64_t unit, int64_t n, int64_t i)
 {
     int64_t units = (total + unit - 1) / unit;
@@ -62,4 +64,43 @@ void slip_placement_draft(const slip_model *model, int32_t ranks, int32_t rank, 
     p.dense = slip_placement_piece(draft->intermediate, SLIP_MXFP4_BLOCK, ranks, rank);
     p.taps = slip_placement_piece((int64_t)draft->taps * model->hidden, SLIP_MXFP4_BLOCK, ranks, rank);
     *placement = p;
+}
+
+double slip_placement_kv_copies(const slip_attention *attention, int32_t ranks)
+{
+    return ranks > attention->kv_heads ? (double)ranks / attention->kv_heads : 1;
+}
+
+static slip_range times(slip_range heads, int64_t dim)
+{
+    return (slip_range){heads.first * dim, heads.count * dim};
+}
+
+static slip_range attention_axis(const slip_placement *placement, const slip_model *model, const slip_weight_row *row, int32_t layer,
+                                 slip_axis axis)
+{
+    const slip_attention *attention = slip_weight_attention(model, row, layer);
+    int kind = !slip_weight_of_draft(row) && model->is_sliding[layer];
+    switch (axis) {
+    case SLIP_AXIS_Q: return times(placement->q_heads[kind], attention->head_dim);
+    case SLIP_AXIS_K: return times(placement->kv_heads[kind], attention->head_dim);
+    case SLIP_AXIS_V: return times(placement->kv_heads[kind], attention->v_head_dim);
+    case SLIP_AXIS_O: return times(placement->q_heads[kind], attention->v_head_dim);
+    case SLIP_AXIS_HEADS: return placement->q_heads[kind];
+    default: break;
+    }
+    assert(!"an axis that is not cut in one piece");
+    return (slip_range){0, 0};
+}
+
+slip_range slip_placement_axis(const slip_placement *placement, const slip_model *model, const slip_weight_row *row, int32_t layer,
+                               slip_axis axis)
+{
+    switch (axis) {
+    case SLIP_AXIS_VOCABULARY: return placement->vocabulary;
+    case SLIP_AXIS_DENSE: return placement->dense;
+    case SLIP_AXIS_EXPERT: return placement->expert_columns;
+    case SLIP_AXIS_TAPS: return placement->taps;
+    default: return attention_axis(placement, model, row, layer, axis);
+    }
 }

@@ -1,9 +1,10 @@
-/* Who owns what (design part 3). Nobody else knows. */
+/* Who owns what. Nobody else knows. */
 #ifndef SLIP_RANKS_MODEL_PLACEMENT_H
 #define SLIP_RANKS_MODEL_PLACEMENT_H
 
 #include "io/base/status.h"
 #include "ranks/model/program.h"
+#include "ranks/model/weights.h"
 
 /* The share of one rank among `ranks` worker ranks. Ranges may be empty when there are more ranks than pieces. */
 typedef struct {
@@ -30,5 +31,12 @@ slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t 
 
 /* The draft on `ranks` ranks, cut as the target is; its layers are all of a kind. On one: all of it. */
 void slip_placement_draft(const slip_model *model, int32_t ranks, int32_t rank, slip_placement *placement);
+
+/* On how many ranks, in the mean, a K/V head lies. */
+double slip_placement_kv_copies(const slip_attention *attention, int32_t ranks);
+
+/* This rank's share of the axis along which a weight is cut; its row's attention is that of `layer`. */
+slip_range slip_placement_axis(const slip_placement *placement, const slip_model *model, const slip_weight_row *row, int32_t layer,
+                               slip_axis axis);
 
 #endif

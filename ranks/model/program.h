@@ -1,19 +1,18 @@
-/* The forward pass as data: a program is a flat list of ops over named buffers (design part 2), a step says on which
- * tokens to run it. Both are plain data. a family writes programs (ranks/model/mimo_v2/program_target.c); an executor (kernels/) runs them and knows
- * nothing of models; the same program drives every executor, so their buffers can be compared op by op.
+/* The forward pass as data: a program is a flat list of ops over named buffers, a step says on which tokens to run it. A family
+ * writes programs (ranks/model/family.h); an executor (kernels/) runs them and knows nothing of models. The same program drives
+ * every executor, so their buffers can be compared op by op.
  *
  * Shapes: `rows` is the number of tokens in the step; widths are this rank's share. Hidden states are replicated.
  */
 #ifndef SLIP_RANKS_MODEL_PROGRAM_H
 #define SLIP_RANKS_MODEL_PROGRAM_H
 
-#include "ranks/model/model.h"
+#include "ranks/model/weights.h"
 
 enum {
     SLIP_MAX_ROWS = 512,     /* tokens in one step */
     SLIP_MAX_SPANS = 64,     /* sequences in one step */
     SLIP_MAX_ROPES = 4,      /* distinct (theta, rotary_dim) pairs of a program */
-    SLIP_TENSOR_NAME = 96,
 };
 
 typedef struct {
@@ -22,9 +21,9 @@ typedef struct {
 
 /* ---- what is read ---- */
 
-/* A run of rows of one dataset (for stacked experts: of each expert). */
+/* A run of rows of one weight (for stacked experts: of each expert). */
 typedef struct {
-    char dataset[SLIP_TENSOR_NAME];
+    slip_weight_spec weight;
     slip_range rows;
 } slip_part;
 

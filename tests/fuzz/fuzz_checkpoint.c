@@ -7,7 +7,7 @@
 
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/layout.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,11 +39,11 @@ static slip_checkpoint make(void)
 {
     slip_checkpoint made = {strdup(config), strdup(draft_config), NULL, 0, NULL, 0, 4096};
     slip_model model;
-    slip_stored *weights;
+    slip_weight_spec *weights;
     size_t count;
     if (slip_config_parse(config, strlen(config), "config", &model) != SLIP_OK ||
         slip_config_parse_draft(draft_config, strlen(draft_config), "draft", &model) != SLIP_OK ||
-        slip_layout_build(&model, &weights, &count) != SLIP_OK)
+        slip_weight_list(&model, &weights, &count) != SLIP_OK)
         __builtin_trap();
     made.datasets = calloc(2 * count, sizeof *made.datasets);
     for (size_t i = 0; i < count; i++) {
@@ -76,7 +76,7 @@ static void change(slip_checkpoint *checkpoint, const uint8_t *bytes)
     case 4: dataset->dtype = (int32_t)value; break;
     case 5: dataset->offset = value; break;
     case 6: dataset->bytes = value; break;
-    case 7: dataset->name[bytes[2] % SLIP_DATASET_NAME] = (char)bytes[3]; break;
+    case 7: dataset->name[bytes[2] % SLIP_WEIGHT_NAME] = (char)bytes[3]; break;
     case 8:
         checkpoint->config[bytes[2] * 2 % (sizeof config - 1)] = (char)(bytes[3] | (bytes[3] == 0));
         break;

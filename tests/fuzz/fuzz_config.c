@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "io/checkpoint/layout.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,9 +18,9 @@ static const char target[] =
 
 static void check(const slip_model *model)
 {
-    slip_stored *weights;
+    slip_weight_spec *weights;
     size_t count;
-    if (slip_layout_build(model, &weights, &count) != SLIP_OK)
+    if (slip_weight_list(model, &weights, &count) != SLIP_OK)
         return;
     for (size_t i = 0; i < count; i++)
         for (int dtype = 0; dtype < SLIP_DTYPES; dtype++) {

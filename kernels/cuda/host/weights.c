@@ -1,4 +1,4 @@
-/* Tensors to the device: packed from the checkpoint's form, or made up. */
+/* Tensors to the device: packed from the checkpoint's form, or random. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,24 +105,22 @@ slip_status slip_cuda_load(slip_executor *executor, int32_t index, const slip_we
     return status;
 }
 
-/* ---- made up ---- */
+/* ---- random ---- */
 
-static bool ends_with(const char *name, const char *end)
+static const slip_random_look *look_of(const slip_executor *executor, int32_t index)
 {
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
+    const slip_program *program = executor->program;
+    return &program->parts[program->tensors[index].first_part].weight.row->random;
 }
 
-/* Norms are about one; biases and sinks about zero. */
 static slip_status fill_vector(slip_executor *executor, int32_t index, uint64_t seed)
 {
     const slip_tensor *tensor = &executor->program->tensors[index];
-    const char *name = executor->program->parts[tensor->first_part].dataset;
-    float mean = ends_with(name, "norm") ? 1 : 0, spread = ends_with(name, "router_bias") ? 0.01f : 0.1f;
+    const slip_random_look *look = look_of(executor, index);
     void *device;
     slip_status status = slip_cuda_engine_take(executor->engine, (size_t)tensor->columns.count * sizeof(float), &device);
     if (status == SLIP_OK)
-        status = slip_cuda_random_vector(device, tensor->columns.count, seed, mean, spread);
+        status = slip_cuda_random_vector(device, tensor->columns.count, seed, look->mean, look->size);
     if (status == SLIP_OK)
         executor->tensors[index].vector = device;
     return status;
@@ -135,21 +133,16 @@ static slip_status fill_table(slip_executor *executor, int32_t index, uint64_t s
     void *device;
     slip_status status = slip_cuda_engine_take(executor->engine, (size_t)count * sizeof(uint16_t), &device);
     if (status == SLIP_OK)
-        status = slip_cuda_random_rows(device, count, seed, 1);
+        status = slip_cuda_random_rows(device, count, seed, look_of(executor, index)->size);
     if (status == SLIP_OK)
         executor->tensors[index].table = device;
     return status;
 }
 
-/* Products keep the size of their operands: a root mean square of 1 / sqrt(columns). What is added to the residual stream is kept
- * small, as in a trained model: else the average that attention adds to all tokens alike would drown what tells them apart, and all
- * would pick the same experts. */
-static float trained_size(const slip_executor *executor, int32_t index)
+static float matrix_size(const slip_executor *executor, int32_t index)
 {
     const slip_tensor *tensor = &executor->program->tensors[index];
-    const char *name = executor->program->parts[tensor->first_part].dataset;
-    float size = 1 / sqrtf((float)(tensor->columns.count ? tensor->columns.count : 1));
-    return ends_with(name, "/o") || ends_with(name, "down") ? size / 16 : size;
+    return look_of(executor, index)->size / sqrtf((float)(tensor->columns.count ? tensor->columns.count : 1));
 }
 
 slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed)
@@ -161,6 +154,6 @@ slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dt
         return fill_vector(executor, index, seed);
     slip_status status = plan_matrix(executor, index, dtype, experts_of(tensor), 0);
     if (status == SLIP_OK)
-        status = slip_cuda_random(&executor->tensors[index].matrix, experts_of(tensor), seed, trained_size(executor, index));
+        status = slip_cuda_random(&executor->tensors[index].matrix, experts_of(tensor), seed, matrix_size(executor, index));
     return status;
 }

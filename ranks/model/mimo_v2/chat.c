@@ -241,7 +241,7 @@ static slip_status put_system(slip_text *text, const json_t *messages, const jso
     return status;
 }
 
-slip_status slip_chat_render(const json_t *messages, const json_t *tools, int thinking, char **text, size_t *size)
+slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool thinking, char **text, size_t *size)
 {
     slip_text prompt = {0};
     size_t first;

@@ -8,6 +8,7 @@
 #define SLIP_RANKS_MODEL_MIMO_V2_CHAT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "io/base/status.h"
@@ -15,8 +16,8 @@
 /* Render an OpenAI `messages` array (and optional `tools`, may be NULL) to the prompt text that cues the
  * assistant. Roles: system, user, assistant (with reasoning_content and tool_calls, whose arguments are an
  * object or its JSON text) and tool. Content is a string, an array of {type: "text", text}, or for an assistant
- * null. `thinking` = 0 appends `<think></think>`. *text is malloc'ed, NUL-terminated; the caller frees it.
+ * null. `thinking` = false appends `<think></think>`. *text is malloc'ed, NUL-terminated; the caller frees it.
  * SLIP_ERR_INPUT names the message and the field that is wrong. */
-slip_status slip_chat_render(const json_t *messages, const json_t *tools, int thinking, char **text, size_t *size);
+slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool thinking, char **text, size_t *size);
 
 #endif

@@ -1,10 +1,31 @@
-#include "ranks/model/mimo_v2/config.h"
-
+/* config.json of a MiMo-V2 model, in Xiaomi's and in transformers' dialect -> slip_model.
+ *
+ * The dialect is transformers' where `layer_types` is given (its save_pretrained always writes it), else Xiaomi's.
+ *
+ *                  Xiaomi (mimo_v2, mimo_v2_flash)            transformers (mimo_v2_flash)
+ *   layer kinds    hybrid_layer_pattern, 1 = sliding;         layer_types
+ *                  absent = all global
+ *   experts        moe_layer_freq, 1 = MoE                    mlp_layer_types, "sparse" = MoE
+ *   window: keys   sliding_window or sliding_window_size,     sliding_window_size + 1 where given, else
+ *   a query sees   which agree: 128 = itself and 127 before   sliding_window: key > query - sliding_window
+ *   sliding heads  swa_*, each falling back to the global     as global layers, with twice the KV heads
+ *   RoPE base      rope_theta, swa_rope_theta                 rope_parameters.{full,sliding}_attention
+ *   sinks          add_swa_attention_sink_bias,               sliding layers
+ *                  add_full_attention_sink_bias
+ *   fused qkv      attention_projection_layout "fused_qkv":   never
+ *                  num_key_value_heads chunks in every layer
+ *
+ * int(head_dim * partial_rotary_factor) dimensions are rotated, truncated as Python does; an odd result is
+ * refused, for the two dialects' code would rotate it differently. attention_chunk_size is never read: the published files
+ * carry it and no layer uses it. What would change the result and is not implemented is refused by name:
+ * attention_bias, group-limited routing, other scoring, shared experts, RoPE scaling, another hidden_act, tied
+ * embeddings, another quantisation.
+ */
 #include <stdio.h>
 #include <string.h>
 
-#include "ranks/model/config_field.h"
-#include "ranks/model/mimo_v2/config_limits.h"
+#include "ranks/model/config_limits.h"
+#include "ranks/model/mimo_v2/mimo_v2.h"
 
 /* What transformers assumes where rope_parameters does not say. */
 static const double transformers_rotary_factor = 0.334;
@@ -62,15 +83,6 @@ static void refuse_unsupported(const slip_fields *fields)
                   slip_field_int_or(fields, "n_shared_experts", 0, 1 << 20, 0) == 0,
                   "shared experts are not supported");
     check_quantisation(fields);
-}
-
-static void read_name(const slip_fields *fields, slip_model *model)
-{
-    const char *type = slip_field_string(fields, "model_type");
-    if (type == NULL || (strcmp(type, "mimo_v2") != 0 && strcmp(type, "mimo_v2_flash") != 0))
-        slip_field_refuse(fields, "model_type", "only mimo_v2 and mimo_v2_flash are supported");
-    else
-        snprintf(model->name, sizeof model->name, "%s", type);
 }
 
 static void read_sizes(const slip_fields *fields, slip_model *model)
@@ -298,10 +310,9 @@ static void check_heads(const slip_fields *fields, const char *kind, const slip_
     slip_field_refuse(fields, "num_attention_heads", problem);
 }
 
-static void read_model(const slip_fields *fields, slip_model *model)
+void slip_mimo_v2_parse(const slip_fields *fields, slip_model *model)
 {
     bool transformers = slip_field_given(fields, "layer_types");
-    read_name(fields, model);
     refuse_unsupported(fields);
     read_sizes(fields, model);
     read_eos(fields, model);
@@ -318,19 +329,4 @@ static void read_model(const slip_fields *fields, slip_model *model)
         check_heads(fields, "global", &model->global);
     if (any_layer(model, true))
         check_heads(fields, "sliding", &model->sliding);
-}
-
-slip_status slip_config_parse(const char *json, size_t size, const char *source, slip_model *model)
-{
-    json_t *root;
-    slip_status status = slip_config_json(json, size, source, &root);
-    if (status != SLIP_OK)
-        return status;
-    slip_model parsed = {.routed_scale = 1.0f};
-    slip_fields fields = {root, source, "", &status};
-    read_model(&fields, &parsed);
-    json_decref(root);
-    if (status == SLIP_OK)
-        *model = parsed;
-    return status;
 }

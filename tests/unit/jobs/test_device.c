@@ -35,7 +35,7 @@ static void test_cpu(void **state)
     assert_ptr_equal(chosen((slip_options){.device = SLIP_DEVICE_CPU, .round_activations = true}, 3), &slip_executor_cpu);
     assert_ptr_equal(chosen((slip_options){.coordinator = SLIP_COORDINATOR_DEDICATED}, 2), &slip_executor_cpu);
     assert_ptr_equal(chosen((slip_options){0}, 1000), &slip_executor_cpu); /* a GPU a rank */
-    assert_refused((slip_options){.device = SLIP_DEVICE_CPU, .shape = SLIP_SHAPE_PRO}, 1, "--shape");
+    assert_refused((slip_options){.device = SLIP_DEVICE_CPU, .shape = "pro"}, 1, "--shape");
     assert_refused((slip_options){.engine = SLIP_ENGINE_LAUNCH}, 1000, "--engine launch");
     assert_refused((slip_options){.profile = "p"}, 1000, "--profile");
 }
@@ -54,7 +54,7 @@ static void test_cuda(void **state)
     } else {
         assert_true(why_not && *why_not);
         assert_refused((slip_options){.device = SLIP_DEVICE_CUDA}, 1, why_not);
-        assert_refused((slip_options){.shape = SLIP_SHAPE_FLASH}, 1, why_not);
+        assert_refused((slip_options){.shape = "flash"}, 1, why_not);
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "ranks/model/family.h"
 #include "ranks/plan.h"
 
 static void test_distinct_experts(void **state)
@@ -18,8 +19,8 @@ static void test_distinct_experts(void **state)
     } table[] = {{1, 8.0, 8.0, 0.001}, {2, 15.8, 15.8, 0.06}, {3, 23.3, 23.5, 0.06}, {4, 30.5, 31.0, 0.06},
                  {6, 44.4, 45.6, 0.06}, {8, 57.4, 59.5, 0.06}, {16, 102, 109.8, 0.3}};
     slip_model flash, pro;
-    slip_shape_flash(&flash);
-    slip_shape_pro(&pro);
+    slip_shape_make("flash", &flash);
+    slip_shape_make("pro", &pro);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         assert_true(fabs(slip_plan_distinct(&flash, table[i].tokens) - table[i].flash) < table[i].slack);
         assert_true(fabs(slip_plan_distinct(&pro, table[i].tokens) - table[i].pro) < table[i].slack);
@@ -32,7 +33,7 @@ static void test_imbalance(void **state)
     (void)state;
     static const double want[] = {1.50, 1.25, 1.10, 1.00};
     slip_model pro;
-    slip_shape_pro(&pro);
+    slip_shape_make("pro", &pro);
     for (int i = 0; i < 4; i++)
         assert_true(fabs(slip_plan_imbalance(&pro, 8 >> i, 8) - want[i]) < 0.03);
     assert_true(slip_plan_imbalance(&pro, 8, 8) == slip_plan_imbalance(&pro, 8, 8)); /* every rank must find the same */
@@ -45,7 +46,7 @@ static void test_step_adds_up(void **state)
     (void)state;
     slip_model pro;
     slip_step_plan p;
-    slip_shape_pro(&pro);
+    slip_shape_make("pro", &pro);
     slip_plan_step(&pro, 8, 8, 8, &p);
     assert_true(p.ranks == 8 && p.slices == 8 && p.tokens == 8 && p.imbalance == 1);
     assert_true(fabs(p.bytes - (p.attention + p.dense + p.experts + p.router + p.head)) < 1);
@@ -66,10 +67,10 @@ static void test_draft_bytes(void **state)
     (void)state;
     slip_model model;
     slip_step_plan p;
-    slip_shape_flash(&model);
+    slip_shape_make("flash", &model);
     slip_plan_step(&model, 1, 1, 8, &p);
     assert_true(fabs(p.draft_bytes - 2.0 * 152576 * 4096 - 2936.1e6) < 1e6);
-    slip_shape_pro(&model);
+    slip_shape_make("pro", &model);
     slip_plan_step(&model, 8, 8, 8, &p);
     assert_true(fabs(8 * p.draft_bytes - 2.0 * 152576 * 6144 - 5.54e9) < 2e7); /* cut over the ranks */
     model.has_draft = false;
@@ -84,7 +85,7 @@ static void test_chosen_slices_are_the_fastest(void **state)
         for (int32_t ranks = 1; ranks <= 16; ranks++) {
             slip_model model;
             slip_step_plan best, other;
-            (which ? slip_shape_pro : slip_shape_flash)(&model);
+            slip_shape_make(which ? "pro" : "flash", &model);
             int32_t chosen = slip_plan_slices(&model, ranks);
             assert_true(slip_placement_allows(&model, ranks, chosen));
             slip_plan_step(&model, ranks, chosen, 8, &best);
@@ -100,8 +101,8 @@ static void test_shapes(void **state)
 {
     (void)state;
     slip_model flash, pro;
-    slip_shape_flash(&flash);
-    slip_shape_pro(&pro);
+    slip_shape_make("flash", &flash);
+    slip_shape_make("pro", &pro);
     int global_flash = 0, global_pro = 0;
     for (int32_t layer = 0; layer < 70; layer++) {
         global_flash += layer < 48 && !flash.is_sliding[layer];

@@ -5,7 +5,7 @@
 
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/layout.h"
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 
 /* Two layers: global and dense, sliding and MoE. Columns of the experts divide by 32. */
 static const char small_config[] =
@@ -34,7 +34,7 @@ static inline void small_parse(slip_model *model)
 }
 
 /* Matrices as f8e4m3, experts as mxfp4, tables and vectors as bf16, scalars as f32: every type is there. */
-static inline slip_dtype small_dtype(const slip_stored *weight)
+static inline slip_dtype small_dtype(const slip_weight_spec *weight)
 {
     for (int dtype = SLIP_MXFP4; dtype > SLIP_F32; dtype--)
         if (slip_layout_allows(weight, (slip_dtype)dtype))
@@ -63,7 +63,7 @@ static inline slip_status small_add(slip_checkpoint_writer *writer, const slip_d
 static inline slip_status small_write(const char *path)
 {
     slip_model model;
-    slip_stored *weights;
+    slip_weight_spec *weights;
     size_t count;
     slip_checkpoint_writer *writer;
     small_parse(&model);
@@ -71,7 +71,7 @@ static inline slip_status small_write(const char *path)
                                                 strlen(small_tokenizer), &writer);
     if (status != SLIP_OK)
         return status;
-    assert_int_equal(slip_layout_build(&model, &weights, &count), SLIP_OK);
+    assert_int_equal(slip_weight_list(&model, &weights, &count), SLIP_OK);
     for (size_t i = 0; i < count && status == SLIP_OK; i++) {
         slip_dataset codes, scales;
         slip_layout_datasets(&weights[i], small_dtype(&weights[i]), &codes, &scales);

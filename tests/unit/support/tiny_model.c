@@ -6,6 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "ranks/model/family.h"
 #include "tiny_random.h"
 #include "tiny_weight.h"
 
@@ -13,7 +14,7 @@ void tiny_model_shape(int32_t hidden, slip_model *model)
 {
     int32_t v_head_dim = hidden == 64 ? 32 : 20;
     *model = (slip_model){
-        .name = "tiny", .hidden = hidden, .layers = 4, .vocabulary = TINY_VOCABULARY, .max_positions = 256,
+        .family = slip_families[0], .name = "tiny", .hidden = hidden, .layers = 4, .vocabulary = TINY_VOCABULARY, .max_positions = 256,
         .norm_epsilon = 1e-5f, .value_scale = 0.7f,
         .global = {.heads = 6, .kv_heads = 3, .head_dim = 24, .v_head_dim = v_head_dim, .rotary_dim = 8, .rope_theta = 1e4},
         .sliding = {.heads = 8, .kv_heads = 2, .head_dim = 24, .v_head_dim = v_head_dim, .rotary_dim = 8, .window = TINY_WINDOW,
@@ -60,14 +61,14 @@ static void load_tensor(const slip_program *program, int32_t index, slip_executo
     const slip_part *parts = program->parts + tensor->first_part;
     int64_t experts = tensor->experts.first < 0 ? 1 : tensor->experts.count;
     int64_t first = tensor->experts.first < 0 ? 0 : tensor->experts.first;
-    slip_weight weight = tiny_weight_make(dtype_of(program, tensor, parts[0].dataset), experts, tensor->rows, tensor->columns);
+    slip_weight weight = tiny_weight_make(dtype_of(program, tensor, parts[0].weight.name), experts, tensor->rows, tensor->columns);
     for (int64_t e = 0; e < experts; e++) {
         int64_t row = 0;
         for (int32_t p = 0; p < tensor->parts; p++)
             for (int64_t i = 0; i < parts[p].rows.count; i++) {
-                tiny_origin origin = {.key = key_of(parts[p].dataset), .expert = first + e, .row = parts[p].rows.first + i,
-                                      .size = ends_with(parts[p].dataset, "embed") ? 1.0f : 0.3f,
-                                      .about_one = ends_with(parts[p].dataset, "norm")};
+                tiny_origin origin = {.key = key_of(parts[p].weight.name), .expert = first + e, .row = parts[p].rows.first + i,
+                                      .size = ends_with(parts[p].weight.name, "embed") ? 1.0f : 0.3f,
+                                      .about_one = ends_with(parts[p].weight.name, "norm")};
                 tiny_weight_row(&weight, e, row++, tensor->columns, &origin);
             }
         assert_int_equal(row, tensor->rows);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "ranks/model/placement.h"
+#include "ranks/model/family.h"
 #include "ranks/plan.h"
 
 enum { RANKS = 9 };
@@ -16,11 +17,11 @@ enum { RANKS = 9 };
 static void shape(int which, slip_model *model)
 {
     if (which == 0)
-        slip_shape_flash(model);
+        slip_shape_make("flash", model);
     else if (which == 1)
-        slip_shape_pro(model);
+        slip_shape_make("pro", model);
     else { /* odd sizes, more ranks than pieces of some */
-        slip_shape_flash(model);
+        slip_shape_make("flash", model);
         model->vocabulary = 101;
         model->dense_intermediate = 104;
         model->moe_intermediate = 96;
@@ -173,7 +174,7 @@ static void test_draft_is_whole(void **state)
     (void)state;
     slip_model model;
     slip_placement p;
-    slip_shape_pro(&model);
+    slip_shape_make("pro", &model);
     slip_placement_draft(&model, 1, 0, &p);
     assert_true(p.ranks == 1 && p.rank == 0 && p.slices == 1);
     assert_true(p.q_heads[0].count == 128 && p.kv_heads[0].count == 8 && p.q_heads[1].count == 128);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "ranks/model/build.h"
-#include "ranks/plan.h"
+#include "ranks/model/family.h"
 #include "tiny_model.h"
 
 enum { SHAPES = 4 };
@@ -18,7 +18,7 @@ enum { SHAPES = 4 };
 static void shape(int which, slip_model *model)
 {
     if (which < 2)
-        (which ? slip_shape_pro : slip_shape_flash)(model);
+        slip_shape_make(which ? "pro" : "flash", model);
     else
         tiny_model_shape(which == 2 ? 64 : 80, model);
 }
@@ -82,7 +82,7 @@ static void check_tensor(const slip_program *program, const slip_tensor *tensor,
     for (int32_t p = 0; p < tensor->parts; p++) {
         const slip_part *part = &program->parts[tensor->first_part + p];
         assert_true(part->rows.first >= 0 && part->rows.count >= 0);
-        assert_true(strlen(part->dataset) > 0 && strlen(part->dataset) < SLIP_TENSOR_NAME - 1);
+        assert_true(strlen(part->weight.name) > 0 && strlen(part->weight.name) < SLIP_WEIGHT_NAME - 1);
         rows += part->rows.count;
     }
     assert_int_equal(tensor->rows, rows);
@@ -343,7 +343,7 @@ static void check_fused(const slip_model *model, const slip_placement *placement
         int kind = model->is_sliding[op->layer];
         walk w = {program, &program->tensors[op->weight[0]], 0, 0};
         snprintf(name, sizeof name, "target/layers/%d/qkv", op->layer);
-        assert_string_equal(program->parts[w.tensor->first_part].dataset, name);
+        assert_string_equal(program->parts[w.tensor->first_part].weight.name, name);
         expect_heads(&w, model, a, 'q', placement->q_heads[kind]);
         expect_heads(&w, model, a, 'k', placement->kv_heads[kind]);
         expect_heads(&w, model, a, 'v', placement->kv_heads[kind]);
@@ -356,8 +356,8 @@ static void test_fused_rows(void **state)
     (void)state;
     static const int32_t ranks[] = {1, 2, 3, 8};
     slip_model pro, flash;
-    slip_shape_pro(&pro);
-    slip_shape_flash(&flash);
+    slip_shape_make("pro", &pro);
+    slip_shape_make("flash", &flash);
     flash.qkv_chunks = 4; /* 2 K/V heads a chunk on sliding layers, 1 on global ones */
     for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++)
         for (int32_t rank = 0; rank < ranks[i]; rank++) {
@@ -372,7 +372,7 @@ static void check_second_of_eight(const slip_model *model, const slip_placement 
     (void)model, (void)placement;
     static const slip_range want[] = {{3392, 3072}, {6464, 192}, {6656, 128}};
     for (int32_t i = 0; i < program->tensor_count; i++)
-        if (strstr(program->parts[program->tensors[i].first_part].dataset, "qkv")) {
+        if (strstr(program->parts[program->tensors[i].first_part].weight.name, "qkv")) {
             assert_int_equal(program->tensors[i].parts, 3);
             for (int32_t p = 0; p < 3; p++)
                 assert_memory_equal(&program->parts[program->tensors[i].first_part + p].rows, &want[p], sizeof want[p]);
@@ -383,7 +383,7 @@ static void test_pro_at_eight(void **state)
 {
     (void)state;
     slip_model pro;
-    slip_shape_pro(&pro);
+    slip_shape_make("pro", &pro);
     with_target(&pro, 8, 8, 1, check_second_of_eight);
 }
 

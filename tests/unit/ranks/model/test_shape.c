@@ -11,6 +11,7 @@
 #include "coordinator/decoder.h"
 #include "io/base/hash.h"
 #include "ranks/model/build.h"
+#include "ranks/model/family.h"
 #include "ranks/plan.h"
 #include "tiny_checkpoint.h"
 #include "tiny_model.h"
@@ -48,7 +49,7 @@ static void test_cut(void **state)
 {
     (void)state;
     slip_model model;
-    slip_shape_flash(&model);
+    slip_shape_make("flash", &model);
     slip_shape_cut(&model, 20);
     assert_int_equal(model.layers, 20);
     const int32_t want[] = {0, 11, 19, 19, 19};
@@ -56,7 +57,7 @@ static void test_cut(void **state)
     for (int32_t layers = 1; layers <= 2; layers++) { /* all taps at one layer still fit a program */
         slip_placement placement;
         slip_program program;
-        slip_shape_pro(&model);
+        slip_shape_make("pro", &model);
         slip_shape_cut(&model, layers);
         assert_int_equal(slip_placement_make(&model, 8, 1, 0, &placement), SLIP_OK);
         assert_int_equal(slip_program_target(&model, &placement, &program), SLIP_OK);
@@ -66,6 +67,22 @@ static void test_cut(void **state)
         assert_int_equal(taps, 5);
         slip_program_free(&program);
     }
+}
+
+/* The row of a shape's weight of this name. */
+static const slip_weight_row *find_row(const char *shape, const char *name)
+{
+    slip_model model;
+    slip_weight_spec *weights;
+    size_t count;
+    const slip_weight_row *row = NULL;
+    assert_true(slip_shape_make(shape, &model));
+    assert_int_equal(slip_weight_list(&model, &weights, &count), SLIP_OK);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(weights[i].name, name) == 0)
+            row = weights[i].row;
+    free(weights);
+    return row;
 }
 
 static void test_dtypes(void **state)
@@ -85,8 +102,14 @@ static void test_dtypes(void **state)
         {"draft/layers/0/q", false, SLIP_BF16},              {"draft/layers/0/gate", false, SLIP_BF16},
         {"draft/fc", false, SLIP_BF16},                      {"draft/hidden_norm", true, SLIP_F32},
     };
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        assert_int_equal(slip_shape_dtype(&(slip_tensor){.vector = table[i].vector}, table[i].name), table[i].dtype);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const slip_weight_row *row = find_row("pro", table[i].name);
+        if (row == NULL) /* the Pro's q, k and v are one */
+            row = find_row("flash", table[i].name);
+        assert_non_null(row);
+        assert_int_equal(row->dtype, table[i].dtype);
+        assert_int_equal(slip_weight_is_vector(row), table[i].vector);
+    }
 }
 
 /* The Pro in MXFP4 is about 550 GB; a rank of 8 holds an eighth, its router, and no draft. */
@@ -97,7 +120,7 @@ static void test_memory(void **state)
     slip_source source;
     slip_memory cpu, cuda;
     slip_limits limits = {.rows = 64, .head_rows = 64, .sequences = 1, .span_rows = 64, .context = 1024};
-    slip_shape_pro(&model);
+    slip_shape_make("pro", &model);
     slip_source_shape(&model, &source);
     int32_t slices = slip_plan_slices(&model, 8);
     slip_plan_memory(&source, &slip_executor_cpu, 8, slices, &limits, &cpu);
@@ -129,8 +152,8 @@ static void test_fill(void **state)
     assert_int_equal(slip_rank_create(comm, &source, &options, &rank), SLIP_OK);
     const slip_program *program = slip_rank_program(rank);
     for (int32_t i = 0; i < program->tensor_count; i++) {
-        const char *name = program->parts[program->tensors[i].first_part].dataset;
-        assert_int_equal(filled_dtype[i], slip_shape_dtype(&program->tensors[i], name));
+        const char *name = program->parts[program->tensors[i].first_part].weight.name;
+        assert_int_equal(filled_dtype[i], program->parts[program->tensors[i].first_part].weight.row->dtype);
         assert_true(filled_seed[i] == slip_hash_text(SLIP_HASH_START, name)); /* the same on all ranks */
     }
     slip_rank_free(rank);

@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <math.h>
 
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/family.h"
 #include "tests/unit/support/folder.h"
 
 #define SEEDS "tests/fuzz/corpus/config/"

@@ -1,6 +1,6 @@
 /* The largest values a config may ask for. With them every product of a tensor's sizes stays below 2^63. */
-#ifndef SLIP_RANKS_MODEL_MIMO_V2_CONFIG_LIMITS_H
-#define SLIP_RANKS_MODEL_MIMO_V2_CONFIG_LIMITS_H
+#ifndef SLIP_RANKS_MODEL_CONFIG_LIMITS_H
+#define SLIP_RANKS_MODEL_CONFIG_LIMITS_H
 
 enum {
     SLIP_MAX_WIDTH = 1 << 18, /* hidden sizes and intermediate sizes */

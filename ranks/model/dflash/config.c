@@ -1,11 +1,11 @@
-#include "ranks/model/mimo_v2/config.h"
+#include "ranks/model/dflash/dflash.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ranks/model/config_field.h"
-#include "ranks/model/mimo_v2/config_limits.h"
+#include "ranks/model/config_limits.h"
 
 /* Blank every comma that only white space parts from a closing bracket. Strings are left alone. */
 static void strip_trailing_commas(char *json, size_t size)
@@ -143,7 +143,7 @@ static void read_draft(const slip_fields *top, const slip_model *model, slip_dra
     read_window(&dflash, top, draft->layers, &draft->attention);
 }
 
-slip_status slip_config_parse_draft(const char *json, size_t size, const char *source, slip_model *model)
+slip_status slip_dflash_parse(const char *json, size_t size, const char *source, slip_model *model)
 {
     char *text = malloc(size + 1);
     if (text == NULL)

@@ -18,8 +18,7 @@ typedef struct {
     const int32_t *prompt;
     int32_t prompt_count;
     int32_t max_tokens;
-    double temperature, top_p;
-    uint64_t seed;
+    slip_sampling sampling;
     bool ignore_eos; /* benchmarks */
 } slip_query;
 

@@ -23,7 +23,7 @@ struct slip_decoder {
     int32_t owner[SLIP_MAX_SPANS];     /* slot of each span of the step */
     slip_step step;
     int32_t samples[SLIP_MAX_ROWS];    /* the target's token after each head row */
-    int32_t *order;                    /* [vocabulary] scratch of the nucleus */
+    int32_t *order;                    /* [vocabulary] scratch of the sampling filters */
     slip_pace pace;
     int32_t decoding;                  /* sequences past their prompt in this step */
     bool drafting;                     /* this step verifies drafts */

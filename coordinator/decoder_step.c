@@ -101,10 +101,10 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
     decoder->owner[step->span_count] = slot;
     slip_span *span = &step->span[step->span_count++];
     *span = (slip_span){.sequence = slot, .row = step->row_count, .count = count, .heads = heads, .position = position,
-                        .seed = query->seed, .temperature = query->temperature, .top_p = query->top_p};
+                        .sampling = query->sampling};
     step->row_count += count;
     step->head_count += heads;
-    if (heads > 0 && query->top_p < 1 && query->temperature > 0)
+    if (heads > 0 && slip_sampling_filters(&query->sampling))
         step->want = SLIP_WANT_LOGITS;
     return span;
 }

@@ -97,7 +97,7 @@ static void check_length(batch *b, size_t i, int64_t limit)
 static slip_status read_requests(batch *b)
 {
     const slip_options *options = b->job->options;
-    slip_request_defaults defaults = {(int32_t)options->max_tokens, options->temperature, options->top_p, (uint64_t)options->seed};
+    slip_request_defaults defaults = {(int32_t)options->max_tokens, options->sampling};
     if (!b->job->tokenizer)
         return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
     slip_status status = slip_requests_read(options->input, &defaults, &b->requests, &b->count);
@@ -162,9 +162,7 @@ static slip_status admit(batch *b, int32_t slot, size_t i)
         .prompt = b->ids[i],
         .prompt_count = (int32_t)b->id_counts[i],
         .max_tokens = request->max_tokens,
-        .temperature = request->temperature,
-        .top_p = request->top_p,
-        .seed = request->seed,
+        .sampling = request->sampling,
     };
     b->lanes[slot].request = request;
     slip_continuation_start(&b->lanes[slot].text, b->job->tokenizer, request->stops, request->stop_count);

@@ -69,10 +69,10 @@ static slip_status decode(slip_job *job, const int32_t *twice, size_t count)
 {
     slip_status status = SLIP_OK;
     slip_query query = {.prompt_count = (int32_t)count, .max_tokens = (int32_t)job->options->max_tokens,
-                        .temperature = job->options->temperature, .top_p = 1, .ignore_eos = true};
+                        .sampling = {.top_p = 1}, .ignore_eos = true};
     for (int32_t slot = 0; slot < job->options->sequences && status == SLIP_OK; slot++) {
         query.prompt = twice + (size_t)slot * count / (size_t)job->options->sequences;
-        query.seed = (uint64_t)slot + 1;
+        query.sampling.seed = (uint64_t)slot + 1;
         status = slip_decoder_admit(job->decoder, slot, &query);
     }
     while (status == SLIP_OK && slip_decoder_busy(job->decoder))

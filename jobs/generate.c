@@ -55,9 +55,7 @@ static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64
         .prompt = ids,
         .prompt_count = (int32_t)count,
         .max_tokens = (int32_t)(job->options->max_tokens < room ? job->options->max_tokens : room),
-        .temperature = job->options->temperature,
-        .top_p = job->options->top_p,
-        .seed = (uint64_t)job->options->seed,
+        .sampling = job->options->sampling,
     };
     slip_continuation_start(text, job->tokenizer, NULL, 0);
     slip_status status = slip_decoder_admit(job->decoder, 0, &query);

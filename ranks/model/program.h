@@ -8,6 +8,7 @@
 #define SLIP_RANKS_MODEL_PROGRAM_H
 
 #include "ranks/model/model.h"
+#include "ranks/model/sampling.h"
 
 enum {
     SLIP_MAX_ROWS = 512,     /* tokens in one step */
@@ -134,9 +135,7 @@ typedef struct {
     int32_t row, count;  /* rows [row, row + count) */
     int32_t heads;       /* the last `heads` of them want logits */
     int64_t position;    /* of the first */
-    uint64_t seed;       /* sampling of the rows that want logits: the generator is keyed by (seed, position, token) */
-    double temperature;  /* 0 = arg max */
-    double top_p;
+    slip_sampling sampling; /* of the rows that want logits */
 } slip_span;
 
 typedef enum {

@@ -165,7 +165,7 @@ static void machine_free(machine *m)
 
 static int32_t prompts[QUERIES][70];
 
-/* Prompts from one token to several windows, all temperatures, with and without a nucleus. */
+/* Prompts from one token to several windows, all temperatures, with and without each filter. */
 static slip_query query_of(const slip_model *model, int i)
 {
     static const int32_t lengths[QUERIES] = {1, 3, 12, 25, 40, 70}, tokens[QUERIES] = {LONGEST, 20, 1, LONGEST, 9, LONGEST};
@@ -173,7 +173,7 @@ static slip_query query_of(const slip_model *model, int i)
     for (int32_t t = 0; t < lengths[i]; t++)
         prompts[i][t] = (int32_t)tiny_below((uint64_t)i, (uint64_t)t, (uint32_t)model->vocabulary);
     return (slip_query){.prompt = prompts[i], .prompt_count = lengths[i], .max_tokens = tokens[i],
-                        .temperature = temperatures[i], .top_p = top_p[i], .seed = 1000 + (uint64_t)i};
+                        .sampling = {1000 + (uint64_t)i, temperatures[i], top_p[i]}};
 }
 
 static void take_answer(machine *m, int32_t slot, answer *a)
@@ -398,7 +398,7 @@ static void test_prompts_first(void **state)
         for (int32_t slot = 0; slot < 4; slot++) {
             slip_query query = query_of(model, slot);
             query.max_tokens = 29; /* the first comes from the prompt, then 7 blocks of 4 */
-            query.top_p = 1;
+            query.sampling = (slip_sampling){.seed = query.sampling.seed, .temperature = query.sampling.temperature, .top_p = 1};
             assert_int_equal(slip_decoder_admit(m.decoder, slot, &query), SLIP_OK);
         }
         while (slip_decoder_busy(m.decoder))

@@ -53,8 +53,8 @@ static void test_generate(void **state)
     assert_string_equal(options.model, "m.h5");
     assert_string_equal(options.prompt, "x");
     assert_int_equal(options.max_tokens, 256);
-    assert_true(options.temperature == 0 && options.top_p == 1 && options.deadline == 120);
-    assert_int_equal(options.seed, 1);
+    assert_true(options.sampling.temperature == 0 && options.sampling.top_p == 1 && options.deadline == 120);
+    assert_int_equal(options.sampling.seed, 1);
     assert_int_equal(options.coordinator, SLIP_COORDINATOR_WORKER);
     assert_int_equal(options.device, 0);
     assert_false(options.no_draft || options.json || options.quiet);
@@ -64,8 +64,8 @@ static void test_generate(void **state)
                      "--expert-slices 2 -q --json");
     assert_string_equal(options.prompt, "-x");
     assert_int_equal(options.max_tokens, 32);
-    assert_true(options.temperature == 0.7 && options.top_p == 0.9 && options.deadline == 1.5);
-    assert_true(options.seed == INT64_C(9007199254740992));
+    assert_true(options.sampling.temperature == 0.7 && options.sampling.top_p == 0.9 && options.deadline == 1.5);
+    assert_true(options.sampling.seed == INT64_C(9007199254740992));
     assert_true(options.no_draft && options.json && options.quiet);
     assert_int_equal(options.device, SLIP_DEVICE_CUDA);
     assert_int_equal(options.coordinator, SLIP_COORDINATOR_DEDICATED);
@@ -77,8 +77,8 @@ static void test_batch(void **state)
 {
     (void)state;
     slip_options options = accept("batch -m m.h5 -i in -o out");
-    assert_true(options.temperature == 1 && options.top_p == 1);
-    assert_int_equal(options.seed, 0);
+    assert_true(options.sampling.temperature == 1 && options.sampling.top_p == 1);
+    assert_int_equal(options.sampling.seed, 0);
     assert_int_equal(options.max_tokens, 0);
     assert_int_equal(options.sequences, 4);
     assert_false(options.resume);

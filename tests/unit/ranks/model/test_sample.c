@@ -48,6 +48,20 @@ static void test_gumbel(void **state)
     assert_true(fabs(slip_gumbel(0xffffffff) - 33 * log(2)) < 1e-6);
 }
 
+/* One pick, no filter. */
+static slip_candidate best_of(const float *logits, int64_t first, int64_t count, double temperature, uint64_t seed, int64_t position)
+{
+    return slip_sample_best(logits, first, count, &(slip_sampling){.seed = seed, .temperature = temperature, .top_p = 1}, position);
+}
+
+/* One pick from the nucleus. */
+static slip_candidate nucleus_of(const float *logits, int64_t count, double temperature, double top_p, uint64_t seed, int64_t position,
+                                 int32_t *order)
+{
+    const slip_sampling sampling = {.seed = seed, .temperature = temperature, .top_p = top_p};
+    return slip_sample_filtered(logits, count, &sampling, position, order);
+}
+
 static float score_of(float logit, double temperature, uint64_t seed, int64_t position, int64_t token)
 {
     return (float)((double)logit / temperature + slip_gumbel(slip_sample_bits(seed, position, (int32_t)token)));
@@ -80,10 +94,10 @@ static void test_best_is_the_arg_max(void **state)
         double temperature = temperatures[seed % 5];
         int64_t first = (int64_t)(seed % 7), count = VOCABULARY - (int64_t)(seed % 11), position = (int64_t)(seed << (seed % 33));
         tiny_fill(seed, seed % 3 ? 12.0f : 0.5f, count, logits);
-        assert_same(slip_sample_best(logits, first, count, temperature, seed * 77, position),
+        assert_same(best_of(logits, first, count, temperature, seed * 77, position),
                     brute_force(logits, first, count, temperature, seed * 77, position));
     }
-    assert_int_equal(slip_sample_best(logits, 0, 0, 1.0, 1, 1).token, -1);
+    assert_int_equal(best_of(logits, 0, 0, 1.0, 1, 1).token, -1);
 }
 
 /* Of two neighbours the second wins by a hair: a bound that is too low by anything would rule it out. */
@@ -94,7 +108,7 @@ static void test_bound_is_a_bound(void **state)
         double mine = slip_gumbel(slip_sample_bits(5, 9, token)), next = slip_gumbel(slip_sample_bits(5, 9, token + 1));
         float logits[2] = {0, (float)(mine - next + 2e-5)};
         if (score_of(logits[1], 1, 5, 9, token + 1) > score_of(logits[0], 1, 5, 9, token))
-            assert_int_equal(slip_sample_best(logits, token, 2, 1.0, 5, 9).token, token + 1);
+            assert_int_equal(best_of(logits, token, 2, 1.0, 5, 9).token, token + 1);
     }
 }
 
@@ -107,12 +121,12 @@ static void test_pieces_merge(void **state)
         tiny_fill(seed, 3.0f, VOCABULARY, logits);
         if (seed % 8 == 0) /* equal tops in several pieces */
             logits[10] = logits[150] = logits[590] = 4.0f;
-        slip_candidate whole = slip_sample_best(logits, 0, VOCABULARY, temperature, seed, 3);
+        slip_candidate whole = best_of(logits, 0, VOCABULARY, temperature, seed, 3);
         for (int64_t pieces = 2; pieces <= 9; pieces++) {
             slip_candidate best = {0, -1};
             for (int64_t i = pieces - 1; i >= 0; i--) { /* the order of merging must not matter */
                 int64_t first = VOCABULARY * i / pieces, end = VOCABULARY * (i + 1) / pieces;
-                best = slip_candidate_better(best, slip_sample_best(logits + first, first, end - first, temperature, seed, 3));
+                best = slip_candidate_better(best, best_of(logits + first, first, end - first, temperature, seed, 3));
             }
             assert_same(best, whole);
         }
@@ -124,7 +138,7 @@ static void test_ties_go_to_the_lowest(void **state)
     (void)state;
     float logits[40] = {0};
     logits[7] = logits[8] = logits[30] = 2.5f;
-    assert_int_equal(slip_sample_best(logits, 100, 40, 0, 1, 1).token, 107);
+    assert_int_equal(best_of(logits, 100, 40, 0, 1, 1).token, 107);
     slip_candidate low = {1.5f, 3}, high = {1.5f, 9}, none = {99.0f, -1};
     assert_int_equal(slip_candidate_better(low, high).token, 3);
     assert_int_equal(slip_candidate_better(high, low).token, 3);
@@ -156,7 +170,7 @@ static void test_frequencies_are_the_softmax(void **state)
         for (int i = 0; i < TOKENS; i++)
             p[i] /= total;
         for (int draw = 0; draw < DRAWS; draw++)
-            seen[slip_sample_best(logits, 0, TOKENS, temperature, by_seed ? (uint64_t)draw : 42, by_seed ? 17 : draw).token]++;
+            seen[best_of(logits, 0, TOKENS, temperature, by_seed ? (uint64_t)draw : 42, by_seed ? 17 : draw).token]++;
         assert_true(chi_square(seen, p, TOKENS, DRAWS) < 31.3);
     }
 }
@@ -190,19 +204,19 @@ static void test_nucleus_is_the_smallest_set(void **state)
         double temperature = 0.5 + 0.1 * (double)(seed % 10), top_p = 0.05 + 0.1 * (double)(seed % 9);
         tiny_fill(seed, 4.0f, 100, logits);
         logits[3] = logits[90] = logits[50];
-        assert_same(slip_sample_nucleus(logits, 100, temperature, top_p, seed, 8, order),
+        assert_same(nucleus_of(logits, 100, temperature, top_p, seed, 8, order),
                     nucleus(logits, 100, temperature, top_p, seed, 8));
     }
     const float thirds[] = {logf(0.3f), logf(0.5f), logf(0.2f)};
     int seen[3] = {0};
     for (int64_t position = 0; position < 2000; position++) {
-        assert_int_equal(slip_sample_nucleus(thirds, 3, 1.0, 0.45, 1, position, order).token, 1);
-        seen[slip_sample_nucleus(thirds, 3, 1.0, 0.75, 1, position, order).token]++;
-        assert_same(slip_sample_nucleus(thirds, 3, 1.0, 1.0, 1, position, order),
-                    slip_sample_best(thirds, 0, 3, 1.0, 1, position));
+        assert_int_equal(nucleus_of(thirds, 3, 1.0, 0.45, 1, position, order).token, 1);
+        seen[nucleus_of(thirds, 3, 1.0, 0.75, 1, position, order).token]++;
+        assert_same(nucleus_of(thirds, 3, 1.0, 1.0, 1, position, order),
+                    best_of(thirds, 0, 3, 1.0, 1, position));
     }
     assert_true(seen[2] == 0 && abs(seen[1] - 1250) < 90);
-    assert_int_equal(slip_sample_nucleus(thirds, 3, 0.0, 0.1, 1, 0, order).token, 1);
+    assert_int_equal(nucleus_of(thirds, 3, 0.0, 0.1, 1, 0, order).token, 1);
 }
 
 int main(void)

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-_Static_assert(sizeof(slip_sampling) == 3 * sizeof(double), "it is hashed and sent as bytes: no padding");
+_Static_assert(sizeof(slip_sampling) == 5 * sizeof(double), "it is hashed and sent as bytes: no padding");
 
 void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
@@ -117,12 +117,16 @@ static double likelihood(const float *logits, const int32_t *order, int64_t i, d
 static int64_t count_kept(const float *logits, int64_t vocabulary, const slip_sampling *sampling, const int32_t *order)
 {
     const double temperature = sampling->temperature;
-    int64_t count = vocabulary, kept = 0;
+    int64_t count = sampling->top_k > 0 && sampling->top_k < vocabulary ? sampling->top_k : vocabulary, kept = 0;
     double total = 0, mass = 0;
     for (int64_t i = 0; i < count; i++)
         total += likelihood(logits, order, i, temperature);
-    for (; kept < count && mass < sampling->top_p * total; kept++)
-        mass += likelihood(logits, order, kept, temperature);
+    for (; kept < count && (sampling->top_p >= 1 || mass < sampling->top_p * total); kept++) {
+        double mine = likelihood(logits, order, kept, temperature);
+        if (mine < sampling->min_p)
+            break;
+        mass += mine;
+    }
     return kept;
 }
 

@@ -23,8 +23,8 @@ double slip_gumbel(uint32_t bits);
 /* The best of `count` tokens from `first_token` on, no filter applied. `logits` [count]. count 0 gives token -1. */
 slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position);
 
-/* The same among the tokens that the filters leave: the fewest likeliest (softmax at `temperature`; of equals the lower token) that hold
- * top_p of their mass.
+/* The same among the tokens that the filters leave: of the top_k likeliest (softmax at `temperature`; of equals the lower token), the
+ * fewest likeliest that hold top_p of their mass, and of those the ones at least min_p times as likely as the likeliest.
  * `logits` [vocabulary], the whole row. `order` [vocabulary] is scratch. */
 slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
                                     int32_t *order);

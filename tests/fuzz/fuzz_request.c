@@ -25,6 +25,7 @@ static void check_accepted(const slip_request *request)
                                     : request->prompt_ids_count > 0);
     require(request->sampling.temperature >= 0 && request->sampling.temperature <= 2 && request->sampling.top_p > 0 &&
             request->sampling.top_p <= 1);
+    require(request->sampling.top_k >= -1 && request->sampling.min_p >= 0 && request->sampling.min_p <= 1);
     require(request->max_tokens >= 0 && request->stop_count >= 0 && request->stop_count <= SLIP_MAX_STOPS);
     for (int32_t i = 0; i < request->stop_count; i++)
         require(request->stops[i][0] != '\0');

@@ -169,11 +169,13 @@ static int32_t prompts[QUERIES][70];
 static slip_query query_of(const slip_model *model, int i)
 {
     static const int32_t lengths[QUERIES] = {1, 3, 12, 25, 40, 70}, tokens[QUERIES] = {LONGEST, 20, 1, LONGEST, 9, LONGEST};
-    static const double temperatures[QUERIES] = {0, 0.7, 1.3, 1.3, 0, 0.7}, top_p[QUERIES] = {1, 1, 1, 0.8, 1, 0.9};
+    static const double temperatures[QUERIES] = {0, 0.7, 1.3, 1.3, 0, 0.7}, top_p[QUERIES] = {1, 1, 1, 0.8, 1, 0.9},
+                        min_p[QUERIES] = {0.5, 0, 0.1, 0, 0, 0.02};
+    static const int64_t top_k[QUERIES] = {3, 5, -1, 0, 2, 40};
     for (int32_t t = 0; t < lengths[i]; t++)
         prompts[i][t] = (int32_t)tiny_below((uint64_t)i, (uint64_t)t, (uint32_t)model->vocabulary);
     return (slip_query){.prompt = prompts[i], .prompt_count = lengths[i], .max_tokens = tokens[i],
-                        .sampling = {1000 + (uint64_t)i, temperatures[i], top_p[i]}};
+                        .sampling = {1000 + (uint64_t)i, temperatures[i], top_k[i], top_p[i], min_p[i]}};
 }
 
 static void take_answer(machine *m, int32_t slot, answer *a)

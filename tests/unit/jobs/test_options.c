@@ -73,6 +73,24 @@ static void test_generate(void **state)
     assert_int_equal(options.expert_slices, 2);
 }
 
+/* Each is refused by its name, and what is in range arrives. */
+static void test_sampling(void **state)
+{
+    (void)state;
+    slip_options options = accept("generate -m m -p x --temperature 1 --top-k 40 --min-p 0.05");
+    assert_true(options.sampling.top_k == 40 && options.sampling.min_p == 0.05);
+    options = accept("batch -m m -i i -o o --top-k -1 --min-p 1");
+    assert_true(options.sampling.top_k == -1 && options.sampling.min_p == 1);
+    options = accept("generate -m m -p x");
+    assert_true(options.sampling.top_k == 0 && options.sampling.min_p == 0);
+    assert_refused("generate -m m -p x --top-k -2", "--top-k must be an integer from -1 to 2147483647");
+    assert_refused("generate -m m -p x --top-k 1.5", "--top-k must be an integer");
+    assert_refused("batch -m m -i i -o o --min-p 1.5", "--min-p must be a number from 0 to 1");
+    assert_refused("batch -m m -i i -o o --min-p -0.5", "--min-p must be a number from 0 to 1");
+    assert_refused("generate -m m -p x --top-p 0", "--top-p must be a number above 0, up to 1");
+    assert_refused("score -m m -f t --top-k 4", "no option here");
+}
+
 static void test_batch(void **state)
 {
     (void)state;
@@ -311,7 +329,7 @@ static void test_examples_parse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generate),       cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_generate),       cmocka_unit_test(test_sampling), cmocka_unit_test(test_batch),
         cmocka_unit_test(test_others),         cmocka_unit_test(test_help_and_version),
         cmocka_unit_test(test_wrong_use),      cmocka_unit_test(test_number_ranges),
         cmocka_unit_test(test_table),          cmocka_unit_test(test_help_text),

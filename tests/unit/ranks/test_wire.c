@@ -22,7 +22,7 @@ static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t ro
         int32_t first = rows * s / spans, end = rows * (s + 1) / spans;
         step->span[s] = (slip_span){.sequence = s, .row = first, .count = end - first, .heads = 1,
                                     .position = (int64_t)(key << 33) + s, 
-                                    .sampling = {tiny_hash(key + (uint64_t)s), 0.1 * s, 1 - 0.01 * s}};
+                                    .sampling = {tiny_hash(key + (uint64_t)s), 0.1 * s, s - 1, 1 - 0.01 * s, 0.02 * s}};
     }
     for (int32_t i = 0; i < rows; i++)
         step->token[i] = (int32_t)tiny_below(key, (uint64_t)i, 152576);

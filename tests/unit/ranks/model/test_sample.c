@@ -219,6 +219,80 @@ static void test_nucleus_is_the_smallest_set(void **state)
     assert_int_equal(nucleus_of(thirds, 3, 0.0, 0.1, 1, 0, order).token, 1);
 }
 
+/* The filters by their definition, a set each: a token is in if enough tokens are not likelier. */
+static slip_candidate filtered(const float *logits, int64_t count, const slip_sampling *s, int64_t position)
+{
+    bool first[VOCABULARY], second[VOCABULARY];
+    double p[VOCABULARY], total = 0, highest = 0;
+    slip_candidate best = {0, -1};
+    for (int64_t i = 0; i < count; i++) {
+        int64_t likelier = 0;
+        p[i] = exp(logits[i] / s->temperature);
+        highest = p[i] > highest ? p[i] : highest;
+        for (int64_t j = 0; j < count; j++)
+            likelier += logits[j] > logits[i] || (logits[j] == logits[i] && j < i);
+        first[i] = s->top_k <= 0 || likelier < s->top_k;
+        total += first[i] ? p[i] : 0;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        double before = 0;
+        for (int64_t j = 0; j < count; j++)
+            if (first[j] && (logits[j] > logits[i] || (logits[j] == logits[i] && j < i)))
+                before += p[j];
+        second[i] = first[i] && (s->top_p >= 1 || before < s->top_p * total);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        float score = score_of(logits[i], s->temperature, s->seed, position, i);
+        if (second[i] && p[i] >= s->min_p * highest && (best.token < 0 || score > best.score))
+            best = (slip_candidate){score, (int32_t)i};
+    }
+    return best;
+}
+
+static void test_filters_in_their_order(void **state)
+{
+    (void)state;
+    static const int64_t top_k[] = {-1, 0, 1, 3, 17, 99, 100, 5000};
+    static const double top_p[] = {1, 0.3, 0.8, 0.95, 1}, min_p[] = {0, 0.013, 0, 0.3, 0.971, 0.0007, 0};
+    float logits[VOCABULARY];
+    int32_t order[VOCABULARY];
+    for (uint64_t seed = 0; seed < 8 * 5 * 7; seed++) {
+        const slip_sampling s = {seed, 0.5 + 0.1 * (double)(seed % 13), top_k[seed % 8], top_p[seed % 5], min_p[seed % 7]};
+        tiny_fill(seed, 4.0f, 100, logits);
+        logits[3] = logits[90] = logits[50];
+        for (int64_t position = 0; position < 4; position++)
+            assert_same(slip_sample_filtered(logits, 100, &s, position, order), filtered(logits, 100, &s, position));
+    }
+}
+
+/* Which tokens can come out at all: p = 0.4, 0.3, 0.2, 0.1. top_p counts the mass of what top_k left, min_p comes last. */
+static void test_filters_by_hand(void **state)
+{
+    (void)state;
+    static const struct {
+        slip_sampling sampling;
+        bool out[4];
+    } cases[] = {
+        {{0, 1, 0, 1, 0}, {1, 1, 1, 1}},      {{0, 1, -1, 1, 0}, {1, 1, 1, 1}},   {{0, 1, 3, 1, 0}, {1, 1, 1, 0}},
+        {{0, 1, 1, 1, 0}, {1, 0, 0, 0}},      {{0, 1, 9, 1, 0}, {1, 1, 1, 1}},    {{0, 1, 0, 1, 0.6}, {1, 1, 0, 0}},
+        {{0, 1, 0, 1, 0.2}, {1, 1, 1, 1}},    {{0, 1, 0, 1, 1}, {1, 0, 0, 0}},    {{0, 1, 0, 0.65, 0}, {1, 1, 0, 0}},
+        {{0, 1, 0, 0.75, 0}, {1, 1, 1, 0}},   {{0, 1, 3, 0.75, 0}, {1, 1, 0, 0}}, /* 0.7 of 0.9 */
+        {{0, 1, 0, 0.95, 0.4}, {1, 1, 1, 0}}, {{0, 1, 2, 1, 0.8}, {1, 0, 0, 0}},
+        {{0, 1, 0, 0.75, 0.6}, {1, 1, 0, 0}},
+    };
+    const float logits[] = {logf(0.4f), logf(0.3f), logf(0.2f), logf(0.1f)};
+    int32_t order[4];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool out[4] = {false};
+        for (int64_t position = 0; position < 400; position++)
+            out[slip_sample_filtered(logits, 4, &cases[i].sampling, position, order).token] = true;
+        assert_memory_equal(out, cases[i].out, sizeof out);
+    }
+    const slip_sampling greedy = {.top_k = 2, .top_p = 0.5, .min_p = 0.5};
+    assert_int_equal(slip_sample_filtered(logits, 4, &greedy, 0, order).token, 0);
+    assert_false(slip_sampling_filters(&greedy)); /* nothing to leave out: the step needs no rows of logits */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_best_is_the_arg_max),        cmocka_unit_test(test_bound_is_a_bound),
         cmocka_unit_test(test_pieces_merge),               cmocka_unit_test(test_ties_go_to_the_lowest),
         cmocka_unit_test(test_frequencies_are_the_softmax), cmocka_unit_test(test_nucleus_is_the_smallest_set),
+        cmocka_unit_test(test_filters_in_their_order),     cmocka_unit_test(test_filters_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

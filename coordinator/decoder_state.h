@@ -30,7 +30,7 @@ struct slip_decoder {
     bool prompts_only;                 /* this step leaves sequences past their prompt alone */
     double catch_up_ms;                /* of its time: context for the draft */
     double draft_ms, device_ms;        /* until the drafts were there; our device was at them */
-    slip_figures figures;
+    slip_metrics metrics;
     double first_step_ms;
 };
 

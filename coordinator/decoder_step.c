@@ -34,7 +34,7 @@ static void choose(slip_decoder *decoder)
     }
     decoder->drafting = decoder->draft && decoder->decoding > 0 &&
                         (decoder->options.always_draft ||
-                         slip_pace_drafts(&decoder->pace, known ? expected / known : slip_acceptance_mean(&decoder->figures.acceptance)));
+                         slip_pace_drafts(&decoder->pace, known ? expected / known : slip_acceptance_mean(&decoder->metrics.acceptance)));
 }
 
 slip_status slip_decoder_propose(slip_decoder *decoder)
@@ -89,8 +89,8 @@ slip_status slip_decoder_take_drafts(slip_decoder *decoder, double start)
     decoder->catch_up_ms = outcome.inject_ms;
     decoder->device_ms = outcome.device_ms;
     decoder->draft_ms = slip_now_ms() - start;
-    slip_times_add(&decoder->figures.draft, decoder->draft_ms);
-    decoder->figures.draft_bytes = outcome.weight_bytes;
+    slip_times_add(&decoder->metrics.draft, decoder->draft_ms);
+    decoder->metrics.draft_bytes = outcome.weight_bytes;
     return SLIP_OK;
 }
 

@@ -214,15 +214,15 @@ static void run_setting(const tiny_checkpoint *checkpoint, const slip_model *mod
     machine m;
     machine_make(checkpoint, model, how, &m);
     decode_all(&m, model, how->sequences, backwards, answers);
-    slip_figures *figures = slip_decoder_figures(m.decoder);
+    slip_metrics *metrics = slip_decoder_metrics(m.decoder);
     int64_t tokens = 0;
     for (int i = 0; i < QUERIES; i++)
         tokens += answers[i].count;
-    assert_int_equal(figures->tokens, tokens);
-    assert_int_equal(figures->prompt_tokens, 1 + 3 + 12 + 25 + 40 + 70);
-    assert_int_equal(figures->first_token.count, QUERIES);
-    assert_true(figures->seconds > 0 && figures->verify_bytes > 0);
-    assert_true((figures->acceptance.steps > 0) == how->draft);
+    assert_int_equal(metrics->tokens, tokens);
+    assert_int_equal(metrics->prompt_tokens, 1 + 3 + 12 + 25 + 40 + 70);
+    assert_int_equal(metrics->first_token.count, QUERIES);
+    assert_true(metrics->seconds > 0 && metrics->verify_bytes > 0);
+    assert_true((metrics->acceptance.steps > 0) == how->draft);
     machine_free(&m);
 }
 
@@ -325,7 +325,7 @@ static void test_stop(void **state)
     assert_false(slip_decoder_busy(m.decoder));
     slip_decoder_release(m.decoder, 0);
     assert_int_equal(slip_decoder_vacancy(m.decoder), 0);
-    assert_int_equal(slip_decoder_figures(m.decoder)->tokens, 4);
+    assert_int_equal(slip_decoder_metrics(m.decoder)->tokens, 4);
     machine_free(&m);
 }
 
@@ -393,7 +393,7 @@ static void test_prompts_first(void **state)
 {
     const tiny_checkpoint *checkpoint = *state;
     const slip_model *model = &checkpoint->source.model;
-    const slip_figures *figures;
+    const slip_metrics *metrics;
     for (int first = 0; first < 2; first++) {
         machine m;
         machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 4, .chunk = 5, .forced = 4, .prompts_first = first}, &m);
@@ -405,13 +405,13 @@ static void test_prompts_first(void **state)
         }
         while (slip_decoder_busy(m.decoder))
             assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
-        figures = slip_decoder_figures(m.decoder);
-        assert_true(figures->prefill_bytes > 0 && figures->full.sequences == 4);
-        assert_true(figures->full.verify_bytes > 0 && figures->full.verify_bytes <= figures->verify_bytes);
-        assert_true(figures->full.seconds >= figures->full.verify_seconds && figures->full.verify_seconds > 0);
-        assert_int_equal(figures->full.step.count == figures->step.count, first);
+        metrics = slip_decoder_metrics(m.decoder);
+        assert_true(metrics->prefill_bytes > 0 && metrics->full.sequences == 4);
+        assert_true(metrics->full.verify_bytes > 0 && metrics->full.verify_bytes <= metrics->verify_bytes);
+        assert_true(metrics->full.seconds >= metrics->full.verify_seconds && metrics->full.verify_seconds > 0);
+        assert_int_equal(metrics->full.step.count == metrics->step.count, first);
         if (first)
-            assert_true(figures->full.step.count == 7 && figures->full.tokens == 7 * 4 * 4);
+            assert_true(metrics->full.step.count == 7 && metrics->full.tokens == 7 * 4 * 4);
         machine_free(&m);
     }
 }

@@ -167,8 +167,8 @@ static void test_shard(void **state)
     assert_int_equal(sequence->count, 12);
     for (int32_t i = 0; i < sequence->count; i++)
         assert_true(sequence->tokens[i] >= 0 && sequence->tokens[i] < rows.count);
-    const slip_figures *figures = slip_decoder_figures(decoder);
-    assert_true(figures->prompt_tokens == 5 && figures->prefill_seconds > 0 && figures->prefill_seconds < figures->seconds);
+    const slip_metrics *metrics = slip_decoder_metrics(decoder);
+    assert_true(metrics->prompt_tokens == 5 && metrics->prefill_seconds > 0 && metrics->prefill_seconds < metrics->seconds);
     slip_decoder_free(decoder);
     slip_draft_free(draft);
     slip_rank_free(rank);

@@ -65,6 +65,11 @@ void slip_decoder_free(slip_decoder *decoder)
     free(decoder);
 }
 
+int32_t slip_decoder_slots(const slip_decoder *decoder)
+{
+    return decoder->options.sequences;
+}
+
 int32_t slip_decoder_vacancy(const slip_decoder *decoder)
 {
     for (int32_t i = 0; i < decoder->options.sequences; i++)
@@ -80,7 +85,7 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
     if (!tokens)
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d tokens", query->max_tokens);
     *sequence = (slip_sequence){.phase = SLIP_PREFILL, .query = *query, .tokens = tokens, .admitted_ms = slip_now_ms()};
-    decoder->figures.prompt_tokens += query->prompt_count;
+    decoder->metrics.prompt_tokens += query->prompt_count;
     return SLIP_OK;
 }
 
@@ -94,10 +99,11 @@ void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep)
 void slip_decoder_release(slip_decoder *decoder, int32_t slot)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
-    slip_figures *figures = &decoder->figures;
-    figures->tokens += sequence->count;
-    slip_acceptance_add(&figures->acceptance, &sequence->acceptance);
-    slip_times_add(&figures->first_token, sequence->first_token_ms - sequence->admitted_ms);
+    slip_metrics *metrics = &decoder->metrics;
+    metrics->tokens += sequence->count;
+    slip_acceptance_add(&metrics->acceptance, &sequence->acceptance);
+    if (sequence->first_token_ms > 0) /* else it was given up while its prompt was read */
+        slip_times_add(&metrics->first_token, sequence->first_token_ms - sequence->admitted_ms);
     sequence->phase = SLIP_FREE;
 }
 
@@ -114,14 +120,14 @@ bool slip_decoder_busy(const slip_decoder *decoder)
     return false;
 }
 
-slip_figures *slip_decoder_figures(slip_decoder *decoder)
+slip_metrics *slip_decoder_metrics(slip_decoder *decoder)
 {
-    return &decoder->figures;
+    return &decoder->metrics;
 }
 
 static void record_full_step(slip_decoder *decoder, double ms, double verify_ms, uint64_t bytes)
 {
-    slip_full_steps *full = &decoder->figures.full;
+    slip_full_steps *full = &decoder->metrics.full;
     full->sequences = decoder->decoding;
     slip_times_add(&full->step, ms);
     slip_times_add(&full->verify, verify_ms);
@@ -135,12 +141,12 @@ static void record_full_step(slip_decoder *decoder, double ms, double verify_ms,
 /* A step that only verified took `ms` with the drafting before it. */
 static void record_verify(slip_decoder *decoder, double ms, double verify_ms, uint64_t bytes)
 {
-    slip_figures *figures = &decoder->figures;
-    slip_times_add(&figures->verify, verify_ms);
-    slip_times_add(&figures->step, ms);
-    figures->verify_seconds += verify_ms * 1e-3;
-    figures->verify_bytes += bytes;
-    figures->plain_steps += !decoder->drafting;
+    slip_metrics *metrics = &decoder->metrics;
+    slip_times_add(&metrics->verify, verify_ms);
+    slip_times_add(&metrics->step, ms);
+    metrics->verify_seconds += verify_ms * 1e-3;
+    metrics->verify_bytes += bytes;
+    metrics->plain_steps += !decoder->drafting;
     slip_pace_record(&decoder->pace, decoder->decoding, decoder->drafting, ms - decoder->catch_up_ms);
     if (decoder->decoding == decoder->options.sequences)
         record_full_step(decoder, ms, verify_ms, bytes);
@@ -160,7 +166,7 @@ static slip_status draft_and_verify(slip_decoder *decoder, double start, slip_ou
 
 slip_status slip_decoder_step(slip_decoder *decoder)
 {
-    slip_figures *figures = &decoder->figures;
+    slip_metrics *metrics = &decoder->metrics;
     double start = slip_now_ms();
     slip_outcome outcome;
     if (decoder->first_step_ms == 0)
@@ -179,11 +185,11 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     if (verify_only) {
         record_verify(decoder, end - start, verified - start - decoder->draft_ms, outcome.weight_bytes);
         if (outcome.device_ms > 0)
-            slip_times_add(&figures->host, end - start - decoder->device_ms - outcome.device_ms);
+            slip_times_add(&metrics->host, end - start - decoder->device_ms - outcome.device_ms);
     } else {
-        figures->prefill_seconds += (end - start) * 1e-3;
-        figures->prefill_bytes += outcome.weight_bytes;
+        metrics->prefill_seconds += (end - start) * 1e-3;
+        metrics->prefill_bytes += outcome.weight_bytes;
     }
-    figures->seconds = (end - decoder->first_step_ms) * 1e-3;
+    metrics->seconds = (end - decoder->first_step_ms) * 1e-3;
     return SLIP_OK;
 }

@@ -9,7 +9,7 @@
 #define SLIP_COORDINATOR_DECODER_H
 
 #include "coordinator/draft.h"
-#include "coordinator/figures.h"
+#include "coordinator/metrics.h"
 #include "io/report/trace.h"
 #include "ranks/rank.h"
 
@@ -18,8 +18,7 @@ typedef struct {
     const int32_t *prompt;
     int32_t prompt_count;
     int32_t max_tokens;
-    double temperature, top_p;
-    uint64_t seed;
+    slip_sampling sampling;
     bool ignore_eos; /* benchmarks */
 } slip_query;
 
@@ -58,6 +57,8 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
                                 const slip_decoder_options *options, slip_trace *trace, slip_decoder **decoder);
 void slip_decoder_free(slip_decoder *decoder);
 
+int32_t slip_decoder_slots(const slip_decoder *decoder);
+
 /* A free slot, or -1. */
 int32_t slip_decoder_vacancy(const slip_decoder *decoder);
 slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_query *query);
@@ -65,7 +66,7 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
 /* End a sequence early (a stop string was found): it counts as finished by "stop", with its first `keep` tokens. */
 void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep);
 
-/* Add a finished sequence to the figures and free its slot. */
+/* Add a finished sequence to the metrics and free its slot. */
 void slip_decoder_release(slip_decoder *decoder, int32_t slot);
 
 /* One step for all admitted sequences. Afterwards look at each slot's `fresh` and `finish_reason`. */
@@ -73,6 +74,6 @@ slip_status slip_decoder_step(slip_decoder *decoder);
 
 const slip_sequence *slip_decoder_sequence(const slip_decoder *decoder, int32_t slot);
 bool slip_decoder_busy(const slip_decoder *decoder); /* some slot is admitted and not finished */
-slip_figures *slip_decoder_figures(slip_decoder *decoder);
+slip_metrics *slip_decoder_metrics(slip_decoder *decoder);
 
 #endif

@@ -23,14 +23,14 @@ struct slip_decoder {
     int32_t owner[SLIP_MAX_SPANS];     /* slot of each span of the step */
     slip_step step;
     int32_t samples[SLIP_MAX_ROWS];    /* the target's token after each head row */
-    int32_t *order;                    /* [vocabulary] scratch of the nucleus */
+    int32_t *order;                    /* [vocabulary] scratch of the sampling filters */
     slip_pace pace;
     int32_t decoding;                  /* sequences past their prompt in this step */
     bool drafting;                     /* this step verifies drafts */
     bool prompts_only;                 /* this step leaves sequences past their prompt alone */
     double catch_up_ms;                /* of its time: context for the draft */
     double draft_ms, device_ms;        /* until the drafts were there; our device was at them */
-    slip_figures figures;
+    slip_metrics metrics;
     double first_step_ms;
 };
 

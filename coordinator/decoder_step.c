@@ -34,7 +34,7 @@ static void choose(slip_decoder *decoder)
     }
     decoder->drafting = decoder->draft && decoder->decoding > 0 &&
                         (decoder->options.always_draft ||
-                         slip_pace_drafts(&decoder->pace, known ? expected / known : slip_acceptance_mean(&decoder->figures.acceptance)));
+                         slip_pace_drafts(&decoder->pace, known ? expected / known : slip_acceptance_mean(&decoder->metrics.acceptance)));
 }
 
 slip_status slip_decoder_propose(slip_decoder *decoder)
@@ -89,8 +89,8 @@ slip_status slip_decoder_take_drafts(slip_decoder *decoder, double start)
     decoder->catch_up_ms = outcome.inject_ms;
     decoder->device_ms = outcome.device_ms;
     decoder->draft_ms = slip_now_ms() - start;
-    slip_times_add(&decoder->figures.draft, decoder->draft_ms);
-    decoder->figures.draft_bytes = outcome.weight_bytes;
+    slip_times_add(&decoder->metrics.draft, decoder->draft_ms);
+    decoder->metrics.draft_bytes = outcome.weight_bytes;
     return SLIP_OK;
 }
 
@@ -101,10 +101,10 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
     decoder->owner[step->span_count] = slot;
     slip_span *span = &step->span[step->span_count++];
     *span = (slip_span){.sequence = slot, .row = step->row_count, .count = count, .heads = heads, .position = position,
-                        .seed = query->seed, .temperature = query->temperature, .top_p = query->top_p};
+                        .sampling = query->sampling};
     step->row_count += count;
     step->head_count += heads;
-    if (heads > 0 && query->top_p < 1 && query->temperature > 0)
+    if (heads > 0 && slip_sampling_filters(&query->sampling))
         step->want = SLIP_WANT_LOGITS;
     return span;
 }

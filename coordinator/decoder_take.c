@@ -18,9 +18,8 @@ static void take_samples(slip_decoder *decoder, const slip_outcome *outcome)
         for (int32_t i = span->count - span->heads; i < span->count; i++, row++) {
             slip_candidate best = outcome->candidates[row];
             if (step->want == SLIP_WANT_LOGITS)
-                best = slip_sample_nucleus(outcome->logits + (int64_t)row * decoder->model->vocabulary,
-                                           decoder->model->vocabulary, span->temperature, span->top_p, span->seed,
-                                           span->position + i + 1, decoder->order);
+                best = slip_sample_filtered(outcome->logits + (int64_t)row * decoder->model->vocabulary, decoder->model->vocabulary,
+                                            &span->sampling, span->position + i + 1, decoder->order);
             decoder->samples[row] = best.token;
         }
     }

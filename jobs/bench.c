@@ -1,9 +1,10 @@
 /* slipstream bench: read the prompts of --sequences sequences, then decode a fixed number of tokens in all of them together, and report
- * the figures. */
+ * the metrics. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/serve.h"
 #include "jobs/job.h"
 
 enum {
@@ -63,22 +64,31 @@ static slip_status double_prompt(int32_t **ids, size_t count)
     return SLIP_OK;
 }
 
+static slip_status ignore(void *context, const slip_completion *completion)
+{
+    (void)context, (void)completion;
+    return SLIP_OK;
+}
+
 /* Each sequence has the prompt turned to another beginning: equal prompts would be answered by equal tokens, and those pick equal experts,
  * so that many sequences would read the weights of one. */
 static slip_status decode(slip_job *job, const int32_t *twice, size_t count)
 {
-    slip_status status = SLIP_OK;
-    slip_query query = {.prompt_count = (int32_t)count, .max_tokens = (int32_t)job->options->max_tokens,
-                        .temperature = job->options->temperature, .top_p = 1, .ignore_eos = true};
+    slip_serve *serve;
+    slip_status status = slip_serve_create(job->decoder, NULL, &serve);
+    if (status != SLIP_OK)
+        return status;
+    slip_serve_request request = {.sink = {.end = ignore}};
+    request.query = (slip_query){.prompt_count = (int32_t)count, .max_tokens = (int32_t)job->options->max_tokens,
+                                   .sampling = {.top_p = 1}, .ignore_eos = true};
     for (int32_t slot = 0; slot < job->options->sequences && status == SLIP_OK; slot++) {
-        query.prompt = twice + (size_t)slot * count / (size_t)job->options->sequences;
-        query.seed = (uint64_t)slot + 1;
-        status = slip_decoder_admit(job->decoder, slot, &query);
+        request.query.prompt = twice + (size_t)slot * count / (size_t)job->options->sequences;
+        request.query.sampling.seed = (uint64_t)slot + 1;
+        status = slip_serve_submit(serve, &request, NULL);
     }
-    while (status == SLIP_OK && slip_decoder_busy(job->decoder))
-        status = slip_decoder_step(job->decoder);
-    for (int32_t slot = 0; slot < job->options->sequences && status == SLIP_OK; slot++)
-        slip_decoder_release(job->decoder, slot);
+    while (status == SLIP_OK && slip_serve_busy(serve))
+        status = slip_serve_step(serve);
+    slip_serve_free(serve);
     return status;
 }
 

@@ -3,39 +3,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/continuation.h"
+#include "coordinator/serve.h"
 #include "jobs/job.h"
 
-static slip_status show(slip_continuation *text, size_t *shown)
+/* The sink's context: with --json the text waits for the object that it goes into. */
+typedef struct {
+    bool json;
+    char *text;
+    size_t size;
+} output;
+
+static slip_status show(void *context, const char *bytes, size_t size)
 {
-    size_t size = text->safe - *shown;
-    if (size == 0)
-        return SLIP_OK;
-    if (fwrite(text->bytes + *shown, 1, size, stdout) != size || fflush(stdout) != 0)
+    const output *o = context;
+    if (!o->json && (fwrite(bytes, 1, size, stdout) != size || fflush(stdout) != 0))
         return slip_fail(SLIP_ERR_FAILED, "the text could not be written to standard output");
-    *shown = text->safe;
     return SLIP_OK;
 }
 
-static slip_status stream(slip_job *job, slip_continuation *text)
+static slip_status finish(void *context, const slip_completion *completion)
 {
-    const slip_sequence *sequence = slip_decoder_sequence(job->decoder, 0);
-    size_t shown = 0;
-    slip_status status = SLIP_OK;
-    while (status == SLIP_OK && slip_decoder_busy(job->decoder)) {
-        status = slip_decoder_step(job->decoder);
-        for (int32_t i = sequence->count - sequence->fresh; i < sequence->count && status == SLIP_OK; i++)
-            status = slip_continuation_push(text, sequence->tokens[i]);
-        if (status == SLIP_OK && !job->options->json)
-            status = show(text, &shown);
-    }
-    if (status == SLIP_OK)
-        status = slip_continuation_finish(text);
-    if (status == SLIP_OK && !job->options->json)
-        status = show(text, &shown);
-    if (status == SLIP_OK && !job->options->json)
-        status = putchar('\n') == EOF || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
-    return status;
+    output *o = context;
+    if (!o->json)
+        return putchar('\n') == EOF || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
+    o->size = completion->text_size;
+    o->text = malloc(o->size + 1);
+    if (!o->text)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for a text of %zu bytes", o->size);
+    memcpy(o->text, completion->text, o->size);
+    return SLIP_OK;
 }
 
 static slip_status check_length(const slip_job *job, size_t prompt, int64_t *context)
@@ -48,23 +44,26 @@ static slip_status check_length(const slip_job *job, size_t prompt, int64_t *con
     return SLIP_OK;
 }
 
-static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64_t context, slip_continuation *text)
+static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64_t context, output *o)
 {
     int64_t room = context - (int64_t)count;
-    slip_query query = {
-        .prompt = ids,
-        .prompt_count = (int32_t)count,
-        .max_tokens = (int32_t)(job->options->max_tokens < room ? job->options->max_tokens : room),
-        .temperature = job->options->temperature,
-        .top_p = job->options->top_p,
-        .seed = (uint64_t)job->options->seed,
+    slip_serve *serve;
+    slip_status status = slip_serve_create(job->decoder, job->tokenizer, &serve);
+    if (status != SLIP_OK)
+        return status;
+    const slip_serve_request request = {
+        .query = {
+            .prompt = ids,
+            .prompt_count = (int32_t)count,
+            .max_tokens = (int32_t)(job->options->max_tokens < room ? job->options->max_tokens : room),
+            .sampling = job->options->sampling,
+        },
+        .sink = {show, finish, o},
     };
-    slip_continuation_start(text, job->tokenizer, NULL, 0);
-    slip_status status = slip_decoder_admit(job->decoder, 0, &query);
-    if (status == SLIP_OK)
-        status = stream(job, text);
-    if (status == SLIP_OK)
-        slip_decoder_release(job->decoder, 0);
+    status = slip_serve_submit(serve, &request, NULL);
+    while (status == SLIP_OK && slip_serve_busy(serve))
+        status = slip_serve_step(serve);
+    slip_serve_free(serve);
     return status;
 }
 
@@ -73,7 +72,7 @@ slip_status slip_generate(slip_job *job)
     int32_t *ids = NULL;
     size_t count = 0;
     int64_t context = 0;
-    slip_continuation text = {0};
+    output o = {.json = job->options->json};
     bool coordinator = slip_comm_rank(job->comm) == 0;
     slip_status status = slip_job_open(job);
     if (status != SLIP_OK)
@@ -84,12 +83,12 @@ slip_status slip_generate(slip_job *job)
         status = check_length(job, count, &context);
     status = slip_job_start(job, status, 1, context, NULL);
     if (coordinator && status == SLIP_OK)
-        status = decode(job, ids, count, context, &text);
+        status = decode(job, ids, count, context, &o);
     if (coordinator && status == SLIP_OK)
         status = slip_job_end(job);
     if (coordinator && status == SLIP_OK)
-        status = slip_job_report(job, text.bytes ? text.bytes : "", text.size);
-    slip_continuation_free(&text);
+        status = slip_job_report(job, o.text, o.size);
+    free(o.text);
     free(ids);
     return status;
 }

@@ -285,12 +285,12 @@ static int list_emulated(const slip_options *options, char lines[EMULATED][EMULA
 
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size)
 {
-    slip_figures *figures = slip_decoder_figures(job->decoder);
+    slip_metrics *metrics = slip_decoder_metrics(job->decoder);
     slip_executor *executor = slip_rank_executor(job->rank); /* NULL on a dedicated rank 0 */
     char emulated[EMULATED][EMULATED_SIZE];
     if (job->options->quiet && !job->options->json)
         return SLIP_OK;
-    figures->stream_ceiling = executor ? job->kind->stream_ceiling(executor) : 0;
+    metrics->stream_ceiling = executor ? job->kind->stream_ceiling(executor) : 0;
     slip_run_facts facts = {
         .argc = job->argc,
         .argv = job->argv,
@@ -304,10 +304,10 @@ slip_status slip_job_report(slip_job *job, const char *text, size_t text_size)
         .emulated_count = list_emulated(job->options, emulated),
     };
     if (!job->options->quiet)
-        slip_figures_print(figures, &facts, stderr);
+        slip_metrics_print(metrics, &facts, stderr);
     if (!job->options->json)
         return SLIP_OK;
-    json_t *object = slip_figures_json(figures, &facts);
+    json_t *object = slip_metrics_json(metrics, &facts);
     if (object && text)
         json_object_set_new(object, "text", json_stringn(text, text_size));
     int written = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/base/range.h"
 #include "jobs/options_table.h"
 #include "ranks/model/family.h"
 
@@ -67,7 +68,7 @@ static slip_status set_option(slip_command command, const option_row *row, const
                               slip_options *options)
 {
     void *field = (char *)options + row->offset;
-    char expected[96];
+    char expected[SLIP_RANGE_WORDS];
     switch (row->kind) {
     case OPTION_FLAG: *(bool *)field = true; return SLIP_OK;
     case OPTION_TEXT:
@@ -89,9 +90,7 @@ static slip_status set_option(slip_command command, const option_row *row, const
     }
     if (parse_number(row, text, field))
         return SLIP_OK;
-    snprintf(expected, sizeof expected, "%s from %.16g to %.16g",
-             row->kind == OPTION_INT ? "an integer" : "a number", row->min, row->max);
-    return wrong_value(command, row, text, expected);
+    return wrong_value(command, row, text, slip_range_words(row->kind == OPTION_INT, row->min, row->max, expected));
 }
 
 /* The command's rows in getopt_long's form: `longs` ends with zeros, `letters` begins with ':' to tell a

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "io/base/status.h"
+#include "ranks/model/sampling.h"
 
 typedef enum {
     SLIP_COMMAND_NONE, /* only with help or version */
@@ -51,9 +52,7 @@ typedef struct {
     const char *draft;      /* convert: folder of the drafter; NULL = look beside the source */
 
     int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
-    double temperature;     /* 0 = greedy; batch: for lines that do not say, as the next two */
-    double top_p;
-    int64_t seed;
+    slip_sampling sampling; /* batch: for lines that do not say */
     int64_t sequences;
     int64_t context;        /* tokens a sequence may hold, prompt included; 0 = not given */
     int64_t expert_slices;  /* 0 = what the plan finds fastest */

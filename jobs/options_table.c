@@ -22,6 +22,12 @@ enum {
 #define RANKS_MAX 4096
 #define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
 
+/* A field of sampling is an option of generate, and of batch for the requests that leave it out. */
+#define SAMPLING_ROWS(field, option, kind, argument, low, high, alone, many, help)                             \
+    {option, 0, OPTION_##kind, argument, GENERATE, FIELD(sampling.field), low, high, alone, help},             \
+    {option, 0, OPTION_##kind, argument, BATCH, FIELD(sampling.field), low, high, many,                               \
+     #field " of requests that do not say:\n" help},
+
 const option_row slip_option_rows[] = {
     {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS, FIELD(model), 0, 0, NULL,
      "the model, as written by slipstream convert"},
@@ -62,15 +68,10 @@ const option_row slip_option_rows[] = {
      "max_tokens of requests that do not say\n(default: as many as the context leaves)"},
     {"tokens", 'n', OPTION_INT, "N", BENCH, FIELD(max_tokens), 1, TOKENS_MAX, "256",
      "tokens to decode in each sequence"},
-    {"temperature", 0, OPTION_REAL, "T", GENERATE, FIELD(temperature), 0, 2, "0", "0 is greedy; up to 2"},
-    {"temperature", 0, OPTION_REAL, "T", BATCH, FIELD(temperature), 0, 2, "1",
-     "temperature of requests that do not say; 0 is greedy; up to 2"},
-    {"top-p", 0, OPTION_REAL, "P", GENERATE, FIELD(top_p), 1e-6, 1, "1",
-     "sample from the likeliest tokens that hold P together"},
-    {"top-p", 0, OPTION_REAL, "P", BATCH, FIELD(top_p), 1e-6, 1, "1", "top_p of requests that do not say"},
-    {"seed", 0, OPTION_INT, "N", GENERATE, FIELD(seed), 0, SEED_MAX, "1",
+    SLIP_SAMPLING_FIELDS(SAMPLING_ROWS)
+    {"seed", 0, OPTION_INT, "N", GENERATE, FIELD(sampling.seed), 0, SEED_MAX, "1",
      "the same seed gives the same text"},
-    {"seed", 0, OPTION_INT, "N", BATCH, FIELD(seed), 0, SEED_MAX, "0",
+    {"seed", 0, OPTION_INT, "N", BATCH, FIELD(sampling.seed), 0, SEED_MAX, "0",
      "requests without a seed take one made from this and custom_id"},
 
     {"sequences", 0, OPTION_INT, "N", BATCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "4",

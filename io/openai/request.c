@@ -10,7 +10,7 @@
 #include "io/base/json.h"
 #include "io/openai/request_body.h"
 
-static const slip_request_defaults openai_defaults = {.temperature = 1, .top_p = 1};
+static const slip_request_defaults openai_defaults = {.sampling = {.temperature = 1, .top_p = 1}};
 
 void slip_request_free(slip_request *request)
 {
@@ -120,10 +120,9 @@ static uint64_t hash_accepted(const slip_request *request)
         hash = slip_hash_field(hash, request->prompt_ids,
                                request->prompt_ids_count * sizeof *request->prompt_ids);
     const uint64_t numbers[] = {request->prompt != NULL, request->echo, (uint64_t)request->max_tokens,
-                                request->seed, (uint64_t)request->stop_count};
+                                (uint64_t)request->stop_count};
     hash = slip_hash(hash, numbers, sizeof numbers);
-    const double reals[] = {request->temperature, request->top_p};
-    hash = slip_hash(hash, reals, sizeof reals);
+    hash = slip_hash(hash, &request->sampling, sizeof request->sampling);
     for (int32_t i = 0; i < request->stop_count; i++)
         hash = slip_hash_text(hash, request->stops[i]);
     return hash;

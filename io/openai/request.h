@@ -14,6 +14,7 @@
 
 #include "io/base/status.h"
 #include "ranks/model/family.h"
+#include "ranks/model/sampling.h"
 
 enum { SLIP_MAX_STOPS = 4, SLIP_REQUEST_LINE_MAX = 16 << 20 };
 
@@ -31,9 +32,7 @@ typedef struct {
 /* What holds for lines that do not say. */
 typedef struct {
     int32_t max_tokens; /* 0 = not given */
-    double temperature; /* 0..2 */
-    double top_p;       /* (0, 1] */
-    uint64_t seed;      /* mixed with custom_id into the seed of a line that has none */
+    slip_sampling sampling; /* its seed is mixed with custom_id into the seed of a line that has none */
     const slip_family *family; /* renders chats; NULL: the first of ranks/model/family.h */
 } slip_request_defaults;
 
@@ -48,9 +47,7 @@ typedef struct {
     size_t prompt_ids_count;
     bool echo;          /* completions: the answer's text begins with the prompt */
     int32_t max_tokens; /* 0 = not given */
-    double temperature;
-    double top_p;
-    uint64_t seed; /* given, or derived from custom_id: the same line always samples the same */
+    slip_sampling sampling; /* its seed given, or derived from custom_id: the same line always samples the same */
     char *stops[SLIP_MAX_STOPS];
     int32_t stop_count;
     char *model;   /* echoed back; "slipstream" where the line names none */

@@ -1,16 +1,13 @@
 #include "io/openai/request_body.h"
 
-#include <float.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/base/hash.h"
 #include "io/base/json.h"
 
-/* Refuse `param` because of its value, which the message shows: `expected` completes "must be ...". */
-static slip_status wrong_value(slip_request *request, const char *param, const char *expected,
-                               const json_t *value)
+slip_status slip_request_wrong_value(slip_request *request, const char *param, const char *expected,
+                                     const json_t *value)
 {
     char *shown = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     slip_request_refuse(request, 400, "invalid_value", param, "%s must be %s, not %.80s", param, expected,
@@ -37,7 +34,7 @@ static slip_status read_model(const json_t *body, slip_request *request)
 {
     const json_t *model = slip_json_given(body, "model");
     if (model != NULL && !json_is_string(model))
-        return wrong_value(request, "model", "a string", model);
+        return slip_request_wrong_value(request, "model", "a string", model);
     if (model != NULL)
         return copy_string(model, "model", &request->model);
     request->model = strdup("slipstream");
@@ -50,27 +47,13 @@ static slip_status read_bool(const json_t *object, const char *name, slip_reques
     if (member == NULL)
         return SLIP_OK;
     if (!json_is_boolean(member))
-        return wrong_value(request, name, "true or false", member);
+        return slip_request_wrong_value(request, name, "true or false", member);
     *value = json_is_true(member);
     return SLIP_OK;
 }
 
-/* A number in low..high; `expected` is that range in words. */
-static slip_status read_real(const json_t *body, const char *name, const char *expected, double low,
-                             double high, slip_request *request, double *value)
-{
-    const json_t *member = slip_json_given(body, name);
-    if (member == NULL)
-        return SLIP_OK;
-    double number = json_number_value(member);
-    if (!json_is_number(member) || !(number >= low && number <= high))
-        return wrong_value(request, name, expected, member);
-    *value = number + 0.0; /* -0 would hash unlike 0 */
-    return SLIP_OK;
-}
-
 /* max_tokens and its newer name; both may be there if they agree. */
-static slip_status read_max_tokens(const json_t *body, slip_request *request)
+static slip_status read_max_tokens(const json_t *body, const slip_request_defaults *defaults, slip_request *request)
 {
     static const char *const names[] = {"max_tokens", "max_completion_tokens"};
     int32_t given = 0;
@@ -80,50 +63,19 @@ static slip_status read_max_tokens(const json_t *body, slip_request *request)
             continue;
         json_int_t number = json_integer_value(member);
         if (!json_is_integer(member) || number < 1 || number > INT32_MAX)
-            return wrong_value(request, names[i], "an integer of at least 1", member);
+            return slip_request_wrong_value(request, names[i], "an integer of at least 1", member);
         if (given != 0 && given != number)
-            return wrong_value(request, names[i], "equal to max_tokens", member);
+            return slip_request_wrong_value(request, names[i], "equal to max_tokens", member);
         given = (int32_t)number;
     }
-    if (given != 0)
-        request->max_tokens = given;
+    request->max_tokens = given != 0 ? given : defaults->max_tokens;
     return SLIP_OK;
-}
-
-static slip_status read_seed(const json_t *body, const slip_request_defaults *defaults, slip_request *request)
-{
-    const json_t *member = slip_json_given(body, "seed");
-    if (member != NULL && !json_is_integer(member))
-        return wrong_value(request, "seed", "an integer", member);
-    request->seed = member != NULL
-                        ? (uint64_t)json_integer_value(member)
-                        : slip_hash_text(slip_hash(SLIP_HASH_START, &defaults->seed, sizeof defaults->seed),
-                                         request->custom_id);
-    return SLIP_OK;
-}
-
-static slip_status read_sampling(const json_t *body, const slip_request_defaults *defaults,
-                                 slip_request *request)
-{
-    slip_status status;
-    request->max_tokens = defaults->max_tokens;
-    request->temperature = defaults->temperature;
-    request->top_p = defaults->top_p;
-    if ((status = read_max_tokens(body, request)) != SLIP_OK)
-        return status;
-    if ((status = read_real(body, "temperature", "a number from 0 to 2", 0, 2, request,
-                            &request->temperature)) != SLIP_OK)
-        return status;
-    if ((status = read_real(body, "top_p", "a number above 0, up to 1", DBL_MIN, 1, request,
-                            &request->top_p)) != SLIP_OK)
-        return status;
-    return read_seed(body, defaults, request);
 }
 
 static slip_status add_stop(const json_t *stop, slip_request *request)
 {
     if (!json_is_string(stop) || json_string_length(stop) == 0)
-        return wrong_value(request, "stop", "made of strings that are not empty", stop);
+        return slip_request_wrong_value(request, "stop", "made of strings that are not empty", stop);
     slip_status status = copy_string(stop, "stop", &request->stops[request->stop_count]);
     if (status == SLIP_OK)
         request->stop_count++;
@@ -158,7 +110,7 @@ static slip_status read_token_ids(const json_t *ids, slip_request *request)
         json_int_t number = json_integer_value(id);
         if (!json_is_integer(id) || number < 0 || number > INT32_MAX) {
             free(list);
-            return wrong_value(request, "prompt", "made of token ids", id);
+            return slip_request_wrong_value(request, "prompt", "made of token ids", id);
         }
         list[i] = (int32_t)number;
     }
@@ -182,7 +134,7 @@ static slip_status read_prompt(const json_t *body, slip_request *request)
         return read_token_ids(prompt, request);
     const json_t *text = json_is_array(prompt) ? first : prompt;
     if (!json_is_string(text) || json_string_length(text) == 0)
-        return wrong_value(request, "prompt", "a string that is not empty, or an array of token ids", prompt);
+        return slip_request_wrong_value(request, "prompt", "a string that is not empty, or an array of token ids", prompt);
     request->prompt_size = json_string_length(text);
     return copy_string(text, "prompt", &request->prompt);
 }
@@ -195,7 +147,7 @@ static slip_status read_thinking(const json_t *body, slip_request *request, bool
         return status;
     const json_t *options = slip_json_given(body, "chat_template_kwargs");
     if (options != NULL && !json_is_object(options))
-        return wrong_value(request, "chat_template_kwargs", "an object", options);
+        return slip_request_wrong_value(request, "chat_template_kwargs", "an object", options);
     return read_bool(options, "enable_thinking", request, thinking);
 }
 
@@ -237,7 +189,8 @@ slip_status slip_request_body(const json_t *body, const slip_request_defaults *d
     slip_status status;
     if ((status = slip_request_unsupported(body, request)) != SLIP_OK ||
         (status = read_model(body, request)) != SLIP_OK ||
-        (status = read_sampling(body, defaults, request)) != SLIP_OK ||
+        (status = read_max_tokens(body, defaults, request)) != SLIP_OK ||
+        (status = slip_request_sampling(body, defaults, request)) != SLIP_OK ||
         (status = read_stops(body, request)) != SLIP_OK)
         return status;
     if (request->chat)

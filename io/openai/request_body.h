@@ -13,6 +13,12 @@
 slip_status slip_request_body(const json_t *body, const slip_request_defaults *defaults,
                               slip_request *request);
 
+/* Fill request->sampling: every field of ranks/model/sampling.h by its name, and the seed. */
+slip_status slip_request_sampling(const json_t *body, const slip_request_defaults *defaults, slip_request *request);
+
+/* Refuse `param` because of its value, which the message shows: `expected` completes "must be ...". */
+slip_status slip_request_wrong_value(slip_request *request, const char *param, const char *expected, const json_t *value);
+
 /* Refuse what we know and do not serve. */
 slip_status slip_request_unsupported(const json_t *body, slip_request *request);
 

@@ -29,8 +29,6 @@ static const struct {
     {"presence_penalty", BOTH, ONLY_NUMBER, 0},
     {"frequency_penalty", BOTH, ONLY_NUMBER, 0},
     {"repetition_penalty", BOTH, ONLY_NUMBER, 1},
-    {"top_k", BOTH, ONLY_NUMBER, -1},
-    {"min_p", BOTH, ONLY_NUMBER, 0},
     {"min_tokens", BOTH, ONLY_NUMBER, 0},
     {"ignore_eos", BOTH, ONLY_FALSE, 0},
     {"stop_token_ids", BOTH, ONLY_EMPTY, 0},

@@ -234,7 +234,7 @@ static void candidates(slip_executor *executor, const slip_step *step, slip_cand
         const slip_span *span = &step->span[s];
         for (int32_t i = span->count - span->heads; i < span->count; i++, row++)
             out[row] = slip_sample_best(slip_cpu_row(executor, SLIP_BUFFER_LOGITS, row), vocabulary.first, vocabulary.count,
-                                        span->temperature, span->seed, span->position + i + 1);
+                                        &span->sampling, span->position + i + 1);
     }
 }
 

@@ -7,6 +7,7 @@
 #ifndef SLIP_RANKS_MODEL_PROGRAM_H
 #define SLIP_RANKS_MODEL_PROGRAM_H
 
+#include "ranks/model/sampling.h"
 #include "ranks/model/weights.h"
 
 enum {
@@ -142,9 +143,7 @@ typedef struct {
     int32_t row, count;  /* rows [row, row + count) */
     int32_t heads;       /* the last `heads` of them want logits */
     int64_t position;    /* of the first */
-    uint64_t seed;       /* sampling of the rows that want logits: the generator is keyed by (seed, position, token) */
-    double temperature;  /* 0 = arg max */
-    double top_p;
+    slip_sampling sampling; /* of the rows that want logits */
 } slip_span;
 
 typedef enum {

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+_Static_assert(sizeof(slip_sampling) == 5 * sizeof(double), "it is hashed and sent as bytes: no padding");
+
 void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
@@ -74,9 +76,9 @@ static float perturbed(float logit, double temperature, uint32_t bits)
     return (float)((double)logit / temperature + slip_gumbel(bits));
 }
 
-slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, double temperature,
-                                uint64_t seed, int64_t position)
+slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position)
 {
+    const double temperature = sampling->temperature;
     if (temperature == 0)
         return arg_max(logits, first_token, count);
     slip_candidate best = {0, -1};
@@ -84,7 +86,7 @@ slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_
     for (int64_t i = 0; i < count; i++) {
         int64_t token = first_token + i;
         if (i == 0 || token % 4 == 0)
-            bits_of_four(seed, position, token, four);
+            bits_of_four(sampling->seed, position, token, four);
         uint32_t bits = four[token % 4];
         /* The score is rounded to f32: the slack keeps the bound a bound. */
         double bound = (double)logits[i] / temperature + gumbel_bound(bits);
@@ -105,22 +107,41 @@ static int by_logit(const void *a, const void *b, void *logits_of)
     return (x > y) - (x < y);
 }
 
-slip_candidate slip_sample_nucleus(const float *logits, int64_t vocabulary, double temperature, double top_p,
-                                   uint64_t seed, int64_t position, int32_t *order)
+/* exp((logit - the highest logit) / temperature): 1 for the likeliest token. */
+static double likelihood(const float *logits, const int32_t *order, int64_t i, double temperature)
 {
-    if (temperature == 0 || top_p >= 1)
-        return slip_sample_best(logits, 0, vocabulary, temperature, seed, position);
+    return exp((logits[order[i]] - (double)logits[order[0]]) / temperature);
+}
+
+/* How many of `order`, the likeliest first, the filters leave: at least one. */
+static int64_t count_kept(const float *logits, int64_t vocabulary, const slip_sampling *sampling, const int32_t *order)
+{
+    const double temperature = sampling->temperature;
+    int64_t count = sampling->top_k > 0 && sampling->top_k < vocabulary ? sampling->top_k : vocabulary, kept = 0;
+    double total = 0, mass = 0;
+    for (int64_t i = 0; i < count; i++)
+        total += likelihood(logits, order, i, temperature);
+    for (; kept < count && (sampling->top_p >= 1 || mass < sampling->top_p * total); kept++) {
+        double mine = likelihood(logits, order, kept, temperature);
+        if (mine < sampling->min_p)
+            break;
+        mass += mine;
+    }
+    return kept;
+}
+
+slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
+                                    int32_t *order)
+{
+    if (!slip_sampling_filters(sampling))
+        return slip_sample_best(logits, 0, vocabulary, sampling, position);
     for (int64_t i = 0; i < vocabulary; i++)
         order[i] = (int32_t)i;
     qsort_r(order, (size_t)vocabulary, sizeof *order, by_logit, (void *)logits);
-    double top = logits[order[0]], total = 0, mass = 0;
-    for (int64_t i = 0; i < vocabulary; i++)
-        total += exp((logits[order[i]] - top) / temperature);
     slip_candidate best = {0, -1};
-    for (int64_t i = 0; i < vocabulary && mass < top_p * total; i++) {
-        mass += exp((logits[order[i]] - top) / temperature);
-        uint32_t bits = slip_sample_bits(seed, position, order[i]);
-        best = slip_candidate_better(best, (slip_candidate){perturbed(logits[order[i]], temperature, bits), order[i]});
+    for (int64_t i = 0, kept = count_kept(logits, vocabulary, sampling, order); i < kept; i++) {
+        uint32_t bits = slip_sample_bits(sampling->seed, position, order[i]);
+        best = slip_candidate_better(best, (slip_candidate){perturbed(logits[order[i]], sampling->temperature, bits), order[i]});
     }
     return best;
 }

@@ -1,4 +1,4 @@
-/* The sampling rule (design part 4): Gumbel-max with a counter-based generator.
+/* The sampling rule: Gumbel-max with a counter-based generator.
  *
  *   token = arg max over v of  logit[v] / temperature + G(seed, position, v),   G = -log(-log u)
  *
@@ -20,14 +20,14 @@ uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token);
 /* G for those bits: -log(-log((bits + 0.5) / 2^32)). */
 double slip_gumbel(uint32_t bits);
 
-/* The best of `count` tokens from `first_token` on. `logits` [count]. count 0 gives token -1. */
-slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, double temperature,
-                                uint64_t seed, int64_t position);
+/* The best of `count` tokens from `first_token` on, no filter applied. `logits` [count]. count 0 gives token -1. */
+slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position);
 
-/* The same among the nucleus: the smallest set of most likely tokens (softmax at `temperature`) whose mass reaches top_p.
+/* The same among the tokens that the filters leave: of the top_k likeliest (softmax at `temperature`; of equals the lower token), the
+ * fewest likeliest that hold top_p of their mass, and of those the ones at least min_p times as likely as the likeliest.
  * `logits` [vocabulary], the whole row. `order` [vocabulary] is scratch. */
-slip_candidate slip_sample_nucleus(const float *logits, int64_t vocabulary, double temperature, double top_p,
-                                   uint64_t seed, int64_t position, int32_t *order);
+slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
+                                    int32_t *order);
 
 /* The better of two candidates: higher score, then lower token; token -1 loses. */
 slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b);

@@ -23,8 +23,9 @@ static void check_accepted(const slip_request *request)
     require((request->prompt != NULL) != (request->prompt_ids != NULL));
     require(request->prompt != NULL ? strlen(request->prompt) == request->prompt_size
                                     : request->prompt_ids_count > 0);
-    require(request->temperature >= 0 && request->temperature <= 2 && request->top_p > 0 &&
-            request->top_p <= 1);
+    require(request->sampling.temperature >= 0 && request->sampling.temperature <= 2 && request->sampling.top_p > 0 &&
+            request->sampling.top_p <= 1);
+    require(request->sampling.top_k >= -1 && request->sampling.min_p >= 0 && request->sampling.min_p <= 1);
     require(request->max_tokens >= 0 && request->stop_count >= 0 && request->stop_count <= SLIP_MAX_STOPS);
     for (int32_t i = 0; i < request->stop_count; i++)
         require(request->stops[i][0] != '\0');
@@ -58,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
-    const slip_request_defaults defaults = {.max_tokens = 7, .temperature = 0, .top_p = 0.5, .seed = data[0]};
+    const slip_request_defaults defaults = {.max_tokens = 7, .sampling = {.temperature = 0, .top_p = 0.5, .seed = data[0]}};
     slip_request request;
     slip_status status =
         slip_request_parse((const char *)data + 1, size - 1, 1, data[0] & 1 ? &defaults : NULL, &request);

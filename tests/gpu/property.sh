@@ -13,6 +13,7 @@ for i in $(seq 0 14); do
         "$i" "${prompts[$((i % 5))]}" $((20 + 3 * i)) "${temperatures[$((i % 3))]}" "$i"
 done >"$requests"
 printf '{"custom_id":"nucleus","method":"POST","url":"/v1/completions","body":{"prompt":"class A:","max_tokens":30,"temperature":0.9,"top_p":0.8,"seed":3}}\n' >>"$requests"
+printf '{"custom_id":"min-p","method":"POST","url":"/v1/completions","body":{"prompt":"class A:","max_tokens":30,"temperature":1.3,"top_k":40,"min_p":0.05,"seed":4}}\n' >>"$requests"
 printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":[%s],"max_tokens":20,"temperature":0.7,"seed":9}}\n' "$(seq -s, 300)" >>"$requests"
 
 # custom_id and text of every answer, in the order of the ids: what must not change.

@@ -40,6 +40,8 @@ unicode='"# Größe, 長さ, длина, ‏אורך‏, e\u0301, 🙂👩‍�
     line warm "$quicksort" '"max_tokens":17,"temperature":0.7,"seed":1'
     line hot "$class" '"max_tokens":16,"temperature":1.3,"seed":3'
     line nucleus "$class" '"max_tokens":15,"temperature":0.7,"top_p":0.9,"seed":4'
+    line top-k "$class" '"max_tokens":15,"temperature":1.3,"top_k":5,"seed":11'
+    line min-p "$quicksort" '"max_tokens":13,"temperature":1.3,"top_k":40,"top_p":0.95,"min_p":0.05,"seed":12'
     line long "$(program 12)" '"max_tokens":24,"temperature":0'
     line unicode "$unicode" '"max_tokens":14,"temperature":1.3,"top_p":0.9,"seed":5'
     line stop "$class" '"max_tokens":40,"temperature":0,"stop":["\n"]'
@@ -146,6 +148,7 @@ generated() { # custom_id, ranks, prompt, options...
 stack=$(printf 'class Stack:\n    """A last-in, first-out container."""\n\n    def __init__(self):\n_')
 generated greedy 2 'def quicksort(' -n 33
 generated nucleus 3 "${stack%_}" -n 15 --temperature 0.7 --top-p 0.9 --seed 4
+generated min-p 1 'def quicksort(' -n 13 --temperature 1.3 --top-k 40 --top-p 0.95 --min-p 0.05 --seed 12
 [ "$QUICK" = 1 ] || generated hot 1 "${stack%_}" -n 16 --temperature 1.3 --seed 3 --no-draft
 
 finish

@@ -21,7 +21,8 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
         }
         if (i >= span->count - span->heads)
             out->head[out->heads++] = (slip_cuda_head){
-                .row = span->row + i, .position = position + 1, .seed = span->seed, .temperature = span->temperature};
+                .row = span->row + i, .position = position + 1, .seed = span->sampling.seed,
+                .temperature = span->sampling.temperature};
     }
     if (span->count > run)
         fill_run(span, run, span->count, out);

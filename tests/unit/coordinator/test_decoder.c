@@ -165,15 +165,17 @@ static void machine_free(machine *m)
 
 static int32_t prompts[QUERIES][70];
 
-/* Prompts from one token to several windows, all temperatures, with and without a nucleus. */
+/* Prompts from one token to several windows, all temperatures, with and without each filter. */
 static slip_query query_of(const slip_model *model, int i)
 {
     static const int32_t lengths[QUERIES] = {1, 3, 12, 25, 40, 70}, tokens[QUERIES] = {LONGEST, 20, 1, LONGEST, 9, LONGEST};
-    static const double temperatures[QUERIES] = {0, 0.7, 1.3, 1.3, 0, 0.7}, top_p[QUERIES] = {1, 1, 1, 0.8, 1, 0.9};
+    static const double temperatures[QUERIES] = {0, 0.7, 1.3, 1.3, 0, 0.7}, top_p[QUERIES] = {1, 1, 1, 0.8, 1, 0.9},
+                        min_p[QUERIES] = {0.5, 0, 0.1, 0, 0, 0.02};
+    static const int64_t top_k[QUERIES] = {3, 5, -1, 0, 2, 40};
     for (int32_t t = 0; t < lengths[i]; t++)
         prompts[i][t] = (int32_t)tiny_below((uint64_t)i, (uint64_t)t, (uint32_t)model->vocabulary);
     return (slip_query){.prompt = prompts[i], .prompt_count = lengths[i], .max_tokens = tokens[i],
-                        .temperature = temperatures[i], .top_p = top_p[i], .seed = 1000 + (uint64_t)i};
+                        .sampling = {1000 + (uint64_t)i, temperatures[i], top_k[i], top_p[i], min_p[i]}};
 }
 
 static void take_answer(machine *m, int32_t slot, answer *a)
@@ -212,15 +214,15 @@ static void run_setting(const tiny_checkpoint *checkpoint, const slip_model *mod
     machine m;
     machine_make(checkpoint, model, how, &m);
     decode_all(&m, model, how->sequences, backwards, answers);
-    slip_figures *figures = slip_decoder_figures(m.decoder);
+    slip_metrics *metrics = slip_decoder_metrics(m.decoder);
     int64_t tokens = 0;
     for (int i = 0; i < QUERIES; i++)
         tokens += answers[i].count;
-    assert_int_equal(figures->tokens, tokens);
-    assert_int_equal(figures->prompt_tokens, 1 + 3 + 12 + 25 + 40 + 70);
-    assert_int_equal(figures->first_token.count, QUERIES);
-    assert_true(figures->seconds > 0 && figures->verify_bytes > 0);
-    assert_true((figures->acceptance.steps > 0) == how->draft);
+    assert_int_equal(metrics->tokens, tokens);
+    assert_int_equal(metrics->prompt_tokens, 1 + 3 + 12 + 25 + 40 + 70);
+    assert_int_equal(metrics->first_token.count, QUERIES);
+    assert_true(metrics->seconds > 0 && metrics->verify_bytes > 0);
+    assert_true((metrics->acceptance.steps > 0) == how->draft);
     machine_free(&m);
 }
 
@@ -323,7 +325,7 @@ static void test_stop(void **state)
     assert_false(slip_decoder_busy(m.decoder));
     slip_decoder_release(m.decoder, 0);
     assert_int_equal(slip_decoder_vacancy(m.decoder), 0);
-    assert_int_equal(slip_decoder_figures(m.decoder)->tokens, 4);
+    assert_int_equal(slip_decoder_metrics(m.decoder)->tokens, 4);
     machine_free(&m);
 }
 
@@ -391,25 +393,25 @@ static void test_prompts_first(void **state)
 {
     const tiny_checkpoint *checkpoint = *state;
     const slip_model *model = &checkpoint->source.model;
-    const slip_figures *figures;
+    const slip_metrics *metrics;
     for (int first = 0; first < 2; first++) {
         machine m;
         machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 4, .chunk = 5, .forced = 4, .prompts_first = first}, &m);
         for (int32_t slot = 0; slot < 4; slot++) {
             slip_query query = query_of(model, slot);
             query.max_tokens = 29; /* the first comes from the prompt, then 7 blocks of 4 */
-            query.top_p = 1;
+            query.sampling = (slip_sampling){.seed = query.sampling.seed, .temperature = query.sampling.temperature, .top_p = 1};
             assert_int_equal(slip_decoder_admit(m.decoder, slot, &query), SLIP_OK);
         }
         while (slip_decoder_busy(m.decoder))
             assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
-        figures = slip_decoder_figures(m.decoder);
-        assert_true(figures->prefill_bytes > 0 && figures->full.sequences == 4);
-        assert_true(figures->full.verify_bytes > 0 && figures->full.verify_bytes <= figures->verify_bytes);
-        assert_true(figures->full.seconds >= figures->full.verify_seconds && figures->full.verify_seconds > 0);
-        assert_int_equal(figures->full.step.count == figures->step.count, first);
+        metrics = slip_decoder_metrics(m.decoder);
+        assert_true(metrics->prefill_bytes > 0 && metrics->full.sequences == 4);
+        assert_true(metrics->full.verify_bytes > 0 && metrics->full.verify_bytes <= metrics->verify_bytes);
+        assert_true(metrics->full.seconds >= metrics->full.verify_seconds && metrics->full.verify_seconds > 0);
+        assert_int_equal(metrics->full.step.count == metrics->step.count, first);
         if (first)
-            assert_true(figures->full.step.count == 7 && figures->full.tokens == 7 * 4 * 4);
+            assert_true(metrics->full.step.count == 7 && metrics->full.tokens == 7 * 4 * 4);
         machine_free(&m);
     }
 }

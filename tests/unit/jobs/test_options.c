@@ -53,8 +53,8 @@ static void test_generate(void **state)
     assert_string_equal(options.model, "m.h5");
     assert_string_equal(options.prompt, "x");
     assert_int_equal(options.max_tokens, 256);
-    assert_true(options.temperature == 0 && options.top_p == 1 && options.deadline == 120);
-    assert_int_equal(options.seed, 1);
+    assert_true(options.sampling.temperature == 0 && options.sampling.top_p == 1 && options.deadline == 120);
+    assert_int_equal(options.sampling.seed, 1);
     assert_int_equal(options.coordinator, SLIP_COORDINATOR_WORKER);
     assert_int_equal(options.device, 0);
     assert_false(options.no_draft || options.json || options.quiet);
@@ -64,8 +64,8 @@ static void test_generate(void **state)
                      "--expert-slices 2 -q --json");
     assert_string_equal(options.prompt, "-x");
     assert_int_equal(options.max_tokens, 32);
-    assert_true(options.temperature == 0.7 && options.top_p == 0.9 && options.deadline == 1.5);
-    assert_true(options.seed == INT64_C(9007199254740992));
+    assert_true(options.sampling.temperature == 0.7 && options.sampling.top_p == 0.9 && options.deadline == 1.5);
+    assert_true(options.sampling.seed == INT64_C(9007199254740992));
     assert_true(options.no_draft && options.json && options.quiet);
     assert_int_equal(options.device, SLIP_DEVICE_CUDA);
     assert_int_equal(options.coordinator, SLIP_COORDINATOR_DEDICATED);
@@ -73,12 +73,30 @@ static void test_generate(void **state)
     assert_int_equal(options.expert_slices, 2);
 }
 
+/* Each is refused by its name, and what is in range arrives. */
+static void test_sampling(void **state)
+{
+    (void)state;
+    slip_options options = accept("generate -m m -p x --temperature 1 --top-k 40 --min-p 0.05");
+    assert_true(options.sampling.top_k == 40 && options.sampling.min_p == 0.05);
+    options = accept("batch -m m -i i -o o --top-k -1 --min-p 1");
+    assert_true(options.sampling.top_k == -1 && options.sampling.min_p == 1);
+    options = accept("generate -m m -p x");
+    assert_true(options.sampling.top_k == 0 && options.sampling.min_p == 0);
+    assert_refused("generate -m m -p x --top-k -2", "--top-k must be an integer from -1 to 2147483647");
+    assert_refused("generate -m m -p x --top-k 1.5", "--top-k must be an integer");
+    assert_refused("batch -m m -i i -o o --min-p 1.5", "--min-p must be a number from 0 to 1");
+    assert_refused("batch -m m -i i -o o --min-p -0.5", "--min-p must be a number from 0 to 1");
+    assert_refused("generate -m m -p x --top-p 0", "--top-p must be a number above 0, up to 1");
+    assert_refused("score -m m -f t --top-k 4", "no option here");
+}
+
 static void test_batch(void **state)
 {
     (void)state;
     slip_options options = accept("batch -m m.h5 -i in -o out");
-    assert_true(options.temperature == 1 && options.top_p == 1);
-    assert_int_equal(options.seed, 0);
+    assert_true(options.sampling.temperature == 1 && options.sampling.top_p == 1);
+    assert_int_equal(options.sampling.seed, 0);
     assert_int_equal(options.max_tokens, 0);
     assert_int_equal(options.sequences, 4);
     assert_false(options.resume);
@@ -311,7 +329,7 @@ static void test_examples_parse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generate),       cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_generate),       cmocka_unit_test(test_sampling), cmocka_unit_test(test_batch),
         cmocka_unit_test(test_others),         cmocka_unit_test(test_help_and_version),
         cmocka_unit_test(test_wrong_use),      cmocka_unit_test(test_number_ranges),
         cmocka_unit_test(test_table),          cmocka_unit_test(test_help_text),

@@ -21,8 +21,8 @@ static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t ro
     for (int32_t s = 0; s < spans; s++) {
         int32_t first = rows * s / spans, end = rows * (s + 1) / spans;
         step->span[s] = (slip_span){.sequence = s, .row = first, .count = end - first, .heads = 1,
-                                    .position = (int64_t)(key << 33) + s, .seed = tiny_hash(key + (uint64_t)s),
-                                    .temperature = 0.1 * s, .top_p = 1 - 0.01 * s};
+                                    .position = (int64_t)(key << 33) + s, 
+                                    .sampling = {tiny_hash(key + (uint64_t)s), 0.1 * s, s - 1, 1 - 0.01 * s, 0.02 * s}};
     }
     for (int32_t i = 0; i < rows; i++)
         step->token[i] = (int32_t)tiny_below(key, (uint64_t)i, 152576);
@@ -31,7 +31,8 @@ static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t ro
 static void assert_span(const slip_span *a, const slip_span *b)
 {
     assert_true(a->sequence == b->sequence && a->row == b->row && a->count == b->count && a->heads == b->heads);
-    assert_true(a->position == b->position && a->seed == b->seed && a->temperature == b->temperature && a->top_p == b->top_p);
+    assert_int_equal(a->position, b->position);
+    assert_memory_equal(&a->sampling, &b->sampling, sizeof a->sampling);
 }
 
 static slip_order order; /* of the last unpack */

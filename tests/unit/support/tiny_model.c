@@ -98,7 +98,7 @@ slip_span *tiny_step_add(slip_step *step, int32_t sequence, int64_t position, co
 {
     slip_span *span = &step->span[step->span_count++];
     *span = (slip_span){.sequence = sequence, .row = step->row_count, .count = count, .heads = heads, .position = position,
-                        .top_p = 1};
+                        .sampling = {.top_p = 1}};
     memcpy(step->token + step->row_count, tokens, (size_t)count * sizeof *tokens);
     step->row_count += count;
     step->head_count += heads;

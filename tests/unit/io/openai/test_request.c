@@ -56,7 +56,7 @@ static void test_defaults(void **state)
     assert_int_equal(request.prompt_size, 5);
     assert_false(request.chat || request.echo);
     assert_int_equal(request.max_tokens, 0);
-    assert_true(request.temperature == 1 && request.top_p == 1);
+    assert_true(request.sampling.temperature == 1 && request.sampling.top_p == 1);
     assert_int_equal(request.stop_count, 0);
     slip_request_free(&request);
 }
@@ -65,7 +65,7 @@ static void test_every_field(void **state)
 {
     (void)state;
     slip_request request = parse(TEXT_LINE("\"model\":\"m\",\"prompt\":[\"\\u00e9\"],\"max_tokens\":9,"
-                                           "\"temperature\":0.5,\"top_p\":0.25,\"seed\":-1,"
+                                           "\"temperature\":0.5,\"top_p\":0.25,\"top_k\":40,\"min_p\":0.05,\"seed\":-1,"
                                            "\"stop\":[\"a\",\"b\"],\"echo\":true,\"user\":\"someone\",\"n\":"
                                            "1,\"stream\":false,\"suffix\":null"));
     assert_int_equal(request.refusal.status_code, 0);
@@ -73,8 +73,9 @@ static void test_every_field(void **state)
     assert_string_equal(request.prompt, "\xc3\xa9");
     assert_int_equal(request.prompt_size, 2);
     assert_int_equal(request.max_tokens, 9);
-    assert_true(request.temperature == 0.5 && request.top_p == 0.25 && request.echo);
-    assert_true(request.seed == UINT64_MAX);
+    assert_true(request.sampling.temperature == 0.5 && request.sampling.top_p == 0.25 && request.echo);
+    assert_true(request.sampling.top_k == 40 && request.sampling.min_p == 0.05);
+    assert_true(request.sampling.seed == UINT64_MAX);
     assert_int_equal(request.stop_count, 2);
     assert_string_equal(request.stops[1], "b");
     slip_request_free(&request);
@@ -83,13 +84,13 @@ static void test_every_field(void **state)
 static void test_caller_defaults(void **state)
 {
     (void)state;
-    const slip_request_defaults defaults = {.max_tokens = 33, .temperature = 0, .top_p = 0.5, .seed = 4};
+    const slip_request_defaults defaults = {.max_tokens = 33, .sampling = {.temperature = 0, .top_p = 0.5, .seed = 4}};
     const char *line = TEXT_LINE("\"prompt\":\"x\",\"top_p\":1");
     slip_request request, plain = parse(line);
     assert_int_equal(slip_request_parse(line, strlen(line), 1, &defaults, &request), SLIP_OK);
     assert_int_equal(request.max_tokens, 33);
-    assert_true(request.temperature == 0 && request.top_p == 1);
-    assert_true(request.seed != plain.seed && request.hash != plain.hash);
+    assert_true(request.sampling.temperature == 0 && request.sampling.top_p == 1);
+    assert_true(request.sampling.seed != plain.sampling.seed && request.hash != plain.hash);
     slip_request_free(&request);
     slip_request_free(&plain);
 }
@@ -180,6 +181,12 @@ static void test_refused_values(void **state)
         {TEXT_LINE("\"prompt\":\"x\",\"temperature\":\"1\""), "temperature"},
         {TEXT_LINE("\"prompt\":\"x\",\"top_p\":0"), "top_p"},
         {TEXT_LINE("\"prompt\":\"x\",\"top_p\":1.01"), "top_p"},
+        {TEXT_LINE("\"prompt\":\"x\",\"top_k\":-2"), "top_k"},
+        {TEXT_LINE("\"prompt\":\"x\",\"top_k\":2147483648"), "top_k"},
+        {TEXT_LINE("\"prompt\":\"x\",\"top_k\":5.0"), "top_k"},
+        {TEXT_LINE("\"prompt\":\"x\",\"min_p\":-0.1"), "min_p"},
+        {TEXT_LINE("\"prompt\":\"x\",\"min_p\":1.01"), "min_p"},
+        {TEXT_LINE("\"prompt\":\"x\",\"min_p\":\"0\""), "min_p"},
         {TEXT_LINE("\"prompt\":\"x\",\"seed\":1.0"), "seed"},
         {TEXT_LINE("\"prompt\":\"x\",\"seed\":true"), "seed"},
         {TEXT_LINE("\"prompt\":\"x\",\"stop\":\"\""), "stop"},
@@ -260,6 +267,8 @@ static void test_hash(void **state)
         TEXT_LINE("\"prompt\":\"x\",\"max_tokens\":1"),
         TEXT_LINE("\"prompt\":\"x\",\"temperature\":0"),
         TEXT_LINE("\"prompt\":\"x\",\"top_p\":0.5"),
+        TEXT_LINE("\"prompt\":\"x\",\"top_k\":5"),
+        TEXT_LINE("\"prompt\":\"x\",\"min_p\":0.5"),
         TEXT_LINE("\"prompt\":\"x\",\"seed\":0"),
         TEXT_LINE("\"prompt\":\"x\",\"stop\":\"a\""),
         TEXT_LINE("\"prompt\":\"x\",\"stop\":[\"a\",\"b\"]"),

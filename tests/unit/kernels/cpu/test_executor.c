@@ -309,15 +309,15 @@ static void test_candidates(void **state)
     slip_range rows = s.program.vocabulary;
     assert_true(rows.first > 0 && rows.count < V);
     tiny_step_start(&step);
-    tiny_step_add(&step, 0, 0, tokens, 9, 3)->temperature = 1.3;
+    tiny_step_add(&step, 0, 0, tokens, 9, 3)->sampling.temperature = 1.3;
     tiny_step_add(&step, 1, 0, tokens, 4, 1);
-    step.span[0].seed = 77;
+    step.span[0].sampling.seed = 77;
     run(&s);
     cpu->candidates(s.executor, &step, have);
     for (int32_t i = 0; i < 4; i++) {
         const float *logits = cpu->row(s.executor, SLIP_BUFFER_LOGITS, i);
-        slip_candidate want = i < 3 ? slip_sample_best(logits, rows.first, rows.count, 1.3, 77, 7 + i)
-                                    : slip_sample_best(logits, rows.first, rows.count, 0, 0, 4);
+        slip_candidate want = i < 3 ? slip_sample_best(logits, rows.first, rows.count, &step.span[0].sampling, 7 + i)
+                                    : slip_sample_best(logits, rows.first, rows.count, &(slip_sampling){.temperature = 0}, 4);
         assert_true(have[i].token == want.token && have[i].score == want.score);
     }
     share_free(&s);

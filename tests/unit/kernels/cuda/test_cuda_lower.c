@@ -341,8 +341,8 @@ static void test_step(void **state)
         tokens[i] = 40 + i;
     make(&l, false, SLIP_BF16);
     tiny_step_start(&step);
-    tiny_step_add(&step, 2, 30, tokens, 5, 5)->seed = 77;
-    tiny_step_add(&step, 0, 0, tokens, 13, 1)->temperature = 0.5;
+    tiny_step_add(&step, 2, 30, tokens, 5, 5)->sampling.seed = 77;
+    tiny_step_add(&step, 0, 0, tokens, 13, 1)->sampling.temperature = 0.5;
     slip_cuda_step_fill(&l.program, &step, 3, 9, &out);
     assert_int_equal(out.rows, 18);
     assert_int_equal(out.heads, 6);

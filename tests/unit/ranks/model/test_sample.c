@@ -48,6 +48,20 @@ static void test_gumbel(void **state)
     assert_true(fabs(slip_gumbel(0xffffffff) - 33 * log(2)) < 1e-6);
 }
 
+/* One pick, no filter. */
+static slip_candidate best_of(const float *logits, int64_t first, int64_t count, double temperature, uint64_t seed, int64_t position)
+{
+    return slip_sample_best(logits, first, count, &(slip_sampling){.seed = seed, .temperature = temperature, .top_p = 1}, position);
+}
+
+/* One pick from the nucleus. */
+static slip_candidate nucleus_of(const float *logits, int64_t count, double temperature, double top_p, uint64_t seed, int64_t position,
+                                 int32_t *order)
+{
+    const slip_sampling sampling = {.seed = seed, .temperature = temperature, .top_p = top_p};
+    return slip_sample_filtered(logits, count, &sampling, position, order);
+}
+
 static float score_of(float logit, double temperature, uint64_t seed, int64_t position, int64_t token)
 {
     return (float)((double)logit / temperature + slip_gumbel(slip_sample_bits(seed, position, (int32_t)token)));
@@ -80,10 +94,10 @@ static void test_best_is_the_arg_max(void **state)
         double temperature = temperatures[seed % 5];
         int64_t first = (int64_t)(seed % 7), count = VOCABULARY - (int64_t)(seed % 11), position = (int64_t)(seed << (seed % 33));
         tiny_fill(seed, seed % 3 ? 12.0f : 0.5f, count, logits);
-        assert_same(slip_sample_best(logits, first, count, temperature, seed * 77, position),
+        assert_same(best_of(logits, first, count, temperature, seed * 77, position),
                     brute_force(logits, first, count, temperature, seed * 77, position));
     }
-    assert_int_equal(slip_sample_best(logits, 0, 0, 1.0, 1, 1).token, -1);
+    assert_int_equal(best_of(logits, 0, 0, 1.0, 1, 1).token, -1);
 }
 
 /* Of two neighbours the second wins by a hair: a bound that is too low by anything would rule it out. */
@@ -94,7 +108,7 @@ static void test_bound_is_a_bound(void **state)
         double mine = slip_gumbel(slip_sample_bits(5, 9, token)), next = slip_gumbel(slip_sample_bits(5, 9, token + 1));
         float logits[2] = {0, (float)(mine - next + 2e-5)};
         if (score_of(logits[1], 1, 5, 9, token + 1) > score_of(logits[0], 1, 5, 9, token))
-            assert_int_equal(slip_sample_best(logits, token, 2, 1.0, 5, 9).token, token + 1);
+            assert_int_equal(best_of(logits, token, 2, 1.0, 5, 9).token, token + 1);
     }
 }
 
@@ -107,12 +121,12 @@ static void test_pieces_merge(void **state)
         tiny_fill(seed, 3.0f, VOCABULARY, logits);
         if (seed % 8 == 0) /* equal tops in several pieces */
             logits[10] = logits[150] = logits[590] = 4.0f;
-        slip_candidate whole = slip_sample_best(logits, 0, VOCABULARY, temperature, seed, 3);
+        slip_candidate whole = best_of(logits, 0, VOCABULARY, temperature, seed, 3);
         for (int64_t pieces = 2; pieces <= 9; pieces++) {
             slip_candidate best = {0, -1};
             for (int64_t i = pieces - 1; i >= 0; i--) { /* the order of merging must not matter */
                 int64_t first = VOCABULARY * i / pieces, end = VOCABULARY * (i + 1) / pieces;
-                best = slip_candidate_better(best, slip_sample_best(logits + first, first, end - first, temperature, seed, 3));
+                best = slip_candidate_better(best, best_of(logits + first, first, end - first, temperature, seed, 3));
             }
             assert_same(best, whole);
         }
@@ -124,7 +138,7 @@ static void test_ties_go_to_the_lowest(void **state)
     (void)state;
     float logits[40] = {0};
     logits[7] = logits[8] = logits[30] = 2.5f;
-    assert_int_equal(slip_sample_best(logits, 100, 40, 0, 1, 1).token, 107);
+    assert_int_equal(best_of(logits, 100, 40, 0, 1, 1).token, 107);
     slip_candidate low = {1.5f, 3}, high = {1.5f, 9}, none = {99.0f, -1};
     assert_int_equal(slip_candidate_better(low, high).token, 3);
     assert_int_equal(slip_candidate_better(high, low).token, 3);
@@ -156,7 +170,7 @@ static void test_frequencies_are_the_softmax(void **state)
         for (int i = 0; i < TOKENS; i++)
             p[i] /= total;
         for (int draw = 0; draw < DRAWS; draw++)
-            seen[slip_sample_best(logits, 0, TOKENS, temperature, by_seed ? (uint64_t)draw : 42, by_seed ? 17 : draw).token]++;
+            seen[best_of(logits, 0, TOKENS, temperature, by_seed ? (uint64_t)draw : 42, by_seed ? 17 : draw).token]++;
         assert_true(chi_square(seen, p, TOKENS, DRAWS) < 31.3);
     }
 }
@@ -190,19 +204,93 @@ static void test_nucleus_is_the_smallest_set(void **state)
         double temperature = 0.5 + 0.1 * (double)(seed % 10), top_p = 0.05 + 0.1 * (double)(seed % 9);
         tiny_fill(seed, 4.0f, 100, logits);
         logits[3] = logits[90] = logits[50];
-        assert_same(slip_sample_nucleus(logits, 100, temperature, top_p, seed, 8, order),
+        assert_same(nucleus_of(logits, 100, temperature, top_p, seed, 8, order),
                     nucleus(logits, 100, temperature, top_p, seed, 8));
     }
     const float thirds[] = {logf(0.3f), logf(0.5f), logf(0.2f)};
     int seen[3] = {0};
     for (int64_t position = 0; position < 2000; position++) {
-        assert_int_equal(slip_sample_nucleus(thirds, 3, 1.0, 0.45, 1, position, order).token, 1);
-        seen[slip_sample_nucleus(thirds, 3, 1.0, 0.75, 1, position, order).token]++;
-        assert_same(slip_sample_nucleus(thirds, 3, 1.0, 1.0, 1, position, order),
-                    slip_sample_best(thirds, 0, 3, 1.0, 1, position));
+        assert_int_equal(nucleus_of(thirds, 3, 1.0, 0.45, 1, position, order).token, 1);
+        seen[nucleus_of(thirds, 3, 1.0, 0.75, 1, position, order).token]++;
+        assert_same(nucleus_of(thirds, 3, 1.0, 1.0, 1, position, order),
+                    best_of(thirds, 0, 3, 1.0, 1, position));
     }
     assert_true(seen[2] == 0 && abs(seen[1] - 1250) < 90);
-    assert_int_equal(slip_sample_nucleus(thirds, 3, 0.0, 0.1, 1, 0, order).token, 1);
+    assert_int_equal(nucleus_of(thirds, 3, 0.0, 0.1, 1, 0, order).token, 1);
+}
+
+/* The filters by their definition, a set each: a token is in if enough tokens are not likelier. */
+static slip_candidate filtered(const float *logits, int64_t count, const slip_sampling *s, int64_t position)
+{
+    bool first[VOCABULARY], second[VOCABULARY];
+    double p[VOCABULARY], total = 0, highest = 0;
+    slip_candidate best = {0, -1};
+    for (int64_t i = 0; i < count; i++) {
+        int64_t likelier = 0;
+        p[i] = exp(logits[i] / s->temperature);
+        highest = p[i] > highest ? p[i] : highest;
+        for (int64_t j = 0; j < count; j++)
+            likelier += logits[j] > logits[i] || (logits[j] == logits[i] && j < i);
+        first[i] = s->top_k <= 0 || likelier < s->top_k;
+        total += first[i] ? p[i] : 0;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        double before = 0;
+        for (int64_t j = 0; j < count; j++)
+            if (first[j] && (logits[j] > logits[i] || (logits[j] == logits[i] && j < i)))
+                before += p[j];
+        second[i] = first[i] && (s->top_p >= 1 || before < s->top_p * total);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        float score = score_of(logits[i], s->temperature, s->seed, position, i);
+        if (second[i] && p[i] >= s->min_p * highest && (best.token < 0 || score > best.score))
+            best = (slip_candidate){score, (int32_t)i};
+    }
+    return best;
+}
+
+static void test_filters_in_their_order(void **state)
+{
+    (void)state;
+    static const int64_t top_k[] = {-1, 0, 1, 3, 17, 99, 100, 5000};
+    static const double top_p[] = {1, 0.3, 0.8, 0.95, 1}, min_p[] = {0, 0.013, 0, 0.3, 0.971, 0.0007, 0};
+    float logits[VOCABULARY];
+    int32_t order[VOCABULARY];
+    for (uint64_t seed = 0; seed < 8 * 5 * 7; seed++) {
+        const slip_sampling s = {seed, 0.5 + 0.1 * (double)(seed % 13), top_k[seed % 8], top_p[seed % 5], min_p[seed % 7]};
+        tiny_fill(seed, 4.0f, 100, logits);
+        logits[3] = logits[90] = logits[50];
+        for (int64_t position = 0; position < 4; position++)
+            assert_same(slip_sample_filtered(logits, 100, &s, position, order), filtered(logits, 100, &s, position));
+    }
+}
+
+/* Which tokens can come out at all: p = 0.4, 0.3, 0.2, 0.1. top_p counts the mass of what top_k left, min_p comes last. */
+static void test_filters_by_hand(void **state)
+{
+    (void)state;
+    static const struct {
+        slip_sampling sampling;
+        bool out[4];
+    } cases[] = {
+        {{0, 1, 0, 1, 0}, {1, 1, 1, 1}},      {{0, 1, -1, 1, 0}, {1, 1, 1, 1}},   {{0, 1, 3, 1, 0}, {1, 1, 1, 0}},
+        {{0, 1, 1, 1, 0}, {1, 0, 0, 0}},      {{0, 1, 9, 1, 0}, {1, 1, 1, 1}},    {{0, 1, 0, 1, 0.6}, {1, 1, 0, 0}},
+        {{0, 1, 0, 1, 0.2}, {1, 1, 1, 1}},    {{0, 1, 0, 1, 1}, {1, 0, 0, 0}},    {{0, 1, 0, 0.65, 0}, {1, 1, 0, 0}},
+        {{0, 1, 0, 0.75, 0}, {1, 1, 1, 0}},   {{0, 1, 3, 0.75, 0}, {1, 1, 0, 0}}, /* 0.7 of 0.9 */
+        {{0, 1, 0, 0.95, 0.4}, {1, 1, 1, 0}}, {{0, 1, 2, 1, 0.8}, {1, 0, 0, 0}},
+        {{0, 1, 0, 0.75, 0.6}, {1, 1, 0, 0}},
+    };
+    const float logits[] = {logf(0.4f), logf(0.3f), logf(0.2f), logf(0.1f)};
+    int32_t order[4];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool out[4] = {false};
+        for (int64_t position = 0; position < 400; position++)
+            out[slip_sample_filtered(logits, 4, &cases[i].sampling, position, order).token] = true;
+        assert_memory_equal(out, cases[i].out, sizeof out);
+    }
+    const slip_sampling greedy = {.top_k = 2, .top_p = 0.5, .min_p = 0.5};
+    assert_int_equal(slip_sample_filtered(logits, 4, &greedy, 0, order).token, 0);
+    assert_false(slip_sampling_filters(&greedy)); /* nothing to leave out: the step needs no rows of logits */
 }
 
 int main(void)
@@ -212,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_best_is_the_arg_max),        cmocka_unit_test(test_bound_is_a_bound),
         cmocka_unit_test(test_pieces_merge),               cmocka_unit_test(test_ties_go_to_the_lowest),
         cmocka_unit_test(test_frequencies_are_the_softmax), cmocka_unit_test(test_nucleus_is_the_smallest_set),
+        cmocka_unit_test(test_filters_in_their_order),     cmocka_unit_test(test_filters_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -176,7 +176,7 @@ static void test_shard(void **state)
     slip_decoder_options decoding = {.sequences = 1, .chunk = 4, .always_draft = true, .made_up_drafts = (int32_t)rows.count};
     slip_limits limits = slip_decoder_limits(&model, &decoding, 40);
     slip_rank_options options = {.kind = &filling, .slices = 1, .taps = true, .shard_of = 3, .limits = limits};
-    slip_query query = {.prompt = prompt, .prompt_count = 5, .max_tokens = 12, .top_p = 1, .ignore_eos = true};
+    slip_query query = {.prompt = prompt, .prompt_count = 5, .max_tokens = 12, .sampling = {.top_p = 1}, .ignore_eos = true};
     assert_int_equal(slip_rank_create(comm, &source, &options, &rank), SLIP_OK);
     assert_int_equal(slip_rank_placement(rank)->ranks, 3);
     assert_int_equal(slip_rank_program(rank)->vocabulary.count, rows.count);
@@ -190,8 +190,8 @@ static void test_shard(void **state)
     assert_int_equal(sequence->count, 12);
     for (int32_t i = 0; i < sequence->count; i++)
         assert_true(sequence->tokens[i] >= 0 && sequence->tokens[i] < rows.count);
-    const slip_figures *figures = slip_decoder_figures(decoder);
-    assert_true(figures->prompt_tokens == 5 && figures->prefill_seconds > 0 && figures->prefill_seconds < figures->seconds);
+    const slip_metrics *metrics = slip_decoder_metrics(decoder);
+    assert_true(metrics->prompt_tokens == 5 && metrics->prefill_seconds > 0 && metrics->prefill_seconds < metrics->seconds);
     slip_decoder_free(decoder);
     slip_draft_free(draft);
     slip_rank_free(rank);

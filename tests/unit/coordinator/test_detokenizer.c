@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/continuation.h"
+#include "coordinator/detokenizer.h"
 #include "folder.h"
 
 enum { VOCABULARY = 4096 };
@@ -39,16 +39,16 @@ static int free_tokenizer(void **state)
 }
 
 /* A byte a token; after each, `safe` must not go back and must not pass the size. */
-static void push(slip_continuation *text, const char *bytes)
+static void push(slip_detokenizer *text, const char *bytes)
 {
     for (; *bytes; bytes++) {
         size_t safe = text->safe;
-        assert_int_equal(slip_continuation_push(text, token_of_byte[(unsigned char)*bytes]), SLIP_OK);
+        assert_int_equal(slip_detokenizer_push(text, token_of_byte[(unsigned char)*bytes]), SLIP_OK);
         assert_true(text->safe >= safe && text->safe <= text->size && text->size <= text->room);
     }
 }
 
-static void assert_text(const slip_continuation *text, const char *all, const char *safe)
+static void assert_text(const slip_detokenizer *text, const char *all, const char *safe)
 {
     assert_int_equal(text->size, strlen(all));
     assert_memory_equal(text->bytes, all, text->size);
@@ -58,22 +58,22 @@ static void assert_text(const slip_continuation *text, const char *all, const ch
 static void test_plain(void **state)
 {
     (void)state;
-    slip_continuation text;
-    slip_continuation_start(&text, tokenizer, NULL, 0);
+    slip_detokenizer text;
+    slip_detokenizer_start(&text, tokenizer, NULL, 0);
     push(&text, "def f(x):\n");
     assert_text(&text, "def f(x):\n", "def f(x):\n");
-    assert_int_equal(slip_continuation_finish(&text), SLIP_OK);
+    assert_int_equal(slip_detokenizer_finish(&text), SLIP_OK);
     assert_text(&text, "def f(x):\n", "def f(x):\n");
     assert_false(text.stopped);
-    slip_continuation_free(&text);
+    slip_detokenizer_free(&text);
     assert_null(text.bytes);
 }
 
 static void test_characters_are_whole(void **state)
 {
     (void)state;
-    slip_continuation text;
-    slip_continuation_start(&text, tokenizer, NULL, 0);
+    slip_detokenizer text;
+    slip_detokenizer_start(&text, tokenizer, NULL, 0);
     push(&text, "a\xe2\x82");
     assert_text(&text, "a", "a");
     push(&text, "\xac");
@@ -83,17 +83,17 @@ static void test_characters_are_whole(void **state)
     push(&text, "b"); /* it will never be whole */
     assert_text(&text, "a\xe2\x82\xac\xef\xbf\xbd""b", "a\xe2\x82\xac\xef\xbf\xbd""b");
     push(&text, "\xc3");
-    assert_int_equal(slip_continuation_finish(&text), SLIP_OK);
+    assert_int_equal(slip_detokenizer_finish(&text), SLIP_OK);
     assert_text(&text, "a\xe2\x82\xac\xef\xbf\xbd""b\xef\xbf\xbd", "a\xe2\x82\xac\xef\xbf\xbd""b\xef\xbf\xbd");
-    slip_continuation_free(&text);
+    slip_detokenizer_free(&text);
 }
 
 static void test_stop_across_tokens(void **state)
 {
     (void)state;
     char *stops[] = {"\n\n", "END"};
-    slip_continuation text;
-    slip_continuation_start(&text, tokenizer, stops, 2);
+    slip_detokenizer text;
+    slip_detokenizer_start(&text, tokenizer, stops, 2);
     push(&text, "x = 1\n");
     assert_text(&text, "x = 1\n", "x = 1"); /* the newline may be half a stop */
     push(&text, "y EN");
@@ -105,9 +105,9 @@ static void test_stop_across_tokens(void **state)
     assert_true(text.stopped);
     assert_text(&text, "x = 1\ny ENT", "x = 1\ny ENT");
     push(&text, "more"); /* nothing is added */
-    assert_int_equal(slip_continuation_finish(&text), SLIP_OK);
+    assert_int_equal(slip_detokenizer_finish(&text), SLIP_OK);
     assert_text(&text, "x = 1\ny ENT", "x = 1\ny ENT");
-    slip_continuation_free(&text);
+    slip_detokenizer_free(&text);
 }
 
 /* A stop whose beginning repeats: "aab" in "aaab" begins at the second a. */
@@ -115,14 +115,14 @@ static void test_overlapping_beginnings(void **state)
 {
     (void)state;
     char *stops[] = {"aab"};
-    slip_continuation text;
-    slip_continuation_start(&text, tokenizer, stops, 1);
+    slip_detokenizer text;
+    slip_detokenizer_start(&text, tokenizer, stops, 1);
     push(&text, "caaa");
     assert_text(&text, "caaa", "ca");
     push(&text, "b");
     assert_true(text.stopped);
     assert_text(&text, "ca", "ca");
-    slip_continuation_free(&text);
+    slip_detokenizer_free(&text);
 }
 
 /* Of two stops in one token the one that begins first counts; a held beginning is shown at the end. */
@@ -130,19 +130,19 @@ static void test_first_stop_and_finish(void **state)
 {
     (void)state;
     char *stops[] = {"b", "ab"};
-    slip_continuation text;
-    slip_continuation_start(&text, tokenizer, stops, 2);
+    slip_detokenizer text;
+    slip_detokenizer_start(&text, tokenizer, stops, 2);
     push(&text, "xab");
     assert_true(text.stopped);
     assert_text(&text, "x", "x");
-    slip_continuation_free(&text);
-    slip_continuation_start(&text, tokenizer, stops + 1, 1);
+    slip_detokenizer_free(&text);
+    slip_detokenizer_start(&text, tokenizer, stops + 1, 1);
     push(&text, "xa");
     assert_text(&text, "xa", "x");
-    assert_int_equal(slip_continuation_finish(&text), SLIP_OK);
+    assert_int_equal(slip_detokenizer_finish(&text), SLIP_OK);
     assert_text(&text, "xa", "xa");
     assert_false(text.stopped);
-    slip_continuation_free(&text);
+    slip_detokenizer_free(&text);
 }
 
 /* A broken character becomes U+FFFD only at the end, and that may complete a stop string. */
@@ -150,29 +150,29 @@ static void test_stop_at_the_end(void **state)
 {
     (void)state;
     char *stops[] = {"\xef\xbf\xbd"};
-    slip_continuation text;
-    slip_continuation_start(&text, tokenizer, stops, 1);
+    slip_detokenizer text;
+    slip_detokenizer_start(&text, tokenizer, stops, 1);
     push(&text, "ok\xe2");
     assert_false(text.stopped);
-    assert_int_equal(slip_continuation_finish(&text), SLIP_OK);
+    assert_int_equal(slip_detokenizer_finish(&text), SLIP_OK);
     assert_true(text.stopped);
     assert_text(&text, "ok", "ok");
-    slip_continuation_free(&text);
+    slip_detokenizer_free(&text);
 }
 
 static void test_special_and_unknown_tokens(void **state)
 {
     (void)state;
-    slip_continuation text;
+    slip_detokenizer text;
     int32_t special = slip_tokenizer_find(tokenizer, "<|endoftext|>");
     assert_true(special >= 0 && slip_tokenizer_is_special(tokenizer, special));
-    slip_continuation_start(&text, tokenizer, NULL, 0);
+    slip_detokenizer_start(&text, tokenizer, NULL, 0);
     push(&text, "a");
-    assert_int_equal(slip_continuation_push(&text, special), SLIP_OK);
-    assert_int_equal(slip_continuation_push(&text, VOCABULARY - 1), SLIP_OK);
+    assert_int_equal(slip_detokenizer_push(&text, special), SLIP_OK);
+    assert_int_equal(slip_detokenizer_push(&text, VOCABULARY - 1), SLIP_OK);
     push(&text, "b");
     assert_text(&text, "ab", "ab");
-    slip_continuation_free(&text);
+    slip_detokenizer_free(&text);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* The figures: quantiles, the JSON object of design part 8, and lines that begin with '#'. */
+/* The metrics: quantiles, the JSON object, and lines that begin with a hash sign. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/figures.h"
+#include "coordinator/metrics.h"
 
-static slip_figures figures; /* large: rings of times */
+static slip_metrics metrics; /* large: rings of times */
 
 static const char *host_of(const void *context, int rank)
 {
@@ -27,34 +27,34 @@ static slip_run_facts facts_make(void)
                             .emulated_count = 2};
 }
 
-static void figures_make(void)
+static void metrics_make(void)
 {
-    memset(&figures, 0, sizeof figures);
+    memset(&metrics, 0, sizeof metrics);
     for (int i = 1; i <= 100; i++) {
-        slip_times_add(&figures.step, i);
-        slip_times_add(&figures.draft, 1000 + i);
-        slip_times_add(&figures.verify, 2000 + i);
-        slip_times_add(&figures.first_token, 3000 + i);
+        slip_times_add(&metrics.step, i);
+        slip_times_add(&metrics.draft, 1000 + i);
+        slip_times_add(&metrics.verify, 2000 + i);
+        slip_times_add(&metrics.first_token, 3000 + i);
     }
     for (int i = 0; i < 4; i++)
-        slip_acceptance_count(&figures.acceptance, 7, 2 * i);
-    figures.tokens = 50;
-    figures.prompt_tokens = 768;
-    figures.prefill_seconds = 0.5;
-    figures.prefill_bytes = 1000000000;
+        slip_acceptance_count(&metrics.acceptance, 7, 2 * i);
+    metrics.tokens = 50;
+    metrics.prompt_tokens = 768;
+    metrics.prefill_seconds = 0.5;
+    metrics.prefill_bytes = 1000000000;
     for (int i = 1; i <= 20; i++) {
-        slip_times_add(&figures.full.step, 4000 + i);
-        slip_times_add(&figures.full.verify, 5000 + i);
+        slip_times_add(&metrics.full.step, 4000 + i);
+        slip_times_add(&metrics.full.verify, 5000 + i);
     }
-    figures.full.sequences = 8;
-    figures.full.tokens = 1000;
-    figures.full.seconds = 4;
-    figures.full.verify_seconds = 3;
-    figures.full.verify_bytes = 21000000000;
-    figures.seconds = 2.5;
-    figures.verify_seconds = 2;
-    figures.verify_bytes = 3000000000;
-    figures.stream_ceiling = 12.5;
+    metrics.full.sequences = 8;
+    metrics.full.tokens = 1000;
+    metrics.full.seconds = 4;
+    metrics.full.verify_seconds = 3;
+    metrics.full.verify_bytes = 21000000000;
+    metrics.seconds = 2.5;
+    metrics.verify_seconds = 2;
+    metrics.verify_bytes = 3000000000;
+    metrics.stream_ceiling = 12.5;
 }
 
 static void test_quantiles(void **state)
@@ -112,8 +112,8 @@ static void test_json(void **state)
     static const char *const argv[] = {"slipstream", "bench", "-m", "model.h5"};
     static const char *const emulated[] = {"random weights", "absent peers 1-7"};
     slip_run_facts facts = facts_make();
-    figures_make();
-    json_t *object = slip_figures_json(&figures, &facts);
+    metrics_make();
+    json_t *object = slip_metrics_json(&metrics, &facts);
     assert_true(json_is_object(object));
     assert_int_equal(json_integer_value(json_object_get(object, "schema")), 1);
     assert_true(json_is_string(json_object_get(object, "version")) && json_is_string(json_object_get(object, "commit")));
@@ -145,9 +145,9 @@ static void test_empty_run(void **state)
 {
     (void)state;
     slip_run_facts facts = facts_make();
-    memset(&figures, 0, sizeof figures);
+    memset(&metrics, 0, sizeof metrics);
     facts.emulated_count = 0;
-    json_t *object = slip_figures_json(&figures, &facts);
+    json_t *object = slip_metrics_json(&metrics, &facts);
     assert_non_null(object);
     assert_true(number(object, "prompt_tokens_per_second") == 0 && number(object, "prompt_gb_per_second_per_gpu") == 0);
     assert_true(number(json_object_get(object, "full_steps"), "tokens_per_second") == 0);
@@ -164,8 +164,8 @@ static void test_print(void **state)
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    figures_make();
-    slip_figures_print(&figures, &facts, out);
+    metrics_make();
+    slip_metrics_print(&metrics, &facts, out);
     fclose(out);
     for (char *line = text; *line; line = strchr(line, '\n') + 1) {
         assert_int_equal(line[0], '#');

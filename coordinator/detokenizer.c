@@ -1,20 +1,20 @@
-#include "coordinator/continuation.h"
+#include "coordinator/detokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void slip_continuation_start(slip_continuation *text, const slip_tokenizer *tokenizer, char *const *stops, int32_t stop_count)
+void slip_detokenizer_start(slip_detokenizer *text, const slip_tokenizer *tokenizer, char *const *stops, int32_t stop_count)
 {
-    *text = (slip_continuation){.tokenizer = tokenizer, .stops = stops, .stop_count = stop_count};
+    *text = (slip_detokenizer){.tokenizer = tokenizer, .stops = stops, .stop_count = stop_count};
 }
 
-void slip_continuation_free(slip_continuation *text)
+void slip_detokenizer_free(slip_detokenizer *text)
 {
     free(text->bytes);
-    *text = (slip_continuation){0};
+    *text = (slip_detokenizer){0};
 }
 
-static slip_status make_room(slip_continuation *text, size_t more)
+static slip_status make_room(slip_detokenizer *text, size_t more)
 {
     if (text->room - text->size >= more)
         return SLIP_OK;
@@ -28,7 +28,7 @@ static slip_status make_room(slip_continuation *text, size_t more)
 }
 
 /* The first stop string that is whole, searched from where none could begin before. */
-static bool find_stop(slip_continuation *text)
+static bool find_stop(slip_detokenizer *text)
 {
     char *first = NULL;
     for (int32_t i = 0; i < text->stop_count; i++) {
@@ -45,7 +45,7 @@ static bool find_stop(slip_continuation *text)
 }
 
 /* The longest tail that begins a stop string must wait. */
-static void advance_safe(slip_continuation *text)
+static void advance_safe(slip_detokenizer *text)
 {
     for (; text->safe < text->size; text->safe++) {
         size_t tail = text->size - text->safe;
@@ -57,7 +57,7 @@ static void advance_safe(slip_continuation *text)
     }
 }
 
-slip_status slip_continuation_push(slip_continuation *text, int32_t token)
+slip_status slip_detokenizer_push(slip_detokenizer *text, int32_t token)
 {
     size_t size, written;
     const char *bytes = slip_tokenizer_bytes(text->tokenizer, token, &size);
@@ -73,7 +73,7 @@ slip_status slip_continuation_push(slip_continuation *text, int32_t token)
     return SLIP_OK;
 }
 
-slip_status slip_continuation_finish(slip_continuation *text)
+slip_status slip_detokenizer_finish(slip_detokenizer *text)
 {
     size_t written = 0;
     if (text->stopped)

@@ -1,4 +1,4 @@
-#include "coordinator/figures.h"
+#include "coordinator/metrics.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,14 +30,14 @@ double slip_times_quantile(const slip_times *times, double q)
     return value;
 }
 
-static double tokens_per_second(const slip_figures *figures)
+static double tokens_per_second(const slip_metrics *metrics)
 {
-    return figures->seconds > 0 ? (double)figures->tokens / figures->seconds : 0;
+    return metrics->seconds > 0 ? (double)metrics->tokens / metrics->seconds : 0;
 }
 
-static double prompt_tokens_per_second(const slip_figures *figures)
+static double prompt_tokens_per_second(const slip_metrics *metrics)
 {
-    return figures->prefill_seconds > 0 ? (double)figures->prompt_tokens / figures->prefill_seconds : 0;
+    return metrics->prefill_seconds > 0 ? (double)metrics->prompt_tokens / metrics->prefill_seconds : 0;
 }
 
 static double gb_per_second(uint64_t bytes, double seconds)
@@ -70,7 +70,7 @@ static void print_full(const slip_full_steps *full, FILE *out)
             slip_times_quantile(&full->verify, 0.5), gb_per_second(full->verify_bytes, full->verify_seconds));
 }
 
-void slip_figures_print(const slip_figures *f, const slip_run_facts *facts, FILE *out)
+void slip_metrics_print(const slip_metrics *f, const slip_run_facts *facts, FILE *out)
 {
     fprintf(out, "# %s %s, %s, %d rank%s, expert slices %d\n", facts->model, slip_version(), facts->device, facts->ranks,
             facts->ranks == 1 ? "" : "s", facts->expert_slices);
@@ -125,7 +125,7 @@ static json_t *full_json(const slip_full_steps *full)
                      "gb_per_second_per_gpu", gb_per_second(full->verify_bytes, full->verify_seconds));
 }
 
-json_t *slip_figures_json(const slip_figures *f, const slip_run_facts *facts)
+json_t *slip_metrics_json(const slip_metrics *f, const slip_run_facts *facts)
 {
     json_t *argv = json_array(), *emulated = json_array();
     for (int i = 0; i < facts->argc; i++)

@@ -1,6 +1,6 @@
 /* Tokens to text, with stop strings. Only whole UTF-8 characters come out; what might become a stop string is held back. */
-#ifndef SLIP_COORDINATOR_CONTINUATION_H
-#define SLIP_COORDINATOR_CONTINUATION_H
+#ifndef SLIP_COORDINATOR_DETOKENIZER_H
+#define SLIP_COORDINATOR_DETOKENIZER_H
 
 #include <stdbool.h>
 
@@ -16,15 +16,15 @@ typedef struct {
     size_t size, room;
     size_t safe;                     /* bytes[0 .. safe) can be shown: no stop string can begin before `safe` */
     bool stopped;
-} slip_continuation;
+} slip_detokenizer;
 
-void slip_continuation_start(slip_continuation *text, const slip_tokenizer *tokenizer, char *const *stops, int32_t stop_count);
-void slip_continuation_free(slip_continuation *text);
+void slip_detokenizer_start(slip_detokenizer *text, const slip_tokenizer *tokenizer, char *const *stops, int32_t stop_count);
+void slip_detokenizer_free(slip_detokenizer *text);
 
 /* Add one token (special tokens add nothing). After a stop string was found, `stopped` is set and nothing is added. */
-slip_status slip_continuation_push(slip_continuation *text, int32_t token);
+slip_status slip_detokenizer_push(slip_detokenizer *text, int32_t token);
 
 /* The end: held bytes become U+FFFD, everything is safe. */
-slip_status slip_continuation_finish(slip_continuation *text);
+slip_status slip_detokenizer_finish(slip_detokenizer *text);
 
 #endif

@@ -1,6 +1,6 @@
-/* The figures of a run (design part 8). Nothing allocates while decoding: times go into fixed rings. */
-#ifndef SLIP_COORDINATOR_FIGURES_H
-#define SLIP_COORDINATOR_FIGURES_H
+/* The metrics of a run. Nothing allocates while decoding: times go into fixed rings. */
+#ifndef SLIP_COORDINATOR_METRICS_H
+#define SLIP_COORDINATOR_METRICS_H
 
 #include <jansson.h>
 #include <stdio.h>
@@ -45,7 +45,7 @@ typedef struct {
     uint64_t verify_bytes;     /* of weights an average rank read in them */
     uint64_t draft_bytes;      /* of weights an average rank with a share of the draft reads in a draft */
     double stream_ceiling;     /* GB/s a rank, measured in this process; 0 = unknown */
-} slip_figures;
+} slip_metrics;
 
 /* What identifies the run; strings are borrowed. */
 typedef struct {
@@ -61,9 +61,9 @@ typedef struct {
 } slip_run_facts;
 
 /* Lines beginning with '#': nccl-tests' manner. */
-void slip_figures_print(const slip_figures *figures, const slip_run_facts *facts, FILE *out);
+void slip_metrics_print(const slip_metrics *metrics, const slip_run_facts *facts, FILE *out);
 
 /* The JSON object of design part 8; the caller owns it. */
-json_t *slip_figures_json(const slip_figures *figures, const slip_run_facts *facts);
+json_t *slip_metrics_json(const slip_metrics *metrics, const slip_run_facts *facts);
 
 #endif

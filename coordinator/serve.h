@@ -1,0 +1,71 @@
+/* The serving core: requests go in at any time, text comes out of their sinks.
+ *
+ *   submit -> queue -> a free slot -> decoder -> detokenizer -> sink
+ *
+ * Admission is first come, first served: a request never overtakes one that was submitted before it. Everything happens in the caller's
+ * thread, inside of slip_serve_step() and the cancelling functions; a sink may submit and cancel, but not step.
+ *
+ *     while (more to submit || slip_serve_busy(serve)) {
+ *         while (more to submit && slip_serve_has_room(serve))
+ *             submit;
+ *         slip_serve_step(serve);
+ *     }
+ *
+ * so a caller with many requests holds a few of them in memory. A caller that waits for requests goes on calling slip_serve_step(): with
+ * nothing to decode it tells the other ranks, now and then, that there is still somebody to wait for.
+ */
+#ifndef SLIP_COORDINATOR_SERVE_H
+#define SLIP_COORDINATOR_SERVE_H
+
+#include "coordinator/decoder.h"
+#include "io/text/tokenizer.h"
+
+/* How a request ended. Valid during the call. */
+typedef struct {
+    const char *finish_reason; /* "stop", "length"; NULL: cancelled, with what there was */
+    const char *text;          /* all of it, never NULL; empty without a tokenizer */
+    size_t text_size;
+    const int32_t *tokens;     /* [completion_tokens] */
+    int32_t prompt_tokens, completion_tokens;
+    slip_acceptance acceptance;
+    double time_to_first_token_ms, total_ms;
+} slip_completion;
+
+/* Where a request's text goes. A status other than SLIP_OK ends the step with it. */
+typedef struct {
+    slip_status (*text)(void *context, const char *bytes, size_t size); /* more of it, whole characters; NULL: not wanted */
+    slip_status (*end)(void *context, const slip_completion *completion); /* once, the last call */
+    void *context;
+} slip_sink;
+
+/* What `query` and `stops` point to is borrowed until the sink's end(). */
+typedef struct {
+    slip_query query;
+    char *const *stops;
+    int32_t stop_count;
+    slip_sink sink;
+} slip_serve_request;
+
+typedef struct slip_serve slip_serve;
+
+/* Both are borrowed. `tokenizer` NULL: tokens only, no text and no stop strings. */
+slip_status slip_serve_create(slip_decoder *decoder, const slip_tokenizer *tokenizer, slip_serve **serve);
+
+/* What has not ended is forgotten: no sink is called. */
+void slip_serve_free(slip_serve *serve);
+
+/* Put a request behind the others. `ticket` (may be NULL): its name for slip_serve_cancel(). */
+slip_status slip_serve_submit(slip_serve *serve, const slip_serve_request *request, uint64_t *ticket);
+
+/* End a request, or all of them, wherever they are: sinks hear of an end without a reason. A ticket that has ended is passed over. */
+slip_status slip_serve_cancel(slip_serve *serve, uint64_t ticket);
+slip_status slip_serve_cancel_all(slip_serve *serve);
+
+/* Admit what there are slots for, and make one step for all admitted requests. */
+slip_status slip_serve_step(slip_serve *serve);
+
+bool slip_serve_busy(const slip_serve *serve);       /* a request waits or runs */
+bool slip_serve_has_room(const slip_serve *serve);   /* one more would be admitted by the next step */
+uint64_t slip_serve_tokens(const slip_serve *serve); /* generated so far, over all requests */
+
+#endif

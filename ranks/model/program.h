@@ -60,7 +60,7 @@ typedef enum {
     SLIP_OP_ROPE_STORE, /* in place on in = QKV: head norms (weights 0, 1), rotation, value scale; K and V to the cache */
     SLIP_OP_ATTEND,     /* out = attention of in = QKV over the cache, sinks = weight 0 */
     SLIP_OP_SWIGLU,     /* out = silu(gate) * up */
-    SLIP_OP_ROUTE,      /* out = top-k of sigmoid(in * weight 0 transposed), picked with bias weight 1 */
+    SLIP_OP_ROUTE,      /* out = top-k of the scores of in * weight 0 transposed, picked with bias weight 1 where there is one */
     SLIP_OP_EXPERTS,    /* out = sum over this rank's picked experts; weight 0 gate|up, weight 1 down; routes from ROUTE */
     SLIP_OP_ALLREDUCE,  /* out (+)= sum over ranks of in, in rank order */
     SLIP_OP_TAP,        /* columns [column, column + hidden) of out = in */
@@ -116,6 +116,7 @@ typedef struct {
     int64_t width[SLIP_BUFFERS];   /* columns of each buffer, 0 = unused */
     float norm_epsilon;
     int32_t top_k;
+    slip_scoring scoring;          /* ROUTE: what scores are made of the products */
     bool norm_top_k;
     float routed_scale;
     int32_t experts;               /* of the model */

@@ -4,13 +4,19 @@
 
 #include "kernels/cpu/state.h"
 
-/* Keep the k best of (score + bias), the lower expert among equals, in picked[0 .. k). */
+/* What an expert is picked by. */
+static float key_of(const float *score, const float *bias, int32_t expert)
+{
+    return bias ? score[expert] + bias[expert] : score[expert];
+}
+
+/* Keep the k best, the lower expert among equals, in picked[0 .. k). */
 static void pick(const float *score, const float *bias, int32_t experts, int32_t k, int32_t *picked)
 {
     int32_t count = 0;
     for (int32_t e = 0; e < experts; e++) {
         int32_t at = count;
-        while (at > 0 && score[e] + bias[e] > score[picked[at - 1]] + bias[picked[at - 1]])
+        while (at > 0 && key_of(score, bias, e) > key_of(score, bias, picked[at - 1]))
             at--;
         if (at >= k)
             continue;
@@ -30,14 +36,30 @@ static void sort_ascending(int32_t *ids, int32_t count)
         }
 }
 
-/* DeepSeek-V3's noaux_tc without groups: sigmoid scores, picked with the correction bias, weighted without it. */
+static void sigmoid(float *score, int32_t count)
+{
+    for (int32_t e = 0; e < count; e++)
+        score[e] = 1.0f / (1.0f + expf(-score[e]));
+}
+
+static void softmax(float *score, int32_t count)
+{
+    float most = score[0], sum = 0;
+    for (int32_t e = 1; e < count; e++)
+        most = score[e] > most ? score[e] : most;
+    for (int32_t e = 0; e < count; e++)
+        sum += score[e] = expf(score[e] - most);
+    for (int32_t e = 0; e < count; e++)
+        score[e] /= sum;
+}
+
+/* Scores of the program's kind, picked with the bias and weighted without it: with sigmoid DeepSeek-V3's noaux_tc without groups. */
 static void route_row(slip_executor *executor, const float *bias, float *route)
 {
     const slip_program *program = executor->program;
     float *score = executor->router;
     int32_t picked[SLIP_MAX_TOP_K + 1];
-    for (int32_t e = 0; e < program->experts; e++)
-        score[e] = 1.0f / (1.0f + expf(-score[e]));
+    (program->scoring == SLIP_SCORING_SOFTMAX ? softmax : sigmoid)(score, program->experts);
     pick(score, bias, program->experts, program->top_k, picked);
     sort_ascending(picked, program->top_k);
     float sum = 1e-20f;
@@ -53,12 +75,13 @@ static void route_row(slip_executor *executor, const float *bias, float *route)
 slip_status slip_cpu_route(slip_executor *executor, const slip_op *op)
 {
     const slip_matrix *router = &executor->weights[op->weight[0]];
+    const float *bias = op->weight[1] == SLIP_NO_WEIGHT ? NULL : executor->vectors[op->weight[1]];
     executor->cost.weight_bytes += slip_matrix_bytes(router);
     for (int32_t i = 0; i < executor->step->row_count; i++) {
         executor->x_rows[0] = slip_cpu_row(executor, op->in, i);
         slip_cpu_round_rows(executor, router, 1);
         executor->math->linear(router, 0, executor->x_rows, 1, &executor->router);
-        route_row(executor, executor->vectors[op->weight[1]], slip_cpu_row(executor, op->out, i));
+        route_row(executor, bias, slip_cpu_row(executor, op->out, i));
     }
     return SLIP_OK;
 }

@@ -150,6 +150,19 @@ void slip_emit_dense(slip_emitter *e, const slip_weight_row *gate, const slip_we
     emit_sum_into_x(e);
 }
 
+void slip_emit_route(slip_emitter *e, const slip_weight_row *router, const slip_weight_row *bias)
+{
+    slip_program *program = e->program;
+    int32_t weight = slip_emit_weight(e, router), bias_weight = bias != NULL ? slip_emit_weight(e, bias) : SLIP_NO_WEIGHT;
+    slip_emit_op(e, SLIP_OP_ROUTE, SLIP_BUFFER_H, SLIP_BUFFER_ROUTE, weight, bias_weight);
+    program->experts = e->model->experts;
+    program->top_k = e->model->top_k;
+    program->scoring = e->model->scoring;
+    program->norm_top_k = e->model->norm_top_k;
+    program->routed_scale = e->model->routed_scale;
+    slip_emit_width(e, SLIP_BUFFER_ROUTE, 2 * e->model->top_k);
+}
+
 void slip_emit_experts(slip_emitter *e, const slip_weight_row *gate, const slip_weight_row *up, const slip_weight_row *down)
 {
     int32_t gate_up = slip_emit_stacked(e, gate, up), back = slip_emit_weight(e, down);

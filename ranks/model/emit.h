@@ -46,7 +46,10 @@ void slip_emit_output(slip_emitter *e, const slip_weight_row *o);
 /* h -> gate|up -> act -> x += sum over ranks of act * down transposed. */
 void slip_emit_dense(slip_emitter *e, const slip_weight_row *gate, const slip_weight_row *up, const slip_weight_row *down);
 
-/* The same with the experts that ROUTE picked. */
+/* Pick each token's experts by the model's rule. `bias` NULL: none. */
+void slip_emit_route(slip_emitter *e, const slip_weight_row *router, const slip_weight_row *bias);
+
+/* As slip_emit_dense(), with the experts that were picked. */
 void slip_emit_experts(slip_emitter *e, const slip_weight_row *gate, const slip_weight_row *up, const slip_weight_row *down);
 
 /* logits = RMSNorm(selected rows of x) * head transposed, for this rank's vocabulary rows. */

@@ -21,6 +21,12 @@ enum {
     SLIP_MAX_EOS = 8,
 };
 
+/* What a router makes of its logits before the best are picked. */
+typedef enum {
+    SLIP_SCORING_SIGMOID, /* each expert by itself (DeepSeek-V3, MiMo-V2) */
+    SLIP_SCORING_SOFTMAX, /* over all experts (Mixtral, Qwen3) */
+} slip_scoring;
+
 /* One attention geometry. A model has two: global layers and sliding layers. */
 typedef struct {
     int32_t heads;         /* query heads */
@@ -62,6 +68,7 @@ typedef struct {
     int32_t moe_intermediate;
     int32_t experts;
     int32_t top_k;
+    slip_scoring scoring;
     bool norm_top_k;                     /* divide the picked scores by their sum */
     float routed_scale;                  /* then multiply by this */
     int32_t qkv_chunks;                  /* rows of the fused qkv matrix come as this many [Q|K|V] chunks; 0 = split q, k, v */

@@ -62,7 +62,7 @@ typedef enum {
  *     ROPE_STORE  in place on in = QKV: head norms (weights 0, 1), rotation, value scale; K and V to the cache
  *     ATTEND      out = attention of in = QKV over the cache, sinks = weight 0
  *     SWIGLU      out = silu(gate) * up
- *     ROUTE       out = top-k of sigmoid(in * weight 0 transposed), picked with bias weight 1
+ *     ROUTE       out = top-k of the scores of in * weight 0 transposed, picked with bias weight 1 where there is one
  *     EXPERTS     out = sum over this rank's picked experts; weight 0 gate|up, weight 1 down; routes from ROUTE
  *     ALLREDUCE   out (+)= sum over ranks of in, in rank order
  *     TAP         columns [column, column + hidden) of out = in
@@ -126,6 +126,7 @@ typedef struct {
     int64_t width[SLIP_BUFFERS];   /* columns of each buffer, 0 = unused */
     float norm_epsilon;
     int32_t top_k;
+    slip_scoring scoring;          /* ROUTE: what scores are made of the products */
     bool norm_top_k;
     float routed_scale;
     int32_t experts;               /* of the model */

@@ -15,6 +15,15 @@ static slip_status check_experts(const slip_cuda_source *source, const slip_op *
     return SLIP_OK;
 }
 
+static slip_status check_route(const slip_program *program, const slip_op *op)
+{
+    if (program->scoring != SLIP_SCORING_SIGMOID)
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: a router that scores by softmax is not supported; --device cpu has it");
+    if (op->weight[1] == SLIP_NO_WEIGHT)
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: a router without a bias is not supported; --device cpu has it");
+    return SLIP_OK;
+}
+
 slip_status slip_lower_check(const slip_cuda_source *source)
 {
     const slip_program *program = source->program;
@@ -36,9 +45,9 @@ slip_status slip_lower_check(const slip_cuda_source *source)
         const slip_op *op = &program->ops[i];
         if (op->kind == SLIP_OP_SWIGLU && op->column % 4 != 0)
             return slip_fail(SLIP_ERR_INPUT, "--device cuda: %d intermediate columns are not a multiple of 4", op->column);
-        if (op->kind != SLIP_OP_EXPERTS)
-            continue;
-        slip_status status = check_experts(source, op);
+        slip_status status = op->kind == SLIP_OP_EXPERTS ? check_experts(source, op)
+                             : op->kind == SLIP_OP_ROUTE ? check_route(program, op)
+                                                         : SLIP_OK;
         if (status != SLIP_OK)
             return status;
     }

@@ -65,10 +65,8 @@ static void emit_attention(slip_emitter *e)
 
 static void emit_moe(slip_emitter *e)
 {
-    int32_t router = slip_emit_weight(e, row(MIMO_ROUTER)), bias = slip_emit_weight(e, row(MIMO_ROUTER_BIAS));
-    slip_emit_op(e, SLIP_OP_ROUTE, SLIP_BUFFER_H, SLIP_BUFFER_ROUTE, router, bias);
+    slip_emit_route(e, row(MIMO_ROUTER), row(MIMO_ROUTER_BIAS));
     slip_emit_experts(e, row(MIMO_EXPERTS_GATE), row(MIMO_EXPERTS_UP), row(MIMO_EXPERTS_DOWN));
-    slip_emit_width(e, SLIP_BUFFER_ROUTE, 2 * e->model->top_k);
 }
 
 /* DFlash reads the residual stream after some layers, before the final norm even for the last one. */
@@ -100,10 +98,6 @@ slip_status slip_mimo_v2_program(const slip_model *model, const slip_placement *
     if (status != SLIP_OK)
         return status;
     program->norm_epsilon = model->norm_epsilon;
-    program->top_k = model->top_k;
-    program->norm_top_k = model->norm_top_k;
-    program->routed_scale = model->routed_scale;
-    program->experts = model->experts;
     if (model->has_draft) {
         slip_emit_width(&e, SLIP_BUFFER_TAPS, (int64_t)model->draft.taps * model->hidden);
         program->tap_window = model->draft.attention.window;

@@ -329,6 +329,28 @@ static void test_refusals(void **state)
     unmake(&l);
 }
 
+/* Routers that only CPUs have. */
+static void test_routers(void **state)
+{
+    (void)state;
+    lowered l;
+    make(&l, false, SLIP_BF16);
+    slip_cuda_block block = {0};
+    slip_cuda_list list;
+    l.program.scoring = SLIP_SCORING_SOFTMAX;
+    assert_int_equal(slip_cuda_lower(&l.source, &block, &list), SLIP_ERR_INPUT);
+    assert_non_null(strstr(slip_cause(), "softmax"));
+    slip_clear();
+    l.program.scoring = SLIP_SCORING_SIGMOID;
+    for (int32_t i = 0; i < l.program.op_count; i++)
+        if (l.program.ops[i].kind == SLIP_OP_ROUTE)
+            l.program.ops[i].weight[1] = SLIP_NO_WEIGHT;
+    assert_int_equal(slip_cuda_lower(&l.source, &block, &list), SLIP_ERR_INPUT);
+    assert_non_null(strstr(slip_cause(), "without a bias"));
+    slip_clear();
+    unmake(&l);
+}
+
 /* Rows 0..4 of one sequence at position 30, 5..17 of another at 0: the second is cut where row groups end. */
 static void test_step(void **state)
 {
@@ -369,6 +391,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops), cmocka_unit_test(test_forms), cmocka_unit_test(test_sums),
                                        cmocka_unit_test(test_ranks), cmocka_unit_test(test_draft_share),
-                                       cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_step)};
+                                       cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_routers), cmocka_unit_test(test_step)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

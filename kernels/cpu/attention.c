@@ -82,7 +82,7 @@ static void store_row(const slip_executor *executor, int32_t layer, int32_t sequ
     }
 }
 
-void slip_cpu_rope_store(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_rope_store(slip_executor *executor, const slip_op *op)
 {
     const slip_cache *shape = &executor->program->cache[op->layer];
     for (int32_t s = 0; s < executor->step->span_count; s++) {
@@ -93,6 +93,7 @@ void slip_cpu_rope_store(slip_executor *executor, const slip_op *op)
             store_row(executor, op->layer, span->sequence, span->position + i, qkv);
         }
     }
+    return SLIP_OK;
 }
 
 /* Keys seen by row i of a span: causal, or to the end of the span; a window of W keys counts the query's own. */
@@ -123,9 +124,10 @@ static void attend_row(slip_executor *executor, const slip_op *op, const slip_sp
     }
 }
 
-void slip_cpu_attend(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_attend(slip_executor *executor, const slip_op *op)
 {
     for (int32_t s = 0; s < executor->step->span_count; s++)
         for (int32_t i = 0; i < executor->step->span[s].count; i++)
             attend_row(executor, op, &executor->step->span[s], i);
+    return SLIP_OK;
 }

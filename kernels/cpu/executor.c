@@ -183,24 +183,11 @@ static slip_status load(slip_executor *executor, int32_t index, const slip_weigh
     return executor->vectors[index] ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for a weight");
 }
 
-static slip_status run_op(slip_executor *executor, const slip_op *op)
-{
-    switch (op->kind) {
-    case SLIP_OP_EMBED: slip_cpu_embed(executor, op); break;
-    case SLIP_OP_NORM: slip_cpu_norm(executor, op); break;
-    case SLIP_OP_LINEAR: slip_cpu_linear(executor, op); break;
-    case SLIP_OP_ROPE_STORE: slip_cpu_rope_store(executor, op); break;
-    case SLIP_OP_ATTEND: slip_cpu_attend(executor, op); break;
-    case SLIP_OP_SWIGLU: slip_cpu_swiglu(executor, op); break;
-    case SLIP_OP_ROUTE: slip_cpu_route(executor, op); break;
-    case SLIP_OP_EXPERTS: slip_cpu_experts(executor, op); break;
-    case SLIP_OP_ALLREDUCE: return slip_cpu_allreduce(executor, op);
-    case SLIP_OP_TAP: slip_cpu_tap(executor, op); break;
-    case SLIP_OP_SELECT: slip_cpu_select(executor, op); break;
-    case SLIP_OP_KINDS: break;
-    }
-    return SLIP_OK;
-}
+static slip_status (*const run_op[SLIP_OP_KINDS])(slip_executor *, const slip_op *) = {
+#define RUN(kind, name) [SLIP_OP_##kind] = slip_cpu_##name,
+    SLIP_OP_TABLE(RUN)
+#undef RUN
+};
 
 static slip_status prepare(slip_executor *executor)
 {
@@ -218,7 +205,7 @@ static slip_status begin(slip_executor *executor, slip_phase phase, const slip_s
     slip_cpu_rope_tables(executor);
     for (int32_t i = 0; i < program->phase_count[phase]; i++) {
         const slip_op *op = &program->ops[program->phase_first[phase] + i];
-        slip_status status = run_op(executor, op);
+        slip_status status = run_op[op->kind](executor, op);
         if (status != SLIP_OK)
             return status;
         if (executor->options.watch)

@@ -50,7 +50,7 @@ static void route_row(slip_executor *executor, const float *bias, float *route)
     }
 }
 
-void slip_cpu_route(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_route(slip_executor *executor, const slip_op *op)
 {
     const slip_matrix *router = &executor->weights[op->weight[0]];
     executor->cost.weight_bytes += slip_matrix_bytes(router);
@@ -60,6 +60,7 @@ void slip_cpu_route(slip_executor *executor, const slip_op *op)
         executor->math->linear(router, 0, executor->x_rows, 1, &executor->router);
         route_row(executor, executor->vectors[op->weight[1]], slip_cpu_row(executor, op->out, i));
     }
+    return SLIP_OK;
 }
 
 /* The rows that picked `expert`, with their weights, into x_rows, sum_rows, gain and y_rows. */
@@ -82,7 +83,7 @@ static int32_t gather_rows(slip_executor *executor, const slip_op *op, int64_t e
 }
 
 /* Experts in ascending order, whatever else is in the step: each row's sum has one order. */
-void slip_cpu_experts(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_experts(slip_executor *executor, const slip_op *op)
 {
     const slip_matrix *gate_up = &executor->weights[op->weight[0]], *down = &executor->weights[op->weight[1]];
     const slip_tensor *tensor = &executor->program->tensors[op->weight[0]];
@@ -103,4 +104,5 @@ void slip_cpu_experts(slip_executor *executor, const slip_op *op)
         slip_cpu_round_rows(executor, down, count);
         executor->math->linear_partial(down, e, executor->x_rows, executor->gain, count, executor->sum_rows);
     }
+    return SLIP_OK;
 }

@@ -6,7 +6,7 @@
 #include "kernels/cpu/state.h"
 
 /* A row this rank does not own contributes zero: the sum over ranks is exact. */
-void slip_cpu_embed(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_embed(slip_executor *executor, const slip_op *op)
 {
     const slip_program *program = executor->program;
     int64_t hidden = program->width[SLIP_BUFFER_X];
@@ -25,14 +25,16 @@ void slip_cpu_embed(slip_executor *executor, const slip_op *op)
         for (int64_t c = 0; c < hidden; c++)
             out[c] = value[c];
     }
+    return SLIP_OK;
 }
 
-void slip_cpu_norm(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_norm(slip_executor *executor, const slip_op *op)
 {
     for (int32_t i = 0; i < slip_cpu_rows(executor, op); i++)
         executor->math->norm(slip_cpu_row(executor, op->in, i), executor->vectors[op->weight[0]],
                              executor->program->width[op->out], executor->program->norm_epsilon,
                              slip_cpu_row(executor, op->out, i));
+    return SLIP_OK;
 }
 
 void slip_cpu_round_rows(slip_executor *executor, const slip_matrix *weight, int32_t rows)
@@ -91,7 +93,7 @@ static void linear_partial(slip_executor *executor, const slip_matrix *weight, i
     executor->math->linear_exact(weight, 0, executor->wide_rows, executor->gain, rows, executor->sum_rows);
 }
 
-void slip_cpu_linear(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_linear(slip_executor *executor, const slip_op *op)
 {
     const slip_matrix *weight = &executor->weights[op->weight[0]];
     int32_t rows = slip_cpu_rows(executor, op);
@@ -105,24 +107,27 @@ void slip_cpu_linear(slip_executor *executor, const slip_op *op)
         linear_alone(executor, weight, rows);
     else
         linear_partial(executor, weight, rows, op->cut_anywhere);
+    return SLIP_OK;
 }
 
-void slip_cpu_swiglu(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_swiglu(slip_executor *executor, const slip_op *op)
 {
     for (int32_t i = 0; i < executor->step->row_count; i++) {
         const float *gate = slip_cpu_row(executor, op->in, i);
         executor->math->swiglu(gate, gate + op->column, op->column, slip_cpu_row(executor, op->out, i));
     }
+    return SLIP_OK;
 }
 
-void slip_cpu_tap(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_tap(slip_executor *executor, const slip_op *op)
 {
     size_t bytes = (size_t)executor->program->width[op->in] * sizeof(float);
     for (int32_t i = 0; i < executor->step->row_count; i++)
         memcpy(slip_cpu_row(executor, op->out, i) + op->column, slip_cpu_row(executor, op->in, i), bytes);
+    return SLIP_OK;
 }
 
-void slip_cpu_select(slip_executor *executor, const slip_op *op)
+slip_status slip_cpu_select(slip_executor *executor, const slip_op *op)
 {
     const slip_step *step = executor->step;
     size_t bytes = (size_t)executor->stride[op->in] * sizeof(float);
@@ -132,6 +137,7 @@ void slip_cpu_select(slip_executor *executor, const slip_op *op)
         for (int32_t i = span->count - span->heads; i < span->count; i++)
             memcpy(slip_cpu_row(executor, op->out, out++), slip_cpu_row(executor, op->in, span->row + i), bytes);
     }
+    return SLIP_OK;
 }
 
 static void add_sum(const double *partial, int64_t count, bool add, float *out)

@@ -70,21 +70,12 @@ void slip_cpu_watch(slip_executor *executor, const slip_op *op);
 
 double slip_cpu_ceiling(slip_executor *executor);
 
-/* ---- one function an op (ops.c, attention.c, experts.c); all read executor->step ---- */
-
-void slip_cpu_embed(slip_executor *executor, const slip_op *op);
-void slip_cpu_norm(slip_executor *executor, const slip_op *op);
-void slip_cpu_linear(slip_executor *executor, const slip_op *op);
-void slip_cpu_swiglu(slip_executor *executor, const slip_op *op);
-void slip_cpu_tap(slip_executor *executor, const slip_op *op);
-void slip_cpu_select(slip_executor *executor, const slip_op *op);
-slip_status slip_cpu_allreduce(slip_executor *executor, const slip_op *op);
-
 void slip_cpu_rope_tables(slip_executor *executor);
-void slip_cpu_rope_store(slip_executor *executor, const slip_op *op);
-void slip_cpu_attend(slip_executor *executor, const slip_op *op);
 
-void slip_cpu_route(slip_executor *executor, const slip_op *op);
-void slip_cpu_experts(slip_executor *executor, const slip_op *op);
+/* ---- one function an op of the program (ops.c, attention.c, experts.c); all read executor->step ---- */
+
+#define SLIP_CPU_OP(kind, name) slip_status slip_cpu_##name(slip_executor *executor, const slip_op *op);
+SLIP_OP_TABLE(SLIP_CPU_OP)
+#undef SLIP_CPU_OP
 
 #endif

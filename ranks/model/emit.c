@@ -147,10 +147,9 @@ int64_t slip_cache_width(const slip_cache *cache)
 }
 
 static const char *const op_names[SLIP_OP_KINDS] = {
-    [SLIP_OP_EMBED] = "EMBED",   [SLIP_OP_NORM] = "NORM",           [SLIP_OP_LINEAR] = "LINEAR",
-    [SLIP_OP_ATTEND] = "ATTEND", [SLIP_OP_ROPE_STORE] = "ROPE_STORE", [SLIP_OP_SWIGLU] = "SWIGLU",
-    [SLIP_OP_ROUTE] = "ROUTE",   [SLIP_OP_EXPERTS] = "EXPERTS",     [SLIP_OP_ALLREDUCE] = "ALLREDUCE",
-    [SLIP_OP_TAP] = "TAP",       [SLIP_OP_SELECT] = "SELECT",
+#define NAME(kind, name) [SLIP_OP_##kind] = #kind,
+    SLIP_OP_TABLE(NAME)
+#undef NAME
 };
 
 const char *slip_op_name(slip_op_kind kind)

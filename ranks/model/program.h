@@ -54,18 +54,27 @@ typedef enum {
     SLIP_BUFFERS
 } slip_buffer;
 
+/* The ops: X(kind, name). SLIP_OP_<kind> is its number; the CPU computes it by slip_cpu_<name>() (kernels/cpu), the GPU's op list gets it
+ * by slip_lower_<name>() (kernels/cuda/lower).
+ *     EMBED       out = row `token` of weight 0 if this rank has it, else 0; masks read weight 1 where present
+ *     NORM        out = RMSNorm(in) * weight 0
+ *     LINEAR      out = in * weight 0 transposed; into an f64 buffer: a share of a sum over ranks
+ *     ROPE_STORE  in place on in = QKV: head norms (weights 0, 1), rotation, value scale; K and V to the cache
+ *     ATTEND      out = attention of in = QKV over the cache, sinks = weight 0
+ *     SWIGLU      out = silu(gate) * up
+ *     ROUTE       out = top-k of sigmoid(in * weight 0 transposed), picked with bias weight 1
+ *     EXPERTS     out = sum over this rank's picked experts; weight 0 gate|up, weight 1 down; routes from ROUTE
+ *     ALLREDUCE   out (+)= sum over ranks of in, in rank order
+ *     TAP         columns [column, column + hidden) of out = in
+ *     SELECT      out = the rows of in that want logits, in order */
+#define SLIP_OP_TABLE(X)                                                                                                       \
+    X(EMBED, embed) X(NORM, norm) X(LINEAR, linear) X(ROPE_STORE, rope_store) X(ATTEND, attend) X(SWIGLU, swiglu)              \
+    X(ROUTE, route) X(EXPERTS, experts) X(ALLREDUCE, allreduce) X(TAP, tap) X(SELECT, select)
+
 typedef enum {
-    SLIP_OP_EMBED,      /* out = row `token` of weight 0 if this rank has it, else 0; masks read weight 1 where present */
-    SLIP_OP_NORM,       /* out = RMSNorm(in) * weight 0 */
-    SLIP_OP_LINEAR,     /* out = in * weight 0 transposed; into an f64 buffer: a share of a sum over ranks */
-    SLIP_OP_ROPE_STORE, /* in place on in = QKV: head norms (weights 0, 1), rotation, value scale; K and V to the cache */
-    SLIP_OP_ATTEND,     /* out = attention of in = QKV over the cache, sinks = weight 0 */
-    SLIP_OP_SWIGLU,     /* out = silu(gate) * up */
-    SLIP_OP_ROUTE,      /* out = top-k of sigmoid(in * weight 0 transposed), picked with bias weight 1 */
-    SLIP_OP_EXPERTS,    /* out = sum over this rank's picked experts; weight 0 gate|up, weight 1 down; routes from ROUTE */
-    SLIP_OP_ALLREDUCE,  /* out (+)= sum over ranks of in, in rank order */
-    SLIP_OP_TAP,        /* columns [column, column + hidden) of out = in */
-    SLIP_OP_SELECT,     /* out = the rows of in that want logits, in order */
+#define SLIP_OP_KIND(kind, name) SLIP_OP_##kind,
+    SLIP_OP_TABLE(SLIP_OP_KIND)
+#undef SLIP_OP_KIND
     SLIP_OP_KINDS
 } slip_op_kind;
 

@@ -22,7 +22,7 @@ alone() {
 
 # Ops of the target's and of the draft's list, early and late. The default deadline of a wait on the GPU is a second.
 for op in 3 20 60; do
-    expect "a signal dropped behind op $op" 1 "SM [0-9]+, consumers: waited too long for all SMs .*op $op \([A-Z]+\), layer -?[0-9]+: expected [0-9]+, seen [0-9]+" \
+    expect "a signal dropped behind op $op" 1 "SM [0-9]+, consumers: waited too long for all SMs .*op $op \([A-Z_]+\), layer -?[0-9]+: expected [0-9]+, seen [0-9]+" \
         env SLIPSTREAM_DROP_SIGNAL=$op timeout 20 "$SLIPSTREAM" generate -m "$MODEL" -p "def f(" -n 8 --device cuda --quiet
 done
 expect "the GPU is as good as before" 0 "" alone generate -m "$MODEL" -p "def f(" -n 8 --device cuda --quiet

@@ -20,57 +20,28 @@ __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op 
 }
 
 // Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510).
-#define SEPARATE(name, function)                                                        \
-    __device__ __noinline__ void separate_##name(const slip_cuda_op &op, const context &c) \
-    {                                                                                   \
-        function(op, c);                                                                \
+#define NOINLINE_OP(KIND, arguments, function, watched, memory)                                                                       \
+    template <allreduce_mode MODE> __device__ __noinline__ void noinline_##KIND(const slip_cuda_##arguments &op, const context &c) \
+    {                                                                                                                              \
+        function(op, c);                                                                                                           \
     }
-SEPARATE(embed, op_embed)
-SEPARATE(gather, op_gather)
-SEPARATE(sum, op_sum<ALONE>)
-SEPARATE(sum_exchanged, op_sum<EXCHANGED>)
-SEPARATE(sum_gathered, op_sum<GATHERED>)
-SEPARATE(select, op_select)
-SEPARATE(form, op_form)
-SEPARATE(rope, op_rope)
-SEPARATE(angles, op_angles)
-SEPARATE(attend, op_attend)
-SEPARATE(swiglu, op_swiglu)
-SEPARATE(topk, op_topk)
-SEPARATE(sample, op_sample)
-#undef SEPARATE
+#define NO(...)
+SLIP_CUDA_OP_TABLE(NOINLINE_OP, NO)
+#undef NOINLINE_OP
 
 // `first`: of its launch or step.
-template <meeting BY>
+template <allreduce_mode MODE>
 __device__ __forceinline__ void consume(shared_memory &s, consumer &ring, const slip_cuda_op &op, bool first)
 {
-    const context &c = s.here;
     switch (op.kind) {
-    case SLIP_CUDA_EMBED: separate_embed(op, c); break;
-    case SLIP_CUDA_GATHER:
-        if (BY == GATHERED)
-            separate_gather(op, c);
-        break;
-    case SLIP_CUDA_SUM:
-        if (BY == EXCHANGED)
-            separate_sum_exchanged(op, c);
-        else if (BY == GATHERED)
-            separate_sum_gathered(op, c);
-        else
-            separate_sum(op, c);
-        break;
-    case SLIP_CUDA_SELECT: separate_select(op, c); break;
-    case SLIP_CUDA_FORM:
-    case SLIP_CUDA_TAPS: separate_form(op, c); break;
-    case SLIP_CUDA_LINEAR:
-    case SLIP_CUDA_UP:
-    case SLIP_CUDA_DOWN: op_product(s, ring, op, first, op.early && !first); break;
-    case SLIP_CUDA_ANGLES: separate_angles(op, c); break;
-    case SLIP_CUDA_ROPE: separate_rope(op, c); break;
-    case SLIP_CUDA_ATTEND: separate_attend(op, c); break;
-    case SLIP_CUDA_SWIGLU: separate_swiglu(op, c); break;
-    case SLIP_CUDA_TOPK: separate_topk(op, c); break;
-    case SLIP_CUDA_SAMPLE: separate_sample(op, c); break;
+#define CALL(KIND, arguments, function, watched, memory) \
+    case SLIP_CUDA_##KIND: noinline_##KIND<MODE>(op.arguments, s.here); break;
+#define LABEL(KIND, arguments, function, watched, memory) case SLIP_CUDA_##KIND:
+        SLIP_CUDA_OP_TABLE(CALL, NO)
+        SLIP_CUDA_OP_TABLE(NO, LABEL) op_product(s, ring, op, first, op.early && !first);
+#undef LABEL
+#undef CALL
+#undef NO
     }
 }
 
@@ -104,7 +75,7 @@ __device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameter
     consumers_sync();
 }
 
-template <meeting BY>
+template <allreduce_mode MODE>
 __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, const kernel_parameters &p, op_range ops, bool meet)
 {
     const bool leads = threadIdx.x == 0;
@@ -125,7 +96,7 @@ __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, co
             wait.layer = op.layer;
             record_start(s.consumers.times);
         }
-        consume<BY>(s, ring, op, i == ops.first);
+        consume<MODE>(s, ring, op, i == ops.first);
         if (leads)
             record(s.consumers.times, i, SLIP_EVENT_OP);
         if (!meet)
@@ -146,18 +117,18 @@ __device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_p
 
 // ---- results, by SM 0: to the host, or where ranks make the step together by rank 0 to rank 0's ----
 
-template <meeting BY> __device__ __forceinline__ bool together(const slip_cuda_step &step)
+template <allreduce_mode MODE> __device__ __forceinline__ bool together(const slip_cuda_step &step)
 {
-    return BY == EXCHANGED && step.serial != 0;
+    return MODE == EXCHANGED && step.serial != 0;
 }
 
 // By a warp.
-template <meeting BY> __device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const waiter &w, int place)
+template <allreduce_mode MODE> __device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const waiter &w, int place)
 {
     const slip_exchange &x = p.exchange;
     const bool leads = threadIdx.x % 32 == 0;
     unsigned picked = leads ? atomicExch(&p.words->picked, 0u) : 0;
-    if (together<BY>(*p.step)) {
+    if (together<MODE>(*p.step)) {
         if (x.rank != 0) {
             if (leads)
                 report(x, p.step->serial, 0, picked);
@@ -170,13 +141,13 @@ template <meeting BY> __device__ __forceinline__ void deliver_picked(const kerne
 }
 
 // By a warp: the best of all SMs, and ranks. `drafted`: its token goes there, too.
-template <meeting BY>
+template <allreduce_mode MODE>
 __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int place,
                                                   int32_t *drafted)
 {
     const slip_exchange &x = p.exchange;
     const bool leads = threadIdx.x % 32 == 0;
-    if (together<BY>(*p.step)) {
+    if (together<MODE>(*p.step)) {
         const uint64_t word = (uint64_t)__float_as_uint(best.score) << 32 | (uint32_t)best.token;
         if (x.rank != 0) {
             if (leads)
@@ -194,20 +165,20 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
 }
 
 // The last op of a program that has head rows is SAMPLE.
-template <meeting BY>
-__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &sample, const waiter &w, int sms, int place, int32_t *drafted)
+template <allreduce_mode MODE>
+__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int place, int32_t *drafted)
 {
-    const bool scored = sample.kind == SLIP_CUDA_SAMPLE && !p.step->want_logits;
+    const bool scored = last.kind == SLIP_CUDA_SAMPLE && !p.step->want_logits;
     const int heads = scored ? p.step->heads : 0;
     for (int line = threadIdx.x / 32; line <= heads; line += CONSUMER_WARPS)
         if (line == 0)
-            deliver_picked<BY>(p, w, place);
+            deliver_picked<MODE>(p, w, place);
         else
-            deliver_candidate<BY>(p, w, pick_best(sample.candidates, sms, heads, line - 1), line - 1, place, drafted);
+            deliver_candidate<MODE>(p, w, pick_best(last.sample.candidates, sms, heads, line - 1), line - 1, place, drafted);
 }
 
 // One step of the resident kernel; false: leave.
-template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_parameters &p, unsigned number)
+template <allreduce_mode MODE> __device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_parameters &p, unsigned number)
 {
     consumer_state &t = s.consumers;
     if (threadIdx.x == 0) {
@@ -220,7 +191,7 @@ template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &r
     if (s.stop)
         return false;
     op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
-    consume_ops<BY>(s, ring, p, ops, true);
+    consume_ops<MODE>(s, ring, p, ops, true);
     if (threadIdx.x == 0) {
         mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the step's memory is about to be the next one's
         recorder_finish(t.times);
@@ -228,7 +199,7 @@ template <meeting BY> __device__ bool consume_step(shared_memory &s, consumer &r
     consumers_sync();
     if (blockIdx.x == 0) {
         const int place = number % SLIP_CUDA_STEPS;
-        deliver<BY>(p, p.ops[ops.last - 1], t.wait, gridDim.x, place, s.drafted);
+        deliver<MODE>(p, p.ops[ops.last - 1], t.wait, gridDim.x, place, s.drafted);
         consumers_sync();
         if (threadIdx.x == 0) {
             mbarrier_arrive(&s.step_delivered);
@@ -254,10 +225,10 @@ __device__ consumer consumer_start(shared_memory &s, const kernel_parameters &p)
     return {__shfl_sync(~0u, (int)threadIdx.x / 128, 0), 0}; // uniform, for the compiler too
 }
 
-template <meeting BY> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
+template <allreduce_mode MODE> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
 {
     consumer ring = consumer_start(s, p);
-    for (unsigned number = p.made + 1; consume_step<BY>(s, ring, p, number); number++)
+    for (unsigned number = p.made + 1; consume_step<MODE>(s, ring, p, number); number++)
         ;
 }
 

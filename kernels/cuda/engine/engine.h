@@ -13,7 +13,8 @@ extern "C" {
 
 #include "comm/comm.h"
 #include "io/base/status.h"
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/op.h"
+#include "kernels/cuda/layout/step.h"
 
 typedef struct slip_cuda_engine slip_cuda_engine;
 

@@ -207,18 +207,18 @@ static slip_status wait_persistent(slip_cuda_engine *e)
     return SLIP_OK;
 }
 
-// One op and, behind a GATHER, the all-gather to what the SUM that follows reads.
+// One op and, behind a GATHER, the all-gather to what the REDUCE_NORM that follows reads.
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
     void *arguments[] = {&e->parameters, &op};
     TRY(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
                          dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
         "launching an op");
-    const slip_cuda_op *gather = &e->ops[op], *sum = gather + 1;
-    if (gather->kind != SLIP_CUDA_GATHER)
+    if (e->ops[op].kind != SLIP_CUDA_GATHER)
         return SLIP_OK;
-    size_t count = (size_t)slip_gathered_rows(slip_cuda_engine_step(e)->rows) * (size_t)gather->out.stride;
-    return slip_nccl_allgather(e->nccl, gather->out.data, sum->in.data, count, e->stream);
+    const slip_cuda_partial *own = &e->ops[op].gather.out, *all = &e->ops[op + 1].reduce_norm.terms.in;
+    size_t count = (size_t)slip_gathered_rows(slip_cuda_engine_step(e)->rows) * (size_t)own->stride;
+    return slip_nccl_allgather(e->nccl, own->data, all->data, count, e->stream);
 }
 
 // The stream's work is done. An all-gather has no deadline of its own, and a rank that is gone never comes to it.

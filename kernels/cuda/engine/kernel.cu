@@ -26,18 +26,18 @@ __device__ void shared_start(shared_memory &s)
 
 extern __shared__ __align__(1024) unsigned char shared_bytes[];
 
-template <meeting BY> __global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
+template <allreduce_mode MODE> __global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
 {
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
     shared_start(s);
     if (warp < CONSUMER_WARPS)
-        consumer_role<BY>(p, s);
+        consumer_role<MODE>(p, s);
     else
         producer_role(p, s, warp - CONSUMER_WARPS);
 }
 
-template <meeting BY> __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
+template <allreduce_mode MODE> __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
 {
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
@@ -49,7 +49,7 @@ template <meeting BY> __global__ void __launch_bounds__(THREADS, 1) launch_kerne
             context_of_step(s, p);
         }
         consumers_sync();
-        consume_ops<BY>(s, ring, p, {op, op + 1}, false);
+        consume_ops<MODE>(s, ring, p, {op, op + 1}, false);
     } else if (threadIdx.x % 32 == 0) {
         producer_state t = producer_start(p, s, warp - CONSUMER_WARPS);
         t.times.events = NULL;

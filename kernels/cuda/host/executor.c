@@ -92,18 +92,16 @@ static slip_status create_taps(slip_executor *e)
     void *device;
     if (target) {
         e->taps = target->taps;
-        e->tap_slots = target->tap_slots;
-        e->tap_width = target->tap_width;
         return SLIP_OK;
     }
-    e->tap_width = (int32_t)e->program->width[SLIP_BUFFER_TAPS];
-    if (e->tap_width == 0)
+    e->taps.width = (int32_t)e->program->width[SLIP_BUFFER_TAPS];
+    if (e->taps.width == 0)
         return SLIP_OK;
-    e->tap_slots = (int32_t)slip_ring_slots(e->program->tap_window, &e->limits);
-    size_t floats = (size_t)e->limits.sequences * (size_t)e->tap_slots * (size_t)e->tap_width;
+    e->taps.slots = (int32_t)slip_ring_slots(e->program->tap_window, &e->limits);
+    size_t floats = (size_t)e->limits.sequences * (size_t)e->taps.slots * (size_t)e->taps.width;
     slip_status status = slip_cuda_engine_take(e->engine, floats * sizeof(float), &device);
     if (status == SLIP_OK)
-        e->taps = device;
+        e->taps.data = device;
     return status;
 }
 

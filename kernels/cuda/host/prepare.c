@@ -4,23 +4,17 @@
 
 #include "kernels/cuda/host/state.h"
 
-static uint64_t matrix_bytes(const slip_executor *e, int32_t tensor)
-{
-    return tensor == SLIP_NO_WEIGHT ? 0 : (uint64_t)e->tensors[tensor].matrix.expert_bytes;
-}
-
 static void count_bytes(slip_executor *e)
 {
     uint64_t layers = 0, sum = 0;
     for (int phase = 0; phase < SLIP_PHASES; phase++)
-        for (int32_t i = 0; i < e->program->phase_count[phase]; i++) {
-            const slip_op *op = &e->program->ops[e->program->phase_first[phase] + i];
-            if (op->kind == SLIP_OP_LINEAR || op->kind == SLIP_OP_ROUTE)
-                e->dense_bytes[phase] += matrix_bytes(e, op->weight[0]);
-            if (op->kind != SLIP_OP_EXPERTS)
-                continue;
-            sum += matrix_bytes(e, op->weight[0]) + matrix_bytes(e, op->weight[1]);
-            layers++;
+        for (int32_t i = 0; i < e->list.phase_count[phase]; i++) {
+            const slip_cuda_op *op = &e->list.ops[e->list.phase_first[phase] + i];
+            if (op->kind == SLIP_CUDA_LINEAR)
+                e->dense_bytes[phase] += (uint64_t)op->product.matrix.expert_bytes;
+            if (op->kind == SLIP_CUDA_MOE_GATE_UP || op->kind == SLIP_CUDA_MOE_DOWN)
+                sum += (uint64_t)op->product.matrix.expert_bytes;
+            layers += op->kind == SLIP_CUDA_MOE_DOWN;
         }
     e->expert_bytes = layers ? sum / layers : 0;
 }
@@ -29,7 +23,7 @@ static slip_status lower(slip_executor *e)
 {
     slip_cuda_source source = {
         .program = e->program, .limits = &e->limits, .tensors = e->tensors, .caches = e->caches, .taps = e->taps,
-        .tap_slots = e->tap_slots, .tap_width = e->tap_width, .logits = e->device_logits, .sms = slip_cuda_engine_sms(e->engine),
+        .logits = e->device_logits, .sms = slip_cuda_engine_sms(e->engine),
         .absent_peers = e->options.absent_peers, .ranks = e->comm ? slip_comm_ranks(e->comm) : 0,
         .gathered = e->comm && e->options.launch,
     };
@@ -48,7 +42,8 @@ static slip_status lower(slip_executor *e)
         status = slip_cuda_lower(&source, &block, &e->list);
     if (status == SLIP_OK)
         status = slip_cuda_engine_add(e->engine, e->list.ops, e->list.count, &e->first_op);
-    count_bytes(e);
+    if (status == SLIP_OK)
+        count_bytes(e);
     return status;
 }
 

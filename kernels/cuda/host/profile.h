@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 #include "io/base/status.h"
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/step.h"
 
 /* What was recorded, in host memory; all of it borrowed. */
 typedef struct {

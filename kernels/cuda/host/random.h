@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 #include "io/base/status.h"
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/matrix.h"
 
 /* All of matrix->data, `experts` experts, in the packed layout. Root mean square `size`: uniform numbers in bf16, and a second
  * plane 2^-9 of that; e4m3 codes of magnitudes 0.125 to 1.875 with the scale that makes it; all codes of mxfp4, with two

@@ -18,8 +18,7 @@ struct slip_executor {
     slip_cuda_use *use;                 /* [tensor_count] */
     slip_cuda_cache *caches;            /* [cache_count] */
     float *inverse_frequency[SLIP_MAX_ROPES];
-    float *taps;                        /* the target's ring; of a draft its target's */
-    int32_t tap_slots, tap_width;
+    slip_cuda_taps taps;                /* the target's ring; of a draft its target's */
     float *logits, *device_logits;      /* host memory, and as the device sees it: [head_rows][vocabulary rows] */
     slip_cuda_list list;                /* its ops are the engine's from `first_op` on */
     int32_t first_op;

@@ -14,7 +14,7 @@
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_ATTEND_SIZE_H
 #define SLIP_KERNELS_CUDA_LAYOUT_ATTEND_SIZE_H
 
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/buffer.h"
 
 enum {
     SLIP_ATTEND_QUERIES = 16,       /* of a tile: one m16 tile of mma, a warp each in the softmax and behind it */

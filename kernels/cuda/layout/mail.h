@@ -14,7 +14,7 @@
 #define SLIP_KERNELS_CUDA_LAYOUT_MAIL_H
 
 #include "comm/exchange.h"
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/step.h"
 
 enum {
     SLIP_MAIL_STEP = sizeof(slip_cuda_step) / 8,

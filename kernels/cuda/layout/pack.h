@@ -1,4 +1,4 @@
-/* How a weight matrix is cut for the GPU, and one expert brought into that order (device.h says which). Plain C; nothing here
+/* How a weight matrix is cut for the GPU, and one expert brought into that order (matrix.h says which). Plain C; nothing here
  * allocates or knows of a device.
  *
  * The cut depends on the matrix alone: it decides which partial sums exist, and so a result's last bits. How units are dealt out
@@ -12,7 +12,8 @@ extern "C" {
 #endif
 
 #include "io/base/status.h"
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/buffer.h"
+#include "kernels/cuda/layout/matrix.h"
 
 enum {
     SLIP_PLAN_SMS = 132,              /* of the GPU that chunks are chosen for; others get the same bits, balanced less well */

@@ -11,7 +11,8 @@ extern "C" {
 #endif
 
 #include "io/base/status.h"
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/op.h"
+#include "kernels/cuda/layout/step.h"
 
 /* A tensor of the program on the device: one of the three. */
 typedef struct {
@@ -36,13 +37,12 @@ typedef struct {
     const slip_cuda_tensor *tensors;          /* [tensor_count] */
     const slip_cuda_cache *caches;            /* [cache_count] */
     const float *inverse_frequency[SLIP_MAX_ROPES];
-    float *taps;                              /* the tap ring, NULL without taps */
-    int32_t tap_slots, tap_width;
+    slip_cuda_taps taps;
     float *logits;                            /* host memory [head_rows][vocabulary rows] as the device sees it */
     int32_t sms;
     int32_t absent_peers;
     int32_t ranks;                            /* that add up their shares; 1 or 0: this one is alone */
-    bool gathered;                            /* with several ranks: by the host's all-gathers between ops, not inside of SUM */
+    bool gathered;                            /* with several ranks: by the host's all-gathers between ops, not inside of REDUCE_NORM */
 } slip_cuda_source;
 
 /* The device's ops of a program, by phase. */

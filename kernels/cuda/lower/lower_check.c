@@ -20,8 +20,8 @@ slip_status slip_lower_check(const slip_cuda_source *source)
     const slip_program *program = source->program;
     if (program->width[SLIP_BUFFER_X] % 4 != 0)
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: hidden size %lld is not a multiple of 4", (long long)program->width[SLIP_BUFFER_X]);
-    if (source->tap_width % 4 != 0)
-        return slip_fail(SLIP_ERR_INPUT, "--device cuda: taps of %d columns are not a multiple of 4", source->tap_width);
+    if (source->taps.width % 4 != 0)
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: taps of %d columns are not a multiple of 4", source->taps.width);
     for (int32_t i = 0; i < program->cache_count; i++)
         if (!slip_attend_fits(&source->caches[i]))
             return slip_fail(SLIP_ERR_INPUT, "--device cuda: heads of %d and %d dimensions in layer %d are not supported",

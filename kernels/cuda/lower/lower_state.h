@@ -1,4 +1,5 @@
-/* Lowering in hand, shared by lower.c (ops), lower_memory.c (where their buffers are) and lower_check.c (what is refused). */
+/* Lowering in hand, shared by the files of this folder: lower.c walks the program; the other lower_*.c have a function an op of the
+ * program, which appends device ops, and beside it one a device op, which takes the memory that it writes. */
 #ifndef SLIP_KERNELS_CUDA_LOWER_LOWER_STATE_H
 #define SLIP_KERNELS_CUDA_LOWER_LOWER_STATE_H
 
@@ -10,21 +11,20 @@ typedef struct {
     slip_cuda_block *block;
     slip_cuda_list *list;
     int32_t room;
-    int32_t groups, head_groups;
-    slip_phase phase;                       /* in hand */
-    int32_t end;                            /* of it, an op of the program */
-    slip_cuda_act form[SLIP_BUFFERS];       /* memory of each buffer's forms */
+    int32_t groups, head_groups;             /* row groups of the largest step */
+    slip_phase phase;                        /* in hand */
+    int32_t end;                             /* of it, an op of the program */
+    slip_cuda_operand operand[SLIP_BUFFERS]; /* memory of each buffer's operands, in all forms */
     slip_cuda_partial partial[SLIP_BUFFERS]; /* what was last written there */
     bool experts_in_partial;
-    float *memory[SLIP_BUFFERS];            /* partial sums of each buffer */
-    size_t memory_floats[SLIP_BUFFERS];     /* largest so far, while counting */
-    float *up, *down, *router, *x, *heads;
-    float *own, *gathered;                  /* a sum of this rank's, and all ranks'; NULL where nothing is gathered */
+    float *parts[SLIP_BUFFERS];              /* partial sums of each buffer */
+    float *embedding, *gate_up, *down, *router, *x, *head_rows;
+    float *own, *gathered;                   /* a sum of this rank's, and all ranks'; NULL where nothing is gathered */
     slip_cuda_picks picks;
     uint16_t *query;
     float *attend_out, *attend_sum;
     unsigned *attend_count;
-    float *rope_table[SLIP_MAX_ROPES];
+    float *angles[SLIP_MAX_ROPES];
     slip_candidate *candidates;
     float *peer_slots;
 } lowering;
@@ -37,7 +37,38 @@ static inline int32_t slip_padded_to(int64_t columns, int64_t unit)
 /* SLIP_ERR_INPUT, naming the shape, for what does not fit the engine. */
 slip_status slip_lower_check(const slip_cuda_source *source);
 
+/* ---- memory: lower_memory.c, and a function a device op ---- */
+
 /* Take the memory of all buffers from the block. */
 void slip_lower_memory(lowering *l);
+
+/* All forms of `buffer`'s operands. */
+void slip_memory_operand(lowering *l, slip_buffer buffer, int32_t groups);
+
+#define SLIP_MEMORY_FUNCTION(kind, arguments, function, watched, memory) void slip_memory_##memory(lowering *l);
+SLIP_CUDA_OP_TABLE(SLIP_MEMORY_FUNCTION, SLIP_MEMORY_FUNCTION)
+#undef SLIP_MEMORY_FUNCTION
+
+/* ---- ops: a function an op of the program ---- */
+
+/* Append device ops for op `i` of the program and those behind it that they absorb; returns the last of these. */
+#define SLIP_LOWER_FUNCTION(kind, name) int32_t slip_lower_##name(lowering *l, int32_t i);
+SLIP_OP_TABLE(SLIP_LOWER_FUNCTION)
+#undef SLIP_LOWER_FUNCTION
+
+/* At the beginning of a phase: cosines and sines of the step's positions, once for all layers. `first`: its first op. */
+void slip_lower_angles(lowering *l, int32_t first);
+
+/* At the end of a phase whose last op leaves logits. */
+void slip_lower_sample(lowering *l);
+
+/* A device op for ops [first, last] of the program. Appending never moves the ops before. */
+slip_cuda_op *slip_lower_append(lowering *l, slip_cuda_op_kind kind, int32_t first, int32_t last);
+
+/* The operand memory of `buffer`, narrowed to the forms that are wanted behind op `from`. */
+slip_cuda_operand slip_lower_operand(const lowering *l, int32_t from, slip_buffer buffer, int64_t columns, bool norm);
+
+/* The vector of a tensor; NULL for SLIP_NO_WEIGHT. */
+const float *slip_lower_vector(const lowering *l, int32_t tensor);
 
 #endif

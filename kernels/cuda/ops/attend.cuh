@@ -19,7 +19,7 @@ struct attend_run {
 };
 
 // A run's fields are requested together with the number of runs, which says whether they mean anything. `only`: the step's first, at hand.
-__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, const context &c, const slip_cuda_run *only, int index)
+__device__ __forceinline__ attend_run attend_load_run(const slip_cuda_attend &op, const context &c, const slip_cuda_run *only, int index)
 {
     const slip_cuda_run &from = c.runs == 1 ? *only : c.step->run[min(index, SLIP_MAX_ROWS - 1)];
     attend_run run = {from.row, from.count, from.sequence, (int)from.position, 0, 0, 0, 0};
@@ -33,7 +33,7 @@ __device__ __forceinline__ attend_run attend_load_run(const slip_cuda_op &op, co
 }
 
 // Item `offset` of a run whose partial results begin at `partial`.
-__device__ __forceinline__ attend_job attend_open(const slip_cuda_op &op, const attend_run &run, int partial, int offset)
+__device__ __forceinline__ attend_job attend_open(const slip_cuda_attend &op, const attend_run &run, int partial, int offset)
 {
     const slip_cache &shape = op.cache.shape;
     const int tiles = slip_attend_tiles(&shape, run.count), across = tiles * shape.kv_heads, back = small_quotient(offset, across);
@@ -72,7 +72,7 @@ __device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &ba
 
 // Finds an item's run, 32 runs at a time, and where its items begin; false: there is no such item. For a whole warp. A decode step of one
 // sequence has one run, which all lanes read.
-__device__ __forceinline__ bool attend_find(const slip_cuda_op &op, const context &c, const slip_cuda_run *only, int item, attend_run &run,
+__device__ __forceinline__ bool attend_find(const slip_cuda_attend &op, const context &c, const slip_cuda_run *only, int item, attend_run &run,
                                             int &base)
 {
     const int lane = c.thread() % 32;
@@ -88,23 +88,23 @@ __device__ __forceinline__ bool attend_find(const slip_cuda_op &op, const contex
 
 // ---- the op ----
 
-// Columns of the form that do not exist are zeros.
-__device__ __forceinline__ void attend_pad(const slip_cuda_op &op, const context &c)
+// Columns of the operand that do not exist are zeros.
+__device__ __forceinline__ void attend_pad(const slip_cuda_attend &op, const context &c)
 {
-    if (op.form.hi == nullptr)
+    if (op.operand.hi == nullptr)
         return;
 #pragma unroll 1
     for (int row = c.sm; row < c.rows; row += c.sms)
 #pragma unroll 1
-        for (int column = op.width + c.thread(); column < op.form.padded; column += CONSUMERS) {
-            const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
-            op.form.hi[at] = 0;
-            op.form.lo[at] = 0;
+        for (int column = op.width + c.thread(); column < op.operand.padded; column += CONSUMERS) {
+            const int at = attend_operand_at(op, (unsigned)row, (unsigned)column);
+            op.operand.hi[at] = 0;
+            op.operand.lo[at] = 0;
         }
 }
 
 // Whether an item exists and whether it is the tile's last is the same for all threads, and so is the number of barriers they pass.
-__device__ void op_attend(const slip_cuda_op &op, const context &shared)
+__device__ void op_attend(const slip_cuda_attend &op, const context &shared)
 {
     const context c = shared; // in registers
     // Known to the caller, but not across the call: shorter loads, and shifts for divisions.
@@ -115,7 +115,7 @@ __device__ void op_attend(const slip_cuda_op &op, const context &shared)
     attend_memory &memory = *(attend_memory *)c.arena;
     attend_run run;
     int base;
-    if (op.width < op.form.padded)
+    if (op.width < op.operand.padded)
         attend_pad(op, c);
 #pragma unroll 1
     for (int item = c.sm; attend_find(op, c, &shared.run, item, run, base); item += c.sms) {

@@ -75,7 +75,7 @@ __device__ __forceinline__ int attend_next_slot(int slot, int slots)
 }
 
 // The warp's query: a unit a lane.
-__device__ __forceinline__ void attend_load_query(const slip_cuda_op &op, const attend_query &query, uint32_t to, int pitch, int thread)
+__device__ __forceinline__ void attend_load_query(const slip_cuda_attend &op, const attend_query &query, uint32_t to, int pitch, int thread)
 {
     const unsigned bytes = (unsigned)op.cache.k_width * 2, at = (unsigned)thread % 32 * 16;
     const unsigned char *from = (const unsigned char *)op.query;

@@ -12,12 +12,12 @@ namespace slip {
 // ---- partial results ----
 
 // The split's outputs, [16][v_width] and [16][maximum, sum]. Rows without a query are written, and never read.
-__device__ __forceinline__ void attend_store_part(const slip_cuda_op &op, const attend_job &job, const attend_acc &acc,
+__device__ __forceinline__ void attend_store_part(const slip_cuda_attend &op, const attend_job &job, const attend_acc &acc,
                                                   const attend_row &row, int thread)
 {
     const int lane = thread % 32, n = thread / 32, width = op.cache.v_width;
     const int first = (job.partial + job.part * job.across) * SLIP_ATTEND_QUERIES;
-    float *out = op.attend_out + (int64_t)(first + lane / 4) * width + n * 8 + lane % 4 * 2;
+    float *out = op.part_out + (int64_t)(first + lane / 4) * width + n * 8 + lane % 4 * 2;
 #pragma unroll
     for (int u = 0; u < ATTEND_UNITS; u++, out += CONSUMER_WARPS * 8)
         if ((n + u * CONSUMER_WARPS) * 8 < width) {
@@ -25,7 +25,7 @@ __device__ __forceinline__ void attend_store_part(const slip_cuda_op &op, const 
             *(float2 *)(out + 8 * width) = make_float2(acc.o[u][2], acc.o[u][3]);
         }
     if (lane == 0)
-        ((float2 *)op.attend_sum)[first + n] = make_float2(row.most, row.sum);
+        ((float2 *)op.part_sum)[first + n] = make_float2(row.most, row.sum);
 }
 
 // Increments modulo most + 1. Releases this thread's view, which its CTA's barrier made everybody's, and acquires the others'.
@@ -37,12 +37,12 @@ __device__ __forceinline__ unsigned attend_count_in(unsigned *count, unsigned mo
 }
 
 // True on the SM whose item is the tile's last to arrive. The count of a tile wraps to 0 by itself.
-__device__ __forceinline__ bool attend_arrive(const slip_cuda_op &op, attend_memory &memory, const attend_job &job, int thread)
+__device__ __forceinline__ bool attend_arrive(const slip_cuda_attend &op, attend_memory &memory, const attend_job &job, int thread)
 {
     const unsigned others = (unsigned)job.parts - 1;
     consumers_sync();
     if (thread == 0)
-        memory.last_to_arrive = attend_count_in(op.attend_count + job.partial, others) == others;
+        memory.last_to_arrive = attend_count_in(op.count + job.partial, others) == others;
     consumers_sync();
     return memory.last_to_arrive != 0;
 }
@@ -84,18 +84,18 @@ __device__ __forceinline__ void attend_add(attend_total &total, float take, floa
 
 // All splits of the warp's query; dimensions [4 quad, 4 quad + 4). Outputs are fetched to shared memory, where a thread reads what it
 // has copied itself: many are under way at once, by little code and few registers. Leaves the query's maximum in `most`.
-__device__ __forceinline__ attend_total attend_merge(const slip_cuda_op &op, attend_memory &memory, const attend_job &job, int quad,
+__device__ __forceinline__ attend_total attend_merge(const slip_cuda_attend &op, attend_memory &memory, const attend_job &job, int quad,
                                                      float &most, int thread)
 {
     const int quads = op.cache.v_width / 4, step = job.across * SLIP_ATTEND_QUERIES, lane = thread % 32;
     const int first = job.partial * SLIP_ATTEND_QUERIES + thread / 32;
-    const float2 *sums = (const float2 *)op.attend_sum + first;
+    const float2 *sums = (const float2 *)op.part_sum + first;
     float4 *cells = (float4 *)((unsigned char *)&memory + SLIP_ATTEND_HEAD) + thread;
     attend_total total = {};
 #pragma unroll 1
     for (int part = 0; part < job.parts; part += ATTEND_MERGE) {
         const int count = min(job.parts - part, ATTEND_MERGE);
-        const float4 *from = (const float4 *)op.attend_out + (int64_t)(first + part * step) * quads + quad;
+        const float4 *from = (const float4 *)op.part_out + (int64_t)(first + part * step) * quads + quad;
         uint32_t to = shared_address(cells);
 #pragma unroll 1
         for (int i = 0; i < count; i++, from += (int64_t)step * quads, to += CONSUMERS * sizeof(float4))
@@ -132,22 +132,22 @@ __device__ __forceinline__ float attend_finish(const float *sinks, int head, flo
     return factor * attend_reciprocal(sum);
 }
 
-__device__ __forceinline__ int attend_form_at(const slip_cuda_op &op, unsigned row, unsigned column) // of hi and lo
+__device__ __forceinline__ int attend_operand_at(const slip_cuda_attend &op, unsigned row, unsigned column) // of hi and lo
 {
-    return (int)(row / SLIP_TOKENS * (unsigned)op.form.padded * SLIP_TOKENS + column / 8 * (SLIP_TOKENS * 8) + row % SLIP_TOKENS * 8 +
+    return (int)(row / SLIP_TOKENS * (unsigned)op.operand.padded * SLIP_TOKENS + column / 8 * (SLIP_TOKENS * 8) + row % SLIP_TOKENS * 8 +
                  column % 8);
 }
 
-__device__ __forceinline__ void attend_store_one(const slip_cuda_op &op, int row, int column, float x)
+__device__ __forceinline__ void attend_store_one(const slip_cuda_attend &op, int row, int column, float x)
 {
-    const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
-    if (op.heads != nullptr)
-        op.heads[row * op.width + column] = x;
-    if (op.form.hi == nullptr)
+    const int at = attend_operand_at(op, (unsigned)row, (unsigned)column);
+    if (op.rows != nullptr)
+        op.rows[row * op.width + column] = x;
+    if (op.operand.hi == nullptr)
         return;
     const uint16_t high = bf16_bits(x);
-    op.form.hi[at] = high;
-    op.form.lo[at] = bf16_bits(x - bf16_value(high));
+    op.operand.hi[at] = high;
+    op.operand.lo[at] = bf16_bits(x - bf16_value(high));
 }
 
 // Two bf16, the first one low.
@@ -164,20 +164,20 @@ __device__ __forceinline__ uint32_t attend_rest(uint32_t high, float x, float y)
 }
 
 // Columns column .. column + 3, a whole quad of the row.
-__device__ __forceinline__ void attend_store_quad(const slip_cuda_op &op, int row, int column, float4 x)
+__device__ __forceinline__ void attend_store_quad(const slip_cuda_attend &op, int row, int column, float4 x)
 {
-    if (op.heads != nullptr)
-        *(float4 *)(op.heads + row * op.width + column) = x;
-    if (op.form.hi == nullptr)
+    if (op.rows != nullptr)
+        *(float4 *)(op.rows + row * op.width + column) = x;
+    if (op.operand.hi == nullptr)
         return;
-    const int at = attend_form_at(op, (unsigned)row, (unsigned)column);
+    const int at = attend_operand_at(op, (unsigned)row, (unsigned)column);
     const uint2 high = make_uint2(attend_pack(x.x, x.y), attend_pack(x.z, x.w));
-    *(uint2 *)(op.form.hi + at) = high;
-    *(uint2 *)(op.form.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));
+    *(uint2 *)(op.operand.hi + at) = high;
+    *(uint2 *)(op.operand.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));
 }
 
 // Dimensions dim .. dim + 3 of a query, as far as they are real. Heads of whole quads begin at whole quads.
-__device__ __forceinline__ void attend_store(const slip_cuda_op &op, const attend_query &query, int dim, float4 x)
+__device__ __forceinline__ void attend_store(const slip_cuda_attend &op, const attend_query &query, int dim, float4 x)
 {
     const int dims = op.cache.shape.v_head_dim, column = query.head * dims + dim;
     if (dim >= dims)
@@ -194,7 +194,7 @@ __device__ __forceinline__ void attend_store(const slip_cuda_op &op, const atten
 }
 
 // The tile's result: a query a warp, four dimensions a lane.
-__device__ __forceinline__ void attend_combine(const slip_cuda_op &op, attend_memory &memory, const attend_job &job,
+__device__ __forceinline__ void attend_combine(const slip_cuda_attend &op, attend_memory &memory, const attend_job &job,
                                                const attend_query &query, int thread)
 {
     if (query.last < 0)
@@ -204,7 +204,7 @@ __device__ __forceinline__ void attend_combine(const slip_cuda_op &op, attend_me
         const int quad = first + thread % 32;
         float most;
         const attend_total total = attend_merge(op, memory, job, quad, most, thread);
-        const float factor = attend_finish(op.vector[0], query.head, most, total.sum);
+        const float factor = attend_finish(op.sinks, query.head, most, total.sum);
         attend_store(op, query, quad * 4, make_float4(total.o.x * factor, total.o.y * factor, total.o.z * factor, total.o.w * factor));
     }
 }

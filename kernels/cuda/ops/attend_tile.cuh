@@ -120,7 +120,7 @@ __device__ __forceinline__ void attend_values(const attend_memory &memory, uint3
 // ---- all sub-chunks of an item ----
 
 // Leaves the split's outputs, relative to the row's maximum, in acc.
-__device__ __forceinline__ attend_row attend_walk(const slip_cuda_op &op, attend_memory &memory, const attend_job &job,
+__device__ __forceinline__ attend_row attend_walk(const slip_cuda_attend &op, attend_memory &memory, const attend_job &job,
                                                   const attend_query &query, attend_acc &acc, int thread)
 {
     const slip_cuda_cache &cache = op.cache;

@@ -1,5 +1,5 @@
-/* EXPERTS, in two ops: UP, gate | up of every picked expert, then DOWN, swiglu and the way back, one result a pick, unweighted; SUM
- * weights them and adds them up in ascending order of the experts.
+/* EXPERTS, in two ops: MOE_GATE_UP, gate | up of every picked expert, then MOE_DOWN, swiglu and the way back, one result a pick,
+ * unweighted; REDUCE_NORM weights them and adds them up in ascending order of the experts.
  *
  * Which tiles there are is made on the GPU from the routing: each SM builds the same list of distinct experts of the row group and
  * takes its range of the list's units. A product always has all 8 tokens of the group; only those that picked the expert are kept,
@@ -19,7 +19,7 @@ __device__ __forceinline__ int groups_of(int rows)
 }
 
 // Local expert of pick `i` of the group, -1 where another rank has it.
-__device__ __forceinline__ int local_expert(const slip_cuda_op &op, int group, int i)
+__device__ __forceinline__ int local_expert(const slip_cuda_product &op, int group, int i)
 {
     int e = op.picks.expert[(int64_t)group * SLIP_TOKENS * op.top_k + i] - op.first_expert;
     return e >= 0 && e < op.experts ? e : -1;
@@ -50,36 +50,37 @@ __device__ __forceinline__ void clear_list(shared_memory &s)
 __device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op, int group)
 {
     const context &c = s.here;
-    int picks = min(SLIP_TOKENS, c.rows - group * SLIP_TOKENS) * op.top_k;
-    int mine = c.thread() < picks ? local_expert(op, group, c.thread()) : -1;
+    const slip_cuda_product &p = op.product;
+    int picks = min(SLIP_TOKENS, c.rows - group * SLIP_TOKENS) * p.top_k;
+    int mine = c.thread() < picks ? local_expert(p, group, c.thread()) : -1;
     static_assert(SLIP_LIST_MAX <= CONSUMERS, "a thread a pick");
     bool names = false; // of the threads with the same expert, one writes it down
     if (mine >= 0)
         names = (atomicOr(&s.bitmap[mine / 32], 1u << mine % 32) >> mine % 32 & 1) == 0;
     consumers_sync();
     if (mine >= 0) {
-        int at = rank_of(s.bitmap, mine), token = c.thread() / op.top_k;
+        int at = rank_of(s.bitmap, mine), token = c.thread() / p.top_k;
         if (names)
             s.list.expert[at] = mine;
         atomicOr(&s.list.tokens[at], 1u << token);
-        s.list.pick[at][token] = (uint8_t)(c.thread() - token * op.top_k);
+        s.list.pick[at][token] = (uint8_t)(c.thread() - token * p.top_k);
     }
     if (c.thread() == CONSUMERS - 1)
-        s.list.count = rank_of(s.bitmap, op.experts - 1) + (s.bitmap[(op.experts - 1) / 32] >> (op.experts - 1) % 32 & 1);
+        s.list.count = rank_of(s.bitmap, p.experts - 1) + (s.bitmap[(p.experts - 1) / 32] >> (p.experts - 1) % 32 & 1);
     consumers_sync();
     // Each thread for what it has written. One for all would do behind the barrier, but racecheck cannot see that.
     mbarrier_arrive(&s.list_ready);
     if (c.thread() == 0) {
         s.consumers.lists++;
-        if (c.sm == 0 && op.kind == SLIP_CUDA_UP)
+        if (c.sm == 0 && op.kind == SLIP_CUDA_MOE_GATE_UP)
             atomicAdd(&s.consumers.wait.words->picked, (unsigned)s.list.count);
     }
 }
 
-// DOWN of the same row group finds UP's list in place, unless it is the first op of its launch.
+// MOE_DOWN of the same row group finds MOE_GATE_UP's list in place, unless it is the first op of its launch.
 __device__ __forceinline__ bool list_kept(const slip_cuda_op &op, int rows, bool first)
 {
-    return op.kind == SLIP_CUDA_DOWN && rows <= SLIP_TOKENS && !first;
+    return op.kind == SLIP_CUDA_MOE_DOWN && rows <= SLIP_TOKENS && !first;
 }
 
 // ---- down ----
@@ -143,7 +144,7 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
 
 // Operands of the experts of the batch. Each token that picked an expert has its blocks of 128 columns dealt out to the warps in turn,
 // across tokens and experts. Columns of the other tokens keep what was there: nobody looks at their products.
-__device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_op &op, int group, unit_range batch)
+__device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_product &op, int group, unit_range batch)
 {
     const context &c = s.here;
     const slip_cuda_matrix &m = op.matrix;

@@ -1,4 +1,4 @@
-/* Activations on their way into products: forms written to global memory, and operands loaded into the arena. */
+/* The operands of products: written to global memory by the ops before, and loaded into the arena. */
 #pragma once
 
 #include <cuda_fp8.h>
@@ -74,7 +74,7 @@ __device__ __forceinline__ float4 bf16_rest(float4 v)
 }
 
 // A whole warp: 128 columns of a row, lane holds columns block * 128 + 4 * lane .. + 3, zeros beyond the real ones.
-__device__ __forceinline__ void write_form(const slip_cuda_act &f, int row, int block, float4 v)
+__device__ __forceinline__ void write_operand(const slip_cuda_operand &f, int row, int block, float4 v)
 {
     int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS, lane = threadIdx.x % 32, column = block * SLIP_F8_BLOCK + lane * 4;
     if (f.q8) {
@@ -91,7 +91,7 @@ __device__ __forceinline__ void write_form(const slip_cuda_act &f, int row, int 
     }
 }
 
-__device__ __forceinline__ void write_squares(const slip_cuda_act &f, int row, int block, float4 v)
+__device__ __forceinline__ void write_squares(const slip_cuda_operand &f, int row, int block, float4 v)
 {
     float sum = warp_sum(v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w);
     if (f.ssq && threadIdx.x % 32 == 0)
@@ -101,7 +101,7 @@ __device__ __forceinline__ void write_squares(const slip_cuda_act &f, int row, i
 // ---- loading operands ----
 
 // rsqrt(mean of squares + epsilon) of the group's tokens, 1 without a norm, times `undo`, to factor[8]. By the last consumer warp.
-__device__ __forceinline__ void load_factor(const slip_cuda_act &a, float epsilon, int group, float undo, const context &c, float *factor)
+__device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float epsilon, int group, float undo, const context &c, float *factor)
 {
     if (c.thread() / 32 != CONSUMER_WARPS - 1)
         return;
@@ -159,7 +159,7 @@ __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, in
 
 // Start to load the operands of the granules of `window` for row group `group` to the start of the arena. Granule j of the matrix meets
 // the columns of granule j % plane. copy_async_wait(), a fence and a barrier must follow.
-__device__ __forceinline__ product_job load_operand(const slip_cuda_act &a, const slip_cuda_matrix &m, int group, unit_range window,
+__device__ __forceinline__ product_job load_operand(const slip_cuda_operand &a, const slip_cuda_matrix &m, int group, unit_range window,
                                                     const context &c)
 {
     product_job job = {shared_address(c.arena), 0, 0, m.granules, window.first, 0, 0};

@@ -1,10 +1,10 @@
-/* The products: LINEAR, UP and DOWN differ in their operands and in where results go; the units, the weights and the arithmetic are
+/* The products: LINEAR, MOE_GATE_UP and MOE_DOWN differ in their operands and in where results go; the units, the weights and the arithmetic are
  * one piece of code, once in the kernel: a step goes through all ops' code in every layer, and what does not fit the instruction
  * cache is fetched anew each time (SPEED.md).
  *
  *     for each row group:  operands to the arena, list of experts  ->  units of this SM, in batches
  *
- * LINEAR and UP have one batch; DOWN has as many as its experts' operands need room.
+ * LINEAR and MOE_GATE_UP have one batch; MOE_DOWN has as many as its experts' operands need room.
  */
 #pragma once
 
@@ -25,22 +25,26 @@ __device__ __forceinline__ bool has_experts(const slip_cuda_op &op)
 
 __device__ __forceinline__ bool is_product(int kind)
 {
-    return kind == SLIP_CUDA_LINEAR || kind == SLIP_CUDA_UP || kind == SLIP_CUDA_DOWN;
+#define NO(...)
+#define YES(KIND, ...) || kind == SLIP_CUDA_##KIND
+    return false SLIP_CUDA_OP_TABLE(NO, YES);
+#undef YES
+#undef NO
 }
 
 // Units of the op, over all SMs.
 __device__ __forceinline__ int product_units(const slip_cuda_op &op, const shared_memory &s)
 {
-    return (has_experts(op) ? s.list.count : 1) * op.matrix.units;
+    return (has_experts(op) ? s.list.count : 1) * op.product.matrix.units;
 }
 
-// The units of the SM that are computed together, from unit `first` on: of DOWN those whose experts' operands have room.
+// The units of the SM that are computed together, from unit `first` on: of MOE_DOWN those whose experts' operands have room.
 __device__ __forceinline__ unit_range product_batch(const slip_cuda_op &op, unit_range sm, int first)
 {
-    if (op.kind != SLIP_CUDA_DOWN)
+    if (op.kind != SLIP_CUDA_MOE_DOWN)
         return sm;
-    int room = SLIP_CUDA_ARENA / down_bytes(op.matrix);
-    return {first, min((first / op.matrix.units + room) * op.matrix.units, sm.last)};
+    int room = SLIP_CUDA_ARENA / down_bytes(op.product.matrix);
+    return {first, min((first / op.product.matrix.units + room) * op.product.matrix.units, sm.last)};
 }
 
 // ---- the producer ----
@@ -79,7 +83,7 @@ __device__ __forceinline__ void produce_units(const waiter &w, producer &p, cons
 __device__ __forceinline__ void produce_product(const waiter &w, producer &p, const slip_cuda_op &op, int rows, int heads, int sm, int sms,
                                                 shared_memory &s, bool first, unsigned &lists)
 {
-    const slip_cuda_matrix m = op.matrix;
+    const slip_cuda_matrix m = op.product.matrix;
     bool experts = has_experts(op), kept = list_kept(op, rows, first);
 #pragma unroll 1
     for (int group = 0; group < groups_of(op_rows(op, rows, heads)); group++) {
@@ -92,7 +96,7 @@ __device__ __forceinline__ void produce_product(const waiter &w, producer &p, co
             batch = product_batch(op, all, batch.last);
             produce_units(w, p, m, experts ? s.list.expert : NULL, overlap(mine, batch));
         }
-        if (op.kind == SLIP_CUDA_DOWN || (experts && rows > SLIP_TOKENS)) // else DOWN keeps UP's list
+        if (op.kind == SLIP_CUDA_MOE_DOWN || (experts && rows > SLIP_TOKENS)) // else MOE_DOWN keeps MOE_GATE_UP's list
             mbarrier_arrive(&s.list_free);
     }
 }
@@ -102,7 +106,7 @@ __device__ __forceinline__ void produce_product(const waiter &w, producer &p, co
 // Granules of operands that the SM's units of a LINEAR touch: whole chunks.
 __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, unit_range units)
 {
-    const slip_cuda_matrix &m = op.matrix;
+    const slip_cuda_matrix &m = op.product.matrix;
     if (units.first == units.last)
         return {0, 0};
     return {place_of(m, units.first).chunk * m.chunk, min((place_of(m, units.last - 1).chunk + 1) * m.chunk, m.granules)};
@@ -118,8 +122,8 @@ __device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_
         return;
     unit_range all = units_of(units, c.sm, c.sms), batch = product_batch(op, all, first < 0 ? all.first : first);
     unit_range mine = overlap(units_of(units, c.sm * WARPGROUPS + warpgroup, c.sms * WARPGROUPS), batch);
-    s.deal.from[warpgroup] = place_of(op.matrix, mine.first);
-    s.deal.left[warpgroup] = granules_of(op.matrix, s.deal.from[warpgroup], mine);
+    s.deal.from[warpgroup] = place_of(op.product.matrix, mine.first);
+    s.deal.left[warpgroup] = granules_of(op.product.matrix, s.deal.from[warpgroup], mine);
     if (warpgroup == 0) {
         s.deal.all = all;
         s.deal.batch = batch;
@@ -134,15 +138,15 @@ __device__ __forceinline__ bool dealt_before(const slip_cuda_op &op, int rows, b
     return op.kind == SLIP_CUDA_LINEAR || list_kept(op, rows, first);
 }
 
-// Start to load the operands that do not depend on the list of experts: of LINEAR its window, of UP whole rows. The arena and the factors
+// Start to load the operands that do not depend on the list of experts: of LINEAR its window, of MOE_GATE_UP whole rows. The arena and the factors
 // must be free.
 __device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &op, int group)
 {
     const context &c = s.here;
-    const slip_cuda_matrix &m = op.matrix;
+    const slip_cuda_matrix &m = op.product.matrix;
     unit_range window = op.kind == SLIP_CUDA_LINEAR ? s.deal.window : unit_range{0, m.granules};
-    product_job job = load_operand(op.act, m, group, window, c);
-    load_factor(op.act, op.epsilon, group, m.store == SLIP_STORE_MXFP4 ? DECODED : 1, c, s.factor);
+    product_job job = load_operand(op.product.operand, m, group, window, c);
+    load_factor(op.product.operand, op.product.epsilon, group, m.store == SLIP_STORE_MXFP4 ? DECODED : 1, c, s.factor);
     if (c.thread() == 0)
         s.job = job;
 }
@@ -150,9 +154,9 @@ __device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &
 // The operands of the batch are there behind this.
 __device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_op &op, int group)
 {
-    if (op.kind == SLIP_CUDA_DOWN) {
+    if (op.kind == SLIP_CUDA_MOE_DOWN) {
         consumers_sync(); // the deal is there, the last batch is done with the arena
-        down_operands(s, op, group, s.deal.batch);
+        down_operands(s, op.product, group, s.deal.batch);
     } else {
         copy_async_wait();
     }
@@ -172,13 +176,13 @@ __device__ __forceinline__ product_results results_of(const slip_cuda_op &op, co
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         int token = lane % 4 * 2 + i;
-        unsigned part = (unsigned)(group * op.out.parts + p.chunk) * SLIP_TOKENS + token; // of pack.c's widths 32 bits are plenty
+        unsigned part = (unsigned)(group * op.product.out.parts + p.chunk) * SLIP_TOKENS + token; // of pack.c's widths 32 bits are plenty
         bool kept = true;
         if (has_experts(op)) {
-            part = ((unsigned)(group * SLIP_TOKENS + token) * op.top_k + s.list.pick[p.at][token]) * op.out.parts + p.chunk;
+            part = ((unsigned)(group * SLIP_TOKENS + token) * op.product.top_k + s.list.pick[p.at][token]) * op.product.out.parts + p.chunk;
             kept = s.list.tokens[p.at] >> token & 1;
         }
-        r.to[i] = kept ? op.out.data + (uint64_t)part * (unsigned)op.out.stride + row : NULL;
+        r.to[i] = kept ? op.product.out.data + (uint64_t)part * (unsigned)op.product.out.stride + row : NULL;
     }
     return r;
 }
@@ -227,9 +231,9 @@ __device__ __forceinline__ void walk_on(walk &t, const slip_cuda_op &op, const s
     t.operand.codes -= t.at.length * act_bytes(store);
     t.operand.scale -= t.at.length * scale_bytes(store);
     t.at.done--;
-    if (!step(t.at, op.matrix) || t.left == 0)
+    if (!step(t.at, op.product.matrix) || t.left == 0)
         return;
-    t.operand = operand_of(s.job, op.matrix, store, t.at);
+    t.operand = operand_of(s.job, op.product.matrix, store, t.at);
     t.to = results_of(op, s, group, t.at);
 }
 
@@ -240,18 +244,18 @@ __device__ __forceinline__ operand_place next_operand(const walk &t, const slip_
         return {t.operand.codes + act_bytes(store), t.operand.scale + scale_bytes(store)};
     place next = t.at;
     if (t.left > 1)
-        step(next, op.matrix);
-    return operand_of(s.job, op.matrix, store, next);
+        step(next, op.product.matrix);
+    return operand_of(s.job, op.product.matrix, store, next);
 }
 
 // This warpgroup's granules of the batch, in the order of memory.
 __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
 {
-    const int store = op.matrix.store;
+    const int store = op.product.matrix.store;
     walk t = {s.deal.from[r.warpgroup], {}, {}, s.deal.left[r.warpgroup], {}};
     if (t.left == 0)
         return;
-    t.operand = operand_of(s.job, op.matrix, store, t.at);
+    t.operand = operand_of(s.job, op.product.matrix, store, t.at);
     t.to = results_of(op, s, group, t.at);
     if (store == SLIP_STORE_MXFP4) {
 #pragma unroll 1
@@ -297,7 +301,7 @@ __device__ __forceinline__ void op_product(shared_memory &s, consumer &r, const 
     for (int group = 0; group < groups_of(op_rows(op, c.rows, c.heads)); group++, loaded = false) {
         if (group > 0)
             consumers_sync(); // the arena and the factors are free
-        if (op.kind != SLIP_CUDA_DOWN && !loaded)
+        if (op.kind != SLIP_CUDA_MOE_DOWN && !loaded)
             product_load(s, op, group);
         if (has_experts(op) && !kept) {
             if (!loaded) {

@@ -27,12 +27,12 @@ static_assert(sizeof(rope_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
 
 // ---- angles ----
 
-// op.rope_table: [rows][rotary_dim / 2][cosine, sine]. The angle is an f32 product as in the reference; positions reach a million,
+// op.angles: [rows][rotary_dim / 2][cosine, sine]. The angle is an f32 product as in the reference; positions reach a million,
 // so the accurate sine and cosine with their full range reduction are needed. Their code is why this is not done in every layer.
-__device__ void op_angles(const slip_cuda_op &op, const context &c)
+__device__ void op_angles(const slip_cuda_angles &op, const context &c)
 {
     const unsigned half = (unsigned)op.rotary_dim / 2, count = (unsigned)c.rows * half;
-    float2 *table = (float2 *)op.rope_table;
+    float2 *table = (float2 *)op.angles;
     for (unsigned i = (unsigned)(c.thread() * c.sms + c.sm); i < count; i += (unsigned)(c.sms * CONSUMERS)) {
         const unsigned row = i / half;
         float sine, cosine;
@@ -53,7 +53,7 @@ struct rope_item {
     const float *weight;     // of the norm, or NULL
 };
 
-__device__ __forceinline__ rope_item rope_open(const slip_cuda_op &op, int rows, int index)
+__device__ __forceinline__ rope_item rope_open(const slip_cuda_rope &op, int rows, int index)
 {
     const slip_cache &shape = op.cache.shape;
     const int turned = shape.q_heads + shape.kv_heads, heads = turned + shape.kv_heads;
@@ -67,7 +67,7 @@ __device__ __forceinline__ rope_item rope_open(const slip_cuda_op &op, int rows,
     item.width = value ? op.cache.v_width : op.cache.k_width;
     item.half = value ? 0 : (int)((unsigned)op.rotary_dim / 2);
     item.scale = value ? shape.value_scale : 1.0f;
-    item.weight = value ? nullptr : op.vector[item.h < shape.q_heads ? 0 : 1];
+    item.weight = value ? nullptr : op.norm[item.h < shape.q_heads ? 0 : 1];
     return item;
 }
 
@@ -104,7 +104,7 @@ __device__ __forceinline__ float rope_norm(const float *squares, int dims, float
 }
 
 // Where dimension 0 goes: the step's queries, or the row's slot of the cache.
-__device__ __forceinline__ uint16_t *rope_target(const slip_cuda_op &op, const rope_item &item, int sequence, int position)
+__device__ __forceinline__ uint16_t *rope_target(const slip_cuda_rope &op, const rope_item &item, int sequence, int position)
 {
     const slip_cuda_cache &cache = op.cache;
     const int q_heads = cache.shape.q_heads, kv_heads = cache.shape.kv_heads;
@@ -140,7 +140,7 @@ __device__ __forceinline__ float rope_finish(const rope_item &item, const float 
 // ---- the op ----
 
 // All threads take part in every round's barrier, whether they have a head or not.
-__device__ __forceinline__ void rope_round(const slip_cuda_op &op, const context &c, const rope_item &item, rope_memory &memory, int set)
+__device__ __forceinline__ void rope_round(const slip_cuda_rope &op, const context &c, const rope_item &item, rope_memory &memory, int set)
 {
     const int d = c.thread() % ROPE_DIMS;
     const bool real = item.exists && d < item.dims;
@@ -152,11 +152,11 @@ __device__ __forceinline__ void rope_round(const slip_cuda_op &op, const context
         sequence = row.sequence;
         position = (int)row.position;
         if (d < 2 * item.half)
-            angle = __ldcg((const float2 *)op.rope_table + item.row * item.half + (d < item.half ? d : d - item.half));
+            angle = __ldcg((const float2 *)op.angles + item.row * item.half + (d < item.half ? d : d - item.half));
     }
     const float x = real ? rope_sum(op.in, item.row, item.column + d, memory.part[0] + c.thread()) : 0.0f;
     memory.head[set][c.thread()] = x;
-    if (op.vector[0] != nullptr || op.vector[1] != nullptr) {
+    if (op.norm[0] != nullptr || op.norm[1] != nullptr) {
         const float squares = warp_sum(x * x);
         if (c.thread() % 32 == 0)
             memory.squares[set][c.thread() / 32] = squares;
@@ -172,7 +172,7 @@ __device__ __forceinline__ void rope_round(const slip_cuda_op &op, const context
 }
 
 // Heads go to the SMs first, then to their halves: a small step still meets all SMs.
-__device__ void op_rope(const slip_cuda_op &op, const context &shared)
+__device__ void op_rope(const slip_cuda_rope &op, const context &shared)
 {
     const context c = shared; // in registers
     // Known to the caller, but not across the call: shorter loads, and shifts for divisions.

@@ -30,7 +30,7 @@ struct row_terms {
     const float *weight;
 };
 
-__device__ __forceinline__ row_terms terms_of(const slip_cuda_op &op, int row)
+__device__ __forceinline__ row_terms terms_of(const slip_cuda_terms &op, int row)
 {
     const slip_cuda_partial &in = op.in;
     int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
@@ -42,13 +42,13 @@ __device__ __forceinline__ row_terms terms_of(const slip_cuda_op &op, int row)
 
 // Of a gathered sum: the ranks' own. That they are added to a zero first changes no bit of what comm/exchange.cuh would give: they began
 // with a zero themselves (sum_terms), so none is -0.
-__device__ __forceinline__ row_terms terms_of_ranks(const slip_cuda_op &op, const context &c, int row)
+__device__ __forceinline__ row_terms terms_of_ranks(const slip_cuda_terms &op, const context &c, int row)
 {
     return {op.in.data + (int64_t)row * op.in.stride, op.in.parts, slip_gathered_rows(c.rows) * op.in.stride, NULL, NULL};
 }
 
 // Of term `i`; 0 beyond the last, and of an expert that another rank has.
-__device__ __forceinline__ float weight_of(const slip_cuda_op &op, const row_terms &t, int i)
+__device__ __forceinline__ float weight_of(const slip_cuda_terms &op, const row_terms &t, int i)
 {
     if (i >= t.count)
         return 0;
@@ -59,7 +59,7 @@ __device__ __forceinline__ float weight_of(const slip_cuda_op &op, const row_ter
 }
 
 // The terms in their order: parts, or experts ascending. By a whole warp, of which each lane fetches a weight.
-__device__ __forceinline__ float4 sum_terms(const slip_cuda_op &op, const row_terms &t, int column)
+__device__ __forceinline__ float4 sum_terms(const slip_cuda_terms &op, const row_terms &t, int column)
 {
     constexpr int BATCH = 8; // see sum_parts
     const float *from = t.from + column;
@@ -85,7 +85,7 @@ __device__ __forceinline__ float4 sum_terms(const slip_cuda_op &op, const row_te
 }
 
 // Ranks that are not there: what the exchange costs on this side, a copy out and a copy in for each, and their share of the sum.
-__device__ __forceinline__ float4 exchange_emulated(const slip_cuda_op &op, int row, int column, float4 v)
+__device__ __forceinline__ float4 exchange_emulated(const slip_cuda_reduce_norm &op, int row, int column, float4 v)
 {
     int64_t place = (int64_t)row * op.hidden + column, step = (int64_t)SLIP_MAX_ROWS * op.hidden;
 #pragma unroll 1
@@ -106,10 +106,10 @@ __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_op &op, int 
     return sum;
 }
 
-__device__ __forceinline__ void keep_tap(const slip_cuda_op &op, const slip_cuda_row &row, int column, float4 v)
+__device__ __forceinline__ void keep_tap(const slip_cuda_reduce_norm &op, const slip_cuda_row &row, int column, float4 v)
 {
-    int64_t slot = (int64_t)row.sequence * op.tap_slots + (int)row.position % op.tap_slots;
-    *(float4 *)(op.taps + slot * op.tap_width + op.tap + column) = v;
+    int64_t slot = (int64_t)row.sequence * op.taps.slots + (int)row.position % op.taps.slots;
+    *(float4 *)(op.taps.data + slot * op.taps.width + op.tap + column) = v;
 }
 
 __device__ __forceinline__ float4 load_columns(const float *from, int column, int columns)
@@ -117,18 +117,18 @@ __device__ __forceinline__ float4 load_columns(const float *from, int column, in
     return column < columns ? *(const float4 *)(from + column) : zero();
 }
 
-// How sums meet those of other ranks: not at all, inside of SUM through windows, or between GATHER and SUM by the host's gathers. A kernel
-// is for one way, and pays for no other's registers.
-enum meeting { ALONE, EXCHANGED, GATHERED };
+// How sums go over ranks: not at all, inside of REDUCE_NORM through windows, or by the host between GATHER and REDUCE_NORM. One kernel
+// instance per mode: none pays for another's registers.
+enum allreduce_mode { ALONE, EXCHANGED, GATHERED };
 
-// What a SUM reads long before it needs it: each thread its own, out of the registers' way.
+// What a REDUCE_NORM reads long before it needs it: each thread its own, out of the registers' way.
 struct sum_memory {
     float4 x[CONSUMERS], norm[CONSUMERS];
 };
 static_assert(sizeof(sum_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
 
 // hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end.
-template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op &op, const context &c)
+template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(const slip_cuda_reduce_norm &op, const context &c)
 {
     sum_memory &early = *(sum_memory *)c.arena;
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
@@ -139,83 +139,85 @@ template <meeting BY> __device__ __forceinline__ void op_sum(const slip_cuda_op 
         if (real) {
             if (op.add)
                 copy_async(shared_address(&early.x[c.thread()]), op.x + (int64_t)row * op.hidden + column);
-            if (op.vector[0])
-                copy_async(shared_address(&early.norm[c.thread()]), op.vector[0] + column);
+            if (op.norm)
+                copy_async(shared_address(&early.norm[c.thread()]), op.norm + column);
         }
-        v = sum_terms(op, BY == GATHERED && op.gathered ? terms_of_ranks(op, c, row) : terms_of(op, row), real ? column : 0);
+        v = sum_terms(op.terms, MODE == GATHERED && op.gathered ? terms_of_ranks(op.terms, c, row) : terms_of(op.terms, row), real ? column : 0);
         if (!real)
             v = zero();
         else if (op.peers)
             v = exchange_emulated(op, row, column, v);
-        if (BY == EXCHANGED && op.exchange) // by the whole warp
+        if (MODE == EXCHANGED && op.exchange) // by the whole warp
             v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.epoch, op.exchange), c.rows, item.next, v,
                                      peer_wait{*c.wait});
         if (real) {
             copy_async_wait();
             if (op.add)
                 v = add(early.x[c.thread()], v);
-            if (op.vector[0])
+            if (op.norm)
                 norm = early.norm[c.thread()];
             if (op.x)
                 *(float4 *)(op.x + (int64_t)row * op.hidden + column) = v;
             if (op.tap >= 0)
                 keep_tap(op, c.step->row[row], column, v);
         }
-        if (op.vector[0] == NULL)
+        if (op.norm == NULL)
             continue;
-        write_squares(op.form, row, block, v);
-        write_form(op.form, row, block, multiplied(v, norm));
+        write_squares(op.operand, row, block, v);
+        write_operand(op.operand, row, block, multiplied(v, norm));
     }
 }
 
 // This rank's own sums, for the host to gather.
-__device__ __forceinline__ void op_gather(const slip_cuda_op &op, const context &c)
+template <allreduce_mode MODE> __device__ __forceinline__ void op_gather(const slip_cuda_gather &op, const context &c)
 {
-    int blocks = blocks_of(op.hidden), count = c.rows * blocks;
+    if (MODE != GATHERED)
+        return;
+    int hidden = op.out.columns, blocks = blocks_of(hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, column = (item.next - row * blocks) * SLIP_F8_BLOCK + c.thread() % 32 * 4;
-        float4 v = sum_terms(op, terms_of(op, row), column < op.hidden ? column : 0);
-        if (column < op.hidden)
+        float4 v = sum_terms(op.terms, terms_of(op.terms, row), column < hidden ? column : 0);
+        if (column < hidden)
             *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = v;
     }
 }
 
-__device__ __forceinline__ void op_select(const slip_cuda_op &op, const context &c)
+__device__ __forceinline__ void op_select(const slip_cuda_select &op, const context &c)
 {
     int blocks = blocks_of(op.hidden), count = c.heads * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
         float4 v = load_columns(op.x + (int64_t)c.step->head[head].row * op.hidden, column, op.hidden);
-        write_squares(op.form, head, block, v);
-        write_form(op.form, head, block, multiplied(v, load_columns(op.vector[0], column, op.hidden)));
+        write_squares(op.operand, head, block, v);
+        write_operand(op.operand, head, block, multiplied(v, load_columns(op.norm, column, op.hidden)));
     }
 }
 
-// Rows as they are, from f32 rows or from the tap ring, into the forms that a product wants.
-__device__ __forceinline__ void op_form(const slip_cuda_op &op, const context &c)
+// Rows as they are, f32 or of the tap ring, into the forms that a product wants.
+__device__ __forceinline__ void op_quantise(const slip_cuda_quantise &op, const context &c)
 {
-    int columns = op.form.columns, blocks = blocks_of(columns), count = c.rows * blocks;
+    int columns = op.operand.columns, blocks = blocks_of(columns), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
-        const float *from = op.in.data + (int64_t)row * op.in.stride;
-        if (op.kind == SLIP_CUDA_TAPS) {
+        const float *from = op.rows + (int64_t)row * op.stride;
+        if (!op.rows) {
             const slip_cuda_row &r = c.step->row[row];
-            from = op.taps + ((int64_t)r.sequence * op.tap_slots + (int)r.position % op.tap_slots) * op.tap_width;
+            from = op.taps.data + ((int64_t)r.sequence * op.taps.slots + (int)r.position % op.taps.slots) * op.taps.width;
         }
-        write_form(op.form, row, block, load_columns(from, column, columns));
+        write_operand(op.operand, row, block, load_columns(from, column, columns));
     }
 }
 
-__device__ __forceinline__ void op_swiglu(const slip_cuda_op &op, const context &c)
+__device__ __forceinline__ void op_swiglu(const slip_cuda_swiglu &op, const context &c)
 {
     int blocks = blocks_of(op.width), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
-        write_form(op.form, row, block, swiglu_at(partial_row(op.in, row), op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
+        write_operand(op.operand, row, block, swiglu_at(partial_row(op.in, row), op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
     }
 }
 
-__device__ __forceinline__ float4 embedding(const slip_cuda_op &op, int64_t local, int column)
+__device__ __forceinline__ float4 embedding(const slip_cuda_embed &op, int64_t local, int column)
 {
     int64_t at = local * op.hidden + column;
     if (op.table_f32)
@@ -226,7 +228,7 @@ __device__ __forceinline__ float4 embedding(const slip_cuda_op &op, int64_t loca
 }
 
 // A row that this rank does not have contributes zero: the sum over ranks is exact.
-__device__ __forceinline__ void op_embed(const slip_cuda_op &op, const context &c)
+__device__ __forceinline__ void op_embed(const slip_cuda_embed &op, const context &c)
 {
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
@@ -236,8 +238,8 @@ __device__ __forceinline__ void op_embed(const slip_cuda_op &op, const context &
         if (column >= op.hidden)
             continue;
         float4 v = zero();
-        if (token == op.mask_token && op.vector[0])
-            v = *(const float4 *)(op.vector[0] + column);
+        if (token == op.mask_token && op.mask)
+            v = *(const float4 *)(op.mask + column);
         else if (local >= 0 && local < op.vocabulary_count)
             v = embedding(op, local, column);
         *(float4 *)(op.out.data + (int64_t)row * op.out.stride + column) = v; // one part: [group][8][stride]

@@ -100,7 +100,7 @@ __device__ __forceinline__ void sample_quad(const slip_cuda_partial &in, const f
 }
 
 // One warp: the best token of quads [first, last) of one head row.
-__device__ __forceinline__ slip_candidate sample_range(const slip_cuda_op &op, const slip_cuda_head &head, int head_row, int first,
+__device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &op, const slip_cuda_head &head, int head_row, int first,
                                                        int last, int lane)
 {
     const double temperature = head.temperature;
@@ -134,7 +134,7 @@ __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_op &op, c
 }
 
 // Every SM's best of each head row. Quads are numbered by their tokens: the first may begin before this rank's rows.
-__device__ __forceinline__ void sample_candidates(const slip_cuda_op &op, const context &c)
+__device__ __forceinline__ void sample_candidates(const slip_cuda_sample &op, const context &c)
 {
     const int warp = c.thread() / 32, lane = c.thread() % 32, heads = c.heads;
     const int begin = (int)(op.vocabulary_first / 4), end = (int)((op.vocabulary_first + op.vocabulary_count + 3) / 4);
@@ -158,7 +158,7 @@ __device__ __forceinline__ void sample_candidates(const slip_cuda_op &op, const 
 }
 
 // Whole rows to host memory: a warp writes 128 contiguous bytes at a time.
-__device__ __forceinline__ void sample_logits(const slip_cuda_op &op, const context &c)
+__device__ __forceinline__ void sample_logits(const slip_cuda_sample &op, const context &c)
 {
     const int64_t columns = op.vocabulary_count, lanes = (int64_t)c.sms * CONSUMERS;
     const int parts = op.in.parts;
@@ -174,7 +174,7 @@ __device__ __forceinline__ void sample_logits(const slip_cuda_op &op, const cont
         }
 }
 
-__device__ void op_sample(const slip_cuda_op &op, const context &c)
+__device__ void op_sample(const slip_cuda_sample &op, const context &c)
 {
     if (c.step->want_logits)
         sample_logits(op, c);

@@ -69,14 +69,14 @@ __device__ __forceinline__ void topk_candidates(topk_memory &m, uint32_t key, in
     }
 }
 
-__device__ __forceinline__ void topk_first_round(const slip_cuda_op &op, topk_memory &m, int row, int thread, int keep)
+__device__ __forceinline__ void topk_first_round(const slip_cuda_topk &op, topk_memory &m, int row, int thread, int keep)
 {
     int chunks = (op.experts + 31) / 32;
     for (int chunk = thread / 32; chunk < chunks; chunk += CONSUMER_WARPS) {
         int expert = chunk * 32 + thread % 32;
         uint32_t key = TOPK_NOBODY;
         if (expert < op.experts) {
-            float bias = op.vector[0][expert], score = topk_score(op.in, row, expert); // the first is under way with the others
+            float bias = op.bias[expert], score = topk_score(op.in, row, expert); // the first is under way with the others
             m.score[expert] = score;
             key = topk_key(score + bias);
         }
@@ -102,7 +102,7 @@ __device__ __forceinline__ void topk_second_round(topk_memory &m, int candidates
 }
 
 // By one warp: ids ascending, and their weights. Lane i has picks i and i + 32.
-__device__ __forceinline__ void topk_store(const slip_cuda_op &op, topk_memory &m, int row, int lane)
+__device__ __forceinline__ void topk_store(const slip_cuda_topk &op, topk_memory &m, int row, int lane)
 {
 #pragma unroll 1
     for (int k = lane; k < op.top_k; k += 32) {
@@ -126,7 +126,7 @@ __device__ __forceinline__ void topk_store(const slip_cuda_op &op, topk_memory &
 }
 
 // Row r runs on SM r % sms.
-__device__ void op_topk(const slip_cuda_op &op, const context &c)
+__device__ void op_topk(const slip_cuda_topk &op, const context &c)
 {
     topk_memory &m = *(topk_memory *)c.arena;
     int keep = op.top_k < 32 ? op.top_k : 32;

@@ -5,7 +5,8 @@
 
 #include <cuda_bf16.h>
 
-#include "kernels/cuda/layout/device.h"
+#include "kernels/cuda/layout/op.h"
+#include "kernels/cuda/layout/step.h"
 
 namespace slip {
 

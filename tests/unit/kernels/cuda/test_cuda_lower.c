@@ -76,7 +76,7 @@ static void make_share(lowered *l, bool draft, int32_t ranks, int32_t rank, slip
         l->caches[i] = (slip_cuda_cache){.slots = (int32_t)slip_ring_slots(l->program.cache[i].window, &l->limits), .k_width = 32, .v_width = 32,
                                          .split = 64, .shape = l->program.cache[i]};
     l->source = (slip_cuda_source){.program = &l->program, .limits = &l->limits, .tensors = l->tensors, .caches = l->caches,
-                                   .taps = l->taps, .tap_slots = 40, .tap_width = l->model.draft.taps * l->model.hidden, .sms = 132, .ranks = ranks};
+                                   .taps = {l->taps, 40, l->model.draft.taps * l->model.hidden}, .sms = 132, .ranks = ranks};
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         l->source.inverse_frequency[r] = l->frequency;
     lower(l);
@@ -133,23 +133,35 @@ static bool ours(const lowered *l, const void *p)
     return byte >= l->block.base && byte < l->block.base + l->block.used;
 }
 
+/* The operand that a device op writes, or NULL. */
+static const slip_cuda_operand *written(const slip_cuda_op *op)
+{
+    switch (op->kind) {
+    case SLIP_CUDA_REDUCE_NORM: return &op->reduce_norm.operand;
+    case SLIP_CUDA_SELECT: return &op->select.operand;
+    case SLIP_CUDA_QUANTISE: return &op->quantise.operand;
+    case SLIP_CUDA_ATTEND: return &op->attend.operand;
+    case SLIP_CUDA_SWIGLU: return &op->swiglu.operand;
+    default: return NULL;
+    }
+}
+
 /* A product's operand is there in the form of its weights, and the last op that wrote that form wrote it for this product. */
 static void check_product(const lowered *l, int32_t at)
 {
-    const slip_cuda_op *op = &l->list.ops[at];
+    const slip_cuda_product *op = &l->list.ops[at].product;
     bool bf16 = op->matrix.store == SLIP_STORE_BF16;
-    const void *wanted = bf16 ? (const void *)op->act.hi : op->act.q8;
+    const void *wanted = bf16 ? (const void *)op->operand.hi : op->operand.q8;
     assert_true(ours(l, wanted) && ours(l, op->out.data));
-    assert_true(!op->act.ssq || ours(l, op->act.ssq));
+    assert_true(!op->operand.ssq || ours(l, op->operand.ssq));
     for (int32_t i = at - 1; i >= 0; i--) {
-        const slip_cuda_op *writer = &l->list.ops[i];
-        const void *form = bf16 ? (const void *)writer->form.hi : writer->form.q8;
-        if (form != wanted)
+        const slip_cuda_operand *writer = written(&l->list.ops[i]);
+        if (!writer || (bf16 ? (const void *)writer->hi : writer->q8) != wanted)
             continue;
-        assert_true(!op->act.ssq == !writer->form.ssq);
+        assert_true(!op->operand.ssq == !writer->ssq);
         return;
     }
-    fail_msg("op %d (%s) reads a form that nobody wrote", at, slip_cuda_op_name(op->kind));
+    fail_msg("op %d (%s) reads an operand that nobody wrote", at, slip_cuda_op_name(l->list.ops[at].kind));
 }
 
 static void test_forms(void **state)
@@ -160,13 +172,33 @@ static void test_forms(void **state)
             lowered l;
             make(&l, draft, (slip_dtype)dtype);
             for (int32_t i = 0; i < l.list.count; i++)
-                if (l.list.ops[i].kind == SLIP_CUDA_LINEAR || l.list.ops[i].kind == SLIP_CUDA_UP)
+                if (l.list.ops[i].kind == SLIP_CUDA_LINEAR || l.list.ops[i].kind == SLIP_CUDA_MOE_GATE_UP)
                     check_product(&l, i);
             unmake(&l);
         }
 }
 
+/* What a device op leaves for the sum behind it. */
+static slip_cuda_partial left_by(const slip_cuda_op *op)
+{
+    return op->kind == SLIP_CUDA_EMBED ? op->embed.out : op->product.out;
+}
+
 /* Sums read what the product before them wrote, experts' sums the experts'. */
+static void check_terms(const slip_cuda_terms *terms, const slip_cuda_op *before)
+{
+    assert_ptr_equal(terms->in.data, left_by(before).data);
+    assert_int_equal(terms->in.parts, left_by(before).parts);
+    assert_int_equal(terms->in.stride, left_by(before).stride);
+    assert_int_equal(terms->experts_in, before->kind == SLIP_CUDA_MOE_DOWN);
+    if (!terms->experts_in)
+        return;
+    assert_int_equal(terms->first_expert, before->product.first_expert);
+    assert_int_equal(terms->experts, before->product.experts);
+    assert_int_equal(terms->top_k, before->product.top_k);
+    assert_ptr_equal(terms->picks.weight, before->product.picks.weight);
+}
+
 static void test_sums(void **state)
 {
     (void)state;
@@ -174,35 +206,32 @@ static void test_sums(void **state)
     make(&l, false, SLIP_BF16);
     for (int32_t i = 1; i < l.list.count; i++) {
         const slip_cuda_op *op = &l.list.ops[i];
-        if (op->kind != SLIP_CUDA_SUM)
+        if (op->kind != SLIP_CUDA_REDUCE_NORM)
             continue;
-        assert_ptr_equal(op->in.data, op[-1].out.data);
-        assert_int_equal(op->in.parts, op[-1].out.parts);
-        assert_int_equal(op->experts_in, op[-1].kind == SLIP_CUDA_DOWN);
-        assert_int_equal(op->add, op[-1].kind != SLIP_CUDA_EMBED);
-        if (op->experts_in)
-            assert_int_equal(op->experts, l.model.experts);
+        check_terms(&op->reduce_norm.terms, op - 1);
+        assert_int_equal(op->reduce_norm.add, op[-1].kind != SLIP_CUDA_EMBED);
+        if (op->reduce_norm.terms.experts_in)
+            assert_int_equal(op->reduce_norm.terms.experts, l.model.experts);
     }
     unmake(&l);
 }
 
-/* A SUM over ranks reads what all of them left behind the op before, a GATHER, which adds up what this rank's product wrote. */
-static void check_gathered(const lowered *l, const slip_cuda_op *sum)
+/* A REDUCE_NORM over ranks reads what all of them left behind the op before, a GATHER, which adds up what this rank's product wrote. */
+static void check_gathered(const lowered *l, const slip_cuda_op *op)
 {
-    const slip_cuda_op *gather = sum - 1, *product = sum - 2;
+    const slip_cuda_reduce_norm *sum = &op->reduce_norm;
+    const slip_cuda_gather *gather = &op[-1].gather;
     size_t own = (size_t)slip_gathered_rows(l->limits.rows) * (size_t)sum->hidden;
-    assert_int_equal(gather->kind, SLIP_CUDA_GATHER);
-    assert_int_equal(gather->first, sum->first);
-    assert_ptr_equal(gather->in.data, product->out.data);
-    assert_int_equal(gather->in.parts, product->out.parts);
-    assert_int_equal(gather->experts_in, product->kind == SLIP_CUDA_DOWN);
-    assert_int_equal(gather->experts, gather->experts_in ? product->experts : 0);
+    assert_int_equal(op[-1].kind, SLIP_CUDA_GATHER);
+    assert_int_equal(op[-1].first, op->first);
+    check_terms(&gather->terms, op - 2);
     assert_int_equal(gather->out.parts, 1);
     assert_int_equal(gather->out.stride, sum->hidden);
-    assert_true(sum->gathered && !sum->experts_in && !sum->exchange && !sum->peers);
-    assert_int_equal(sum->in.parts, l->source.ranks);
-    assert_int_equal(sum->in.stride, sum->hidden);
-    const float *gathered = sum->in.data, *end = gathered + (size_t)l->source.ranks * own;
+    assert_int_equal(gather->out.columns, sum->hidden);
+    assert_true(sum->gathered && !sum->terms.experts_in && !sum->exchange && !sum->peers);
+    assert_int_equal(sum->terms.in.parts, l->source.ranks);
+    assert_int_equal(sum->terms.in.stride, sum->hidden);
+    const float *gathered = sum->terms.in.data, *end = gathered + (size_t)l->source.ranks * own;
     assert_true(ours(l, gather->out.data) && ours(l, gather->out.data + own - 1) && ours(l, gathered) && ours(l, end - 1));
     assert_true(gather->out.data + own <= gathered || end <= gather->out.data);
 }
@@ -224,13 +253,13 @@ static void test_ranks(void **state)
         for (int32_t i = 0; i < l.list.count; i++) {
             const slip_cuda_op *op = &l.list.ops[i];
             gathers[gathered] += op->kind == SLIP_CUDA_GATHER;
-            if (op->kind != SLIP_CUDA_SUM || !op->x)
+            if (op->kind != SLIP_CUDA_REDUCE_NORM || !op->reduce_norm.x)
                 continue;
             sums[gathered]++;
             if (gathered)
                 check_gathered(&l, op);
             else
-                assert_int_equal(op->exchange, sums[0]);
+                assert_int_equal(op->reduce_norm.exchange, sums[0]);
         }
         assert_int_equal(sums[gathered], reduces);
         assert_int_equal(gathers[gathered], gathered ? reduces : 0);
@@ -256,14 +285,14 @@ static void test_draft_share(void **state)
                 const slip_cuda_op *op = &l.list.ops[l.list.phase_first[phase] + i];
                 if (op->kind == SLIP_CUDA_LINEAR)
                     check_product(&l, l.list.phase_first[phase] + i);
-                if (op->kind == SLIP_CUDA_SUM && op->x)
-                    assert_int_equal(op->exchange, ++sums);
-                if (op->kind != SLIP_CUDA_TAPS)
+                if (op->kind == SLIP_CUDA_REDUCE_NORM && op->reduce_norm.x)
+                    assert_int_equal(op->reduce_norm.exchange, ++sums);
+                if (op->kind != SLIP_CUDA_QUANTISE || op->quantise.rows)
                     continue;
                 taps++;
-                assert_ptr_equal(op->taps, l.taps + l.placement.taps.first);
-                assert_int_equal(op->tap_width, l.source.tap_width);
-                assert_int_equal(op->form.columns, l.placement.taps.count);
+                assert_ptr_equal(op->quantise.taps.data, l.taps + l.placement.taps.first);
+                assert_int_equal(op->quantise.taps.width, l.source.taps.width);
+                assert_int_equal(op->quantise.operand.columns, l.placement.taps.count);
             }
             assert_int_equal(sums, reduces);
             assert_int_equal(l.list.exchanges[phase], reduces);

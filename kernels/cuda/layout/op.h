@@ -1,0 +1,200 @@
+/* The device's ops: one table, and what each op is given. As plain data for host and device code; pointers are device addresses unless
+ * they say "host". docs/adding-an-op.md walks through a new row.
+ *
+ * A row is OP(kind, arguments, function, watched, memory), or PRODUCT(...) for an op that multiplies by weights:
+ *     kind        SLIP_CUDA_<kind> is its number, and <kind> its name in traces, profiles and errors
+ *     arguments   its member of the union in slip_cuda_op
+ *     function    device code: void function(const slip_cuda_<arguments> &, const context &), called as a function of its own
+ *                 (engine/consume.cuh). Products share one function, which stays in the kernel: wgmma does not cross a call
+ *     watched     what --trace-ops shows of it: WATCH_<watched> in host/watch.c
+ *     memory      slip_memory_<memory>() takes from the block what it writes: lower/
+ *
+ * A grid barrier follows every op.
+ */
+#ifndef SLIP_KERNELS_CUDA_LAYOUT_OP_H
+#define SLIP_KERNELS_CUDA_LAYOUT_OP_H
+
+#include <stdalign.h>
+
+#include "kernels/cuda/layout/buffer.h"
+#include "kernels/cuda/layout/matrix.h"
+
+/* clang-format off */
+#define SLIP_CUDA_OP_TABLE(OP, PRODUCT) \
+    /* rows of the table -> parts */ \
+    OP(EMBED, embed, op_embed, PARTIAL, embed) \
+    /* this rank's share of an ALLREDUCE, which the host gathers */ \
+    OP(GATHER, gather, op_gather<MODE>, NOTHING, gather) \
+    /* ALLREDUCE, TAPs and NORM: sum of the parts (added) to x; taps; operand of x * norm */ \
+    OP(REDUCE_NORM, reduce_norm, op_reduce_norm<MODE>, RESIDUAL, reduce_norm) \
+    /* SELECT and NORM: operand of the rows that want logits */ \
+    OP(SELECT, select, op_select, OPERAND, select) \
+    /* f32 rows, or rows of the tap ring -> operand */ \
+    OP(QUANTISE, quantise, op_quantise, QUANTISED, quantise) \
+    /* operand * matrix -> parts */ \
+    PRODUCT(LINEAR, product, op_product, PARTIAL, linear) \
+    /* parts of QKV -> rotated queries (bf16), K and V to the cache */ \
+    OP(ROPE, rope, op_rope, QKV, rope) \
+    /* queries over the cache -> operand, or f32 rows where its form wants whole blocks */ \
+    OP(ATTEND, attend, op_attend, OPERAND, attend) \
+    /* parts of gate | up -> operand */ \
+    OP(SWIGLU, swiglu, op_swiglu, OPERAND, swiglu) \
+    /* parts of the router's logits -> picks */ \
+    OP(TOPK, topk, op_topk, PICKS, topk) \
+    /* gate | up of the picked experts -> parts */ \
+    PRODUCT(MOE_GATE_UP, product, op_product, NOTHING, moe_gate_up) \
+    /* swiglu and down of the picked experts -> parts of each pick */ \
+    PRODUCT(MOE_DOWN, product, op_product, EXPERTS, moe_down) \
+    /* parts of LOGITS -> each SM's candidates, or whole rows to the host */ \
+    OP(SAMPLE, sample, op_sample, NOTHING, sample) \
+    /* positions of the rows -> the table of a rope */ \
+    OP(ANGLES, angles, op_angles, NOTHING, angles)
+/* clang-format on */
+
+typedef enum {
+#define SLIP_CUDA_OP_KIND(kind, arguments, function, watched, memory) SLIP_CUDA_##kind,
+    SLIP_CUDA_OP_TABLE(SLIP_CUDA_OP_KIND, SLIP_CUDA_OP_KIND)
+#undef SLIP_CUDA_OP_KIND
+    SLIP_CUDA_OPS
+} slip_cuda_op_kind;
+
+/* ---- arguments ---- */
+
+typedef struct {
+    const void *table;          /* [vocabulary rows][hidden] of table_f32 ? f32 : bf16 */
+    const float *mask;          /* embedding of mask_token, or NULL */
+    slip_cuda_partial out;      /* one part */
+    int64_t vocabulary_first, vocabulary_count;
+    int32_t table_f32;
+    int32_t mask_token;         /* -1 none */
+    int32_t hidden;
+} slip_cuda_embed;
+
+/* What a sum over parts, or over the experts of each row, adds up. */
+typedef struct {
+    slip_cuda_partial in;
+    slip_cuda_picks picks;
+    int32_t experts_in;            /* `in` holds picks, to be weighted */
+    int32_t first_expert, experts; /* this rank's */
+    int32_t top_k;
+} slip_cuda_terms;
+
+typedef struct {
+    slip_cuda_terms terms;
+    slip_cuda_partial out; /* rows; the host gathers them from all ranks */
+} slip_cuda_gather;
+
+typedef struct {
+    slip_cuda_terms terms;
+    slip_cuda_operand operand;
+    float *x;               /* [rows][hidden] residual stream; NULL: none is kept */
+    const float *norm;      /* NULL: no operand is written */
+    slip_cuda_taps taps;
+    float *peer_slots;      /* [peers][rows][hidden] */
+    int32_t tap;            /* first column of the tap, -1 none */
+    int32_t hidden;
+    int32_t add;            /* add to x, else overwrite it */
+    int32_t exchange;       /* number of its exchange inside of the kernel in the program, 1, 2, ..; 0: none */
+    int32_t gathered;       /* terms.in is what the ranks gathered behind the op before, a GATHER */
+    int32_t peers;          /* absent ranks whose exchange is emulated by local copies */
+} slip_cuda_reduce_norm;
+
+typedef struct {
+    const float *x;         /* [rows][hidden] */
+    const float *norm;
+    slip_cuda_operand operand;
+    int32_t hidden;
+} slip_cuda_select;
+
+typedef struct {
+    const float *rows;      /* [row][stride]; NULL: rows of the tap ring */
+    slip_cuda_taps taps;
+    slip_cuda_operand operand;
+    int32_t stride;
+} slip_cuda_quantise;
+
+typedef struct {
+    slip_cuda_matrix matrix;
+    slip_cuda_operand operand;     /* LINEAR, MOE_GATE_UP */
+    slip_cuda_partial in;          /* MOE_DOWN: parts of gate | up */
+    slip_cuda_partial out;
+    slip_cuda_picks picks;         /* experts */
+    int32_t first_expert, experts; /* this rank's */
+    int32_t top_k;
+    int32_t width;                 /* MOE_DOWN: intermediate columns */
+    float epsilon;                 /* of the norm in front */
+} slip_cuda_product;
+
+typedef struct {
+    slip_cuda_partial in;          /* QKV */
+    slip_cuda_cache cache;
+    uint16_t *query;               /* [rows][q_heads][k_width] bf16 */
+    const float *angles;           /* [rows][rotary_dim / 2][cosine, sine] of the step */
+    const float *norm[2];          /* of q and k heads, or NULL */
+    int32_t rotary_dim;
+} slip_cuda_rope;
+
+typedef struct {
+    slip_cuda_cache cache;
+    const uint16_t *query;         /* as ROPE left it */
+    const float *sinks;            /* [q_heads] or NULL */
+    slip_cuda_operand operand;     /* hi and lo alone: a block with one scale may belong to several heads */
+    float *rows;                   /* f32 [row][width] for QUANTISE, or NULL */
+    float *part_out;               /* partial outputs of its items; attend_size.h has the layout of these three */
+    float *part_sum;               /* their maxima and sums */
+    unsigned *count;               /* arrivals at each tile, self-wrapping */
+    int32_t width;                 /* q_heads * v_head_dim */
+} slip_cuda_attend;
+
+typedef struct {
+    slip_cuda_partial in;          /* gate | up */
+    slip_cuda_operand operand;
+    int32_t width;                 /* intermediate columns */
+} slip_cuda_swiglu;
+
+typedef struct {
+    slip_cuda_partial in;          /* the router's logits */
+    slip_cuda_picks picks;
+    const float *bias;             /* [experts] */
+    int32_t experts;               /* all */
+    int32_t top_k, norm_top_k;
+    float routed_scale;
+} slip_cuda_topk;
+
+typedef struct {
+    slip_cuda_partial in;          /* logits */
+    int64_t vocabulary_first, vocabulary_count;
+    slip_candidate *candidates;    /* [SMs][head rows] */
+    float *logits;                 /* host-mapped [head rows][vocabulary rows] */
+} slip_cuda_sample;
+
+typedef struct {
+    const float *inverse_frequency; /* [rotary_dim / 2] */
+    float *angles;                  /* [rows][rotary_dim / 2][cosine, sine] */
+    int32_t rotary_dim;
+} slip_cuda_angles;
+
+/* One device op: the head, which every part of the engine reads, and the arguments of its kind. Copied 16 bytes a thread. */
+typedef struct {
+    alignas(16) int32_t kind;   /* slip_cuda_op_kind */
+    int32_t layer;
+    int32_t first, last;        /* ops of the program that it computes: [first, last] */
+    int32_t head_rows;          /* runs on the step's head rows */
+    int32_t early;              /* MOE_GATE_UP: the op before does not write its operand */
+    union {
+        slip_cuda_embed embed;
+        slip_cuda_gather gather;
+        slip_cuda_reduce_norm reduce_norm;
+        slip_cuda_select select;
+        slip_cuda_quantise quantise;
+        slip_cuda_product product;
+        slip_cuda_rope rope;
+        slip_cuda_attend attend;
+        slip_cuda_swiglu swiglu;
+        slip_cuda_topk topk;
+        slip_cuda_sample sample;
+        slip_cuda_angles angles;
+    };
+} slip_cuda_op;
+
+#endif

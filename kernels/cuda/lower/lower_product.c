@@ -1,0 +1,141 @@
+/* Lowering of the products: LINEAR, ROUTE (product, then top-k) and EXPERTS (gate | up, then down). */
+#include "kernels/cuda/lower/lower_state.h"
+
+static size_t partial_floats(const slip_cuda_matrix *m, int64_t groups)
+{
+    return (size_t)(groups * m->chunks * SLIP_TOKENS * m->tiles * SLIP_TILE);
+}
+
+static const slip_cuda_matrix *matrix_of(const lowering *l, int32_t tensor)
+{
+    return &l->source->tensors[tensor].matrix;
+}
+
+static void raise_to(size_t *largest, size_t floats)
+{
+    *largest = floats > *largest ? floats : *largest;
+}
+
+/* The largest product that goes to each buffer decides its size. */
+void slip_memory_linear(lowering *l)
+{
+    size_t floats[SLIP_BUFFERS] = {0}, router = 0;
+    for (int32_t i = 0; i < l->program->op_count; i++) {
+        const slip_op *op = &l->program->ops[i];
+        if (op->kind == SLIP_OP_LINEAR)
+            raise_to(&floats[op->out], partial_floats(matrix_of(l, op->weight[0]), op->head_rows ? l->head_groups : l->groups));
+        if (op->kind == SLIP_OP_ROUTE)
+            raise_to(&router, partial_floats(matrix_of(l, op->weight[0]), l->groups));
+    }
+    for (int b = 0; b < SLIP_BUFFERS; b++)
+        if (floats[b])
+            l->parts[b] = slip_cuda_take(l->block, floats[b] * sizeof(float));
+    l->router = slip_cuda_take(l->block, router * sizeof(float));
+}
+
+/* Results of the experts' weight number `weight`, a pick each. */
+static float *take_picks(lowering *l, int weight)
+{
+    size_t floats = 0, picks = (size_t)l->groups * SLIP_TOKENS * (size_t)l->program->top_k;
+    for (int32_t i = 0; i < l->program->op_count; i++) {
+        const slip_op *op = &l->program->ops[i];
+        if (op->kind != SLIP_OP_EXPERTS)
+            continue;
+        const slip_cuda_matrix *m = matrix_of(l, op->weight[weight]);
+        raise_to(&floats, picks * (size_t)m->chunks * (size_t)m->tiles * SLIP_TILE);
+    }
+    return slip_cuda_take(l->block, floats * sizeof(float));
+}
+
+void slip_memory_moe_gate_up(lowering *l)
+{
+    l->gate_up = take_picks(l, 0);
+}
+
+void slip_memory_moe_down(lowering *l)
+{
+    l->down = take_picks(l, 1);
+}
+
+void slip_memory_topk(lowering *l)
+{
+    size_t picks = (size_t)l->groups * SLIP_TOKENS * (size_t)l->program->top_k;
+    l->picks.expert = slip_cuda_take(l->block, picks * sizeof(int32_t));
+    l->picks.weight = slip_cuda_take(l->block, picks * sizeof(float));
+}
+
+/* A product of buffer `in` with `tensor`, its parts to `parts`. `norm`: it is behind one. */
+static slip_cuda_product product_of(const lowering *l, int32_t tensor, slip_buffer in, bool norm, float *parts)
+{
+    const slip_cuda_matrix *m = matrix_of(l, tensor);
+    slip_cuda_product product = {
+        .matrix = *m, .operand = l->operand[in], .out = {parts, m->chunks, m->tiles * SLIP_TILE, m->rows}, .epsilon = l->program->norm_epsilon,
+    };
+    product.operand.columns = m->columns;
+    if (!norm)
+        product.operand.ssq = NULL;
+    return product;
+}
+
+static void lower_taps(lowering *l, int32_t i)
+{
+    slip_cuda_taps taps = l->source->taps;
+    taps.data += l->program->tap_first;
+    slip_lower_append(l, SLIP_CUDA_QUANTISE, i, i)->quantise = (slip_cuda_quantise){
+        .taps = taps, .operand = slip_lower_operand(l, i, SLIP_BUFFER_TAPS, l->program->width[SLIP_BUFFER_TAPS], false)};
+}
+
+/* H and SELECT are always behind a norm when a product reads them. */
+int32_t slip_lower_linear(lowering *l, int32_t i)
+{
+    const slip_op *from = &l->program->ops[i];
+    if (from->in == SLIP_BUFFER_TAPS)
+        lower_taps(l, i);
+    slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_LINEAR, i, i);
+    bool norm = from->in == SLIP_BUFFER_H || from->in == SLIP_BUFFER_SELECT;
+    op->head_rows = from->head_rows;
+    op->product = product_of(l, from->weight[0], from->in, norm, l->parts[from->out]);
+    l->partial[from->out] = op->product.out;
+    if (from->out == SLIP_BUFFER_PARTIAL)
+        l->experts_in_partial = false;
+    return i;
+}
+
+int32_t slip_lower_route(lowering *l, int32_t i)
+{
+    const slip_op *from = &l->program->ops[i];
+    slip_cuda_product product = product_of(l, from->weight[0], from->in, true, l->router);
+    slip_lower_append(l, SLIP_CUDA_LINEAR, i, i)->product = product;
+    slip_lower_append(l, SLIP_CUDA_TOPK, i, i)->topk = (slip_cuda_topk){
+        .in = product.out, .picks = l->picks, .bias = slip_lower_vector(l, from->weight[1]), .experts = l->program->experts,
+        .top_k = l->program->top_k, .norm_top_k = l->program->norm_top_k, .routed_scale = l->program->routed_scale,
+    };
+    return i;
+}
+
+static void set_experts(const lowering *l, slip_range experts, int32_t width, slip_cuda_product *product)
+{
+    product->picks = l->picks;
+    product->top_k = l->program->top_k;
+    product->first_expert = (int32_t)experts.first;
+    product->experts = (int32_t)experts.count;
+    product->width = width;
+}
+
+int32_t slip_lower_experts(lowering *l, int32_t i)
+{
+    const slip_op *from = &l->program->ops[i];
+    const slip_range experts = l->program->tensors[from->weight[0]].experts;
+    int32_t width = matrix_of(l, from->weight[0])->rows / 2;
+    slip_cuda_op *up = slip_lower_append(l, SLIP_CUDA_MOE_GATE_UP, i, i);
+    up->early = up[-1].kind == SLIP_CUDA_TOPK;
+    up->product = product_of(l, from->weight[0], from->in, true, l->gate_up);
+    set_experts(l, experts, width, &up->product);
+    slip_cuda_op *down = slip_lower_append(l, SLIP_CUDA_MOE_DOWN, i, i);
+    down->product = product_of(l, from->weight[1], SLIP_BUFFER_ACT, false, l->down);
+    set_experts(l, experts, width, &down->product);
+    down->product.in = up->product.out;
+    l->partial[SLIP_BUFFER_PARTIAL] = down->product.out;
+    l->experts_in_partial = true;
+    return i;
+}

@@ -1,0 +1,186 @@
+/* Lowering of the ops that treat every row alike: EMBED, ALLREDUCE with the TAPs and the NORM behind it, SELECT, SWIGLU, sampling. */
+#include <assert.h>
+
+#include "kernels/cuda/lower/lower_state.h"
+
+static size_t rows_of(const lowering *l)
+{
+    return (size_t)l->groups * SLIP_TOKENS;
+}
+
+/* ---- EMBED ---- */
+
+void slip_memory_embed(lowering *l)
+{
+    l->embedding = slip_cuda_take(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_X], SLIP_TILE) * sizeof(float));
+}
+
+int32_t slip_lower_embed(lowering *l, int32_t i)
+{
+    const slip_op *from = &l->program->ops[i];
+    const slip_cuda_tensor *table = &l->source->tensors[from->weight[0]];
+    int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
+    slip_cuda_partial out = {l->embedding, 1, slip_padded_to(hidden, SLIP_TILE), hidden};
+    slip_lower_append(l, SLIP_CUDA_EMBED, i, i)->embed = (slip_cuda_embed){
+        .table = table->table, .table_f32 = table->table_f32, .mask = slip_lower_vector(l, from->weight[1]),
+        .mask_token = l->program->mask_token, .vocabulary_first = l->program->vocabulary.first,
+        .vocabulary_count = l->program->vocabulary.count, .hidden = hidden, .out = out,
+    };
+    l->partial[SLIP_BUFFER_PARTIAL] = out;
+    l->experts_in_partial = false;
+    return i;
+}
+
+/* ---- ALLREDUCE, TAP, NORM ---- */
+
+/* One sum at a time is on its way. */
+void slip_memory_gather(lowering *l)
+{
+    if (!l->source->gathered)
+        return;
+    size_t bytes = (size_t)slip_gathered_rows((int32_t)rows_of(l)) * (size_t)l->program->width[SLIP_BUFFER_X] * sizeof(float);
+    l->own = slip_cuda_take(l->block, bytes);
+    l->gathered = slip_cuda_take(l->block, (size_t)l->source->ranks * bytes);
+}
+
+void slip_memory_reduce_norm(lowering *l)
+{
+    size_t row_bytes = (size_t)l->program->width[SLIP_BUFFER_X] * sizeof(float);
+    slip_memory_operand(l, SLIP_BUFFER_H, l->groups);
+    l->x = slip_cuda_take(l->block, rows_of(l) * row_bytes);
+    l->peer_slots = slip_cuda_take(l->block, (size_t)l->source->absent_peers * SLIP_MAX_ROWS * row_bytes);
+}
+
+/* What the device op before left for ALLREDUCE `i`: if those are experts' picks, this rank's are to be weighted. */
+static slip_cuda_terms terms_of(const lowering *l, int32_t i)
+{
+    slip_cuda_terms terms = {.in = l->partial[l->program->ops[i].in]};
+    if (!l->experts_in_partial)
+        return terms;
+    const slip_cuda_product *down = &l->list->ops[l->list->count - 1].product;
+    terms.experts_in = true;
+    terms.first_expert = down->first_expert;
+    terms.experts = down->experts;
+    terms.top_k = down->top_k;
+    terms.picks = down->picks;
+    return terms;
+}
+
+/* The op that leaves this rank's sum of ALLREDUCE `i`. Returns all ranks', which the REDUCE_NORM behind it reads. */
+static slip_cuda_partial lower_gather(lowering *l, int32_t i)
+{
+    int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
+    slip_cuda_terms terms = terms_of(l, i);
+    slip_lower_append(l, SLIP_CUDA_GATHER, i, i)->gather = (slip_cuda_gather){terms, {l->own, 1, hidden, hidden}};
+    return (slip_cuda_partial){l->gathered, l->source->ranks, hidden, hidden};
+}
+
+/* The TAPs behind op `i`; returns the last. */
+static int32_t absorb_taps(const lowering *l, int32_t i, slip_cuda_reduce_norm *sum)
+{
+    const slip_op *ops = l->program->ops;
+    for (; i + 1 < l->end && ops[i + 1].kind == SLIP_OP_TAP; i++) {
+        sum->tap = ops[i + 1].column;
+        sum->taps = l->source->taps;
+    }
+    return i;
+}
+
+int32_t slip_lower_allreduce(lowering *l, int32_t i)
+{
+    const slip_op *from = &l->program->ops[i];
+    slip_cuda_reduce_norm sum = {.tap = -1, .hidden = (int32_t)l->program->width[SLIP_BUFFER_X], .add = from->add, .x = l->x};
+    if (l->source->gathered) {
+        sum.terms.in = lower_gather(l, i);
+        sum.gathered = true;
+    } else {
+        sum.terms = terms_of(l, i);
+        sum.exchange = l->source->ranks > 1 ? ++l->list->exchanges[l->phase] : 0;
+        sum.peers = from->layer >= 0 ? l->source->absent_peers : 0;
+        sum.peer_slots = l->peer_slots;
+    }
+    int32_t last = absorb_taps(l, i, &sum), norm = last + 1;
+    if (norm < l->end && l->program->ops[norm].kind == SLIP_OP_NORM && !l->program->ops[norm].head_rows) {
+        sum.norm = slip_lower_vector(l, l->program->ops[norm].weight[0]);
+        sum.operand = slip_lower_operand(l, norm + 1, l->program->ops[norm].out, sum.hidden, true);
+        last = norm;
+    }
+    slip_lower_append(l, SLIP_CUDA_REDUCE_NORM, i, last)->reduce_norm = sum;
+    return last;
+}
+
+int32_t slip_lower_tap(lowering *l, int32_t i)
+{
+    (void)l;
+    assert(!"a TAP follows an ALLREDUCE");
+    return i;
+}
+
+/* A NORM of what a product left behind; one behind an ALLREDUCE is absorbed there. */
+int32_t slip_lower_norm(lowering *l, int32_t i)
+{
+    const slip_op *from = &l->program->ops[i];
+    int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
+    slip_cuda_reduce_norm sum = {.terms.in = l->partial[from->in], .tap = -1, .hidden = hidden};
+    if (!from->head_rows) {
+        sum.norm = slip_lower_vector(l, from->weight[0]);
+        sum.operand = slip_lower_operand(l, i + 1, from->out, hidden, true);
+    }
+    slip_lower_append(l, SLIP_CUDA_REDUCE_NORM, i, i)->reduce_norm = sum;
+    return i;
+}
+
+/* ---- SELECT ---- */
+
+void slip_memory_select(lowering *l)
+{
+    slip_memory_operand(l, SLIP_BUFFER_SELECT, l->head_groups);
+}
+
+/* With the NORM behind it. */
+int32_t slip_lower_select(lowering *l, int32_t i)
+{
+    const slip_op *norm = &l->program->ops[i + 1];
+    int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
+    assert(i + 1 < l->end && norm->kind == SLIP_OP_NORM && norm->head_rows);
+    slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_SELECT, i, i + 1);
+    op->head_rows = true;
+    op->select = (slip_cuda_select){
+        .x = l->x, .norm = slip_lower_vector(l, norm->weight[0]), .hidden = hidden,
+        .operand = slip_lower_operand(l, i + 2, SLIP_BUFFER_SELECT, hidden, true),
+    };
+    return i + 1;
+}
+
+/* ---- SWIGLU ---- */
+
+void slip_memory_swiglu(lowering *l)
+{
+    slip_memory_operand(l, SLIP_BUFFER_ACT, l->groups);
+}
+
+int32_t slip_lower_swiglu(lowering *l, int32_t i)
+{
+    const slip_op *from = &l->program->ops[i];
+    slip_lower_append(l, SLIP_CUDA_SWIGLU, i, i)->swiglu = (slip_cuda_swiglu){
+        .in = l->partial[from->in], .width = from->column, .operand = slip_lower_operand(l, i + 1, SLIP_BUFFER_ACT, from->column, false),
+    };
+    return i;
+}
+
+/* ---- sampling ---- */
+
+void slip_memory_sample(lowering *l)
+{
+    l->candidates = slip_cuda_take(l->block, (size_t)l->source->sms * (size_t)l->head_groups * SLIP_TOKENS * sizeof(slip_candidate));
+}
+
+void slip_lower_sample(lowering *l)
+{
+    slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_SAMPLE, l->end - 1, l->end - 1);
+    op->head_rows = true;
+    op->sample = (slip_cuda_sample){
+        .in = l->partial[SLIP_BUFFER_LOGITS], .vocabulary_first = l->program->vocabulary.first,
+        .vocabulary_count = l->program->vocabulary.count, .candidates = l->candidates, .logits = l->source->logits,
+    };
+}

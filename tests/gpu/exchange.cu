@@ -64,7 +64,7 @@ static void check_case(world *w, int rows, int hidden, bool whole, bool mixed, s
     run.mixed = mixed;
     run.check = true;
     run.drop_rank = run.drop_at = -1;
-    run.patience = (int64_t)w->khz * 2000;
+    run.timeout_cycles = (int64_t)w->khz * 2000;
     launch(w, &run);
     for (int i = 0; i < w->here; i++) {
         const test_words *s = &w->seen[i];
@@ -109,7 +109,7 @@ static void check_drop(world *w, size_t one_shot_bytes, const char *name)
     run.check = true;
     run.drop_rank = CULPRIT;
     run.drop_at = WHEN;
-    run.patience = (int64_t)w->khz * 200;
+    run.timeout_cycles = (int64_t)w->khz * 200;
     double start = seconds();
     launch(w, &run);
     double took = seconds() - start;
@@ -150,7 +150,7 @@ static double microseconds(world *w, int rows, size_t one_shot_bytes, bool sends
     run.barriers_alone = rows == 0;
     run.sends_alone = sends_alone;
     run.drop_rank = run.drop_at = -1;
-    run.patience = (int64_t)w->khz * 2000;
+    run.timeout_cycles = (int64_t)w->khz * 2000;
     for (int i = 0; i < LAUNCHES; i++) {
         launch(w, &run);
         us[i] = (float)(w->seen[0].ended - w->seen[0].started) * 1e-3f / (float)(run.exchanges - 1 - WARM);

@@ -36,7 +36,7 @@ struct test_run {
     bool check;            // every sum on the device, with delays in between; else as fast as it goes
     bool barriers_alone, sends_alone; // no messages; one-shot's messages, and nobody waits for them
     int drop_rank, drop_at; // that rank leaves out block 0 of exchange number drop_at
-    int64_t patience;      // clock cycles; the rank that drops has twice as much, so that the others speak first
+    int64_t timeout_cycles;      // clock cycles; the rank that drops has twice as much, so that the others speak first
 };
 
 __host__ __device__ inline uint32_t mixed_bits(uint32_t h)
@@ -74,13 +74,13 @@ __device__ inline bool test_left(const slip_exchange &x, const test_words *words
 struct test_wait {
     const slip_exchange &x;
     test_words *words;
-    int64_t patience;
+    int64_t timeout_cycles;
 
     template <class Ready> __device__ void operator()(int hop, uint32_t epoch, Ready ready) const
     {
         int peer = -1;
         uint32_t seen = 0;
-        int64_t start = clock64(), limit = patience + hop * patience / 2;
+        int64_t start = clock64(), limit = timeout_cycles + hop * timeout_cycles / 2;
         for (unsigned tries = 1; !ready(peer, seen); tries++) {
             if (tries % 64 != 0)
                 continue;
@@ -129,7 +129,7 @@ __device__ inline void check_sums(const test_run &run, const test_rank &t, uint3
 __device__ inline void exchange_once(const test_run &run, const test_rank &t, const slip_exchange &x, int cta, int number, uint32_t epoch)
 {
     int rows = rows_of(run, epoch), warp = (int)threadIdx.x / 32;
-    test_wait wait = {x, t.words, run.patience << (x.rank == run.drop_rank)};
+    test_wait wait = {x, t.words, run.timeout_cycles << (x.rank == run.drop_rank)};
     for (int block = cta + warp * run.ctas; block < rows * x.at.row_blocks; block += run.ctas * (TEST_THREADS / 32)) {
         int row = block / x.at.row_blocks, column = block % x.at.row_blocks * SLIP_EXCHANGE_COLUMNS + (int)threadIdx.x % 32 * 4;
         bool drop = block == 0 && number == run.drop_at && x.rank == run.drop_rank;
@@ -160,7 +160,7 @@ __device__ inline bool test_barrier(const test_run &run, const test_rank &t, con
     unsigned *arrived = &t.words->arrived;
     __syncthreads();
     if (threadIdx.x == 0) {
-        test_wait wait = {x, t.words, 2 * run.patience << (x.rank == run.drop_rank)};
+        test_wait wait = {x, t.words, 2 * run.timeout_cycles << (x.rank == run.drop_rank)};
         asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(arrived) : "memory");
         wait(0, epoch, [&](int &, uint32_t &seen) {
             asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(arrived) : "memory");

@@ -87,7 +87,7 @@ __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, co
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = s.op[i & 1];
         bool more = i + 1 < ops.last;
-        if (more) // nobody is at the op before any more, whose place it takes
+        if (more) // over the op before, which nobody reads any more
             fetch_op(p.ops + i + 1, &s.op[(i + 1) & 1], threadIdx.x);
         if (leads) {
             waiter &wait = s.consumers.wait;
@@ -123,7 +123,7 @@ template <allreduce_mode MODE> __device__ __forceinline__ bool together(const sl
 }
 
 // By a warp.
-template <allreduce_mode MODE> __device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const waiter &w, int place)
+template <allreduce_mode MODE> __device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const waiter &w, int slot)
 {
     const slip_exchange &x = p.exchange;
     const bool leads = threadIdx.x % 32 == 0;
@@ -137,12 +137,12 @@ template <allreduce_mode MODE> __device__ __forceinline__ void deliver_picked(co
         picked = __reduce_add_sync(~0u, (unsigned)meet_reports(w, x, p.step->serial, 0, picked));
     }
     if (leads)
-        p.host->result[place].picked = picked;
+        p.host->result[slot].picked = picked;
 }
 
 // By a warp: the best of all SMs, and ranks. `drafted`: its token goes there, too.
 template <allreduce_mode MODE>
-__device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int place,
+__device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int slot,
                                                   int32_t *drafted)
 {
     const slip_exchange &x = p.exchange;
@@ -158,7 +158,7 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
         best = sample_warp_best({__uint_as_float((uint32_t)(met >> 32)), (int32_t)met});
     }
     if (leads) {
-        p.candidates[place * SLIP_MAX_ROWS + head] = best;
+        p.candidates[slot * SLIP_MAX_ROWS + head] = best;
         if (drafted)
             drafted[head] = best.token;
     }
@@ -166,15 +166,15 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
 
 // The last op of a program that has head rows is SAMPLE.
 template <allreduce_mode MODE>
-__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int place, int32_t *drafted)
+__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int slot, int32_t *drafted)
 {
     const bool scored = last.kind == SLIP_CUDA_SAMPLE && !p.step->want_logits;
     const int heads = scored ? p.step->heads : 0;
     for (int line = threadIdx.x / 32; line <= heads; line += CONSUMER_WARPS)
         if (line == 0)
-            deliver_picked<MODE>(p, w, place);
+            deliver_picked<MODE>(p, w, slot);
         else
-            deliver_candidate<MODE>(p, w, pick_best(last.sample.candidates, sms, heads, line - 1), line - 1, place, drafted);
+            deliver_candidate<MODE>(p, w, pick_best(last.sample.candidates, sms, heads, line - 1), line - 1, slot, drafted);
 }
 
 // One step of the resident kernel; false: leave.
@@ -198,12 +198,12 @@ template <allreduce_mode MODE> __device__ bool consume_step(shared_memory &s, co
     }
     consumers_sync();
     if (blockIdx.x == 0) {
-        const int place = number % SLIP_CUDA_STEPS;
-        deliver<MODE>(p, p.ops[ops.last - 1], t.wait, gridDim.x, place, s.drafted);
+        const int slot = number % SLIP_CUDA_STEPS;
+        deliver<MODE>(p, p.ops[ops.last - 1], t.wait, gridDim.x, slot, s.drafted);
         consumers_sync();
         if (threadIdx.x == 0) {
             mbarrier_arrive(&s.step_delivered);
-            p.host->result[place].busy = (unsigned)(now_ns() - t.begun);
+            p.host->result[slot].busy = (unsigned)(now_ns() - t.begun);
             if (!aborted(t.wait))
                 store_release_system(&p.host->done, number);
         }

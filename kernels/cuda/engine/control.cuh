@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/engine/kernel.h"
 #include "kernels/cuda/sync/mail.cuh"
-#include "kernels/cuda/sm90/ring.cuh"
+#include "kernels/cuda/sync/shared.cuh"
 
 namespace slip {
 
@@ -89,7 +89,7 @@ __device__ __forceinline__ bool look_at_host(const kernel_parameters &p, unsigne
 __device__ __forceinline__ void wait_delivered(const waiter &w, shared_memory &s, const kernel_parameters &p, unsigned steps)
 {
     if (steps > 0)
-        wait_for(w, SLIP_WAIT_STEP, steps, p.idle_patience, [&](unsigned &) { return mbarrier_try(&s.step_delivered, (steps - 1) & 1); });
+        wait_for(w, SLIP_WAIT_STEP, steps, p.idle_timeout_cycles, [&](unsigned &) { return mbarrier_try(&s.step_delivered, (steps - 1) & 1); });
     __syncwarp();
 }
 
@@ -114,7 +114,7 @@ __device__ __noinline__ void control(const waiter &w, const kernel_parameters &p
     uint64_t word[FIRST_LINES];
     unsigned tries = 0;
     bool came = false;
-    wait_for(w, SLIP_WAIT_STEP, listens ? next : number, p.idle_patience, [&](unsigned &seen) {
+    wait_for(w, SLIP_WAIT_STEP, listens ? next : number, p.idle_timeout_cycles, [&](unsigned &seen) {
         tries++;
         if (listens && (came = look_for_step(p.exchange, next, word, seen)))
             return true;

@@ -43,9 +43,9 @@ static const char *describe_device(int gpu, int ranks, int *sms, char *name, siz
         snprintf(why, sizeof why, "the GPU does not answer: %s", cudaGetErrorString(error));
         return why;
     }
-    if (device.major != 9 || device.minor != 0) {
-        snprintf(why, sizeof why, "%.200s has compute capability %d.%d, and the engine is written for 9.0 (H100, H200)", device.name,
-                 device.major, device.minor);
+    if (device.major != SLIP_ARCH_MAJOR || device.minor != SLIP_ARCH_MINOR) {
+        snprintf(why, sizeof why, "%.200s has compute capability %d.%d, and the engine is written for %d.%d (" SLIP_ARCH_GPUS ")", device.name,
+                 device.major, device.minor, SLIP_ARCH_MAJOR, SLIP_ARCH_MINOR);
         return why;
     }
     *sms = device.multiProcessorCount;
@@ -122,8 +122,8 @@ static slip_status open_device(slip_cuda_engine *e)
     TRY(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking), "creating a stream");
     TRY(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, e->options.gpu), "reading the clock rate");
     double deadline = e->options.deadline > 0 ? e->options.deadline : DEADLINE;
-    e->parameters.patience = (int64_t)(deadline * 1e3 * khz);
-    e->parameters.idle_patience = (int64_t)(IDLE_DEADLINE * 1e3 * khz);
+    e->parameters.timeout_cycles = (int64_t)(deadline * 1e3 * khz);
+    e->parameters.idle_timeout_cycles = (int64_t)(IDLE_DEADLINE * 1e3 * khz);
     e->parameters.drop_op = e->options.drop_op;
     slip_status status = prepare_kernels();
     if (status == SLIP_OK)

@@ -45,18 +45,18 @@ static slip_status record_failed(const slip_cuda_record *r)
 
 // ---- steps in host memory ----
 
-static int next_place(const slip_cuda_engine *e)
+static int next_slot(const slip_cuda_engine *e)
 {
     return (int)((e->posted + 1) % SLIP_CUDA_STEPS);
 }
 
 extern "C" slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *e)
 {
-    return &e->steps[next_place(e)];
+    return &e->steps[next_slot(e)];
 }
 
 // The oldest that has not been waited for.
-static int open_place(const slip_cuda_engine *e)
+static int open_slot(const slip_cuda_engine *e)
 {
     return (int)((e->waited + 1) % SLIP_CUDA_STEPS);
 }
@@ -169,7 +169,7 @@ static slip_status explain(slip_cuda_engine *e)
     if (error != cudaSuccess && error != cudaErrorNotReady)
         return failed(error, "the kernel stopped");
     return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why",
-                     (unsigned long long)e->steps[open_place(e)].number);
+                     (unsigned long long)e->steps[open_slot(e)].number);
 }
 
 // The kernel has been told to make the next step, or rank 0's GPU tells it.
@@ -191,7 +191,7 @@ static slip_status wait_persistent(slip_cuda_engine *e)
 {
     enum { LOOK = 1 << 14 }; // polls between looks at the stream and the clock
     // The kernel's own deadlines are far shorter: this one is for a kernel that cannot answer at all.
-    double start = slip_now_s(), limit = 30 + 20 * (double)e->steps[open_place(e)].rows * deadline(e);
+    double start = slip_now_s(), limit = 30 + 20 * (double)e->steps[open_slot(e)].rows * deadline(e);
     unsigned number = e->waited + 1;
     for (unsigned tries = 1; (int)(__atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) - number) < 0; tries++) {
         if (tries % LOOK != 0)
@@ -253,7 +253,7 @@ static slip_status enqueue_step(slip_cuda_engine *e)
         if (status != SLIP_OK)
             return status;
     }
-    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms, next_place(e));
+    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms, next_slot(e));
     TRY(cudaGetLastError(), "launching the last op");
     return SLIP_OK;
 }
@@ -331,16 +331,16 @@ extern "C" slip_status slip_cuda_engine_begin(slip_cuda_engine *e, bool together
 
 extern "C" slip_status slip_cuda_engine_wait(slip_cuda_engine *e, slip_cuda_result *result)
 {
-    const int place = open_place(e);
-    const slip::host_result *made = &e->words->result[place];
+    const int slot = open_slot(e);
+    const slip::host_result *made = &e->words->result[slot];
     bool resident = e->waited != e->posted; // else it was launched
     slip_status status = resident ? wait_persistent(e) : SLIP_OK;
     e->failed |= status != SLIP_OK;
     if (status != SLIP_OK)
         return status;
     e->waited += resident;
-    *result = (slip_cuda_result){e->candidates + place * SLIP_MAX_ROWS, made->picked, resident ? 1e-6 * made->busy : e->launched_ms};
-    return e->events && resident ? profile_step(e, &e->steps[place]) : SLIP_OK;
+    *result = (slip_cuda_result){e->candidates + slot * SLIP_MAX_ROWS, made->picked, resident ? 1e-6 * made->busy : e->launched_ms};
+    return e->events && resident ? profile_step(e, &e->steps[slot]) : SLIP_OK;
 }
 
 static slip_status run_op(slip_cuda_engine *e, int32_t op)
@@ -353,7 +353,7 @@ static slip_status run_op(slip_cuda_engine *e, int32_t op)
     if (status != SLIP_OK)
         return status;
     if (e->ops[op].kind == SLIP_CUDA_SAMPLE)
-        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms, next_place(e));
+        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms, next_slot(e));
     return wait_enqueued(e, "running an op");
 }
 

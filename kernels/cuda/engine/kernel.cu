@@ -9,7 +9,7 @@ __device__ void shared_start(shared_memory &s)
 {
     if (threadIdx.x == 0) {
         for (int w = 0; w < WARPGROUPS; w++)
-            for (int i = 0; i < DEPTH; i++) {
+            for (int i = 0; i < SLIP_RING_DEPTH; i++) {
                 mbarrier_init(&s.weights.full[w][i], 1);
                 mbarrier_init(&s.weights.empty[w][i], 4);
             }
@@ -70,9 +70,9 @@ const void *launch_kernel_of(bool windows, bool gathers)
                      : (const void *)launch_kernel<ALONE>;
 }
 
-__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int place)
+__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int slot)
 {
-    deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, place, NULL);
+    deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, slot, NULL);
 }
 
 size_t kernel_shared_bytes()

@@ -15,7 +15,7 @@ struct kernel_parameters {
     slip_candidate *candidates;   // host memory, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
     slip_cuda_event *events;      // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
     int32_t *event_counts;        // [SMs][SLIP_ROLES]
-    int64_t patience, idle_patience;
+    int64_t timeout_cycles, idle_timeout_cycles;
     slip_exchange exchange;       // of ranks inside of the kernel; at.ranks 0: none
     unsigned made;                // number of the last step before this kernel
     uint32_t serial;              // and that of the last that all ranks made together
@@ -29,8 +29,8 @@ const void *persistent_kernel_of(bool windows);
 // in p.step. `gathers`: GATHER ops, and SUMs of what the host gathered behind them.
 const void *launch_kernel_of(bool windows, bool gathers);
 
-// The candidates of `op`, a SAMPLE that ran on `sms` SMs, to their place in host memory; one CTA of kernel_finish_threads().
-__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int place);
+// The candidates of `op`, a SAMPLE that ran on `sms` SMs, to their slot in host memory; one CTA of kernel_finish_threads().
+__global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int slot);
 
 size_t kernel_shared_bytes();
 int kernel_threads();

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/engine/control.cuh"
-#include "kernels/cuda/ops/linear.cuh"
+#include "kernels/cuda/ops/product.cuh"
 #include "kernels/cuda/engine/role.cuh"
 
 namespace slip {
@@ -38,8 +38,8 @@ __device__ void produce_ops(producer_state &t, const kernel_parameters &p, share
 // Bulk copies must land before the SM's memory is given back, also when the consumers have stopped looking.
 __device__ void producer_drain(const producer &r)
 {
-    for (unsigned i = r.count < DEPTH ? 0 : r.count - DEPTH; i < r.count; i++)
-        for (int tries = 0; tries < 1 << 20 && !mbarrier_try(&r.weights->full[r.warpgroup][i % DEPTH], i / DEPTH & 1); tries++)
+    for (unsigned i = r.count < SLIP_RING_DEPTH ? 0 : r.count - SLIP_RING_DEPTH; i < r.count; i++)
+        for (int tries = 0; tries < 1 << 20 && !mbarrier_try(&r.weights->full[r.warpgroup][i % SLIP_RING_DEPTH], i / SLIP_RING_DEPTH & 1); tries++)
             ;
 }
 

@@ -18,12 +18,12 @@ __device__ recorder recorder_of(const kernel_parameters &p, int role)
 
 __device__ waiter waiter_of(const kernel_parameters &p, int role)
 {
-    return {p.words, p.host, p.patience, p.idle_patience, p.exchange.at.ranks ? &p.exchange : NULL, 0, (int)blockIdx.x, role, -1, -1, -1};
+    return {p.words, p.host, p.timeout_cycles, p.idle_timeout_cycles, p.exchange.at.ranks ? &p.exchange : NULL, 0, (int)blockIdx.x, role, -1, -1, -1};
 }
 
 __device__ __forceinline__ bool wait_step(const waiter &w, unsigned number)
 {
-    return wait_for(w, SLIP_WAIT_STEP, number, w.idle_patience, [&](unsigned &seen) {
+    return wait_for(w, SLIP_WAIT_STEP, number, w.idle_timeout_cycles, [&](unsigned &seen) {
         seen = load_acquire(&w.words->posted);
         return seen == number;
     });

@@ -12,11 +12,11 @@
 /* A GPU's wait for itself is given this share of what ranks are given for each other: 1 s of 120. */
 static const double DEADLINE_SHARE = 120;
 
-enum { DIM_UNIT = 16, SPLIT_SHORT = 64, SPLIT_LONG = 128 };
+enum { DIM_MULTIPLE = 16, SPLIT_SHORT = 64, SPLIT_LONG = 128 };
 
 static int32_t widened(int32_t dim)
 {
-    return (dim + DIM_UNIT - 1) / DIM_UNIT * DIM_UNIT;
+    return (dim + DIM_MULTIPLE - 1) / DIM_MULTIPLE * DIM_MULTIPLE;
 }
 
 static slip_cuda_cache describe_cache(const slip_cache *shape, const slip_limits *limits)

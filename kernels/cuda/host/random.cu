@@ -9,8 +9,8 @@
 
 namespace {
 
-constexpr int THREADS = 512; // one uint4 of a granule's codes each
-static_assert(THREADS * 16 == SLIP_CODE_BYTES, "a block fills a granule");
+constexpr int THREADS = 512; // one uint4 of a tile's codes each
+static_assert(THREADS * 16 == SLIP_TILE_CODES, "a block fills a tile");
 
 // Keys come from SplitMix64, the bits themselves from `lowbias32`, at a price that keeps up with the memory.
 __device__ uint32_t mix32(uint32_t x)
@@ -65,39 +65,30 @@ struct filling {
     uint32_t chance; // ... in this many of 256 blocks
 };
 
-__device__ void fill_scales(const slip_cuda_matrix &m, const filling &f, uint64_t key, unsigned char *granule)
+__device__ void fill_scales(const slip_cuda_matrix &m, const filling &f, uint64_t key, unsigned char *tile)
 {
-    unsigned char *scales = granule + SLIP_CODE_BYTES;
     int i = threadIdx.x;
-    if (m.store == SLIP_STORE_F8 && i < SLIP_TILE)
-        reinterpret_cast<float *>(scales)[i] = f.scale;
-    if (m.store == SLIP_STORE_MXFP4) // a byte a thread
-        scales[i] = (unsigned char)(f.exponent + ((random_word(~key, i) & 255) < f.chance));
+    if (m.format == SLIP_WEIGHT_F8 && i < SLIP_TILE_ROWS)
+        *reinterpret_cast<float *>(tile + slip_tile_f8_scale_at(i)) = f.scale;
+    if (m.format == SLIP_WEIGHT_MXFP4) // a byte a thread
+        tile[SLIP_TILE_CODES + i] = (unsigned char)(f.exponent + ((random_word(~key, i) & 255) < f.chance));
 }
-static_assert(SLIP_GRANULE_MXFP4 - SLIP_CODE_BYTES == THREADS, "a scale a thread");
+static_assert(SLIP_TILE_MXFP4 - SLIP_TILE_CODES == THREADS, "a scale a thread");
 
-// Of a matrix in two planes: does a granule of an expert belong to the lower one?
-__device__ bool is_low(const slip_cuda_matrix &m, int64_t granule)
+__global__ void __launch_bounds__(THREADS) fill_matrix(slip_cuda_matrix m, int tile_bytes, int64_t tiles, uint64_t seed, filling f)
 {
-    int64_t chunk = granule / ((int64_t)m.chunk * m.tiles), rest = granule - chunk * m.chunk * m.tiles;
-    int64_t length = min((int64_t)m.chunk, m.granules - chunk * m.chunk);
-    return chunk * m.chunk + rest % length >= m.plane;
-}
-
-__global__ void __launch_bounds__(THREADS) fill_matrix(slip_cuda_matrix m, int granule_bytes, int64_t granules, uint64_t seed, filling f)
-{
-    int64_t expert_granules = (int64_t)m.tiles * m.granules;
-    for (int64_t g = blockIdx.x; g < granules; g += gridDim.x) {
-        unsigned char *granule = m.data + g * granule_bytes;
+    int64_t expert_tiles = (int64_t)m.row_tiles * m.column_tiles;
+    for (int64_t g = blockIdx.x; g < tiles; g += gridDim.x) {
+        unsigned char *tile = m.data + g * tile_bytes;
         uint64_t key = slip_random_mix(seed ^ (uint64_t)g);
         uint4 words = random_words(key, threadIdx.x);
-        if (m.store == SLIP_STORE_BF16)
-            words = uniform_bf16(words, m.granules > m.plane && is_low(m, g % expert_granules) ? f.bound / 512 : f.bound);
-        else if (m.store == SLIP_STORE_F8)
+        if (m.format == SLIP_WEIGHT_BF16)
+            words = uniform_bf16(words, slip_column_tile(&m, (int32_t)(g % expert_tiles)) >= m.plane_tiles ? f.bound / 512 : f.bound);
+        else if (m.format == SLIP_WEIGHT_F8)
             words = moderate_f8(words);
-        reinterpret_cast<uint4 *>(granule)[threadIdx.x] = words;
-        if (m.store != SLIP_STORE_BF16)
-            fill_scales(m, f, key, granule);
+        reinterpret_cast<uint4 *>(tile)[threadIdx.x] = words;
+        if (m.format != SLIP_WEIGHT_BF16)
+            fill_scales(m, f, key, tile);
     }
 }
 
@@ -154,13 +145,13 @@ slip_status finish(const char *what)
 
 slip_status slip_cuda_random(const slip_cuda_matrix *matrix, int64_t experts, uint64_t seed, float size)
 {
-    int64_t granules = experts * matrix->tiles * matrix->granules;
-    if (granules == 0)
+    int64_t tiles = experts * matrix->row_tiles * matrix->column_tiles;
+    if (tiles == 0)
         return SLIP_OK;
     if (!(size > 0) || !(size < 1e30f))
         return slip_fail(SLIP_ERR_INPUT, "random weights of size %g", (double)size);
-    int32_t bytes = slip_store_bytes(matrix->store);
-    fill_matrix<<<grid(granules), THREADS>>>(*matrix, bytes, granules, slip_random_mix(seed), filling_of(size));
+    int32_t bytes = slip_tile_bytes(matrix->format);
+    fill_matrix<<<grid(tiles), THREADS>>>(*matrix, bytes, tiles, slip_random_mix(seed), filling_of(size));
     return finish("a matrix");
 }
 

@@ -1,4 +1,4 @@
-/* How a weight matrix is cut for the GPU, and one expert brought into that order (matrix.h says which). Plain C; nothing here
+/* How a weight matrix is cut for the GPU, and one expert brought into that order (matrix.h and sm90/arch.h say which). Plain C; nothing here
  * allocates or knows of a device.
  *
  * The cut depends on the matrix alone: it decides which partial sums exist, and so a result's last bits. How units are dealt out
@@ -16,8 +16,7 @@ extern "C" {
 #include "kernels/cuda/layout/matrix.h"
 
 enum {
-    SLIP_PLAN_SMS = 132,              /* of the GPU that chunks are chosen for; others get the same bits, balanced less well */
-    SLIP_PLAN_WARPGROUPS = 4 * SLIP_PLAN_SMS, /* of it: units are dealt out to them */
+    SLIP_PLAN_WARPGROUPS = SLIP_ARCH_WARPGROUPS * SLIP_ARCH_SMS, /* that chunks are chosen for */
     SLIP_PLAN_EXPERTS = 60,           /* distinct experts of a step of 8 tokens, likewise */
     SLIP_PLAN_PICKS = 8,              /* experts of a step of one token, likewise */
     SLIP_UP_PARTS = 4,                /* most parts of gate | up: DOWN takes so many at once */
@@ -29,7 +28,7 @@ typedef enum { SLIP_USE_LINEAR, SLIP_USE_UP, SLIP_USE_DOWN } slip_cuda_use;
 
 /* Everything of `matrix` but `data` (NULL). f32 is kept as two bf16 planes. A matrix without rows or columns has no units.
  *
- * `scale_skew` is that of slip_weight. SLIP_ERR_INPUT, naming the case: f8e4m3 whose scale blocks do not begin with a granule;
+ * `scale_skew` is that of slip_weight. SLIP_ERR_INPUT, naming the case: f8e4m3 whose scale blocks do not begin with a tile;
  * mxfp4 with part of a block of 32; a matrix whose activations cannot fit SLIP_OPERAND_BYTES; sizes beyond 64 bits (of experts
  * together) or 32 bits (a count of the struct). */
 slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t rows, int64_t columns, int64_t scale_skew,
@@ -42,13 +41,13 @@ static inline int64_t slip_cuda_matrix_bytes(const slip_cuda_matrix *matrix, int
 }
 
 /* Bytes of activation codes of one row group that the worst CTA of `sms` needs: the chunks that its range of units touches.
- * Of a plan that is not of experts at most SLIP_OPERAND_BYTES for every `sms` >= the matrix's chunks, and for SLIP_PLAN_SMS. */
+ * Of a plan that is not of experts at most SLIP_OPERAND_BYTES for every `sms` >= the matrix's chunks, and for SLIP_ARCH_SMS. */
 int64_t slip_cuda_matrix_arena(const slip_cuda_matrix *matrix, int32_t sms);
 
 /* The same of whole rows, as a CTA keeps them for a matrix of experts. At most SLIP_OPERAND_BYTES of a plan of experts. */
 int64_t slip_cuda_matrix_row_bytes(const slip_cuda_matrix *matrix);
 
-/* Granules that the busiest of `workers` warpgroups (or CTAs) streams, of `experts` experts one behind the other. */
+/* Tiles that the busiest of `workers` warpgroups (or CTAs) streams, of `experts` experts one behind the other. */
 int64_t slip_cuda_matrix_busiest(const slip_cuda_matrix *matrix, int64_t experts, int32_t workers);
 
 /* One expert of the weight that the plan was made for, to `out` [matrix->expert_bytes] in host memory. What does not exist is

@@ -13,7 +13,7 @@ typedef struct {
 
 static void want(wanted_forms *forms, const slip_cuda_matrix *matrix)
 {
-    if (matrix->store == SLIP_STORE_BF16)
+    if (matrix->format == SLIP_WEIGHT_BF16)
         forms->hi = true;
     else
         forms->q8 = true;

@@ -3,7 +3,7 @@
 
 static size_t partial_floats(const slip_cuda_matrix *m, int64_t groups)
 {
-    return (size_t)(groups * m->chunks * SLIP_TOKENS * m->tiles * SLIP_TILE);
+    return (size_t)(groups * m->chunks * SLIP_TOKENS * m->row_tiles * SLIP_TILE_ROWS);
 }
 
 static const slip_cuda_matrix *matrix_of(const lowering *l, int32_t tensor)
@@ -42,7 +42,7 @@ static float *take_picks(lowering *l, int weight)
         if (op->kind != SLIP_OP_EXPERTS)
             continue;
         const slip_cuda_matrix *m = matrix_of(l, op->weight[weight]);
-        raise_to(&floats, picks * (size_t)m->chunks * (size_t)m->tiles * SLIP_TILE);
+        raise_to(&floats, picks * (size_t)m->chunks * (size_t)m->row_tiles * SLIP_TILE_ROWS);
     }
     return slip_cuda_take(l->block, floats * sizeof(float));
 }
@@ -69,7 +69,7 @@ static slip_cuda_product product_of(const lowering *l, int32_t tensor, slip_buff
 {
     const slip_cuda_matrix *m = matrix_of(l, tensor);
     slip_cuda_product product = {
-        .matrix = *m, .operand = l->operand[in], .out = {parts, m->chunks, m->tiles * SLIP_TILE, m->rows}, .epsilon = l->program->norm_epsilon,
+        .matrix = *m, .operand = l->operand[in], .out = {parts, m->chunks, m->row_tiles * SLIP_TILE_ROWS, m->rows}, .epsilon = l->program->norm_epsilon,
     };
     product.operand.columns = m->columns;
     if (!norm)

@@ -12,7 +12,7 @@ static size_t rows_of(const lowering *l)
 
 void slip_memory_embed(lowering *l)
 {
-    l->embedding = slip_cuda_take(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_X], SLIP_TILE) * sizeof(float));
+    l->embedding = slip_cuda_take(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_X], SLIP_TILE_ROWS) * sizeof(float));
 }
 
 int32_t slip_lower_embed(lowering *l, int32_t i)
@@ -20,7 +20,7 @@ int32_t slip_lower_embed(lowering *l, int32_t i)
     const slip_op *from = &l->program->ops[i];
     const slip_cuda_tensor *table = &l->source->tensors[from->weight[0]];
     int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
-    slip_cuda_partial out = {l->embedding, 1, slip_padded_to(hidden, SLIP_TILE), hidden};
+    slip_cuda_partial out = {l->embedding, 1, slip_padded_to(hidden, SLIP_TILE_ROWS), hidden};
     slip_lower_append(l, SLIP_CUDA_EMBED, i, i)->embed = (slip_cuda_embed){
         .table = table->table, .table_f32 = table->table_f32, .mask = slip_lower_vector(l, from->weight[1]),
         .mask_token = l->program->mask_token, .vocabulary_first = l->program->vocabulary.first,

@@ -19,7 +19,7 @@ __device__ __forceinline__ void attend_store_part(const slip_cuda_attend &op, co
     const int first = (job.partial + job.part * job.across) * SLIP_ATTEND_QUERIES;
     float *out = op.part_out + (int64_t)(first + lane / 4) * width + n * 8 + lane % 4 * 2;
 #pragma unroll
-    for (int u = 0; u < ATTEND_UNITS; u++, out += CONSUMER_WARPS * 8)
+    for (int u = 0; u < ATTEND_N_TILES; u++, out += CONSUMER_WARPS * 8)
         if ((n + u * CONSUMER_WARPS) * 8 < width) {
             *(float2 *)out = make_float2(acc.o[u][0], acc.o[u][1]);
             *(float2 *)(out + 8 * width) = make_float2(acc.o[u][2], acc.o[u][3]);

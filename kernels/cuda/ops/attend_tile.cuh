@@ -79,11 +79,11 @@ __device__ __forceinline__ void attend_softmax(attend_memory &memory, const floa
     row.most = most;
 }
 
-constexpr int ATTEND_UNITS = SLIP_ATTEND_V_WIDTH / (8 * CONSUMER_WARPS); // n8 tiles of O that a warp holds
+constexpr int ATTEND_N_TILES = SLIP_ATTEND_V_WIDTH / (8 * CONSUMER_WARPS); // n8 tiles of O that a warp holds
 
 // What a thread accumulates: [unit][c of the mma fragment].
 struct attend_acc {
-    float o[ATTEND_UNITS][4];
+    float o[ATTEND_N_TILES][4];
 };
 
 // P V of this warp's n8 tiles: 64 keys in ascending order, summed up from zero so that rows that see none of them get an exact 0.
@@ -94,14 +94,14 @@ __device__ __forceinline__ void attend_values(const attend_memory &memory, uint3
     const float rescale[2] = {memory.rescale[lane / 4], memory.rescale[lane / 4 + 8]};
     weight += (uint32_t)(lane % 16 * SLIP_ATTEND_SCORE_STRIDE * 2 + lane / 16 * 16);
     value += (uint32_t)(lane * pitch + n * 16);
-    float sum[ATTEND_UNITS][4] = {};
+    float sum[ATTEND_N_TILES][4] = {};
 #pragma unroll 1
     for (int k = 0; k < 2; k++, weight += 64, value += (uint32_t)(32 * pitch)) { // 32 keys: lane l points at key l
         uint32_t p[2][4];
         load_matrix_4(weight, p[0]);
         load_matrix_4(weight + 32, p[1]);
 #pragma unroll
-        for (int u = 0; u < ATTEND_UNITS; u++) {
+        for (int u = 0; u < ATTEND_N_TILES; u++) {
             if ((n + u * CONSUMER_WARPS) * 8 >= width)
                 break;
             uint32_t b[4];
@@ -111,7 +111,7 @@ __device__ __forceinline__ void attend_values(const attend_memory &memory, uint3
         }
     }
 #pragma unroll
-    for (int u = 0; u < ATTEND_UNITS; u++)
+    for (int u = 0; u < ATTEND_N_TILES; u++)
 #pragma unroll
         for (int j = 0; j < 4; j++)
             acc.o[u][j] = fmaf(acc.o[u][j], rescale[j / 2], sum[u][j]);

@@ -1,13 +1,13 @@
 /* EXPERTS, in two ops: MOE_GATE_UP, gate | up of every picked expert, then MOE_DOWN, swiglu and the way back, one result a pick,
  * unweighted; REDUCE_NORM weights them and adds them up in ascending order of the experts.
  *
- * Which tiles there are is made on the GPU from the routing: each SM builds the same list of distinct experts of the row group and
+ * Which tiles there are is found on the GPU from the routing: each SM builds the same list of distinct experts of the row group and
  * takes its range of the list's units. A product always has all 8 tokens of the group; only those that picked the expert are kept,
  * so a token's result does not depend on who else picked it.
  */
 #pragma once
 
-#include "kernels/cuda/ops/form.cuh"
+#include "kernels/cuda/ops/operand.cuh"
 
 namespace slip {
 
@@ -119,25 +119,25 @@ __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int s
 // Shared memory of one expert's operand.
 __device__ __forceinline__ int down_bytes(const slip_cuda_matrix &m)
 {
-    int bytes = m.plane * act_bytes(m.store);
-    return m.store == SLIP_STORE_BF16 ? 2 * bytes : bytes + m.plane * slip_store_columns(m.store) / SLIP_F8_BLOCK * SLIP_TOKENS * 4;
+    int bytes = m.plane_tiles * act_bytes(m.format);
+    return m.format == SLIP_WEIGHT_BF16 ? 2 * bytes : bytes + m.plane_tiles * slip_tile_columns(m.format) / SLIP_F8_BLOCK * SLIP_TOKENS * 4;
 }
 
 // The warp's 128 columns of one token into an expert's operand in the arena; bf16 operands may end inside of the last block.
 __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda_matrix &m, int token, int block, float4 v)
 {
     int lane = threadIdx.x % 32, column = block * SLIP_F8_BLOCK + lane * 4;
-    if (m.store == SLIP_STORE_BF16) {
-        if (column >= m.plane * slip_store_columns(m.store))
+    if (m.format == SLIP_WEIGHT_BF16) {
+        if (column >= m.plane_tiles * slip_tile_columns(m.format))
             return;
         unsigned char *at = to + (column / 8 * SLIP_TOKENS + token) * 16 + column % 8 * 2;
         *(uint2 *)at = bf16_pack(v);
-        *(uint2 *)(at + m.plane * BF16_BYTES) = bf16_pack(bf16_rest(v));
+        *(uint2 *)(at + m.plane_tiles * BF16_BYTES) = bf16_pack(bf16_rest(v));
         return;
     }
     float scale = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)))));
     *(uint32_t *)(to + (column / 16 * SLIP_TOKENS + token) * 16 + column % 16) = f8_pack(v, scale);
-    float *scales = (float *)(to + m.plane * act_bytes(m.store));
+    float *scales = (float *)(to + m.plane_tiles * act_bytes(m.format));
     if (lane == 0)
         scales[block * SLIP_TOKENS + token] = scale;
 }
@@ -149,7 +149,7 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_pro
     const context &c = s.here;
     const slip_cuda_matrix &m = op.matrix;
     int each = down_bytes(m), first = batch.first / m.units, last = (batch.last + m.units - 1) / m.units;
-    int blocks = (m.plane * slip_store_columns(m.store) + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
+    int blocks = (m.plane_tiles * slip_tile_columns(m.format) + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
     int turn = c.thread() / 32; // this warp's next block, counted from the token in hand
 #pragma unroll 1
     for (int at = first; at < last; at++)
@@ -166,10 +166,10 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_pro
             turn -= blocks;
         }
     if (c.thread() < SLIP_TOKENS)
-        s.factor[c.thread()] = m.store == SLIP_STORE_MXFP4 ? DECODED : 1;
+        s.factor[c.thread()] = m.format == SLIP_WEIGHT_MXFP4 ? DECODED : 1;
     uint32_t arena = shared_address(c.arena);
     if (c.thread() == 0)
-        s.job = {arena, (uint32_t)(m.plane * BF16_BYTES), arena + m.plane * act_bytes(m.store), m.plane, 0, first, each};
+        s.job = {arena, (uint32_t)(m.plane_tiles * BF16_BYTES), arena + m.plane_tiles * act_bytes(m.format), m.plane_tiles, 0, first, each};
 }
 
 } // namespace slip

@@ -3,7 +3,7 @@
  */
 #pragma once
 
-#include "kernels/cuda/ops/linear.cuh"
+#include "kernels/cuda/ops/product.cuh"
 
 namespace slip {
 
@@ -87,10 +87,10 @@ __device__ __forceinline__ float4 sum_terms(const slip_cuda_terms &op, const row
 // Ranks that are not there: what the exchange costs on this side, a copy out and a copy in for each, and their share of the sum.
 __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_reduce_norm &op, int row, int column, float4 v)
 {
-    int64_t place = (int64_t)row * op.hidden + column, step = (int64_t)SLIP_MAX_ROWS * op.hidden;
+    int64_t at = (int64_t)row * op.hidden + column, step = (int64_t)SLIP_MAX_ROWS * op.hidden;
 #pragma unroll 1
     for (int p = 0; p < op.peers; p++)
-        __stcg((float4 *)(op.peer_slots + p * step + place), v);
+        __stcg((float4 *)(op.peer_slots + p * step + at), v);
     constexpr int BATCH = 8; // see sum_parts
     float4 sum = v;
 #pragma unroll 1
@@ -98,7 +98,7 @@ __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_reduce_norm 
         float4 w[BATCH];
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
-            w[j] = p + j < op.peers ? __ldcv((const float4 *)(op.peer_slots + (p + j) * step + place)) : zero();
+            w[j] = p + j < op.peers ? __ldcv((const float4 *)(op.peer_slots + (p + j) * step + at)) : zero();
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
             sum = add(sum, w[j]);

@@ -4,7 +4,7 @@
  * rule is a total order (higher score, then lower token), so it does not matter in which order candidates meet. */
 #pragma once
 
-#include "kernels/cuda/ops/form.cuh"
+#include "kernels/cuda/ops/operand.cuh"
 
 namespace slip {
 

@@ -54,7 +54,7 @@ __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row
     return 1.0f / (1.0f + expf(-logit));
 }
 
-// A warp's 32 experts: those with fewer than `keep` better ones among them become candidates, at the place of their rank.
+// A warp's 32 experts: those with fewer than `keep` better ones among them become candidates, at their rank.
 __device__ __forceinline__ void topk_candidates(topk_memory &m, uint32_t key, int expert, int chunk, int keep)
 {
     int rank = 0, lane = expert % 32;
@@ -106,12 +106,12 @@ __device__ __forceinline__ void topk_store(const slip_cuda_topk &op, topk_memory
 {
 #pragma unroll 1
     for (int k = lane; k < op.top_k; k += 32) {
-        int expert = m.picked[k], place = 0;
+        int expert = m.picked[k], rank = 0;
 #pragma unroll 1
         for (int i = 0; i < op.top_k; i++)
-            place += m.picked[i] < expert;
-        m.sorted[place] = expert;
-        m.value[place] = m.score[expert];
+            rank += m.picked[i] < expert;
+        m.sorted[rank] = expert;
+        m.value[rank] = m.score[expert];
     }
     __syncwarp();
     float sum = 1e-20f;

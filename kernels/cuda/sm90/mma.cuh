@@ -2,7 +2,7 @@
  * manual; "shared" addresses are shared_address()'s. And division that takes a handful of instructions, not twenty. */
 #pragma once
 
-#include <stdint.h>
+#include "kernels/cuda/sm90/arch.h"
 
 namespace slip {
 

@@ -1,7 +1,8 @@
 /* Nothing but the engine's bulk copies: every SM reads its share of a buffer through rings of the same shape, and looks at none of it. */
 #include "kernels/cuda/sm90/stream.h"
 
-#include "kernels/cuda/sm90/ring.cuh"
+#include "kernels/cuda/sm90/bulk.cuh"
+#include "kernels/cuda/sync/context.cuh"
 
 namespace slip {
 
@@ -11,8 +12,8 @@ constexpr int PASSES = 5;
 constexpr size_t BUFFER = (size_t)4 << 30, LEAST = (size_t)256 << 20;
 
 struct stream_memory {
-    unsigned char stage[WARPGROUPS][DEPTH][SLIP_STAGE_BYTES];
-    uint64_t full[WARPGROUPS][DEPTH];
+    unsigned char stage[WARPGROUPS][SLIP_RING_DEPTH][SLIP_STAGE_BYTES];
+    uint64_t full[WARPGROUPS][SLIP_RING_DEPTH];
 };
 
 // A warp a ring; the copy into a stage starts when the one before it has landed.
@@ -22,7 +23,7 @@ __global__ void __launch_bounds__(WARPGROUPS * 32, 1) stream_kernel(const unsign
     stream_memory &s = *(stream_memory *)bytes;
     int warp = threadIdx.x / 32;
     if (threadIdx.x % 32 == 0)
-        for (int i = 0; i < DEPTH; i++)
+        for (int i = 0; i < SLIP_RING_DEPTH; i++)
             mbarrier_init(&s.full[warp][i], 1);
     fence_async_shared();
     __syncthreads();
@@ -31,14 +32,14 @@ __global__ void __launch_bounds__(WARPGROUPS * 32, 1) stream_kernel(const unsign
     uint64_t policy = read_once_policy();
     int64_t first = stages * blockIdx.x / gridDim.x, last = stages * (blockIdx.x + 1) / gridDim.x, count = 0;
     for (int64_t i = first + warp; i < last; i += WARPGROUPS, count++) {
-        uint64_t *full = &s.full[warp][count % DEPTH];
-        while (count >= DEPTH && !mbarrier_try(full, (unsigned)(count / DEPTH - 1) & 1))
+        uint64_t *full = &s.full[warp][count % SLIP_RING_DEPTH];
+        while (count >= SLIP_RING_DEPTH && !mbarrier_try(full, (unsigned)(count / SLIP_RING_DEPTH - 1) & 1))
             ;
         mbarrier_expect(full, SLIP_STAGE_BYTES);
-        bulk_load(s.stage[warp][count % DEPTH], from + i * SLIP_STAGE_BYTES, SLIP_STAGE_BYTES, full, policy);
+        bulk_load(s.stage[warp][count % SLIP_RING_DEPTH], from + i * SLIP_STAGE_BYTES, SLIP_STAGE_BYTES, full, policy);
     }
-    for (int64_t i = count < DEPTH ? 0 : count - DEPTH; i < count; i++)
-        while (!mbarrier_try(&s.full[warp][i % DEPTH], (unsigned)(i / DEPTH) & 1))
+    for (int64_t i = count < SLIP_RING_DEPTH ? 0 : count - SLIP_RING_DEPTH; i < count; i++)
+        while (!mbarrier_try(&s.full[warp][i % SLIP_RING_DEPTH], (unsigned)(i / SLIP_RING_DEPTH) & 1))
             ;
 }
 

@@ -1,20 +1,13 @@
-/* The instructions of Hopper that the engine is built from, one wrapper each. Another architecture would have to supply: a
- * product of 64 weight rows with 8 (e4m3) or 16 (bf16) activation columns from shared memory (matrix_*), weights from registers
- * for mxfp4, and a bulk copy that completes on an mbarrier (bulk_load).
- */
+/* wgmma, a wrapper an instruction: N token columns a product, of which 8 is the only N so far. */
 #pragma once
 
-#include "kernels/cuda/sync/context.cuh"
+#include "kernels/cuda/sm90/arch.h"
 
 namespace slip {
 
-#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#error "the engine is written for sm_90a: wgmma and its operand layouts; see the head of kernels/cuda/sm90/wgmma.cuh"
-#endif
-
 // Shared memory operand, K-major, no swizzle: core matrices of 8 rows x 16 bytes; `k_step` and `row_step` are the bytes from one to
 // the next along K and along rows.
-__device__ __forceinline__ uint64_t operand(uint32_t address, uint32_t k_step, uint32_t row_step)
+__device__ __forceinline__ uint64_t matrix_descriptor(uint32_t address, uint32_t k_step, uint32_t row_step)
 {
     return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(k_step >> 4) << 16 | (uint64_t)(row_step >> 4) << 32;
 }
@@ -38,7 +31,7 @@ template <bool FIRST> __device__ __forceinline__ void matrix_f8(float (&c)[4], u
                      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "l"(a), "l"(b));
 }
 
-// c = A [64 x 32] e4m3 from registers * B [32 x 8] e4m3 from shared memory. `b`: the low word of its operand(b, 128, 256), which is the same
+// c = A [64 x 32] e4m3 from registers * B [32 x 8] e4m3 from shared memory. `b`: the low word of its matrix_descriptor(b, 128, 256), which is the same
 // in all threads: worked on in the warp's uniform registers if it comes from a shuffle.
 __device__ __forceinline__ void matrix_f8_registers(float (&c)[4], const uint32_t (&a)[4], uint32_t b)
 {
@@ -76,22 +69,6 @@ __device__ __forceinline__ void pin(float (&c)[8])
 __device__ __forceinline__ void pin(uint32_t (&a)[4])
 {
     asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3])::"memory");
-}
-
-// Weights are read once: they should not push out of L2 what is read again.
-__device__ __forceinline__ uint64_t read_once_policy()
-{
-    uint64_t policy;
-    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-    return policy;
-}
-
-__device__ __forceinline__ void bulk_load(void *to, const void *from, int bytes, uint64_t *bar, uint64_t policy)
-{
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-                     shared_address(to)),
-                 "l"(from), "r"(bytes), "r"(shared_address(bar)), "l"(policy)
-                 : "memory");
 }
 
 } // namespace slip

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/layout/op.h"
 #include "kernels/cuda/layout/step.h"
+#include "kernels/cuda/sm90/bulk.cuh"
 
 namespace slip {
 
@@ -38,17 +39,6 @@ struct context {
 __device__ __forceinline__ void consumers_sync()
 {
     asm volatile("bar.sync 1, %0;" ::"n"(CONSUMERS) : "memory");
-}
-
-__device__ __forceinline__ uint32_t shared_address(const void *p)
-{
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
-
-// Writes to shared memory by ordinary stores become visible to wgmma and bulk copies. Before the barrier, in each writing thread.
-__device__ __forceinline__ void fence_async_shared()
-{
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 __device__ __forceinline__ float bf16_value(uint16_t bits)

@@ -125,7 +125,7 @@ __device__ void take_step(const waiter &w, const slip_exchange &x, uint32_t seri
             words[j * 32 + lane] = word[j];
 #pragma unroll 1
     for (int i = FIRST_LINES * 32 + lane; i < words.count(); i += 32)
-        wait_for(w, SLIP_WAIT_STEP, serial, w.patience, [&](unsigned &seen) {
+        wait_for(w, SLIP_WAIT_STEP, serial, w.timeout_cycles, [&](unsigned &seen) {
             return line_load(step_line(x, x.rank, i), serial, words[i], seen);
         });
 }

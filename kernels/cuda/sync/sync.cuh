@@ -28,6 +28,7 @@
 #pragma once
 
 #include "comm/exchange.cuh"
+#include "kernels/cuda/sm90/bulk.cuh"
 #include "kernels/cuda/sync/context.cuh"
 
 namespace slip {
@@ -65,8 +66,8 @@ struct host_words {
 struct waiter {
     sync_words *words;
     host_words *host;
-    int64_t patience;      // clock cycles
-    int64_t idle_patience; // for the next step
+    int64_t timeout_cycles;      // clock cycles
+    int64_t idle_timeout_cycles; // for the next step
     const slip_exchange *exchange; // NULL: this rank is alone
     uint64_t step;
     int sm, role;
@@ -146,13 +147,13 @@ __device__ __forceinline__ void record_failure(const waiter &w, int wait, unsign
 
 // A look at the clock and the abort word in a wait that takes long; `start`: when it was first looked at, 0 for not yet. Returns that, or
 // -1: give up.
-__device__ __forceinline__ int64_t wait_look(const waiter &w, int wait, unsigned expected, unsigned seen, int peer, int64_t patience,
+__device__ __forceinline__ int64_t wait_look(const waiter &w, int wait, unsigned expected, unsigned seen, int peer, int64_t timeout_cycles,
                                              int64_t start)
 {
     if (aborted(w))
         return -1;
     int64_t now = clock64();
-    if (start != 0 && now - start > patience) {
+    if (start != 0 && now - start > timeout_cycles) {
         record_failure(w, wait, expected, seen, peer);
         return -1;
     }
@@ -160,22 +161,22 @@ __device__ __forceinline__ int64_t wait_look(const waiter &w, int wait, unsigned
 }
 
 // The same, apart: not in the way of the code that runs.
-static __device__ __noinline__ int64_t wait_look_apart(const waiter &w, int wait, unsigned expected, unsigned seen, int64_t patience,
+static __device__ __noinline__ int64_t wait_look_apart(const waiter &w, int wait, unsigned expected, unsigned seen, int64_t timeout_cycles,
                                                        int64_t start)
 {
-    return wait_look(w, wait, expected, seen, -1, patience, start);
+    return wait_look(w, wait, expected, seen, -1, timeout_cycles, start);
 }
 
 constexpr unsigned WAIT_LOOK = 64; // tries between looks
 
 // Repeat `ready` (true when the wait is over; it leaves what it saw in `seen`) until the deadline.
 template <class Ready>
-__device__ __forceinline__ bool wait_for(const waiter &w, int wait, unsigned expected, int64_t patience, Ready ready)
+__device__ __forceinline__ bool wait_for(const waiter &w, int wait, unsigned expected, int64_t timeout_cycles, Ready ready)
 {
     unsigned seen = 0, tries = 0;
     int64_t start = 0;
     while (!ready(seen))
-        if (++tries % WAIT_LOOK == 0 && (start = wait_look_apart(w, wait, expected, seen, patience, start)) < 0)
+        if (++tries % WAIT_LOOK == 0 && (start = wait_look_apart(w, wait, expected, seen, timeout_cycles, start)) < 0)
             return false;
     return true;
 }
@@ -189,7 +190,7 @@ __device__ __forceinline__ void grid_arrive(const waiter &w)
 
 __device__ __forceinline__ void grid_wait(const waiter &w, unsigned target)
 {
-    wait_for(w, SLIP_WAIT_GRID, target, w.patience, [&](unsigned &seen) {
+    wait_for(w, SLIP_WAIT_GRID, target, w.timeout_cycles, [&](unsigned &seen) {
         seen = load_acquire(&w.words->arrived);
         return (int)(seen - target) >= 0;
     });
@@ -209,41 +210,18 @@ struct peer_wait {
         int peer = -1;
         while (!ready(peer, seen) && start >= 0)
             if (++tries % WAIT_LOOK == 0)
-                start = wait_look(w, SLIP_WAIT_PEER, epoch, seen, peer, w.patience + (1 + hop) * (w.patience / 4), start);
+                start = wait_look(w, SLIP_WAIT_PEER, epoch, seen, peer, w.timeout_cycles + (1 + hop) * (w.timeout_cycles / 4), start);
     }
 };
 
 // ---- within an SM: mbarriers ----
-
-__device__ __forceinline__ void mbarrier_init(uint64_t *bar, int arrivals)
-{
-    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(arrivals) : "memory");
-}
-
-__device__ __forceinline__ void mbarrier_arrive(uint64_t *bar)
-{
-    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
-}
-
-__device__ __forceinline__ void mbarrier_expect(uint64_t *bar, int bytes)
-{
-    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(bar)), "r"(bytes) : "memory");
-}
-
-__device__ __forceinline__ bool mbarrier_try(uint64_t *bar, unsigned parity)
-{
-    unsigned done;
-    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                 : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
-    return done != 0;
-}
 
 // Waits within an SM are given longer than the grid barrier: a missing signal between SMs stops the rings, too, and the record should
 // name the cause. `phase`: how many times the barrier must have completed before, counted from 0; its parity is what mbarriers know.
 // The slow path is apart: it is not in the way of the code that runs.
 static __device__ __noinline__ bool mbarrier_wait_long(const waiter &w, int wait, uint64_t *bar, unsigned phase)
 {
-    return wait_for(w, wait, phase, w.patience + w.patience / 2, [&](unsigned &seen) {
+    return wait_for(w, wait, phase, w.timeout_cycles + w.timeout_cycles / 2, [&](unsigned &seen) {
         seen = phase - 1;
         return mbarrier_try(bar, phase & 1);
     });

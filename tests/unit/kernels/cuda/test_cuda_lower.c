@@ -150,7 +150,7 @@ static const slip_cuda_operand *written(const slip_cuda_op *op)
 static void check_product(const lowered *l, int32_t at)
 {
     const slip_cuda_product *op = &l->list.ops[at].product;
-    bool bf16 = op->matrix.store == SLIP_STORE_BF16;
+    bool bf16 = op->matrix.format == SLIP_WEIGHT_BF16;
     const void *wanted = bf16 ? (const void *)op->operand.hi : op->operand.q8;
     assert_true(ours(l, wanted) && ours(l, op->out.data));
     assert_true(!op->operand.ssq || ours(l, op->operand.ssq));

@@ -16,10 +16,10 @@
 
 /* ---- unpacking ---- */
 
-/* A granule's values, decoded; `coded`: not what is written for an element that does not exist. */
+/* A tile's values, decoded; `coded`: not what is written for an element that does not exist. */
 typedef struct {
-    double value[SLIP_TILE][256];
-    bool coded[SLIP_TILE][256];
+    double value[SLIP_TILE_ROWS][256];
+    bool coded[SLIP_TILE_ROWS][256];
 } block;
 
 static double bf16_at(const unsigned char *at)
@@ -29,15 +29,15 @@ static double bf16_at(const unsigned char *at)
     return slip_bf16_to_f32(code);
 }
 
-static void decode_units(const unsigned char *granule, bool f8, block *b)
+static void decode_slices(const unsigned char *tile, bool f8, block *b)
 {
     int items = f8 ? 16 : 8;
-    for (int i = 0; i < SLIP_CODE_BYTES / (16 / items); i++) {
-        int item = i % items, row = i / items % SLIP_TILE, column = i / items / SLIP_TILE * items + item;
-        const unsigned char *at = granule + i * (16 / items);
+    for (int i = 0; i < SLIP_TILE_CODES / (16 / items); i++) {
+        int item = i % items, row = i / items % SLIP_TILE_ROWS, column = i / items / SLIP_TILE_ROWS * items + item;
+        const unsigned char *at = tile + i * (16 / items);
         float scale = 1;
         if (f8)
-            memcpy(&scale, granule + SLIP_CODE_BYTES + 4 * row, sizeof scale);
+            memcpy(&scale, tile + SLIP_TILE_CODES + 4 * row, sizeof scale);
         b->value[row][column] = f8 ? (double)slip_e4m3_to_f32(*at) * scale : bf16_at(at);
         b->coded[row][column] = at[0] != 0 || (!f8 && at[1] != 0);
     }
@@ -45,13 +45,13 @@ static void decode_units(const unsigned char *granule, bool f8, block *b)
 
 /* As a warp does: thread lane takes uint4 j of 4; word h of it is the register pair of half h % 2 of block 2j + h / 2, rows g and
  * g + 8. Both come out as e4m3 of 2^-6 times the value. */
-static void decode_mxfp4(const unsigned char *granule, block *b)
+static void decode_mxfp4(const unsigned char *tile, block *b)
 {
-    for (int i = 0; i < SLIP_CODE_BYTES; i++) {
+    for (int i = 0; i < SLIP_TILE_CODES; i++) {
         int warp = i / 2048, j = i / 512 % 4, lane = i / 16 % 32, h = i / 4 % 4, byte = i % 4;
         int g = lane / 4, scale_block = 2 * j + h / 2, column = scale_block * 32 + h % 2 * 16 + lane % 4 * 4 + byte;
-        unsigned code[2] = {granule[i] & 0x9c, (granule[i] << 2 & 0x8c) | (granule[i] >> 2 & 0x10)};
-        const unsigned char *scales = granule + SLIP_CODE_BYTES + (warp * 8 + g) * 16;
+        unsigned code[2] = {tile[i] & 0x9c, (tile[i] << 2 & 0x8c) | (tile[i] >> 2 & 0x10)};
+        const unsigned char *scales = tile + SLIP_TILE_CODES + (warp * 8 + g) * 16;
         for (int second = 0; second < 2; second++) {
             int row = warp * 16 + g + 8 * second;
             b->value[row][column] =
@@ -61,26 +61,26 @@ static void decode_mxfp4(const unsigned char *granule, block *b)
     }
 }
 
-/* Element [plane][row][column] of one expert; the caller frees. Memory is walked from its beginning: chunk, tile, granule. */
+/* Element [plane][row][column] of one expert; the caller frees. Memory is walked from its beginning: chunk, row tile, tile. */
 static double *unpack(const slip_cuda_matrix *m, const unsigned char *at)
 {
     static block b;
     const unsigned char *begin = at;
-    int planes = m->granules / m->plane, width = slip_store_columns(m->store);
+    int planes = m->column_tiles / m->plane_tiles, width = slip_tile_columns(m->format);
     double *values = calloc((size_t)planes * (size_t)m->rows * (size_t)m->columns, sizeof *values);
     assert_non_null(values);
-    for (int first = 0; first < m->granules; first += m->chunk)
-        for (int tile = 0; tile < m->tiles; tile++)
-            for (int g = first; g < first + m->chunk && g < m->granules; g++, at += slip_store_bytes(m->store)) {
-                if (m->store == SLIP_STORE_MXFP4)
+    for (int first = 0; first < m->column_tiles; first += m->chunk)
+        for (int row_tile = 0; row_tile < m->row_tiles; row_tile++)
+            for (int g = first; g < first + m->chunk && g < m->column_tiles; g++, at += slip_tile_bytes(m->format)) {
+                if (m->format == SLIP_WEIGHT_MXFP4)
                     decode_mxfp4(at, &b);
                 else
-                    decode_units(at, m->store == SLIP_STORE_F8, &b);
-                for (int r = 0; r < SLIP_TILE; r++)
+                    decode_slices(at, m->format == SLIP_WEIGHT_F8, &b);
+                for (int r = 0; r < SLIP_TILE_ROWS; r++)
                     for (int c = 0; c < width; c++) {
-                        int row = tile * SLIP_TILE + r, column = g % m->plane * width + c;
+                        int row = row_tile * SLIP_TILE_ROWS + r, column = g % m->plane_tiles * width + c;
                         if (row < m->rows && column < m->columns)
-                            values[((int64_t)(g / m->plane) * m->rows + row) * m->columns + column] = b.value[r][c];
+                            values[((int64_t)(g / m->plane_tiles) * m->rows + row) * m->columns + column] = b.value[r][c];
                         else
                             assert_true(b.value[r][c] == 0 && !b.coded[r][c]);
                     }
@@ -106,7 +106,7 @@ static void check_expert(const slip_weight *weight, int64_t expert, const slip_c
         assert_true(fabs(values[i] - want) <= fabs(want) * 0x1p-8);
         assert_true(fabs(values[i] + values[size + i] - want) <= fabs(want) * 0x1p-16);
     }
-    assert_int_equal(m->granules / m->plane, weight->dtype == SLIP_F32 ? 2 : 1);
+    assert_int_equal(m->column_tiles / m->plane_tiles, weight->dtype == SLIP_F32 ? 2 : 1);
 }
 
 /* Plan, pack into memory of another content, unpack; `chunk` > 0 overrides the plan's choice. */
@@ -116,9 +116,9 @@ static void check_weight(const slip_weight *weight, slip_cuda_use use, int chunk
     assert_int_equal(slip_cuda_matrix_plan(weight->dtype, weight->experts, weight->rows, weight->columns, weight->scale_skew,
                                            use, &m),
                      SLIP_OK);
-    if (chunk > 0 && chunk <= m.granules) {
+    if (chunk > 0 && chunk <= m.column_tiles) {
         m.chunk = chunk;
-        m.chunks = (m.granules + chunk - 1) / chunk;
+        m.chunks = (m.column_tiles + chunk - 1) / chunk;
     }
     unsigned char *packed = malloc((size_t)m.expert_bytes);
     assert_non_null(packed);
@@ -203,19 +203,19 @@ static void test_two_planes(void **state)
 
 /* ---- cuts ---- */
 
-/* Everything again, unit by unit: who streams which granules, whose columns it needs. */
+/* Everything again, unit by unit: who streams which tiles, whose columns it needs. */
 static void check_deal(const slip_cuda_matrix *m, int32_t sms)
 {
-    int64_t granules = (int64_t)m->tiles * m->granules, busiest = 0, arena = 0;
-    unsigned char *seen = calloc((size_t)granules, 1);
+    int64_t tiles = (int64_t)m->row_tiles * m->column_tiles, busiest = 0, arena = 0;
+    unsigned char *seen = calloc((size_t)tiles, 1);
     assert_non_null(seen);
     for (int64_t cta = 0; cta < sms; cta++) {
         int64_t streamed = 0, needed = 0, last_chunk = -1;
         for (int64_t u = m->units * cta / sms; u < m->units * (cta + 1) / sms; u++) {
-            int64_t chunk = u / m->tiles, tile = u % m->tiles;
-            int64_t length = chunk == m->chunks - 1 ? m->granules - chunk * m->chunk : m->chunk;
+            int64_t chunk = u / m->row_tiles, row_tile = u % m->row_tiles;
+            int64_t length = chunk == m->chunks - 1 ? m->column_tiles - chunk * m->chunk : m->chunk;
             for (int64_t g = 0; g < length; g++)
-                assert_int_equal(seen[chunk * m->chunk * m->tiles + tile * length + g]++, 0);
+                assert_int_equal(seen[chunk * m->chunk * m->row_tiles + row_tile * length + g]++, 0);
             streamed += length;
             needed += chunk != last_chunk ? length : 0;
             last_chunk = chunk;
@@ -223,11 +223,11 @@ static void check_deal(const slip_cuda_matrix *m, int32_t sms)
         busiest = streamed > busiest ? streamed : busiest;
         arena = needed > arena ? needed : arena;
     }
-    assert_null(memchr(seen, 0, (size_t)granules));
+    assert_null(memchr(seen, 0, (size_t)tiles));
     free(seen);
     assert_int_equal(slip_cuda_matrix_busiest(m, 1, sms), busiest);
     assert_int_equal(slip_cuda_matrix_arena(m, sms),
-                     arena * slip_store_columns(m->store) * 8 * (m->store == SLIP_STORE_BF16 ? 4 : 1));
+                     arena * slip_tile_columns(m->format) * 8 * (m->format == SLIP_WEIGHT_BF16 ? 4 : 1));
 }
 
 static void check_plan(slip_dtype dtype, int64_t rows, int64_t columns, slip_cuda_use use)
@@ -241,20 +241,20 @@ static void check_plan(slip_dtype dtype, int64_t rows, int64_t columns, slip_cud
     }
     assert_null(m.data);
     assert_true(m.rows == rows && m.columns == columns);
-    assert_true(m.tiles * 64 >= rows && (m.tiles - 1) * 64 < rows);
-    int64_t width = slip_store_columns(m.store);
-    assert_true(m.plane * width >= columns && (m.plane - 1) * width < columns);
-    assert_int_equal(m.granules, m.plane * (dtype == SLIP_F32 ? 2 : 1));
-    assert_true(m.chunk * m.chunks >= m.granules && m.chunk * (m.chunks - 1) < m.granules);
-    assert_true(dtype != SLIP_F32 || m.plane % m.chunk == 0);
-    assert_int_equal(m.expert_bytes, (int64_t)m.tiles * m.granules * slip_store_bytes(m.store));
+    assert_true(m.row_tiles * 64 >= rows && (m.row_tiles - 1) * 64 < rows);
+    int64_t width = slip_tile_columns(m.format);
+    assert_true(m.plane_tiles * width >= columns && (m.plane_tiles - 1) * width < columns);
+    assert_int_equal(m.column_tiles, m.plane_tiles * (dtype == SLIP_F32 ? 2 : 1));
+    assert_true(m.chunk * m.chunks >= m.column_tiles && m.chunk * (m.chunks - 1) < m.column_tiles);
+    assert_true(dtype != SLIP_F32 || m.plane_tiles % m.chunk == 0);
+    assert_int_equal(m.expert_bytes, (int64_t)m.row_tiles * m.column_tiles * slip_tile_bytes(m.format));
     assert_int_equal(slip_cuda_matrix_bytes(&m, 5), 5 * m.expert_bytes);
     assert_true(use != SLIP_USE_UP || m.chunks <= SLIP_UP_PARTS);
-    assert_int_equal(m.units, m.chunks * m.tiles);
+    assert_int_equal(m.units, m.chunks * m.row_tiles);
     static const int32_t sms[] = {132, 528, 114, 160, 7, 1};
     for (size_t i = 0; i < sizeof sms / sizeof *sms; i++) {
         check_deal(&m, sms[i]);
-        if (!use && (sms[i] == SLIP_PLAN_SMS || sms[i] >= m.chunks))
+        if (!use && (sms[i] == SLIP_ARCH_SMS || sms[i] >= m.chunks))
             assert_true(slip_cuda_matrix_arena(&m, sms[i]) <= SLIP_OPERAND_BYTES);
     }
     if (use)
@@ -273,15 +273,15 @@ static void test_many_plans(void **state)
                     check_plan((slip_dtype)dtype, rows[i], columns_for((slip_dtype)dtype, columns[j]), experts);
 }
 
-/* Few tiles and near the widest: more chunks than CTAs are tempting, and the bound of the arena decides. */
+/* Few row tiles and near the widest: more chunks than CTAs are tempting, and the bound of the arena decides. */
 static void test_wide_plans(void **state)
 {
     (void)state;
-    for (int64_t tiles = 1; tiles <= 140; tiles += tiles < 8 ? 1 : 11)
+    for (int64_t row_tiles = 1; row_tiles <= 140; row_tiles += row_tiles < 8 ? 1 : 11)
         for (int64_t percent = 52; percent <= 100; percent += 6)
             for (int dtype = SLIP_BF16; dtype < SLIP_DTYPES; dtype++) {
-                int64_t widest = SLIP_PLAN_SMS * (dtype == SLIP_BF16 ? 1024 : 4096);
-                check_plan((slip_dtype)dtype, 64 * tiles, widest * percent / 100 / 32 * 32, SLIP_USE_LINEAR);
+                int64_t widest = SLIP_ARCH_SMS * (dtype == SLIP_BF16 ? 1024 : 4096);
+                check_plan((slip_dtype)dtype, 64 * row_tiles, widest * percent / 100 / 32 * 32, SLIP_USE_LINEAR);
             }
 }
 
@@ -329,7 +329,7 @@ static const struct {
     slip_dtype dtype;
     slip_cuda_use use;
     int64_t rows, columns;
-    double percent; /* over the mean, at most, beyond two stages of two granules */
+    double percent; /* over the mean, at most, beyond two stages of two tiles */
 } published[] = {
     {SLIP_F8E4M3, SLIP_USE_LINEAR, 3392, 6144, 25}, /* Pro, an eighth: qkv, o, router, head, experts, the dense layer */
     {SLIP_BF16, SLIP_USE_LINEAR, 6144, 2048, 5},    /* evenness beyond that would cost more in partial sums */
@@ -359,10 +359,10 @@ static void test_published_shapes(void **state)
         assert_int_equal(slip_cuda_matrix_plan(published[i].dtype, 384, published[i].rows, published[i].columns, 0,
                                                published[i].use, &m),
                          SLIP_OK);
-        double mean = (double)(experts * m.tiles * m.granules) / SLIP_PLAN_WARPGROUPS;
-        double most = fmax(mean * (1 + published[i].percent / 100), 2 * SLIP_STAGE_GRANULES);
+        double mean = (double)(experts * m.row_tiles * m.column_tiles) / SLIP_PLAN_WARPGROUPS;
+        double most = fmax(mean * (1 + published[i].percent / 100), 2 * SLIP_STAGE_TILES);
         assert_true((double)slip_cuda_matrix_busiest(&m, experts, SLIP_PLAN_WARPGROUPS) <= most);
-        assert_true(published[i].use != SLIP_USE_LINEAR || slip_cuda_matrix_arena(&m, SLIP_PLAN_SMS) <= SLIP_OPERAND_BYTES);
+        assert_true(published[i].use != SLIP_USE_LINEAR || slip_cuda_matrix_arena(&m, SLIP_ARCH_SMS) <= SLIP_OPERAND_BYTES);
     }
 }
 

@@ -1,19 +1,21 @@
-/* A granule of weights times one row group: 64 rows x 8 tokens in the registers of a warpgroup.
+/* A tile of weights times one row group: 64 rows x 8 tokens in the registers of a warpgroup.
  *
  * Thread (warp, g = lane / 4, t = lane % 4) holds rows 16 * warp + g and + 8, tokens 2t and 2t + 1:
  *     c[0] (g, 2t)   c[1] (g, 2t + 1)   c[2] (g + 8, 2t)   c[3] (g + 8, 2t + 1)
- * The tensor core adds up one granule of bf16 or e4m3 (its accumulators keep 14 bits of those) and 32 columns of mxfp4, whose
- * scales differ; beyond that sums are f32 additions in the order of the columns. Stages hold two granules. Both of bf16 and e4m3 are
+ * The tensor core adds up one tile of bf16 or e4m3 (its accumulators keep 14 bits of those) and 32 columns of mxfp4, whose
+ * scales differ; beyond that sums are f32 additions in the order of the columns. Stages hold two tiles. Both of bf16 and e4m3 are
  * always multiplied, without a branch between wgmmas: nobody looks at what a stage of one left of the second.
  */
 #pragma once
 
-#include "kernels/cuda/sm90/ring.cuh"
+#include "kernels/cuda/layout/buffer.h"
+#include "kernels/cuda/sm90/bulk.cuh"
+#include "kernels/cuda/sm90/wgmma.cuh"
 
 namespace slip {
 
-// Where a granule's activations lie in the arena, shared addresses.
-struct operand_place {
+// Where a tile's activations lie in the arena, shared addresses.
+struct operand_address {
     uint32_t codes; // e4m3 codes, or bf16 hi
     uint32_t scale; // e4m3's f32 scales [128-column block][8]
 };
@@ -47,13 +49,13 @@ __device__ __forceinline__ float2 token_scales(uint32_t scale, int block)
 
 constexpr int BLOCK_SCALES = SLIP_TOKENS * 4; // bytes of a block's scales
 
-// ---- bf16: 64 columns a granule, tokens twice: hi and lo ----
+// ---- bf16: 64 columns a tile, tokens twice: hi and lo ----
 
-constexpr int BF16_BYTES = 64 * SLIP_TOKENS * 2; // of activations a granule
+constexpr int BF16_BYTES = 64 * SLIP_TOKENS * 2; // of activations a tile
 
-__device__ __forceinline__ void granule_bf16(uint32_t tile, uint32_t codes, uint32_t lo, float (&c)[8])
+__device__ __forceinline__ void tile_bf16(uint32_t tile, uint32_t codes, uint32_t lo, float (&c)[8])
 {
-    uint64_t a = operand(tile, 1024, 128), b = operand(codes, 128, lo);
+    uint64_t a = matrix_descriptor(tile, 1024, 128), b = matrix_descriptor(codes, 128, lo);
     matrix_bf16<true>(c, a, b);
 #pragma unroll
     for (int k = 1; k < 4; k++) // 16 columns: two units of 1024 bytes of weights, of 128 of activations
@@ -61,13 +63,13 @@ __device__ __forceinline__ void granule_bf16(uint32_t tile, uint32_t codes, uint
 }
 
 // `lo`: bytes from the activations' hi to their lo.
-__device__ __forceinline__ void stage_bf16(uint32_t stage, uint32_t lo, const operand_place &x, const operand_place &y, float (&one)[4],
+__device__ __forceinline__ void stage_bf16(uint32_t stage, uint32_t lo, const operand_address &x, const operand_address &y, float (&one)[4],
                                            float (&two)[4])
 {
     float c[8], d[8];
     matrix_fence();
-    granule_bf16(stage, x.codes, lo, c);
-    granule_bf16(stage + SLIP_GRANULE_BF16, y.codes, lo, d);
+    tile_bf16(stage, x.codes, lo, c);
+    tile_bf16(stage + SLIP_TILE_BF16, y.codes, lo, d);
     matrix_commit();
     matrix_wait<0>();
     pin(c);
@@ -79,13 +81,13 @@ __device__ __forceinline__ void stage_bf16(uint32_t stage, uint32_t lo, const op
     }
 }
 
-// ---- e4m3 with scales: 128 columns a granule ----
+// ---- e4m3 with scales: 128 columns a tile ----
 
 constexpr int F8_BYTES = 128 * SLIP_TOKENS;
 
-__device__ __forceinline__ void granule_f8(uint32_t tile, uint32_t codes, float (&c)[4])
+__device__ __forceinline__ void tile_f8(uint32_t tile, uint32_t codes, float (&c)[4])
 {
-    uint64_t a = operand(tile, 1024, 128), b = operand(codes, 128, 256);
+    uint64_t a = matrix_descriptor(tile, 1024, 128), b = matrix_descriptor(codes, 128, 256);
     matrix_f8<true>(c, a, b);
 #pragma unroll
     for (int k = 1; k < 4; k++)
@@ -94,7 +96,7 @@ __device__ __forceinline__ void granule_f8(uint32_t tile, uint32_t codes, float 
 
 __device__ __forceinline__ void scale_f8(uint32_t tile, uint32_t scale, const float (&c)[4], float (&v)[4])
 {
-    uint32_t rows = tile + SLIP_CODE_BYTES + (threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4) * 4;
+    uint32_t rows = tile + SLIP_TILE_CODES + (threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4) * 4;
     float2 token = token_scales(scale, 0);
     float upper = shared_float(rows), lower = shared_float(rows + 8 * 4);
     v[0] = c[0] * (upper * token.x);
@@ -103,21 +105,21 @@ __device__ __forceinline__ void scale_f8(uint32_t tile, uint32_t scale, const fl
     v[3] = c[3] * (lower * token.y);
 }
 
-__device__ __forceinline__ void stage_f8(uint32_t stage, const operand_place &x, const operand_place &y, float (&one)[4], float (&two)[4])
+__device__ __forceinline__ void stage_f8(uint32_t stage, const operand_address &x, const operand_address &y, float (&one)[4], float (&two)[4])
 {
     float c[4], d[4];
     matrix_fence();
-    granule_f8(stage, x.codes, c);
-    granule_f8(stage + SLIP_GRANULE_F8, y.codes, d);
+    tile_f8(stage, x.codes, c);
+    tile_f8(stage + SLIP_TILE_F8, y.codes, d);
     matrix_commit();
     matrix_wait<0>();
     pin(c);
     pin(d);
     scale_f8(stage, x.scale, c, one);
-    scale_f8(stage + SLIP_GRANULE_F8, y.scale, d, two);
+    scale_f8(stage + SLIP_TILE_F8, y.scale, d, two);
 }
 
-// ---- mxfp4: 256 columns a granule ----
+// ---- mxfp4: 256 columns a tile ----
 
 constexpr int MXFP4_BYTES = 256 * SLIP_TOKENS;
 constexpr float DECODED = 64; // what undoes the decoder's factor: it goes into the tokens' factors
@@ -135,7 +137,7 @@ __device__ __forceinline__ float power(uint32_t scales, int byte)
     return __uint_as_float(__byte_perm(scales, 0, 0x0444 | byte << 12) >> 1);
 }
 
-// 64 columns, a quarter of a granule: two blocks of 32, each with scales of its own. Its products are under way when this returns.
+// 64 columns, a quarter of a tile: two blocks of 32, each with scales of its own. Its products are under way when this returns.
 __device__ __forceinline__ void start_quarter(const uint4 &words, uint32_t b, uint32_t (&a)[2][4], float (&c)[2][4])
 {
     decode(words.x, a[0][0], a[0][1]);
@@ -174,11 +176,11 @@ __device__ __forceinline__ void add_scaled(float (&sum)[4], float (&part)[4], fl
 }
 
 // A quarter is decoded while the tensor core is at the one before.
-__device__ __forceinline__ void granule_mxfp4(uint32_t tile, const operand_place &x, float (&sum)[4])
+__device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address &x, float (&sum)[4])
 {
     uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, codes = tile + warp * 2048 + lane * 16, a[2][2][4];
-    uint4 scales = shared_uint4(tile + SLIP_CODE_BYTES + warp * 128 + lane / 4 * 16); // rows g and g + 8, 8 blocks each
-    uint32_t b = __shfl_sync(~0u, (uint32_t)operand(x.codes, 128, 256), 0);
+    uint4 scales = shared_uint4(tile + SLIP_TILE_CODES + warp * 128 + lane / 4 * 16); // rows g and g + 8, 8 blocks each
+    uint32_t b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, 256), 0);
     float c[2][2][4], part[4] = {};
     start_quarter(shared_uint4(codes), b, a[0], c[0]);
     start_quarter(shared_uint4(codes + 512), b + (512 >> 4), a[1], c[1]);

@@ -49,19 +49,19 @@ __device__ __forceinline__ unit_range product_batch(const slip_cuda_op &op, unit
 
 // ---- the producer ----
 
-// All granules of the units, two a stage. They follow each other in memory but where an expert ends.
+// All tiles of the units, two a stage. They follow each other in memory but where an expert ends.
 __device__ __forceinline__ void produce_units(const waiter &w, producer &p, const slip_cuda_matrix &m, const int32_t *expert,
                                               unit_range units)
 {
     if (units.first >= units.last)
         return;
-    place from = place_of(m, units.first);
-    int bytes = slip_store_bytes(m.store), each = m.granules * m.tiles, before = granules_before(m, from);
-    int left = granules_of(m, from, units), run = each - before; // of the expert in hand
+    cursor from = cursor_of(m, units.first);
+    int bytes = slip_tile_bytes(m.format), each = m.column_tiles * m.row_tiles, before = tiles_before(m, from);
+    int left = tiles_of(m, from, units), run = each - before; // of the expert in hand
     const unsigned char *data = m.data + (expert ? expert[from.at] * m.expert_bytes : 0) + (int64_t)before * bytes;
 #pragma unroll 1
-    for (; left > 0; left -= SLIP_STAGE_GRANULES, p.count++) {
-        int here = min(left, (int)SLIP_STAGE_GRANULES);
+    for (; left > 0; left -= SLIP_STAGE_TILES, p.count++) {
+        int here = min(left, (int)SLIP_STAGE_TILES);
         unsigned char *stage = stage_open(w, p, here * bytes);
         if (!stage)
             return;
@@ -72,7 +72,7 @@ __device__ __forceinline__ void produce_units(const waiter &w, producer &p, cons
                 run = each;
             }
             int piece = min(here - filled, run);
-            bulk_load(stage + filled * bytes, data, piece * bytes, &p.weights->full[p.warpgroup][p.count % DEPTH], p.policy);
+            bulk_load(stage + filled * bytes, data, piece * bytes, &p.weights->full[p.warpgroup][p.count % SLIP_RING_DEPTH], p.policy);
             data += piece * bytes;
             filled += piece;
             run -= piece;
@@ -103,13 +103,13 @@ __device__ __forceinline__ void produce_product(const waiter &w, producer &p, co
 
 // ---- the consumers ----
 
-// Granules of operands that the SM's units of a LINEAR touch: whole chunks.
+// Tiles of operands that the SM's units of a LINEAR touch: whole chunks.
 __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, unit_range units)
 {
     const slip_cuda_matrix &m = op.product.matrix;
     if (units.first == units.last)
         return {0, 0};
-    return {place_of(m, units.first).chunk * m.chunk, min((place_of(m, units.last - 1).chunk + 1) * m.chunk, m.granules)};
+    return {cursor_of(m, units.first).chunk * m.chunk, min((cursor_of(m, units.last - 1).chunk + 1) * m.chunk, m.column_tiles)};
 }
 
 // The batch from unit `first` on, -1: the first one. One thread a warpgroup does something here: divisions take long, and most are found
@@ -122,8 +122,8 @@ __device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_
         return;
     unit_range all = units_of(units, c.sm, c.sms), batch = product_batch(op, all, first < 0 ? all.first : first);
     unit_range mine = overlap(units_of(units, c.sm * WARPGROUPS + warpgroup, c.sms * WARPGROUPS), batch);
-    s.deal.from[warpgroup] = place_of(op.product.matrix, mine.first);
-    s.deal.left[warpgroup] = granules_of(op.product.matrix, s.deal.from[warpgroup], mine);
+    s.deal.from[warpgroup] = cursor_of(op.product.matrix, mine.first);
+    s.deal.left[warpgroup] = tiles_of(op.product.matrix, s.deal.from[warpgroup], mine);
     if (warpgroup == 0) {
         s.deal.all = all;
         s.deal.batch = batch;
@@ -144,9 +144,9 @@ __device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &
 {
     const context &c = s.here;
     const slip_cuda_matrix &m = op.product.matrix;
-    unit_range window = op.kind == SLIP_CUDA_LINEAR ? s.deal.window : unit_range{0, m.granules};
+    unit_range window = op.kind == SLIP_CUDA_LINEAR ? s.deal.window : unit_range{0, m.column_tiles};
     product_job job = load_operand(op.product.operand, m, group, window, c);
-    load_factor(op.product.operand, op.product.epsilon, group, m.store == SLIP_STORE_MXFP4 ? DECODED : 1, c, s.factor);
+    load_factor(op.product.operand, op.product.epsilon, group, m.format == SLIP_WEIGHT_MXFP4 ? DECODED : 1, c, s.factor);
     if (c.thread() == 0)
         s.job = job;
 }
@@ -164,12 +164,12 @@ __device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_
     consumers_sync();
 }
 
-// Where a thread's two tokens of a chunk's results go, row 0 of tile 0; NULL: nowhere.
+// Where a thread's two tokens of a chunk's results go, row 0 of row tile 0; NULL: nowhere.
 struct product_results {
     float *to[2];
 };
 
-__device__ __forceinline__ product_results results_of(const slip_cuda_op &op, const shared_memory &s, int group, const place &p)
+__device__ __forceinline__ product_results results_of(const slip_cuda_op &op, const shared_memory &s, int group, const cursor &p)
 {
     int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
     product_results r;
@@ -187,85 +187,85 @@ __device__ __forceinline__ product_results results_of(const slip_cuda_op &op, co
     return r;
 }
 
-__device__ __forceinline__ void write_tile(const product_results &r, int tile, const float (&sum)[4], const float *factor)
+__device__ __forceinline__ void write_tile(const product_results &r, int row_tile, const float (&sum)[4], const float *factor)
 {
     float2 f = *(const float2 *)(factor + threadIdx.x % 4 * 2);
     if (r.to[0]) {
-        r.to[0][tile * SLIP_TILE] = sum[0] * f.x;
-        r.to[0][tile * SLIP_TILE + 8] = sum[2] * f.x;
+        r.to[0][row_tile * SLIP_TILE_ROWS] = sum[0] * f.x;
+        r.to[0][row_tile * SLIP_TILE_ROWS + 8] = sum[2] * f.x;
     }
     if (r.to[1]) {
-        r.to[1][tile * SLIP_TILE] = sum[1] * f.y;
-        r.to[1][tile * SLIP_TILE + 8] = sum[3] * f.y;
+        r.to[1][row_tile * SLIP_TILE_ROWS] = sum[1] * f.y;
+        r.to[1][row_tile * SLIP_TILE_ROWS + 8] = sum[3] * f.y;
     }
 }
 
-// A granule's operand, and those that follow it in its chunk.
-__device__ __forceinline__ operand_place operand_of(const product_job &job, const slip_cuda_matrix &m, int store, const place &p)
+// A tile's operand, and those that follow it in its chunk.
+__device__ __forceinline__ operand_address operand_of(const product_job &job, const slip_cuda_matrix &m, int format, const cursor &p)
 {
-    int granule = p.chunk * m.chunk + p.done - job.granule, expert = (p.at - job.expert) * job.each;
-    if (granule >= job.plane)
-        granule -= job.plane;
-    return {job.address + expert + granule * act_bytes(store), job.scale + expert + granule * scale_bytes(store)};
+    int tile = p.chunk * m.chunk + p.done - job.tile, expert = (p.at - job.expert) * job.each;
+    if (tile >= job.plane_tiles)
+        tile -= job.plane_tiles;
+    return {job.address + expert + tile * act_bytes(format), job.scale + expert + tile * scale_bytes(format)};
 }
 
-// A warpgroup on its way through its granules.
+// A warpgroup on its way through its tiles.
 struct walk {
-    place at;
-    operand_place operand; // of the granule
+    cursor at;
+    operand_address operand; // of the tile
     product_results to;    // of the chunk
     int left;
     float sum[4];
 };
 
-// Behind a granule: the unit's result behind its last, then the next granule.
-__device__ __forceinline__ void walk_on(walk &t, const slip_cuda_op &op, const shared_memory &s, int store, int group)
+// Behind a tile: the unit's result behind its last, then the next tile.
+__device__ __forceinline__ void walk_on(walk &t, const slip_cuda_op &op, const shared_memory &s, int format, int group)
 {
     t.left--;
-    t.operand.codes += act_bytes(store);
-    t.operand.scale += scale_bytes(store);
+    t.operand.codes += act_bytes(format);
+    t.operand.scale += scale_bytes(format);
     if (++t.at.done < t.at.length)
         return;
-    write_tile(t.to, t.at.tile, t.sum, s.factor);
+    write_tile(t.to, t.at.row_tile, t.sum, s.factor);
     clear(t.sum);
-    t.operand.codes -= t.at.length * act_bytes(store);
-    t.operand.scale -= t.at.length * scale_bytes(store);
+    t.operand.codes -= t.at.length * act_bytes(format);
+    t.operand.scale -= t.at.length * scale_bytes(format);
     t.at.done--;
     if (!step(t.at, op.product.matrix) || t.left == 0)
         return;
-    t.operand = operand_of(s.job, op.product.matrix, store, t.at);
+    t.operand = operand_of(s.job, op.product.matrix, format, t.at);
     t.to = results_of(op, s, group, t.at);
 }
 
-// The operand of the next granule of the stage; any will do where there is none.
-__device__ __forceinline__ operand_place next_operand(const walk &t, const slip_cuda_op &op, const shared_memory &s, int store)
+// The operand of the next tile of the stage; any will do where there is none.
+__device__ __forceinline__ operand_address next_operand(const walk &t, const slip_cuda_op &op, const shared_memory &s, int format)
 {
     if (t.at.done + 1 < t.at.length)
-        return {t.operand.codes + act_bytes(store), t.operand.scale + scale_bytes(store)};
-    place next = t.at;
+        return {t.operand.codes + act_bytes(format), t.operand.scale + scale_bytes(format)};
+    cursor next = t.at;
     if (t.left > 1)
         step(next, op.product.matrix);
-    return operand_of(s.job, op.product.matrix, store, next);
+    return operand_of(s.job, op.product.matrix, format, next);
 }
 
-// This warpgroup's granules of the batch, in the order of memory.
+// This warpgroup's tiles of the batch, in the order of memory.
 __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
 {
-    const int store = op.product.matrix.store;
+    const int format = op.product.matrix.format;
     walk t = {s.deal.from[r.warpgroup], {}, {}, s.deal.left[r.warpgroup], {}};
     if (t.left == 0)
         return;
-    t.operand = operand_of(s.job, op.product.matrix, store, t.at);
+    t.operand = operand_of(s.job, op.product.matrix, format, t.at);
     t.to = results_of(op, s, group, t.at);
-    if (store == SLIP_STORE_MXFP4) {
+    if (format == SLIP_WEIGHT_MXFP4) {
 #pragma unroll 1
         do {
             uint32_t stage = stage_wait(s, r);
 #pragma unroll 1
-            for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_GRANULES) * SLIP_GRANULE_MXFP4; stage < end;
-                 stage += SLIP_GRANULE_MXFP4) {
-                granule_mxfp4(stage, t.operand, t.sum);
-                walk_on(t, op, s, store, group);
+            for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_TILES) * SLIP_TILE_MXFP4; stage < end;
+                 stage += SLIP_TILE_MXFP4) {
+                tile_mxfp4(stage, t.operand, t.sum);
+                walk_on(t, op, s, format, group);
             }
             stage_release(s, r);
         } while (t.left > 0);
@@ -274,17 +274,17 @@ __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, con
 #pragma unroll 1
     do {
         uint32_t stage = stage_wait(s, r);
-        operand_place next = next_operand(t, op, s, store);
+        operand_address next = next_operand(t, op, s, format);
         float first[4], second[4];
-        if (store == SLIP_STORE_BF16)
+        if (format == SLIP_WEIGHT_BF16)
             stage_bf16(stage, s.job.lo, t.operand, next, first, second);
         else
             stage_f8(stage, t.operand, next, first, second);
         stage_release(s, r);
 #pragma unroll 1
-        for (int last = max(t.left - SLIP_STAGE_GRANULES, 0);;) { // once or twice
+        for (int last = max(t.left - SLIP_STAGE_TILES, 0);;) { // once or twice
             add_to(t.sum, first);
-            walk_on(t, op, s, store, group);
+            walk_on(t, op, s, format, group);
             if (t.left == last)
                 break;
             copy_to(first, second);

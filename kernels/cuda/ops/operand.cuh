@@ -3,7 +3,8 @@
 
 #include <cuda_fp8.h>
 
-#include "kernels/cuda/sm90/product.cuh"
+#include "kernels/cuda/sm90/tile.cuh"
+#include "kernels/cuda/sync/ring.cuh"
 
 namespace slip {
 
@@ -127,14 +128,14 @@ __device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float ep
         factor[lane] = a.ssq ? undo * rsqrtf(sum / (float)a.columns + epsilon) : undo;
 }
 
-__device__ __forceinline__ int act_bytes(int store) // of a granule's columns, one form
+__device__ __forceinline__ int act_bytes(int format) // of a tile's columns, one form
 {
-    return store == SLIP_STORE_BF16 ? BF16_BYTES : store == SLIP_STORE_F8 ? F8_BYTES : MXFP4_BYTES;
+    return format == SLIP_WEIGHT_BF16 ? BF16_BYTES : format == SLIP_WEIGHT_F8 ? F8_BYTES : MXFP4_BYTES;
 }
 
-__device__ __forceinline__ int scale_bytes(int store) // of a granule's columns: bf16 has none
+__device__ __forceinline__ int scale_bytes(int format) // of a tile's columns: bf16 has none
 {
-    return (store == SLIP_STORE_F8 ? 1 : 2) * BLOCK_SCALES;
+    return (format == SLIP_WEIGHT_F8 ? 1 : 2) * BLOCK_SCALES;
 }
 
 __device__ __forceinline__ void copy_async(uint32_t to, const void *from)
@@ -157,16 +158,16 @@ __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, in
     }
 }
 
-// Start to load the operands of the granules of `window` for row group `group` to the start of the arena. Granule j of the matrix meets
-// the columns of granule j % plane. copy_async_wait(), a fence and a barrier must follow.
+// Start to load the operands of the tiles of `window` for row group `group` to the start of the arena. Tile j of the matrix meets
+// the columns of tile j % plane. copy_async_wait(), a fence and a barrier must follow.
 __device__ __forceinline__ product_job load_operand(const slip_cuda_operand &a, const slip_cuda_matrix &m, int group, unit_range window,
                                                     const context &c)
 {
-    product_job job = {shared_address(c.arena), 0, 0, m.granules, window.first, 0, 0};
-    int each = act_bytes(m.store), bytes = each * (window.last - window.first), size = each * m.plane;
+    product_job job = {shared_address(c.arena), 0, 0, m.column_tiles, window.first, 0, 0};
+    int each = act_bytes(m.format), bytes = each * (window.last - window.first), size = each * m.plane_tiles;
     int64_t base = (int64_t)group * a.padded * SLIP_TOKENS;
-    int first = window.first < m.plane ? window.first : window.first - m.plane;
-    if (m.store == SLIP_STORE_BF16) {
+    int first = window.first < m.plane_tiles ? window.first : window.first - m.plane_tiles;
+    if (m.format == SLIP_WEIGHT_BF16) {
         copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread(), job.address);
         copy_ring((const unsigned char *)(a.lo + base), first * each, size, bytes, c.thread(), job.address + bytes);
         job.lo = (uint32_t)bytes;
@@ -174,8 +175,8 @@ __device__ __forceinline__ product_job load_operand(const slip_cuda_operand &a, 
     }
     copy_ring(a.q8 + base, first * each, size, bytes, c.thread(), job.address);
     job.scale = job.address + bytes;
-    int scales = scale_bytes(m.store);
-    copy_ring((const unsigned char *)(a.scale + base / SLIP_F8_BLOCK), first * scales, scales * m.plane, bytes / each * scales, c.thread(),
+    int scales = scale_bytes(m.format);
+    copy_ring((const unsigned char *)(a.scale + base / SLIP_F8_BLOCK), first * scales, scales * m.plane_tiles, bytes / each * scales, c.thread(),
               job.scale);
     return job;
 }

@@ -1,0 +1,58 @@
+/* The shared memory of a CTA: rings of weights, the arena that ops use in turn, and what lives across ops. */
+#pragma once
+
+#include "kernels/cuda/layout/cursor.cuh"
+#include "kernels/cuda/sync/record.cuh"
+#include "kernels/cuda/sync/sync.cuh"
+
+namespace slip {
+
+struct ring {
+    uint64_t full[WARPGROUPS][SLIP_RING_DEPTH];  // one arrival (the producer's) and a stage's bytes
+    uint64_t empty[WARPGROUPS][SLIP_RING_DEPTH]; // one arrival a consumer warp
+};
+
+// The experts that a row group picked on this rank, ascending. Made by the consumers, read by everybody.
+struct expert_list {
+    int32_t count;
+    int32_t expert[SLIP_LIST_MAX];                 // local ids
+    uint32_t tokens[SLIP_LIST_MAX];                // bit t: token t of the group picked it
+    uint8_t pick[SLIP_LIST_MAX][SLIP_TOKENS];      // its index in the token's top-k
+};
+
+// What the consumers of an SM keep from op to op. The first of them writes it, behind a barrier the others read it.
+struct consumer_state {
+    slip_exchange exchange;   // a copy: a barrier's acquire empties L1, and the parameters, by address, are behind it
+    waiter wait;
+    recorder times;
+    unsigned lists;           // of experts, made so far
+    unsigned barriers, steps; // passed so far
+    uint64_t begun;           // when the step in hand was seen
+};
+
+// Shared memory of a CTA. The stages begin it, for alignment.
+struct shared_memory {
+    unsigned char stage[WARPGROUPS][SLIP_RING_DEPTH][SLIP_STAGE_BYTES];
+    unsigned char arena[SLIP_CUDA_ARENA];
+    slip_cuda_op op[2]; // in hand, and the next
+    expert_list list;
+    uint32_t bitmap[SLIP_MAX_EXPERTS / 32]; // of picked experts, while the list is made
+    ring weights;
+    uint64_t list_ready;    // one arrival a consumer: the list of the op in hand is there
+    uint64_t list_free;     // one arrival a producer warp: it has read the list for the last time
+    uint64_t product_passed; // one arrival a product: this SM's consumers are through, and have said so to the others
+    uint64_t step_issued;   // one arrival a producer warp: all weights of the step are on their way
+    uint64_t step_delivered; // SM 0: one arrival, its results are under way and its memory may be the next one's
+    consumer_state consumers;
+    context here;
+    waiter producer_waits[PRODUCER_WARPS]; // not in registers: only a wait that takes long looks at them
+    float factor[SLIP_TOKENS];
+    product_job job;
+    product_deal deal; // of the op in hand
+    int32_t drafted[SLIP_MAX_ROWS]; // SM 0: the best tokens of the last step's head rows
+    int stop;
+};
+static_assert(sizeof(shared_memory) <= 227 * 1024, "shared memory of an SM");
+static_assert(SLIP_STAGE_BYTES % 128 == 0 && SLIP_CUDA_ARENA % 128 == 0, "operands want their alignment");
+
+} // namespace slip

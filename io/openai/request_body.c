@@ -175,6 +175,9 @@ static slip_status read_messages(const json_t *body, const slip_request_defaults
         (status = read_tools(body, request, &tools)) != SLIP_OK)
         return status;
     const slip_family *family = defaults->family != NULL ? defaults->family : slip_families[0];
+    if (family->chat == NULL)
+        return slip_request_refuse(request, 400, "unsupported", "messages",
+                                   "messages: this model family has no chat template; /v1/completions takes a text");
     status = family->chat(messages, tools, thinking, &request->prompt, &request->prompt_size);
     if (status == SLIP_ERR_INPUT) {
         slip_request_refuse(request, 400, "invalid_value", "messages", "%s", slip_cause());

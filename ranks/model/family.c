@@ -4,10 +4,15 @@
 #include <string.h>
 
 #include "ranks/model/build.h"
-#include "ranks/model/mimo_v2/mimo_v2.h"
+
+#define FAMILY(name) extern const slip_family slip_##name;
+#include "ranks/model/families.def"
+#undef FAMILY
 
 const slip_family *const slip_families[] = {
-    &slip_mimo_v2,
+#define FAMILY(name) &slip_##name,
+#include "ranks/model/families.def"
+#undef FAMILY
     NULL,
 };
 

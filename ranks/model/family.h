@@ -1,5 +1,5 @@
 /* A model family: what the rest of the program has to know of one, as a table of data and functions. A folder of ranks/model/
- * holds a family, ranks/model/family.c lists them, and nobody else names one.
+ * holds a family, ranks/model/families.def lists them, and nobody else names one.
  */
 #ifndef SLIP_RANKS_MODEL_FAMILY_H
 #define SLIP_RANKS_MODEL_FAMILY_H
@@ -40,7 +40,7 @@ typedef struct slip_family {
     slip_status (*program_draft)(const slip_model *model, const slip_placement *placement, slip_program *program);
 
     /* Render an OpenAI `messages` array and `tools` (NULL: none) to the text that cues the assistant. *text is malloc'ed and
-     * NUL-terminated; the caller frees it. SLIP_ERR_INPUT names the message and the field that is wrong. */
+     * NUL-terminated; the caller frees it. SLIP_ERR_INPUT names the message and the field that is wrong. NULL: it has no template. */
     slip_status (*chat)(const json_t *messages, const json_t *tools, bool thinking, char **text, size_t *size);
 
     const slip_shape *shapes; /* NULL: none */

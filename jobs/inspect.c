@@ -13,7 +13,7 @@ typedef struct {
     int64_t codes[SLIP_DTYPES], scales[SLIP_DTYPES]; /* bytes of weights of a type, and of their scales */
 } totals;
 
-/* Of the target's weights, or the draft's. The scales of a type are counted with it: those of f8e4m3 are f32. */
+/* Bytes and parameters of the target's weights, or of the draft's. A type's scales count with it, whatever they are stored as. */
 static slip_status sum(const slip_checkpoint *checkpoint, const slip_model *model, bool draft, totals *t)
 {
     slip_weight_spec *weights;

@@ -82,7 +82,7 @@ int32_t slip_plan_slices(const slip_model *model, int32_t ranks)
 }
 
 /* Raise `memory` to what this rank's program takes, and free the program. */
-static void take_fullest(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, slip_program *program,
+static void raise_to(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, slip_program *program,
                          slip_memory *memory)
 {
     uint64_t weights = slip_shard_bytes(source, program), caches = kind->cache_bytes(program, limits);
@@ -100,10 +100,10 @@ void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind,
         slip_program program;
         if (slip_placement_make(&source->model, ranks, slices, rank, &placement) != SLIP_OK ||
             slip_program_target(&source->model, &placement, &program) != SLIP_OK) {
-            slip_clear(); /* it will be met again, and reported, when the ranks are made */
+            slip_clear(); /* the same fault is reported when the ranks are made */
             return;
         }
-        take_fullest(source, kind, limits, &program, memory);
+        raise_to(source, kind, limits, &program, memory);
     }
 }
 
@@ -119,11 +119,11 @@ void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind 
             slip_clear(); /* as above */
             return;
         }
-        take_fullest(source, kind, limits, &program, memory);
+        raise_to(source, kind, limits, &program, memory);
     }
 }
 
-/* Scales included. */
+/* Of a weight's element, scales included. */
 static double element_bytes(slip_dtype dtype)
 {
     switch (dtype) {

@@ -26,7 +26,7 @@ typedef struct {
 void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices,
                       const slip_limits *limits, slip_memory *memory);
 
-/* The same of the draft alone, on `ranks` ranks. */
+/* The same for the draft alone, on `ranks` ranks. */
 void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, const slip_limits *limits,
                             slip_memory *memory);
 

@@ -1,5 +1,5 @@
-/* From the checkpoint to a rank's weights: rank 0 alone parses HDF5, everybody gets the table, and each rank reads just the
- * bytes that its program names.
+/* From the checkpoint to a rank's weights: rank 0 alone parses HDF5, everybody gets the list of datasets, and each rank reads just
+ * the bytes that its program names.
  */
 #ifndef SLIP_RANKS_SHARD_H
 #define SLIP_RANKS_SHARD_H
@@ -9,7 +9,7 @@
 #include "ranks/model/program.h"
 
 typedef struct {
-    const char *path;      /* borrowed; NULL: no checkpoint but a published shape, its weights are made up */
+    const char *path;      /* borrowed; NULL: no checkpoint but a published shape with random weights */
     int file;              /* open for reading, -1 when closed */
     slip_checkpoint table; /* `tokenizer` on rank 0 only */
     slip_model model;
@@ -22,8 +22,8 @@ void slip_source_close(slip_source *source);
 /* For benchmarks: a model of which only the shape is known. Closed like the other. */
 void slip_source_shape(const slip_model *model, slip_source *source);
 
-/* Read every tensor of the program and hand it to the executor, or have the executor make it up (kind->fill) where the source is
- * only a shape: from the tensor's name, so that all ranks agree on what they share. */
+/* Read every tensor of the program and hand it to the executor. Where the source is only a shape, the executor makes random ones
+ * (kind->fill), seeded by the tensor's name: all ranks agree on what they share. */
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
                             slip_executor *executor);
 

@@ -1,22 +1,14 @@
-/* A Slipstream checkpoint: one HDF5 file (design part 6).
+/* A Slipstream checkpoint: one HDF5 file.
  *
  *   /            attributes format = "slipstream", version = 1, config (JSON text), draft_config (JSON text, optional)
  *   /tokenizer   tokenizer.json's bytes, optional
  *   /target/...  /draft/...  one contiguous, unfiltered, fixed-size dataset a tensor, with an attribute `dtype`
  *                (f32, bf16, f8e4m3, mxfp4); the scales of NAME are the dataset NAME_scale beside it
  *
- * Datasets (rows = outputs, columns = inputs; N a layer; E experts stacked on the first axis):
- *   target/embed [V,H]   target/head [V,H]   target/norm [H]
- *   target/layers/N/attn_norm [H]   target/layers/N/mlp_norm [H]
- *   target/layers/N/{q,k,v} [rows,H]  or, where the source fuses them in chunks, target/layers/N/qkv [rows,H]
- *   target/layers/N/o [H, heads*v_head_dim]   target/layers/N/sinks [heads] (f32; sliding layers)
- *   target/layers/N/{gate,up} [I,H]   target/layers/N/down [H,I]                     (dense layers)
- *   target/layers/N/router [E,H]   target/layers/N/router_bias [E] (f32)
- *   target/layers/N/experts/{gate,up} [E,M,H]   target/layers/N/experts/down [E,H,M]     (MoE layers)
- *   draft/fc [H, taps*H]   draft/hidden_norm [H]   draft/norm [H]   draft/mask_embedding [H]
- *   draft/layers/N/{attn_norm,mlp_norm,q,k,v,o,q_norm,k_norm,sinks,gate,up,down}
+ * The tensors are those of the family's tables (ranks/model/weights.h), a layer's below layers/N; rows are outputs, columns inputs, and
+ * experts are stacked on the first axis.
  * mxfp4: u8 [.., rows, columns/2] with scales u8 [.., rows, columns/32]; f8e4m3: u8 [.., rows, columns] with scales
- * f32 [.., ceil(rows/128), ceil(columns/128)], but [chunks * ceil(rows_per_chunk/128), ..] for a fused qkv.
+ * f32 [.., ceil(rows/128), ceil(columns/128)], but [chunks * ceil(rows_per_chunk/128), ..] where rows come in chunks (a fused qkv).
  *
  * HDF5 tells what is where; the bytes are fetched with pread. HDF5 crashes on crafted files, so anything but the plain
  * datasets above is refused before it is read; a checkpoint is trusted input all the same (SECURITY.md).

@@ -21,7 +21,7 @@ typedef enum {
     SLIP_KIND_EXPERTS /* [experts, rows, columns] any type; the first axis is cut over groups of ranks */
 } slip_weight_kind;
 
-/* How long an axis is, in the words of ranks/model/model.h. Of a draft's weight: in those of its slip_draft_shape. */
+/* How long an axis is, in the words of ranks/model/model.h; for a draft's weight, in those of slip_draft_shape. */
 typedef enum {
     SLIP_AXIS_ONE,        /* the rows of a vector */
     SLIP_AXIS_HIDDEN,

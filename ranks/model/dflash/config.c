@@ -7,7 +7,7 @@
 #include "ranks/model/config_field.h"
 #include "ranks/model/config_limits.h"
 
-/* Blank every comma that only white space parts from a closing bracket. Strings are left alone. */
+/* Blank every comma with only white space between it and a closing bracket. Strings are left alone. */
 static void strip_trailing_commas(char *json, size_t size)
 {
     bool in_string = false;

@@ -26,7 +26,7 @@ static bool role_is(const json_t *message, const char *role)
 
 /* ---- contents ---- */
 
-/* One part of a content that comes in parts: text, or something this model is not given to see. */
+/* One part of a content that comes in parts. Only text is taken. */
 static slip_status put_part(slip_text *text, size_t index, size_t part_index, const json_t *part)
 {
     char field[60];

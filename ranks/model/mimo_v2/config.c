@@ -259,7 +259,7 @@ static void read_transformers_layers(const slip_fields *fields, slip_model *mode
     read_names(fields, "mlp_layer_types", "dense", "sparse", model->layers, model->is_moe);
     if (!slip_field_given(fields, "hybrid_layer_pattern"))
         return;
-    /* A Xiaomi config saved again by transformers keeps this list beside the one it made up. */
+    /* A Xiaomi config saved again by transformers keeps this list beside the one that transformers derived. */
     bool pattern[SLIP_MAX_LAYERS] = {false};
     read_flags(fields, "hybrid_layer_pattern", model->layers, pattern);
     refuse_unless(fields, "hybrid_layer_pattern", memcmp(pattern, model->is_sliding, sizeof pattern) == 0,

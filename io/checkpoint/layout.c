@@ -20,7 +20,7 @@ bool slip_layout_allows(const slip_weight_spec *weight, slip_dtype dtype)
     return false;
 }
 
-/* The product cannot wrap: ranks/model/config_limits.h bounds every size. */
+/* The product cannot wrap: ranks/model/config/limits.h bounds every size. */
 static void set_shape(slip_dataset *dataset, const slip_weight_spec *weight, slip_dtype dtype, int64_t rows,
                       int64_t columns)
 {

@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #include "io/base/status.h"
-#include "ranks/model/config_field.h"
+#include "ranks/model/config/field.h"
 #include "ranks/model/placement.h"
 #include "ranks/model/program.h"
 #include "ranks/model/weights.h"
@@ -24,7 +24,7 @@ typedef struct slip_family {
     /* Values of model_type in config.json that are this family's; NULL ends the list. */
     const char *const *model_types;
 
-    /* The target's config; model_type is one of the above. Every value is checked against ranks/model/config_limits.h and for
+    /* The target's config; model_type is one of the above. Every value is checked against ranks/model/config/limits.h and for
      * consistency (divisibility, lengths of lists); what would change the result and is not implemented is refused by name. */
     void (*parse)(const slip_fields *fields, slip_model *model);
 

@@ -5,7 +5,7 @@
 
 #include "ranks/model/family.h"
 
-/* No product wraps: ranks/model/config_limits.h bounds every size. */
+/* No product wraps: ranks/model/config/limits.h bounds every size. */
 static int64_t axis_size(const slip_model *model, const slip_weight_row *row, int32_t layer, slip_axis axis)
 {
     const slip_attention *a = layer >= 0 ? slip_weight_attention(model, row, layer) : &model->global;

@@ -50,16 +50,18 @@ awk '
     }' "$work/includes" >"$work/bad"
 
 # ---- families ----
-for folder in ranks/model/*/; do
-    folder=${folder%/}
+while read -r family; do
+    folder=ranks/model/$family
+    [ -d "$folder" ] || echo "$folder: is not there, and ranks/model/families.def lists it"
     while read -r file included; do
-        case $included in "$folder"/*) ;; *) continue ;; esac
-        case $file in "$folder"/*) continue ;; esac
-        # A drafter is a family's: its folder may be named by families, and by nobody else.
-        [ "$folder" = ranks/model/dflash ] && [[ $file == ranks/model/*/* ]] && continue
+        [[ $included == "$folder"/* && $file != "$folder"/* ]] || continue
         echo "$file: includes $included: only the family's folder names it"
     done <"$work/includes"
-done >>"$work/bad"
+done < <(sed -n 's/^FAMILY(\(.*\))$/\1/p' ranks/model/families.def) >>"$work/bad"
+
+# Drafters are named by families, and by nobody else.
+awk '$2 ~ /^ranks\/model\/dflash\// && $1 !~ /^ranks\/model\/[^\/]*\// { print $1 ": includes " $2 ": only families name it" }' \
+    "$work/includes" >>"$work/bad"
 
 # ---- circles: of files, and of folders (a family's folder counts as part of ranks/model) ----
 circles() { tsort 2>&1 >/dev/null | sed 's/^tsort: //' | grep -v 'input contains a loop' || true; }

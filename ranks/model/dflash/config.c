@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ranks/model/config_field.h"
-#include "ranks/model/config_limits.h"
+#include "ranks/model/config/field.h"
+#include "ranks/model/config/limits.h"
 
 /* Blank every comma with only white space between it and a closing bracket. Strings are left alone. */
 static void strip_trailing_commas(char *json, size_t size)

@@ -24,7 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ranks/model/config_limits.h"
+#include "ranks/model/config/limits.h"
 #include "ranks/model/mimo_v2/mimo_v2.h"
 
 /* What transformers assumes where rope_parameters does not say. */

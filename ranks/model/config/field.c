@@ -1,4 +1,4 @@
-#include "ranks/model/config_field.h"
+#include "ranks/model/config/field.h"
 
 #include <stdio.h>
 #include <stdlib.h>

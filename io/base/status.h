@@ -2,7 +2,7 @@
  *
  * Every function that can fail returns a slip_status. The function that first sees the fault calls slip_fail() with
  * the cause (which file, which field, which value); its callers pass the status on unchanged and add nothing.
- * main() prints the sentence once and turns the status into the exit status of design part 7.
+ * main() prints the sentence once and turns the status into the exit status.
  *
  * The sentence is kept per process, in static storage: failing never allocates. One thread reports.
  */
@@ -28,7 +28,7 @@ const char *slip_cause(void);
 /* Forget the recorded cause: the fault has been answered (a refused request line, for instance). */
 void slip_clear(void);
 
-/* Exit status of design part 7 for a status: 0, 1, 2 or 75. */
+/* The process's exit status: 0, 1, 2 or 75, as the README lists them. */
 int slip_exit_status(slip_status status);
 
 #endif

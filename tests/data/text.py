@@ -1,11 +1,34 @@
-"""Intervals of whole numbers, and sets of them.
+"""Count the words of text files.
 
-An interval [first, last) holds the numbers from first up to but not
-including last.  A set of intervals keeps them sorted and apart: where two
-of them touch or overlap, they are one.
+    python words.py FOLDER OUT.json
 """
+import json
+import os
+import sys
 
-import bisect
+
+def text_files(folder):
+    """All text files below the folder, in the order of their names."""
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(".txt"):
+                yield os.path.join(root, name)
+
+
+def count_words(path, counts):
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            for word in line.split():
+                counts[word] = counts.get(word, 0) + 1
+
+
+def main(folder, out):
+    counts = {}
+    for path in text_files(folder):
+        count_words(path, counts)
+    with open(out, "w") as file:
+        json.dump(counts, file, indent=4)
 
 
 class Interval:
@@ -61,8 +84,7 @@ class IntervalSet:
 
     def _place(self, number):
         """Return how many intervals begin at or before the number."""
-        firsts = [interval.first for interval in self._list]
-        return bisect.bisect_right(firsts, number)
+        return sum(interval.first <= number for interval in self._list)
 
     def add(self, interval):
         """Add an interval; join it with all that it touches."""
@@ -101,7 +123,7 @@ class IntervalSet:
 
 
 def parse(text):
-    """Read a set as people write page numbers: "1-4, 7, 10-12"."""
+    """Read a set as people write line numbers: "1-4, 7, 10-12"."""
     result = IntervalSet()
     for part in text.split(","):
         part = part.strip()
@@ -126,15 +148,5 @@ def render(intervals):
     return ", ".join(parts)
 
 
-def main(argv):
-    for argument in argv[1:]:
-        pages = parse(argument)
-        print("%s: %d pages" % (render(pages), len(pages)))
-        for gap in pages.gaps():
-            print("    without %s" % render([gap]))
-    return 0
-
-
 if __name__ == "__main__":
-    import sys
-    sys.exit(main(sys.argv))
+    main(sys.argv[1], sys.argv[2])

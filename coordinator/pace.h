@@ -4,8 +4,8 @@
  *
  *     expected acceptance length * time of a plain step > time of a drafting step
  *
- * The losing side is tried again now and then, ever more rarely while it goes on losing. No token depends on any of this
- * (design part 4), only when it comes.
+ * The losing side is tried again now and then, ever more rarely while it goes on losing. Only when a token comes
+ * depends on any of this, never which one.
  */
 #ifndef SLIP_COORDINATOR_PACE_H
 #define SLIP_COORDINATOR_PACE_H

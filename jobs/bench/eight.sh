@@ -50,7 +50,7 @@ say "$RANKS x $(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1), 
 
 # ---- fidelity: the shipped model on one GPU and on all ----
 
-head -c 4000 "$root/jobs/train/model.py" >"$out/text"
+head -c 4000 "$root/tests/data/text.py" >"$out/text"
 bits() { # name, ranks, options...
     on_ranks "$2" 60 score -m "$MODEL" -f "$out/text" --device cuda --quiet --json "${@:3}" >"$out/score-$1.json" 2>"$out/score-$1.log"
     value bits_per_byte "$out/score-$1.json"

@@ -3,7 +3,7 @@
 DEVICE=cuda
 . "$(dirname "${BASH_SOURCE[0]}")/../mpi/common.bash"
 
-on_ranks 1 score -m "$MODEL" -f "$0" --context 64 --quiet >"$work/probe" 2>&1 || {
+on_ranks 1 score -m "$MODEL" -f "$root/tests/data/text.py" --context 64 --quiet >"$work/probe" 2>&1 || {
     grep -q -e "--device cuda:" "$work/probe" && { echo "skipped: $(grep -m 1 -e "--device cuda:" "$work/probe")"; exit 77; }
     cat "$work/probe"
     exit 1

@@ -30,7 +30,7 @@ logits() { # model, input...
     on_ranks 1 score -m "$1" "${@:2}" --quiet --logits "$work/logits.h5" >"$work/out" 2>"$work/log"
 }
 
-head -c 700 "$root/jobs/train/tokenizer.py" >"$work/text"
+head -c 700 "$root/tests/data/text.py" >"$work/text"
 compare_ops "shipped model" "$MODEL" 0.1 -f "$work/text"
 
 for folder in "$fixtures"/*/; do

@@ -2,7 +2,7 @@
 # Two ranks on two GPUs: what one rank gives, but for the order of a few f32 additions; the same bits on every run; and an end with a
 # reason within ten seconds when a rank dies, stops or never starts.
 . "$(dirname "$0")/common.bash"
-on_ranks 2 score -m "$MODEL" -f "$0" --context 64 --quiet >"$work/probe" 2>&1 || {
+on_ranks 2 score -m "$MODEL" -f "$root/tests/data/text.py" --context 64 --quiet >"$work/probe" 2>&1 || {
     grep -q -e "ranks on this host" -e "has no NCCL" "$work/probe" && { echo "skipped: $(grep -m 1 -e "--device cuda:" "$work/probe")"; exit 77; }
     cat "$work/probe"
     exit 1
@@ -12,7 +12,7 @@ on_ranks 2 score -m "$MODEL" -f "$0" --context 64 --quiet >"$work/probe" 2>&1 ||
 
 # A rank adds up its columns by itself: partial sums meet in another order, and where a value lies at the edge of an e4m3 step, or two
 # experts are as good, that shows. As between the two orders of greedy.sh: rows are off by 0.03 in the middle.
-head -c 4000 "$root/jobs/train/model.py" >"$work/text"
+head -c 4000 "$root/tests/data/text.py" >"$work/text"
 bits() { # ranks, options...
     on_ranks "$1" score -m "$MODEL" -f "$work/${text:-text}" --quiet --json "${@:2}" 2>"$work/log" |
         sed -n 's/.*"bits_per_byte": \([0-9.]*\).*/\1/p'
@@ -102,7 +102,7 @@ disturbed KILL 1 "" --engine launch
 disturbed STOP 1 "waited [0-9.]+ s for other ranks' parts|no answer from rank 1 .* stopped" --engine launch
 
 started=$SECONDS status=0
-timeout 30 mpirun --oversubscribe --bind-to none -n 1 "$SLIPSTREAM" score -m "$MODEL" -f "$0" --device cuda --quiet : \
+timeout 30 mpirun --oversubscribe --bind-to none -n 1 "$SLIPSTREAM" score -m "$MODEL" -f "$root/tests/data/text.py" --device cuda --quiet : \
     -n 1 false >"$work/out" 2>"$work/log" </dev/null || status=$?
 if [ "$status" -ne 0 ] && [ $((SECONDS - started)) -le 10 ]; then
     ok "a rank that dies in start-up" "exit status $status"

@@ -58,7 +58,7 @@ tac "$requests" >"$work/reversed" && requests=$work/reversed
 batch "reversed" --sequences 5 --always-draft
 
 # Bits per byte within half a percent of the CPU's.
-head -c 4000 "$root/jobs/train/model.py" >"$work/text"
+head -c 4000 "$root/tests/data/text.py" >"$work/text"
 bits() {
     on_ranks "$RANKS" score -m "$MODEL" -f "$work/text" --quiet --json "$@" 2>"$work/log" | sed -n 's/.*"bits_per_byte": \([0-9.]*\).*/\1/p'
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a user types and sees: --help of each command, the examples in it, text on standard output and nothing else, figures
-# and progress on standard error, --json as one object with the keys of design part 8.
+# and progress on standard error, --json as one object with the keys of docs/figures.md.
 # Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"
 
@@ -156,16 +156,21 @@ for arguments in --no-draft "--coordinator dedicated" "--draft-ranks 2"; do
 done
 
 # Standard output that takes nothing is a failure to report, not to hide. (Through mpirun it always takes.)
-for arguments in --help "plan --shape pro --ranks 8" "inspect $MODEL" "generate -m $MODEL -p x -n 4" "score -m $MODEL -f $place/jobs/train/tokenizer.py" \
-    "bench -m $MODEL -n 4 --json" "batch -m $MODEL -i $place/jobs/demo/requests.jsonl -o -"; do
-    # shellcheck disable=SC2086 # words
-    timeout "$seconds" "$SLIPSTREAM" $arguments >/dev/full 2>"$log" </dev/null
+full() { # arguments...
+    timeout "$seconds" "$SLIPSTREAM" "$@" >/dev/full 2>"$log" </dev/null
     status=$?
     if [ "$status" = 1 ] && grep -q '^slipstream: .*standard output\|^slipstream: .*No space left' "$log"; then
-        ok "${arguments%% *} onto a full disk" "$(grep -m1 '^slipstream:' "$log")"
+        ok "$1 onto a full disk" "$(grep -m1 '^slipstream:' "$log")"
     else
-        fail "${arguments%% *} onto a full disk" "exit status $status" "$log"
+        fail "$1 onto a full disk" "exit status $status" "$log"
     fi
-done
+}
+full --help
+full plan --shape pro --ranks 8
+full inspect "$MODEL"
+full generate -m "$MODEL" -p x -n 4
+full score -m "$MODEL" -f "$place/jobs/train/tokenizer.py"
+full bench -m "$MODEL" -n 4 --json
+full batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
 
 finish

@@ -6,7 +6,7 @@
 : "${COMPARE_OPS:=$TOOLS/compare_ops}" "${COMPARE_PARTINGS:=$TOOLS/compare_partings}" "${COMPARE_GREEDY:=$TOOLS/compare_greedy}"
 [ -x "$COMPARE_OPS" ] || { echo "$script: $COMPARE_OPS is not there" >&2; exit 2; }
 
-head -c 700 "$root/jobs/train/tokenizer.py" >"$work/text"
+head -c 700 "$root/tests/data/text.py" >"$work/text"
 
 trace() { # file, ranks, options...
     on_ranks "$2" score -m "$MODEL" -f "$work/text" --quiet --trace-ops "$work/$1" "${@:3}" >"$work/score" 2>"$work/log" ||

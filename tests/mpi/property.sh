@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The promise of design part 4: a request's answer is the same, byte for byte, with and without the draft, at any
+# The promise of the README: a request's answer is the same, byte for byte, with and without the draft, at any
 # temperature, whatever else is in the batch, on any number of ranks and however the experts are cut.
 # Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"

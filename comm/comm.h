@@ -22,9 +22,6 @@ extern "C" {
 
 enum { SLIP_HOST_NAME = 64, SLIP_GPU_NAME = 40 };
 
-/* Rank 0 may read requests, tokenise, draft or write results: the others wait longer for it than ranks at work for each other. */
-#define SLIP_IDLE_PATIENCE_S 3600.0
-
 typedef struct slip_comm slip_comm;
 
 /* Start MPI. Every rank calls it once. The deadline bounds each wait among ranks at work: 120 s unless set.
@@ -32,6 +29,11 @@ typedef struct slip_comm slip_comm;
 slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm);
 void slip_comm_finish(slip_comm *comm);
 void slip_comm_set_deadline(slip_comm *comm, double seconds);
+
+/* How long the others wait for rank 0 to speak: it may read requests, tokenise, draft or write results. An hour unless set. A rank 0 that has
+ * nothing to do for longer says so now and then (ranks/rank.h). */
+void slip_comm_set_idle_deadline(slip_comm *comm, double seconds);
+double slip_comm_idle_deadline(const slip_comm *comm);
 
 /* How long a wait polls without a nap: 0.3 ms unless set. More is for ranks that leave the computing to a GPU: a nap costs 0.1 ms. */
 void slip_comm_set_polling(slip_comm *comm, double seconds);
@@ -50,10 +52,8 @@ int slip_comm_rank_here(const slip_comm *comm);
 /* Has a wait of ours passed its deadline? Then MPI cannot end in good order (it would wait for the silent rank): abort. */
 bool slip_comm_lost(const slip_comm *comm);
 
-/* The worker ranks are [first, ranks). `sum_count`: most doubles in one slip_comm_sum(). Allocates for good. */
-slip_status slip_comm_set_workers(slip_comm *comm, int first, size_t sum_count);
-int slip_comm_first_worker(const slip_comm *comm);
-int slip_comm_workers(const slip_comm *comm);
+/* Make room for the largest slip_comm_sum(), in doubles. Allocates for good. */
+slip_status slip_comm_set_sum_room(slip_comm *comm, size_t count);
 
 /* Lockstep: all ranks call it with their own status and get the worst; the cause of the lowest rank that has it becomes
  * everybody's cause, led by that rank's number if only some ranks failed. */
@@ -62,17 +62,17 @@ slip_status slip_comm_agree(slip_comm *comm, slip_status mine);
 /* Copy `size` bytes of rank 0 to all. */
 slip_status slip_comm_broadcast(slip_comm *comm, void *data, size_t size);
 
-/* Rank 0 copies `size` bytes to every worker but itself; a worker receives at most `room` bytes, *size of them. `what`
- * names the message in errors ("step 17"). A worker waits `patience` seconds, since rank 0 may be busy elsewhere; 0: the deadline. */
+/* Rank 0 copies `size` bytes to every other rank; those receive at most `room` bytes, *size of them, and wait for them until the idle
+ * deadline. `what` names the message in errors ("step 17"). */
 slip_status slip_comm_post(slip_comm *comm, const void *data, size_t size, const char *what);
-slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, double patience, const char *what);
+slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, const char *what);
 
-/* Worker `from` sends `size` bytes to rank 0. */
+/* Rank `from` sends `size` bytes to rank 0. */
 slip_status slip_comm_send(slip_comm *comm, const void *data, size_t size, const char *what);
 slip_status slip_comm_receive(slip_comm *comm, int from, void *data, size_t size, const char *what);
 
-/* Sum over workers, in worker order, of each worker's `partial` [count]; every worker gets the same bits, rounded once to
- * f32 and (add) added to out [count] or (not add) stored there. All workers call it; `what` is for errors. */
+/* Sum over ranks, in rank order, of each rank's `partial` [count]; every rank gets the same bits, rounded once to f32 and (add) added to
+ * out [count] or (not add) stored there. All ranks call it; `what` is for errors. */
 slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, bool add, float *out, const char *what);
 
 /* Print "slipstream: rank R on HOST: cause" and take the whole job down with this exit status. Does not return. */

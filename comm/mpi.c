@@ -42,6 +42,7 @@ slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm)
     MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &c->ranks);
     c->deadline_s = 120.0;
+    c->idle_deadline_s = 3600.0;
     c->polling_s = 300e-6;
     c->hosts = calloc((size_t)c->ranks, sizeof *c->hosts);
     c->gpus = calloc((size_t)c->ranks, sizeof *c->gpus);
@@ -70,6 +71,8 @@ void slip_comm_finish(slip_comm *comm)
 }
 
 void slip_comm_set_deadline(slip_comm *comm, double seconds) { comm->deadline_s = seconds; }
+void slip_comm_set_idle_deadline(slip_comm *comm, double seconds) { comm->idle_deadline_s = seconds; }
+double slip_comm_idle_deadline(const slip_comm *comm) { return comm->idle_deadline_s; }
 void slip_comm_set_polling(slip_comm *comm, double seconds) { comm->polling_s = seconds; }
 int slip_comm_rank(const slip_comm *comm) { return comm->rank; }
 int slip_comm_ranks(const slip_comm *comm) { return comm->ranks; }
@@ -93,17 +96,13 @@ static int count_here(const slip_comm *comm, int end)
 
 int slip_comm_ranks_here(const slip_comm *comm) { return count_here(comm, comm->ranks); }
 int slip_comm_rank_here(const slip_comm *comm) { return count_here(comm, comm->rank); }
-int slip_comm_first_worker(const slip_comm *comm) { return comm->first_worker; }
-int slip_comm_workers(const slip_comm *comm) { return comm->workers; }
 
-slip_status slip_comm_set_workers(slip_comm *comm, int first, size_t sum_count)
+slip_status slip_comm_set_sum_room(slip_comm *comm, size_t count)
 {
-    comm->first_worker = first;
-    comm->workers = comm->ranks - first;
     free(comm->sums);
-    comm->sums = malloc((size_t)comm->workers * sum_count * sizeof(double));
+    comm->sums = malloc((size_t)comm->ranks * count * sizeof(double));
     if (!comm->sums)
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for sums over %d ranks", comm->workers);
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for sums over %d ranks", comm->ranks);
     return SLIP_OK;
 }
 
@@ -134,9 +133,9 @@ slip_status slip_comm_agree(slip_comm *comm, slip_status mine)
     } else {
         comm->peers[0] = 0;
         MPI_Isend(&worst, sizeof worst, MPI_BYTE, 0, TAG_AGREE, MPI_COMM_WORLD, &comm->requests[0]);
-        status = slip_comm_wait(comm, 1, SLIP_IDLE_PATIENCE_S, "telling rank 0 a status", NULL);
+        status = slip_comm_wait(comm, 1, comm->idle_deadline_s, "telling rank 0 a status", NULL);
         if (status == SLIP_OK)
-            status = slip_comm_take(comm, &worst, sizeof worst, &size, SLIP_IDLE_PATIENCE_S, "waiting for rank 0's verdict");
+            status = slip_comm_take(comm, &worst, sizeof worst, &size, "waiting for rank 0's verdict");
     }
     if (status != SLIP_OK || worst.status == SLIP_OK)
         return status;
@@ -169,13 +168,13 @@ slip_status slip_comm_post(slip_comm *comm, const void *data, size_t size, const
     return slip_comm_wait(comm, count, comm->deadline_s, what, NULL);
 }
 
-slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, double patience, const char *what)
+slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, const char *what)
 {
     int received;
     MPI_Status status;
     comm->peers[0] = 0;
     MPI_Irecv(data, (int)room, MPI_BYTE, 0, TAG_POST, MPI_COMM_WORLD, &comm->requests[0]);
-    slip_status waited = slip_comm_wait(comm, 1, patience > 0 ? patience : comm->deadline_s, what, &status);
+    slip_status waited = slip_comm_wait(comm, 1, comm->idle_deadline_s, what, &status);
     if (waited != SLIP_OK)
         return waited;
     MPI_Get_count(&status, MPI_BYTE, &received);
@@ -202,15 +201,14 @@ static slip_status exchange_partials(slip_comm *comm, const double *partial, siz
 {
     int requests = 0;
     for (int send = 0; send < 2; send++)
-        for (int w = 0; w < comm->workers; w++) {
-            int peer = comm->first_worker + w;
+        for (int peer = 0; peer < comm->ranks; peer++) {
             if (peer == comm->rank)
                 continue;
             comm->peers[requests] = peer;
             if (send)
                 MPI_Isend(partial, (int)count, MPI_DOUBLE, peer, TAG_SUM, MPI_COMM_WORLD, &comm->requests[requests++]);
             else
-                MPI_Irecv(comm->sums + (size_t)w * count, (int)count, MPI_DOUBLE, peer, TAG_SUM, MPI_COMM_WORLD,
+                MPI_Irecv(comm->sums + (size_t)peer * count, (int)count, MPI_DOUBLE, peer, TAG_SUM, MPI_COMM_WORLD,
                           &comm->requests[requests++]);
         }
     /* All wait for the same silent rank: rank 0 is to name it before the others, still waiting, can name one another. */
@@ -224,12 +222,12 @@ slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, 
     if (status != SLIP_OK)
         return status;
     const double **part = comm->parts;
-    for (int w = 0; w < comm->workers; w++)
-        part[w] = comm->first_worker + w == comm->rank ? partial : comm->sums + (size_t)w * count;
+    for (int rank = 0; rank < comm->ranks; rank++)
+        part[rank] = rank == comm->rank ? partial : comm->sums + (size_t)rank * count;
     for (size_t i = 0; i < count; i++) {
         double sum = part[0][i];
-        for (int w = 1; w < comm->workers; w++)
-            sum += part[w][i];
+        for (int rank = 1; rank < comm->ranks; rank++)
+            sum += part[rank][i];
         out[i] = add ? out[i] + (float)sum : (float)sum;
     }
     return SLIP_OK;

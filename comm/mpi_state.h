@@ -17,8 +17,7 @@ typedef struct {
 
 struct slip_comm {
     int rank, ranks;
-    int first_worker, workers;
-    double deadline_s, polling_s;
+    double deadline_s, idle_deadline_s, polling_s;
     bool lost;               /* a wait has passed its deadline */
     char (*hosts)[SLIP_HOST_NAME];
     char (*gpus)[SLIP_GPU_NAME]; /* [ranks]: the first that each sees */
@@ -26,8 +25,8 @@ struct slip_comm {
     MPI_Request *requests;   /* 2 * ranks: what is under way, receives first */
     int *peers;              /* 2 * ranks: peers[i] is who requests[i] waits for */
     slip_verdict *verdicts;  /* [ranks]: what each rank said, on rank 0 */
-    double *sums;            /* [workers, sum_count]: what each worker sent */
-    const double **parts;    /* [workers]: its row of sums, or our own partial */
+    double *sums;            /* [ranks, room for a sum]: what each rank sent */
+    const double **parts;    /* [ranks]: its row of sums, or our own partial */
 };
 
 /* Poll requests[0 .. count) until all are done. SLIP_ERR_FAILED names the ranks that were waited for, after `patience` seconds or

@@ -21,8 +21,7 @@ static slip_status create_tap_store(slip_decoder *decoder)
 {
     const slip_draft_shape *draft = &decoder->model->draft;
     int64_t window = draft->attention.window, context = decoder->limits.context;
-    return slip_tap_store_create(decoder->options.sequences, window && window < context ? window : context,
-                                 slip_rank_tap_width(decoder->rank), &decoder->taps);
+    return slip_tap_store_create(decoder->options.sequences, window && window < context ? window : context, &decoder->taps);
 }
 
 slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_model *model, const slip_limits *limits,
@@ -38,10 +37,9 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     decoder->options = *options;
     decoder->trace = trace;
     decoder->sequences = calloc((size_t)options->sequences, sizeof *decoder->sequences);
-    decoder->proposals = calloc((size_t)options->sequences, sizeof *decoder->proposals);
     decoder->order = calloc((size_t)model->vocabulary, sizeof *decoder->order);
     slip_status status = SLIP_OK;
-    if (!decoder->sequences || !decoder->proposals || !decoder->order)
+    if (!decoder->sequences || !decoder->order)
         status = slip_fail(SLIP_ERR_FAILED, "out of memory for %d sequences", options->sequences);
     if (status == SLIP_OK && draft)
         status = create_tap_store(decoder);
@@ -58,7 +56,6 @@ void slip_decoder_free(slip_decoder *decoder)
     for (int32_t i = 0; decoder->sequences && i < decoder->options.sequences; i++)
         free(decoder->sequences[i].tokens);
     free(decoder->sequences);
-    free(decoder->proposals);
     free(decoder->order);
     if (decoder->taps)
         slip_tap_store_free(decoder->taps);
@@ -152,16 +149,22 @@ static void record_verify(slip_decoder *decoder, double ms, double verify_ms, ui
         record_full_step(decoder, ms, verify_ms, bytes);
 }
 
-/* Draft and verify. Where steps can be queued, the device goes from one to the other without us. */
+/* Draft and verify. Where a device can have both in flight, it goes from one to the other without us. */
 static slip_status draft_and_verify(slip_decoder *decoder, double start, slip_outcome *outcome)
 {
-    bool queues = slip_rank_queues(decoder->rank);
-    slip_status status = queues ? SLIP_OK : slip_decoder_take_drafts(decoder, start);
+    slip_runner *target = slip_rank_target(decoder->rank);
+    bool ahead = slip_runner_max_in_flight(target) > 1;
+    slip_status status = ahead ? SLIP_OK : slip_decoder_fetch_drafts(decoder, start);
     if (status == SLIP_OK)
-        status = slip_rank_begin(decoder->rank, &decoder->step);
-    if (status == SLIP_OK && queues)
-        status = slip_decoder_take_drafts(decoder, start);
-    return status == SLIP_OK ? slip_rank_wait(decoder->rank, &decoder->step, outcome) : status;
+        status = slip_runner_begin(target, SLIP_PHASE_RUN, &decoder->step);
+    if (status == SLIP_OK && ahead)
+        status = slip_decoder_fetch_drafts(decoder, start);
+    return status == SLIP_OK ? slip_runner_wait(target, &decoder->step, outcome) : status;
+}
+
+slip_status slip_decoder_idle(slip_decoder *decoder)
+{
+    return slip_rank_idle(decoder->rank);
 }
 
 slip_status slip_decoder_step(slip_decoder *decoder)
@@ -180,7 +183,7 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     if ((status = draft_and_verify(decoder, start, &outcome)) != SLIP_OK)
         return status;
     double verified = slip_now_ms();
-    slip_decoder_take(decoder, &outcome);
+    slip_decoder_commit(decoder, &outcome);
     double end = slip_now_ms();
     if (verify_only) {
         record_verify(decoder, end - start, verified - start - decoder->draft_ms, outcome.weight_bytes);

@@ -1,4 +1,4 @@
-/* The decoder: several sequences, one step at a time (design part 4).
+/* The decoder: several sequences, one step at a time.
  *
  *   admit -> prefill in chunks -> [draft, verify, accept] ... -> finished -> release
  *
@@ -44,7 +44,7 @@ typedef struct {
     bool always_draft;        /* draft in every step, whether it pays or not */
     bool prompts_first;       /* benchmarks: nobody decodes while a prompt is read, so that all sequences decode together */
     double forced_acceptance; /* benchmarks: commit this many tokens a step whatever the target says; 0 = off */
-    int32_t made_up_drafts;   /* benchmarks of made-up weights: verify random ids below this instead of the drafts; 0 = off */
+    int32_t random_drafts;    /* benchmarks of random weights: verify random ids below this instead of the drafts; 0 = off */
 } slip_decoder_options;
 
 typedef struct slip_decoder slip_decoder;
@@ -68,6 +68,9 @@ void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep);
 
 /* Add a finished sequence to the metrics and free its slot. */
 void slip_decoder_release(slip_decoder *decoder, int32_t slot);
+
+/* Instead of a step: nobody is admitted, for now (slip_rank_idle). */
+slip_status slip_decoder_idle(slip_decoder *decoder);
 
 /* One step for all admitted sequences. Afterwards look at each slot's `fresh` and `finish_reason`. */
 slip_status slip_decoder_step(slip_decoder *decoder);

@@ -1,7 +1,7 @@
 /* What the decoder owns, shared by its files:
  *   decoder.c       who is decoded: slots, admission, release, and the step from one end to the other
  *   decoder_step.c  what the next step is: to draft or not, blocks and chunks
- *   decoder_take.c  what came of it: samples, acceptance, new tokens, context for the draft
+ *   decoder_commit.c  what came of it: samples, acceptance, new tokens, context for the draft
  */
 #ifndef SLIP_COORDINATOR_DECODER_STATE_H
 #define SLIP_COORDINATOR_DECODER_STATE_H
@@ -19,13 +19,13 @@ struct slip_decoder {
     slip_decoder_options options;
     slip_trace *trace;
     slip_sequence *sequences;
-    slip_proposal *proposals;          /* [sequences] */
+    int32_t drafted[SLIP_MAX_SPANS];   /* slot of each block: who is past its prompt and decodes in this step */
     int32_t owner[SLIP_MAX_SPANS];     /* slot of each span of the step */
     slip_step step;
     int32_t samples[SLIP_MAX_ROWS];    /* the target's token after each head row */
     int32_t *order;                    /* [vocabulary] scratch of the sampling filters */
     slip_pace pace;
-    int32_t decoding;                  /* sequences past their prompt in this step */
+    int32_t decoding;                  /* how many they are */
     bool drafting;                     /* this step verifies drafts */
     bool prompts_only;                 /* this step leaves sequences past their prompt alone */
     double catch_up_ms;                /* of its time: context for the draft */
@@ -42,10 +42,10 @@ slip_status slip_decoder_propose(slip_decoder *decoder);
 bool slip_decoder_build(slip_decoder *decoder);
 
 /* Wait for the drafts that were begun, if any, and put them where they stand in the step; all of it began at `start`. */
-slip_status slip_decoder_take_drafts(slip_decoder *decoder, double start);
+slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start);
 
 /* Turn a step's outcome into tokens. */
-void slip_decoder_take(slip_decoder *decoder, const slip_outcome *outcome);
+void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome);
 
 /* The sequence is done, for this reason ("stop" or "length"). */
 void slip_sequence_finish(slip_sequence *sequence, const char *reason);

@@ -29,8 +29,7 @@ static void choose(slip_decoder *decoder)
             continue;
         expected += sequence->expected;
         known += sequence->expected > 0;
-        decoder->proposals[decoder->decoding++] =
-            (slip_proposal){i, sequence->tokens[sequence->count - 1], anchor_position(sequence), sequence->drafts};
+        decoder->drafted[decoder->decoding++] = i;
     }
     decoder->drafting = decoder->draft && decoder->decoding > 0 &&
                         (decoder->options.always_draft ||
@@ -42,18 +41,22 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     slip_status status = SLIP_OK;
     choose(decoder);
     decoder->catch_up_ms = decoder->draft_ms = decoder->device_ms = 0;
-    for (int32_t i = 0; decoder->drafting && i < decoder->decoding && status == SLIP_OK; i++)
-        status = slip_tap_store_inject(decoder->taps, decoder->proposals[i].sequence, decoder->draft);
-    if (decoder->drafting && status == SLIP_OK)
+    if (!decoder->drafting)
+        return SLIP_OK;
+    for (int32_t i = 0; i < decoder->decoding && status == SLIP_OK; i++) {
+        int32_t slot = decoder->drafted[i];
+        const slip_sequence *sequence = &decoder->sequences[slot];
+        status = slip_tap_store_inject(decoder->taps, slot, decoder->draft);
+        slip_draft_add(decoder->draft, slot, sequence->tokens[sequence->count - 1], anchor_position(sequence));
+    }
+    if (status == SLIP_OK)
         status = slip_draft_flush(decoder->draft);
-    if (decoder->drafting && status == SLIP_OK)
-        status = slip_draft_begin(decoder->draft, decoder->proposals, decoder->decoding);
-    return status;
+    return status == SLIP_OK ? slip_draft_begin(decoder->draft) : status;
 }
 
-/* Made-up weights draft one token over and over, and equal tokens pick equal experts: blocks of such a benchmark are made up, too,
- * other ones in every sequence. */
-static int32_t made_up(int32_t slot, int64_t position, int32_t tokens)
+/* Random weights draft one token over and over, and equal tokens pick equal experts: blocks of such a benchmark are random, too, other ones in
+ * every sequence. */
+static int32_t random_token(int32_t slot, int64_t position, int32_t tokens)
 {
     return (int32_t)((((uint64_t)slot << 32) + (uint64_t)(position + 1)) * 0x9E3779B97F4A7C15u >> 33) % tokens;
 }
@@ -63,29 +66,31 @@ static int32_t draft_token(const slip_decoder *decoder, int32_t slot, int32_t j)
 {
     const slip_sequence *sequence = &decoder->sequences[slot];
     int32_t token = sequence->drafts[j - 1];
-    if (decoder->options.made_up_drafts)
-        return made_up(slot, anchor_position(sequence) + j, decoder->options.made_up_drafts);
+    if (decoder->options.random_drafts)
+        return random_token(slot, anchor_position(sequence) + j, decoder->options.random_drafts);
     return token >= 0 && token < decoder->model->vocabulary ? token : 0;
 }
 
-/* Blocks come in the order of proposals, and begin the step. */
-static void fill_in_drafts(slip_decoder *decoder)
+/* Blocks begin the step, in the order in which they were drafted. */
+static void fill_in_drafts(slip_decoder *decoder, const slip_candidate *candidates)
 {
     int32_t block = decoder->model->draft.block;
     for (int32_t i = 0; i < decoder->decoding; i++)
-        for (int32_t j = 1; j < block; j++)
-            decoder->step.token[i * block + j] = draft_token(decoder, decoder->proposals[i].sequence, j);
+        for (int32_t j = 1; j < block; j++) {
+            decoder->sequences[decoder->drafted[i]].drafts[j - 1] = candidates[i * (block - 1) + j - 1].token;
+            decoder->step.token[i * block + j] = draft_token(decoder, decoder->drafted[i], j);
+        }
 }
 
-slip_status slip_decoder_take_drafts(slip_decoder *decoder, double start)
+slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start)
 {
     slip_draft_outcome outcome;
     if (!decoder->drafting)
         return SLIP_OK;
-    slip_status status = slip_draft_wait(decoder->draft, decoder->proposals, &outcome);
+    slip_status status = slip_draft_wait(decoder->draft, &outcome);
     if (status != SLIP_OK)
         return status;
-    fill_in_drafts(decoder);
+    fill_in_drafts(decoder, outcome.candidates);
     decoder->catch_up_ms = outcome.inject_ms;
     decoder->device_ms = outcome.device_ms;
     decoder->draft_ms = slip_now_ms() - start;
@@ -117,7 +122,7 @@ static void add_block(slip_decoder *decoder, int32_t slot)
     int32_t *tokens = decoder->step.token + span->row;
     tokens[0] = sequence->tokens[sequence->count - 1];
     for (int32_t j = 1; j < rows; j++)
-        tokens[j] = decoder->options.made_up_drafts ? draft_token(decoder, slot, j) : SLIP_TOKEN_OF_HEAD(head + j - 1);
+        tokens[j] = decoder->options.random_drafts ? draft_token(decoder, slot, j) : SLIP_TOKEN_OF_HEAD(head + j - 1);
 }
 
 static void add_chunk(slip_decoder *decoder, int32_t slot)

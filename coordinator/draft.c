@@ -1,46 +1,48 @@
 #include "coordinator/draft.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct slip_draft {
     const slip_draft_shape *shape;
-    slip_draft_share *share;
-    slip_limits limits;
+    slip_runner *runner;
+    int32_t rows;           /* most of a step */
     slip_step inject, block;
-    uint64_t steps; /* of both phases */
-    size_t tap_bytes;
+    uint64_t steps;         /* of both phases */
+    bool drafted;           /* `block` has been begun: the next block added starts a new one */
+    bool injecting;         /* an inject is open */
+    double inject_ms;       /* since the last draft */
 };
 
-slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, slip_comm *comm,
-                              const slip_executor_options *options, const slip_limits *limits, slip_draft **out)
+slip_status slip_draft_create(slip_rank *rank, slip_draft **out)
 {
     slip_draft *draft = calloc(1, sizeof *draft);
     if (!draft)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
-    draft->shape = &source->model.draft;
-    draft->limits = *limits;
-    draft->tap_bytes = (size_t)source->model.draft.taps * (size_t)source->model.hidden * sizeof(float);
-    slip_status status = slip_draft_share_create(source, kind, comm, options, limits, &draft->share);
-    if (status != SLIP_OK) {
-        slip_draft_free(draft);
-        return status;
-    }
+    draft->shape = &slip_rank_source(rank)->model.draft;
+    draft->runner = slip_rank_draft(rank);
+    draft->rows = slip_rank_limits(rank)->rows;
     *out = draft;
     return SLIP_OK;
 }
 
 void slip_draft_free(slip_draft *draft)
 {
-    if (draft->share)
-        slip_draft_share_free(draft->share);
     free(draft);
 }
 
-slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position, const float *taps)
+static slip_status finish_inject(slip_draft *draft)
+{
+    double ms = 0;
+    slip_status status = draft->injecting ? slip_runner_wait_inject(draft->runner, &ms) : SLIP_OK;
+    draft->inject_ms += ms;
+    draft->injecting = false;
+    return status;
+}
+
+slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position)
 {
     slip_step *step = &draft->inject;
-    if (step->row_count == draft->limits.rows || step->span_count == SLIP_MAX_SPANS) {
+    if (step->row_count == draft->rows || step->span_count == SLIP_MAX_SPANS) {
         slip_status status = slip_draft_flush(draft);
         if (status != SLIP_OK)
             return status;
@@ -50,8 +52,6 @@ slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t posit
         span = &step->span[step->span_count++];
         *span = (slip_span){.sequence = sequence, .row = step->row_count, .position = position};
     }
-    if (taps)
-        memcpy(slip_draft_share_taps(draft->share, step->row_count), taps, draft->tap_bytes);
     span->count++;
     step->row_count++;
     return SLIP_OK;
@@ -59,47 +59,51 @@ slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t posit
 
 slip_status slip_draft_flush(slip_draft *draft)
 {
-    slip_status status = SLIP_OK;
-    if (draft->inject.row_count > 0) {
-        draft->inject.number = ++draft->steps;
-        status = slip_draft_share_inject(draft->share, &draft->inject);
-    }
-    draft->inject.row_count = draft->inject.span_count = 0;
+    slip_step *step = &draft->inject;
+    if (step->row_count == 0)
+        return SLIP_OK;
+    slip_status status = finish_inject(draft);
+    step->number = ++draft->steps;
+    if (status == SLIP_OK)
+        status = slip_runner_begin(draft->runner, SLIP_PHASE_INJECT, step);
+    draft->injecting = status == SLIP_OK;
+    step->row_count = step->span_count = 0;
     return status;
 }
 
-slip_status slip_draft_begin(slip_draft *draft, const slip_proposal *proposals, int32_t count)
+void slip_draft_add(slip_draft *draft, int32_t sequence, int32_t anchor, int64_t position)
 {
     slip_step *step = &draft->block;
     int32_t block = draft->shape->block;
-    step->number = ++draft->steps;
-    step->span_count = count;
-    step->row_count = count * block;
-    step->head_count = count * (block - 1); /* row 0 is the anchor itself */
-    for (int32_t i = 0; i < count; i++) {
-        step->span[i] = (slip_span){.sequence = proposals[i].sequence, .row = i * block, .count = block, .heads = block - 1,
-                                    .position = proposals[i].position};
-        step->token[i * block] = proposals[i].anchor;
-        for (int32_t j = 1; j < block; j++)
-            step->token[i * block + j] = draft->shape->mask_token;
-    }
-    return slip_draft_share_begin(draft->share, step);
+    if (draft->drafted)
+        step->span_count = step->row_count = step->head_count = 0;
+    draft->drafted = false;
+    step->token[step->row_count] = anchor;
+    for (int32_t j = 1; j < block; j++)
+        step->token[step->row_count + j] = draft->shape->mask_token;
+    step->span[step->span_count++] =
+        (slip_span){.sequence = sequence, .row = step->row_count, .count = block, .heads = block - 1, .position = position};
+    step->row_count += block;
+    step->head_count += block - 1; /* row 0 is the anchor itself */
 }
 
-slip_status slip_draft_wait(slip_draft *draft, const slip_proposal *proposals, slip_draft_outcome *outcome)
+slip_status slip_draft_begin(slip_draft *draft)
 {
-    const slip_step *step = &draft->block;
-    int32_t drafts = draft->shape->block - 1;
-    slip_status status = slip_draft_share_wait(draft->share, step, outcome);
+    slip_status status = slip_runner_max_in_flight(draft->runner) > 1 ? SLIP_OK : finish_inject(draft);
+    draft->block.number = ++draft->steps;
+    draft->drafted = true;
+    return status == SLIP_OK ? slip_runner_begin(draft->runner, SLIP_PHASE_RUN, &draft->block) : status;
+}
+
+slip_status slip_draft_wait(slip_draft *draft, slip_draft_outcome *outcome)
+{
+    slip_outcome drafted;
+    slip_status status = finish_inject(draft);
+    if (status == SLIP_OK)
+        status = slip_runner_wait(draft->runner, &draft->block, &drafted);
     if (status != SLIP_OK)
         return status;
-    for (int32_t i = 0; i < step->span_count; i++)
-        for (int32_t j = 0; j < drafts; j++)
-            proposals[i].drafts[j] = outcome->candidates[i * drafts + j].token;
+    *outcome = (slip_draft_outcome){drafted.candidates, drafted.weight_bytes, draft->inject_ms, draft->inject_ms + drafted.device_ms};
+    draft->inject_ms = 0;
     return SLIP_OK;
-}
-
-const slip_program *slip_draft_program(const slip_draft *draft)
-{
-    return slip_draft_share_program(draft->share);
 }

@@ -1,42 +1,40 @@
-/* The draft model as rank 0 drives it, alone or with a share on every rank: context from the target's taps, then blocks of proposals
- * (DFlash).
+/* The draft model as rank 0 drives it, alone or with a share on every rank: context from the target's taps, then blocks of drafts (DFlash).
  *
- * Invariant: before slip_draft_begin() for a block at position p, the taps of every committed position below p (as far back
- * as the draft's window) have been injected. Rejected rows are never injected, so nothing is rolled back.
+ * Invariant: before slip_draft_begin() for a block at position p, every committed position below p (as far back as the draft's window) has
+ * been injected. Rejected rows are never injected, so nothing is rolled back.
  */
 #ifndef SLIP_COORDINATOR_DRAFT_H
 #define SLIP_COORDINATOR_DRAFT_H
 
-#include "ranks/draft_share.h"
+#include "ranks/rank.h"
 
 typedef struct slip_draft slip_draft;
 
-/* Loads the draft, or with `comm` this rank's share of it, with the head and embedding of the target: slip_draft_share_create(). */
-slip_status slip_draft_create(const slip_source *source, const slip_executor_kind *kind, slip_comm *comm,
-                              const slip_executor_options *options, const slip_limits *limits, slip_draft **draft);
+/* Drives the draft that the rank has loaded (borrowed). */
+slip_status slip_draft_create(slip_rank *rank, slip_draft **draft);
 void slip_draft_free(slip_draft *draft);
 
-/* Queue the taps [taps * hidden] of one committed position, NULL where they are resident. Positions of a sequence come in order,
- * between two flushes without a gap. Runs by itself when it is full. */
-slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position, const float *taps);
+/* Queue one committed position, whose taps the target keeps. Positions of a sequence come in order, between two flushes without a gap. Runs
+ * by itself when it is full. */
+slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position);
 
 /* Begin to turn what is queued into context. */
 slip_status slip_draft_flush(slip_draft *draft);
 
-/* Where a sequence stands: `anchor` at `position` is committed but in no cache. */
+/* Add a block to the next draft: `anchor` at `position` is committed but in no cache. At most limits.rows rows in all. */
+void slip_draft_add(slip_draft *draft, int32_t sequence, int32_t anchor, int64_t position);
+
+/* Begin one forward, greedy, for all blocks added since the last one. One draft, and before it one inject, are open at a time. */
+slip_status slip_draft_begin(slip_draft *draft);
+
+/* What came of a draft, and of the injects since the last one. */
 typedef struct {
-    int32_t sequence;
-    int32_t anchor;
-    int64_t position;
-    int32_t *drafts; /* out [block - 1]: proposals for position + 1, position + 2, ... */
-} slip_proposal;
+    const slip_candidate *candidates; /* [blocks, block - 1]: for the positions behind each anchor; valid until the next draft */
+    uint64_t weight_bytes;            /* that an average rank with a share read to draft */
+    double inject_ms, device_ms;      /* our device's time: injects, and all of it */
+} slip_draft_outcome;
 
-/* Begin one draft forward for all of them; greedy. count * block <= limits.rows. */
-slip_status slip_draft_begin(slip_draft *draft, const slip_proposal *proposals, int32_t count);
-
-/* Wait for it, and fill in the drafts of the same proposals: number j of proposal i is head row i * (block - 1) + j of the draft's step. */
-slip_status slip_draft_wait(slip_draft *draft, const slip_proposal *proposals, slip_draft_outcome *outcome);
-
-const slip_program *slip_draft_program(const slip_draft *draft);
+/* Wait for the draft that was begun. */
+slip_status slip_draft_wait(slip_draft *draft, slip_draft_outcome *outcome);
 
 #endif

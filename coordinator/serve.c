@@ -164,7 +164,7 @@ slip_status slip_serve_step(slip_serve *serve)
 {
     slip_status status = admit_all(serve);
     if (status == SLIP_OK && serve->running == 0)
-        return SLIP_OK;
+        return slip_decoder_idle(serve->decoder);
     if (status == SLIP_OK)
         status = slip_decoder_step(serve->decoder);
     for (int32_t slot = 0; slot < serve->slots && status == SLIP_OK; slot++)

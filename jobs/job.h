@@ -22,7 +22,6 @@ typedef struct {
     slip_tokenizer *tokenizer;  /* rank 0; NULL when the checkpoint has none */
     slip_rank *rank;
     slip_draft *draft;          /* rank 0 with a drafter that is not switched off */
-    slip_draft_share *draft_share; /* other ranks with --draft-ranks all */
     slip_decoder *decoder;      /* rank 0 */
     slip_trace_ops *trace_ops;  /* rank 0 with --trace-ops */
     slip_limits limits;

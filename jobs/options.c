@@ -195,14 +195,10 @@ static const char *run_clash(const slip_options *options)
         return "--profile is the GPU's: not with --device cpu";
     if (options->device == SLIP_DEVICE_CUDA && options->round_activations)
         return "--round-activations is the CPU's: not with --device cuda";
-    if (options->trace_ops != NULL && options->coordinator == SLIP_COORDINATOR_DEDICATED)
-        return "--trace-ops writes the ops of rank 0, and --coordinator dedicated leaves it none";
     if (options->draft_ranks != SLIP_DRAFT_ON_ALL)
         return NULL;
     if (options->no_draft)
         return "--no-draft and --draft-ranks all exclude each other";
-    if (options->coordinator == SLIP_COORDINATOR_DEDICATED)
-        return "--draft-ranks all cuts the draft as the model is cut, and --coordinator dedicated leaves rank 0 no shard";
     if (options->shard_of != 0)
         return "--draft-ranks all wants the ranks that --shard-of leaves out";
     return NULL;

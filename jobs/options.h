@@ -29,7 +29,6 @@ typedef enum {
 /* Values of options that name one of a few things, in the order of the table's words; 0 = not given. */
 enum { SLIP_DEVICE_CPU = 1, SLIP_DEVICE_CUDA };
 enum { SLIP_ENGINE_PERSISTENT = 1, SLIP_ENGINE_LAUNCH };
-enum { SLIP_COORDINATOR_WORKER = 1, SLIP_COORDINATOR_DEDICATED };
 enum { SLIP_DRAFT_ON_ONE = 1, SLIP_DRAFT_ON_ALL }; /* 0: by the device, jobs/job.c */
 enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
 
@@ -63,7 +62,7 @@ typedef struct {
     int64_t prompt_tokens;  /* bench: length of a made-up prompt; 0 = not given */
     int64_t ranks;          /* plan */
 
-    int device, engine, coordinator, draft_ranks, experts; /* of the enums above */
+    int device, engine, draft_ranks, experts; /* of the enums above */
     bool no_draft, always_draft, round_activations, json, quiet, resume;
 } slip_options;
 

@@ -101,8 +101,6 @@ const option_row slip_option_rows[] = {
      "cuda only: one kernel that never exits, or a launch an op"},
     {"expert-slices", 0, OPTION_INT, "S", RUNS, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "cut each expert over S ranks; S divides the ranks\n(default: what slipstream plan finds fastest)"},
-    {"coordinator", 0, OPTION_CHOICE, "worker|dedicated", RUNS, FIELD(coordinator), 0, 0, "worker",
-     "rank 0 owns a shard like the others, or coordinates only"},
     {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120",
      "give up on a rank that is silent so long"},
     {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN, FIELD(json), 0, 0, NULL,

@@ -3,19 +3,18 @@
  * A text longer than the context is read in windows: each starts half a window after the last one and scores only tokens that
  * were not scored before, so that a scored token has at least half a window of context.
  */
-#include <hdf5.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/checkpoint/hdf5.h"
 #include "io/base/file.h"
 #include "io/base/version.h"
+#include "io/report/logits.h"
 #include "jobs/job.h"
 
-enum { CHUNK = 64, TEXT_MAX = 1 << 30 };
+enum { TEXT_MAX = 1 << 30 };
 
 typedef struct {
     int32_t *ids;
@@ -23,7 +22,7 @@ typedef struct {
     size_t bytes;      /* of the text; 0 for ids */
     double bits;       /* sum of -log2 p */
     size_t scored;     /* tokens in that sum */
-    hid_t file, set;   /* --logits; -1 without */
+    slip_logits *logits; /* NULL without --logits */
 } score;
 
 /* -log2 of the probability of `token`, from one row of logits. */
@@ -37,49 +36,13 @@ static double bits_of(const float *logits, int32_t vocabulary, int32_t token)
     return (log(sum) + top - logits[token]) / M_LN2;
 }
 
-static slip_status create_logits(score *s, const char *path, int32_t vocabulary)
-{
-    hsize_t size[2] = {s->count, (hsize_t)vocabulary};
-    slip_hdf5_prepare();
-    s->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    if (s->file < 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be created", path);
-    hid_t space = H5Screate_simple(2, size, NULL);
-    s->set = H5Dcreate2(s->file, "logits", H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    H5Sclose(space);
-    return s->set < 0 ? slip_fail(SLIP_ERR_FAILED, "%s: /logits cannot be created", path) : SLIP_OK;
-}
-
-static slip_status write_logits(const score *s, size_t first, int32_t rows, int32_t vocabulary, const float *logits)
-{
-    if (s->set < 0)
-        return SLIP_OK;
-    hsize_t start[2] = {first, 0}, size[2] = {(hsize_t)rows, (hsize_t)vocabulary};
-    hid_t memory = H5Screate_simple(2, size, NULL), file = H5Dget_space(s->set);
-    H5Sselect_hyperslab(file, H5S_SELECT_SET, start, NULL, size, NULL);
-    herr_t status = H5Dwrite(s->set, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, logits);
-    H5Sclose(memory);
-    H5Sclose(file);
-    return status < 0 ? slip_fail(SLIP_ERR_FAILED, "the logits of token %zu could not be written", first) : SLIP_OK;
-}
-
-static slip_status close_logits(score *s)
-{
-    herr_t status = 0;
-    if (s->set >= 0)
-        status = H5Dclose(s->set);
-    if (s->file >= 0 && H5Fclose(s->file) < 0)
-        status = -1;
-    s->file = s->set = -1;
-    return status < 0 ? slip_fail(SLIP_ERR_FAILED, "the logits could not be written") : SLIP_OK;
-}
-
 /* Tokens [first, first + count) at positions from 0 on; those from `unscored` on are new. */
 static slip_status score_window(slip_job *job, score *s, size_t first, size_t count, size_t unscored, slip_step *step)
 {
     int32_t vocabulary = job->source.model.vocabulary;
-    for (size_t at = 0; at < count; at += CHUNK) {
-        int32_t rows = (int32_t)(count - at < CHUNK ? count - at : CHUNK);
+    slip_runner *target = slip_rank_target(job->rank);
+    for (size_t at = 0, chunk = (size_t)job->limits.span_rows; at < count; at += chunk) {
+        int32_t rows = (int32_t)(count - at < chunk ? count - at : chunk);
         slip_outcome outcome;
         step->number++;
         step->want = SLIP_WANT_LOGITS;
@@ -87,11 +50,11 @@ static slip_status score_window(slip_job *job, score *s, size_t first, size_t co
         step->row_count = step->head_count = rows;
         step->span[0] = (slip_span){.count = rows, .heads = rows, .position = (int64_t)at};
         memcpy(step->token, s->ids + first + at, (size_t)rows * sizeof(int32_t));
-        slip_status status = slip_rank_begin(job->rank, step);
+        slip_status status = slip_runner_begin(target, SLIP_PHASE_RUN, step);
         if (status == SLIP_OK)
-            status = slip_rank_wait(job->rank, step, &outcome);
-        if (status == SLIP_OK)
-            status = write_logits(s, first + at, rows, vocabulary, outcome.logits);
+            status = slip_runner_wait(target, step, &outcome);
+        if (status == SLIP_OK && s->logits)
+            status = slip_logits_write(s->logits, first + at, rows, outcome.logits);
         if (status != SLIP_OK)
             return status;
         for (int32_t i = 0; i < rows; i++) {
@@ -175,7 +138,7 @@ static slip_status prepare(slip_job *job, score *s, int64_t *context)
                          s->count, (long long)*context);
     if (*context < 2 && (int64_t)s->count > *context)
         return slip_fail(SLIP_ERR_INPUT, "--context %lld: at least 2 to score %zu tokens", (long long)*context, s->count);
-    return job->options->logits ? create_logits(s, job->options->logits, model->vocabulary) : SLIP_OK;
+    return job->options->logits ? slip_logits_create(job->options->logits, s->count, model->vocabulary, &s->logits) : SLIP_OK;
 }
 
 /* Without a scored token (a text of one) the averages are null. */
@@ -206,7 +169,7 @@ static slip_status report(const slip_job *job, const score *s, double seconds)
 
 slip_status slip_score(slip_job *job)
 {
-    score s = {.file = -1, .set = -1};
+    score s = {0};
     int64_t context = 0;
     bool coordinator = slip_comm_rank(job->comm) == 0;
     slip_status status = slip_job_open(job);
@@ -221,7 +184,7 @@ slip_status slip_score(slip_job *job)
     if (coordinator && status == SLIP_OK)
         status = slip_job_end(job);
     double seconds = (slip_now_ms() - start) * 1e-3;
-    slip_status closed = close_logits(&s);
+    slip_status closed = slip_logits_close(s.logits);
     if (status == SLIP_OK)
         status = closed;
     if (coordinator && status == SLIP_OK)

@@ -12,10 +12,10 @@
 
 typedef struct slip_executor slip_executor;
 
-/* What a run cost, for the figures. */
+/* What a run cost, for the metrics. */
 typedef struct {
     uint64_t weight_bytes; /* read, codes and scales: every matrix once, of the experts those that were picked */
-    double device_ms;      /* the device was at it, by its own clock where it has one */
+    double device_ms;      /* device time, by the device's own clock where it has one */
 } slip_run_cost;
 
 /* Called after an op has run, once for each row of the buffer it wrote: `values` [count], f32. */
@@ -23,7 +23,7 @@ typedef void (*slip_watch)(void *context, int32_t op, slip_buffer buffer, int32_
 
 /* How an executor is made. Zero is the default of everything. */
 typedef struct {
-    slip_executor *target;   /* the draft's: the executor whose taps it is given, where taps are resident */
+    slip_executor *target;   /* the draft's: the executor whose taps it reads. NULL (cpu alone): row() of TAPS, as the host has filled it */
     bool round_activations;  /* cpu: round operands as the GPU does, so that ops can be compared closely (kernels/cpu/round.c) */
     bool launch;             /* cuda: one op a launch, captured in a CUDA graph, instead of the persistent kernel */
     int32_t absent_peers;    /* cuda: ranks whose part of every exchange is emulated by a local copy */
@@ -37,12 +37,9 @@ typedef struct {
 typedef struct {
     const char *name;
 
-    /* Taps stay with the device: the target keeps them by (sequence, position), and the draft's inject phase reads them there.
-     * Then row(SLIP_BUFFER_TAPS) is not available and a step of the inject phase needs only spans. */
-    bool resident_taps;
-
     /* `program` is kept by reference. `comm` serves ALLREDUCE; NULL for a program on one rank. With one, all ranks run the same
-     * sequence of phases, those of a draft beside its target among them. */
+     * sequence of phases, those of a draft beside its target among them. A target keeps its taps by (sequence, position), in a ring as
+     * deep as the draft's window and a step, and the draft's inject phase reads them there: its step needs only spans. */
     slip_status (*create)(const slip_program *program, const slip_limits *limits, slip_comm *comm,
                           const slip_executor_options *options, slip_executor **executor);
 
@@ -59,46 +56,50 @@ typedef struct {
      * after a position that is written again is gone, so rejected drafts need no undoing. */
     slip_status (*begin)(slip_executor *executor, slip_phase phase, const slip_step *step);
 
-    /* Wait for the oldest run begun: of all executors that share a device, not of this one alone. */
+    /* Wait for a run. Runs end in the order in which they were begun, over all executors that share a device (FIFO): whoever calls must
+     * have begun the oldest. */
     slip_status (*wait)(slip_executor *executor, slip_run_cost *cost);
 
-    /* SLIP_MAX_OPEN runs may be begun before the first is waited for, and tokens may be SLIP_TOKEN_OF_HEAD. NULL: no. */
-    bool (*queues)(const slip_executor *executor);
+    /* Runs that may be begun before the first is waited for, at most SLIP_MAX_IN_FLIGHT; with more than one, tokens may be
+     * SLIP_TOKEN_OF_HEAD. NULL: one. */
+    int (*max_in_flight)(const slip_executor *executor);
 
-    /* Ranks make a run together: rank 0's device hands the others' its step, whatever their hosts know of it, and rank 0 gets the best
-     * candidates and the mean cost of all; logits are every rank's own. All hosts begin and wait as ever, so that a failure finds
-     * them. NULL: no. */
-    bool (*gathers)(const slip_executor *executor);
+    /* Ranks make a run together: rank 0's device distributes the step and collects the best candidates and the mean cost of all; logits are
+     * every rank's own. All hosts begin and wait as ever, only to notice failures (ranks/runner.h). NULL: no. */
+    bool (*device_collects)(const slip_executor *executor);
 
-    /* Row `row` of an f32 buffer, valid until the next run; the host may write TAPS before an inject. The cuda executor has
-     * LOGITS alone, and only of a step that wanted them. */
+    /* No run will come for a while, and none is open: a device need not go on waiting for one. The next begin() wakes it. NULL: it waits
+     * without effort. */
+    void (*rest)(slip_executor *executor);
+
+    /* Row `row` of an f32 buffer, valid until the next run. The cuda executor has LOGITS alone, and only of a step that wanted them. */
     float *(*row)(slip_executor *executor, slip_buffer buffer, int32_t row);
 
     /* The best candidate of this rank's vocabulary rows for each head row of the last step waited for, by the sampling rule. */
     void (*candidates)(slip_executor *executor, const slip_step *step, slip_candidate *candidates);
 
-    /* GB/s at which this device reads memory, for the figures; 0 = unknown. */
+    /* GB/s at which this device reads memory, for the metrics; 0 = unknown. */
     double (*stream_ceiling)(slip_executor *executor);
 
     /* Bytes of K/V caches that create() will take, for the estimate before loading. */
     uint64_t (*cache_bytes)(const slip_program *program, const slip_limits *limits);
 
-    /* What computes, for the figures: "NVIDIA H200"; valid as long as the executor. */
+    /* What computes, for the metrics: "NVIDIA H200"; valid as long as the executor. */
     const char *(*device)(const slip_executor *executor);
 
     void (*destroy)(slip_executor *executor);
 } slip_executor_kind;
 
-enum { SLIP_MAX_OPEN = 3 };
+enum { SLIP_MAX_IN_FLIGHT = 3 };
 
-static inline bool slip_executor_queues(const slip_executor_kind *kind, const slip_executor *executor)
+static inline int slip_executor_max_in_flight(const slip_executor_kind *kind, const slip_executor *executor)
 {
-    return kind->queues && kind->queues(executor);
+    return kind->max_in_flight ? kind->max_in_flight(executor) : 1;
 }
 
-static inline bool slip_executor_gathers(const slip_executor_kind *kind, const slip_executor *executor)
+static inline bool slip_executor_device_collects(const slip_executor_kind *kind, const slip_executor *executor)
 {
-    return kind->gathers && kind->gathers(executor);
+    return kind->device_collects && kind->device_collects(executor);
 }
 
 /* Begin, and wait. */

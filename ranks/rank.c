@@ -1,85 +1,69 @@
-#include "ranks/rank_state.h"
+#include "ranks/rank.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "io/base/clock.h"
 #include "ranks/model/build.h"
 
-static bool is_coordinator(const slip_rank *rank)
+enum { KEEP_ALIVES = 60 }; /* within the time in which other ranks would give rank 0 up */
+
+struct slip_rank {
+    slip_comm *comm;
+    const slip_source *source;
+    slip_rank_options options;
+    slip_placement placement;
+    slip_link link;
+    slip_runner *target, *draft;
+    slip_step step; /* other ranks: the step in hand */
+};
+
+static int32_t shards_of(const slip_rank *rank)
 {
-    return slip_comm_rank(rank->comm) == 0;
+    return rank->options.shard_of ? rank->options.shard_of : slip_comm_ranks(rank->comm);
 }
 
-int64_t slip_rank_tap_width(const slip_rank *rank)
+/* What can fail on one rank before the shards are read. */
+static slip_status start(slip_rank *rank, slip_program *program)
 {
     const slip_model *model = &rank->source->model;
-    return model->has_draft && !rank->options.kind->resident_taps ? (int64_t)model->draft.taps * model->hidden : 0;
-}
-
-int32_t slip_rank_shards(const slip_rank *rank)
-{
-    return rank->options.shard_of ? rank->options.shard_of : slip_comm_workers(rank->comm);
-}
-
-static slip_status allocate(slip_rank *rank)
-{
-    size_t heads = (size_t)rank->options.limits.head_rows, vocabulary = (size_t)rank->source->model.vocabulary;
-    size_t share = vocabulary / (size_t)slip_rank_shards(rank) + 1;
-    rank->wire = malloc(slip_wire_room());
-    rank->candidates = malloc(heads * sizeof *rank->candidates);
-    rank->received = malloc(heads * sizeof *rank->received);
-    rank->share = malloc(heads * share * sizeof(float));
-    bool ok = rank->wire && rank->candidates && rank->received && rank->share;
-    if (is_coordinator(rank))
-        ok = ok && (rank->logits = malloc(heads * vocabulary * sizeof(float))) != NULL;
-    if (is_coordinator(rank) && rank->options.dedicated)
-        ok = ok && (rank->taps = malloc(((size_t)rank->options.limits.rows * (size_t)slip_rank_tap_width(rank) + 1) * sizeof(float))) != NULL;
-    return ok ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the logits of %zu rows", heads);
-}
-
-static slip_status create_worker(slip_rank *rank)
-{
-    slip_status status = slip_program_target(&rank->source->model, &rank->placement, &rank->program);
+    slip_status status = slip_comm_set_sum_room(rank->comm, (size_t)rank->options.limits.rows * (size_t)model->hidden);
     if (status == SLIP_OK)
-        status = rank->options.kind->create(&rank->program, &rank->options.limits, rank->comm, &rank->options.executor,
-                                            &rank->executor);
+        status = slip_placement_make(model, shards_of(rank), rank->options.slices, slip_comm_rank(rank->comm), &rank->placement);
     if (status == SLIP_OK)
-        status = slip_shard_load(rank->source, &rank->program, rank->options.kind, rank->executor);
-    return status;
+        status = slip_link_open(rank->comm, &rank->link);
+    return status == SLIP_OK ? slip_program_target(model, &rank->placement, program) : status;
 }
 
-static slip_status prepare(slip_rank *rank)
+static slip_runner_options runner_options(slip_rank *rank)
 {
-    slip_status status = rank->executor ? rank->options.kind->prepare(rank->executor) : SLIP_OK;
-    rank->gathers = rank->executor && slip_executor_gathers(rank->options.kind, rank->executor);
-    return status;
+    return (slip_runner_options){
+        .link = &rank->link,
+        .source = rank->source,
+        .kind = rank->options.kind,
+        .limits = rank->options.limits,
+        .executor = rank->options.executor,
+        .shards = shards_of(rank),
+    };
 }
 
 slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const slip_rank_options *options, slip_rank **out)
 {
-    const slip_model *model = &source->model;
-    int first = options->dedicated ? 1 : 0, worker = slip_comm_rank(comm) - first;
-    if (slip_comm_ranks(comm) - first < 1)
-        return slip_fail(SLIP_ERR_INPUT, "--coordinator dedicated needs at least 2 ranks");
+    slip_program program = {0};
     slip_rank *rank = calloc(1, sizeof *rank);
     slip_status status = rank ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
     if (status == SLIP_OK) {
         rank->comm = comm;
         rank->source = source;
         rank->options = *options;
-        status = slip_comm_set_workers(comm, first, (size_t)options->limits.rows * (size_t)model->hidden);
+        status = start(rank, &program);
     }
-    if (status == SLIP_OK)
-        status = slip_placement_make(model, slip_rank_shards(rank), options->slices, worker < 0 ? 0 : worker, &rank->placement);
-    if (status == SLIP_OK)
-        status = allocate(rank);
-    if (status == SLIP_OK && worker >= 0)
-        status = create_worker(rank);
     status = slip_comm_agree(comm, status);
-    if (status == SLIP_OK)
-        status = slip_comm_agree(comm, prepare(rank));
+    if (status == SLIP_OK) {
+        slip_runner_options made = runner_options(rank);
+        status = slip_runner_create(&program, &made, &rank->target);
+    }
+    slip_program_free(&program);
     if (status != SLIP_OK) {
         if (rank)
             slip_rank_free(rank);
@@ -89,18 +73,55 @@ slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const s
     return SLIP_OK;
 }
 
+slip_status slip_rank_load_draft(slip_rank *rank, bool cut, const slip_executor_options *options)
+{
+    slip_program program = {0};
+    slip_placement placement;
+    slip_runner_options made = runner_options(rank);
+    made.draft = true;
+    made.executor = *options;
+    made.executor.target = slip_runner_executor(rank->target);
+    made.shards = cut ? slip_comm_ranks(rank->comm) : 1;
+    if (made.shards == 1)
+        made.link = NULL;
+    slip_placement_draft(&rank->source->model, made.shards, made.link ? slip_comm_rank(rank->comm) : 0, &placement);
+    slip_status status = slip_program_draft(&rank->source->model, &placement, &program);
+    if (made.link)
+        status = slip_comm_agree(rank->comm, status);
+    if (status == SLIP_OK)
+        status = slip_runner_create(&program, &made, &rank->draft);
+    slip_program_free(&program);
+    return status;
+}
+
 void slip_rank_free(slip_rank *rank)
 {
-    if (rank->executor)
-        rank->options.kind->destroy(rank->executor);
-    slip_program_free(&rank->program);
-    free(rank->wire);
-    free(rank->candidates);
-    free(rank->received);
-    free(rank->logits);
-    free(rank->share);
-    free(rank->taps);
+    if (rank->draft)
+        slip_runner_free(rank->draft);
+    if (rank->target)
+        slip_runner_free(rank->target);
+    slip_link_close(&rank->link);
     free(rank);
+}
+
+slip_runner *slip_rank_target(const slip_rank *rank)
+{
+    return rank->target;
+}
+
+slip_runner *slip_rank_draft(const slip_rank *rank)
+{
+    return rank->draft;
+}
+
+const slip_source *slip_rank_source(const slip_rank *rank)
+{
+    return rank->source;
+}
+
+const slip_limits *slip_rank_limits(const slip_rank *rank)
+{
+    return &rank->options.limits;
 }
 
 const slip_placement *slip_rank_placement(const slip_rank *rank)
@@ -108,82 +129,72 @@ const slip_placement *slip_rank_placement(const slip_rank *rank)
     return &rank->placement;
 }
 
-slip_executor *slip_rank_executor(const slip_rank *rank)
+static void rest(slip_rank *rank)
 {
-    return rank->executor;
+    if (rank->draft)
+        slip_runner_rest(rank->draft);
+    slip_runner_rest(rank->target);
 }
 
-const slip_program *slip_rank_program(const slip_rank *rank)
+/* ---- a rank that is not rank 0 ---- */
+
+static slip_status follow_idle(slip_rank *rank)
 {
-    return &rank->program;
+    const slip_run_cost nothing = {0};
+    rest(rank);
+    return slip_link_answer(&rank->link, &nothing);
 }
 
-void slip_rank_pack_logits(slip_rank *rank, const slip_step *step)
+static slip_status follow(slip_rank *rank, slip_order order)
 {
-    int64_t count = rank->program.vocabulary.count;
-    for (int32_t i = 0; i < step->head_count; i++)
-        memcpy(rank->share + i * count, rank->options.kind->row(rank->executor, SLIP_BUFFER_LOGITS, i), (size_t)count * sizeof(float));
+    switch (order) {
+    case SLIP_ORDER_TARGET: return slip_runner_follow(rank->target, SLIP_PHASE_RUN, &rank->step);
+    case SLIP_ORDER_IDLE: return follow_idle(rank);
+    default: break;
+    }
+    if (!rank->draft)
+        return slip_fail(SLIP_ERR_FAILED, "rank 0 ordered a draft, and this rank has no share of it");
+    return slip_runner_follow(rank->draft, order == SLIP_ORDER_INJECT ? SLIP_PHASE_INJECT : SLIP_PHASE_RUN, &rank->step);
 }
 
-/* ---- a worker that is not rank 0 ---- */
-
-static slip_status send_logits(slip_rank *rank)
+slip_status slip_rank_serve(slip_rank *rank)
 {
-    const slip_step *step = &rank->step;
-    slip_rank_pack_logits(rank, step);
-    size_t bytes = (size_t)step->head_count * (size_t)rank->program.vocabulary.count * sizeof(float);
-    return slip_comm_send(rank->comm, rank->share, bytes, "sending logits");
-}
-
-static slip_status send_candidates(slip_rank *rank)
-{
-    rank->options.kind->candidates(rank->executor, &rank->step, rank->candidates);
-    return slip_comm_send(rank->comm, rank->candidates, (size_t)rank->step.head_count * sizeof *rank->candidates, "sending candidates");
-}
-
-/* The cost says that our host has seen the end of the step, too. */
-static slip_status send_results(slip_rank *rank, const slip_run_cost *cost)
-{
-    const slip_step *step = &rank->step;
-    slip_status status = slip_comm_send(rank->comm, cost, sizeof *cost, "sending a step's cost");
-    if (status == SLIP_OK && step->want == SLIP_WANT_LOGITS && step->head_count > 0)
-        status = send_logits(rank);
-    else if (status == SLIP_OK && step->head_count > 0 && !rank->gathers)
-        status = send_candidates(rank);
-    bool leads = rank->options.dedicated && slip_comm_rank(rank->comm) == slip_comm_first_worker(rank->comm);
-    for (int32_t i = 0; leads && rank->options.taps && i < step->row_count && status == SLIP_OK; i++)
-        status = slip_comm_send(rank->comm, rank->options.kind->row(rank->executor, SLIP_BUFFER_TAPS, i),
-                                (size_t)slip_rank_tap_width(rank) * sizeof(float), "sending taps");
+    slip_status status = SLIP_OK;
+    for (uint64_t last = 0; status == SLIP_OK;) {
+        char what[64];
+        slip_order order;
+        snprintf(what, sizeof what, "waiting for the step after step %llu", (unsigned long long)last);
+        status = slip_link_next(&rank->link, &order, &rank->step, what);
+        if (status == SLIP_OK && order == SLIP_ORDER_END)
+            break;
+        if (status == SLIP_OK && order == SLIP_ORDER_TARGET)
+            last = rank->step.number;
+        if (status == SLIP_OK)
+            status = follow(rank, order);
+    }
     return status;
 }
 
-static slip_status serve_target(slip_rank *rank)
+/* ---- rank 0 ---- */
+
+static slip_status order_all(slip_rank *rank, slip_order order, const char *what)
 {
-    slip_run_cost cost;
-    slip_status status = slip_executor_run(rank->options.kind, rank->executor, SLIP_PHASE_RUN, &rank->step, &cost);
-    return status == SLIP_OK ? send_results(rank, &cost) : status;
+    const slip_step none = {0};
+    slip_status status = slip_link_hear(&rank->link, what);
+    return status == SLIP_OK ? slip_link_post(&rank->link, order, &none, what) : status;
 }
 
-slip_status slip_rank_serve(slip_rank *rank, slip_draft_share *draft)
+slip_status slip_rank_idle(slip_rank *rank)
 {
-    for (uint64_t last = 0;;) {
-        char what[SLIP_WHAT];
-        size_t size;
-        slip_order order = SLIP_ORDER_TARGET;
-        snprintf(what, sizeof what, "waiting for the step after step %llu", (unsigned long long)last);
-        slip_status status = slip_comm_take(rank->comm, rank->wire, slip_wire_room(), &size, SLIP_IDLE_PATIENCE_S, what);
-        if (status == SLIP_OK)
-            status = slip_wire_unpack(rank->wire, size, &order, &rank->step);
-        if (status != SLIP_OK || rank->step.want == SLIP_WANT_END)
-            return status;
-        if (order == SLIP_ORDER_TARGET) {
-            last = rank->step.number;
-            status = serve_target(rank);
-        } else {
-            assert(draft);
-            status = slip_draft_share_serve(draft, order, &rank->step);
-        }
-        if (status != SLIP_OK)
-            return status;
-    }
+    if (slip_now_s() - rank->link.posted_s < slip_comm_idle_deadline(rank->comm) / KEEP_ALIVES)
+        return SLIP_OK;
+    rest(rank);
+    slip_status status = order_all(rank, SLIP_ORDER_IDLE, "nothing to do");
+    rank->link.unanswered++;
+    return status;
+}
+
+slip_status slip_rank_end(slip_rank *rank)
+{
+    return order_all(rank, SLIP_ORDER_END, "the end");
 }

@@ -5,11 +5,13 @@
 #include "io/base/status.h"
 #include "ranks/model/program.h"
 
-/* Which program runs, and which phase of it. All ranks run the same sequence of them. */
+/* What rank 0 tells the others to do. All ranks run the same sequence of programs. */
 typedef enum {
     SLIP_ORDER_TARGET,
     SLIP_ORDER_INJECT, /* the draft, cut over the ranks: its two phases */
     SLIP_ORDER_DRAFT,
+    SLIP_ORDER_IDLE,   /* nothing, for now; the step is empty */
+    SLIP_ORDER_END,    /* nothing, ever again */
     SLIP_ORDERS
 } slip_order;
 

@@ -7,7 +7,7 @@
 #include "kernels/cpu/state.h"
 #include "ranks/model/sample.h"
 
-static void *zeros(size_t count, size_t size)
+void *slip_cpu_zeros(size_t count, size_t size)
 {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes))
@@ -38,8 +38,8 @@ static bool create_caches(slip_executor *executor)
         cache->k_width = slip_padded(shape->head_dim);
         cache->v_width = slip_padded(shape->v_head_dim);
         size_t heads = (size_t)executor->limits.sequences * (size_t)cache->slots * (size_t)shape->kv_heads;
-        cache->k = zeros(heads, (size_t)cache->k_width * sizeof(float));
-        cache->v = zeros(heads, (size_t)cache->v_width * sizeof(float));
+        cache->k = slip_cpu_zeros(heads, (size_t)cache->k_width * sizeof(float));
+        cache->v = slip_cpu_zeros(heads, (size_t)cache->v_width * sizeof(float));
         if (!cache->k || !cache->v)
             return false;
     }
@@ -51,9 +51,9 @@ static bool create_ropes(slip_executor *executor)
     for (int32_t r = 0; r < executor->program->rope_count; r++) {
         const slip_rope *rope = &executor->program->rope[r];
         size_t half = (size_t)rope->rotary_dim / 2, rows = (size_t)executor->limits.rows;
-        executor->cosine[r] = zeros(rows * half, sizeof(float));
-        executor->sine[r] = zeros(rows * half, sizeof(float));
-        executor->inverse_frequency[r] = zeros(half, sizeof(float));
+        executor->cosine[r] = slip_cpu_zeros(rows * half, sizeof(float));
+        executor->sine[r] = slip_cpu_zeros(rows * half, sizeof(float));
+        executor->inverse_frequency[r] = slip_cpu_zeros(half, sizeof(float));
         if (!executor->cosine[r] || !executor->sine[r] || !executor->inverse_frequency[r])
             return false;
         for (size_t i = 0; i < half; i++)
@@ -62,12 +62,22 @@ static bool create_ropes(slip_executor *executor)
     return true;
 }
 
+/* Rows of TAPS lie in their buffer, unless a draft comes to read them. */
+static bool create_tap_rows(slip_executor *executor)
+{
+    size_t rows = (size_t)executor->limits.rows;
+    executor->tap_row = slip_cpu_zeros(rows, sizeof *executor->tap_row);
+    for (size_t i = 0; executor->tap_row && i < rows; i++)
+        executor->tap_row[i] = executor->buffer[SLIP_BUFFER_TAPS] + (int64_t)i * executor->stride[SLIP_BUFFER_TAPS];
+    return executor->tap_row != NULL;
+}
+
 static bool create_rounded(slip_executor *executor)
 {
     for (int b = 0; b < SLIP_BUFFERS; b++)
         if (executor->stride[b] > executor->rounded_stride)
             executor->rounded_stride = executor->stride[b];
-    executor->rounded = zeros((size_t)executor->limits.rows * (size_t)executor->rounded_stride, sizeof(float));
+    executor->rounded = slip_cpu_zeros((size_t)executor->limits.rows * (size_t)executor->rounded_stride, sizeof(float));
     return executor->rounded != NULL;
 }
 
@@ -79,29 +89,29 @@ static bool create_buffers(slip_executor *executor)
                                                                                   : executor->limits.rows);
         executor->stride[b] = slip_padded(program->width[b]);
         if (b != SLIP_BUFFER_PARTIAL)
-            executor->buffer[b] = zeros(rows * (size_t)executor->stride[b], sizeof(float));
+            executor->buffer[b] = slip_cpu_zeros(rows * (size_t)executor->stride[b], sizeof(float));
         else
-            executor->partial = zeros(rows * (size_t)program->width[b], sizeof(double));
+            executor->partial = slip_cpu_zeros(rows * (size_t)program->width[b], sizeof(double));
         if (!executor->buffer[b] && b != SLIP_BUFFER_PARTIAL)
             return false;
     }
-    if (executor->options.round_activations && !create_rounded(executor))
+    if (!create_tap_rows(executor) || (executor->options.round_activations && !create_rounded(executor)))
         return false;
     size_t rows = (size_t)executor->limits.rows;
-    executor->x_rows = zeros(rows, sizeof *executor->x_rows);
-    executor->wide_rows = zeros(rows, sizeof *executor->wide_rows);
+    executor->x_rows = slip_cpu_zeros(rows, sizeof *executor->x_rows);
+    executor->wide_rows = slip_cpu_zeros(rows, sizeof *executor->wide_rows);
     executor->wide_stride = executor->stride[SLIP_BUFFER_HEADS];
-    executor->wide = zeros(rows * (size_t)executor->wide_stride, sizeof(double));
-    executor->product = zeros(rows * (size_t)program->width[SLIP_BUFFER_PARTIAL], sizeof(float));
-    executor->y_rows = zeros(rows, sizeof *executor->y_rows);
-    executor->sum_rows = zeros(rows, sizeof *executor->sum_rows);
-    executor->gain = zeros(rows, sizeof *executor->gain);
-    executor->score = zeros((size_t)executor->limits.context + 32, sizeof(float));
-    executor->router = zeros((size_t)program->experts, sizeof(float));
+    executor->wide = slip_cpu_zeros(rows * (size_t)executor->wide_stride, sizeof(double));
+    executor->product = slip_cpu_zeros(rows * (size_t)program->width[SLIP_BUFFER_PARTIAL], sizeof(float));
+    executor->y_rows = slip_cpu_zeros(rows, sizeof *executor->y_rows);
+    executor->sum_rows = slip_cpu_zeros(rows, sizeof *executor->sum_rows);
+    executor->gain = slip_cpu_zeros(rows, sizeof *executor->gain);
+    executor->score = slip_cpu_zeros((size_t)executor->limits.context + 32, sizeof(float));
+    executor->router = slip_cpu_zeros((size_t)program->experts, sizeof(float));
     int64_t head = 0;
     for (int32_t i = 0; i < program->cache_count; i++)
         head = executor->cache[i].k_width > head ? executor->cache[i].k_width : head;
-    executor->head = zeros((size_t)head, sizeof(float));
+    executor->head = slip_cpu_zeros((size_t)head, sizeof(float));
     return executor->partial && executor->x_rows && executor->wide_rows && executor->wide && executor->product &&
            executor->y_rows && executor->sum_rows && executor->gain && executor->score &&
            executor->router && executor->head;
@@ -124,6 +134,8 @@ static void destroy(slip_executor *executor)
         free(executor->sine[r]);
         free(executor->inverse_frequency[r]);
     }
+    free(executor->taps);
+    free(executor->tap_row);
     free(executor->weights);
     free(executor->vectors);
     free(executor->partial);
@@ -144,7 +156,7 @@ static void destroy(slip_executor *executor)
 static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm,
                           const slip_executor_options *options, slip_executor **executor)
 {
-    slip_executor *e = zeros(1, sizeof *e);
+    slip_executor *e = slip_cpu_zeros(1, sizeof *e);
     if (!e)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     e->program = program;
@@ -153,8 +165,13 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     if (options)
         e->options = *options;
     e->math = slip_math_best();
-    e->weights = zeros((size_t)program->tensor_count, sizeof *e->weights);
-    e->vectors = zeros((size_t)program->tensor_count, sizeof *e->vectors);
+    e->weights = slip_cpu_zeros((size_t)program->tensor_count, sizeof *e->weights);
+    e->vectors = slip_cpu_zeros((size_t)program->tensor_count, sizeof *e->vectors);
+    slip_status status = e->options.target ? slip_cpu_taps_open(e->options.target) : SLIP_OK;
+    if (status != SLIP_OK) {
+        destroy(e);
+        return status;
+    }
     if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e)) {
         destroy(e);
         return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences of %lld positions need %llu MB of K/V a rank",
@@ -176,7 +193,7 @@ static slip_status load(slip_executor *executor, int32_t index, const slip_weigh
         executor->weights[index] = matrix;
         return SLIP_OK;
     }
-    executor->vectors[index] = zeros((size_t)slip_padded(weight->columns), sizeof(float));
+    executor->vectors[index] = slip_cpu_zeros((size_t)slip_padded(weight->columns), sizeof(float));
     if (executor->vectors[index])
         slip_matrix_row(&matrix, 0, executor->vectors[index]);
     slip_matrix_free(&matrix);
@@ -202,6 +219,7 @@ static slip_status begin(slip_executor *executor, slip_phase phase, const slip_s
     double start = slip_now_ms();
     executor->step = step;
     executor->cost = (slip_run_cost){0};
+    slip_cpu_taps_begin(executor, phase);
     slip_cpu_rope_tables(executor);
     for (int32_t i = 0; i < program->phase_count[phase]; i++) {
         const slip_op *op = &program->ops[program->phase_first[phase] + i];

@@ -150,7 +150,7 @@ static void add_sum(const double *partial, int64_t count, bool add, float *out)
 slip_status slip_cpu_allreduce(slip_executor *executor, const slip_op *op)
 {
     int64_t width = executor->program->width[op->out], rows = executor->step->row_count;
-    bool alone = executor->comm == NULL || slip_comm_workers(executor->comm) == 1;
+    bool alone = executor->comm == NULL || slip_comm_ranks(executor->comm) == 1;
     char what[64];
     const char *of = executor->program->phase_count[SLIP_PHASE_INJECT] > 0 ? "draft step" : "step";
     if (op->layer < 0)

@@ -28,6 +28,10 @@ struct slip_executor {
 
     slip_cpu_cache cache[SLIP_MAX_LAYERS];
 
+    float *taps;                   /* [sequences, tap_slots, taps * hidden]: position p in slot p % tap_slots. NULL: no draft reads them */
+    int64_t tap_slots;
+    float **tap_row;               /* [rows]: where the step's rows of TAPS are, in `taps` or in the buffer */
+
     float *cosine[SLIP_MAX_ROPES]; /* [rows, rotary_dim / 2], of the step in hand */
     float *sine[SLIP_MAX_ROPES];
     float *inverse_frequency[SLIP_MAX_ROPES];
@@ -59,6 +63,8 @@ static inline int32_t slip_cpu_rows(const slip_executor *executor, const slip_op
 
 static inline float *slip_cpu_row(const slip_executor *executor, slip_buffer buffer, int64_t row)
 {
+    if (buffer == SLIP_BUFFER_TAPS)
+        return executor->tap_row[row];
     return executor->buffer[buffer] + row * executor->stride[buffer];
 }
 
@@ -69,6 +75,20 @@ void slip_cpu_round_rows(slip_executor *executor, const slip_matrix *weight, int
 void slip_cpu_watch(slip_executor *executor, const slip_op *op);
 
 double slip_cpu_ceiling(slip_executor *executor);
+
+/* [count] of `size` bytes, zeroed and aligned; NULL: no memory. */
+void *slip_cpu_zeros(size_t count, size_t size);
+
+/* ---- taps.c ---- */
+
+/* From now on `target` keeps its taps by position. */
+slip_status slip_cpu_taps_open(slip_executor *target);
+
+/* Its row of one position, [taps * hidden]. */
+float *slip_cpu_tap_at(const slip_executor *target, int32_t sequence, int64_t position);
+
+/* Before the ops of a phase run on executor->step. */
+void slip_cpu_taps_begin(slip_executor *executor, slip_phase phase);
 
 void slip_cpu_rope_tables(slip_executor *executor);
 

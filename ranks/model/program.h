@@ -149,8 +149,7 @@ typedef struct {
 
 typedef enum {
     SLIP_WANT_TOKENS, /* each rank's best candidate a head row */
-    SLIP_WANT_LOGITS, /* the coordinator gets whole rows of logits */
-    SLIP_WANT_END     /* no more steps */
+    SLIP_WANT_LOGITS  /* the coordinator gets whole rows of logits */
 } slip_want;
 
 typedef struct {

@@ -145,7 +145,7 @@ for ranks in 1 all; do
         fail "generate --draft-ranks $ranks: memory and bytes" "exit status $status, or nothing of the draft" "$log"
     fi
 done
-for arguments in --no-draft "--coordinator dedicated" "--draft-ranks 2"; do
+for arguments in --no-draft "--draft-ranks 2"; do
     # shellcheck disable=SC2086 # words
     run 2 generate -m "$MODEL" -p "def f(" --draft-ranks all $arguments
     if [ "$status" = 2 ] && [ ! -s "$out" ] && [ "$(grep -c '^slipstream: .*--draft-ranks' "$log")" = 1 ]; then

@@ -11,7 +11,6 @@
 
 #include "coordinator/decoder.h"
 #include "ranks/model/sample.h"
-#include "ranks/draft_share.h"
 #include "ranks/model/placement.h"
 
 enum { MOST_RANKS = 16, QUERIES = 5, PROMPT = 12, TOKENS = 24, SEQUENCES = 2, CONTEXT = 64 };
@@ -27,7 +26,7 @@ typedef struct {
 } open_run;
 
 static struct {
-    open_run run[SLIP_MAX_OPEN];
+    open_run run[SLIP_MAX_IN_FLIGHT];
     int begun, waited;
     slip_candidate best[SLIP_MAX_ROWS]; /* of the last run; on rank 0 over all ranks */
     int filled_in;                      /* tokens that were not known when their step was begun */
@@ -35,9 +34,9 @@ static struct {
 
 static slip_status begin(slip_executor *executor, slip_phase phase, const slip_step *step)
 {
-    if (device.begun - device.waited == SLIP_MAX_OPEN)
-        return slip_fail(SLIP_ERR_FAILED, "more than %d runs are open", SLIP_MAX_OPEN);
-    open_run *run = &device.run[device.begun++ % SLIP_MAX_OPEN];
+    if (device.begun - device.waited == SLIP_MAX_IN_FLIGHT)
+        return slip_fail(SLIP_ERR_FAILED, "more than %d runs are open", SLIP_MAX_IN_FLIGHT);
+    open_run *run = &device.run[device.begun++ % SLIP_MAX_IN_FLIGHT];
     run->executor = executor;
     run->phase = phase;
     run->step = *step;
@@ -66,7 +65,7 @@ static void merge(slip_executor *executor, const slip_step *step)
 
 static slip_status wait(slip_executor *executor, slip_run_cost *cost)
 {
-    open_run *run = &device.run[device.waited++ % SLIP_MAX_OPEN];
+    open_run *run = &device.run[device.waited++ % SLIP_MAX_IN_FLIGHT];
     if (run->executor != executor)
         return slip_fail(SLIP_ERR_FAILED, "this is not the run that was begun first");
     fill_in(&run->step);
@@ -88,13 +87,20 @@ static bool yes(const slip_executor *executor)
     return true;
 }
 
+static int max_in_flight(const slip_executor *executor)
+{
+    (void)executor;
+    return SLIP_MAX_IN_FLIGHT;
+}
+
 static slip_executor_kind gathering(void)
 {
     slip_executor_kind kind = slip_executor_cpu;
     kind.begin = begin;
     kind.wait = wait;
     kind.candidates = candidates;
-    kind.queues = kind.gathers = yes;
+    kind.max_in_flight = max_in_flight;
+    kind.device_collects = yes;
     return kind;
 }
 
@@ -139,12 +145,12 @@ static slip_status decode(slip_decoder *decoder, const slip_model *model, answer
     return SLIP_OK;
 }
 
-static slip_status lead(slip_rank *me, slip_comm *comm, const slip_source *source, const slip_executor_kind *kind,
-                        const slip_executor_options *drafting, const slip_limits *limits, const slip_decoder_options *decoding, answer *answers)
+static slip_status lead(slip_rank *me, const slip_source *source, const slip_limits *limits, const slip_decoder_options *decoding,
+                        answer *answers)
 {
     slip_draft *draft = NULL;
     slip_decoder *decoder = NULL;
-    slip_status status = slip_draft_create(source, kind, comm, drafting, limits, &draft);
+    slip_status status = slip_draft_create(me, &draft);
     if (status == SLIP_OK)
         status = slip_decoder_create(me, draft, &source->model, limits, decoding, NULL, &decoder);
     if (status == SLIP_OK)
@@ -158,30 +164,19 @@ static slip_status lead(slip_rank *me, slip_comm *comm, const slip_source *sourc
     return status;
 }
 
-static slip_status serve(slip_rank *me, slip_comm *comm, const slip_source *source, const slip_executor_kind *kind,
-                         const slip_executor_options *drafting, const slip_limits *limits)
-{
-    slip_draft_share *share = NULL;
-    slip_status status = slip_draft_share_create(source, kind, comm, drafting, limits, &share);
-    if (status == SLIP_OK)
-        status = slip_rank_serve(me, share);
-    if (share)
-        slip_draft_share_free(share);
-    return status;
-}
-
 static slip_status run(slip_comm *comm, const slip_source *source, const slip_executor_kind *kind, answer *answers)
 {
     slip_decoder_options decoding = {.sequences = SEQUENCES, .chunk = 5, .always_draft = true};
     slip_limits limits = slip_decoder_limits(&source->model, &decoding, CONTEXT);
-    slip_rank_options options = {.kind = kind, .slices = 1, .taps = true, .limits = limits};
+    slip_rank_options options = {.kind = kind, .slices = 1, .limits = limits};
     slip_rank *me;
     slip_status status = slip_rank_create(comm, source, &options, &me);
     if (status != SLIP_OK)
         return status;
-    slip_executor_options drafting = {.target = slip_rank_executor(me)};
-    status = rank == 0 ? lead(me, comm, source, kind, &drafting, &limits, &decoding, answers)
-                       : serve(me, comm, source, kind, &drafting, &limits);
+    const slip_executor_options none = {0};
+    status = slip_rank_load_draft(me, true, &none);
+    if (status == SLIP_OK)
+        status = rank == 0 ? lead(me, source, &limits, &decoding, answers) : slip_rank_serve(me);
     slip_rank_free(me);
     return status;
 }

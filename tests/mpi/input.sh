@@ -230,7 +230,6 @@ wrong "an engine of another device" "--engine launch is the GPU's" generate -m "
 wrong "a shard of a checkpoint" "--shard-of needs --shape" bench -m "$MODEL" --shard-of 8
 wrong "a word too many" "one word too many" inspect "$MODEL" "$MODEL"
 wrong "what excludes itself" "exclude each other" score -m "$MODEL" -f a --ids b
-wrong "one rank that only coordinates" "at least 2 ranks" generate -m "$MODEL" -p x --coordinator dedicated
 wrong "slices that do not divide" "it must divide the 1 worker rank" generate -m "$MODEL" -p x --expert-slices 2
 wrong "a prompt beyond the context" "no room for an answer" generate -m "$MODEL" -p "$long"
 wrong "an output that cannot be" "cannot be written" batch -m "$MODEL" -i "$requests" -o "$work/no/such/folder"

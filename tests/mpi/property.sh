@@ -95,7 +95,7 @@ ok "1 rank, no draft, one sequence" "$("$check" whole "$base") answers"
 # Every step drafted, and drafting as the measured times have it, which mixes both kinds of step.
 same 1 --sequences 4 --always-draft
 cp "$work/other.jsonl" "$work/drafted.jsonl"
-same 2 --coordinator dedicated --always-draft
+same 2 --always-draft
 same 4 --expert-slices 2
 input=$work/reversed.jsonl same 3 --sequences 7 --always-draft
 same 3 --sequences 4 --always-draft --draft-ranks all
@@ -108,8 +108,8 @@ if [ "$QUICK" != 1 ]; then
     same 3 --no-draft
     same 3 --sequences 1 --always-draft
     same 4 --expert-slices 4 --always-draft
-    same 4 --coordinator dedicated
-    same 3 --coordinator dedicated --expert-slices 2 --no-draft
+    same 4
+    same 4 --expert-slices 2 --no-draft
     same 2 --sequences 1 --always-draft --draft-ranks all
     same 2 --draft-ranks all
     same 4 --expert-slices 2 --always-draft --draft-ranks all

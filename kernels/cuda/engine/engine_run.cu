@@ -92,6 +92,11 @@ void slip_cuda_engine_stop(slip_cuda_engine *e)
     wait_left(e, 2);
 }
 
+extern "C" void slip_cuda_engine_rest(slip_cuda_engine *e)
+{
+    slip_cuda_engine_stop(e);
+}
+
 static slip_status upload_ops(slip_cuda_engine *e)
 {
     void *device;

@@ -227,16 +227,22 @@ static slip_status run_watched(slip_executor *e, const slip_step *step)
     return SLIP_OK;
 }
 
-_Static_assert((int)SLIP_MAX_OPEN < (int)SLIP_CUDA_STEPS, "a place for each open run, and for the one waited for last");
+_Static_assert((int)SLIP_MAX_IN_FLIGHT < (int)SLIP_CUDA_STEPS, "a place for each open run, and for the one waited for last");
 
-static bool queues(const slip_executor *e)
+static int max_in_flight(const slip_executor *e)
 {
-    return !e->options.launch && !e->options.watched;
+    return e->options.launch || e->options.watched ? 1 : SLIP_MAX_IN_FLIGHT;
 }
 
-static bool gathers(const slip_executor *e)
+static bool device_collects(const slip_executor *e)
 {
-    return e->comm && queues(e);
+    return e->comm && max_in_flight(e) > 1;
+}
+
+/* An idle GPU's kernel leaves: it would poll for its next step, and give up after an hour. */
+static void rest(slip_executor *e)
+{
+    slip_cuda_engine_rest(e->engine);
 }
 
 static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *step)
@@ -244,8 +250,8 @@ static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *st
     slip_cuda_step *device = slip_cuda_engine_step(e->engine);
     slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
     device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges[phase]);
-    e->phase[e->begun++ % SLIP_MAX_OPEN] = phase;
-    return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, gathers(e));
+    e->phase[e->begun++ % SLIP_MAX_IN_FLIGHT] = phase;
+    return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, device_collects(e));
 }
 
 static slip_status wait(slip_executor *e, slip_run_cost *cost)
@@ -255,8 +261,8 @@ static slip_status wait(slip_executor *e, slip_run_cost *cost)
     if (status != SLIP_OK)
         return status;
     e->best = result.candidates;
-    slip_phase phase = e->phase[e->waited++ % SLIP_MAX_OPEN];
-    uint64_t ranks = gathers(e) ? (uint64_t)slip_comm_ranks(e->comm) : 1;
+    slip_phase phase = e->phase[e->waited++ % SLIP_MAX_IN_FLIGHT];
+    uint64_t ranks = device_collects(e) ? (uint64_t)slip_comm_ranks(e->comm) : 1;
     *cost = (slip_run_cost){e->dense_bytes[phase] + result.picked * e->expert_bytes / ranks, result.busy_ms};
     return SLIP_OK;
 }
@@ -297,15 +303,15 @@ bool slip_cuda_present(int ranks, int here, const char **why_not)
 
 const slip_executor_kind slip_executor_cuda = {
     .name = "cuda",
-    .resident_taps = true,
     .create = create,
     .load = slip_cuda_load,
     .fill = slip_cuda_fill,
     .prepare = slip_cuda_prepare,
     .begin = begin,
     .wait = wait,
-    .queues = queues,
-    .gathers = gathers,
+    .max_in_flight = max_in_flight,
+    .device_collects = device_collects,
+    .rest = rest,
     .row = row,
     .candidates = candidates,
     .stream_ceiling = stream_ceiling,

@@ -24,7 +24,7 @@ struct slip_executor {
     int32_t first_op;
     slip_comm *comm;                    /* of the ranks that share its sums; NULL: alone */
     uint32_t begun, waited;             /* runs, ever */
-    slip_phase phase[SLIP_MAX_OPEN];    /* of those in between */
+    slip_phase phase[SLIP_MAX_IN_FLIGHT];    /* of those in between */
     const slip_candidate *best;         /* of the last one waited for */
     uint64_t expert_bytes;              /* of one expert, the mean over layers' */
     uint64_t dense_bytes[SLIP_PHASES];  /* of all other matrices that a phase reads */

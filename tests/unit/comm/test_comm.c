@@ -17,9 +17,7 @@ static void test_world_of_one(void **state)
     assert_true(strlen(slip_comm_host(comm, 0)) > 0);
     assert_int_equal(slip_comm_set_gpu(comm, (char[SLIP_GPU_NAME]){"0123456789abcdef"}), SLIP_OK);
     assert_true(slip_comm_ranks_here(comm) == 1 && slip_comm_rank_here(comm) == 0);
-    assert_int_equal(slip_comm_set_workers(comm, 0, 100), SLIP_OK);
-    assert_int_equal(slip_comm_first_worker(comm), 0);
-    assert_int_equal(slip_comm_workers(comm), 1);
+    assert_int_equal(slip_comm_set_sum_room(comm, 100), SLIP_OK);
 }
 
 /* Rounded once to f32, then added: the rounding of the sum itself shows where double would differ. */
@@ -28,7 +26,7 @@ static void test_sum(void **state)
     slip_comm *comm = *state;
     const double partial[] = {1.0 + 0x1p-30, 1e-9, -3.5, 0};
     float out[] = {0x1p-24f, 1, 2, 7};
-    assert_int_equal(slip_comm_set_workers(comm, 0, 4), SLIP_OK);
+    assert_int_equal(slip_comm_set_sum_room(comm, 4), SLIP_OK);
     assert_int_equal(slip_comm_sum(comm, partial, 4, true, out, "a sum"), SLIP_OK);
     assert_true(out[0] == 0x1p-24f + 1.0f && out[1] == 1.0f + 1e-9f && out[2] == -1.5f && out[3] == 7);
     assert_int_equal(slip_comm_sum(comm, partial, 4, false, out, "a sum"), SLIP_OK);
@@ -58,7 +56,8 @@ static void test_deadline(void **state)
     size_t size = 0;
     slip_clear();
     assert_false(slip_comm_lost(comm));
-    assert_int_equal(slip_comm_take(comm, data, sizeof data, &size, 0.05, "waiting for the step after step 17"), SLIP_ERR_FAILED);
+    slip_comm_set_idle_deadline(comm, 0.05);
+    assert_int_equal(slip_comm_take(comm, data, sizeof data, &size, "waiting for the step after step 17"), SLIP_ERR_FAILED);
     assert_non_null(strstr(slip_cause(), "after step 17"));
     assert_non_null(strstr(slip_cause(), "rank 0 ("));
     assert_true(slip_comm_lost(comm));

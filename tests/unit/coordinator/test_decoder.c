@@ -20,7 +20,7 @@ typedef struct {
     int32_t sequences, chunk;
     double forced;
     bool paced; /* leave steps without a draft where drafting does not pay */
-    bool resident; /* taps stay with the device */
+    bool ahead; /* steps are begun before their drafts are known */
     bool prompts_first;
 } setting;
 
@@ -37,105 +37,55 @@ typedef struct {
     slip_decoder *decoder;
 } machine;
 
-/* ---- the CPU's executor in the manner of the GPU's: taps stay in a ring of every position that the target has seen, which the draft
- * reads, and a step may be begun before the draft's tokens for it have been fetched ---- */
+/* ---- the CPU's executor in the manner of the GPU's: a step may be begun before the draft's tokens for it have been fetched ---- */
 
-static slip_executor_kind resident;
+static slip_executor_kind ahead;
 static struct {
-    slip_executor *target, *draft;
-    int64_t width;
-    float *taps; /* [4 sequences, CONTEXT + 8, width] */
     slip_candidate drafted[SLIP_MAX_ROWS]; /* of the last draft */
     int32_t head_rows, filled_in, open;    /* of it; tokens that were found in it; runs that nobody has waited for */
-} ring;
-
-static float *ring_row(const slip_span *span, int32_t i)
-{
-    return ring.taps + (span->sequence * (CONTEXT + 8) + span->position + i) * ring.width;
-}
-
-static slip_status resident_create(const slip_program *program, const slip_limits *limits, slip_comm *comm,
-                                   const slip_executor_options *options, slip_executor **executor)
-{
-    slip_status status = slip_executor_cpu.create(program, limits, comm, options, executor);
-    if (options->target) {
-        assert_ptr_equal(options->target, ring.target);
-        ring.draft = *executor;
-        return status;
-    }
-    ring.target = *executor;
-    ring.width = program->width[SLIP_BUFFER_TAPS];
-    free(ring.taps);
-    ring.taps = calloc((size_t)(4 * (CONTEXT + 8) * ring.width), sizeof *ring.taps);
-    assert_non_null(ring.taps);
-    return status;
-}
-
-/* Rows between the host's spans and the ring, into the draft or out of the target. */
-static void move_taps(slip_executor *executor, const slip_step *step, bool out)
-{
-    for (int32_t s = 0; s < step->span_count; s++)
-        for (int32_t i = 0; i < step->span[s].count; i++) {
-            float *here = slip_executor_cpu.row(executor, SLIP_BUFFER_TAPS, step->span[s].row + i);
-            float *there = ring_row(&step->span[s], i);
-            memcpy(out ? there : here, out ? here : there, (size_t)ring.width * sizeof *here);
-        }
-}
+} device;
 
 static void fill_in(slip_step *step)
 {
     for (int32_t i = 0; i < step->row_count; i++) {
         if (step->token[i] > SLIP_TOKEN_OF_HEAD(0))
             continue;
-        assert_in_range(SLIP_HEAD_OF_TOKEN(step->token[i]), 0, ring.head_rows - 1);
-        step->token[i] = ring.drafted[SLIP_HEAD_OF_TOKEN(step->token[i])].token;
-        ring.filled_in++;
+        assert_in_range(SLIP_HEAD_OF_TOKEN(step->token[i]), 0, device.head_rows - 1);
+        step->token[i] = device.drafted[SLIP_HEAD_OF_TOKEN(step->token[i])].token;
+        device.filled_in++;
     }
 }
 
-static slip_status resident_begin(slip_executor *executor, slip_phase phase, const slip_step *step)
+static slip_status ahead_begin(slip_executor *executor, slip_phase phase, const slip_step *step)
 {
     static slip_step filled;
     filled = *step;
     fill_in(&filled);
-    if (phase == SLIP_PHASE_INJECT)
-        move_taps(executor, step, false);
     slip_status status = slip_executor_cpu.begin(executor, phase, &filled);
-    if (executor == ring.target)
-        move_taps(executor, step, true);
-    ring.head_rows = step->head_count;
-    slip_executor_cpu.candidates(executor, &filled, ring.drafted);
-    assert_true(++ring.open <= SLIP_MAX_OPEN);
+    device.head_rows = step->head_count;
+    slip_executor_cpu.candidates(executor, &filled, device.drafted);
+    assert_true(++device.open <= SLIP_MAX_IN_FLIGHT);
     return status;
 }
 
-static slip_status resident_wait(slip_executor *executor, slip_run_cost *cost)
+static slip_status ahead_wait(slip_executor *executor, slip_run_cost *cost)
 {
-    assert_true(--ring.open >= 0);
+    assert_true(--device.open >= 0);
     return slip_executor_cpu.wait(executor, cost);
 }
 
-static bool resident_queues(const slip_executor *executor)
+static int ahead_max_in_flight(const slip_executor *executor)
 {
     (void)executor;
-    return true;
+    return SLIP_MAX_IN_FLIGHT;
 }
 
-static float *resident_row(slip_executor *executor, slip_buffer buffer, int32_t row)
+static void ahead_make(void)
 {
-    assert_int_not_equal(buffer, SLIP_BUFFER_TAPS);
-    return slip_executor_cpu.row(executor, buffer, row);
-}
-
-static void resident_make(void)
-{
-    resident = slip_executor_cpu;
-    resident.resident_taps = true;
-    resident.create = resident_create;
-    resident.begin = resident_begin;
-    resident.wait = resident_wait;
-    resident.queues = resident_queues;
-    resident.row = resident_row;
+    ahead = slip_executor_cpu;
+    ahead.begin = ahead_begin;
+    ahead.wait = ahead_wait;
+    ahead.max_in_flight = ahead_max_in_flight;
 }
 
 static void machine_make(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, machine *m)
@@ -143,14 +93,15 @@ static void machine_make(const tiny_checkpoint *checkpoint, const slip_model *mo
     slip_decoder_options decoding = {.sequences = how->sequences, .chunk = how->chunk, .forced_acceptance = how->forced,
                                      .always_draft = !how->paced, .prompts_first = how->prompts_first};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
-    const slip_executor_kind *kind = how->resident ? &resident : &slip_executor_cpu;
-    slip_rank_options options = {.kind = kind, .slices = 1, .taps = how->draft, .limits = limits};
+    const slip_executor_kind *kind = how->ahead ? &ahead : &slip_executor_cpu;
+    slip_rank_options options = {.kind = kind, .slices = 1, .limits = limits};
     *m = (machine){0};
     assert_int_equal(slip_rank_create(checkpoint->comm, &checkpoint->source, &options, &m->rank), SLIP_OK);
-    assert_int_equal(slip_rank_tap_width(m->rank) == 0, how->resident);
-    slip_executor_options drafting = {.target = slip_rank_executor(m->rank)};
-    if (how->draft)
-        assert_int_equal(slip_draft_create(&checkpoint->source, kind, NULL, &drafting, &limits, &m->draft), SLIP_OK);
+    if (how->draft) {
+        const slip_executor_options none = {0};
+        assert_int_equal(slip_rank_load_draft(m->rank, false, &none), SLIP_OK);
+        assert_int_equal(slip_draft_create(m->rank, &m->draft), SLIP_OK);
+    }
     assert_int_equal(slip_decoder_create(m->rank, m->draft, model, &limits, &decoding, NULL, &m->decoder), SLIP_OK);
 }
 
@@ -425,29 +376,27 @@ static void test_limits(void **state)
     assert_true(many.rows == 160 && many.head_rows == 160 && many.span_rows == 8);
 }
 
-/* Taps that stay with the device reach the draft as those that travel, and a step that is begun before its drafts are known finds them:
- * what is proposed and committed is the same. */
-static void test_resident_taps(void **state)
+/* A step that is begun before its drafts are known finds them: what is drafted and committed is the same. */
+static void test_steps_ahead(void **state)
 {
     const tiny_checkpoint *checkpoint = *state;
     const slip_model *model = &checkpoint->source.model;
-    answer travelling[QUERIES], staying[QUERIES];
+    answer waiting[QUERIES], early[QUERIES];
     for (int32_t sequences = 1; sequences <= 4; sequences += 3) {
-        run_setting(checkpoint, model, &(setting){.draft = true, .sequences = sequences, .chunk = 5}, false, travelling);
-        run_setting(checkpoint, model, &(setting){.draft = true, .sequences = sequences, .chunk = 5, .resident = true}, false, staying);
-        assert_same(travelling, staying);
+        run_setting(checkpoint, model, &(setting){.draft = true, .sequences = sequences, .chunk = 5}, false, waiting);
+        run_setting(checkpoint, model, &(setting){.draft = true, .sequences = sequences, .chunk = 5, .ahead = true}, false, early);
+        assert_same(waiting, early);
         for (int i = 0; i < QUERIES; i++)
-            assert_memory_equal(travelling[i].drafts, staying[i].drafts, sizeof staying[i].drafts);
+            assert_memory_equal(waiting[i].drafts, early[i].drafts, sizeof early[i].drafts);
     }
-    run_setting(checkpoint, model, &(setting){.draft = true, .sequences = 3, .chunk = 64, .paced = true, .resident = true}, true, staying);
-    assert_same(travelling, staying);
-    assert_true(ring.filled_in > 0 && ring.open == 0);
-    free(ring.taps);
+    run_setting(checkpoint, model, &(setting){.draft = true, .sequences = 3, .chunk = 64, .paced = true, .ahead = true}, true, early);
+    assert_same(waiting, early);
+    assert_true(device.filled_in > 0 && device.open == 0);
 }
 
 static int open_fixture(void **state)
 {
-    resident_make();
+    ahead_make();
     return tiny_checkpoint_open(state, "pro-split-bf16");
 }
 
@@ -457,7 +406,7 @@ int main(void)
         cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_end_of_text),       cmocka_unit_test(test_stop),
         cmocka_unit_test(test_limits),      cmocka_unit_test(test_forced_acceptance),
         cmocka_unit_test(test_draft_context), cmocka_unit_test(test_end_of_text_inside_a_block),
-        cmocka_unit_test(test_resident_taps), cmocka_unit_test(test_prompts_first),
+        cmocka_unit_test(test_steps_ahead), cmocka_unit_test(test_prompts_first),
     };
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

@@ -11,6 +11,7 @@
 
 #include "coordinator/draft.h"
 #include "folder.h"
+#include "kernels/cpu/state.h"
 #include "ranks/model/build.h"
 #include "ranks/model/placement.h"
 #include "tiny_checkpoint.h"
@@ -198,66 +199,103 @@ static void test_batched(void **state)
     free(g.bytes);
 }
 
-/* The same through coordinator/draft.h, which queues positions one by one: two sequences at once, greedy proposals. */
-static void test_proposals(void **state)
-{
-    const slip_source *source = &((tiny_checkpoint *)*state)->source;
-    golden g;
+/* ---- through coordinator/draft.h ---- */
+
+typedef struct {
+    slip_rank *rank;
     slip_draft *draft;
+} machine;
+
+static void machine_make(const tiny_checkpoint *checkpoint, const slip_limits *limits, machine *m)
+{
+    const slip_rank_options options = {.kind = cpu, .slices = 1, .limits = *limits};
+    const slip_executor_options none = {0};
+    assert_int_equal(slip_rank_create(checkpoint->comm, &checkpoint->source, &options, &m->rank), SLIP_OK);
+    assert_int_equal(slip_rank_load_draft(m->rank, false, &none), SLIP_OK);
+    assert_int_equal(slip_draft_create(m->rank, &m->draft), SLIP_OK);
+}
+
+static void machine_free(machine *m)
+{
+    slip_draft_free(m->draft);
+    slip_rank_free(m->rank);
+}
+
+/* A position as if the target had just made its taps. */
+static void make_position(machine *m, int32_t sequence, uint32_t at, const float *taps, size_t width)
+{
+    memcpy(slip_cpu_tap_at(slip_runner_executor(slip_rank_target(m->rank)), sequence, at), taps + at * width, width * sizeof *taps);
+    assert_int_equal(slip_draft_inject(m->draft, sequence, at), SLIP_OK);
+}
+
+static void assert_drafts(const golden *g, uint32_t number, const slip_candidate *candidates)
+{
+    for (uint32_t j = 0; j < g->slots; j++)
+        assert_int_equal(candidates[j].token, g->best[number * g->slots + j]);
+}
+
+/* Positions are queued one by one; two sequences at once, greedy drafts. */
+static void test_drafts(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_source *source = &checkpoint->source;
+    golden g;
     golden_read(&g);
     size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
     float *taps = make_taps(source, &g, width);
     slip_limits limits = limits_of(&g);
     for (uint32_t number = 0; number + 1 < g.cases; number++) {
-        int32_t drafts[2][7];
-        slip_proposal proposals[2];
+        machine m;
         slip_draft_outcome outcome;
-        assert_int_equal(slip_draft_create(source, cpu, NULL, NULL, &limits, &draft), SLIP_OK);
+        machine_make(checkpoint, &limits, &m);
         for (uint32_t s = 0; s < 2; s++) {
             uint32_t start = g.start[number + s];
             for (uint32_t at = 0; at < start; at++) /* more than the queue holds */
-                assert_int_equal(slip_draft_inject(draft, (int32_t)s, at, taps + at * width), SLIP_OK);
-            proposals[s] = (slip_proposal){(int32_t)s, g.ids[start], start, drafts[s]};
+                make_position(&m, (int32_t)s, at, taps, width);
+            slip_draft_add(m.draft, (int32_t)s, g.ids[start], start);
         }
-        assert_int_equal(slip_draft_flush(draft), SLIP_OK);
-        assert_int_equal(slip_draft_begin(draft, proposals, 2), SLIP_OK);
-        assert_int_equal(slip_draft_wait(draft, proposals, &outcome), SLIP_OK);
-        assert_memory_equal(drafts, g.best + number * g.slots, sizeof drafts);
+        assert_int_equal(slip_draft_flush(m.draft), SLIP_OK);
+        assert_int_equal(slip_draft_begin(m.draft), SLIP_OK);
+        assert_int_equal(slip_draft_wait(m.draft, &outcome), SLIP_OK);
+        assert_drafts(&g, number, outcome.candidates);
+        assert_drafts(&g, number + 1, outcome.candidates + g.slots);
         assert_true(outcome.weight_bytes > 0);
-        slip_draft_free(draft);
+        machine_free(&m);
     }
     free(taps);
     free(g.bytes);
 }
 
-/* Sequences whose positions come in turns, as from steps that did not draft: a span each, more than a step can hold. */
+/* Sequences whose positions come in turns, as from steps that did not draft: a span each, more than a step can hold. Twice, since a draft
+ * starts with no blocks of the one before. */
 static void test_positions_in_turns(void **state)
 {
-    const slip_source *source = &((tiny_checkpoint *)*state)->source;
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_source *source = &checkpoint->source;
     golden g;
-    slip_draft *draft;
-    int32_t drafts[2][7];
-    slip_proposal proposals[2];
+    machine m;
     slip_draft_outcome outcome;
     golden_read(&g);
     size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
     float *taps = make_taps(source, &g, width);
     slip_limits limits = limits_of(&g);
     uint32_t start = g.start[g.cases - 1];
-    limits.rows = 2 * SLIP_MAX_SPANS;
+    limits.rows = limits.span_rows = 2 * SLIP_MAX_SPANS;
     assert_true(2 * start > SLIP_MAX_SPANS);
-    assert_int_equal(slip_draft_create(source, cpu, NULL, NULL, &limits, &draft), SLIP_OK);
+    machine_make(checkpoint, &limits, &m);
     for (uint32_t at = 0; at < start; at++)
         for (int32_t s = 0; s < 2; s++)
-            assert_int_equal(slip_draft_inject(draft, s, at, taps + at * width), SLIP_OK);
-    assert_int_equal(slip_draft_flush(draft), SLIP_OK);
-    for (int32_t s = 0; s < 2; s++)
-        proposals[s] = (slip_proposal){s, g.ids[start], start, drafts[s]};
-    assert_int_equal(slip_draft_begin(draft, proposals, 2), SLIP_OK);
-    assert_int_equal(slip_draft_wait(draft, proposals, &outcome), SLIP_OK);
-    assert_memory_equal(drafts[0], g.best + (g.cases - 1) * g.slots, sizeof drafts[0]);
-    assert_memory_equal(drafts[1], drafts[0], sizeof drafts[0]);
-    slip_draft_free(draft);
+            make_position(&m, s, at, taps, width);
+    assert_int_equal(slip_draft_flush(m.draft), SLIP_OK);
+    for (int again = 0; again < 2; again++) {
+        for (int32_t s = 0; s < 2; s++)
+            slip_draft_add(m.draft, s, g.ids[start], start);
+        assert_int_equal(slip_draft_begin(m.draft), SLIP_OK);
+        assert_int_equal(slip_draft_wait(m.draft, &outcome), SLIP_OK);
+        assert_drafts(&g, g.cases - 1, outcome.candidates);
+        assert_drafts(&g, g.cases - 1, outcome.candidates + g.slots);
+    }
+    machine_free(&m);
     free(taps);
     free(g.bytes);
 }
@@ -270,6 +308,6 @@ static int open_fixture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched),
-                                       cmocka_unit_test(test_proposals), cmocka_unit_test(test_positions_in_turns)};
+                                       cmocka_unit_test(test_drafts), cmocka_unit_test(test_positions_in_turns)};
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

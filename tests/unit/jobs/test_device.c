@@ -33,7 +33,6 @@ static void test_cpu(void **state)
     (void)state;
     assert_ptr_equal(chosen((slip_options){.device = SLIP_DEVICE_CPU}, 1), &slip_executor_cpu);
     assert_ptr_equal(chosen((slip_options){.device = SLIP_DEVICE_CPU, .round_activations = true}, 3), &slip_executor_cpu);
-    assert_ptr_equal(chosen((slip_options){.coordinator = SLIP_COORDINATOR_DEDICATED}, 2), &slip_executor_cpu);
     assert_ptr_equal(chosen((slip_options){0}, 1000), &slip_executor_cpu); /* a GPU a rank */
     assert_refused((slip_options){.device = SLIP_DEVICE_CPU, .shape = "pro"}, 1, "--shape");
     assert_refused((slip_options){.engine = SLIP_ENGINE_LAUNCH}, 1000, "--engine launch");
@@ -49,7 +48,6 @@ static void test_cuda(void **state)
     if (present) {
         assert_ptr_equal(chosen((slip_options){.device = SLIP_DEVICE_CUDA, .engine = SLIP_ENGINE_LAUNCH}, 1), &slip_executor_cuda);
         assert_refused((slip_options){.device = SLIP_DEVICE_CUDA}, 1000, "1000 ranks on this host");
-        assert_refused((slip_options){.device = SLIP_DEVICE_CUDA, .coordinator = SLIP_COORDINATOR_DEDICATED}, 1, "dedicated");
         assert_refused((slip_options){.round_activations = true}, 1, "--round-activations");
     } else {
         assert_true(why_not && *why_not);

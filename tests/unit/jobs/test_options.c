@@ -55,12 +55,11 @@ static void test_generate(void **state)
     assert_int_equal(options.max_tokens, 256);
     assert_true(options.sampling.temperature == 0 && options.sampling.top_p == 1 && options.deadline == 120);
     assert_int_equal(options.sampling.seed, 1);
-    assert_int_equal(options.coordinator, SLIP_COORDINATOR_WORKER);
     assert_int_equal(options.device, 0);
     assert_false(options.no_draft || options.json || options.quiet);
     options = accept("generate --model=m.h5 -n32 --prompt=-x --temperature 0.7 --top-p 0.9 --seed "
                      "9007199254740992 --no-draft "
-                     "--device cuda --coordinator dedicated --deadline 1.5 --context 16777216 "
+                     "--device cuda --deadline 1.5 --context 16777216 "
                      "--expert-slices 2 -q --json");
     assert_string_equal(options.prompt, "-x");
     assert_int_equal(options.max_tokens, 32);
@@ -68,7 +67,6 @@ static void test_generate(void **state)
     assert_true(options.sampling.seed == INT64_C(9007199254740992));
     assert_true(options.no_draft && options.json && options.quiet);
     assert_int_equal(options.device, SLIP_DEVICE_CUDA);
-    assert_int_equal(options.coordinator, SLIP_COORDINATOR_DEDICATED);
     assert_int_equal(options.context, 16777216);
     assert_int_equal(options.expert_slices, 2);
 }
@@ -189,11 +187,10 @@ static void test_wrong_use(void **state)
         {"bench --shape pro --device cpu --profile p", "not with --device cpu"},
         {"score -m m -f t --device cpu --engine launch", "not with --device cpu"},
         {"score -m m -f t --device cuda --round-activations", "not with --device cuda"},
-        {"score -m m -f t --trace-ops o --coordinator dedicated", "--trace-ops"},
         {"score -m m -f t --profile p", "--profile is no option"},
         {"generate -m m -p x --draft-ranks 2", "--draft-ranks must be 1|all, not \"2\""},
         {"generate -m m -p x --no-draft --draft-ranks all", "exclude"},
-        {"batch -m m -i i -o o --draft-ranks all --coordinator dedicated", "leaves rank 0 no shard"},
+        {"batch -m m -i i -o o --coordinator dedicated", "no option here"},
         {"bench --shape pro --shard-of 8 --draft-ranks all", "--shard-of leaves out"},
         {"score -m m -f t --draft-ranks all", "--draft-ranks is no option"},
         {"bench -m m --trace-ops o", "--trace-ops is no option"},

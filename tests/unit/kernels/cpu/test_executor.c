@@ -481,7 +481,7 @@ static void test_device(void **state)
     assert_string_equal(cpu->device(s.executor), "cpu");
     double ceiling = cpu->stream_ceiling(s.executor);
     assert_true(ceiling > 0.01 && ceiling < 1e5);
-    assert_true(cpu->fill == NULL && !cpu->resident_taps);
+    assert_true(cpu->fill == NULL);
     share_free(&s);
 }
 
@@ -490,7 +490,7 @@ static int start(void **state)
     if (tiny_comm_start(state) != 0)
         return -1;
     comm = *state;
-    return slip_comm_set_workers(comm, 0, 64 * 80) == SLIP_OK ? 0 : -1;
+    return slip_comm_set_sum_room(comm, 64 * 80) == SLIP_OK ? 0 : -1;
 }
 
 int main(void)

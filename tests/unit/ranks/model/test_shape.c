@@ -150,7 +150,7 @@ static void test_fill(void **state)
     slip_source_shape(&model, &source);
     slip_rank_options options = {.kind = &filling, .slices = 1, .limits = limits};
     assert_int_equal(slip_rank_create(comm, &source, &options, &rank), SLIP_OK);
-    const slip_program *program = slip_rank_program(rank);
+    const slip_program *program = slip_runner_program(slip_rank_target(rank));
     for (int32_t i = 0; i < program->tensor_count; i++) {
         const char *name = program->parts[program->tensors[i].first_part].weight.name;
         assert_int_equal(filled_dtype[i], program->parts[program->tensors[i].first_part].weight.row->dtype);
@@ -173,15 +173,16 @@ static void test_shard(void **state)
     tiny_model_shape(64, &model);
     slip_source_shape(&model, &source);
     slip_range rows = slip_placement_piece(model.vocabulary, 1, 3, 0);
-    slip_decoder_options decoding = {.sequences = 1, .chunk = 4, .always_draft = true, .made_up_drafts = (int32_t)rows.count};
+    slip_decoder_options decoding = {.sequences = 1, .chunk = 4, .always_draft = true, .random_drafts = (int32_t)rows.count};
     slip_limits limits = slip_decoder_limits(&model, &decoding, 40);
-    slip_rank_options options = {.kind = &filling, .slices = 1, .taps = true, .shard_of = 3, .limits = limits};
+    slip_rank_options options = {.kind = &filling, .slices = 1, .shard_of = 3, .limits = limits};
     slip_query query = {.prompt = prompt, .prompt_count = 5, .max_tokens = 12, .sampling = {.top_p = 1}, .ignore_eos = true};
     assert_int_equal(slip_rank_create(comm, &source, &options, &rank), SLIP_OK);
     assert_int_equal(slip_rank_placement(rank)->ranks, 3);
-    assert_int_equal(slip_rank_program(rank)->vocabulary.count, rows.count);
-    assert_int_equal(slip_draft_create(&source, &filling, NULL, NULL, &limits, &draft), SLIP_OK);
-    assert_int_equal(slip_draft_program(draft)->vocabulary.count, model.vocabulary);
+    assert_int_equal(slip_runner_program(slip_rank_target(rank))->vocabulary.count, rows.count);
+    assert_int_equal(slip_rank_load_draft(rank, false, &(slip_executor_options){0}), SLIP_OK);
+    assert_int_equal(slip_draft_create(rank, &draft), SLIP_OK);
+    assert_int_equal(slip_runner_program(slip_rank_draft(rank))->vocabulary.count, model.vocabulary);
     assert_int_equal(slip_decoder_create(rank, draft, &model, &limits, &decoding, NULL, &decoder), SLIP_OK);
     assert_int_equal(slip_decoder_admit(decoder, 0, &query), SLIP_OK);
     while (slip_decoder_busy(decoder))

@@ -9,7 +9,7 @@ void slip_sequence_finish(slip_sequence *sequence, const char *reason)
 }
 
 /* The sampled token of every head row. */
-static void take_samples(slip_decoder *decoder, const slip_outcome *outcome)
+static void sample_rows(slip_decoder *decoder, const slip_outcome *outcome)
 {
     const slip_step *step = &decoder->step;
     int32_t row = 0;
@@ -34,7 +34,7 @@ static bool is_eos(const slip_decoder *decoder, int32_t token)
 }
 
 /* Append until the end of text or the limit; returns how many of `count` tokens counted. */
-static int32_t commit(slip_decoder *decoder, slip_sequence *sequence, const int32_t *tokens, int32_t count)
+static int32_t append(slip_decoder *decoder, slip_sequence *sequence, const int32_t *tokens, int32_t count)
 {
     for (int32_t i = 0; i < count; i++) {
         if (!sequence->query.ignore_eos && is_eos(decoder, tokens[i])) {
@@ -51,14 +51,14 @@ static int32_t commit(slip_decoder *decoder, slip_sequence *sequence, const int3
     return count;
 }
 
-/* The taps of rows that stay. */
+/* Context for the draft: rows that stay. */
 static void keep_taps(slip_decoder *decoder, const slip_span *span, int32_t rows)
 {
     for (int32_t i = 0; decoder->draft && i < rows; i++)
-        slip_tap_store_keep(decoder->taps, span->sequence, span->position + i, slip_rank_taps(decoder->rank, span->row + i));
+        slip_tap_store_keep(decoder->taps, span->sequence, span->position + i);
 }
 
-static void take_chunk(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
+static void commit_chunk(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
 {
     sequence->prefilled += span->count;
     keep_taps(decoder, span, span->count);
@@ -66,7 +66,7 @@ static void take_chunk(slip_decoder *decoder, slip_sequence *sequence, const sli
         return;
     sequence->phase = SLIP_DECODE;
     sequence->first_token_ms = slip_now_ms();
-    commit(decoder, sequence, samples, 1);
+    append(decoder, sequence, samples, 1);
 }
 
 /* Commit a fixed average, whatever the target says: whole steps that add up to the wanted mean. */
@@ -78,13 +78,13 @@ static int32_t force_acceptance(const slip_decoder *decoder, const slip_sequence
     return accepted < drafts ? accepted : drafts;
 }
 
-static void take_block(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
+static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
 {
     const int32_t *drafts = decoder->step.token + span->row + 1;
     int32_t drafted = span->count - 1, accepted = slip_accept_prefix(drafts, samples, drafted);
     if (decoder->options.forced_acceptance > 0)
         accepted = force_acceptance(decoder, sequence, drafted);
-    int32_t kept = commit(decoder, sequence, samples, accepted + 1);
+    int32_t kept = append(decoder, sequence, samples, accepted + 1);
     if (decoder->drafting) {
         slip_acceptance_count(&sequence->acceptance, drafted, kept - 1);
         sequence->expected = slip_pace_expect(sequence->expected, accepted + 1);
@@ -95,17 +95,17 @@ static void take_block(slip_decoder *decoder, slip_sequence *sequence, const sli
         keep_taps(decoder, span, accepted + 1);
 }
 
-void slip_decoder_take(slip_decoder *decoder, const slip_outcome *outcome)
+void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome)
 {
-    take_samples(decoder, outcome);
+    sample_rows(decoder, outcome);
     int32_t row = 0;
     for (int32_t s = 0; s < decoder->step.span_count; s++) {
         const slip_span *span = &decoder->step.span[s];
         slip_sequence *sequence = &decoder->sequences[decoder->owner[s]];
         if (sequence->phase == SLIP_PREFILL)
-            take_chunk(decoder, sequence, span, decoder->samples + row);
+            commit_chunk(decoder, sequence, span, decoder->samples + row);
         else
-            take_block(decoder, sequence, span, decoder->samples + row);
+            commit_block(decoder, sequence, span, decoder->samples + row);
         row += span->heads;
     }
 }

@@ -1,0 +1,59 @@
+#include "io/report/logits.h"
+
+#include <hdf5.h>
+#include <stdlib.h>
+
+#include "io/checkpoint/hdf5.h"
+
+struct slip_logits {
+    hid_t file, set;
+    hsize_t vocabulary;
+};
+
+slip_status slip_logits_create(const char *path, size_t tokens, int32_t vocabulary, slip_logits **out)
+{
+    hsize_t size[2] = {tokens, (hsize_t)vocabulary};
+    slip_logits *logits = malloc(sizeof *logits);
+    if (!logits)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    *logits = (slip_logits){.set = -1, .vocabulary = size[1]};
+    slip_hdf5_prepare();
+    logits->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    if (logits->file < 0) {
+        slip_logits_close(logits);
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be created", path);
+    }
+    hid_t space = H5Screate_simple(2, size, NULL);
+    logits->set = H5Dcreate2(logits->file, "logits", H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Sclose(space);
+    if (logits->set < 0) {
+        slip_logits_close(logits);
+        return slip_fail(SLIP_ERR_FAILED, "%s: /logits cannot be created", path);
+    }
+    *out = logits;
+    return SLIP_OK;
+}
+
+slip_status slip_logits_write(slip_logits *logits, size_t first, int32_t count, const float *values)
+{
+    hsize_t start[2] = {first, 0}, size[2] = {(hsize_t)count, logits->vocabulary};
+    hid_t memory = H5Screate_simple(2, size, NULL), file = H5Dget_space(logits->set);
+    H5Sselect_hyperslab(file, H5S_SELECT_SET, start, NULL, size, NULL);
+    herr_t status = H5Dwrite(logits->set, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, values);
+    H5Sclose(memory);
+    H5Sclose(file);
+    return status < 0 ? slip_fail(SLIP_ERR_FAILED, "the logits of token %zu could not be written", first) : SLIP_OK;
+}
+
+slip_status slip_logits_close(slip_logits *logits)
+{
+    herr_t status = 0;
+    if (!logits)
+        return SLIP_OK;
+    if (logits->set >= 0)
+        status = H5Dclose(logits->set);
+    if (logits->file >= 0 && H5Fclose(logits->file) < 0)
+        status = -1;
+    free(logits);
+    return status < 0 ? slip_fail(SLIP_ERR_FAILED, "the logits could not be written") : SLIP_OK;
+}

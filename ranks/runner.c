@@ -1,0 +1,310 @@
+#include "ranks/runner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ranks/model/build.h"
+#include "ranks/model/sample.h"
+
+enum { WHAT = 64 }; /* bytes of what errors call a step */
+
+struct slip_runner {
+    slip_runner_options options;
+    slip_program program;
+    slip_executor *executor;
+    slip_candidate *candidates; /* [head_rows] ours, and on rank 0 the best */
+    slip_candidate *received;   /* rank 0: [head_rows] of one other rank */
+    float *logits;              /* rank 0: [head_rows, vocabulary] */
+    float *share;               /* [head_rows, most vocabulary rows of a rank]: logits as they travel */
+    bool device_collects;
+    bool awake;                 /* rank 0: a run was begun since the start or the last rest */
+};
+
+/* ---- how it is made ---- */
+
+static bool is_coordinator(const slip_runner *runner)
+{
+    return !runner->options.link || slip_comm_rank(runner->options.link->comm) == 0;
+}
+
+/* NULL: this rank is alone with the program. */
+static slip_comm *comm_of(const slip_runner *runner)
+{
+    return runner->options.link ? runner->options.link->comm : NULL;
+}
+
+static int ranks_of(const slip_runner *runner)
+{
+    return runner->options.link ? slip_comm_ranks(runner->options.link->comm) : 1;
+}
+
+static slip_range vocabulary_of(const slip_runner *runner, int rank)
+{
+    return slip_placement_piece(runner->options.source->model.vocabulary, 1, runner->options.shards, rank);
+}
+
+static slip_status allocate(slip_runner *runner)
+{
+    size_t heads = (size_t)runner->options.limits.head_rows, vocabulary = (size_t)runner->options.source->model.vocabulary;
+    size_t share = vocabulary / (size_t)runner->options.shards + 1;
+    runner->candidates = malloc(heads * sizeof *runner->candidates);
+    runner->received = malloc(heads * sizeof *runner->received);
+    bool ok = runner->candidates && runner->received;
+    if (!runner->options.draft)
+        ok = ok && (runner->share = malloc(heads * share * sizeof(float))) != NULL;
+    if (!runner->options.draft && is_coordinator(runner))
+        ok = ok && (runner->logits = malloc(heads * vocabulary * sizeof(float))) != NULL;
+    return ok ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the logits of %zu rows", heads);
+}
+
+/* Over all ranks of the link. */
+static slip_status agree(slip_link *link, slip_status mine)
+{
+    return link ? slip_comm_agree(link->comm, mine) : mine;
+}
+
+static slip_status load(slip_runner *runner)
+{
+    const slip_runner_options *o = &runner->options;
+    slip_status status = allocate(runner);
+    if (status == SLIP_OK)
+        status = o->kind->create(&runner->program, &o->limits, comm_of(runner), &o->executor, &runner->executor);
+    if (status == SLIP_OK)
+        status = slip_shard_load(o->source, &runner->program, o->kind, runner->executor);
+    return status;
+}
+
+slip_status slip_runner_create(slip_program *program, const slip_runner_options *options, slip_runner **out)
+{
+    slip_runner *runner = calloc(1, sizeof *runner);
+    slip_status status = runner ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    if (status == SLIP_OK) {
+        runner->options = *options;
+        runner->program = *program;
+        *program = (slip_program){0};
+        status = load(runner);
+    }
+    status = agree(options->link, status);
+    if (status == SLIP_OK)
+        status = agree(options->link, options->kind->prepare(runner->executor));
+    if (status != SLIP_OK) {
+        if (runner)
+            slip_runner_free(runner);
+        return status;
+    }
+    runner->device_collects = slip_executor_device_collects(options->kind, runner->executor);
+    *out = runner;
+    return SLIP_OK;
+}
+
+void slip_runner_free(slip_runner *runner)
+{
+    if (runner->executor)
+        runner->options.kind->destroy(runner->executor);
+    slip_program_free(&runner->program);
+    free(runner->candidates);
+    free(runner->received);
+    free(runner->logits);
+    free(runner->share);
+    free(runner);
+}
+
+const slip_program *slip_runner_program(const slip_runner *runner)
+{
+    return &runner->program;
+}
+
+slip_executor *slip_runner_executor(const slip_runner *runner)
+{
+    return runner->executor;
+}
+
+int slip_runner_max_in_flight(const slip_runner *runner)
+{
+    return slip_executor_max_in_flight(runner->options.kind, runner->executor);
+}
+
+void slip_runner_rest(slip_runner *runner)
+{
+    if (runner->options.kind->rest)
+        runner->options.kind->rest(runner->executor);
+    runner->awake = false;
+}
+
+/* ---- what both sides know of a run ---- */
+
+static const char *name_step(const slip_runner *runner, const slip_step *step, char what[static WHAT])
+{
+    snprintf(what, WHAT, "%sstep %llu", runner->options.draft ? "draft " : "", (unsigned long long)step->number);
+    return what;
+}
+
+/* Is a run answered although devices collect its results? */
+static bool answered_to_host(const slip_runner *runner)
+{
+    return runner->device_collects && !runner->options.draft;
+}
+
+static bool has_logits(const slip_step *step)
+{
+    return step->want == SLIP_WANT_LOGITS && step->head_count > 0;
+}
+
+static size_t logits_bytes(const slip_runner *runner, const slip_step *step, int rank)
+{
+    return (size_t)step->head_count * (size_t)vocabulary_of(runner, rank).count * sizeof(float);
+}
+
+/* Our rows of the head, one after the other without padding. */
+static void pack_logits(slip_runner *runner, const slip_step *step)
+{
+    int64_t count = runner->program.vocabulary.count;
+    for (int32_t i = 0; i < step->head_count; i++)
+        memcpy(runner->share + i * count, runner->options.kind->row(runner->executor, SLIP_BUFFER_LOGITS, i), (size_t)count * sizeof(float));
+}
+
+/* ---- a rank that is not rank 0 ---- */
+
+static slip_status send_results(slip_runner *runner, const slip_step *step)
+{
+    slip_comm *comm = comm_of(runner);
+    if (has_logits(step)) {
+        pack_logits(runner, step);
+        return slip_comm_send(comm, runner->share, logits_bytes(runner, step, slip_comm_rank(comm)), "sending logits");
+    }
+    if (step->head_count == 0 || runner->device_collects)
+        return SLIP_OK;
+    runner->options.kind->candidates(runner->executor, step, runner->candidates);
+    return slip_comm_send(comm, runner->candidates, (size_t)step->head_count * sizeof *runner->candidates, "sending candidates");
+}
+
+slip_status slip_runner_follow(slip_runner *runner, slip_phase phase, const slip_step *step)
+{
+    slip_run_cost cost;
+    slip_status status = slip_executor_run(runner->options.kind, runner->executor, phase, step, &cost);
+    if (status != SLIP_OK || phase == SLIP_PHASE_INJECT || (runner->device_collects && !answered_to_host(runner)))
+        return status;
+    status = slip_link_answer(runner->options.link, &cost);
+    return status == SLIP_OK ? send_results(runner, step) : status;
+}
+
+/* ---- rank 0 ---- */
+
+static slip_status post(slip_runner *runner, slip_phase phase, const slip_step *step)
+{
+    char what[WHAT];
+    slip_order order = !runner->options.draft ? SLIP_ORDER_TARGET : phase == SLIP_PHASE_INJECT ? SLIP_ORDER_INJECT : SLIP_ORDER_DRAFT;
+    return runner->options.link ? slip_link_post(runner->options.link, order, step, name_step(runner, step, what)) : SLIP_OK;
+}
+
+static slip_status hear(slip_runner *runner, const slip_step *step)
+{
+    char what[WHAT];
+    return runner->options.link ? slip_link_hear(runner->options.link, name_step(runner, step, what)) : SLIP_OK;
+}
+
+/* The device first: it does not wait for what hosts say to each other. But a first step wakes the devices, which takes long: all at the same
+ * time. */
+static slip_status begin_collecting(slip_runner *runner, slip_phase phase, const slip_step *step)
+{
+    bool first = !runner->awake;
+    runner->awake = true;
+    slip_status status = first ? post(runner, phase, step) : SLIP_OK;
+    if (status == SLIP_OK)
+        status = runner->options.kind->begin(runner->executor, phase, step);
+    if (status == SLIP_OK && !first)
+        status = post(runner, phase, step);
+    if (status != SLIP_OK || !answered_to_host(runner))
+        return status;
+    status = hear(runner, step);
+    runner->options.link->unanswered++;
+    return status;
+}
+
+slip_status slip_runner_begin(slip_runner *runner, slip_phase phase, const slip_step *step)
+{
+    if (runner->device_collects)
+        return begin_collecting(runner, phase, step);
+    slip_status status = hear(runner, step);
+    if (status == SLIP_OK)
+        status = post(runner, phase, step);
+    return status == SLIP_OK ? runner->options.kind->begin(runner->executor, phase, step) : status;
+}
+
+static void unpack_logits(slip_runner *runner, const slip_step *step, int from)
+{
+    int64_t vocabulary = runner->options.source->model.vocabulary;
+    slip_range rows = vocabulary_of(runner, from);
+    for (int32_t i = 0; i < step->head_count; i++)
+        memcpy(runner->logits + i * vocabulary + rows.first, runner->share + i * rows.count, (size_t)rows.count * sizeof(float));
+}
+
+static slip_status wait_own_share(slip_runner *runner, const slip_step *step, slip_run_cost *cost)
+{
+    slip_status status = runner->options.kind->wait(runner->executor, cost);
+    if (status == SLIP_OK && has_logits(step)) {
+        pack_logits(runner, step);
+        unpack_logits(runner, step, 0);
+    } else if (status == SLIP_OK) {
+        runner->options.kind->candidates(runner->executor, step, runner->candidates);
+    }
+    return status;
+}
+
+static slip_status collect_candidates(slip_runner *runner, const slip_step *step, int from, const char *what)
+{
+    size_t bytes = (size_t)step->head_count * sizeof *runner->received;
+    slip_status status = slip_comm_receive(comm_of(runner), from, runner->received, bytes, what);
+    for (int32_t i = 0; i < step->head_count && status == SLIP_OK; i++)
+        runner->candidates[i] = slip_candidate_better(runner->candidates[i], runner->received[i]);
+    return status;
+}
+
+static slip_status collect_logits(slip_runner *runner, const slip_step *step, int from, const char *what)
+{
+    slip_status status = slip_comm_receive(comm_of(runner), from, runner->share, logits_bytes(runner, step, from), what);
+    if (status == SLIP_OK)
+        unpack_logits(runner, step, from);
+    return status;
+}
+
+static slip_status collect_from(slip_runner *runner, const slip_step *step, int from, uint64_t *weight_bytes)
+{
+    char what[WHAT];
+    slip_run_cost cost = {0};
+    slip_status status = SLIP_OK;
+    name_step(runner, step, what);
+    if (!runner->device_collects)
+        status = slip_link_hear_from(runner->options.link, from, what, &cost);
+    *weight_bytes += cost.weight_bytes;
+    if (status == SLIP_OK && has_logits(step))
+        status = collect_logits(runner, step, from, what);
+    else if (status == SLIP_OK && step->head_count > 0 && !runner->device_collects)
+        status = collect_candidates(runner, step, from, what);
+    return status;
+}
+
+slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_outcome *outcome)
+{
+    slip_run_cost cost = {0};
+    int ranks = ranks_of(runner);
+    slip_status status = wait_own_share(runner, step, &cost);
+    uint64_t bytes = cost.weight_bytes;
+    if (status == SLIP_OK && runner->device_collects && has_logits(step))
+        status = hear(runner, step); /* it comes before the logits */
+    for (int from = 1; from < ranks && status == SLIP_OK; from++)
+        status = collect_from(runner, step, from, &bytes);
+    if (status == SLIP_OK) /* a device that collects has the mean already */
+        *outcome = (slip_outcome){runner->candidates, runner->logits, runner->device_collects ? bytes : bytes / (uint64_t)ranks, cost.device_ms};
+    return status;
+}
+
+slip_status slip_runner_wait_inject(slip_runner *runner, double *device_ms)
+{
+    slip_run_cost cost;
+    slip_status status = runner->options.kind->wait(runner->executor, &cost);
+    if (status == SLIP_OK)
+        *device_ms = cost.device_ms;
+    return status;
+}

@@ -132,15 +132,14 @@ __device__ __forceinline__ float attend_finish(const float *sinks, int head, flo
     return factor * attend_reciprocal(sum);
 }
 
-__device__ __forceinline__ int attend_operand_at(const slip_cuda_attend &op, unsigned row, unsigned column) // of hi and lo
+__device__ __forceinline__ int attend_operand_at(const slip_cuda_attend &op, int row, int column) // of hi and lo
 {
-    return (int)(row / SLIP_TOKENS * (unsigned)op.operand.padded * SLIP_TOKENS + column / 8 * (SLIP_TOKENS * 8) + row % SLIP_TOKENS * 8 +
-                 column % 8);
+    return slip_operand_bf16_at(op.operand.padded, slip_group_of(row), slip_token_of(row), column);
 }
 
 __device__ __forceinline__ void attend_store_one(const slip_cuda_attend &op, int row, int column, float x)
 {
-    const int at = attend_operand_at(op, (unsigned)row, (unsigned)column);
+    const int at = attend_operand_at(op, row, column);
     if (op.rows != nullptr)
         op.rows[row * op.width + column] = x;
     if (op.operand.hi == nullptr)
@@ -170,7 +169,7 @@ __device__ __forceinline__ void attend_store_quad(const slip_cuda_attend &op, in
         *(float4 *)(op.rows + row * op.width + column) = x;
     if (op.operand.hi == nullptr)
         return;
-    const int at = attend_operand_at(op, (unsigned)row, (unsigned)column);
+    const int at = attend_operand_at(op, row, column);
     const uint2 high = make_uint2(attend_pack(x.x, x.y), attend_pack(x.z, x.w));
     *(uint2 *)(op.operand.hi + at) = high;
     *(uint2 *)(op.operand.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));

@@ -68,10 +68,10 @@ __device__ __forceinline__ float warp_most(float v)
     return v;
 }
 
-// Part 0 of a row's partial sums; the next part is SLIP_TOKENS * stride floats further on.
+// Part 0 of a row's partial sums.
 __device__ __forceinline__ const float *partial_row(const slip_cuda_partial &in, int row)
 {
-    return in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride;
+    return in.data + slip_partial_at(&in, row, 0);
 }
 
 } // namespace slip

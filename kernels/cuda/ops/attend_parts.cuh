@@ -149,19 +149,6 @@ __device__ __forceinline__ void attend_store_one(const slip_cuda_attend &op, int
     op.operand.lo[at] = bf16_bits(x - bf16_value(high));
 }
 
-// Two bf16, the first one low.
-__device__ __forceinline__ uint32_t attend_pack(float x, float y)
-{
-    const __nv_bfloat162 both = __floats2bfloat162_rn(x, y);
-    return *(const uint32_t *)&both;
-}
-
-// What bf16 leaves over.
-__device__ __forceinline__ uint32_t attend_rest(uint32_t high, float x, float y)
-{
-    return attend_pack(x - __uint_as_float(high << 16), y - __uint_as_float(high & 0xffff0000u));
-}
-
 // Columns column .. column + 3, a whole quad of the row.
 __device__ __forceinline__ void attend_store_quad(const slip_cuda_attend &op, int row, int column, float4 x)
 {
@@ -170,9 +157,9 @@ __device__ __forceinline__ void attend_store_quad(const slip_cuda_attend &op, in
     if (op.operand.hi == nullptr)
         return;
     const int at = attend_operand_at(op, row, column);
-    const uint2 high = make_uint2(attend_pack(x.x, x.y), attend_pack(x.z, x.w));
+    const uint2 high = bf16_pack(x);
     *(uint2 *)(op.operand.hi + at) = high;
-    *(uint2 *)(op.operand.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));
+    *(uint2 *)(op.operand.lo + at) = bf16_rest(high, x);
 }
 
 // Dimensions dim .. dim + 3 of a query, as far as they are real. Heads of whole quads begin at whole quads.

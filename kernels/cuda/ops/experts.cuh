@@ -126,8 +126,9 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
         if (column >= m.plane_tiles * slip_tile_columns(m.format))
             return;
         unsigned char *at = to + slip_operand_bf16_at(0, 0, token, column) * 2;
-        *(uint2 *)at = bf16_pack(v);
-        *(uint2 *)(at + m.plane_tiles * BF16_BYTES<SLIP_TOKENS>) = bf16_pack(bf16_rest(v));
+        uint2 high = bf16_pack(v);
+        *(uint2 *)at = high;
+        *(uint2 *)(at + m.plane_tiles * BF16_BYTES<SLIP_TOKENS>) = bf16_rest(high, v);
         return;
     }
     float scale = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)))));

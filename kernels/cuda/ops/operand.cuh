@@ -18,16 +18,6 @@ __device__ __forceinline__ warp_items items_of(const context &c)
     return {c.thread() / 32 * c.sms + c.sm, c.sms * CONSUMER_WARPS};
 }
 
-__device__ __forceinline__ float4 zero()
-{
-    return make_float4(0, 0, 0, 0);
-}
-
-__device__ __forceinline__ float4 add(float4 a, float4 b)
-{
-    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
-}
-
 // Sum of `count` values `step` floats apart, in their order. BATCH loads are under way together, also in the last round: a loop that
 // the compiler unrolls would take the rest one by one, each at the price of a round to L2.
 template <int BATCH> __device__ __forceinline__ float4 sum_parts(const float *from, int count, int step)
@@ -62,18 +52,6 @@ __device__ __forceinline__ uint32_t f8_pack(float4 v, float scale)
     return (uint32_t)low | (uint32_t)high << 16;
 }
 
-__device__ __forceinline__ uint2 bf16_pack(float4 v)
-{
-    return make_uint2((uint32_t)bf16_bits(v.x) | (uint32_t)bf16_bits(v.y) << 16, (uint32_t)bf16_bits(v.z) | (uint32_t)bf16_bits(v.w) << 16);
-}
-
-// What bf16 leaves over.
-__device__ __forceinline__ float4 bf16_rest(float4 v)
-{
-    return make_float4(v.x - bf16_value(bf16_bits(v.x)), v.y - bf16_value(bf16_bits(v.y)), v.z - bf16_value(bf16_bits(v.z)),
-                       v.w - bf16_value(bf16_bits(v.w)));
-}
-
 // A whole warp: 128 columns of a row, lane holds columns block * 128 + 4 * lane .. + 3, zeros beyond the real ones.
 __device__ __forceinline__ void write_operand(const slip_cuda_operand &f, int row, int block, float4 v)
 {
@@ -86,8 +64,9 @@ __device__ __forceinline__ void write_operand(const slip_cuda_operand &f, int ro
     }
     if (f.hi) {
         int at = slip_operand_bf16_at(f.padded, group, token, column);
-        *(uint2 *)(f.hi + at) = bf16_pack(v);
-        *(uint2 *)(f.lo + at) = bf16_pack(bf16_rest(v));
+        uint2 high = bf16_pack(v);
+        *(uint2 *)(f.hi + at) = high;
+        *(uint2 *)(f.lo + at) = bf16_rest(high, v);
     }
 }
 
@@ -137,28 +116,18 @@ template <int N> __device__ __forceinline__ int scale_bytes(int format) // of a 
     return (format == SLIP_WEIGHT_F8 ? 1 : 2) * BLOCK_SCALES<N>;
 }
 
-__device__ __forceinline__ void copy_async(uint32_t to, const void *from)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-
-__device__ __forceinline__ void copy_async_wait()
-{
-    asm volatile("cp.async.wait_all;" ::: "memory");
-}
-
 // `bytes` bytes from `offset` on of a ring of `size` bytes.
 __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, int thread, uint32_t to)
 {
 #pragma unroll 1
     for (int i = thread * 16; i < bytes; i += CONSUMERS * 16) {
         int at = offset + i;
-        copy_async(to + i, from + (at < size ? at : at - size));
+        copy_16(to + i, from + (at < size ? at : at - size));
     }
 }
 
 // Start to load the operands of the tiles of `window` for row group `group` to the start of the arena. Tile j of the matrix meets
-// the columns of tile j % plane. copy_async_wait(), a fence and a barrier must follow.
+// the columns of tile j % plane. copy_wait_all(), a fence and a barrier must follow.
 __device__ __forceinline__ product_job load_operand(const slip_cuda_operand &a, const slip_cuda_matrix &m, int group, unit_range window,
                                                     const context &c)
 {

@@ -158,7 +158,7 @@ __device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_
         consumers_sync(); // the deal is there, the last batch is done with the arena
         down_operands(s, op.product, group, s.deal.batch);
     } else {
-        copy_async_wait();
+        copy_wait_all();
     }
     fence_async_shared();
     consumers_sync();

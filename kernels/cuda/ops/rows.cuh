@@ -12,16 +12,6 @@ __device__ __forceinline__ int blocks_of(int columns)
     return (columns + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
 }
 
-__device__ __forceinline__ float4 scaled(float4 a, float s)
-{
-    return make_float4(a.x * s, a.y * s, a.z * s, a.w * s);
-}
-
-__device__ __forceinline__ float4 multiplied(float4 a, float4 b)
-{
-    return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
-}
-
 // What a row's sum is made of: `count` terms `step` floats apart; of experts, each has a weight, and those of other ranks none.
 struct row_terms {
     const float *from;
@@ -136,9 +126,9 @@ template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(co
         float4 v, norm = zero();
         if (real) {
             if (op.add)
-                copy_async(shared_address(&early.x[c.thread()]), op.x + (int64_t)row * op.hidden + column);
+                copy_16(shared_address(&early.x[c.thread()]), op.x + (int64_t)row * op.hidden + column);
             if (op.norm)
-                copy_async(shared_address(&early.norm[c.thread()]), op.norm + column);
+                copy_16(shared_address(&early.norm[c.thread()]), op.norm + column);
         }
         v = sum_terms(op.terms, MODE == GATHERED && op.gathered ? terms_of_ranks(op.terms, c, row) : terms_of(op.terms, row), real ? column : 0);
         if (!real)
@@ -149,7 +139,7 @@ template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(co
             v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.epoch, op.exchange), c.rows, item.next, v,
                                      peer_wait{*c.wait});
         if (real) {
-            copy_async_wait();
+            copy_wait_all();
             if (op.add)
                 v = add(early.x[c.thread()], v);
             if (op.norm)

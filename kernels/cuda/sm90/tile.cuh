@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "kernels/cuda/sm90/bulk.cuh"
+#include "kernels/cuda/sm90/copy.cuh"
 #include "kernels/cuda/sm90/wgmma.cuh"
 
 namespace slip {

@@ -29,6 +29,7 @@
 #pragma once
 
 #include "comm/exchange.h"
+#include "comm/float4.cuh"
 
 namespace slip {
 namespace exchange {
@@ -113,11 +114,6 @@ __device__ __forceinline__ float4 value(const words &m)
                        __uint_as_float(w));
 }
 
-__device__ __forceinline__ float4 plus(float4 a, float4 b)
-{
-    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
-}
-
 __device__ __forceinline__ unsigned char *set_of(const slip_exchange &x, int rank, uint32_t epoch)
 {
     return x.peer[rank] + x.at.set[epoch & 1];
@@ -177,7 +173,7 @@ __device__ __forceinline__ float4 sum_of(const slip_exchange &x, uint32_t epoch,
         for (int j = 0; j < BATCH; j++)
             if (first + j < x.at.ranks) {
                 float4 v = first + j == x.rank ? mine : value(w[j]);
-                sum = first + j == 0 ? v : plus(sum, v);
+                sum = first + j == 0 ? v : add(sum, v);
             }
     }
     return sum;
@@ -201,7 +197,7 @@ __device__ __forceinline__ float4 one_shot_of_two(const slip_exchange &x, uint32
     unsigned char *to = set_of(x, other, epoch) + messages + rank * SLIP_EXCHANGE_MESSAGE;
     const unsigned char *from = set_of(x, rank, epoch) + messages + other * SLIP_EXCHANGE_MESSAGE;
     send(to, message_of(epoch, mine));
-    return plus(mine, wait_message(epoch, from, other, 0, wait));
+    return add(mine, wait_message(epoch, from, other, 0, wait));
 }
 
 template <class Wait>

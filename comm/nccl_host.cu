@@ -25,9 +25,9 @@ static slip_status prepare(const slip_nccl *n, int device, ncclUniqueId *id)
     slip_status status = slip_nccl_load();
     if (status != SLIP_OK)
         return status;
-    TRY_CUDA(cudaSetDevice(device), "selecting the device");
+    SLIP_TRY_CUDA(cudaSetDevice(device), "selecting the device");
     if (n->rank == 0)
-        TRY_NCCL(slip_libnccl.GetUniqueId(id), "making an id for the ranks to meet under");
+        SLIP_TRY_NCCL(slip_libnccl.GetUniqueId(id), "making an id for the ranks to meet under");
     return SLIP_OK;
 }
 
@@ -39,7 +39,7 @@ static slip_status start(slip_nccl *n, ncclUniqueId id)
         return slip_fail(SLIP_ERR_INPUT, "two ranks were given one GPU: start no more ranks on a node than it has GPUs (%s)",
                          slip_libnccl.GetLastError(NULL));
     if (result != ncclSuccess)
-        return nccl_failed(result, "connecting the ranks");
+        return slip_nccl_failed(result, "connecting the ranks");
     return SLIP_OK;
 }
 
@@ -69,16 +69,16 @@ extern "C" slip_status slip_nccl_open(slip_comm *comm, int device, slip_nccl **o
 
 extern "C" slip_status slip_nccl_allgather(slip_nccl *n, const float *from, float *to, size_t count, void *stream)
 {
-    TRY_NCCL(slip_libnccl.AllGather(from, to, count, ncclFloat32, n->handle, (cudaStream_t)stream), "an all-gather");
+    SLIP_TRY_NCCL(slip_libnccl.AllGather(from, to, count, ncclFloat32, n->handle, (cudaStream_t)stream), "an all-gather");
     return SLIP_OK;
 }
 
 extern "C" slip_status slip_nccl_check(slip_nccl *n)
 {
     ncclResult_t seen = ncclSuccess;
-    TRY_NCCL(slip_libnccl.CommGetAsyncError(n->handle, &seen), "asking for its state");
+    SLIP_TRY_NCCL(slip_libnccl.CommGetAsyncError(n->handle, &seen), "asking for its state");
     if (seen != ncclSuccess && seen != ncclInProgress)
-        return nccl_failed(seen, "talking to the other ranks");
+        return slip_nccl_failed(seen, "talking to the other ranks");
     return SLIP_OK;
 }
 

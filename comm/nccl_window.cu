@@ -33,8 +33,8 @@ static slip_status take_arena(slip_windows *w, size_t bytes)
     if (result != ncclSuccess)
         return slip_fail(SLIP_ERR_FAILED, "NCCL: no %.1f MB of GPU memory for exchanges: %s (%s)", (double)bytes * 1e-6,
                          slip_libnccl.GetErrorString(result), slip_libnccl.GetLastError(NULL));
-    TRY_CUDA(cudaMemset(w->arena, 0, bytes), "clearing memory for exchanges");
-    TRY_CUDA(cudaDeviceSynchronize(), "clearing memory for exchanges");
+    SLIP_TRY_CUDA(cudaMemset(w->arena, 0, bytes), "clearing memory for exchanges");
+    SLIP_TRY_CUDA(cudaDeviceSynchronize(), "clearing memory for exchanges");
     return SLIP_OK;
 }
 
@@ -47,7 +47,7 @@ static slip_status share_arena(slip_windows *w, size_t bytes)
     ncclDevCommRequirements needs;
     memset(&needs, 0, sizeof needs);
 #endif
-    TRY_NCCL(slip_libnccl.CommWindowRegister(w->nccl->handle, w->arena, bytes, &w->window, NCCL_WIN_COLL_SYMMETRIC),
+    SLIP_TRY_NCCL(slip_libnccl.CommWindowRegister(w->nccl->handle, w->arena, bytes, &w->window, NCCL_WIN_COLL_SYMMETRIC),
              "registering memory for exchanges");
     w->registered = w->window != NULL;
     ncclResult_t result = w->registered ? slip_libnccl.DevCommCreate(w->nccl->handle, &needs, &w->device) : ncclInvalidUsage;
@@ -55,7 +55,7 @@ static slip_status share_arena(slip_windows *w, size_t bytes)
         return slip_fail(SLIP_ERR_INPUT, "the GPUs of the %d ranks cannot write to each other's memory (NCCL: %s): %s", w->ranks,
                          slip_libnccl.GetLastError(NULL), use_launch);
     if (result != ncclSuccess)
-        return nccl_failed(result, "making its device communicator");
+        return slip_nccl_failed(result, "making its device communicator");
     w->created = true;
     return SLIP_OK;
 }
@@ -68,11 +68,11 @@ static __global__ void list_peers(ncclWindow_t window, void **peer)
 static slip_status find_peers(slip_windows *w)
 {
     void **table;
-    TRY_CUDA(cudaMalloc((void **)&table, sizeof w->peer), "allocating memory");
+    SLIP_TRY_CUDA(cudaMalloc((void **)&table, sizeof w->peer), "allocating memory");
     list_peers<<<1, (unsigned)w->ranks>>>(w->window, table);
     cudaError_t error = cudaMemcpy(w->peer, table, (size_t)w->ranks * sizeof *table, cudaMemcpyDeviceToHost);
     cudaFree(table);
-    TRY_CUDA(error, "asking for the other ranks' memory");
+    SLIP_TRY_CUDA(error, "asking for the other ranks' memory");
     return SLIP_OK;
 }
 
@@ -132,12 +132,12 @@ extern "C" slip_status slip_windows_open(slip_comm *comm, int device, size_t byt
 
 static slip_status take_arenas(slip_windows *w, int device, size_t bytes)
 {
-    TRY_CUDA(cudaSetDevice(device), "selecting the device");
+    SLIP_TRY_CUDA(cudaSetDevice(device), "selecting the device");
     for (int rank = 0; rank < w->ranks; rank++) {
-        TRY_CUDA(cudaMalloc(&w->peer[rank], bytes), "allocating memory for exchanges");
-        TRY_CUDA(cudaMemset(w->peer[rank], 0, bytes), "clearing memory for exchanges");
+        SLIP_TRY_CUDA(cudaMalloc(&w->peer[rank], bytes), "allocating memory for exchanges");
+        SLIP_TRY_CUDA(cudaMemset(w->peer[rank], 0, bytes), "clearing memory for exchanges");
     }
-    TRY_CUDA(cudaDeviceSynchronize(), "clearing memory for exchanges");
+    SLIP_TRY_CUDA(cudaDeviceSynchronize(), "clearing memory for exchanges");
     return SLIP_OK;
 }
 

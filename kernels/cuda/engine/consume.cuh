@@ -11,12 +11,12 @@
 
 namespace slip {
 
-// Start to copy an op's struct to shared memory; whoever copied waits with copy_async_wait().
+// Start to copy an op's struct to shared memory; whoever copied waits with copy_wait_all().
 __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op *to, int thread)
 {
     static_assert(sizeof(slip_cuda_op) % 16 == 0 && sizeof(slip_cuda_op) <= CONSUMERS * 16, "a copy a thread");
     if (thread < (int)(sizeof(slip_cuda_op) / 16))
-        copy_async(shared_address(to) + thread * 16, (const uint4 *)from + thread);
+        copy_16(shared_address(to) + thread * 16, (const uint4 *)from + thread);
 }
 
 // Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510).
@@ -60,7 +60,7 @@ __device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next,
 // Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
 __device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameters &p, int op, const slip_cuda_op *next)
 {
-    copy_async_wait(); // the next op
+    copy_wait_all(); // the next op
     consumers_sync();
     if (threadIdx.x == 0) {
         if (op != p.drop_op || blockIdx.x != 1)
@@ -80,7 +80,7 @@ __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, co
 {
     const bool leads = threadIdx.x == 0;
     fetch_op(p.ops + ops.first, &s.op[ops.first & 1], threadIdx.x);
-    copy_async_wait();
+    copy_wait_all();
     consumers_sync();
     prepare(s, s.op[ops.first & 1], true);
     consumers_sync();

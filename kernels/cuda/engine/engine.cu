@@ -69,7 +69,7 @@ static slip_status prepare_kernels(void)
     const void *kernels[] = {slip::persistent_kernel_of(false), slip::persistent_kernel_of(true), slip::launch_kernel_of(false, false),
                              slip::launch_kernel_of(false, true), slip::launch_kernel_of(true, false)};
     for (const void *kernel : kernels)
-        TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
+        SLIP_TRY_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
     return SLIP_OK;
 }
 
@@ -118,9 +118,9 @@ static slip_status take_events(slip_cuda_engine *e)
 static slip_status open_device(slip_cuda_engine *e)
 {
     int khz = 0;
-    TRY(cudaSetDevice(e->options.gpu), "selecting the device");
-    TRY(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking), "creating a stream");
-    TRY(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, e->options.gpu), "reading the clock rate");
+    SLIP_TRY_CUDA(cudaSetDevice(e->options.gpu), "selecting the device");
+    SLIP_TRY_CUDA(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking), "creating a stream");
+    SLIP_TRY_CUDA(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, e->options.gpu), "reading the clock rate");
     double deadline = e->options.deadline > 0 ? e->options.deadline : DEADLINE;
     e->parameters.timeout_cycles = (int64_t)(deadline * 1e3 * khz);
     e->parameters.idle_timeout_cycles = (int64_t)(IDLE_DEADLINE * 1e3 * khz);
@@ -225,10 +225,10 @@ extern "C" slip_status slip_cuda_engine_take(slip_cuda_engine *e, size_t bytes, 
         return slip_fail(SLIP_ERR_FAILED, "GPU: out of memory: %.1f MB more wanted, %.1f of %.1f MB free", (double)bytes * 1e-6,
                          (double)available * 1e-6, (double)total * 1e-6);
     }
-    TRY(error, "allocating memory");
+    SLIP_TRY_CUDA(error, "allocating memory");
     e->taken[e->taken_count++] = *device;
-    TRY(cudaMemsetAsync(*device, 0, bytes, e->stream), "clearing memory");
-    TRY(cudaStreamSynchronize(e->stream), "clearing memory");
+    SLIP_TRY_CUDA(cudaMemsetAsync(*device, 0, bytes, e->stream), "clearing memory");
+    SLIP_TRY_CUDA(cudaStreamSynchronize(e->stream), "clearing memory");
     return SLIP_OK;
 }
 
@@ -237,23 +237,23 @@ extern "C" slip_status slip_cuda_engine_take_host(slip_cuda_engine *e, size_t by
     if (e->taken_host_count == MAX_TAKEN_HOST)
         return slip_fail(SLIP_ERR_FAILED, "GPU: too many buffers in host memory");
     slip_cuda_engine_stop(e);
-    TRY(cudaHostAlloc(host, bytes ? bytes : 1, cudaHostAllocMapped), "allocating host memory");
+    SLIP_TRY_CUDA(cudaHostAlloc(host, bytes ? bytes : 1, cudaHostAllocMapped), "allocating host memory");
     e->taken_host[e->taken_host_count++] = *host;
     memset(*host, 0, bytes);
-    TRY(cudaHostGetDevicePointer(device, *host, 0), "mapping host memory");
+    SLIP_TRY_CUDA(cudaHostGetDevicePointer(device, *host, 0), "mapping host memory");
     return SLIP_OK;
 }
 
 extern "C" slip_status slip_cuda_engine_upload(slip_cuda_engine *e, void *device, const void *host, size_t bytes)
 {
-    TRY(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, e->stream), "copying to the GPU");
-    TRY(cudaStreamSynchronize(e->stream), "copying to the GPU");
+    SLIP_TRY_CUDA(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, e->stream), "copying to the GPU");
+    SLIP_TRY_CUDA(cudaStreamSynchronize(e->stream), "copying to the GPU");
     return SLIP_OK;
 }
 
 extern "C" slip_status slip_cuda_engine_download(slip_cuda_engine *e, void *host, const void *device, size_t bytes)
 {
-    TRY(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, e->stream), "copying from the GPU");
-    TRY(cudaStreamSynchronize(e->stream), "copying from the GPU");
+    SLIP_TRY_CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, e->stream), "copying from the GPU");
+    SLIP_TRY_CUDA(cudaStreamSynchronize(e->stream), "copying from the GPU");
     return SLIP_OK;
 }

@@ -115,13 +115,13 @@ static slip_status start_kernel(slip_cuda_engine *e)
     slip_status status = upload_ops(e);
     if (status != SLIP_OK || e->running)
         return status;
-    TRY(cudaMemsetAsync(e->parameters.words, 0, sizeof *e->parameters.words, e->stream), "clearing the barrier");
+    SLIP_TRY_CUDA(cudaMemsetAsync(e->parameters.words, 0, sizeof *e->parameters.words, e->stream), "clearing the barrier");
     memset((void *)e->words, 0, sizeof *e->words);
     e->parameters.made = e->words->post = e->words->done = e->posted;
     e->parameters.serial = e->serial;
     // All CTAs are resident: one an SM, by its shared memory. A cooperative launch makes sure of it.
     void *arguments[] = {&e->parameters};
-    TRY(cudaLaunchCooperativeKernel(slip::persistent_kernel_of(e->windows != NULL), dim3((unsigned)e->sms),
+    SLIP_TRY_CUDA(cudaLaunchCooperativeKernel(slip::persistent_kernel_of(e->windows != NULL), dim3((unsigned)e->sms),
                                     dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
         "starting the kernel");
     e->running = true;
@@ -172,7 +172,7 @@ static slip_status explain(slip_cuda_engine *e)
         return slip_fail(SLIP_ERR_FAILED, "GPU: rank %u failed, and this rank left with it", e->words->left_by - 1);
     }
     if (error != cudaSuccess && error != cudaErrorNotReady)
-        return failed(error, "the kernel stopped");
+        return slip_cuda_failed(error, "the kernel stopped");
     return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why",
                      (unsigned long long)e->steps[open_slot(e)].number);
 }
@@ -216,7 +216,7 @@ static slip_status wait_persistent(slip_cuda_engine *e)
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
     void *arguments[] = {&e->parameters, &op};
-    TRY(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
+    SLIP_TRY_CUDA(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
                          dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
         "launching an op");
     if (e->ops[op].kind != SLIP_CUDA_GATHER)
@@ -244,7 +244,7 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
             return slip_fail(SLIP_ERR_FAILED, "GPU: %s: step %llu: waited %.1f s for other ranks' parts of its sums", what,
                              (unsigned long long)step->number, limit);
     }
-    TRY(error, what);
+    SLIP_TRY_CUDA(error, what);
     return e->words->record.set ? record_failed(&e->words->record) : SLIP_OK;
 }
 
@@ -252,14 +252,14 @@ static slip_status enqueue_step(slip_cuda_engine *e)
 {
     const slip_cuda_step *step = slip_cuda_engine_step(e);
     int32_t first = step->first_op, last = first + step->op_count;
-    TRY(cudaMemcpyAsync(e->parameters.step, step, sizeof *step, cudaMemcpyHostToDevice, e->stream), "copying the step");
+    SLIP_TRY_CUDA(cudaMemcpyAsync(e->parameters.step, step, sizeof *step, cudaMemcpyHostToDevice, e->stream), "copying the step");
     for (int32_t i = first; i < last; i++) {
         slip_status status = enqueue_op(e, i);
         if (status != SLIP_OK)
             return status;
     }
     slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms, next_slot(e));
-    TRY(cudaGetLastError(), "launching the last op");
+    SLIP_TRY_CUDA(cudaGetLastError(), "launching the last op");
     return SLIP_OK;
 }
 
@@ -267,18 +267,18 @@ static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
 {
     cudaGraph_t graph = NULL;
     // Relaxed: NCCL connects the ranks when they first need it, in here.
-    TRY(cudaStreamBeginCapture(e->stream, cudaStreamCaptureModeRelaxed), "capturing the step");
+    SLIP_TRY_CUDA(cudaStreamBeginCapture(e->stream, cudaStreamCaptureModeRelaxed), "capturing the step");
     slip_status status = enqueue_step(e);
     cudaError_t error = cudaStreamEndCapture(e->stream, &graph);
     if (status != SLIP_OK) {
         cudaGraphDestroy(graph);
         return status;
     }
-    TRY(error, "capturing the step");
+    SLIP_TRY_CUDA(error, "capturing the step");
     *c = captured{slip_cuda_engine_step(e)->first_op, rows, NULL};
     error = cudaGraphInstantiate(&c->graph, graph, 0);
     cudaGraphDestroy(graph);
-    TRY(error, "making a graph of the step");
+    SLIP_TRY_CUDA(error, "making a graph of the step");
     return SLIP_OK;
 }
 
@@ -299,7 +299,7 @@ static slip_status run_graph(slip_cuda_engine *e)
             return status;
         e->graph_count++;
     }
-    TRY(cudaGraphLaunch(e->graphs[i].graph, e->stream), "launching the step");
+    SLIP_TRY_CUDA(cudaGraphLaunch(e->graphs[i].graph, e->stream), "launching the step");
     return wait_enqueued(e, "running the step");
 }
 

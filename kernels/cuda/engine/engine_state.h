@@ -1,8 +1,7 @@
 /* What the engine owns on the host's side, shared by its files: engine.cu (device, memory) and engine_run.cu (kernel and steps). */
 #pragma once
 
-#include <cuda_runtime.h>
-
+#include "comm/cuda_error.h"
 #include "comm/nccl_host.h"
 #include "comm/window.h"
 #include "kernels/cuda/engine/engine.h"
@@ -58,18 +57,6 @@ struct slip_cuda_engine {
     captured graphs[MAX_GRAPHS];
     int graph_count;
 };
-
-static slip_status failed(cudaError_t error, const char *what)
-{
-    return slip_fail(SLIP_ERR_FAILED, "GPU: %s: %s", what, cudaGetErrorString(error));
-}
-
-#define TRY(call, what)                     \
-    do {                                    \
-        cudaError_t error_ = (call);        \
-        if (error_ != cudaSuccess)          \
-            return failed(error_, what);    \
-    } while (0)
 
 // Make the resident kernel leave, if there is one: before memory is allocated, ops are added or an op runs alone.
 void slip_cuda_engine_stop(slip_cuda_engine *engine);

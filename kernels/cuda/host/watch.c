@@ -44,7 +44,7 @@ static float *take_row(view *v, int64_t columns)
 
 static int32_t groups(const view *v)
 {
-    return (v->rows + SLIP_TOKENS - 1) / SLIP_TOKENS;
+    return slip_groups_of(v->rows);
 }
 
 static void emit(const view *v, int32_t op, slip_buffer buffer, int32_t row, const float *values, int64_t count)
@@ -65,7 +65,7 @@ static void sum_partial(const float *data, const slip_cuda_partial *p, int32_t r
     for (int64_t c = 0; c < columns; c++) {
         out[c] = 0;
         for (int32_t s = 0; s < p->parts; s++)
-            out[c] += data[(((int64_t)(row / SLIP_TOKENS) * p->parts + s) * SLIP_TOKENS + row % SLIP_TOKENS) * p->stride + c];
+            out[c] += data[slip_partial_at(p, row, s) + c];
     }
 }
 
@@ -74,7 +74,7 @@ static void watch_partial(view *v, const slip_cuda_partial *p)
 {
     if (last_op(v)->kind == SLIP_OP_ROUTE)
         return;
-    const float *data = fetch(v, p->data, (size_t)groups(v) * (size_t)p->parts * SLIP_TOKENS * (size_t)p->stride * sizeof(float));
+    const float *data = fetch(v, p->data, slip_partial_floats(p, groups(v)) * sizeof(float));
     float *out = take_row(v, p->columns);
     for (int32_t row = 0; out && row < v->rows; row++) {
         sum_partial(data, p, row, p->columns, out);
@@ -94,11 +94,11 @@ static void watch_experts(view *v, const slip_cuda_product *o)
     for (int32_t row = 0; out && row < v->rows; row++) {
         memset(out, 0, (size_t)p->columns * sizeof *out);
         for (int32_t k = 0; k < o->top_k; k++) {
-            int64_t pick = (int64_t)row * o->top_k + k;
+            int32_t pick = slip_pick_of(row, o->top_k, k);
             bool ours = expert[pick] >= o->first_expert && expert[pick] < o->first_expert + o->experts;
             for (int32_t s = 0; ours && s < p->parts; s++)
                 for (int64_t c = 0; c < p->columns; c++)
-                    out[c] += weight[pick] * data[(pick * p->parts + s) * p->stride + c];
+                    out[c] += weight[pick] * data[slip_pick_at(p, pick, s) + c];
         }
         emit(v, v->op->last, last_op(v)->out, row, out, p->columns);
     }
@@ -113,8 +113,8 @@ static void watch_picks(view *v, const slip_cuda_topk *op)
     float out[2 * SLIP_MAX_TOP_K];
     for (int32_t row = 0; weight && row < v->rows; row++) {
         for (int32_t i = 0; i < k; i++) {
-            out[i] = (float)expert[row * k + i];
-            out[k + i] = weight[row * k + i];
+            out[i] = (float)expert[slip_pick_of(row, k, i)];
+            out[k + i] = weight[slip_pick_of(row, k, i)];
         }
         emit(v, v->op->last, SLIP_BUFFER_ROUTE, row, out, 2 * k);
     }
@@ -130,7 +130,7 @@ typedef struct {
 static host_operand fetch_operand(view *v, const slip_cuda_operand *operand)
 {
     host_operand h = {0};
-    size_t cells = (size_t)groups(v) * SLIP_TOKENS * (size_t)operand->padded, blocks = cells / SLIP_F8_BLOCK * sizeof(float);
+    size_t cells = slip_operand_cells(operand->padded, groups(v)), blocks = cells / SLIP_F8_BLOCK * sizeof(float);
     if (operand->hi) {
         h.hi = fetch(v, operand->hi, cells * sizeof *h.hi);
         h.lo = fetch(v, operand->lo, cells * sizeof *h.lo);
@@ -149,20 +149,19 @@ static float operand_factor(const view *v, const slip_cuda_operand *operand, con
     if (!h->ssq)
         return 1;
     for (int32_t b = 0; b * SLIP_F8_BLOCK < operand->columns; b++)
-        sum += h->ssq[((int64_t)(row / SLIP_TOKENS) * (operand->padded / SLIP_F8_BLOCK) + b) * SLIP_TOKENS + row % SLIP_TOKENS];
+        sum += h->ssq[slip_operand_block_at(operand->padded, slip_group_of(row), slip_token_of(row), b)];
     return 1.0f / sqrtf((float)(sum / operand->columns) + v->executor->program->norm_epsilon);
 }
 
-static float operand_value(const slip_cuda_operand *operand, const host_operand *h, int32_t row, int64_t column)
+static float operand_value(const slip_cuda_operand *operand, const host_operand *h, int32_t row, int32_t column)
 {
-    int64_t group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
+    int32_t group = slip_group_of(row), token = slip_token_of(row), padded = operand->padded;
     if (h->hi) {
-        int64_t at = ((group * (operand->padded / 8) + column / 8) * SLIP_TOKENS + token) * 8 + column % 8;
+        int32_t at = slip_operand_bf16_at(padded, group, token, column);
         return slip_bf16_to_f32(h->hi[at]) + slip_bf16_to_f32(h->lo[at]);
     }
-    int64_t at = ((group * (operand->padded / 16) + column / 16) * SLIP_TOKENS + token) * 16 + column % 16;
-    float scale = h->scale[(group * (operand->padded / SLIP_F8_BLOCK) + column / SLIP_F8_BLOCK) * SLIP_TOKENS + token];
-    return slip_e4m3_to_f32(h->q8[at]) * scale;
+    float scale = h->scale[slip_operand_block_at(padded, group, token, column / SLIP_F8_BLOCK)];
+    return slip_e4m3_to_f32(h->q8[slip_operand_q8_at(padded, group, token, column)]) * scale;
 }
 
 static void watch_operand(view *v, const slip_cuda_operand *operand)
@@ -173,7 +172,7 @@ static void watch_operand(view *v, const slip_cuda_operand *operand)
     float *out = take_row(v, operand->columns);
     for (int32_t row = 0; out && row < v->rows; row++) {
         float factor = operand_factor(v, operand, &h, row);
-        for (int64_t c = 0; c < operand->columns; c++)
+        for (int32_t c = 0; c < operand->columns; c++)
             out[c] = operand_value(operand, &h, row, c) * factor;
         emit(v, v->op->last, last_op(v)->out, row, out, operand->columns);
     }
@@ -209,16 +208,17 @@ static void watch_qkv(view *v, const slip_cuda_rope *op)
     for (int32_t s = 0; out && s < v->step->span_count; s++)
         for (int32_t i = 0; i < v->step->span[s].count; i++) {
             const slip_span *span = &v->step->span[s];
-            int64_t slot = ((int64_t)span->sequence * cache->slots + (span->position + i) % cache->slots) * shape->kv_heads, at = 0;
+            int32_t slot = (int32_t)((span->position + i) % cache->slots), at = 0;
             for (int32_t h = 0; h < shape->q_heads; h++)
                 for (int32_t d = 0; d < shape->head_dim; d++)
-                    out[at++] = slip_bf16_to_f32(q[((int64_t)(span->row + i) * shape->q_heads + h) * cache->k_width + d]);
+                    out[at++] = slip_bf16_to_f32(q[(int64_t)slip_query_head(cache, span->row + i, h) * cache->k_width + d]);
             for (int32_t h = 0; h < shape->kv_heads; h++)
                 for (int32_t d = 0; d < shape->head_dim; d++)
-                    out[at++] = slip_bf16_to_f32(k[(slot + h) * cache->k_width + d]);
+                    out[at++] = slip_bf16_to_f32(k[(int64_t)slip_cache_head(cache, span->sequence, slot, h) * cache->k_width + d]);
             for (int32_t h = 0; h < shape->kv_heads; h++)
                 for (int32_t d = 0; d < shape->v_head_dim; d++)
-                    out[at++] = slip_bf16_to_f32(values[(slot + h) * cache->v_width + d]) / shape->value_scale;
+                    out[at++] = slip_bf16_to_f32(values[(int64_t)slip_cache_head(cache, span->sequence, slot, h) * cache->v_width + d]) /
+                                shape->value_scale;
             emit(v, v->op->last, SLIP_BUFFER_QKV, span->row + i, out, at);
         }
 }

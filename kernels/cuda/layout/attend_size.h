@@ -106,7 +106,7 @@ static inline int64_t slip_attend_items(const slip_limits *limits, const slip_cu
 {
     const slip_cache *shape = &cache->shape;
     int64_t spans = limits->sequences < SLIP_MAX_SPANS ? limits->sequences : SLIP_MAX_SPANS;
-    int64_t groups = (limits->rows + SLIP_TOKENS - 1) / SLIP_TOKENS, heads = shape->group < shape->q_heads ? shape->group : shape->q_heads;
+    int64_t groups = slip_groups_of(limits->rows), heads = shape->group < shape->q_heads ? shape->group : shape->q_heads;
     int64_t runs = groups + spans < limits->rows ? groups + spans : limits->rows;
     int64_t tiles = (heads * limits->rows / SLIP_ATTEND_QUERIES + runs) * shape->kv_heads; /* a run wastes less than one tile */
     int64_t splits = slip_attend_split_of(cache, (int32_t)(limits->context - 1)) + 1;

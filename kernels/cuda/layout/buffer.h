@@ -1,13 +1,8 @@
-/* What ops read and write in device memory beside weights, as plain data for host and device code. Pointers are device addresses.
+/* What ops read and write in device memory beside weights, as plain data for host and device code, and where each element lies: the only
+ * place that says so. Pointers are device addresses; slip_*_at() are counted in elements from them.
  *
- * Tokens are computed in row groups of 8: the N of wgmma m64n8. Row r of a step is token r % 8 of group r / 8. A column of a
- * product never sees the others, so a token's result does not depend on its neighbours.
- *
- * Operands of products, a row group each: 16-byte units [unit][8 tokens][16 bytes], a unit being 16 columns of e4m3 or 8 of bf16.
- *     q8 + scale   e4m3 of x / scale, scale = amax / 448 of 128 columns of one token (1 where amax is 0)
- *     hi, lo       bf16 of x and bf16 of x - hi
- * Behind a norm, what is stored is x * weight; the factor rsqrt(mean(x^2) + epsilon) is one number a token and is applied to the
- * product: `ssq` holds the sums of squares of each block of 128 columns. Columns beyond the real ones are zeros.
+ * Tokens are computed in row groups of 8: row r of a step is token r % 8 of group r / 8. A column of a product never sees the others, so a
+ * token's result does not depend on its neighbours.
  */
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_BUFFER_H
 #define SLIP_KERNELS_CUDA_LAYOUT_BUFFER_H
@@ -21,15 +16,56 @@ enum {
     SLIP_LIST_MAX = SLIP_TOKENS * SLIP_MAX_TOP_K, /* experts that a row group can pick */
 };
 
-/* Partial sums: element (group, part, token, column) is data[((group * parts + part) * 8 + token) * stride + column].
- * Experts' results: (group, token, pick, part, column) is data[(((group * 8 + token) * top_k + pick) * parts + part) * stride + column].
- * Gathered from ranks: (rank, row, column) is data[(rank * slip_gathered_rows(rows of the step) + row) * stride + column]. */
+/* ---- rows ---- */
+
+SLIP_BOTH static inline int32_t slip_groups_of(int32_t rows)
+{
+    return (rows + SLIP_TOKENS - 1) / SLIP_TOKENS;
+}
+
+SLIP_BOTH static inline int32_t slip_group_of(int32_t row)
+{
+    return (int32_t)((uint32_t)row / SLIP_TOKENS);
+}
+
+SLIP_BOTH static inline int32_t slip_token_of(int32_t row)
+{
+    return (int32_t)((uint32_t)row % SLIP_TOKENS);
+}
+
+/* ---- partial sums of products: [group][part][token][stride]; experts' results: [row][pick][part][stride] ---- */
+
 typedef struct {
     float *data;
     int32_t parts;   /* of a gathered sum: ranks */
     int32_t stride;  /* columns, of a product's padded to whole tiles */
     int32_t columns; /* real ones */
 } slip_cuda_partial;
+
+/* Column 0. */
+SLIP_BOTH static inline int64_t slip_partial_at(const slip_cuda_partial *partial, int32_t row, int32_t part)
+{
+    return (int64_t)((slip_group_of(row) * partial->parts + part) * SLIP_TOKENS + slip_token_of(row)) * partial->stride;
+}
+
+/* From one part to the next. */
+SLIP_BOTH static inline int32_t slip_partial_step(const slip_cuda_partial *partial)
+{
+    return SLIP_TOKENS * partial->stride;
+}
+
+static inline size_t slip_partial_floats(const slip_cuda_partial *partial, int32_t groups)
+{
+    return (size_t)groups * (size_t)partial->parts * SLIP_TOKENS * (size_t)partial->stride;
+}
+
+/* Column 0 of pick number slip_pick_of(). */
+SLIP_BOTH static inline int64_t slip_pick_at(const slip_cuda_partial *partial, int32_t pick, int32_t part)
+{
+    return (int64_t)(pick * partial->parts + part) * partial->stride;
+}
+
+/* ---- sums gathered from ranks: [rank][slip_gathered_rows(rows of the step)][stride] ---- */
 
 /* Rows that are gathered from each rank in a step of `rows`: whole row groups, a power of two of them. The number is baked into a
  * captured graph: a few graphs serve all steps. */
@@ -41,17 +77,48 @@ SLIP_BOTH static inline int32_t slip_gathered_rows(int32_t rows)
     return gathered;
 }
 
-/* The operand of a product, in the forms that its weights want. */
+/* ---- operands of products: [group][slice][token][16 bytes], a slice being 16 columns of e4m3 or 8 of bf16 ----
+ *     q8 + scale   e4m3 of x / scale, scale = amax / 448 of 128 columns of one token (1 where amax is 0)
+ *     hi, lo       bf16 of x and bf16 of x - hi
+ * Behind a norm, what is stored is x * weight; the factor rsqrt(mean(x^2) + epsilon) is one number a token and is applied to the
+ * product: `ssq` holds the sums of squares of each block of 128 columns. Columns beyond the real ones are zeros. */
+
 typedef struct {
-    unsigned char *q8;  /* [groups][padded / 16][8][16] or NULL */
-    float *scale;       /* [groups][padded / 128][8] */
-    uint16_t *hi, *lo;  /* [groups][padded / 8][8][8] or NULL */
-    float *ssq;         /* [groups][padded / 128][8]; NULL: no factor */
+    unsigned char *q8;  /* or NULL */
+    float *scale;       /* [group][block of 128 columns][token] */
+    uint16_t *hi, *lo;  /* or NULL */
+    float *ssq;         /* [group][block of 128 columns][token]; NULL: no factor */
     int32_t columns;    /* real ones */
     int32_t padded;     /* to whole blocks of 256 */
 } slip_cuda_operand;
 
-/* K and V of one layer, bf16: k[((slot * kv_heads + head) * k_width) + dim] with slot = sequence * slots + position % slots. */
+SLIP_BOTH static inline int32_t slip_operand_q8_at(int32_t padded, int32_t group, int32_t token, int32_t column)
+{
+    return (int32_t)((uint32_t)(group * padded) * SLIP_TOKENS + ((uint32_t)column / 16 * SLIP_TOKENS + (uint32_t)token) * 16 +
+                     (uint32_t)column % 16);
+}
+
+/* Of hi and lo. */
+SLIP_BOTH static inline int32_t slip_operand_bf16_at(int32_t padded, int32_t group, int32_t token, int32_t column)
+{
+    return (int32_t)((uint32_t)(group * padded) * SLIP_TOKENS + ((uint32_t)column / 8 * SLIP_TOKENS + (uint32_t)token) * 8 +
+                     (uint32_t)column % 8);
+}
+
+/* Of scale and ssq. */
+SLIP_BOTH static inline int32_t slip_operand_block_at(int32_t padded, int32_t group, int32_t token, int32_t block)
+{
+    return (int32_t)(((uint32_t)group * ((uint32_t)padded / SLIP_F8_BLOCK) + (uint32_t)block) * SLIP_TOKENS + (uint32_t)token);
+}
+
+/* Elements of q8, hi or lo; of scale and ssq a 128th. */
+static inline size_t slip_operand_cells(int32_t padded, int32_t groups)
+{
+    return (size_t)groups * SLIP_TOKENS * (size_t)padded;
+}
+
+/* ---- K and V of one layer, bf16: [sequence][slot][kv head][width], position p in slot p % slots ---- */
+
 typedef struct {
     uint16_t *k, *v;
     int32_t slots;            /* a ring where there is a window, else the whole context */
@@ -60,16 +127,40 @@ typedef struct {
     slip_cache shape;
 } slip_cuda_cache;
 
-/* The ring of taps, f32 [sequence][slots][width]; position p lies in slot p % slots. */
+/* Times k_width or v_width: dimension 0. */
+SLIP_BOTH static inline int32_t slip_cache_head(const slip_cuda_cache *cache, int32_t sequence, int32_t slot, int32_t head)
+{
+    return (sequence * cache->slots + slot) * cache->shape.kv_heads + head;
+}
+
+/* Rotated queries, bf16 [row][q head][k_width]. Times k_width: dimension 0. */
+SLIP_BOTH static inline int32_t slip_query_head(const slip_cuda_cache *cache, int32_t row, int32_t head)
+{
+    return row * cache->shape.q_heads + head;
+}
+
+/* ---- the ring of taps, f32 [sequence][slot][width], position p in slot p % slots ---- */
+
 typedef struct {
     float *data; /* NULL: none */
     int32_t slots, width;
 } slip_cuda_taps;
 
-/* What the router picked, per row: expert ids ascending, and their weights. */
+SLIP_BOTH static inline int64_t slip_taps_at(const slip_cuda_taps *taps, int32_t sequence, int64_t position)
+{
+    return ((int64_t)sequence * taps->slots + (int32_t)position % taps->slots) * taps->width;
+}
+
+/* ---- what the router picked, [row][top_k]: expert ids ascending, and their weights ---- */
+
 typedef struct {
-    int32_t *expert; /* [rows][top_k] */
-    float *weight;   /* [rows][top_k] */
+    int32_t *expert;
+    float *weight;
 } slip_cuda_picks;
+
+SLIP_BOTH static inline int32_t slip_pick_of(int32_t row, int32_t top_k, int32_t index)
+{
+    return row * top_k + index;
+}
 
 #endif

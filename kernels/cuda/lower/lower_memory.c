@@ -16,8 +16,8 @@ void slip_memory_operand(lowering *l, slip_buffer buffer, int32_t groups)
     if (columns == 0)
         return;
     slip_cuda_operand *operand = &l->operand[buffer];
-    size_t cells = (size_t)groups * SLIP_TOKENS * (size_t)slip_padded_to(columns, PADDED_TO);
     operand->padded = slip_padded_to(columns, PADDED_TO);
+    size_t cells = slip_operand_cells(operand->padded, groups);
     operand->columns = (int32_t)columns;
     operand->q8 = slip_cuda_take(l->block, cells);
     operand->scale = slip_cuda_take(l->block, cells / SLIP_F8_BLOCK * sizeof(float));

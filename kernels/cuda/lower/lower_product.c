@@ -1,14 +1,21 @@
 /* Lowering of the products: LINEAR, ROUTE (product, then top-k) and EXPERTS (gate | up, then down). */
 #include "kernels/cuda/lower/lower_state.h"
 
-static size_t partial_floats(const slip_cuda_matrix *m, int64_t groups)
-{
-    return (size_t)(groups * m->chunks * SLIP_TOKENS * m->row_tiles * SLIP_TILE_ROWS);
-}
-
 static const slip_cuda_matrix *matrix_of(const lowering *l, int32_t tensor)
 {
     return &l->source->tensors[tensor].matrix;
+}
+
+/* The results of a product with `m`, to `data`. */
+static slip_cuda_partial results_of(const slip_cuda_matrix *m, float *data)
+{
+    return (slip_cuda_partial){data, m->chunks, m->row_tiles * SLIP_TILE_ROWS, m->rows};
+}
+
+static size_t partial_floats(const slip_cuda_matrix *m, int32_t groups)
+{
+    slip_cuda_partial results = results_of(m, NULL);
+    return slip_partial_floats(&results, groups);
 }
 
 static void raise_to(size_t *largest, size_t floats)
@@ -36,13 +43,14 @@ void slip_memory_linear(lowering *l)
 /* Results of the experts' weight number `weight`, a pick each. */
 static float *take_picks(lowering *l, int weight)
 {
-    size_t floats = 0, picks = (size_t)l->groups * SLIP_TOKENS * (size_t)l->program->top_k;
+    size_t floats = 0;
+    int32_t picks = slip_pick_of(l->groups * SLIP_TOKENS, l->program->top_k, 0);
     for (int32_t i = 0; i < l->program->op_count; i++) {
         const slip_op *op = &l->program->ops[i];
         if (op->kind != SLIP_OP_EXPERTS)
             continue;
-        const slip_cuda_matrix *m = matrix_of(l, op->weight[weight]);
-        raise_to(&floats, picks * (size_t)m->chunks * (size_t)m->row_tiles * SLIP_TILE_ROWS);
+        slip_cuda_partial results = results_of(matrix_of(l, op->weight[weight]), NULL);
+        raise_to(&floats, (size_t)slip_pick_at(&results, picks, 0));
     }
     return slip_cuda_take(l->block, floats * sizeof(float));
 }
@@ -59,7 +67,7 @@ void slip_memory_moe_down(lowering *l)
 
 void slip_memory_topk(lowering *l)
 {
-    size_t picks = (size_t)l->groups * SLIP_TOKENS * (size_t)l->program->top_k;
+    size_t picks = (size_t)slip_pick_of(l->groups * SLIP_TOKENS, l->program->top_k, 0);
     l->picks.expert = slip_cuda_take(l->block, picks * sizeof(int32_t));
     l->picks.weight = slip_cuda_take(l->block, picks * sizeof(float));
 }
@@ -69,7 +77,7 @@ static slip_cuda_product product_of(const lowering *l, int32_t tensor, slip_buff
 {
     const slip_cuda_matrix *m = matrix_of(l, tensor);
     slip_cuda_product product = {
-        .matrix = *m, .operand = l->operand[in], .out = {parts, m->chunks, m->row_tiles * SLIP_TILE_ROWS, m->rows}, .epsilon = l->program->norm_epsilon,
+        .matrix = *m, .operand = l->operand[in], .out = results_of(m, parts), .epsilon = l->program->norm_epsilon,
     };
     product.operand.columns = m->columns;
     if (!norm)

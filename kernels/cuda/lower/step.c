@@ -15,7 +15,7 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
         int64_t position = span->position + i;
         out->row[span->row + i] = (slip_cuda_row){.token = step->token[span->row + i], .sequence = span->sequence, .position = position,
                                                   .last = whole ? span->position + span->count - 1 : position};
-        if (i > run && (span->row + i) % SLIP_TOKENS == 0) {
+        if (i > run && slip_token_of(span->row + i) == 0) {
             fill_run(span, run, i, out);
             run = i;
         }

@@ -40,7 +40,7 @@ __device__ __forceinline__ attend_job attend_open(const slip_cuda_attend &op, co
     const int part = run.parts - 1 - back, tile = offset - back * across, kv = small_quotient(tile, tiles);
     const int begin = (shape.first_kv + kv) * shape.group - shape.first_q, head = max(begin, 0);
     const int heads = min(begin + shape.group, shape.q_heads) - head, query = (tile - kv * tiles) * SLIP_ATTEND_QUERIES;
-    attend_job job = {run.row, run.count, run.position, run.sequence * op.cache.slots, run.last, kv, head, query,
+    attend_job job = {run.row, run.count, run.position, run.sequence, run.last, kv, head, query,
                       min(heads * run.count - query, (int)SLIP_ATTEND_QUERIES), 0, 0, partial + tile, across, part, run.parts};
     job.first = max(slip_attend_split_first(&op.cache, run.split + part), attend_first(shape, run.position));
     job.last = min(slip_attend_split_first(&op.cache, run.split + part + 1) - 1, run.last);
@@ -97,7 +97,7 @@ __device__ __forceinline__ void attend_pad(const slip_cuda_attend &op, const con
     for (int row = c.sm; row < c.rows; row += c.sms)
 #pragma unroll 1
         for (int column = op.width + c.thread(); column < op.operand.padded; column += CONSUMERS) {
-            const int at = attend_operand_at(op, (unsigned)row, (unsigned)column);
+            const int at = attend_operand_at(op, row, column);
             op.operand.hi[at] = 0;
             op.operand.lo[at] = 0;
         }

@@ -13,7 +13,7 @@ static_assert(SLIP_ATTEND_KEYS == 64 && CONSUMERS == 8 * SLIP_ATTEND_KEYS, "eigh
 // What an item attends with. The same in all threads: every warp finds it for itself, which saves a barrier.
 struct attend_job {
     int row, count, position;   // the run: rows [row, row + count) of the step, the first one's position
-    int first_slot;             // of its sequence in the cache
+    int sequence;               // its place in the cache
     int last_of_run;            // last key that its last row sees
     int kv, head;               // local K/V head and the first local q head that reads it
     int query, queries;         // index of the tile's first query, how many exist: query j is row j % count, head j / count
@@ -79,7 +79,7 @@ __device__ __forceinline__ void attend_load_query(const slip_cuda_attend &op, co
 {
     const unsigned bytes = (unsigned)op.cache.k_width * 2, at = (unsigned)thread % 32 * 16;
     const unsigned char *from = (const unsigned char *)op.query;
-    from += (uint64_t)(unsigned)(query.row * op.cache.shape.q_heads + query.head) * bytes + at;
+    from += (uint64_t)(unsigned)slip_query_head(&op.cache, query.row, query.head) * bytes + at;
     if (at < (unsigned)pitch - SLIP_ATTEND_PAD * 2)
         copy_16(to + (unsigned)(thread / 32 * pitch) + at, from, query.last >= 0 && at < bytes);
 }

@@ -132,15 +132,14 @@ __device__ __forceinline__ float attend_finish(const float *sinks, int head, flo
     return factor * attend_reciprocal(sum);
 }
 
-__device__ __forceinline__ int attend_operand_at(const slip_cuda_attend &op, unsigned row, unsigned column) // of hi and lo
+__device__ __forceinline__ int attend_operand_at(const slip_cuda_attend &op, int row, int column) // of hi and lo
 {
-    return (int)(row / SLIP_TOKENS * (unsigned)op.operand.padded * SLIP_TOKENS + column / 8 * (SLIP_TOKENS * 8) + row % SLIP_TOKENS * 8 +
-                 column % 8);
+    return slip_operand_bf16_at(op.operand.padded, slip_group_of(row), slip_token_of(row), column);
 }
 
 __device__ __forceinline__ void attend_store_one(const slip_cuda_attend &op, int row, int column, float x)
 {
-    const int at = attend_operand_at(op, (unsigned)row, (unsigned)column);
+    const int at = attend_operand_at(op, row, column);
     if (op.rows != nullptr)
         op.rows[row * op.width + column] = x;
     if (op.operand.hi == nullptr)
@@ -150,19 +149,6 @@ __device__ __forceinline__ void attend_store_one(const slip_cuda_attend &op, int
     op.operand.lo[at] = bf16_bits(x - bf16_value(high));
 }
 
-// Two bf16, the first one low.
-__device__ __forceinline__ uint32_t attend_pack(float x, float y)
-{
-    const __nv_bfloat162 both = __floats2bfloat162_rn(x, y);
-    return *(const uint32_t *)&both;
-}
-
-// What bf16 leaves over.
-__device__ __forceinline__ uint32_t attend_rest(uint32_t high, float x, float y)
-{
-    return attend_pack(x - __uint_as_float(high << 16), y - __uint_as_float(high & 0xffff0000u));
-}
-
 // Columns column .. column + 3, a whole quad of the row.
 __device__ __forceinline__ void attend_store_quad(const slip_cuda_attend &op, int row, int column, float4 x)
 {
@@ -170,10 +156,10 @@ __device__ __forceinline__ void attend_store_quad(const slip_cuda_attend &op, in
         *(float4 *)(op.rows + row * op.width + column) = x;
     if (op.operand.hi == nullptr)
         return;
-    const int at = attend_operand_at(op, (unsigned)row, (unsigned)column);
-    const uint2 high = make_uint2(attend_pack(x.x, x.y), attend_pack(x.z, x.w));
+    const int at = attend_operand_at(op, row, column);
+    const uint2 high = bf16_pack(x);
     *(uint2 *)(op.operand.hi + at) = high;
-    *(uint2 *)(op.operand.lo + at) = make_uint2(attend_rest(high.x, x.x, x.y), attend_rest(high.y, x.z, x.w));
+    *(uint2 *)(op.operand.lo + at) = bf16_rest(high, x);
 }
 
 // Dimensions dim .. dim + 3 of a query, as far as they are real. Heads of whole quads begin at whole quads.

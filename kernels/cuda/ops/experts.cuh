@@ -13,15 +13,10 @@ namespace slip {
 
 constexpr int BITMAP_WORDS = SLIP_MAX_EXPERTS / 32;
 
-__device__ __forceinline__ int groups_of(int rows)
-{
-    return (rows + SLIP_TOKENS - 1) / SLIP_TOKENS;
-}
-
 // Local expert of pick `i` of the group, -1 where another rank has it.
 __device__ __forceinline__ int local_expert(const slip_cuda_product &op, int group, int i)
 {
-    int e = op.picks.expert[(int64_t)group * SLIP_TOKENS * op.top_k + i] - op.first_expert;
+    int e = op.picks.expert[slip_pick_of(group * SLIP_TOKENS, op.top_k, i)] - op.first_expert;
     return e >= 0 && e < op.experts ? e : -1;
 }
 
@@ -119,8 +114,8 @@ __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int s
 // Shared memory of one expert's operand.
 __device__ __forceinline__ int down_bytes(const slip_cuda_matrix &m)
 {
-    int bytes = m.plane_tiles * act_bytes(m.format);
-    return m.format == SLIP_WEIGHT_BF16 ? 2 * bytes : bytes + m.plane_tiles * slip_tile_columns(m.format) / SLIP_F8_BLOCK * SLIP_TOKENS * 4;
+    int bytes = m.plane_tiles * operand_bytes<SLIP_TOKENS>(m.format);
+    return m.format == SLIP_WEIGHT_BF16 ? 2 * bytes : bytes + m.plane_tiles * slip_tile_columns(m.format) / SLIP_F8_BLOCK * BLOCK_SCALES<SLIP_TOKENS>;
 }
 
 // The warp's 128 columns of one token into an expert's operand in the arena; bf16 operands may end inside of the last block.
@@ -130,16 +125,17 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
     if (m.format == SLIP_WEIGHT_BF16) {
         if (column >= m.plane_tiles * slip_tile_columns(m.format))
             return;
-        unsigned char *at = to + (column / 8 * SLIP_TOKENS + token) * 16 + column % 8 * 2;
-        *(uint2 *)at = bf16_pack(v);
-        *(uint2 *)(at + m.plane_tiles * BF16_BYTES) = bf16_pack(bf16_rest(v));
+        unsigned char *at = to + slip_operand_bf16_at(0, 0, token, column) * 2;
+        uint2 high = bf16_pack(v);
+        *(uint2 *)at = high;
+        *(uint2 *)(at + m.plane_tiles * BF16_BYTES<SLIP_TOKENS>) = bf16_rest(high, v);
         return;
     }
     float scale = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)))));
-    *(uint32_t *)(to + (column / 16 * SLIP_TOKENS + token) * 16 + column % 16) = f8_pack(v, scale);
-    float *scales = (float *)(to + m.plane_tiles * act_bytes(m.format));
+    *(uint32_t *)(to + slip_operand_q8_at(0, 0, token, column)) = f8_pack(v, scale);
+    float *scales = (float *)(to + m.plane_tiles * operand_bytes<SLIP_TOKENS>(m.format));
     if (lane == 0)
-        scales[block * SLIP_TOKENS + token] = scale;
+        scales[slip_operand_block_at(0, 0, token, block)] = scale;
 }
 
 // Operands of the experts of the batch. Each token that picked an expert has its blocks of 128 columns dealt out to the warps in turn,
@@ -156,8 +152,8 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_pro
 #pragma unroll 1
         for (uint32_t tokens = s.list.tokens[at]; tokens; tokens &= tokens - 1) {
             int token = __ffs(tokens) - 1;
-            int64_t pick = ((int64_t)group * SLIP_TOKENS + token) * op.top_k + s.list.pick[at][token];
-            const float *parts = op.in.data + pick * op.in.parts * op.in.stride;
+            int pick = slip_pick_of(group * SLIP_TOKENS + token, op.top_k, s.list.pick[at][token]);
+            const float *parts = op.in.data + slip_pick_at(&op.in, pick, 0);
 #pragma unroll 1
             for (; turn < blocks; turn += CONSUMER_WARPS) {
                 float4 v = swiglu_at(parts, op.in.parts, op.in.stride, op.width, turn * SLIP_F8_BLOCK + c.thread() % 32 * 4);
@@ -169,7 +165,7 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_pro
         s.factor[c.thread()] = m.format == SLIP_WEIGHT_MXFP4 ? DECODED : 1;
     uint32_t arena = shared_address(c.arena);
     if (c.thread() == 0)
-        s.job = {arena, (uint32_t)(m.plane_tiles * BF16_BYTES), arena + m.plane_tiles * act_bytes(m.format), m.plane_tiles, 0, first, each};
+        s.job = {arena, (uint32_t)(m.plane_tiles * BF16_BYTES<SLIP_TOKENS>), arena + m.plane_tiles * operand_bytes<SLIP_TOKENS>(m.format), m.plane_tiles, 0, first, each};
 }
 
 } // namespace slip

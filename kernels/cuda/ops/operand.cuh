@@ -18,16 +18,6 @@ __device__ __forceinline__ warp_items items_of(const context &c)
     return {c.thread() / 32 * c.sms + c.sm, c.sms * CONSUMER_WARPS};
 }
 
-__device__ __forceinline__ float4 zero()
-{
-    return make_float4(0, 0, 0, 0);
-}
-
-__device__ __forceinline__ float4 add(float4 a, float4 b)
-{
-    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
-}
-
 // Sum of `count` values `step` floats apart, in their order. BATCH loads are under way together, also in the last round: a loop that
 // the compiler unrolls would take the rest one by one, each at the price of a round to L2.
 template <int BATCH> __device__ __forceinline__ float4 sum_parts(const float *from, int count, int step)
@@ -62,33 +52,21 @@ __device__ __forceinline__ uint32_t f8_pack(float4 v, float scale)
     return (uint32_t)low | (uint32_t)high << 16;
 }
 
-__device__ __forceinline__ uint2 bf16_pack(float4 v)
-{
-    return make_uint2((uint32_t)bf16_bits(v.x) | (uint32_t)bf16_bits(v.y) << 16, (uint32_t)bf16_bits(v.z) | (uint32_t)bf16_bits(v.w) << 16);
-}
-
-// What bf16 leaves over.
-__device__ __forceinline__ float4 bf16_rest(float4 v)
-{
-    return make_float4(v.x - bf16_value(bf16_bits(v.x)), v.y - bf16_value(bf16_bits(v.y)), v.z - bf16_value(bf16_bits(v.z)),
-                       v.w - bf16_value(bf16_bits(v.w)));
-}
-
 // A whole warp: 128 columns of a row, lane holds columns block * 128 + 4 * lane .. + 3, zeros beyond the real ones.
 __device__ __forceinline__ void write_operand(const slip_cuda_operand &f, int row, int block, float4 v)
 {
-    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS, lane = threadIdx.x % 32, column = block * SLIP_F8_BLOCK + lane * 4;
+    int group = slip_group_of(row), token = slip_token_of(row), lane = threadIdx.x % 32, column = block * SLIP_F8_BLOCK + lane * 4;
     if (f.q8) {
         float scale = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)))));
-        int64_t unit = (int64_t)group * (f.padded / 16) + column / 16;
-        *(uint32_t *)(f.q8 + (unit * SLIP_TOKENS + token) * 16 + column % 16) = f8_pack(v, scale);
+        *(uint32_t *)(f.q8 + slip_operand_q8_at(f.padded, group, token, column)) = f8_pack(v, scale);
         if (lane == 0)
-            f.scale[((int64_t)group * (f.padded / SLIP_F8_BLOCK) + block) * SLIP_TOKENS + token] = scale;
+            f.scale[slip_operand_block_at(f.padded, group, token, block)] = scale;
     }
     if (f.hi) {
-        int64_t at = (((int64_t)group * (f.padded / 8) + column / 8) * SLIP_TOKENS + token) * 8 + column % 8;
-        *(uint2 *)(f.hi + at) = bf16_pack(v);
-        *(uint2 *)(f.lo + at) = bf16_pack(bf16_rest(v));
+        int at = slip_operand_bf16_at(f.padded, group, token, column);
+        uint2 high = bf16_pack(v);
+        *(uint2 *)(f.hi + at) = high;
+        *(uint2 *)(f.lo + at) = bf16_rest(high, v);
     }
 }
 
@@ -96,7 +74,7 @@ __device__ __forceinline__ void write_squares(const slip_cuda_operand &f, int ro
 {
     float sum = warp_sum(v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w);
     if (f.ssq && threadIdx.x % 32 == 0)
-        f.ssq[((int64_t)(row / SLIP_TOKENS) * (f.padded / SLIP_F8_BLOCK) + block) * SLIP_TOKENS + row % SLIP_TOKENS] = sum;
+        f.ssq[slip_operand_block_at(f.padded, slip_group_of(row), slip_token_of(row), block)] = sum;
 }
 
 // ---- loading operands ----
@@ -110,7 +88,7 @@ __device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float ep
     int lane = c.thread() % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_F8_BLOCK;
     float sum = 0;
     if (a.ssq) {
-        const float *from = a.ssq + (int64_t)group * blocks * SLIP_TOKENS + token;
+        const float *from = a.ssq + slip_operand_block_at(a.padded, group, token, 0);
 #pragma unroll 1
         for (int b = lane / SLIP_TOKENS; b < blocks; b += BATCH * LANES) { // blocks beyond the columns hold zeros
             float v[BATCH];
@@ -128,24 +106,14 @@ __device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float ep
         factor[lane] = a.ssq ? undo * rsqrtf(sum / (float)a.columns + epsilon) : undo;
 }
 
-__device__ __forceinline__ int act_bytes(int format) // of a tile's columns, one form
+template <int N> __device__ __forceinline__ int operand_bytes(int format) // of a tile's columns, one form
 {
-    return format == SLIP_WEIGHT_BF16 ? BF16_BYTES : format == SLIP_WEIGHT_F8 ? F8_BYTES : MXFP4_BYTES;
+    return format == SLIP_WEIGHT_BF16 ? BF16_BYTES<N> : format == SLIP_WEIGHT_F8 ? F8_BYTES<N> : MXFP4_BYTES<N>;
 }
 
-__device__ __forceinline__ int scale_bytes(int format) // of a tile's columns: bf16 has none
+template <int N> __device__ __forceinline__ int scale_bytes(int format) // of a tile's columns: bf16 has none
 {
-    return (format == SLIP_WEIGHT_F8 ? 1 : 2) * BLOCK_SCALES;
-}
-
-__device__ __forceinline__ void copy_async(uint32_t to, const void *from)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-
-__device__ __forceinline__ void copy_async_wait()
-{
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    return (format == SLIP_WEIGHT_F8 ? 1 : 2) * BLOCK_SCALES<N>;
 }
 
 // `bytes` bytes from `offset` on of a ring of `size` bytes.
@@ -154,18 +122,18 @@ __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, in
 #pragma unroll 1
     for (int i = thread * 16; i < bytes; i += CONSUMERS * 16) {
         int at = offset + i;
-        copy_async(to + i, from + (at < size ? at : at - size));
+        copy_16(to + i, from + (at < size ? at : at - size));
     }
 }
 
 // Start to load the operands of the tiles of `window` for row group `group` to the start of the arena. Tile j of the matrix meets
-// the columns of tile j % plane. copy_async_wait(), a fence and a barrier must follow.
+// the columns of tile j % plane. copy_wait_all(), a fence and a barrier must follow.
 __device__ __forceinline__ product_job load_operand(const slip_cuda_operand &a, const slip_cuda_matrix &m, int group, unit_range window,
                                                     const context &c)
 {
     product_job job = {shared_address(c.arena), 0, 0, m.column_tiles, window.first, 0, 0};
-    int each = act_bytes(m.format), bytes = each * (window.last - window.first), size = each * m.plane_tiles;
-    int64_t base = (int64_t)group * a.padded * SLIP_TOKENS;
+    int each = operand_bytes<SLIP_TOKENS>(m.format), bytes = each * (window.last - window.first), size = each * m.plane_tiles;
+    int base = slip_operand_q8_at(a.padded, group, 0, 0); // in hi and lo it is the same
     int first = window.first < m.plane_tiles ? window.first : window.first - m.plane_tiles;
     if (m.format == SLIP_WEIGHT_BF16) {
         copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread(), job.address);
@@ -175,8 +143,8 @@ __device__ __forceinline__ product_job load_operand(const slip_cuda_operand &a, 
     }
     copy_ring(a.q8 + base, first * each, size, bytes, c.thread(), job.address);
     job.scale = job.address + bytes;
-    int scales = scale_bytes(m.format);
-    copy_ring((const unsigned char *)(a.scale + base / SLIP_F8_BLOCK), first * scales, scales * m.plane_tiles, bytes / each * scales, c.thread(),
+    int scales = scale_bytes<SLIP_TOKENS>(m.format);
+    copy_ring((const unsigned char *)(a.scale + slip_operand_block_at(a.padded, group, 0, 0)), first * scales, scales * m.plane_tiles, bytes / each * scales, c.thread(),
               job.scale);
     return job;
 }

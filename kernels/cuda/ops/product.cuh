@@ -86,7 +86,7 @@ __device__ __forceinline__ void produce_product(const waiter &w, producer &p, co
     const slip_cuda_matrix m = op.product.matrix;
     bool experts = has_experts(op), kept = list_kept(op, rows, first);
 #pragma unroll 1
-    for (int group = 0; group < groups_of(op_rows(op, rows, heads)); group++) {
+    for (int group = 0; group < slip_groups_of(op_rows(op, rows, heads)); group++) {
         if (experts && !kept && !mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_ready, lists++))
             return;
         unit_range all = units_of(product_units(op, s), sm, sms);
@@ -158,113 +158,120 @@ __device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_
         consumers_sync(); // the deal is there, the last batch is done with the arena
         down_operands(s, op.product, group, s.deal.batch);
     } else {
-        copy_async_wait();
+        copy_wait_all();
     }
     fence_async_shared();
     consumers_sync();
 }
 
-// Where a thread's two tokens of a chunk's results go, row 0 of row tile 0; NULL: nowhere.
-struct product_results {
-    float *to[2];
+// Where a thread's tokens of a chunk's results go, row 0 of row tile 0; NULL: nowhere.
+template <int N> struct product_results {
+    float *to[N / 4];
 };
 
-__device__ __forceinline__ product_results results_of(const slip_cuda_op &op, const shared_memory &s, int group, const cursor &p)
+template <int N>
+__device__ __forceinline__ product_results<N> results_of(const slip_cuda_op &op, const shared_memory &s, int group, const cursor &p)
 {
-    int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
-    product_results r;
+    const slip_cuda_partial &out = op.product.out;
+    int lane = threadIdx.x % 32, tile_row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+    product_results<N> r;
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-        int token = lane % 4 * 2 + i;
-        unsigned part = (unsigned)(group * op.product.out.parts + p.chunk) * SLIP_TOKENS + token; // of pack.c's widths 32 bits are plenty
-        bool kept = true;
-        if (has_experts(op)) {
-            part = ((unsigned)(group * SLIP_TOKENS + token) * op.product.top_k + s.list.pick[p.at][token]) * op.product.out.parts + p.chunk;
-            kept = s.list.tokens[p.at] >> token & 1;
+    for (int i = 0; i < N / 4; i++) {
+        int token = i / 2 * 8 + lane % 4 * 2 + i % 2, row = group * N + token;
+        if (!has_experts(op)) {
+            r.to[i] = out.data + slip_partial_at(&out, row, p.chunk) + tile_row;
+            continue;
         }
-        r.to[i] = kept ? op.product.out.data + (uint64_t)part * (unsigned)op.product.out.stride + row : NULL;
+        int pick = slip_pick_of(row, op.product.top_k, s.list.pick[p.at][token]);
+        r.to[i] = s.list.tokens[p.at] >> token & 1 ? out.data + slip_pick_at(&out, pick, p.chunk) + tile_row : NULL;
     }
     return r;
 }
 
-__device__ __forceinline__ void write_tile(const product_results &r, int row_tile, const float (&sum)[4], const float *factor)
+template <int N>
+__device__ __forceinline__ void write_sums(const product_results<N> &r, int row_tile, const float (&sum)[SUMS<N>], const float *factor)
 {
-    float2 f = *(const float2 *)(factor + threadIdx.x % 4 * 2);
-    if (r.to[0]) {
-        r.to[0][row_tile * SLIP_TILE_ROWS] = sum[0] * f.x;
-        r.to[0][row_tile * SLIP_TILE_ROWS + 8] = sum[2] * f.x;
-    }
-    if (r.to[1]) {
-        r.to[1][row_tile * SLIP_TILE_ROWS] = sum[1] * f.y;
-        r.to[1][row_tile * SLIP_TILE_ROWS + 8] = sum[3] * f.y;
+#pragma unroll
+    for (int b = 0; b < N / 8; b++) {
+        float2 f = *(const float2 *)(factor + b * 8 + threadIdx.x % 4 * 2);
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            if (r.to[2 * b + i]) {
+                r.to[2 * b + i][row_tile * SLIP_TILE_ROWS] = sum[4 * b + i] * (i ? f.y : f.x);
+                r.to[2 * b + i][row_tile * SLIP_TILE_ROWS + 8] = sum[4 * b + 2 + i] * (i ? f.y : f.x);
+            }
     }
 }
 
 // A tile's operand, and those that follow it in its chunk.
+template <int N>
 __device__ __forceinline__ operand_address operand_of(const product_job &job, const slip_cuda_matrix &m, int format, const cursor &p)
 {
     int tile = p.chunk * m.chunk + p.done - job.tile, expert = (p.at - job.expert) * job.each;
     if (tile >= job.plane_tiles)
         tile -= job.plane_tiles;
-    return {job.address + expert + tile * act_bytes(format), job.scale + expert + tile * scale_bytes(format)};
+    return {job.address + expert + tile * operand_bytes<N>(format), job.scale + expert + tile * scale_bytes<N>(format)};
 }
 
 // A warpgroup on its way through its tiles.
-struct walk {
+template <int N> struct walk {
     cursor at;
     operand_address operand; // of the tile
-    product_results to;    // of the chunk
+    product_results<N> to;   // of the chunk
     int left;
-    float sum[4];
+    float sum[SUMS<N>];
 };
 
 // Behind a tile: the unit's result behind its last, then the next tile.
-__device__ __forceinline__ void walk_on(walk &t, const slip_cuda_op &op, const shared_memory &s, int format, int group)
+template <int N>
+__device__ __forceinline__ void walk_on(walk<N> &t, const slip_cuda_op &op, const shared_memory &s, int format, int group)
 {
     t.left--;
-    t.operand.codes += act_bytes(format);
-    t.operand.scale += scale_bytes(format);
+    t.operand.codes += operand_bytes<N>(format);
+    t.operand.scale += scale_bytes<N>(format);
     if (++t.at.done < t.at.length)
         return;
-    write_tile(t.to, t.at.row_tile, t.sum, s.factor);
-    clear(t.sum);
-    t.operand.codes -= t.at.length * act_bytes(format);
-    t.operand.scale -= t.at.length * scale_bytes(format);
+    write_sums<N>(t.to, t.at.row_tile, t.sum, s.factor);
+#pragma unroll
+    for (int i = 0; i < SUMS<N>; i++)
+        t.sum[i] = 0;
+    t.operand.codes -= t.at.length * operand_bytes<N>(format);
+    t.operand.scale -= t.at.length * scale_bytes<N>(format);
     t.at.done--;
     if (!step(t.at, op.product.matrix) || t.left == 0)
         return;
-    t.operand = operand_of(s.job, op.product.matrix, format, t.at);
-    t.to = results_of(op, s, group, t.at);
+    t.operand = operand_of<N>(s.job, op.product.matrix, format, t.at);
+    t.to = results_of<N>(op, s, group, t.at);
 }
 
 // The operand of the next tile of the stage; any will do where there is none.
-__device__ __forceinline__ operand_address next_operand(const walk &t, const slip_cuda_op &op, const shared_memory &s, int format)
+template <int N>
+__device__ __forceinline__ operand_address next_operand(const walk<N> &t, const slip_cuda_op &op, const shared_memory &s, int format)
 {
     if (t.at.done + 1 < t.at.length)
-        return {t.operand.codes + act_bytes(format), t.operand.scale + scale_bytes(format)};
+        return {t.operand.codes + operand_bytes<N>(format), t.operand.scale + scale_bytes<N>(format)};
     cursor next = t.at;
     if (t.left > 1)
         step(next, op.product.matrix);
-    return operand_of(s.job, op.product.matrix, format, next);
+    return operand_of<N>(s.job, op.product.matrix, format, next);
 }
 
-// This warpgroup's tiles of the batch, in the order of memory.
-__device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
+// This warpgroup's tiles of the batch, in the order of memory, times N tokens.
+template <int N> __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
 {
     const int format = op.product.matrix.format;
-    walk t = {s.deal.from[r.warpgroup], {}, {}, s.deal.left[r.warpgroup], {}};
+    walk<N> t = {s.deal.from[r.warpgroup], {}, {}, s.deal.left[r.warpgroup], {}};
     if (t.left == 0)
         return;
-    t.operand = operand_of(s.job, op.product.matrix, format, t.at);
-    t.to = results_of(op, s, group, t.at);
+    t.operand = operand_of<N>(s.job, op.product.matrix, format, t.at);
+    t.to = results_of<N>(op, s, group, t.at);
     if (format == SLIP_WEIGHT_MXFP4) {
 #pragma unroll 1
         do {
             uint32_t stage = stage_wait(s, r);
 #pragma unroll 1
-            for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_TILES) * SLIP_TILE_MXFP4; stage < end;
-                 stage += SLIP_TILE_MXFP4) {
-                tile_mxfp4(stage, t.operand, t.sum);
+            for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_TILES) * SLIP_TILE_MXFP4; stage < end; stage += SLIP_TILE_MXFP4) {
+                tile_mxfp4<N>(stage, t.operand, t.sum);
                 walk_on(t, op, s, format, group);
             }
             stage_release(s, r);
@@ -275,19 +282,23 @@ __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, con
     do {
         uint32_t stage = stage_wait(s, r);
         operand_address next = next_operand(t, op, s, format);
-        float first[4], second[4];
+        float first[SUMS<N>], second[SUMS<N>];
         if (format == SLIP_WEIGHT_BF16)
-            stage_bf16(stage, s.job.lo, t.operand, next, first, second);
+            stage_bf16<N>(stage, s.job.lo, t.operand, next, first, second);
         else
-            stage_f8(stage, t.operand, next, first, second);
+            stage_f8<N>(stage, t.operand, next, first, second);
         stage_release(s, r);
 #pragma unroll 1
         for (int last = max(t.left - SLIP_STAGE_TILES, 0);;) { // once or twice
-            add_to(t.sum, first);
+#pragma unroll
+            for (int i = 0; i < SUMS<N>; i++)
+                t.sum[i] += first[i];
             walk_on(t, op, s, format, group);
             if (t.left == last)
                 break;
-            copy_to(first, second);
+#pragma unroll
+            for (int i = 0; i < SUMS<N>; i++)
+                first[i] = second[i];
         }
     } while (t.left > 0);
 }
@@ -298,7 +309,7 @@ __device__ __forceinline__ void op_product(shared_memory &s, consumer &r, const 
     const context &c = s.here;
     bool kept = list_kept(op, c.rows, first);
 #pragma unroll 1
-    for (int group = 0; group < groups_of(op_rows(op, c.rows, c.heads)); group++, loaded = false) {
+    for (int group = 0; group < slip_groups_of(op_rows(op, c.rows, c.heads)); group++, loaded = false) {
         if (group > 0)
             consumers_sync(); // the arena and the factors are free
         if (op.kind != SLIP_CUDA_MOE_DOWN && !loaded)
@@ -317,7 +328,7 @@ __device__ __forceinline__ void op_product(shared_memory &s, consumer &r, const 
             product_ready(s, op, group);
             if (c.thread() == 0)
                 record(s.consumers.times, s.consumers.wait.op, SLIP_EVENT_OPERANDS);
-            consume_units(s, r, op, group);
+            consume_units<SLIP_TOKENS>(s, r, op, group);
             if (s.deal.batch.last == s.deal.all.last)
                 break;
             consumers_sync();

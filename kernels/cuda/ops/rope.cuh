@@ -74,15 +74,15 @@ __device__ __forceinline__ rope_item rope_open(const slip_cuda_rope &op, int row
 // Parts in ascending order. `cells` are this thread's, a part each.
 __device__ __forceinline__ float rope_sum(const slip_cuda_partial &in, int row, int column, const float *cells)
 {
-    const int parts = in.parts, stride = in.stride;
-    const float *from = in.data + (int64_t)(row / SLIP_TOKENS * SLIP_TOKENS * parts + row % SLIP_TOKENS) * stride + column;
+    const int parts = in.parts, step = slip_partial_step(&in);
+    const float *from = partial_row(in, row) + column;
     float x = 0;
 #pragma unroll 1
     for (int part = 0; part < parts; part += ROPE_PARTS) {
         const int count = min(parts - part, ROPE_PARTS);
         uint32_t to = shared_address(cells);
 #pragma unroll 1
-        for (int i = 0; i < count; i++, from += SLIP_TOKENS * stride, to += CONSUMERS * sizeof(float))
+        for (int i = 0; i < count; i++, from += step, to += CONSUMERS * sizeof(float))
             copy_4(to, from);
         copy_commit();
         copy_wait<0>();
@@ -109,11 +109,10 @@ __device__ __forceinline__ uint16_t *rope_target(const slip_cuda_rope &op, const
     const slip_cuda_cache &cache = op.cache;
     const int q_heads = cache.shape.q_heads, kv_heads = cache.shape.kv_heads;
     if (item.h < q_heads)
-        return op.query + (uint64_t)(unsigned)(item.row * q_heads + item.h) * (unsigned)item.width;
+        return op.query + (uint64_t)(unsigned)slip_query_head(&cache, item.row, item.h) * (unsigned)item.width;
     const bool value = item.h >= q_heads + kv_heads;
-    const int slot = sequence * cache.slots + small_remainder(position, cache.slots);
-    const int head = item.h - q_heads - (value ? kv_heads : 0);
-    return (value ? cache.v : cache.k) + (uint64_t)(unsigned)(slot * kv_heads + head) * (unsigned)item.width;
+    const int head = slip_cache_head(&cache, sequence, small_remainder(position, cache.slots), item.h - q_heads - (value ? kv_heads : 0));
+    return (value ? cache.v : cache.k) + (uint64_t)(unsigned)head * (unsigned)item.width;
 }
 
 // NeoX: the pair of dimension i is i + half; the first gets a c - b s, the second b c + a s.

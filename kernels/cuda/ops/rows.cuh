@@ -12,16 +12,6 @@ __device__ __forceinline__ int blocks_of(int columns)
     return (columns + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
 }
 
-__device__ __forceinline__ float4 scaled(float4 a, float s)
-{
-    return make_float4(a.x * s, a.y * s, a.z * s, a.w * s);
-}
-
-__device__ __forceinline__ float4 multiplied(float4 a, float4 b)
-{
-    return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
-}
-
 // What a row's sum is made of: `count` terms `step` floats apart; of experts, each has a weight, and those of other ranks none.
 struct row_terms {
     const float *from;
@@ -33,11 +23,10 @@ struct row_terms {
 __device__ __forceinline__ row_terms terms_of(const slip_cuda_terms &op, int row)
 {
     const slip_cuda_partial &in = op.in;
-    int group = row / SLIP_TOKENS, token = row % SLIP_TOKENS;
     if (!op.experts_in)
-        return {in.data + ((int64_t)group * in.parts * SLIP_TOKENS + token) * in.stride, in.parts, SLIP_TOKENS * in.stride, NULL, NULL};
-    int64_t pick = (int64_t)row * op.top_k; // one part a pick: pack.c sees to it
-    return {in.data + pick * in.stride, op.top_k, in.stride, op.picks.expert + pick, op.picks.weight + pick};
+        return {partial_row(in, row), in.parts, slip_partial_step(&in), NULL, NULL};
+    int pick = slip_pick_of(row, op.top_k, 0); // one part a pick: pack.c sees to it
+    return {in.data + slip_pick_at(&in, pick, 0), op.top_k, in.stride, op.picks.expert + pick, op.picks.weight + pick};
 }
 
 // Of a gathered sum: the ranks' own. That they are added to a zero first changes no bit of what comm/exchange.cuh would give: they began
@@ -108,8 +97,7 @@ __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_reduce_norm 
 
 __device__ __forceinline__ void keep_tap(const slip_cuda_reduce_norm &op, const slip_cuda_row &row, int column, float4 v)
 {
-    int64_t slot = (int64_t)row.sequence * op.taps.slots + (int)row.position % op.taps.slots;
-    *(float4 *)(op.taps.data + slot * op.taps.width + op.tap + column) = v;
+    *(float4 *)(op.taps.data + slip_taps_at(&op.taps, row.sequence, row.position) + op.tap + column) = v;
 }
 
 __device__ __forceinline__ float4 load_columns(const float *from, int column, int columns)
@@ -138,9 +126,9 @@ template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(co
         float4 v, norm = zero();
         if (real) {
             if (op.add)
-                copy_async(shared_address(&early.x[c.thread()]), op.x + (int64_t)row * op.hidden + column);
+                copy_16(shared_address(&early.x[c.thread()]), op.x + (int64_t)row * op.hidden + column);
             if (op.norm)
-                copy_async(shared_address(&early.norm[c.thread()]), op.norm + column);
+                copy_16(shared_address(&early.norm[c.thread()]), op.norm + column);
         }
         v = sum_terms(op.terms, MODE == GATHERED && op.gathered ? terms_of_ranks(op.terms, c, row) : terms_of(op.terms, row), real ? column : 0);
         if (!real)
@@ -151,7 +139,7 @@ template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(co
             v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.epoch, op.exchange), c.rows, item.next, v,
                                      peer_wait{*c.wait});
         if (real) {
-            copy_async_wait();
+            copy_wait_all();
             if (op.add)
                 v = add(early.x[c.thread()], v);
             if (op.norm)
@@ -202,7 +190,7 @@ __device__ __forceinline__ void op_quantise(const slip_cuda_quantise &op, const 
         const float *from = op.rows + (int64_t)row * op.stride;
         if (!op.rows) {
             const slip_cuda_row &r = c.step->row[row];
-            from = op.taps.data + ((int64_t)r.sequence * op.taps.slots + (int)r.position % op.taps.slots) * op.taps.width;
+            from = op.taps.data + slip_taps_at(&op.taps, r.sequence, r.position);
         }
         write_operand(op.operand, row, block, load_columns(from, column, columns));
     }
@@ -213,7 +201,7 @@ __device__ __forceinline__ void op_swiglu(const slip_cuda_swiglu &op, const cont
     int blocks = blocks_of(op.width), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
-        write_operand(op.operand, row, block, swiglu_at(partial_row(op.in, row), op.in.parts, SLIP_TOKENS * op.in.stride, op.width, column));
+        write_operand(op.operand, row, block, swiglu_at(partial_row(op.in, row), op.in.parts, slip_partial_step(&op.in), op.width, column));
     }
 }
 

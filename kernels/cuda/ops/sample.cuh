@@ -79,13 +79,13 @@ __device__ __forceinline__ void sample_quad(const slip_cuda_partial &in, const f
                                             float (&logit)[4])
 {
     const int parts = in.parts;
-    const int64_t step = (int64_t)SLIP_TOKENS * in.stride;
+    const int step = slip_partial_step(&in);
     const float *from = row + column;
 #pragma unroll
     for (int i = 0; i < 4; i++)
         logit[i] = 0;
     if (column % 4 == 0) { // rows are padded to whole tiles: the quad is there even where its last columns are not real
-        float4 sum = sum_parts<8>(from, parts, SLIP_TOKENS * in.stride);
+        float4 sum = sum_parts<8>(from, parts, step);
         logit[0] = sum.x;
         logit[1] = sum.y;
         logit[2] = sum.z;
@@ -162,7 +162,7 @@ __device__ __forceinline__ void sample_logits(const slip_cuda_sample &op, const 
 {
     const int64_t columns = op.vocabulary_count, lanes = (int64_t)c.sms * CONSUMERS;
     const int parts = op.in.parts;
-    const int64_t step = (int64_t)SLIP_TOKENS * op.in.stride;
+    const int step = slip_partial_step(&op.in);
     for (int row = 0; row < c.heads; row++)
         for (int64_t column = (int64_t)c.sm * CONSUMERS + c.thread(); column < columns; column += lanes) {
             const float *from = partial_row(op.in, row) + column;

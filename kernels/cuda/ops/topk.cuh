@@ -38,7 +38,8 @@ __device__ __forceinline__ bool topk_better(uint32_t key, int expert, uint32_t t
 
 __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row, int expert)
 {
-    const float *from = in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride + expert;
+    const float *from = partial_row(in, row) + expert;
+    const int step = slip_partial_step(&in);
     constexpr int BATCH = 24; // loads under way together: as many as the published routers have parts
     float logit = 0;
 #pragma unroll 1
@@ -46,7 +47,7 @@ __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row
         float v[BATCH];
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
-            v[j] = p + j < in.parts ? from[(p + j) * SLIP_TOKENS * in.stride] : 0;
+            v[j] = p + j < in.parts ? from[(p + j) * step] : 0;
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
             logit += v[j];
@@ -120,8 +121,8 @@ __device__ __forceinline__ void topk_store(const slip_cuda_topk &op, topk_memory
         sum += m.value[i];
 #pragma unroll 1
     for (int k = lane; k < op.top_k; k += 32) {
-        op.picks.expert[row * op.top_k + k] = m.sorted[k];
-        op.picks.weight[row * op.top_k + k] = (op.norm_top_k ? m.value[k] / sum : m.value[k]) * op.routed_scale;
+        op.picks.expert[slip_pick_of(row, op.top_k, k)] = m.sorted[k];
+        op.picks.weight[slip_pick_of(row, op.top_k, k)] = (op.norm_top_k ? m.value[k] / sum : m.value[k]) * op.routed_scale;
     }
 }
 

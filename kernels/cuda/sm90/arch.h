@@ -2,8 +2,8 @@
  *     arch.h      (plain C) the sizes of weight tiles and the order of what is in them, which packing and random weights follow; the size
  *                 and number of a ring's stages; the number of SMs that matrices are cut for; its compute capability
  *     tile.cuh    tile_*() and stage_*(): weight tiles in shared memory times a block of N token columns, sums in registers
- *     bulk.cuh    a copy from global to shared memory that completes on a barrier, that barrier, and the fence between ordinary stores to
- *                 shared memory and what reads them asynchronously
+ *     copy.cuh    copies to shared memory: by threads, and in bulk, completing on a barrier; that barrier; the fence between ordinary stores
+ *                 to shared memory and what reads them asynchronously
  *     mma.cuh     ldmatrix and mma.sync for attention
  *     stream.cu   the rate at which weights stream through bulk copies
  * Nothing outside of this folder knows wgmma, bulk copies or the order inside of a tile; CMakeLists.txt names the architecture for nvcc.

@@ -1,33 +1,10 @@
-/* The instructions of attention, a wrapper each: asynchronous copies, ldmatrix, and mma of a warp. Fragments are those of the PTX
- * manual; "shared" addresses are shared_address()'s. And division that takes a handful of instructions, not twenty. */
+/* The instructions of attention, a wrapper each: ldmatrix, and mma of a warp. Fragments are those of the PTX manual; "shared" addresses are
+ * shared_address()'s. And division that takes a handful of instructions, not twenty. */
 #pragma once
 
 #include "kernels/cuda/sm90/arch.h"
 
 namespace slip {
-
-// 16 bytes past L1, or zeros.
-__device__ __forceinline__ void copy_16(uint32_t to, const void *from, bool exists)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(exists ? 16 : 0) : "memory");
-}
-
-// 4 bytes.
-__device__ __forceinline__ void copy_4(uint32_t to, const void *from)
-{
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
-}
-
-__device__ __forceinline__ void copy_commit()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-// All but the last `pending` groups of this thread have arrived.
-template <int pending> __device__ __forceinline__ void copy_wait()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
-}
 
 __device__ __forceinline__ void load_matrix_4(uint32_t from, uint32_t (&r)[4])
 {

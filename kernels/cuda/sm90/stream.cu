@@ -1,7 +1,7 @@
 /* Nothing but the engine's bulk copies: every SM reads its share of a buffer through rings of the same shape, and looks at none of it. */
 #include "kernels/cuda/sm90/stream.h"
 
-#include "kernels/cuda/sm90/bulk.cuh"
+#include "kernels/cuda/sm90/copy.cuh"
 #include "kernels/cuda/sync/context.cuh"
 
 namespace slip {

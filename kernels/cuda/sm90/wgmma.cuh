@@ -1,4 +1,5 @@
-/* wgmma, a wrapper an instruction: N token columns a product, of which 8 is the only N so far. */
+/* wgmma, a wrapper an instruction. N is the number of token columns of a product; each N is an instruction of its own, and 8 the only one
+ * written so far. */
 #pragma once
 
 #include "kernels/cuda/sm90/arch.h"
@@ -19,9 +20,13 @@ template <int PENDING> __device__ __forceinline__ void matrix_wait()
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
-// c = (FIRST) or c += A [64 x 32] e4m3 * B [32 x 8] e4m3; both from shared memory.
-template <bool FIRST> __device__ __forceinline__ void matrix_f8(float (&c)[4], uint64_t a, uint64_t b)
+// Sums of a product of 64 rows and N columns in a thread.
+template <int N> constexpr int SUMS = N / 2;
+
+// c = (FIRST) or c += A [64 x 32] e4m3 * B [32 x N] e4m3; both from shared memory.
+template <int N, bool FIRST> __device__ __forceinline__ void matrix_f8(float (&c)[SUMS<N>], uint64_t a, uint64_t b)
 {
+    static_assert(N == 8, "m64n8k32 is the only one written so far");
     if (FIRST)
         asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {%0,%1,%2,%3}, %4, %5, p, 1, 1;\n}"
@@ -31,19 +36,21 @@ template <bool FIRST> __device__ __forceinline__ void matrix_f8(float (&c)[4], u
                      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "l"(a), "l"(b));
 }
 
-// c = A [64 x 32] e4m3 from registers * B [32 x 8] e4m3 from shared memory. `b`: the low word of its matrix_descriptor(b, 128, 256), which is the same
-// in all threads: worked on in the warp's uniform registers if it comes from a shuffle.
-__device__ __forceinline__ void matrix_f8_registers(float (&c)[4], const uint32_t (&a)[4], uint32_t b)
+// c = A [64 x 32] e4m3 from registers * B [32 x N] e4m3 from shared memory. `b`: the low word of its matrix_descriptor(b, 128, 256), which is
+// the same in all threads: worked on in the warp's uniform registers if it comes from a shuffle.
+template <int N> __device__ __forceinline__ void matrix_f8_registers(float (&c)[SUMS<N>], const uint32_t (&a)[4], uint32_t b)
 {
+    static_assert(N == 8, "m64n8k32 is the only one written so far");
     asm volatile("{\n.reg .pred p;\n.reg .b64 d;\nsetp.ne.b32 p, 0, 0;\nmov.b64 d, {%8, %9};\n"
                  "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {%0,%1,%2,%3}, {%4,%5,%6,%7}, d, p, 1, 1;\n}"
                  : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "n"(256 >> 4));
 }
 
-// The same of A [64 x 16] bf16 * B [16 x 16] bf16. Columns 0..7 of B are hi, 8..15 lo: c[0..3], c[4..7].
-template <bool FIRST> __device__ __forceinline__ void matrix_bf16(float (&c)[8], uint64_t a, uint64_t b)
+// c = (FIRST) or c += A [64 x 16] bf16 * B [16 x 2 N] bf16. The first N columns of B are hi, the others lo, and so are the halves of c.
+template <int N, bool FIRST> __device__ __forceinline__ void matrix_bf16(float (&c)[2 * SUMS<N>], uint64_t a, uint64_t b)
 {
+    static_assert(N == 8, "m64n16k16 is the only one written so far");
     if (FIRST)
         asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, p, 1, 1, 0, 0;\n}"
@@ -56,14 +63,11 @@ template <bool FIRST> __device__ __forceinline__ void matrix_bf16(float (&c)[8],
 }
 
 // Registers of a running wgmma must not be moved: this pins them (ptxas serialises the products otherwise, warning C7519).
-__device__ __forceinline__ void pin(float (&c)[4])
+template <int COUNT> __device__ __forceinline__ void pin(float (&c)[COUNT])
 {
-    asm volatile("" : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])::"memory");
-}
-
-__device__ __forceinline__ void pin(float (&c)[8])
-{
-    asm volatile("" : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7])::"memory");
+#pragma unroll
+    for (int i = 0; i < COUNT; i += 4)
+        asm volatile("" : "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])::"memory");
 }
 
 __device__ __forceinline__ void pin(uint32_t (&a)[4])

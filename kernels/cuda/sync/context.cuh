@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/layout/op.h"
 #include "kernels/cuda/layout/step.h"
-#include "kernels/cuda/sm90/bulk.cuh"
+#include "kernels/cuda/sm90/copy.cuh"
 
 namespace slip {
 
@@ -51,6 +51,20 @@ __device__ __forceinline__ uint16_t bf16_bits(float x)
     return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 
+// Four bf16, the first one low.
+__device__ __forceinline__ uint2 bf16_pack(float4 v)
+{
+    const __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y), high = __floats2bfloat162_rn(v.z, v.w);
+    return make_uint2(*(const uint32_t *)&low, *(const uint32_t *)&high);
+}
+
+// What bf16 leaves over of what bf16_pack() has packed.
+__device__ __forceinline__ uint2 bf16_rest(uint2 packed, float4 v)
+{
+    return bf16_pack(make_float4(v.x - __uint_as_float(packed.x << 16), v.y - __uint_as_float(packed.x & 0xffff0000u),
+                                 v.z - __uint_as_float(packed.y << 16), v.w - __uint_as_float(packed.y & 0xffff0000u)));
+}
+
 // Over a warp, by butterflies: the result is the same in all lanes.
 __device__ __forceinline__ float warp_sum(float v)
 {
@@ -68,10 +82,10 @@ __device__ __forceinline__ float warp_most(float v)
     return v;
 }
 
-// Part 0 of a row's partial sums; the next part is SLIP_TOKENS * stride floats further on.
+// Part 0 of a row's partial sums.
 __device__ __forceinline__ const float *partial_row(const slip_cuda_partial &in, int row)
 {
-    return in.data + ((int64_t)(row / SLIP_TOKENS) * in.parts * SLIP_TOKENS + row % SLIP_TOKENS) * in.stride;
+    return in.data + slip_partial_at(&in, row, 0);
 }
 
 } // namespace slip

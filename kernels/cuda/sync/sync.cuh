@@ -28,7 +28,7 @@
 #pragma once
 
 #include "comm/exchange.cuh"
-#include "kernels/cuda/sm90/bulk.cuh"
+#include "kernels/cuda/sm90/copy.cuh"
 #include "kernels/cuda/sync/context.cuh"
 
 namespace slip {

@@ -1,4 +1,5 @@
-/* Bulk copies to shared memory, the mbarriers they complete on, and the fence of the async proxy: a wrapper an instruction. */
+/* Copies from global to shared memory, a wrapper an instruction: by threads, which wait for their own, and in bulk, with the mbarriers that
+ * these complete on and the fence of the async proxy. */
 #pragma once
 
 #include "kernels/cuda/sm90/arch.h"
@@ -14,6 +15,43 @@ __device__ __forceinline__ uint32_t shared_address(const void *p)
 __device__ __forceinline__ void fence_async_shared()
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// ---- copies of a thread ----
+
+// 16 bytes past L1.
+__device__ __forceinline__ void copy_16(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+
+// The same, or zeros.
+__device__ __forceinline__ void copy_16(uint32_t to, const void *from, bool exists)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(exists ? 16 : 0) : "memory");
+}
+
+// 4 bytes.
+__device__ __forceinline__ void copy_4(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+}
+
+__device__ __forceinline__ void copy_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// All but the last `pending` groups of this thread have arrived.
+template <int pending> __device__ __forceinline__ void copy_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+}
+
+// All of this thread's copies have arrived.
+__device__ __forceinline__ void copy_wait_all()
+{
+    asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 // ---- mbarriers ----

@@ -157,7 +157,8 @@ static slip_status digest(slip_serve *serve, int32_t slot)
     if (status == SLIP_OK)
         status = show(l);
     ends &= l->used; /* the sink may have cancelled it */
-    return status == SLIP_OK && ends ? end_lane(serve, slot, sequence->finish_reason) : status;
+    /* Bytes that the last token left unfinished may complete a stop string. */
+    return status == SLIP_OK && ends ? end_lane(serve, slot, l->text.stopped ? "stop" : sequence->finish_reason) : status;
 }
 
 slip_status slip_serve_step(slip_serve *serve)

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "coordinator/admission.h"
-#include "coordinator/serve.h"
+#include "coordinator/task.h"
 #include "io/base/file.h"
 #include "io/base/hash.h"
 #include "io/report/progress.h"
@@ -14,24 +14,18 @@
 
 typedef struct {
     slip_job *job;
-    slip_request *requests;
-    size_t count, next;          /* requests[next ..] have not been looked at */
-    int32_t **ids;               /* [count] encoded prompts; NULL for those that will not run */
-    size_t *id_counts;           /* [count] */
-    int64_t context;             /* the longest that a request needs */
+    char *models; /* the names that requests may call the model by */
+    slip_request_file *requests;
     slip_results *results;
     slip_trace *trace;
-    struct answer_sink *sinks;   /* [count] */
     slip_serve *serve;
+    slip_task *current; /* whose choices are being submitted; NULL: the next line is to be read */
+    bool read_all;      /* the file has no more requests */
+    int64_t context, limit; /* positions there is memory for; those a request may ask for */
+    int64_t left;       /* requests that a signal kept from running */
     slip_progress progress;
     slip_progress_counts counts;
 } batch;
-
-/* Where an answer goes: the context of its sink. */
-typedef struct answer_sink {
-    batch *batch;
-    const slip_request *request;
-} answer_sink;
 
 /* SIGUSR1 asks to finish what is in flight, save and exit 75. Every rank gets it from mpirun; rank 0 acts. */
 static volatile sig_atomic_t draining;
@@ -50,36 +44,36 @@ static void set_signals(void)
 
 /* ---- before decoding ---- */
 
-static slip_status prepare_request(batch *b, size_t i, int64_t limit)
-{
-    slip_request *request = &b->requests[i];
-    slip_status status = slip_admission_prepare(b->job->tokenizer, b->job->source.model.vocabulary, limit, request, &b->ids[i],
-                                                &b->id_counts[i]);
-    int64_t needed = b->ids[i] ? (int64_t)b->id_counts[i] + request->max_tokens : 0;
-    b->context = needed > b->context ? needed : b->context;
-    return status;
-}
-
-static slip_status read_requests(batch *b)
+/* The model goes by its file's name, without .h5, and by ours; --served-model-name adds others. */
+static slip_status name_model(batch *b)
 {
     const slip_options *options = b->job->options;
-    slip_request_defaults defaults = {(int32_t)options->max_tokens, options->sampling, b->job->source.model.family};
+    const char *slash = strrchr(options->model, '/'), *name = slash ? slash + 1 : options->model;
+    size_t size = strlen(name);
+    if (size > 3 && strcmp(name + size - 3, ".h5") == 0)
+        size -= 3;
+    if (asprintf(&b->models, "%.*s,slipstream%s%s", (int)size, name, options->served_model_name ? "," : "",
+                 options->served_model_name ? options->served_model_name : "") >= 0)
+        return SLIP_OK;
+    b->models = NULL;
+    return slip_fail(SLIP_ERR_FAILED, "out of memory");
+}
+
+static slip_status open_requests(batch *b)
+{
+    const slip_options *options = b->job->options;
     if (!b->job->tokenizer)
         return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
-    slip_status status = slip_requests_read(options->input, &defaults, &b->requests, &b->count);
+    slip_status status = name_model(b);
+    slip_request_defaults defaults = {(int32_t)options->max_tokens, options->sampling, b->job->source.model.family, b->models};
+    if (status == SLIP_OK)
+        status = slip_request_file_open(options->input, &defaults, &b->requests);
     if (status != SLIP_OK)
         return status;
-    b->ids = calloc(b->count, sizeof *b->ids);
-    b->id_counts = calloc(b->count, sizeof *b->id_counts);
-    b->sinks = calloc(b->count, sizeof *b->sinks);
-    if (!b->ids || !b->id_counts || !b->sinks)
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for %zu requests", b->count);
-    int64_t limit = slip_job_context(b->job, 0);
-    for (size_t i = 0; i < b->count && status == SLIP_OK; i++)
-        status = prepare_request(b, i, limit);
-    if (b->context == 0)
-        b->context = 1; /* nothing will run */
-    return status;
+    int64_t bound = slip_request_file_positions(b->requests);
+    b->limit = slip_job_context(b->job, 0);
+    b->context = bound < b->limit ? bound : b->limit;
+    return SLIP_OK;
 }
 
 /* What decides every answer beside the request: the context, which ends answers without max_tokens, and the model, known by
@@ -107,11 +101,11 @@ static slip_status prepare(batch *b)
 {
     const slip_options *options = b->job->options;
     uint64_t hash = 0;
-    slip_status status = read_requests(b);
+    slip_status status = open_requests(b);
     if (status == SLIP_OK)
         status = hash_run(b->job, &hash);
     if (status == SLIP_OK)
-        status = slip_results_open(options->output, options->resume, hash, b->requests, b->count, &b->results);
+        status = slip_results_open(options->output, options->resume, hash, b->requests, &b->results);
     if (status == SLIP_OK && options->trace)
         status = slip_trace_create(options->trace, &b->trace);
     return status;
@@ -119,144 +113,173 @@ static slip_status prepare(batch *b)
 
 /* ---- decoding ---- */
 
-/* The text of an answer that echoes its prompt: both, one behind the other. */
-static char *echo(const slip_request *request, const slip_completion *c)
-{
-    char *both = malloc(request->prompt_size + c->text_size + 1);
-    if (both) {
-        memcpy(both, request->prompt, request->prompt_size);
-        memcpy(both + request->prompt_size, c->text, c->text_size);
-    }
-    return both;
-}
+static const char INTERRUPTED[] = "the run was stopped by a signal; run again with --resume";
 
-static slip_status answer(void *context, const slip_completion *c)
+/* The end of a task: slip_task_end. */
+static slip_status answer(void *context, slip_task *task, const slip_answer *answers)
 {
-    const answer_sink *sink = context;
-    slip_answer a = {
-        .text = c->text,
-        .text_size = c->text_size,
-        .finish_reason = c->finish_reason,
-        .prompt_tokens = c->prompt_tokens,
-        .completion_tokens = c->completion_tokens,
-        .spec_steps = c->acceptance.steps,
-        .accepted_draft_tokens = c->acceptance.accepted,
-        .draft_tokens = c->acceptance.draft_tokens,
-        .time_to_first_token_ms = c->time_to_first_token_ms,
-        .total_ms = c->total_ms,
-    };
-    char *both = NULL;
-    if (sink->request->echo) {
-        if (!(both = echo(sink->request, c)))
-            return slip_fail(SLIP_ERR_FAILED, "out of memory for an answer of %zu bytes", c->text_size);
-        a.text = both;
-        a.text_size += sink->request->prompt_size;
-    }
-    slip_status status = slip_results_answer(sink->batch->results, sink->request, &a);
-    free(both);
-    sink->batch->counts.done++;
+    batch *b = context;
+    const slip_request *request = slip_task_request(task);
+    slip_status status = answers ? slip_results_answer(b->results, request, answers)
+                                 : slip_results_never_ran(b->results, request->custom_id, "interrupted", INTERRUPTED);
+    b->counts.done += answers != NULL;
+    b->left += !answers;
+    if (b->current == task)
+        b->current = NULL;
+    slip_task_free(task);
     return status;
 }
 
-static slip_status submit(batch *b, size_t i)
+static slip_status refuse(batch *b, slip_request *request)
 {
-    const slip_request *request = &b->requests[i];
-    b->sinks[i] = (answer_sink){b, request};
-    const slip_serve_request served = {
-        .query = {
-            .prompt = b->ids[i],
-            .prompt_count = (int32_t)b->id_counts[i],
-            .max_tokens = request->max_tokens,
-            .sampling = request->sampling,
-        },
-        .stops = request->stops,
-        .stop_count = request->stop_count,
-        .sink = {.end = answer, .context = &b->sinks[i]},
-    };
-    return slip_serve_submit(b->serve, &served, NULL);
+    slip_status status = slip_results_refuse(b->results, request);
+    b->counts.done++;
+    b->counts.failed++;
+    slip_request_free(request);
+    return status;
 }
 
-/* As many as have room. Refused and finished requests pass by on the way. */
-static slip_status submit_all(batch *b)
+/* The memory for K/V is a guess from the lines' sizes that hardly any text can exceed: some grow when they are normalised. */
+static void check_memory(const batch *b, slip_request *request, const slip_ready_prompt *prompts)
+{
+    for (int32_t i = 0; prompts && i < request->prompt_count; i++) {
+        int64_t needed = (int64_t)prompts[i].count + prompts[i].max_tokens;
+        if (needed > b->context)
+            slip_request_refuse(request, 400, "context_length_exceeded", "prompt",
+                                "%lld positions are needed, more than its bytes let expect; there is room for %lld; --context %lld makes it",
+                                (long long)needed, (long long)b->context, (long long)needed);
+    }
+}
+
+/* The line at hand becomes the current task, or is refused. */
+static slip_status take_line(batch *b)
+{
+    slip_request request;
+    slip_ready_prompt *prompts;
+    slip_status status = slip_request_file_parse(b->requests, &request);
+    if (status != SLIP_OK)
+        return status;
+    status = slip_admission_prepare(b->job->tokenizer, b->job->source.model.vocabulary, b->limit, &request, &prompts);
+    if (status != SLIP_OK) {
+        slip_request_free(&request);
+        return status;
+    }
+    check_memory(b, &request, prompts);
+    if (!request.refusal.status_code)
+        return slip_task_create(&request, prompts, answer, b, &b->current);
+    slip_admission_free(prompts, request.prompt_count);
+    return refuse(b, &request);
+}
+
+/* Move on to the next line that is not finished. */
+static slip_status next_line(batch *b)
+{
+    bool found;
+    slip_status status;
+    do
+        status = slip_request_file_next(b->requests, &found);
+    while (status == SLIP_OK && found && slip_results_has(b->results, slip_request_file_index(b->requests)));
+    if (status != SLIP_OK)
+        return status;
+    b->read_all = !found;
+    return found ? take_line(b) : SLIP_OK;
+}
+
+/* As much as there is room for. Refused lines pass by on the way; after a signal no new line is begun. */
+static slip_status submit(batch *b)
 {
     slip_status status = SLIP_OK;
-    while (status == SLIP_OK && b->next < b->count && !draining) {
-        const slip_request *request = &b->requests[b->next];
-        if (slip_results_has(b->results, request)) {
-            b->next++;
+    while (status == SLIP_OK && slip_serve_has_room(b->serve)) {
+        if (b->current) {
+            status = slip_task_submit(b->current, b->serve);
+            if (!slip_task_waits(b->current))
+                b->current = NULL;
             continue;
         }
-        if (!request->refusal.status_code) {
-            if (!slip_serve_has_room(b->serve))
-                break;
-            status = submit(b, b->next++);
-            continue;
-        }
-        status = slip_results_refuse(b->results, request);
-        b->counts.done++;
-        b->counts.failed++;
-        b->next++;
+        if (b->read_all || draining)
+            return SLIP_OK;
+        status = next_line(b);
     }
     return status;
 }
 
 static slip_status decode(batch *b)
 {
-    slip_status status = submit_all(b);
+    slip_status status = submit(b);
     while (status == SLIP_OK && slip_serve_busy(b->serve)) {
         status = slip_serve_step(b->serve);
         if (status == SLIP_OK)
-            status = submit_all(b);
+            status = submit(b);
         b->counts.tokens = slip_serve_tokens(b->serve);
         slip_progress_update(&b->progress, &b->counts, slip_now_ms() * 1e-3);
     }
     return status;
 }
 
+/* ---- the end ---- */
+
 /* Requests that a signal kept from running; with --resume they are taken up. */
 static slip_status say_never_ran(batch *b)
 {
     slip_status status = SLIP_OK;
-    size_t left = 0;
-    for (; b->next < b->count && status == SLIP_OK; b->next++)
-        if (!slip_results_has(b->results, &b->requests[b->next])) {
-            status = slip_results_never_ran(b->results, &b->requests[b->next], "interrupted",
-                                            "the run was stopped by a signal; run again with --resume");
-            left++;
+    bool found = true;
+    while (status == SLIP_OK && !b->read_all && (status = slip_request_file_next(b->requests, &found)) == SLIP_OK && found)
+        if (!slip_results_has(b->results, slip_request_file_index(b->requests))) {
+            status = slip_results_never_ran(b->results, slip_request_file_name(b->requests), "interrupted", INTERRUPTED);
+            b->left++;
         }
-    if (status == SLIP_OK && left > 0)
-        status = slip_fail(SLIP_ERR_INTERRUPTED, "stopped on a signal with %zu requests left: run again with --resume", left);
+    if (status == SLIP_OK && b->left > 0)
+        status = slip_fail(SLIP_ERR_INTERRUPTED, "stopped on a signal with %lld requests left: run again with --resume", (long long)b->left);
     return status;
+}
+
+/* Every request has its line; did every one get an answer? */
+static slip_status judge(const batch *b)
+{
+    if (b->counts.failed == 0 || b->job->options->ok_if_some_fail)
+        return SLIP_OK;
+    return slip_fail(SLIP_ERR_SOME_FAILED, "done, but %zu of %zu requests were refused: their lines in the output say why",
+                     b->counts.failed, b->counts.done);
 }
 
 static void free_batch(batch *b)
 {
-    for (size_t i = 0; b->ids && i < b->count; i++)
-        free(b->ids[i]);
     if (b->serve)
         slip_serve_free(b->serve);
-    free(b->ids);
-    free(b->id_counts);
-    free(b->sinks);
-    slip_requests_free(b->requests, b->count);
+    slip_request_file_close(b->requests);
+    free(b->models);
     if (b->trace)
         slip_trace_free(b->trace);
 }
 
-static size_t count_finished(const batch *b)
+/* Does a launcher stand between us and where standard output goes? */
+static bool is_launched(void)
 {
-    size_t finished = 0;
-    for (size_t i = 0; i < b->count; i++)
-        finished += slip_results_has(b->results, &b->requests[i]);
-    return finished;
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMI_SIZE") || getenv("PMIX_RANK") || getenv("SLURM_PROCID");
+}
+
+/* What a user should know who looks at the output only later. */
+static void warn(const batch *b)
+{
+    const slip_resumed *resumed = slip_results_resumed(b->results);
+    if (resumed->duplicates > 0)
+        fprintf(stderr,
+                "# output           %lld lines of it answered a request again, line %lld the first, and were taken out: two runs had "
+                "written it\n",
+                (long long)resumed->duplicates, (long long)resumed->first_duplicate);
+    if (strcmp(b->job->options->output, "-") == 0 && is_launched() && !isatty(STDOUT_FILENO))
+        fprintf(stderr, "# output           goes through the launcher, which does not tell when it cannot be written: -o FILE is safe\n");
 }
 
 static slip_status run(batch *b)
 {
     FILE *stream = b->job->options->quiet ? NULL : stderr;
-    size_t finished = count_finished(b);
+    const slip_resumed *resumed = slip_results_resumed(b->results);
+    size_t finished = (size_t)resumed->finished, count = (size_t)slip_request_file_count(b->requests);
     b->counts.done = finished;
-    slip_progress_start(&b->progress, stream, b->count, finished, slip_now_ms() * 1e-3);
+    b->counts.failed = (size_t)resumed->refused;
+    warn(b);
+    slip_progress_start(&b->progress, stream, count, finished, slip_now_ms() * 1e-3);
     slip_status status = slip_serve_create(b->job->decoder, b->job->tokenizer, &b->serve);
     if (status == SLIP_OK)
         status = decode(b);
@@ -266,7 +289,9 @@ static slip_status run(batch *b)
         ended = slip_trace_write(b->trace);
     if (ended == SLIP_OK)
         ended = slip_job_report(b->job, NULL, 0);
-    return ended == SLIP_OK ? say_never_ran(b) : ended;
+    if (ended == SLIP_OK)
+        ended = say_never_ran(b);
+    return ended == SLIP_OK ? judge(b) : ended;
 }
 
 slip_status slip_batch(slip_job *job)

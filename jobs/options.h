@@ -40,7 +40,8 @@ typedef struct {
     const char *model;      /* -m; or the operand of inspect and convert: the file to write */
     const char *source;     /* convert: the folder to read */
     const char *prompt;     /* generate: always there; bench: NULL = one of its own */
-    const char *input;      /* batch -i */
+    const char *input;      /* batch -i; "-" = standard input */
+    const char *served_model_name; /* batch: names, with commas between them */
     const char *output;     /* batch -o; "-" = standard output */
     const char *trace;      /* batch: .h5 to write */
     const char *text, *ids; /* score: exactly one of them */
@@ -63,7 +64,7 @@ typedef struct {
     int64_t ranks;          /* plan */
 
     int device, engine, draft_ranks, experts; /* of the enums above */
-    bool no_draft, always_draft, round_activations, json, quiet, resume;
+    bool no_draft, always_draft, round_activations, json, quiet, resume, ok_if_some_fail;
 } slip_options;
 
 /* Parse a command line. SLIP_ERR_INPUT: wrong use; slip_cause() says what, and which --help to read. *options is

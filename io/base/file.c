@@ -10,9 +10,28 @@
 /* Linux moves at most 2 GiB - 4 KiB in one call; a smaller piece also keeps a slow disk interruptible. */
 enum { PIECE = 1 << 30 };
 
+/* What `mode` is, for a message. */
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode) ? "a directory" : S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket" : "a device";
+}
+
+slip_status slip_file_check_regular(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return slip_fail(SLIP_ERR_INPUT, "%s: Is %s, not a regular file", path, kind_of(info.st_mode));
+    return SLIP_OK;
+}
+
 slip_status slip_file_open(const char *path, int *fd, int64_t *size)
 {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+    slip_status checked = slip_file_check_regular(path);
+    if (checked != SLIP_OK)
+        return checked;
+    int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* should a FIFO have come in between, it does not hang */
     if (file < 0)
         return slip_fail(errno == EMFILE || errno == ENFILE ? SLIP_ERR_FAILED : SLIP_ERR_INPUT,
                          "%s: cannot be opened: %s", path, strerror(errno));
@@ -21,10 +40,6 @@ slip_status slip_file_open(const char *path, int *fd, int64_t *size)
         slip_status status = slip_fail(SLIP_ERR_FAILED, "%s: %s", path, strerror(errno));
         close(file);
         return status;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        close(file);
-        return slip_fail(SLIP_ERR_INPUT, "%s: not a regular file", path);
     }
     *fd = file;
     *size = info.st_size;

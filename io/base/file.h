@@ -11,6 +11,9 @@
  * bytes. A file that does not exist is SLIP_ERR_INPUT. */
 slip_status slip_file_read(const char *path, size_t limit, char **text, size_t *size);
 
+/* SLIP_ERR_INPUT, saying what it is, for what is not a regular file: opening a FIFO would wait for its other end. */
+slip_status slip_file_check_regular(const char *path);
+
 /* Open a regular file for reading. The caller closes *fd. */
 slip_status slip_file_open(const char *path, int *fd, int64_t *size);
 

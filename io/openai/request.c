@@ -7,106 +7,250 @@
 #include <string.h>
 
 #include "io/base/hash.h"
-#include "io/base/json.h"
 #include "io/openai/request_body.h"
+#include "io/openai/request_scan.h"
 
 static const slip_request_defaults openai_defaults = {.sampling = {.temperature = 1, .top_p = 1}};
 
 void slip_request_free(slip_request *request)
 {
-    free(request->custom_id);
-    free(request->prompt);
-    free(request->prompt_ids);
-    free(request->model);
+    for (int32_t i = 0; request->prompts != NULL && i < request->prompt_count; i++) {
+        free(request->prompts[i].text);
+        free(request->prompts[i].ids);
+    }
     for (int32_t i = 0; i < request->stop_count; i++)
         free(request->stops[i]);
+    free(request->prompts);
+    free(request->custom_id);
+    free(request->model);
     *request = (slip_request){0};
 }
 
+int32_t slip_request_choices(const slip_request *request)
+{
+    return request->prompt_count * request->n;
+}
+
+const slip_prompt *slip_request_prompt(const slip_request *request, int32_t choice)
+{
+    return &request->prompts[choice / request->n];
+}
+
+uint64_t slip_request_seed(const slip_request *request, int32_t choice)
+{
+    const uint64_t place[] = {request->seed_given ? 0 : (uint64_t)(choice / request->n), (uint64_t)(choice % request->n)};
+    if (place[0] == 0 && place[1] == 0)
+        return request->sampling.seed;
+    return slip_hash(slip_hash(SLIP_HASH_START, &request->sampling.seed, sizeof request->sampling.seed), place, sizeof place);
+}
+
+/* ---- the line around the body ---- */
+
+enum { CUSTOM_ID, METHOD, URL, BODY, MEMBERS };
+
+static const char *const names[MEMBERS] = {"custom_id", "method", "url", "body"};
+
+/* The members of a line that are read; size 0 where there is none. */
+typedef struct {
+    slip_member found[MEMBERS];
+    const char *twice;     /* a name that came again */
+    const char *misplaced; /* a field of the body beside it */
+    bool whole;            /* the line is one object and nothing else */
+    slip_member torn;      /* where it is not: the member that does not end */
+} outline;
+
+static void add_to_outline(outline *line, const slip_member *member)
+{
+    static const char *const settings[] = {"max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "seed"};
+    for (int i = 0; i < MEMBERS; i++)
+        if (slip_member_is(member, names[i])) {
+            if (line->found[i].key != NULL)
+                line->twice = names[i];
+            else
+                line->found[i] = *member;
+            return;
+        }
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        if (slip_member_is(member, settings[i]))
+            line->misplaced = settings[i];
+}
+
+static outline read_outline(const char *text, size_t size)
+{
+    outline line = {0};
+    slip_scan scan;
+    slip_member member;
+    slip_scan_start(&scan, text, size);
+    while (slip_scan_next(&scan, &member))
+        add_to_outline(&line, &member);
+    line.whole = !scan.broken && slip_scan_at_end(&scan);
+    line.torn = scan.broken_in;
+    return line;
+}
+
+static bool is_given(const slip_member *member)
+{
+    return member->key != NULL && !(member->value_size == 4 && memcmp(member->value, "null", 4) == 0);
+}
+
+/* A string of the line as text; NULL when it is none, or cannot be: *why says. The caller drops *json. */
+static const char *text_of(const slip_member *member, json_t **json, const char **why)
+{
+    json_error_t error;
+    *json = slip_member_value(member, &error);
+    const char *text = json_string_value(*json);
+    *why = *json == NULL ? "is not valid JSON" : text == NULL ? "must be a string" : NULL;
+    return text;
+}
+
+/* The largest of a body's two settings of that meaning. What is no number counts as absent: the line will be refused. */
+static int64_t find_max_tokens(const slip_member *body)
+{
+    slip_scan scan;
+    slip_member member;
+    int64_t most = 0;
+    slip_scan_start(&scan, body->value, body->value_size);
+    while (slip_scan_next(&scan, &member)) {
+        char digits[24] = "";
+        if (member.value_size >= sizeof digits ||
+            !(slip_member_is(&member, "max_tokens") || slip_member_is(&member, "max_completion_tokens")))
+            continue;
+        memcpy(digits, member.value, member.value_size);
+        int64_t number = strtoll(digits, NULL, 10);
+        most = number > most ? number : most;
+    }
+    return most;
+}
+
+slip_status slip_request_look(const char *line, size_t size, slip_request_glance *glance)
+{
+    outline found = read_outline(line, size);
+    const slip_member *id = &found.found[CUSTOM_ID];
+    *glance = (slip_request_glance){.max_tokens = found.found[BODY].key != NULL ? find_max_tokens(&found.found[BODY]) : 0};
+    if (!is_given(id))
+        return SLIP_OK;
+    const char *why;
+    json_t *json;
+    const char *text = text_of(id, &json, &why);
+    bool named = text != NULL && text[0] != '\0';
+    glance->custom_id = named ? strdup(text) : NULL;
+    json_decref(json);
+    return named && glance->custom_id == NULL ? slip_fail(SLIP_ERR_FAILED, "no memory for a custom_id") : SLIP_OK;
+}
+
 /* custom_id first: whatever else is wrong, the refusal should carry the line's own name. */
-static slip_status read_custom_id(const json_t *line, slip_request *request)
+static slip_status read_custom_id(const outline *line, slip_request *request)
 {
-    const json_t *id = slip_json_given(line, "custom_id");
-    if (id == NULL)
+    const slip_member *member = &line->found[CUSTOM_ID];
+    const char *why;
+    json_t *json;
+    if (!is_given(member))
         return slip_request_refuse(request, 400, "missing_field", "custom_id", "custom_id is missing");
-    if (!json_is_string(id) || json_string_length(id) == 0)
-        return slip_request_refuse(request, 400, "invalid_value", "custom_id",
-                                   "custom_id must be a string that is not empty");
-    char *copy = strdup(json_string_value(id));
-    if (copy == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "no memory for a custom_id of %zu bytes", json_string_length(id));
-    free(request->custom_id);
-    request->custom_id = copy;
-    request->named = true;
-    return SLIP_OK;
-}
-
-/* A string member of the line that must be there. */
-static slip_status read_required(const json_t *line, const char *name, slip_request *request,
-                                 const char **value)
-{
-    const json_t *member = slip_json_given(line, name);
-    if (member == NULL)
-        return slip_request_refuse(request, 400, "missing_field", name, "%s is missing", name);
-    if (!json_is_string(member))
-        return slip_request_refuse(request, 400, "invalid_value", name, "%s must be a string", name);
-    *value = json_string_value(member);
-    return SLIP_OK;
-}
-
-static slip_status read_method(const json_t *line, slip_request *request)
-{
-    const char *method = "";
-    slip_status status = read_required(line, "method", request, &method);
-    if (status == SLIP_OK && strcmp(method, "POST") != 0)
-        return slip_request_refuse(request, 400, "invalid_value", "method",
-                                   "method must be \"POST\", not \"%.40s\"", method);
+    const char *text = text_of(member, &json, &why);
+    slip_status status = SLIP_OK;
+    if (text == NULL || text[0] == '\0') {
+        status = slip_request_refuse(request, 400, "invalid_value", "custom_id", "custom_id %s",
+                                     text != NULL ? "must not be empty" : why);
+    } else {
+        free(request->custom_id);
+        request->custom_id = strdup(text);
+        request->named = true;
+        if (request->custom_id == NULL)
+            status = slip_fail(SLIP_ERR_FAILED, "no memory for a custom_id of %zu bytes", strlen(text));
+    }
+    json_decref(json);
     return status;
 }
 
-static slip_status read_url(const json_t *line, slip_request *request)
+static slip_status check_method(const char *method, slip_request *request)
 {
-    const char *url = "";
-    slip_status status = read_required(line, "url", request, &url);
-    if (status != SLIP_OK)
-        return status;
-    request->chat = strcmp(url, "/v1/chat/completions") == 0;
-    if (!request->chat && strcmp(url, "/v1/completions") != 0)
-        return slip_request_refuse(request, 404, "unknown_url", "url",
-                                   "url must be /v1/chat/completions or /v1/completions, not \"%.80s\"", url);
-    return SLIP_OK;
+    return strcmp(method, "POST") == 0 ? SLIP_OK
+                                       : slip_request_refuse(request, 400, "invalid_value", "method",
+                                                             "method must be \"POST\", not \"%.40s\"", method);
 }
 
-static slip_status read_line(const json_t *line, const slip_request_defaults *defaults, slip_request *request)
+static slip_status check_url(const char *url, slip_request *request)
 {
-    if (!json_is_object(line))
-        return slip_request_refuse(request, 400, "invalid_json", "", "a line must be a JSON object");
-    slip_status status;
-    if ((status = read_custom_id(line, request)) != SLIP_OK ||
-        (status = read_method(line, request)) != SLIP_OK || (status = read_url(line, request)) != SLIP_OK)
+    request->chat = strcmp(url, "/v1/chat/completions") == 0;
+    return request->chat || strcmp(url, "/v1/completions") == 0
+               ? SLIP_OK
+               : slip_request_refuse(request, 404, "unknown_url", "url",
+                                     "url must be /v1/chat/completions or /v1/completions, not \"%.80s\"", url);
+}
+
+/* A string member that must be there. */
+static slip_status read_required(const outline *line, int which, slip_request *request,
+                                 slip_status (*check)(const char *text, slip_request *request))
+{
+    const char *why, *name = names[which];
+    json_t *json;
+    if (!is_given(&line->found[which]))
+        return slip_request_refuse(request, 400, "missing_field", name, "%s is missing", name);
+    const char *text = text_of(&line->found[which], &json, &why);
+    slip_status status = text != NULL ? check(text, request)
+                                      : slip_request_refuse(request, 400, "invalid_value", name, "%s %s", name, why);
+    json_decref(json);
+    return status;
+}
+
+/* A line that is not one JSON object: the parser says where. */
+static slip_status refuse_line(const char *text, size_t size, const outline *line, slip_request *request)
+{
+    json_error_t error = {.text = ""};
+    json_t *json = json_loadb(text, size, 0, &error), *key = line->torn.key != NULL ? slip_member_key(&line->torn) : NULL;
+    const char *param = json_string_value(key);
+    if (json != NULL)
+        slip_request_refuse(request, 400, "invalid_json", "", "a line must be a JSON object");
+    else
+        slip_request_refuse(request, 400, "invalid_json", param != NULL ? param : "", "not valid JSON: %s (byte %d)", error.text,
+                            error.position);
+    json_decref(json);
+    json_decref(key);
+    return SLIP_ERR_INPUT;
+}
+
+static slip_status read_line(const char *text, size_t size, const slip_request_defaults *defaults, slip_request *request)
+{
+    outline line = read_outline(text, size);
+    slip_status status = line.whole || is_given(&line.found[CUSTOM_ID]) ? read_custom_id(&line, request) : SLIP_OK;
+    if (!line.whole && status != SLIP_ERR_FAILED)
+        return refuse_line(text, size, &line, request);
+    if (status == SLIP_OK && line.twice != NULL)
+        return slip_request_refuse(request, 400, "invalid_json", line.twice, "%s stands twice", line.twice);
+    if (status == SLIP_OK && line.misplaced != NULL)
+        return slip_request_refuse(request, 400, "unsupported", line.misplaced, "%s stands beside body; its place is inside",
+                                   line.misplaced);
+    if (status != SLIP_OK || (status = read_required(&line, METHOD, request, check_method)) != SLIP_OK ||
+        (status = read_required(&line, URL, request, check_url)) != SLIP_OK)
         return status;
-    const json_t *body = slip_json_given(line, "body");
-    if (body == NULL)
+    const slip_member *body = &line.found[BODY];
+    if (!is_given(body))
         return slip_request_refuse(request, 400, "missing_field", "body", "body is missing");
-    if (!json_is_object(body))
+    if (body->value[0] != '{')
         return slip_request_refuse(request, 400, "invalid_value", "body", "body must be an object");
-    return slip_request_body(body, defaults, request);
+    return slip_request_body(body->value, body->value_size, defaults, request);
 }
 
 static slip_status read_text(const char *text, size_t size, const slip_request_defaults *defaults,
                              slip_request *request)
 {
-    if (size > SLIP_REQUEST_LINE_MAX)
-        return slip_request_refuse(request, 400, "line_too_long", "", "the line is longer than %d bytes",
-                                   SLIP_REQUEST_LINE_MAX);
-    json_error_t error;
-    json_t *line = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (line == NULL)
-        return slip_request_refuse(request, 400, "invalid_json", "", "not valid JSON: %s (byte %d)",
-                                   error.text, error.position);
-    slip_status status = read_line(line, defaults, request);
-    json_decref(line);
-    return status;
+    if (size <= SLIP_REQUEST_LINE_MAX)
+        return read_line(text, size, defaults, request);
+    outline line = read_outline(text, size); /* what was kept of it */
+    slip_status status = is_given(&line.found[CUSTOM_ID]) ? read_custom_id(&line, request) : SLIP_OK;
+    return status == SLIP_ERR_FAILED
+               ? status
+               : slip_request_refuse(request, 400, "line_too_long", "", "the line is longer than %d bytes", SLIP_REQUEST_LINE_MAX);
+}
+
+/* ---- the hash ---- */
+
+static uint64_t hash_prompt(uint64_t hash, const slip_prompt *prompt)
+{
+    uint64_t is_text = prompt->text != NULL;
+    hash = slip_hash(hash, &is_text, sizeof is_text);
+    return prompt->text != NULL ? slip_hash_field(hash, prompt->text, prompt->size)
+                                : slip_hash_field(hash, prompt->ids, prompt->id_count * sizeof *prompt->ids);
 }
 
 /* Every field that decides the answer, in a fixed order. */
@@ -114,13 +258,10 @@ static uint64_t hash_accepted(const slip_request *request)
 {
     uint64_t hash = slip_hash_text(SLIP_HASH_START, request->chat ? "chat" : "text");
     hash = slip_hash_text(hash, request->model);
-    if (request->prompt != NULL)
-        hash = slip_hash_field(hash, request->prompt, request->prompt_size);
-    else
-        hash = slip_hash_field(hash, request->prompt_ids,
-                               request->prompt_ids_count * sizeof *request->prompt_ids);
-    const uint64_t numbers[] = {request->prompt != NULL, request->echo, (uint64_t)request->max_tokens,
-                                (uint64_t)request->stop_count};
+    for (int32_t i = 0; i < request->prompt_count; i++)
+        hash = hash_prompt(hash, &request->prompts[i]);
+    const uint64_t numbers[] = {(uint64_t)request->prompt_count, (uint64_t)request->n, request->echo, request->return_token_ids,
+                                (uint64_t)request->max_tokens, request->seed_given, (uint64_t)request->stop_count};
     hash = slip_hash(hash, numbers, sizeof numbers);
     hash = slip_hash(hash, &request->sampling, sizeof request->sampling);
     for (int32_t i = 0; i < request->stop_count; i++)

@@ -1,9 +1,10 @@
 /* OpenAI batch lines in: one JSON object a line, {custom_id, method, url, body} -> slip_request.
  *
- * A line is refused on its own (status code, message, the parameter at fault) and never takes the others with
- * it. /v1/chat/completions and /v1/completions are understood. A body field that we know and do not serve is
- * refused (code "unsupported") unless its value asks for nothing, such as stream:false; a field that we do
- * not know is passed over. A field that is null counts as absent.
+ * A line is refused on its own (status code, message, the parameter at fault) and never takes the others with it; its
+ * custom_id is found wherever it can be read at all. /v1/chat/completions and /v1/completions are understood. A field of
+ * the body is served, or refused by name (code "unsupported") unless its value asks for nothing, such as stream:false; a few
+ * that never change an answer, such as metadata, are passed over unread, and so is what else stands beside the body. A name
+ * that is not known is refused. A field that is null counts as absent.
  */
 #ifndef SLIP_IO_OPENAI_REQUEST_H
 #define SLIP_IO_OPENAI_REQUEST_H
@@ -16,7 +17,7 @@
 #include "ranks/model/family.h"
 #include "ranks/model/sampling.h"
 
-enum { SLIP_MAX_STOPS = 4, SLIP_REQUEST_LINE_MAX = 16 << 20 };
+enum { SLIP_MAX_STOPS = 4, SLIP_MAX_N = 128, SLIP_MAX_CHOICES = 2048, SLIP_REQUEST_LINE_MAX = 16 << 20 };
 
 /* Why a line was refused: becomes response.status_code and response.body.error.
  * Codes: "invalid_json", "line_too_long", "missing_field", "invalid_value", "unsupported", "unknown_url"
@@ -34,20 +35,30 @@ typedef struct {
     int32_t max_tokens; /* 0 = not given */
     slip_sampling sampling; /* its seed is mixed with custom_id into the seed of a line that has none */
     const slip_family *family; /* renders chats; NULL: the first of ranks/model/family.h */
+    const char *models; /* the names the model goes by, with commas between them; NULL: any */
 } slip_request_defaults;
+
+/* A prompt: text, or token ids. */
+typedef struct {
+    char *text;   /* to encode, NUL-terminated; special tokens inside count only in a chat. NULL: ids */
+    size_t size;  /* bytes of text */
+    int32_t *ids; /* >= 0; the vocabulary is the caller's to check */
+    size_t id_count;
+} slip_prompt;
 
 typedef struct {
     char *custom_id;    /* never NULL: a line without a readable one is given "line-<number>" */
     bool named;         /* custom_id is the line's own */
+    int64_t index;      /* its place in a file (io/openai/request_file.h) */
     bool chat;          /* /v1/chat/completions, else /v1/completions */
-    char *prompt;       /* the text to encode, NUL-terminated; special tokens inside count only when `chat` */
-    size_t prompt_size; /* bytes */
-    int32_t *prompt_ids; /* a completions prompt given as an array of token ids (>= 0; the vocabulary is the
-                          * caller's to check): then prompt is NULL */
-    size_t prompt_ids_count;
+    slip_prompt *prompts; /* [prompt_count], at least one; a chat has one */
+    int32_t prompt_count;
+    int32_t n; /* answers a prompt */
     bool echo;          /* completions: the answer's text begins with the prompt */
     int32_t max_tokens; /* 0 = not given */
     slip_sampling sampling; /* its seed given, or derived from custom_id: the same line always samples the same */
+    bool seed_given;
+    bool return_token_ids;
     char *stops[SLIP_MAX_STOPS];
     int32_t stop_count;
     char *model;   /* echoed back; "slipstream" where the line names none */
@@ -62,12 +73,23 @@ slip_status slip_request_parse(const char *line, size_t size, int64_t number,
                                const slip_request_defaults *defaults, slip_request *request);
 void slip_request_free(slip_request *request);
 
-/* Read a file of lines. Blank lines are passed over; a duplicate custom_id is refused on its second line. A
- * missing file or one without a request is SLIP_ERR_INPUT. The caller frees *requests with
- * slip_requests_free. */
-slip_status slip_requests_read(const char *path, const slip_request_defaults *defaults,
-                               slip_request **requests, size_t *count);
-void slip_requests_free(slip_request *requests, size_t count);
+/* What can be told of a line without parsing it. */
+typedef struct {
+    char *custom_id;    /* the name that slip_request_parse() would find in it (malloc'ed); NULL: none */
+    int64_t max_tokens; /* of a body that has one; 0: it has none */
+} slip_request_glance;
+
+/* SLIP_ERR_FAILED: out of memory. */
+slip_status slip_request_look(const char *line, size_t size, slip_request_glance *glance);
+
+/* An answer holds prompt_count * n choices: choice c is the (c % n)th of prompt c / n. */
+int32_t slip_request_choices(const slip_request *request);
+const slip_prompt *slip_request_prompt(const slip_request *request, int32_t choice);
+
+/* The seed of a choice, which nothing but the line decides. The first choice of a prompt has the request's own seed, so that
+ * it reads as it would alone; the others hash it with their place. Where the seed was made from custom_id, the prompts of a
+ * list differ, too. */
+uint64_t slip_request_seed(const slip_request *request, int32_t choice);
 
 /* Refuse a request: used by whoever finds the fault later (too long for the context, say). Returns
  * SLIP_ERR_INPUT, for a checker to return in turn; slip_fail() is not told, since the run goes on. */

@@ -1,95 +1,218 @@
+#include "io/openai/request_file.h"
+
 #include <inttypes.h>
-#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/base/hash.h"
-#include "io/base/lines.h"
-#include "io/openai/request.h"
+#include "io/base/tally.h"
+#include "io/openai/request_input.h"
 
-typedef struct {
-    slip_request *items;
-    size_t count, capacity;
-    json_t *names; /* custom_id -> how many lines have had it so far */
-} request_list;
+static const slip_request_defaults OPENAI_DEFAULTS = {.sampling = {.temperature = 1, .top_p = 1}};
 
-static slip_status list_grow(request_list *list, const char *path)
+struct slip_request_file {
+    slip_lines lines;
+    slip_request_defaults defaults;
+    slip_tally names; /* of all lines */
+    slip_tally seen;  /* of those up to the one at hand */
+    int64_t count, positions;
+    /* the one at hand: */
+    int64_t index;
+    const char *line; /* [size], without a byte order mark */
+    size_t size;
+    char *name;
+    uint64_t before; /* lines that had this name */
+};
+
+static slip_hash128 hash_of(const char *name)
 {
-    if (list->count < list->capacity)
-        return SLIP_OK;
-    size_t capacity = list->capacity == 0 ? 64 : 2 * list->capacity;
-    slip_request *grown = reallocarray(list->items, capacity, sizeof *grown);
-    if (grown == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for %zu requests", path, capacity);
-    list->items = grown;
-    list->capacity = capacity;
-    return SLIP_OK;
+    return slip_hash128_on(SLIP_HASH128_START, name, strlen(name));
 }
 
-/* A custom_id is its first line's. Later lines are refused, and the count in their hash tells equal ones
- * apart, so that a resumed run knows how many of them it has answered. */
-static slip_status list_name(request_list *list, slip_request *request)
+/* The next line that is not blank. A byte order mark may stand where files were joined, too. */
+static slip_status next_line(slip_request_file *file, bool *found)
 {
-    json_int_t earlier = json_integer_value(json_object_get(list->names, request->custom_id));
-    if (earlier > 0) {
-        request->hash = slip_hash(request->hash, &earlier, sizeof earlier);
-        if (request->refusal.status_code == 0)
-            slip_request_refuse(request, 400, "duplicate_custom_id", "custom_id",
-                                "custom_id \"%.200s\" was used by an earlier line", request->custom_id);
+    static const char mark[] = "\xef\xbb\xbf";
+    for (;;) {
+        slip_status status = slip_lines_next(&file->lines, found);
+        if (status != SLIP_OK || !*found)
+            return status;
+        bool marked = file->lines.size >= 3 && memcmp(file->lines.line, mark, 3) == 0;
+        file->lines.line += marked ? 3 : 0;
+        file->lines.size -= marked ? 3 : 0;
+        file->line = file->lines.line;
+        file->size = file->lines.size;
+        if (!slip_lines_blank(&file->lines))
+            return SLIP_OK;
     }
-    if (json_object_set_new_nocheck(list->names, request->custom_id, json_integer(earlier + 1)) != 0)
-        return slip_fail(SLIP_ERR_FAILED, "no memory to remember custom_id \"%.200s\"", request->custom_id);
-    return SLIP_OK;
 }
 
-static slip_status list_read(request_list *list, slip_lines *lines, const slip_request_defaults *defaults)
+/* Positions that a line's prompt and answer can need at most: no prompt has more tokens than its line bytes, but for what a
+ * chat template adds. */
+static int64_t positions_of(const slip_request_file *file, int64_t max_tokens)
+{
+    enum { TEMPLATE = 1024 };
+    max_tokens = max_tokens > 0 ? max_tokens : file->defaults.max_tokens;
+    return max_tokens > 0 && max_tokens < INT32_MAX ? (int64_t)file->size + TEMPLATE + max_tokens : INT64_MAX;
+}
+
+static slip_status survey(slip_request_file *file)
 {
     for (;;) {
         bool found;
-        slip_status status = slip_lines_next(lines, &found);
+        slip_request_glance glance;
+        uint64_t before;
+        slip_status status = next_line(file, &found);
         if (status != SLIP_OK || !found)
             return status;
-        if (slip_lines_blank(lines))
-            continue;
-        if ((status = list_grow(list, lines->path)) != SLIP_OK)
+        if ((status = slip_request_look(file->line, file->size, &glance)) != SLIP_OK)
             return status;
-        slip_request *request = &list->items[list->count];
-        if ((status = slip_request_parse(lines->line, lines->size, lines->number, defaults, request)) !=
-            SLIP_OK)
-            return status;
-        list->count++;
-        if (request->named && (status = list_name(list, request)) != SLIP_OK)
+        int64_t positions = positions_of(file, glance.max_tokens);
+        file->count++;
+        file->positions = positions > file->positions ? positions : file->positions;
+        if (glance.custom_id != NULL)
+            status = slip_tally_add(&file->names, hash_of(glance.custom_id), &before);
+        free(glance.custom_id);
+        if (status != SLIP_OK)
             return status;
     }
 }
 
-slip_status slip_requests_read(const char *path, const slip_request_defaults *defaults,
-                               slip_request **requests, size_t *count)
+slip_status slip_request_file_open(const char *path, const slip_request_defaults *defaults, slip_request_file **file)
 {
-    slip_lines lines;
-    slip_status status = slip_lines_open(path, SLIP_REQUEST_LINE_MAX, &lines);
-    if (status != SLIP_OK)
-        return status;
-    request_list list = {.names = json_object()};
-    if (list.names == NULL)
-        status = slip_fail(SLIP_ERR_FAILED, "%s: no memory to read requests", path);
-    else
-        status = list_read(&list, &lines, defaults);
-    if (status == SLIP_OK && list.count == 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: holds no request", path);
-    json_decref(list.names);
-    slip_lines_close(&lines);
+    slip_request_file *opened = calloc(1, sizeof *opened);
+    if (opened == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory to read requests", path);
+    opened->defaults = defaults != NULL ? *defaults : OPENAI_DEFAULTS;
+    slip_status status = slip_request_input_open(path, &opened->lines);
     if (status != SLIP_OK) {
-        slip_requests_free(list.items, list.count);
+        free(opened);
         return status;
     }
-    *requests = list.items;
-    *count = list.count;
+    status = survey(opened);
+    if (status == SLIP_OK && opened->count == 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: holds no request", opened->lines.path);
+    if (status == SLIP_OK)
+        status = slip_request_file_rewind(opened);
+    if (status != SLIP_OK) {
+        slip_request_file_close(opened);
+        return status;
+    }
+    *file = opened;
     return SLIP_OK;
 }
 
-void slip_requests_free(slip_request *requests, size_t count)
+void slip_request_file_close(slip_request_file *file)
 {
-    for (size_t i = 0; i < count; i++)
-        slip_request_free(&requests[i]);
-    free(requests);
+    if (file == NULL)
+        return;
+    slip_lines_close(&file->lines);
+    slip_tally_free(&file->names);
+    slip_tally_free(&file->seen);
+    free(file->name);
+    free(file);
+}
+
+int64_t slip_request_file_count(const slip_request_file *file)
+{
+    return file->count;
+}
+
+int64_t slip_request_file_positions(const slip_request_file *file)
+{
+    return file->positions;
+}
+
+static slip_status changed(const slip_request_file *file)
+{
+    return slip_fail(SLIP_ERR_INPUT, "%s: line %" PRId64 " has changed since the run began to read it", file->lines.path,
+                     file->lines.number);
+}
+
+/* "line-7", or, should a line have that name, "line-7.1" and so on. */
+static slip_status make_up_name(const slip_request_file *file, char **name)
+{
+    char text[64];
+    snprintf(text, sizeof text, "line-%" PRId64, file->lines.number);
+    for (int64_t i = 1; slip_tally_count(&file->names, hash_of(text)) > 0; i++)
+        snprintf(text, sizeof text, "line-%" PRId64 ".%" PRId64, file->lines.number, i);
+    *name = strdup(text);
+    return *name != NULL ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "no memory to name line %" PRId64, file->lines.number);
+}
+
+/* The name of the line at hand, its own or a made-up one. */
+static slip_status find_name(slip_request_file *file)
+{
+    free(file->name);
+    file->name = NULL;
+    file->before = 0;
+    slip_request_glance glance;
+    slip_status status = slip_request_look(file->line, file->size, &glance);
+    if (status != SLIP_OK)
+        return status;
+    file->name = glance.custom_id;
+    if (file->name == NULL)
+        return make_up_name(file, &file->name);
+    status = slip_tally_add(&file->seen, hash_of(file->name), &file->before);
+    if (status == SLIP_OK && file->before >= slip_tally_count(&file->names, hash_of(file->name)))
+        status = changed(file);
+    return status;
+}
+
+slip_status slip_request_file_next(slip_request_file *file, bool *found)
+{
+    slip_status status = next_line(file, found);
+    if (status == SLIP_OK && *found != (file->index + 1 < file->count))
+        status = changed(file);
+    file->index += *found;
+    return status == SLIP_OK && *found ? find_name(file) : status;
+}
+
+int64_t slip_request_file_index(const slip_request_file *file)
+{
+    return file->index;
+}
+
+const char *slip_request_file_name(const slip_request_file *file)
+{
+    return file->name;
+}
+
+/* A custom_id is its first line's. The count in the hash of a repeated one tells equal lines apart, so that a resumed run
+ * knows which of them it has answered. */
+static void refuse_repeated(const slip_request_file *file, slip_request *request)
+{
+    if (file->before == 0)
+        return;
+    request->hash = slip_hash(request->hash, &file->before, sizeof file->before);
+    if (request->refusal.status_code == 0)
+        slip_request_refuse(request, 400, "duplicate_custom_id", "custom_id", "custom_id \"%.200s\" was used by an earlier line",
+                            request->custom_id);
+}
+
+slip_status slip_request_file_parse(const slip_request_file *file, slip_request *request)
+{
+    slip_request parsed;
+    char *name = strdup(file->name);
+    if (name == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "no memory for request line %" PRId64, file->lines.number);
+    slip_status status = slip_request_parse(file->line, file->size, file->lines.number, &file->defaults, &parsed);
+    if (status != SLIP_OK) {
+        free(name);
+        return status;
+    }
+    free(parsed.custom_id);
+    parsed.custom_id = name; /* the same, unless it was made up and taken */
+    parsed.index = file->index;
+    refuse_repeated(file, &parsed);
+    *request = parsed;
+    return SLIP_OK;
+}
+
+slip_status slip_request_file_rewind(slip_request_file *file)
+{
+    slip_tally_free(&file->seen);
+    file->index = -1;
+    return slip_lines_rewind(&file->lines);
 }

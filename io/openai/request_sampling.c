@@ -40,6 +40,7 @@ static slip_status read_seed(const json_t *body, uint64_t mixed, slip_request *r
     const json_t *member = slip_json_given(body, "seed");
     if (member != NULL && !json_is_integer(member))
         return slip_request_wrong_value(request, "seed", "an integer", member);
+    request->seed_given = member != NULL;
     request->sampling.seed = member != NULL ? (uint64_t)json_integer_value(member)
                                             : slip_hash_text(slip_hash(SLIP_HASH_START, &mixed, sizeof mixed), request->custom_id);
     return SLIP_OK;

@@ -8,21 +8,49 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/lock.h"
+#include "io/base/text.h"
 #include "io/openai/result_line.h"
 #include "io/openai/result_resume.h"
+
+enum { PENDING_MAX = 1 << 20 };
 
 struct slip_results {
     int file;
     char *path;
-    bool regular; /* can be synced and cut; a pipe or a terminal cannot */
-    int64_t size; /* of a regular file: whole lines only */
+    slip_lock *lock; /* of a regular file */
+    bool regular;    /* can be synced and cut; a pipe or a terminal cannot */
+    int64_t size;    /* of a regular file: whole, synced lines only */
     uint64_t run_hash;
-    json_t *finished; /* keys of what the resumed file held */
+    slip_finished finished;
+    slip_text pending; /* whole lines to be written */
 };
 
 static slip_status failed(const slip_results *results, const char *what, int cause)
 {
     return slip_fail(SLIP_ERR_FAILED, "%s: %s: %s", strcmp(results->path, "-") ? results->path : "standard output", what, strerror(cause));
+}
+
+/* A pipe, a terminal or the like is nobody's alone. */
+static slip_status take_lock(slip_results *results)
+{
+    struct stat info;
+    if (strcmp(results->path, "-") == 0 || (stat(results->path, &info) == 0 && !S_ISREG(info.st_mode)))
+        return SLIP_OK;
+    return slip_lock_take(results->path, &results->lock);
+}
+
+/* A FIFO must have a reader by now: without O_NONBLOCK, opening it would wait for one. */
+static slip_status open_path(slip_results *results)
+{
+    int flags;
+    results->file = open(results->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (results->file < 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s", results->path,
+                         errno == ENXIO ? "nobody reads from its other end" : strerror(errno));
+    flags = fcntl(results->file, F_GETFL);
+    return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK
+                                                                                 : failed(results, "cannot be opened", errno);
 }
 
 /* Open the file behind results->path and see what it is. */
@@ -32,10 +60,10 @@ static slip_status open_file(slip_results *results, bool resume)
         results->file = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
         return results->file >= 0 ? SLIP_OK : failed(results, "standard output cannot be used", errno);
     }
-    results->file = open(results->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    if (results->file < 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s", results->path, strerror(errno));
     struct stat info;
+    slip_status status = open_path(results);
+    if (status != SLIP_OK)
+        return status;
     if (fstat(results->file, &info) != 0)
         return failed(results, "cannot be examined", errno);
     results->regular = S_ISREG(info.st_mode);
@@ -48,8 +76,8 @@ static slip_status open_file(slip_results *results, bool resume)
     return SLIP_OK;
 }
 
-slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, const slip_request *requests,
-                              size_t count, slip_results **results)
+slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests,
+                              slip_results **results)
 {
     if (resume && strcmp(path, "-") == 0)
         return slip_fail(SLIP_ERR_INPUT, "standard output cannot be resumed; name an output file");
@@ -60,8 +88,10 @@ slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, 
     *opened = (slip_results){.file = -1, .path = strdup(path), .run_hash = run_hash};
     if (opened->path == NULL)
         status = slip_fail(SLIP_ERR_FAILED, "%s: no memory for results", path);
+    if (status == SLIP_OK)
+        status = take_lock(opened);
     if (status == SLIP_OK && resume)
-        status = slip_results_resume(path, run_hash, requests, count, &opened->finished);
+        status = slip_results_resume(path, run_hash, requests, &opened->finished);
     if (status == SLIP_OK)
         status = open_file(opened, resume);
     if (status != SLIP_OK) {
@@ -72,10 +102,14 @@ slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, 
     return SLIP_OK;
 }
 
-bool slip_results_has(const slip_results *results, const slip_request *request)
+const slip_resumed *slip_results_resumed(const slip_results *results)
 {
-    return results->finished != NULL &&
-           slip_result_key_in(results->finished, request->custom_id, request->hash);
+    return &results->finished.resumed;
+}
+
+bool slip_results_has(const slip_results *results, int64_t index)
+{
+    return results->finished.flags != NULL && results->finished.flags[index];
 }
 
 /* A line that is not on disk as a whole must not be there at all. */
@@ -86,31 +120,42 @@ static slip_status take_back(slip_results *results, int cause)
     return failed(results, "a line could not be written", cause);
 }
 
-/* Append `line` and free it. */
-static slip_status append(slip_results *results, char *line, size_t size)
+/* Write what is pending and sync it. */
+static slip_status flush(slip_results *results)
 {
+    slip_text *pending = &results->pending;
     slip_status status = SLIP_OK;
-    for (size_t done = 0; done < size && status == SLIP_OK;) {
-        ssize_t wrote = write(results->file, line + done, size - done);
+    if (pending->failed)
+        status = slip_fail(SLIP_ERR_FAILED, "%s: out of memory for result lines", results->path);
+    for (size_t done = 0; done < pending->size && status == SLIP_OK;) {
+        ssize_t wrote = write(results->file, pending->bytes + done, pending->size - done);
         if (wrote > 0)
             done += (size_t)wrote;
         else if (wrote == 0 || errno != EINTR)
             status = take_back(results, wrote == 0 ? ENOSPC : errno);
     }
-    if (status == SLIP_OK && results->regular && fdatasync(results->file) != 0)
+    if (status == SLIP_OK && pending->size > 0 && results->regular && fdatasync(results->file) != 0)
         status = take_back(results, errno);
     if (status == SLIP_OK)
-        results->size += (int64_t)size;
-    free(line);
+        results->size += (int64_t)pending->size;
+    slip_text_free(pending);
     return status;
 }
 
-slip_status slip_results_answer(slip_results *results, const slip_request *request, const slip_answer *answer)
+/* Take over `line`; it is written at once, or with others. */
+static slip_status append(slip_results *results, char *line, size_t size, bool at_once)
+{
+    slip_text_add(&results->pending, line, size);
+    free(line);
+    return at_once || results->pending.size > PENDING_MAX ? flush(results) : SLIP_OK;
+}
+
+slip_status slip_results_answer(slip_results *results, const slip_request *request, const slip_answer *answers)
 {
     char *line;
     size_t size;
-    slip_status status = slip_result_line_answer(request, results->run_hash, answer, &line, &size);
-    return status == SLIP_OK ? append(results, line, size) : status;
+    slip_status status = slip_result_line_answer(request, results->run_hash, answers, &line, &size);
+    return status == SLIP_OK ? append(results, line, size, true) : status;
 }
 
 slip_status slip_results_refuse(slip_results *results, const slip_request *request)
@@ -118,26 +163,27 @@ slip_status slip_results_refuse(slip_results *results, const slip_request *reque
     char *line;
     size_t size;
     slip_status status = slip_result_line_refuse(request, results->run_hash, &line, &size);
-    return status == SLIP_OK ? append(results, line, size) : status;
+    return status == SLIP_OK ? append(results, line, size, true) : status;
 }
 
-slip_status slip_results_never_ran(slip_results *results, const slip_request *request, const char *code,
-                                   const char *message)
+slip_status slip_results_never_ran(slip_results *results, const char *custom_id, const char *code, const char *message)
 {
     char *line;
     size_t size;
-    slip_status status = slip_result_line_never_ran(request, results->run_hash, code, message, &line, &size);
-    return status == SLIP_OK ? append(results, line, size) : status;
+    slip_status status = slip_result_line_never_ran(custom_id, results->run_hash, code, message, &line, &size);
+    return status == SLIP_OK ? append(results, line, size, false) : status;
 }
 
 slip_status slip_results_close(slip_results *results)
 {
     if (results == NULL)
         return SLIP_OK;
-    slip_status status = SLIP_OK;
+    slip_status status = results->file >= 0 ? flush(results) : SLIP_OK;
     if (results->file >= 0 && close(results->file) != 0 && errno != EINTR)
         status = failed(results, "closing it failed", errno);
-    json_decref(results->finished);
+    slip_lock_release(results->lock);
+    slip_text_free(&results->pending);
+    free(results->finished.flags);
     free(results->path);
     free(results);
     return status;

@@ -1,13 +1,13 @@
-/* OpenAI batch lines out. A line is appended whole, in one write, and synced: an interrupted run loses only
- * what was in flight. With resume, a torn last line is cut off and finished requests are known by custom_id
- * and hash.
+/* OpenAI batch lines out. A line is appended whole, in one write, and synced: an interrupted run loses only what was in
+ * flight. With resume, a torn last line is cut off and finished requests are known by custom_id and hash. One run at a time
+ * writes a file (io/base/lock.h).
  *
- * A line is {id, custom_id, response, error}; ids are made from hashes, so that the same run writes the same
- * ids: answered   response {status_code 200, request_id, body {... choices, usage, slipstream}}, error null
- *   refused    response {status_code 4xx, request_id, body {error {message, type, param, code}, slipstream}},
- * error null never ran  response null, error {code, message} body.slipstream {request_hash, run_hash, ...} is
- * what resume goes by. Answered and refused requests are finished; a request that never ran is not: its line
- * is taken out on resume, so that in the end as many lines come out as went in.
+ * A line is {id, custom_id, response, error}; ids are made from hashes, so that the same run writes the same ids:
+ *   answered    response {status_code 200, request_id, body {... choices, usage, slipstream}}, error null
+ *   refused     response {status_code 4xx, request_id, body {error {message, type, param, code}, slipstream}}, error null
+ *   never ran   response null, error {code, message}
+ * body.slipstream {request_hash, run_hash, ...} is what resume goes by. Answered and refused requests are finished; a request
+ * that never ran is not: its line is taken out on resume, so that in the end as many lines come out as went in.
  */
 #ifndef SLIP_IO_OPENAI_RESULT_H
 #define SLIP_IO_OPENAI_RESULT_H
@@ -16,40 +16,53 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/openai/request.h"
 #include "io/base/status.h"
+#include "io/openai/request.h"
+#include "io/openai/request_file.h"
 
-/* What became of a request that ran. Counts are tokens; times are milliseconds. */
+/* One choice of a request that ran. Counts are tokens; times are milliseconds. */
 typedef struct {
     const char *text; /* UTF-8; for a chat, <think>reasoning</think> at its start is split off */
     size_t text_size;
     const char *finish_reason; /* "stop" or "length" */
     int32_t prompt_tokens, completion_tokens;
+    const int32_t *prompt_ids, *ids; /* the tokens so counted, for requests with return_token_ids; else not looked at */
     int64_t spec_steps, accepted_draft_tokens, draft_tokens;
     double time_to_first_token_ms, total_ms;
 } slip_answer;
 
 typedef struct slip_results slip_results;
 
-/* Open `path` for appending ("-": standard output, which cannot be resumed). Without `resume` an existing
- * non-empty file is SLIP_ERR_INPUT (nothing is ever overwritten). With it, the file is read back, checked and
- * then repaired. It must hold results of these `requests` under the same `run_hash` (of the model and
- * whatever else decides every answer) and nothing else: a foreign line, another run's, or a request that has
- * changed since is SLIP_ERR_INPUT, the file being left as it was. The caller closes *results. */
-slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, const slip_request *requests,
-                              size_t count, slip_results **results);
+/* What a resumed file held. */
+typedef struct {
+    int64_t finished;   /* requests */
+    int64_t refused;    /* how many of them were refused */
+    int64_t duplicates; /* lines that answered a request again, and have been taken out: two runs had written the file */
+    int64_t first_duplicate; /* the number of the first of them */
+} slip_resumed;
 
-/* Was this request finished in the file that was resumed? */
-bool slip_results_has(const slip_results *results, const slip_request *request);
+/* Open `path` for appending ("-": standard output, which cannot be resumed) and lock it. Without `resume` an existing
+ * non-empty file is SLIP_ERR_INPUT (nothing is ever overwritten). With it, the file is read back, checked and then repaired.
+ * It must hold results of these `requests`, which are read and rewound, under the same `run_hash` (of the model and whatever
+ * else decides every answer) and nothing else: a foreign line, another run's, or a request that has changed since is
+ * SLIP_ERR_INPUT, the file being left as it was. The caller closes *results. */
+slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests,
+                              slip_results **results);
 
-/* Append one line and sync it. A full disk or a limit on file sizes: SLIP_ERR_FAILED, and the torn tail is
- * cut off again. (A write beyond RLIMIT_FSIZE or into a closed pipe raises SIGXFSZ or SIGPIPE: the program
- * ignores both.) */
-slip_status slip_results_answer(slip_results *results, const slip_request *request,
-                                const slip_answer *answer);
+const slip_resumed *slip_results_resumed(const slip_results *results);
+
+/* Was the request at this place of the file (slip_request_file_index) finished in the file that was resumed? */
+bool slip_results_has(const slip_results *results, int64_t index);
+
+/* Append one line and sync it. `answers` has slip_request_choices() elements. A full disk or a limit on file sizes:
+ * SLIP_ERR_FAILED, and the torn tail is cut off again. (A write beyond RLIMIT_FSIZE or into a closed pipe raises SIGXFSZ or
+ * SIGPIPE: the program ignores both.) */
+slip_status slip_results_answer(slip_results *results, const slip_request *request, const slip_answer *answers);
 slip_status slip_results_refuse(slip_results *results, const slip_request *request);
-slip_status slip_results_never_ran(slip_results *results, const slip_request *request, const char *code,
-                                   const char *message);
+
+/* The same for requests that never ran, of which there may be many: they are written and synced together, by
+ * slip_results_close() at the latest. */
+slip_status slip_results_never_ran(slip_results *results, const char *custom_id, const char *code, const char *message);
 
 /* Frees *results in any case; NULL is fine. A network file system may report a failed write only here. */
 slip_status slip_results_close(slip_results *results);

@@ -13,12 +13,17 @@
 enum { HEX = 17 };
 
 /* The id of a result: the same request in the same run has the same one. */
-static void result_id(const slip_request *request, uint64_t run_hash, const char *prefix, char id[static 32])
+static void make_id(const char *custom_id, uint64_t request_hash, uint64_t run_hash, const char *prefix, char id[static 32])
 {
-    uint64_t hash = slip_hash_text(SLIP_HASH_START, request->custom_id);
-    hash = slip_hash(hash, &request->hash, sizeof request->hash);
+    uint64_t hash = slip_hash_text(SLIP_HASH_START, custom_id);
+    hash = slip_hash(hash, &request_hash, sizeof request_hash);
     hash = slip_hash(hash, &run_hash, sizeof run_hash);
     snprintf(id, 32, "%s-%016" PRIx64, prefix, hash);
+}
+
+static void result_id(const slip_request *request, uint64_t run_hash, const char *prefix, char id[static 32])
+{
+    make_id(request->custom_id, request->hash, run_hash, prefix, id);
 }
 
 /* jansson has no NaN and no infinity; null says "unknown" without spoiling the line. */
@@ -27,28 +32,43 @@ static json_t *real_or_null(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* The acceptance record, in vLLM's words: the mean counts the bonus token of each step. */
-static json_t *acceptance(const slip_answer *answer)
+/* All choices of an answer as if they were one. */
+static slip_answer sum_of(const slip_request *request, const slip_answer *answers)
 {
-    double mean =
-        answer->spec_steps > 0 ? 1 + (double)answer->accepted_draft_tokens / (double)answer->spec_steps : NAN;
-    return json_pack("{s:o, s:I, s:I, s:I}", "mean_acceptance_length", real_or_null(mean), "num_spec_steps",
-                     (json_int_t)answer->spec_steps, "num_draft_tokens", (json_int_t)answer->draft_tokens,
-                     "num_accepted_draft_tokens", (json_int_t)answer->accepted_draft_tokens);
+    slip_answer sum = answers[0];
+    for (int32_t i = 1; i < slip_request_choices(request); i++) {
+        const slip_answer *one = &answers[i];
+        sum.prompt_tokens += i % request->n == 0 ? one->prompt_tokens : 0; /* a prompt is read once */
+        sum.completion_tokens += one->completion_tokens;
+        sum.spec_steps += one->spec_steps;
+        sum.accepted_draft_tokens += one->accepted_draft_tokens;
+        sum.draft_tokens += one->draft_tokens;
+        sum.time_to_first_token_ms = fmin(sum.time_to_first_token_ms, one->time_to_first_token_ms);
+        sum.total_ms = fmax(sum.total_ms, one->total_ms);
+    }
+    return sum;
 }
 
-/* body.slipstream; `answer` is NULL for a refused request. */
-static json_t *provenance(const slip_request *request, uint64_t run_hash, const slip_answer *answer)
+/* The acceptance record, in vLLM's words: the mean counts the bonus token of each step. */
+static json_t *acceptance(const slip_answer *sum)
+{
+    double mean = sum->spec_steps > 0 ? 1 + (double)sum->accepted_draft_tokens / (double)sum->spec_steps : NAN;
+    return json_pack("{s:o, s:I, s:I, s:I}", "mean_acceptance_length", real_or_null(mean), "num_spec_steps",
+                     (json_int_t)sum->spec_steps, "num_draft_tokens", (json_int_t)sum->draft_tokens,
+                     "num_accepted_draft_tokens", (json_int_t)sum->accepted_draft_tokens);
+}
+
+/* body.slipstream; `sum` is NULL for a refused request. */
+static json_t *provenance(const slip_request *request, uint64_t run_hash, const slip_answer *sum)
 {
     char request_hex[HEX], run_hex[HEX];
     snprintf(request_hex, sizeof request_hex, "%016" PRIx64, request->hash);
     snprintf(run_hex, sizeof run_hex, "%016" PRIx64, run_hash);
-    if (answer == NULL)
+    if (sum == NULL)
         return json_pack("{s:s, s:s}", "request_hash", request_hex, "run_hash", run_hex);
-    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "request_hash", request_hex, "run_hash", run_hex,
-                     "acceptance", acceptance(answer), "time_to_first_token_ms",
-                     real_or_null(answer->time_to_first_token_ms), "total_ms",
-                     real_or_null(answer->total_ms));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "request_hash", request_hex, "run_hash", run_hex, "acceptance",
+                     acceptance(sum), "time_to_first_token_ms", real_or_null(sum->time_to_first_token_ms), "total_ms",
+                     real_or_null(sum->total_ms));
 }
 
 /* The assistant's message: `<think>reasoning</think>content`; cut short there, all is reasoning. */
@@ -68,30 +88,73 @@ static json_t *message(const slip_answer *answer)
                      (size_t)(end - content));
 }
 
-static json_t *choice(const slip_request *request, const slip_answer *answer)
+static json_t *id_list(const int32_t *ids, int32_t count)
 {
-    if (request->chat)
-        return json_pack("{s:i, s:o, s:s, s:n}", "index", 0, "message", message(answer), "finish_reason",
-                         answer->finish_reason, "logprobs");
-    return json_pack("{s:i, s:s%, s:s, s:n}", "index", 0, "text", answer->text, answer->text_size,
-                     "finish_reason", answer->finish_reason, "logprobs");
+    json_t *list = json_array();
+    for (int32_t i = 0; i < count; i++)
+        if (json_array_append_new(list, json_integer(ids[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
 }
 
-static json_t *usage(const slip_answer *answer)
+/* Where vLLM puts them: a chat has one prompt, whose ids stand in the body. */
+static bool put_prompt_ids(json_t *object, const slip_answer *answer)
 {
-    json_int_t prompt = answer->prompt_tokens, completion = answer->completion_tokens;
+    return json_object_set_new(object, "prompt_token_ids", id_list(answer->prompt_ids, answer->prompt_tokens)) == 0;
+}
+
+static json_t *choice(const slip_request *request, int32_t index, const slip_answer *answer)
+{
+    json_t *made = request->chat ? json_pack("{s:i, s:o, s:s, s:n}", "index", index, "message", message(answer), "finish_reason",
+                                             answer->finish_reason, "logprobs")
+                                 : json_pack("{s:i, s:s%, s:s, s:n}", "index", index, "text", answer->text, answer->text_size,
+                                             "finish_reason", answer->finish_reason, "logprobs");
+    bool whole = !request->return_token_ids ||
+                 (json_object_set_new(made, "token_ids", id_list(answer->ids, answer->completion_tokens)) == 0 &&
+                  (request->chat || put_prompt_ids(made, answer)));
+    if (whole)
+        return made;
+    json_decref(made);
+    return NULL;
+}
+
+/* NULL when memory fails or a text is not UTF-8. */
+static json_t *choices(const slip_request *request, const slip_answer *answers)
+{
+    json_t *list = json_array();
+    for (int32_t i = 0; i < slip_request_choices(request); i++)
+        if (json_array_append_new(list, choice(request, i, &answers[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *usage(const slip_answer *sum)
+{
+    json_int_t prompt = sum->prompt_tokens, completion = sum->completion_tokens;
     return json_pack("{s:I, s:I, s:I}", "prompt_tokens", prompt, "completion_tokens", completion,
                      "total_tokens", prompt + completion);
 }
 
-static json_t *answer_body(const slip_request *request, uint64_t run_hash, const slip_answer *answer)
+/* system_fingerprint says what the run hash says: equal ones answer a request with a seed alike. */
+static json_t *answer_body(const slip_request *request, uint64_t run_hash, const slip_answer *answers)
 {
-    char id[32];
+    char id[32], fingerprint[32];
+    slip_answer sum = sum_of(request, answers);
     result_id(request, run_hash, request->chat ? "chatcmpl" : "cmpl", id);
-    return json_pack("{s:s, s:s, s:I, s:s, s:[o], s:o, s:o}", "id", id, "object",
-                     request->chat ? "chat.completion" : "text_completion", "created", (json_int_t)time(NULL),
-                     "model", request->model, "choices", choice(request, answer), "usage", usage(answer),
-                     "slipstream", provenance(request, run_hash, answer));
+    snprintf(fingerprint, sizeof fingerprint, "fp_%016" PRIx64, run_hash);
+    json_t *body = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:o}", "id", id, "object",
+                             request->chat ? "chat.completion" : "text_completion", "created", (json_int_t)time(NULL), "model",
+                             request->model, "system_fingerprint", fingerprint, "choices", choices(request, answers), "usage",
+                             usage(&sum), "slipstream", provenance(request, run_hash, &sum));
+    if (body != NULL && request->chat && request->return_token_ids && !put_prompt_ids(body, answers)) {
+        json_decref(body);
+        return NULL;
+    }
+    return body;
 }
 
 static json_t *refusal_body(const slip_request *request, uint64_t run_hash)
@@ -104,49 +167,45 @@ static json_t *refusal_body(const slip_request *request, uint64_t run_hash)
 }
 
 /* Wrap `response` and `error` (both stolen, either may be NULL after a failure) into the line. */
-static slip_status wrap(const slip_request *request, uint64_t run_hash, json_t *response, json_t *error,
+static slip_status wrap(const char *custom_id, uint64_t request_hash, uint64_t run_hash, json_t *response, json_t *error,
                         char **line, size_t *size)
 {
     char id[32];
-    result_id(request, run_hash, "slip", id);
-    json_t *root = json_pack("{s:s, s:s, s:o, s:o}", "id", id, "custom_id", request->custom_id, "response",
-                             response, "error", error);
+    make_id(custom_id, request_hash, run_hash, "slip", id);
+    json_t *root = json_pack("{s:s, s:s, s:o, s:o}", "id", id, "custom_id", custom_id, "response", response, "error", error);
     char *text = root != NULL ? slip_json_line(root, size) : NULL;
     json_decref(root);
     if (text == NULL)
-        return slip_fail(SLIP_ERR_FAILED,
-                         "the result of request \"%.200s\" cannot be written: no memory, or not UTF-8",
-                         request->custom_id);
+        return slip_fail(SLIP_ERR_FAILED, "the result of request \"%.200s\" cannot be written: no memory, or not UTF-8", custom_id);
     *line = text;
     return SLIP_OK;
 }
 
-static json_t *response(const slip_request *request, uint64_t run_hash, int status_code, json_t *body)
+static slip_status respond(const slip_request *request, uint64_t run_hash, int status_code, json_t *body, char **line,
+                           size_t *size)
 {
     char id[32];
     result_id(request, run_hash, "req", id);
-    return json_pack("{s:i, s:s, s:o}", "status_code", status_code, "request_id", id, "body", body);
+    json_t *response = json_pack("{s:i, s:s, s:o}", "status_code", status_code, "request_id", id, "body", body);
+    return wrap(request->custom_id, request->hash, run_hash, response, json_null(), line, size);
 }
 
-slip_status slip_result_line_answer(const slip_request *request, uint64_t run_hash, const slip_answer *answer,
+slip_status slip_result_line_answer(const slip_request *request, uint64_t run_hash, const slip_answer *answers,
                                     char **line, size_t *size)
 {
-    return wrap(request, run_hash, response(request, run_hash, 200, answer_body(request, run_hash, answer)),
-                json_null(), line, size);
+    return respond(request, run_hash, 200, answer_body(request, run_hash, answers), line, size);
 }
 
 slip_status slip_result_line_refuse(const slip_request *request, uint64_t run_hash, char **line, size_t *size)
 {
-    json_t *body = refusal_body(request, run_hash);
-    return wrap(request, run_hash, response(request, run_hash, request->refusal.status_code, body),
-                json_null(), line, size);
+    return respond(request, run_hash, request->refusal.status_code, refusal_body(request, run_hash), line, size);
 }
 
-slip_status slip_result_line_never_ran(const slip_request *request, uint64_t run_hash, const char *code,
-                                       const char *message_text, char **line, size_t *size)
+slip_status slip_result_line_never_ran(const char *custom_id, uint64_t run_hash, const char *code, const char *message_text,
+                                       char **line, size_t *size)
 {
     json_t *error = json_pack("{s:s, s:o}", "code", code, "message", slip_json_text(message_text));
-    return wrap(request, run_hash, json_null(), error, line, size);
+    return wrap(custom_id, 0, run_hash, json_null(), error, line, size);
 }
 
 static bool parse_hash(const json_t *object, const char *name, uint64_t *hash)
@@ -169,6 +228,7 @@ static bool parse_record(slip_result_record *record)
     if (record->never_ran)
         return json_is_object(json_object_get(record->json, "error"));
     const json_t *origin = json_object_get(json_object_get(answered, "body"), "slipstream");
+    record->refused = json_object_get(json_object_get(answered, "body"), "error") != NULL;
     return parse_hash(origin, "request_hash", &record->request_hash) &&
            parse_hash(origin, "run_hash", &record->run_hash);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "io/base/lines.h"
+#include "io/base/tally.h"
 #include "io/openai/result_line.h"
 
 /* An answer may echo its prompt, and JSON may write one byte as six. */
@@ -19,34 +20,23 @@ static const size_t line_limit = (size_t)SLIP_REQUEST_LINE_MAX * 8;
 /* What the first reading found. */
 typedef struct {
     uint64_t run_hash;
-    json_t *requested; /* keys of the requests at hand */
-    json_t *finished;  /* keys of the finished lines */
-    int64_t sound;     /* bytes of the file that are sound lines; what follows is torn */
-    int64_t torn_line; /* its number, 0 when there is none */
-    bool unrun;        /* there are lines of requests that never ran */
+    slip_tally finished; /* keys of the finished lines */
+    slip_tally names;    /* their custom_ids */
+    int64_t sound;       /* bytes of the file that are sound lines; what follows is torn */
+    int64_t torn_line;   /* its number, 0 when there is none */
+    bool unrun;          /* there are lines of requests that never ran */
+    slip_resumed resumed;
 } survey;
 
-static char *make_key(const char *custom_id, uint64_t hash)
+static slip_hash128 name_of(const char *custom_id)
 {
-    char *key;
-    return asprintf(&key, "%016" PRIx64 " %s", hash, custom_id) < 0 ? NULL : key;
+    return slip_hash128_on(SLIP_HASH128_START, custom_id, strlen(custom_id));
 }
 
-slip_status slip_result_key_add(json_t *set, const char *custom_id, uint64_t hash)
+/* A request is the same while its name and its hash are. */
+static slip_hash128 key_of(const char *custom_id, uint64_t hash)
 {
-    char *key = make_key(custom_id, hash);
-    int failed = key == NULL || json_object_set_new_nocheck(set, key, json_true()) != 0;
-    free(key);
-    return failed ? slip_fail(SLIP_ERR_FAILED, "no memory to remember request \"%.200s\"", custom_id)
-                  : SLIP_OK;
-}
-
-bool slip_result_key_in(const json_t *set, const char *custom_id, uint64_t hash)
-{
-    char *key = make_key(custom_id, hash);
-    bool found = key != NULL && json_object_get(set, key) != NULL;
-    free(key);
-    return found;
+    return slip_hash128_on(name_of(custom_id), &hash, sizeof hash);
 }
 
 void slip_results_sync_folder(const char *path)
@@ -72,6 +62,7 @@ static bool looks_torn(const slip_lines *lines)
 
 static slip_status survey_record(survey *found, const slip_lines *lines, const slip_result_record *record)
 {
+    uint64_t before;
     if (record->never_ran) {
         found->unrun = true;
         return SLIP_OK;
@@ -81,12 +72,15 @@ static slip_status survey_record(survey *found, const slip_lines *lines, const s
                          "%s: line %" PRId64 " was written with another model or other settings (run_hash "
                          "%016" PRIx64 ", now %016" PRIx64 "); give another output file",
                          lines->path, lines->number, record->run_hash, found->run_hash);
-    if (!slip_result_key_in(found->requested, record->custom_id, record->request_hash))
-        return slip_fail(SLIP_ERR_INPUT,
-                         "%s: line %" PRId64 " answers a request \"%.200s\" that is not in the input, or has "
-                         "changed since; take the line out or give another output file",
-                         lines->path, lines->number, record->custom_id);
-    return slip_result_key_add(found->finished, record->custom_id, record->request_hash);
+    slip_status status = slip_tally_add(&found->finished, key_of(record->custom_id, record->request_hash), &before);
+    if (status == SLIP_OK && before > 0) {
+        if (found->resumed.duplicates++ == 0)
+            found->resumed.first_duplicate = lines->number;
+        return SLIP_OK;
+    }
+    found->resumed.finished++;
+    found->resumed.refused += record->refused;
+    return status == SLIP_OK ? slip_tally_add(&found->names, name_of(record->custom_id), &before) : status;
 }
 
 static slip_status survey_line(survey *found, const slip_lines *lines)
@@ -123,31 +117,108 @@ static slip_status survey_file(survey *found, const char *path)
     if (status != SLIP_OK)
         return status;
     bool more = true;
+    if (lines.packed)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: is compressed, and cannot be gone on with; unpack it first", path);
     while (status == SLIP_OK && (status = slip_lines_next(&lines, &more)) == SLIP_OK && more)
         status = survey_line(found, &lines);
     slip_lines_close(&lines);
     return status;
 }
 
-/* Copy the sound lines but for those of requests that never ran. */
-static slip_status copy_finished(const survey *found, const char *path, FILE *copy)
+/* ---- the requests ---- */
+
+/* Which requests are finished; *matched counts their keys. Only those are parsed whose name has a result. */
+static slip_status match_requests(const survey *found, slip_request_file *requests, bool *flags, slip_tally *matched)
+{
+    bool more;
+    slip_status status;
+    while ((status = slip_request_file_next(requests, &more)) == SLIP_OK && more) {
+        slip_request request;
+        uint64_t before;
+        if (slip_tally_count(&found->names, name_of(slip_request_file_name(requests))) == 0)
+            continue;
+        if ((status = slip_request_file_parse(requests, &request)) != SLIP_OK)
+            return status;
+        slip_hash128 key = key_of(request.custom_id, request.hash);
+        flags[request.index] = slip_tally_count(&found->finished, key) > 0;
+        if (flags[request.index])
+            status = slip_tally_add(matched, key, &before);
+        slip_request_free(&request);
+        if (status != SLIP_OK)
+            return status;
+    }
+    return status == SLIP_OK ? slip_request_file_rewind(requests) : status;
+}
+
+/* The first line that answers none of the requests. */
+static slip_status refuse_stray(const char *path, const slip_tally *matched)
 {
     slip_lines lines;
     slip_status status = slip_lines_open(path, line_limit, &lines);
     if (status != SLIP_OK)
         return status;
     bool more = true;
-    while ((status = slip_lines_next(&lines, &more)) == SLIP_OK && more && lines.end <= found->sound) {
-        slip_result_record record = {0};
-        bool drop = slip_lines_blank(&lines) ||
-                    (slip_result_line_parse(lines.line, lines.size, &record) && record.never_ran);
+    while (status == SLIP_OK && (status = slip_lines_next(&lines, &more)) == SLIP_OK && more) {
+        slip_result_record record;
+        if (!slip_result_line_parse(lines.line, lines.size, &record))
+            continue;
+        if (!record.never_ran && slip_tally_count(matched, key_of(record.custom_id, record.request_hash)) == 0)
+            status = slip_fail(SLIP_ERR_INPUT,
+                               "%s: line %" PRId64 " answers a request \"%.200s\" that is not in the input, or has "
+                               "changed since; take the line out or give another output file",
+                               path, lines.number, record.custom_id);
         json_decref(record.json);
-        if (!drop) {
+    }
+    slip_lines_close(&lines);
+    return status;
+}
+
+static slip_status match(const survey *found, const char *path, slip_request_file *requests, bool *flags)
+{
+    slip_tally matched = {0};
+    slip_status status = match_requests(found, requests, flags, &matched);
+    if (status == SLIP_OK && matched.used != found->finished.used)
+        status = refuse_stray(path, &matched);
+    slip_tally_free(&matched);
+    return status;
+}
+
+/* ---- the repair ---- */
+
+/* Does this line stay? `copied` counts those that do. */
+static slip_status keep_line(const slip_lines *lines, slip_tally *copied, bool *keep)
+{
+    slip_result_record record;
+    uint64_t before = 0;
+    slip_status status = SLIP_OK;
+    *keep = false;
+    if (slip_lines_blank(lines) || !slip_result_line_parse(lines->line, lines->size, &record))
+        return SLIP_OK;
+    if (!record.never_ran)
+        status = slip_tally_add(copied, key_of(record.custom_id, record.request_hash), &before);
+    *keep = !record.never_ran && before == 0;
+    json_decref(record.json);
+    return status;
+}
+
+/* Copy the first line of each finished request. */
+static slip_status copy_finished(const survey *found, const char *path, FILE *copy)
+{
+    slip_lines lines;
+    slip_tally copied = {0};
+    slip_status status = slip_lines_open(path, line_limit, &lines);
+    if (status != SLIP_OK)
+        return status;
+    bool more = true, keep;
+    while (status == SLIP_OK && (status = slip_lines_next(&lines, &more)) == SLIP_OK && more && lines.end <= found->sound) {
+        status = keep_line(&lines, &copied, &keep);
+        if (status == SLIP_OK && keep) {
             fwrite(lines.line, 1, lines.size, copy);
             putc('\n', copy); /* the caller asks ferror() */
         }
     }
     slip_lines_close(&lines);
+    slip_tally_free(&copied);
     return status;
 }
 
@@ -187,7 +258,7 @@ err_free:
 
 static slip_status repair(const survey *found, const char *path)
 {
-    if (found->unrun)
+    if (found->unrun || found->resumed.duplicates > 0)
         return rewrite(found, path);
     if (found->torn_line != 0 && truncate(path, found->sound) != 0)
         return slip_fail(SLIP_ERR_FAILED, "%s: the torn line %" PRId64 " cannot be cut off: %s", path,
@@ -195,26 +266,32 @@ static slip_status repair(const survey *found, const char *path)
     return SLIP_OK;
 }
 
-slip_status slip_results_resume(const char *path, uint64_t run_hash, const slip_request *requests,
-                                size_t count, json_t **finished)
+static slip_status survey_and_repair(survey *found, const char *path, slip_request_file *requests, bool *flags)
 {
-    survey found = {.run_hash = run_hash, .requested = json_object(), .finished = json_object()};
-    slip_status status = SLIP_OK;
-    if (found.requested == NULL || found.finished == NULL)
-        status = slip_fail(SLIP_ERR_FAILED, "%s: no memory to resume", path);
-    for (size_t i = 0; i < count && status == SLIP_OK; i++)
-        status = slip_result_key_add(found.requested, requests[i].custom_id, requests[i].hash);
     struct stat info;
     bool exists = stat(path, &info) == 0;
-    if (status == SLIP_OK && exists && !S_ISREG(info.st_mode)) /* a device may have no end */
-        status = slip_fail(SLIP_ERR_INPUT, "%s: cannot be resumed: it is not a regular file", path);
-    if (status == SLIP_OK && exists && (status = survey_file(&found, path)) == SLIP_OK)
-        status = repair(&found, path);
-    json_decref(found.requested);
+    slip_status status = SLIP_OK;
+    if (exists && !S_ISREG(info.st_mode)) /* a device may have no end */
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be resumed: it is not a regular file", path);
+    if (exists)
+        status = survey_file(found, path);
+    if (status == SLIP_OK && exists)
+        status = match(found, path, requests, flags);
+    return status == SLIP_OK && exists ? repair(found, path) : status;
+}
+
+slip_status slip_results_resume(const char *path, uint64_t run_hash, slip_request_file *requests, slip_finished *finished)
+{
+    survey found = {.run_hash = run_hash};
+    bool *flags = calloc((size_t)slip_request_file_count(requests), sizeof *flags);
+    slip_status status = flags != NULL ? survey_and_repair(&found, path, requests, flags)
+                                       : slip_fail(SLIP_ERR_FAILED, "%s: no memory to resume", path);
+    slip_tally_free(&found.finished);
+    slip_tally_free(&found.names);
     if (status != SLIP_OK) {
-        json_decref(found.finished);
+        free(flags);
         return status;
     }
-    *finished = found.finished;
+    *finished = (slip_finished){.flags = flags, .resumed = found.resumed};
     return SLIP_OK;
 }

@@ -4,6 +4,7 @@
  *   check_results part A B             every answer of A is in B, the same
  *   check_results whole FILE           every line is whole and a result; prints how many there are
  *   check_results outcome FILE ID      prints "200 FINISH_REASON TOKENS", "4xx CODE" or "never CODE"
+ *   check_results table FILE           prints of every line its custom_id as JSON, a tab, and "200 REASON", "4xx CODE PARAM" or "never CODE"
  *   check_results text FILE ID         prints the text of an answer, and a newline
  *   check_results acceptance FILE      prints the mean acceptance length over all answers, with 4 decimals
  *   check_results keys FILE KEY...     FILE is one JSON object and nothing else, with these keys ("step_ms.p99")
@@ -145,6 +146,44 @@ static bool print_outcome(const json_t *line)
                   (long long)json_integer_value(json_object_get(json_object_get(body, "usage"), "completion_tokens"))) > 0;
 }
 
+static void print_row(const json_t *line)
+{
+    const json_t *response = json_object_get(line, "response"), *body = body_of(line), *error = json_object_get(body, "error");
+    char *id = json_dumps(json_object_get(line, "custom_id"), JSON_ENCODE_ANY);
+    printf("%s\t", id);
+    free(id);
+    if (!body)
+        printf("never %s\n", json_string_value(json_object_get(json_object_get(line, "error"), "code")));
+    else if (error)
+        printf("%lld %s %s\n", (long long)json_integer_value(json_object_get(response, "status_code")),
+               json_string_value(json_object_get(error, "code")),
+               json_is_null(json_object_get(error, "param")) ? "-" : json_string_value(json_object_get(error, "param")));
+    else
+        printf("200 %s\n",
+               json_string_value(json_object_get(json_array_get(json_object_get(body, "choices"), 0), "finish_reason")));
+}
+
+/* Lines may share a custom_id here. */
+static bool print_table(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    char *text = NULL;
+    size_t room = 0;
+    ssize_t size;
+    bool sound = file != NULL;
+    while (sound && (size = getline(&text, &room, file)) > 0) {
+        json_t *line = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+        sound = json_is_string(json_object_get(line, "custom_id"));
+        if (sound)
+            print_row(line);
+        json_decref(line);
+    }
+    free(text);
+    if (file)
+        fclose(file);
+    return sound;
+}
+
 static bool print_text(const json_t *line)
 {
     const json_t *choice = json_array_get(json_object_get(body_of(line), "choices"), 0);
@@ -233,6 +272,8 @@ int main(int argc, char **argv)
         yes = print_of(path, argv[3], print_outcome);
     else if (argc == 4 && strcmp(what, "text") == 0)
         yes = print_of(path, argv[3], print_text);
+    else if (argc == 3 && strcmp(what, "table") == 0)
+        yes = print_table(path);
     else if (argc == 3 && strcmp(what, "acceptance") == 0)
         yes = print_acceptance(path);
     else if (argc > ARGUMENTS_MIN && strcmp(what, "keys") == 0)

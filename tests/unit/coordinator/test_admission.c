@@ -15,20 +15,19 @@ enum { VOCABULARY = 4096, CONTEXT = 20 };
 
 static slip_tokenizer *tokenizer;
 static slip_request request;
-static int32_t *ids;
-static size_t count;
+static slip_ready_prompt *prompts;
 
 static void prepare(const char *body)
 {
     char line[512];
     int size = snprintf(line, sizeof line, "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{%s}}", body);
     assert_int_equal(slip_request_parse(line, (size_t)size, 1, NULL, &request), SLIP_OK);
-    assert_int_equal(slip_admission_prepare(tokenizer, VOCABULARY, CONTEXT, &request, &ids, &count), SLIP_OK);
+    assert_int_equal(slip_admission_prepare(tokenizer, VOCABULARY, CONTEXT, &request, &prompts), SLIP_OK);
 }
 
 static void release(void)
 {
-    free(ids);
+    slip_admission_free(prompts, request.prompt_count);
     slip_request_free(&request);
 }
 
@@ -38,7 +37,7 @@ static void assert_refused(const char *body, const char *code, const char *param
     assert_int_equal(request.refusal.status_code, 400);
     assert_string_equal(request.refusal.code, code);
     assert_string_equal(request.refusal.param, param);
-    assert_null(ids);
+    assert_null(prompts);
     release();
 }
 
@@ -46,12 +45,16 @@ static void test_accepted(void **state)
 {
     (void)state;
     prepare("\"prompt\":\"def\",\"max_tokens\":3");
-    assert_true(request.refusal.status_code == 0 && ids && count > 0 && request.max_tokens == 3);
+    assert_true(request.refusal.status_code == 0 && prompts && prompts->count > 0 && prompts->max_tokens == 3);
     release();
     prepare("\"prompt\":[5,6,4095]");
-    assert_int_equal(count, 3);
-    assert_memory_equal(ids, ((int32_t[]){5, 6, 4095}), 3 * sizeof *ids);
-    assert_int_equal(request.max_tokens, CONTEXT - 3); /* all that is left */
+    assert_int_equal(prompts->count, 3);
+    assert_memory_equal(prompts->ids, ((int32_t[]){5, 6, 4095}), 3 * sizeof(int32_t));
+    assert_int_equal(prompts->max_tokens, CONTEXT - 3); /* all that is left */
+    release();
+    prepare("\"prompt\":[[5,6],[7]]");
+    assert_int_equal(prompts[0].max_tokens, CONTEXT - 2);
+    assert_int_equal(prompts[1].max_tokens, CONTEXT - 1);
     release();
     prepare("\"prompt\":[1,2],\"max_tokens\":18");
     assert_int_equal(request.refusal.status_code, 0);
@@ -62,6 +65,7 @@ static void test_refused(void **state)
 {
     (void)state;
     assert_refused("\"prompt\":[5,4096]", "invalid_value", "prompt");
+    assert_refused("\"prompt\":[[5],[5,4096]]", "invalid_value", "prompt"); /* the line as a whole */
     assert_refused("\"prompt\":[5],\"echo\":true", "unsupported", "echo");
     assert_refused("\"prompt\":[1,2],\"max_tokens\":19", "context_length_exceeded", "max_tokens");
     assert_refused("\"prompt\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20]", "context_length_exceeded", "prompt");

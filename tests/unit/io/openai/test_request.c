@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -51,9 +50,9 @@ static void test_defaults(void **state)
     slip_request request = parse(TEXT_LINE("\"prompt\":\"x = 1\""));
     assert_int_equal(request.refusal.status_code, 0);
     assert_string_equal(request.custom_id, "a");
-    assert_string_equal(request.prompt, "x = 1");
+    assert_string_equal(request.prompts->text, "x = 1");
     assert_string_equal(request.model, "slipstream");
-    assert_int_equal(request.prompt_size, 5);
+    assert_int_equal(request.prompts->size, 5);
     assert_false(request.chat || request.echo);
     assert_int_equal(request.max_tokens, 0);
     assert_true(request.sampling.temperature == 1 && request.sampling.top_p == 1);
@@ -70,8 +69,8 @@ static void test_every_field(void **state)
                                            "1,\"stream\":false,\"suffix\":null"));
     assert_int_equal(request.refusal.status_code, 0);
     assert_string_equal(request.model, "m");
-    assert_string_equal(request.prompt, "\xc3\xa9");
-    assert_int_equal(request.prompt_size, 2);
+    assert_string_equal(request.prompts->text, "\xc3\xa9");
+    assert_int_equal(request.prompts->size, 2);
     assert_int_equal(request.max_tokens, 9);
     assert_true(request.sampling.temperature == 0.5 && request.sampling.top_p == 0.25 && request.echo);
     assert_true(request.sampling.top_k == 40 && request.sampling.min_p == 0.05);
@@ -100,9 +99,9 @@ static void test_token_ids(void **state)
     (void)state;
     slip_request request = parse(TEXT_LINE("\"prompt\":[5,0,2147483647]"));
     assert_int_equal(request.refusal.status_code, 0);
-    assert_null(request.prompt);
-    assert_int_equal(request.prompt_ids_count, 3);
-    assert_int_equal(request.prompt_ids[2], INT32_MAX);
+    assert_null(request.prompts->text);
+    assert_int_equal(request.prompts->id_count, 3);
+    assert_int_equal(request.prompts->ids[2], INT32_MAX);
     slip_request_free(&request);
 }
 
@@ -113,8 +112,8 @@ static void test_chat(void **state)
     slip_request request = parse(CHAT_LINE(HELLO ",\"max_completion_tokens\":4,\"max_tokens\":4"));
     assert_int_equal(request.refusal.status_code, 0);
     assert_true(request.chat);
-    assert_non_null(strstr(request.prompt, "Hello"));
-    assert_int_equal(request.prompt_size, strlen(request.prompt));
+    assert_non_null(strstr(request.prompts->text, "Hello"));
+    assert_int_equal(request.prompts->size, strlen(request.prompts->text));
     assert_int_equal(request.max_tokens, 4);
     slip_request_free(&request);
     const char *quiet[] = {
@@ -124,8 +123,8 @@ static void test_chat(void **state)
     for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++) {
         request = parse(quiet[i]);
         assert_int_equal(request.refusal.status_code, 0);
-        assert_true(request.prompt_size > sizeof cue);
-        assert_string_equal(request.prompt + request.prompt_size - (sizeof cue - 1), cue);
+        assert_true(request.prompts->size > sizeof cue);
+        assert_string_equal(request.prompts->text + request.prompts->size - (sizeof cue - 1), cue);
         slip_request_free(&request);
     }
 }
@@ -138,12 +137,12 @@ static void test_refused_lines(void **state)
     assert_refused("[1,2]", 400, "invalid_json", "");
     assert_refused("\"x\"", 400, "invalid_json", "");
     assert_refused(TEXT_LINE("\"prompt\":\"x\"") " {}", 400, "invalid_json", "");
-    assert_refused(TEXT_LINE("\"prompt\":\"\xff\""), 400, "invalid_json", "");
-    assert_refused(TEXT_LINE("\"prompt\":\"\\ud800\""), 400, "invalid_json", "");
-    assert_refused(TEXT_LINE("\"prompt\":\"a\\u0000b\""), 400, "invalid_json", "");
-    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"prompt\":\"y\""), 400, "invalid_json", "");
-    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"temperature\":1e999"), 400, "invalid_json", "");
-    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"seed\":99999999999999999999"), 400, "invalid_json", "");
+    assert_refused(TEXT_LINE("\"prompt\":\"\xff\""), 400, "invalid_json", "prompt");
+    assert_refused(TEXT_LINE("\"prompt\":\"\\ud800\""), 400, "invalid_json", "prompt");
+    assert_refused(TEXT_LINE("\"prompt\":\"a\\u0000b\""), 400, "invalid_json", "prompt");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"prompt\":\"y\""), 400, "invalid_json", "prompt");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"temperature\":1e999"), 400, "invalid_json", "temperature");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"seed\":99999999999999999999"), 400, "invalid_json", "seed");
     assert_refused("{\"method\":\"POST\"}", 400, "missing_field", "custom_id");
     assert_refused("{\"custom_id\":3}", 400, "invalid_value", "custom_id");
     assert_refused("{\"custom_id\":\"\"}", 400, "invalid_value", "custom_id");
@@ -173,6 +172,14 @@ static void test_refused_values(void **state)
         {TEXT_LINE("\"prompt\":\"x\",\"model\":1"), "model"},
         {TEXT_LINE("\"prompt\":\"x\",\"echo\":1"), "echo"},
         {TEXT_LINE("\"prompt\":\"x\",\"max_tokens\":0"), "max_tokens"},
+        {TEXT_LINE("\"prompt\":\"x\",\"n\":0"), "n"},
+        {TEXT_LINE("\"prompt\":\"x\",\"n\":129"), "n"},
+        {TEXT_LINE("\"prompt\":\"x\",\"n\":1.5"), "n"},
+        {TEXT_LINE("\"prompt\":\"x\",\"n\":\"1\""), "n"},
+        {TEXT_LINE("\"prompt\":[\"x\",\"\"]"), "prompt"},
+        {TEXT_LINE("\"prompt\":[\"x\",1]"), "prompt"},
+        {TEXT_LINE("\"prompt\":[[1],[]]"), "prompt"},
+        {TEXT_LINE("\"prompt\":\"x\",\"return_token_ids\":1"), "return_token_ids"},
         {TEXT_LINE("\"prompt\":\"x\",\"max_tokens\":2147483648"), "max_tokens"},
         {TEXT_LINE("\"prompt\":\"x\",\"max_tokens\":1.5"), "max_tokens"},
         {TEXT_LINE("\"prompt\":\"x\",\"max_tokens\":1,\"max_completion_tokens\":2"), "max_completion_tokens"},
@@ -211,13 +218,9 @@ static void test_unsupported(void **state)
         const char *line, *param;
     } asked[] = {
         {TEXT_LINE("\"prompt\":\"x\",\"stream\":true"), "stream"},
-        {TEXT_LINE("\"prompt\":\"x\",\"n\":2"), "n"},
-        {TEXT_LINE("\"prompt\":\"x\",\"n\":\"1\""), "n"},
         {TEXT_LINE("\"prompt\":\"x\",\"logprobs\":0"), "logprobs"},
         {TEXT_LINE("\"prompt\":\"x\",\"best_of\":3"), "best_of"},
         {TEXT_LINE("\"prompt\":\"x\",\"suffix\":\"y\""), "suffix"},
-        {TEXT_LINE("\"prompt\":[\"x\",\"y\"]"), "prompt"},
-        {TEXT_LINE("\"prompt\":[[1],[2]]"), "prompt"},
         {TEXT_LINE("\"prompt\":\"x\",\"tools\":[{}]"), "tools"},
         {TEXT_LINE("\"prompt\":\"x\",\"presence_penalty\":0.5"), "presence_penalty"},
         {TEXT_LINE("\"prompt\":\"x\",\"logit_bias\":{\"5\":1}"), "logit_bias"},
@@ -233,7 +236,7 @@ static void test_unsupported(void **state)
     assert_accepted(
         TEXT_LINE("\"prompt\":\"x\",\"stream\":false,\"n\":1,\"logprobs\":null,\"suffix\":\"\",\"tools\":[],"
                   "\"logit_bias\":{},\"presence_penalty\":0.0,\"response_format\":{\"type\":\"text\"}"));
-    assert_accepted(CHAT_LINE(HELLO ",\"logprobs\":false,\"tool_choice\":\"none\",\"something_else\":[1]"));
+    assert_accepted(CHAT_LINE(HELLO ",\"logprobs\":false,\"tool_choice\":\"none\",\"something_else\":null"));
 }
 
 static void test_long_and_deep_lines(void **state)
@@ -270,6 +273,9 @@ static void test_hash(void **state)
         TEXT_LINE("\"prompt\":\"x\",\"top_k\":5"),
         TEXT_LINE("\"prompt\":\"x\",\"min_p\":0.5"),
         TEXT_LINE("\"prompt\":\"x\",\"seed\":0"),
+        TEXT_LINE("\"prompt\":\"x\",\"n\":2"),
+        TEXT_LINE("\"prompt\":[\"x\",\"x\"]"),
+        TEXT_LINE("\"prompt\":\"x\",\"return_token_ids\":true"),
         TEXT_LINE("\"prompt\":\"x\",\"stop\":\"a\""),
         TEXT_LINE("\"prompt\":\"x\",\"stop\":[\"a\",\"b\"]"),
         TEXT_LINE("\"prompt\":\"x\",\"stop\":\"ab\""),
@@ -296,71 +302,6 @@ static void test_hash(void **state)
     }
 }
 
-/* A file with this text; the caller unlinks `path`. */
-static void write_file(char path[static 40], const char *text, size_t size)
-{
-    strcpy(path, "/tmp/slip_request_XXXXXX");
-    int file = mkstemp(path);
-    assert_true(file >= 0);
-    assert_int_equal(write(file, text, size), size);
-    close(file);
-}
-
-static void test_read_file(void **state)
-{
-    (void)state;
-    static const char text[] = TEXT_LINE(
-        "\"prompt\":\"x\"") "\r\n"
-                            "\n  \t\n"
-                            "junk\n" TEXT_LINE("\"prompt\":\"x\"") "\n" TEXT_LINE(
-                                "\"prompt\":\"x\"") "\n"
-                                                    "a\0b\n"
-                                                    "{\"custom_id\":\"line-4\",\"method\":\"POST\",\"url\":"
-                                                    "\"/v1/completions\",\"body\":{\"prompt\":\"z\"}}";
-    char path[40];
-    slip_request *requests;
-    size_t count;
-    write_file(path, text, sizeof text - 1);
-    assert_int_equal(slip_requests_read(path, NULL, &requests, &count), SLIP_OK);
-    assert_int_equal(count, 6);
-    assert_int_equal(requests[0].refusal.status_code, 0);
-    assert_string_equal(requests[1].custom_id, "line-4");
-    assert_string_equal(requests[1].refusal.code, "invalid_json");
-    assert_string_equal(requests[2].refusal.code, "duplicate_custom_id");
-    assert_string_equal(requests[3].refusal.code, "duplicate_custom_id");
-    assert_true(requests[0].hash != requests[2].hash && requests[2].hash != requests[3].hash);
-    assert_string_equal(requests[4].custom_id, "line-7");
-    assert_string_equal(requests[4].refusal.code, "invalid_json");
-    assert_int_equal(requests[5].refusal.status_code, 0); /* a made-up name takes none away */
-    slip_requests_free(requests, count);
-    unlink(path);
-}
-
-static void assert_no_file(const char *path, const char *cause)
-{
-    slip_request *requests;
-    size_t count;
-    slip_clear();
-    assert_int_equal(slip_requests_read(path, NULL, &requests, &count), SLIP_ERR_INPUT);
-    if (strstr(slip_cause(), path) == NULL || strstr(slip_cause(), cause) == NULL)
-        fail_msg("cause: %s", slip_cause());
-    slip_clear();
-}
-
-static void test_bad_files(void **state)
-{
-    (void)state;
-    char path[40];
-    assert_no_file("no/such/folder/requests.jsonl", "No such file");
-    assert_no_file("/", "directory");
-    write_file(path, "", 0);
-    assert_no_file(path, "no request");
-    unlink(path);
-    write_file(path, "\n \n", 3);
-    assert_no_file(path, "no request");
-    unlink(path);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,8 +315,6 @@ int main(void)
         cmocka_unit_test(test_unsupported),
         cmocka_unit_test(test_long_and_deep_lines),
         cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_read_file),
-        cmocka_unit_test(test_bad_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,151 @@
+#include "io/base/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ATTEMPTS = 100 };
+
+struct slip_lock {
+    int file;
+    bool made; /* PATH.lock was not there before */
+    char *path;
+};
+
+/* The file that `path` leads to, in words that every link to it shares; NULL when memory or the folder fails. */
+static char *resolve(const char *path)
+{
+    char *whole = realpath(path, NULL), *copy = NULL, *folder = NULL, *joined = NULL;
+    if (whole != NULL || errno != ENOENT)
+        return whole;
+    copy = strdup(path);
+    folder = copy != NULL ? realpath(dirname(copy), NULL) : NULL;
+    const char *slash = strrchr(path, '/');
+    if (folder != NULL && asprintf(&joined, "%s/%s", folder, slash != NULL ? slash + 1 : path) < 0)
+        joined = NULL;
+    free(copy);
+    free(folder);
+    return joined;
+}
+
+static const char *job_id(void)
+{
+    static const char *const names[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]) != NULL)
+            return getenv(names[i]);
+    return NULL;
+}
+
+static void write_holder(const slip_lock *lock)
+{
+    char host[256] = "?", when[32] = "?";
+    const char *job = job_id();
+    time_t now = time(NULL);
+    struct tm local;
+    gethostname(host, sizeof host - 1);
+    if (localtime_r(&now, &local) != NULL)
+        strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
+    if (ftruncate(lock->file, 0) == 0) /* it only informs: a full disk is the output's to report */
+        dprintf(lock->file, "process %ld on %s%s%s since %s", (long)getpid(), host, job != NULL ? ", job " : "",
+                job != NULL ? job : "", when);
+}
+
+static slip_status refuse(const slip_lock *lock, const char *target, const char *advice)
+{
+    char holder[400];
+    ssize_t size = pread(lock->file, holder, sizeof holder - 1, 0);
+    holder[size > 0 ? size : 0] = '\0';
+    return slip_fail(SLIP_ERR_INPUT, "%s: is being written by %s (%s); %s", target, size > 0 ? holder : "another process", lock->path,
+                     advice);
+}
+
+static slip_status open_lock(slip_lock *lock, const char *target)
+{
+    const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    struct stat info;
+    lock->file = open(lock->path, flags | O_EXCL, 0666);
+    lock->made = lock->file >= 0;
+    if (lock->file < 0 && errno == EEXIST)
+        lock->file = open(lock->path, flags, 0666);
+    if (lock->file < 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s: %s", target, lock->path, strerror(errno));
+    if (fstat(lock->file, &info) == 0 && !S_ISREG(info.st_mode))
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s is in the way", target, lock->path);
+    return SLIP_OK;
+}
+
+/* Is the file that was locked still the one by this name? Its last holder may have removed it in between. */
+static bool is_current(const slip_lock *lock)
+{
+    struct stat named, held;
+    return stat(lock->path, &named) == 0 && fstat(lock->file, &held) == 0 && named.st_dev == held.st_dev &&
+           named.st_ino == held.st_ino;
+}
+
+static slip_status try_lock(slip_lock *lock, const char *target, bool *taken)
+{
+    slip_status status = open_lock(lock, target);
+    *taken = false;
+    if (status != SLIP_OK)
+        return status;
+    if (flock(lock->file, LOCK_EX | LOCK_NB) == 0) {
+        *taken = is_current(lock);
+        return SLIP_OK;
+    }
+    if (errno == EWOULDBLOCK)
+        return refuse(lock, target, "wait for its end, or name another output");
+    if (!lock->made)
+        return refuse(lock, target, "this file system has no locks: remove that file if the process is gone");
+    *taken = true;
+    return SLIP_OK;
+}
+
+slip_status slip_lock_take(const char *path, slip_lock **lock)
+{
+    slip_lock *made = calloc(1, sizeof *made);
+    char *resolved = resolve(path);
+    slip_status status = SLIP_OK;
+    bool taken = false;
+    if (made == NULL || resolved == NULL || asprintf(&made->path, "%s.lock", resolved) < 0) {
+        status = slip_fail(made != NULL && resolved == NULL ? SLIP_ERR_INPUT : SLIP_ERR_FAILED, "%s: cannot be written: %s", path,
+                           strerror(errno));
+        free(resolved);
+        free(made);
+        return status;
+    }
+    free(resolved);
+    for (int i = 0; i < ATTEMPTS && status == SLIP_OK && !taken; i++) {
+        status = try_lock(made, path, &taken);
+        if (!taken && made->file >= 0)
+            close(made->file);
+    }
+    if (status == SLIP_OK && !taken)
+        status = slip_fail(SLIP_ERR_FAILED, "%s: cannot be locked: %s is made and removed by others all the time", path, made->path);
+    if (status != SLIP_OK) {
+        free(made->path);
+        free(made);
+        return status;
+    }
+    write_holder(made);
+    *lock = made;
+    return SLIP_OK;
+}
+
+void slip_lock_release(slip_lock *lock)
+{
+    if (lock == NULL)
+        return;
+    unlink(lock->path); /* first: whoever locks it from now on sees that it is not the current one */
+    close(lock->file);
+    free(lock->path);
+    free(lock);
+}

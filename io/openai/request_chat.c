@@ -1,0 +1,157 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/base/json.h"
+#include "io/openai/request_body.h"
+
+static slip_status unsupported(slip_request *request, const char *param, const char *served)
+{
+    return slip_request_refuse(request, 400, "unsupported", param, "%s: only %s served", param, served);
+}
+
+static bool is_one_of(const char *word, const char *const *words)
+{
+    while (*words != NULL && strcmp(word, *words) != 0)
+        words++;
+    return *words != NULL;
+}
+
+/* The template can think or not think: "none" is not, every other effort is to think. */
+static slip_status read_effort(const json_t *body, slip_request *request, bool *thinking)
+{
+    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max", NULL};
+    const json_t *member = slip_json_given(body, "reasoning_effort");
+    const char *effort = json_string_value(member);
+    if (member == NULL)
+        return SLIP_OK;
+    if (effort == NULL || !is_one_of(effort, efforts))
+        return slip_request_wrong_value(request, "reasoning_effort", "none, minimal, low, medium, high, xhigh or max", member);
+    *thinking = strcmp(effort, "none") != 0;
+    return SLIP_OK;
+}
+
+/* MiMo's own API: thinking {"type": "enabled" or "disabled"}. */
+static slip_status read_thinking_type(const json_t *body, slip_request *request, bool *thinking)
+{
+    const json_t *member = slip_json_given(body, "thinking");
+    const char *type = json_string_value(json_object_get(member, "type"));
+    if (member == NULL)
+        return SLIP_OK;
+    if (type == NULL || json_object_size(member) != 1 || (strcmp(type, "enabled") != 0 && strcmp(type, "disabled") != 0))
+        return unsupported(request, "thinking", "{\"type\": \"enabled\"} and {\"type\": \"disabled\"} are");
+    *thinking = strcmp(type, "enabled") == 0;
+    return SLIP_OK;
+}
+
+/* What the template would see. Reasoning of earlier turns is always kept. */
+static slip_status read_template_argument(const char *name, const json_t *value, slip_request *request, int *thinking)
+{
+    bool thinks = strcmp(name, "enable_thinking") == 0 || strcmp(name, "thinking") == 0;
+    if (json_is_null(value) || (strcmp(name, "keep_all_reasoning") == 0 && json_is_true(value)))
+        return SLIP_OK;
+    if (!thinks)
+        return slip_request_refuse(request, 400, "unsupported", "chat_template_kwargs",
+                                   "chat_template_kwargs.%.80s: only enable_thinking, its other name thinking, and keep_all_reasoning "
+                                   "true are served", name);
+    if (!json_is_boolean(value))
+        return slip_request_refuse(request, 400, "invalid_value", "chat_template_kwargs",
+                                   "chat_template_kwargs.%s must be true or false", name);
+    if (*thinking >= 0 && *thinking != json_is_true(value))
+        return slip_request_refuse(request, 400, "invalid_value", "chat_template_kwargs",
+                                   "chat_template_kwargs: enable_thinking and thinking disagree");
+    *thinking = json_is_true(value);
+    return SLIP_OK;
+}
+
+static slip_status read_template_arguments(const json_t *body, slip_request *request, bool *thinking)
+{
+    json_t *arguments = slip_json_given(body, "chat_template_kwargs"), *value;
+    const char *name;
+    int given = -1; /* neither */
+    if (arguments != NULL && !json_is_object(arguments))
+        return slip_request_wrong_value(request, "chat_template_kwargs", "an object", arguments);
+    json_object_foreach(arguments, name, value) {
+        slip_status status = read_template_argument(name, value, request, &given);
+        if (status != SLIP_OK)
+            return status;
+    }
+    *thinking = given < 0 ? *thinking : given;
+    return SLIP_OK;
+}
+
+/* Thinking is on unless the request says otherwise. The nearer a field is to the template, the more it counts. */
+static slip_status read_thinking(const json_t *body, slip_request *request, bool *thinking)
+{
+    slip_status status;
+    if ((status = read_effort(body, request, thinking)) != SLIP_OK ||
+        (status = read_thinking_type(body, request, thinking)) != SLIP_OK ||
+        (status = slip_request_bool(body, "enable_thinking", request, thinking)) != SLIP_OK)
+        return status;
+    return read_template_arguments(body, request, thinking);
+}
+
+/* The tools that the model shall see: tool_choice "none" hides them, and we cannot force a call or limit calls to one. */
+static slip_status read_tools(const json_t *body, slip_request *request, const json_t **tools)
+{
+    const json_t *choice = slip_json_given(body, "tool_choice");
+    const char *name = choice == NULL ? "auto" : json_string_value(choice);
+    bool parallel = true;
+    if (name == NULL || (strcmp(name, "none") != 0 && strcmp(name, "auto") != 0))
+        return unsupported(request, "tool_choice", "\"none\" and \"auto\" are");
+    *tools = strcmp(name, "none") == 0 ? NULL : slip_json_given(body, "tools");
+    slip_status status = slip_request_bool(body, "parallel_tool_calls", request, &parallel);
+    if (status == SLIP_OK && !parallel && json_array_size(*tools) > 0)
+        return unsupported(request, "parallel_tool_calls", "true is, where there are tools,");
+    return status;
+}
+
+/* The messages with the role that OpenAI's newer models have for instructions under its older name, which the template
+ * knows. NULL when memory fails. */
+static json_t *without_developer(const json_t *messages)
+{
+    json_t *copy = json_copy((json_t *)messages);
+    for (size_t i = 0; i < json_array_size(copy); i++) {
+        const json_t *message = json_array_get(copy, i);
+        const char *role = json_string_value(json_object_get(message, "role"));
+        if (role == NULL || strcmp(role, "developer") != 0)
+            continue;
+        json_t *renamed = json_copy((json_t *)message);
+        if (json_object_set_new(renamed, "role", json_string("system")) != 0 || json_array_set_new(copy, i, renamed) != 0) {
+            json_decref(copy);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+static slip_status render(const slip_family *family, const json_t *given, const json_t *tools, bool thinking,
+                          slip_request *request)
+{
+    json_t *messages = without_developer(given);
+    request->prompts = calloc(1, sizeof *request->prompts);
+    if (messages == NULL || request->prompts == NULL) {
+        json_decref(messages);
+        return slip_fail(SLIP_ERR_FAILED, "no memory for the messages of a request");
+    }
+    request->prompt_count = 1;
+    slip_status status = family->chat(messages, tools, thinking, &request->prompts->text, &request->prompts->size);
+    json_decref(messages);
+    if (status == SLIP_ERR_INPUT) {
+        slip_request_refuse(request, 400, "invalid_value", "messages", "%s", slip_cause());
+        slip_clear(); /* the refusal answers it */
+    }
+    return status;
+}
+
+slip_status slip_request_chat(const json_t *body, const slip_family *family, slip_request *request)
+{
+    const json_t *messages = slip_json_given(body, "messages"), *tools = NULL;
+    bool thinking = true;
+    slip_status status;
+    if (messages == NULL)
+        return slip_request_refuse(request, 400, "missing_field", "messages", "messages is missing");
+    if ((status = read_thinking(body, request, &thinking)) != SLIP_OK ||
+        (status = read_tools(body, request, &tools)) != SLIP_OK)
+        return status;
+    return render(family, messages, tools, thinking, request);
+}

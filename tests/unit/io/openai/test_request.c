@@ -129,6 +129,24 @@ static void test_chat(void **state)
     }
 }
 
+/* A model family that has no template. */
+static void test_chat_without_template(void **state)
+{
+    (void)state;
+    static const slip_family bare = {.parse = NULL};
+    const slip_request_defaults defaults = {.sampling = {.temperature = 1, .top_p = 1}, .family = &bare};
+    const char *chat = CHAT_LINE("\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]"), *text = TEXT_LINE("\"prompt\":\"x\"");
+    slip_request request;
+    assert_int_equal(slip_request_parse(chat, strlen(chat), 1, &defaults, &request), SLIP_OK);
+    assert_int_equal(request.refusal.status_code, 400);
+    assert_string_equal(request.refusal.code, "unsupported");
+    assert_non_null(strstr(request.refusal.message, "no chat template"));
+    slip_request_free(&request);
+    assert_int_equal(slip_request_parse(text, strlen(text), 1, &defaults, &request), SLIP_OK);
+    assert_int_equal(request.refusal.status_code, 0);
+    slip_request_free(&request);
+}
+
 static void test_refused_lines(void **state)
 {
     (void)state;
@@ -310,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_caller_defaults),
         cmocka_unit_test(test_token_ids),
         cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_chat_without_template),
         cmocka_unit_test(test_refused_lines),
         cmocka_unit_test(test_refused_values),
         cmocka_unit_test(test_unsupported),

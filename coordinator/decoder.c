@@ -9,7 +9,7 @@ slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_opti
     int32_t rows = options->sequences * block > widest ? options->sequences * block : widest;
     return (slip_limits){
         .rows = rows,
-        .head_rows = rows,
+        .logit_rows = rows,
         .sequences = options->sequences,
         .span_rows = widest,
         .context = context + block, /* a block may look past the last position */

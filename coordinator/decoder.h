@@ -49,7 +49,7 @@ typedef struct {
 
 typedef struct slip_decoder slip_decoder;
 
-/* Sizes for executors of this decoder: rows, head rows, K/V room. `context`: most positions of a sequence. */
+/* Sizes for executors of this decoder: rows, logit rows, K/V room. `context`: most positions of a sequence. */
 slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_options *options, int64_t context);
 
 /* `draft` NULL: one token a step. `trace` NULL: none. All are borrowed. */

@@ -8,14 +8,14 @@ void slip_sequence_finish(slip_sequence *sequence, const char *reason)
     sequence->finished_ms = slip_now_ms();
 }
 
-/* The sampled token of every head row. */
+/* The sampled token of every logit row. */
 static void sample_rows(slip_decoder *decoder, const slip_outcome *outcome)
 {
     const slip_step *step = &decoder->step;
     int32_t row = 0;
     for (int32_t s = 0; s < step->span_count; s++) {
         const slip_span *span = &step->span[s];
-        for (int32_t i = span->count - span->heads; i < span->count; i++, row++) {
+        for (int32_t i = span->count - span->logit_rows; i < span->count; i++, row++) {
             slip_candidate best = outcome->candidates[row];
             if (step->want == SLIP_WANT_LOGITS)
                 best = slip_sample_filtered(outcome->logits + (int64_t)row * decoder->model->vocabulary, decoder->model->vocabulary,
@@ -106,6 +106,6 @@ void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome)
             commit_chunk(decoder, sequence, span, decoder->samples + row);
         else
             commit_block(decoder, sequence, span, decoder->samples + row);
-        row += span->heads;
+        row += span->logit_rows;
     }
 }

@@ -22,14 +22,14 @@ struct slip_decoder {
     int32_t drafted[SLIP_MAX_SPANS];   /* slot of each block: who is past its prompt and decodes in this step */
     int32_t owner[SLIP_MAX_SPANS];     /* slot of each span of the step */
     slip_step step;
-    int32_t samples[SLIP_MAX_ROWS];    /* the target's token after each head row */
+    int32_t samples[SLIP_MAX_ROWS];    /* the target's token after each logit row */
     int32_t *order;                    /* [vocabulary] scratch of the sampling filters */
     slip_pace pace;
     int32_t decoding;                  /* how many they are */
     bool drafting;                     /* this step verifies drafts */
     bool prompts_only;                 /* this step leaves sequences past their prompt alone */
     double catch_up_ms;                /* of its time: context for the draft */
-    double draft_ms, device_ms;        /* until the drafts were there; our device was at them */
+    double draft_ms, device_ms;        /* wall time until the drafts were there; device time of them */
     slip_metrics metrics;
     double first_step_ms;
 };
@@ -38,7 +38,7 @@ struct slip_decoder {
 slip_status slip_decoder_propose(slip_decoder *decoder);
 
 /* Fill decoder->step: blocks first, since a long prompt must not hold up the others. Returns whether it only verifies. Drafts that were
- * begun stand there as SLIP_TOKEN_OF_HEAD. */
+ * begun stand there as SLIP_TOKEN_OF_LOGIT_ROW. */
 bool slip_decoder_build(slip_decoder *decoder);
 
 /* Wait for the drafts that were begun, if any, and put them where they stand in the step; all of it began at `start`. */

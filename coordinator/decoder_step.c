@@ -99,17 +99,17 @@ slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start)
     return SLIP_OK;
 }
 
-static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t heads)
+static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t logit_rows)
 {
     slip_step *step = &decoder->step;
     const slip_query *query = &decoder->sequences[slot].query;
     decoder->owner[step->span_count] = slot;
     slip_span *span = &step->span[step->span_count++];
-    *span = (slip_span){.sequence = slot, .row = step->row_count, .count = count, .heads = heads, .position = position,
+    *span = (slip_span){.sequence = slot, .row = step->row_count, .count = count, .logit_rows = logit_rows, .position = position,
                         .sampling = query->sampling};
     step->row_count += count;
-    step->head_count += heads;
-    if (heads > 0 && slip_sampling_filters(&query->sampling))
+    step->logit_rows += logit_rows;
+    if (logit_rows > 0 && slip_sampling_filters(&query->sampling))
         step->want = SLIP_WANT_LOGITS;
     return span;
 }
@@ -117,12 +117,12 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
 static void add_block(slip_decoder *decoder, int32_t slot)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
-    int32_t rows = decoder->drafting ? decoder->model->draft.block : 1, head = decoder->step.span_count * (rows - 1);
+    int32_t rows = decoder->drafting ? decoder->model->draft.block : 1, first = decoder->step.span_count * (rows - 1);
     const slip_span *span = add_span(decoder, slot, anchor_position(sequence), rows, rows);
     int32_t *tokens = decoder->step.token + span->row;
     tokens[0] = sequence->tokens[sequence->count - 1];
     for (int32_t j = 1; j < rows; j++)
-        tokens[j] = decoder->options.random_drafts ? draft_token(decoder, slot, j) : SLIP_TOKEN_OF_HEAD(head + j - 1);
+        tokens[j] = decoder->options.random_drafts ? draft_token(decoder, slot, j) : SLIP_TOKEN_OF_LOGIT_ROW(first + j - 1);
 }
 
 static void add_chunk(slip_decoder *decoder, int32_t slot)
@@ -143,7 +143,7 @@ bool slip_decoder_build(slip_decoder *decoder)
     slip_step *step = &decoder->step;
     step->number++;
     step->want = SLIP_WANT_TOKENS;
-    step->span_count = step->row_count = step->head_count = 0;
+    step->span_count = step->row_count = step->logit_rows = 0;
     for (int32_t i = 0; i < decoder->options.sequences; i++)
         if (decoder->sequences[i].phase == SLIP_DECODE && !decoder->prompts_only)
             add_block(decoder, i);

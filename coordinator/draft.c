@@ -76,15 +76,15 @@ void slip_draft_add(slip_draft *draft, int32_t sequence, int32_t anchor, int64_t
     slip_step *step = &draft->block;
     int32_t block = draft->shape->block;
     if (draft->drafted)
-        step->span_count = step->row_count = step->head_count = 0;
+        step->span_count = step->row_count = step->logit_rows = 0;
     draft->drafted = false;
     step->token[step->row_count] = anchor;
     for (int32_t j = 1; j < block; j++)
         step->token[step->row_count + j] = draft->shape->mask_token;
     step->span[step->span_count++] =
-        (slip_span){.sequence = sequence, .row = step->row_count, .count = block, .heads = block - 1, .position = position};
+        (slip_span){.sequence = sequence, .row = step->row_count, .count = block, .logit_rows = block - 1, .position = position};
     step->row_count += block;
-    step->head_count += block - 1; /* row 0 is the anchor itself */
+    step->logit_rows += block - 1; /* row 0 is the anchor itself */
 }
 
 slip_status slip_draft_begin(slip_draft *draft)

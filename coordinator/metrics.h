@@ -33,7 +33,7 @@ typedef struct {
 typedef struct {
     slip_acceptance acceptance;
     slip_times step, draft, verify, first_token;
-    slip_times host;           /* of a step, what our device was not at it: posting, handing over from run to run, accepting */
+    slip_times host;           /* of a step, wall time less device time: posting, handing over from run to run, accepting */
     slip_full_steps full;
     int64_t tokens;            /* committed and kept, over all requests */
     int64_t prompt_tokens;
@@ -63,7 +63,7 @@ typedef struct {
 /* Lines beginning with '#': nccl-tests' manner. */
 void slip_metrics_print(const slip_metrics *metrics, const slip_run_facts *facts, FILE *out);
 
-/* The JSON object of design part 8; the caller owns it. */
+/* The JSON object of a run, what --json prints; the caller owns it. */
 json_t *slip_metrics_json(const slip_metrics *metrics, const slip_run_facts *facts);
 
 #endif

@@ -1,16 +1,16 @@
 #include "coordinator/pace.h"
 
 enum {
-    SHORTEST_PATIENCE = 16, /* plain steps after drafting has stopped paying */
-    LONGEST_PATIENCE = 512,
-    PATIENCE_GROWS = 4,     /* each try that fails makes the next wait this many times longer */
+    SHORTEST_PAUSE = 16, /* plain steps after drafting has stopped paying */
+    LONGEST_PAUSE = 512,
+    PAUSE_GROWS = 4,     /* each try that fails makes the next wait this many times longer */
     DRAFTING_CHECK = 64,    /* drafting steps until a plain one is timed again */
 };
 
 /* Drafting: now and then a plain step keeps its time fresh. */
 static bool go_on_drafting(slip_pace *pace)
 {
-    pace->patience = SHORTEST_PATIENCE;
+    pace->pause = SHORTEST_PAUSE;
     if (pace->since_other < DRAFTING_CHECK)
         return true;
     pace->since_other = 0;
@@ -19,10 +19,10 @@ static bool go_on_drafting(slip_pace *pace)
 
 static bool try_drafting_again(slip_pace *pace)
 {
-    if (pace->since_other < pace->patience)
+    if (pace->since_other < pace->pause)
         return false;
     pace->since_other = 0;
-    pace->patience = PATIENCE_GROWS * pace->patience < LONGEST_PATIENCE ? PATIENCE_GROWS * pace->patience : LONGEST_PATIENCE;
+    pace->pause = PAUSE_GROWS * pace->pause < LONGEST_PAUSE ? PAUSE_GROWS * pace->pause : LONGEST_PAUSE;
     return true;
 }
 
@@ -32,8 +32,8 @@ bool slip_pace_drafts(slip_pace *pace, double expected)
         return true;
     if (pace->plain_ms == 0)
         return false;
-    if (pace->patience == 0)
-        pace->patience = SHORTEST_PATIENCE;
+    if (pace->pause == 0)
+        pace->pause = SHORTEST_PAUSE;
     pace->since_other++;
     return expected * pace->plain_ms > pace->draft_ms ? go_on_drafting(pace) : try_drafting_again(pace);
 }

@@ -18,7 +18,7 @@
 typedef struct {
     double plain_ms, draft_ms;
     int32_t since_other; /* steps since the side not taken was last tried */
-    int32_t patience;    /* plain steps until drafting is tried again */
+    int32_t pause;       /* plain steps until drafting is tried again */
 } slip_pace;
 
 /* Should the next step draft? `expected` is the mean of the sequences' expected acceptance lengths. */

@@ -47,8 +47,8 @@ static slip_status score_window(slip_job *job, score *s, size_t first, size_t co
         step->number++;
         step->want = SLIP_WANT_LOGITS;
         step->span_count = 1;
-        step->row_count = step->head_count = rows;
-        step->span[0] = (slip_span){.count = rows, .heads = rows, .position = (int64_t)at};
+        step->row_count = step->logit_rows = rows;
+        step->span[0] = (slip_span){.count = rows, .logit_rows = rows, .position = (int64_t)at};
         memcpy(step->token, s->ids + first + at, (size_t)rows * sizeof(int32_t));
         slip_status status = slip_runner_begin(target, SLIP_PHASE_RUN, step);
         if (status == SLIP_OK)

@@ -46,7 +46,7 @@ typedef struct {
     /* Hand over tensor `index`. Takes what it needs; the caller frees `weight` afterwards. */
     slip_status (*load)(slip_executor *executor, int32_t index, const slip_weight *weight);
 
-    /* Instead of load(): make tensor `index` up, random values of this encoding at the scale of a trained model. NULL: cannot. */
+    /* Instead of load(): fill tensor `index` with random values of this encoding at the scale of a trained model. NULL: cannot. */
     slip_status (*fill)(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);
 
     /* All weights are there. With a `comm` of several ranks lockstep, and all have got here. */
@@ -61,7 +61,7 @@ typedef struct {
     slip_status (*wait)(slip_executor *executor, slip_run_cost *cost);
 
     /* Runs that may be begun before the first is waited for, at most SLIP_MAX_IN_FLIGHT; with more than one, tokens may be
-     * SLIP_TOKEN_OF_HEAD. NULL: one. */
+     * SLIP_TOKEN_OF_LOGIT_ROW. NULL: one. */
     int (*max_in_flight)(const slip_executor *executor);
 
     /* Ranks make a run together: rank 0's device distributes the step and collects the best candidates and the mean cost of all; logits are
@@ -75,7 +75,7 @@ typedef struct {
     /* Row `row` of an f32 buffer, valid until the next run. The cuda executor has LOGITS alone, and only of a step that wanted them. */
     float *(*row)(slip_executor *executor, slip_buffer buffer, int32_t row);
 
-    /* The best candidate of this rank's vocabulary rows for each head row of the last step waited for, by the sampling rule. */
+    /* The best candidate of this rank's vocabulary rows for each logit row of the last step waited for, by the sampling rule. */
     void (*candidates)(slip_executor *executor, const slip_step *step, slip_candidate *candidates);
 
     /* GB/s at which this device reads memory, for the metrics; 0 = unknown. */

@@ -13,10 +13,10 @@ struct slip_runner {
     slip_runner_options options;
     slip_program program;
     slip_executor *executor;
-    slip_candidate *candidates; /* [head_rows] ours, and on rank 0 the best */
-    slip_candidate *received;   /* rank 0: [head_rows] of one other rank */
-    float *logits;              /* rank 0: [head_rows, vocabulary] */
-    float *share;               /* [head_rows, most vocabulary rows of a rank]: logits as they travel */
+    slip_candidate *candidates; /* [logit_rows] ours, and on rank 0 the best */
+    slip_candidate *received;   /* rank 0: [logit_rows] of one other rank */
+    float *logits;              /* rank 0: [logit_rows, vocabulary] */
+    float *share;               /* [logit_rows, most vocabulary rows of a rank]: logits as they travel */
     bool device_collects;
     bool awake;                 /* rank 0: a run was begun since the start or the last rest */
 };
@@ -46,16 +46,16 @@ static slip_range vocabulary_of(const slip_runner *runner, int rank)
 
 static slip_status allocate(slip_runner *runner)
 {
-    size_t heads = (size_t)runner->options.limits.head_rows, vocabulary = (size_t)runner->options.source->model.vocabulary;
+    size_t rows = (size_t)runner->options.limits.logit_rows, vocabulary = (size_t)runner->options.source->model.vocabulary;
     size_t share = vocabulary / (size_t)runner->options.shards + 1;
-    runner->candidates = malloc(heads * sizeof *runner->candidates);
-    runner->received = malloc(heads * sizeof *runner->received);
+    runner->candidates = malloc(rows * sizeof *runner->candidates);
+    runner->received = malloc(rows * sizeof *runner->received);
     bool ok = runner->candidates && runner->received;
     if (!runner->options.draft)
-        ok = ok && (runner->share = malloc(heads * share * sizeof(float))) != NULL;
+        ok = ok && (runner->share = malloc(rows * share * sizeof(float))) != NULL;
     if (!runner->options.draft && is_coordinator(runner))
-        ok = ok && (runner->logits = malloc(heads * vocabulary * sizeof(float))) != NULL;
-    return ok ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the logits of %zu rows", heads);
+        ok = ok && (runner->logits = malloc(rows * vocabulary * sizeof(float))) != NULL;
+    return ok ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the logits of %zu rows", rows);
 }
 
 /* Over all ranks of the link. */
@@ -148,19 +148,19 @@ static bool answered_to_host(const slip_runner *runner)
 
 static bool has_logits(const slip_step *step)
 {
-    return step->want == SLIP_WANT_LOGITS && step->head_count > 0;
+    return step->want == SLIP_WANT_LOGITS && step->logit_rows > 0;
 }
 
 static size_t logits_bytes(const slip_runner *runner, const slip_step *step, int rank)
 {
-    return (size_t)step->head_count * (size_t)vocabulary_of(runner, rank).count * sizeof(float);
+    return (size_t)step->logit_rows * (size_t)vocabulary_of(runner, rank).count * sizeof(float);
 }
 
 /* Our rows of the head, one after the other without padding. */
 static void pack_logits(slip_runner *runner, const slip_step *step)
 {
     int64_t count = runner->program.vocabulary.count;
-    for (int32_t i = 0; i < step->head_count; i++)
+    for (int32_t i = 0; i < step->logit_rows; i++)
         memcpy(runner->share + i * count, runner->options.kind->row(runner->executor, SLIP_BUFFER_LOGITS, i), (size_t)count * sizeof(float));
 }
 
@@ -173,10 +173,10 @@ static slip_status send_results(slip_runner *runner, const slip_step *step)
         pack_logits(runner, step);
         return slip_comm_send(comm, runner->share, logits_bytes(runner, step, slip_comm_rank(comm)), "sending logits");
     }
-    if (step->head_count == 0 || runner->device_collects)
+    if (step->logit_rows == 0 || runner->device_collects)
         return SLIP_OK;
     runner->options.kind->candidates(runner->executor, step, runner->candidates);
-    return slip_comm_send(comm, runner->candidates, (size_t)step->head_count * sizeof *runner->candidates, "sending candidates");
+    return slip_comm_send(comm, runner->candidates, (size_t)step->logit_rows * sizeof *runner->candidates, "sending candidates");
 }
 
 slip_status slip_runner_follow(slip_runner *runner, slip_phase phase, const slip_step *step)
@@ -236,7 +236,7 @@ static void unpack_logits(slip_runner *runner, const slip_step *step, int from)
 {
     int64_t vocabulary = runner->options.source->model.vocabulary;
     slip_range rows = vocabulary_of(runner, from);
-    for (int32_t i = 0; i < step->head_count; i++)
+    for (int32_t i = 0; i < step->logit_rows; i++)
         memcpy(runner->logits + i * vocabulary + rows.first, runner->share + i * rows.count, (size_t)rows.count * sizeof(float));
 }
 
@@ -254,9 +254,9 @@ static slip_status wait_own_share(slip_runner *runner, const slip_step *step, sl
 
 static slip_status collect_candidates(slip_runner *runner, const slip_step *step, int from, const char *what)
 {
-    size_t bytes = (size_t)step->head_count * sizeof *runner->received;
+    size_t bytes = (size_t)step->logit_rows * sizeof *runner->received;
     slip_status status = slip_comm_receive(comm_of(runner), from, runner->received, bytes, what);
-    for (int32_t i = 0; i < step->head_count && status == SLIP_OK; i++)
+    for (int32_t i = 0; i < step->logit_rows && status == SLIP_OK; i++)
         runner->candidates[i] = slip_candidate_better(runner->candidates[i], runner->received[i]);
     return status;
 }
@@ -280,7 +280,7 @@ static slip_status collect_from(slip_runner *runner, const slip_step *step, int 
     *weight_bytes += cost.weight_bytes;
     if (status == SLIP_OK && has_logits(step))
         status = collect_logits(runner, step, from, what);
-    else if (status == SLIP_OK && step->head_count > 0 && !runner->device_collects)
+    else if (status == SLIP_OK && step->logit_rows > 0 && !runner->device_collects)
         status = collect_candidates(runner, step, from, what);
     return status;
 }

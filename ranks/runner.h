@@ -32,10 +32,10 @@ void slip_runner_free(slip_runner *runner);
 
 /* What came of a run, on rank 0. Valid until the next one. */
 typedef struct {
-    const slip_candidate *candidates; /* [head_count], the best over ranks (SLIP_WANT_TOKENS) */
-    const float *logits;              /* [head_count, vocabulary] (SLIP_WANT_LOGITS) */
+    const slip_candidate *candidates; /* [logit_rows], the best over ranks (SLIP_WANT_TOKENS) */
+    const float *logits;              /* [logit_rows, vocabulary] (SLIP_WANT_LOGITS) */
     uint64_t weight_bytes;            /* read by an average rank */
-    double device_ms;                 /* our own device was at it */
+    double device_ms;                 /* time of our own device */
 } slip_outcome;
 
 /* Rank 0: begin a phase of the program on a step, which must still be there for the wait. */

@@ -85,7 +85,7 @@ static bool create_buffers(slip_executor *executor)
 {
     const slip_program *program = executor->program;
     for (int b = 0; b < SLIP_BUFFERS; b++) {
-        size_t rows = (size_t)(b == SLIP_BUFFER_SELECT || b == SLIP_BUFFER_LOGITS ? executor->limits.head_rows
+        size_t rows = (size_t)(b == SLIP_BUFFER_SELECT || b == SLIP_BUFFER_LOGITS ? executor->limits.logit_rows
                                                                                   : executor->limits.rows);
         executor->stride[b] = slip_padded(program->width[b]);
         if (b != SLIP_BUFFER_PARTIAL)
@@ -250,7 +250,7 @@ static void candidates(slip_executor *executor, const slip_step *step, slip_cand
     int32_t row = 0;
     for (int32_t s = 0; s < step->span_count; s++) {
         const slip_span *span = &step->span[s];
-        for (int32_t i = span->count - span->heads; i < span->count; i++, row++)
+        for (int32_t i = span->count - span->logit_rows; i < span->count; i++, row++)
             out[row] = slip_sample_best(slip_cpu_row(executor, SLIP_BUFFER_LOGITS, row), vocabulary.first, vocabulary.count,
                                         &span->sampling, span->position + i + 1);
     }

@@ -134,7 +134,7 @@ slip_status slip_cpu_select(slip_executor *executor, const slip_op *op)
     int32_t out = 0;
     for (int32_t s = 0; s < step->span_count; s++) {
         const slip_span *span = &step->span[s];
-        for (int32_t i = span->count - span->heads; i < span->count; i++)
+        for (int32_t i = span->count - span->logit_rows; i < span->count; i++)
             memcpy(slip_cpu_row(executor, op->out, out++), slip_cpu_row(executor, op->in, span->row + i), bytes);
     }
     return SLIP_OK;

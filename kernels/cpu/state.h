@@ -57,8 +57,8 @@ struct slip_executor {
 /* Rows that an op works on and writes. */
 static inline int32_t slip_cpu_rows(const slip_executor *executor, const slip_op *op)
 {
-    bool head = op->head_rows || op->kind == SLIP_OP_SELECT;
-    return head ? executor->step->head_count : executor->step->row_count;
+    bool head = op->logit_rows || op->kind == SLIP_OP_SELECT;
+    return head ? executor->step->logit_rows : executor->step->row_count;
 }
 
 static inline float *slip_cpu_row(const slip_executor *executor, slip_buffer buffer, int64_t row)

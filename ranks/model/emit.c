@@ -176,8 +176,8 @@ void slip_emit_head(slip_emitter *e, const slip_weight_row *norm, const slip_wei
     int32_t norm_weight = slip_emit_weight(e, norm), head_weight = slip_emit_weight(e, head);
     slip_range vocabulary = e->placement->vocabulary;
     slip_emit_op(e, SLIP_OP_SELECT, SLIP_BUFFER_X, SLIP_BUFFER_SELECT, SLIP_NO_WEIGHT, SLIP_NO_WEIGHT);
-    slip_emit_op(e, SLIP_OP_NORM, SLIP_BUFFER_SELECT, SLIP_BUFFER_SELECT, norm_weight, SLIP_NO_WEIGHT)->head_rows = true;
-    slip_emit_op(e, SLIP_OP_LINEAR, SLIP_BUFFER_SELECT, SLIP_BUFFER_LOGITS, head_weight, SLIP_NO_WEIGHT)->head_rows = true;
+    slip_emit_op(e, SLIP_OP_NORM, SLIP_BUFFER_SELECT, SLIP_BUFFER_SELECT, norm_weight, SLIP_NO_WEIGHT)->logit_rows = true;
+    slip_emit_op(e, SLIP_OP_LINEAR, SLIP_BUFFER_SELECT, SLIP_BUFFER_LOGITS, head_weight, SLIP_NO_WEIGHT)->logit_rows = true;
     e->program->vocabulary = vocabulary;
     slip_emit_width(e, SLIP_BUFFER_SELECT, e->model->hidden);
     slip_emit_width(e, SLIP_BUFFER_LOGITS, vocabulary.count);

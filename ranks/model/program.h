@@ -49,8 +49,8 @@ typedef enum {
     SLIP_BUFFER_ACT,     /* f32 [rows, intermediate] */
     SLIP_BUFFER_ROUTE,   /* f32 [rows, 2*top_k]     expert ids (exact in f32), ascending | weights */
     SLIP_BUFFER_TAPS,    /* f32 [rows, taps*hidden] written by the target; the draft's inject phase reads this rank's columns */
-    SLIP_BUFFER_SELECT,  /* f32 [head rows, hidden] the rows that want logits */
-    SLIP_BUFFER_LOGITS,  /* f32 [head rows, vocabulary rows of this rank] */
+    SLIP_BUFFER_SELECT,  /* f32 [logit rows, hidden] the rows that want logits */
+    SLIP_BUFFER_LOGITS,  /* f32 [logit rows, vocabulary rows of this rank] */
     SLIP_BUFFERS
 } slip_buffer;
 
@@ -86,7 +86,7 @@ typedef struct {
     int32_t weight[SLIP_OP_WEIGHTS]; /* tensors of the program; SLIP_NO_WEIGHT */
     int32_t layer;                   /* whose cache; for reports elsewhere; -1 outside of layers */
     int32_t column;                  /* TAP: first column; SWIGLU: width of act */
-    bool head_rows;                  /* runs on the selected rows only */
+    bool logit_rows;                  /* runs on the selected rows only */
     bool add;                        /* ALLREDUCE: add to out, else overwrite it */
     bool cut_anywhere;               /* LINEAR into an f64 buffer: a rank's columns may start inside of a block of 32 */
 } slip_op;
@@ -142,30 +142,30 @@ typedef struct {
 typedef struct {
     int32_t sequence;    /* K/V slot */
     int32_t row, count;  /* rows [row, row + count) */
-    int32_t heads;       /* the last `heads` of them want logits */
+    int32_t logit_rows;  /* the last so many of them want logits */
     int64_t position;    /* of the first */
     slip_sampling sampling; /* of the rows that want logits */
 } slip_span;
 
 typedef enum {
-    SLIP_WANT_TOKENS, /* each rank's best candidate a head row */
+    SLIP_WANT_TOKENS, /* each rank's best candidate a logit row */
     SLIP_WANT_LOGITS  /* the coordinator gets whole rows of logits */
 } slip_want;
 
 typedef struct {
     uint64_t number;
     slip_want want;
-    int32_t span_count, row_count, head_count;
+    int32_t span_count, row_count, logit_rows;
     slip_span span[SLIP_MAX_SPANS];
-    int32_t token[SLIP_MAX_ROWS]; /* or SLIP_TOKEN_OF_HEAD */
+    int32_t token[SLIP_MAX_ROWS]; /* or SLIP_TOKEN_OF_LOGIT_ROW */
 } slip_step;
 
-/* In place of a token: the best of head row `head` of the step that was begun before this one, for executors that take it
+/* In place of a token: the best of logit row `row` of the step that was begun before this one, for executors that take it
  * (kernels/executor.h). */
-#define SLIP_TOKEN_OF_HEAD(head) (-2 - (head))
-#define SLIP_HEAD_OF_TOKEN(token) (-2 - (token))
+#define SLIP_TOKEN_OF_LOGIT_ROW(row) (-2 - (row))
+#define SLIP_LOGIT_ROW_OF_TOKEN(token) (-2 - (token))
 
-/* A rank's best token of a head row: highest score, lowest token among equals. token -1: the rank has no rows. */
+/* A rank's best token of a logit row: highest score, lowest token among equals. token -1: the rank has no rows. */
 typedef struct {
     float score;
     int32_t token;
@@ -174,7 +174,7 @@ typedef struct {
 /* Sizes that an executor allocates once. */
 typedef struct {
     int32_t rows;       /* most tokens in a step, <= SLIP_MAX_ROWS */
-    int32_t head_rows;  /* most rows with logits in a step */
+    int32_t logit_rows;  /* most rows with logits in a step */
     int32_t sequences;  /* K/V slots */
     int32_t span_rows;  /* most tokens of one sequence in a step: what a ring must hold beside its window */
     int64_t context;    /* positions a sequence may reach */

@@ -46,8 +46,8 @@ static slip_status begin(slip_executor *executor, slip_phase phase, const slip_s
 static void fill_in(slip_step *step)
 {
     for (int32_t i = 0; i < step->row_count; i++)
-        if (step->token[i] <= SLIP_TOKEN_OF_HEAD(0)) {
-            step->token[i] = device.best[SLIP_HEAD_OF_TOKEN(step->token[i])].token;
+        if (step->token[i] <= SLIP_TOKEN_OF_LOGIT_ROW(0)) {
+            step->token[i] = device.best[SLIP_LOGIT_ROW_OF_TOKEN(step->token[i])].token;
             device.filled_in++;
         }
 }
@@ -56,11 +56,11 @@ static void fill_in(slip_step *step)
 static void merge(slip_executor *executor, const slip_step *step)
 {
     static slip_candidate all[MOST_RANKS * SLIP_MAX_ROWS];
-    int bytes = step->head_count * (int)sizeof *all;
+    int bytes = step->logit_rows * (int)sizeof *all;
     slip_executor_cpu.candidates(executor, step, device.best);
     MPI_Gather(device.best, bytes, MPI_BYTE, all, bytes, MPI_BYTE, 0, MPI_COMM_WORLD);
-    for (int32_t i = 0; rank == 0 && i < ranks * step->head_count; i++)
-        device.best[i % step->head_count] = slip_candidate_better(device.best[i % step->head_count], all[i]);
+    for (int32_t i = 0; rank == 0 && i < ranks * step->logit_rows; i++)
+        device.best[i % step->logit_rows] = slip_candidate_better(device.best[i % step->logit_rows], all[i]);
 }
 
 static slip_status wait(slip_executor *executor, slip_run_cost *cost)
@@ -78,7 +78,7 @@ static slip_status wait(slip_executor *executor, slip_run_cost *cost)
 static void candidates(slip_executor *executor, const slip_step *step, slip_candidate *out)
 {
     (void)executor;
-    memcpy(out, device.best, (size_t)step->head_count * sizeof *out);
+    memcpy(out, device.best, (size_t)step->logit_rows * sizeof *out);
 }
 
 static bool yes(const slip_executor *executor)

@@ -51,9 +51,9 @@ __device__ __forceinline__ uint64_t fill_in_drafted(uint64_t word, const int32_t
 {
     static_assert(offsetof(slip_cuda_row, token) == 0, "the low half");
     const int token = (int)word;
-    if (token > SLIP_TOKEN_OF_HEAD(0))
+    if (token > SLIP_TOKEN_OF_LOGIT_ROW(0))
         return word;
-    return word >> 32 << 32 | (uint32_t)max(drafted[SLIP_HEAD_OF_TOKEN(token)], 0);
+    return word >> 32 << 32 | (uint32_t)max(drafted[SLIP_LOGIT_ROW_OF_TOKEN(token)], 0);
 }
 
 constexpr int ROW_WORDS = sizeof(slip_cuda_row) / 8;

@@ -107,7 +107,7 @@ static slip_status create_taps(slip_executor *e)
 
 static slip_status create_logits(slip_executor *e)
 {
-    size_t floats = (size_t)e->limits.head_rows * (size_t)e->program->vocabulary.count;
+    size_t floats = (size_t)e->limits.logit_rows * (size_t)e->program->vocabulary.count;
     void *host, *device;
     slip_status status = slip_cuda_engine_take_host(e->engine, floats * sizeof(float), &host, &device);
     if (status == SLIP_OK) {
@@ -274,7 +274,7 @@ static float *row(slip_executor *e, slip_buffer buffer, int32_t index)
 
 static void candidates(slip_executor *e, const slip_step *step, slip_candidate *out)
 {
-    memcpy(out, e->best, (size_t)step->head_count * sizeof *out);
+    memcpy(out, e->best, (size_t)step->logit_rows * sizeof *out);
 }
 
 static double stream_ceiling(slip_executor *e)

@@ -246,7 +246,7 @@ static void watch_op(view *v)
 slip_status slip_cuda_watch(slip_executor *executor, int32_t op, const slip_step *step)
 {
     const slip_cuda_op *o = &executor->list.ops[op];
-    view v = {.executor = executor, .op = o, .step = step, .rows = o->head_rows ? step->head_count : step->row_count,
+    view v = {.executor = executor, .op = o, .step = step, .rows = o->head_rows ? step->logit_rows : step->row_count,
               .status = SLIP_OK};
     watch_op(&v);
     for (int i = 0; i < v.count; i++)

@@ -100,7 +100,7 @@ int32_t slip_lower_allreduce(lowering *l, int32_t i)
         sum.peer_slots = l->peer_slots;
     }
     int32_t last = absorb_taps(l, i, &sum), norm = last + 1;
-    if (norm < l->end && l->program->ops[norm].kind == SLIP_OP_NORM && !l->program->ops[norm].head_rows) {
+    if (norm < l->end && l->program->ops[norm].kind == SLIP_OP_NORM && !l->program->ops[norm].logit_rows) {
         sum.norm = slip_lower_vector(l, l->program->ops[norm].weight[0]);
         sum.operand = slip_lower_operand(l, norm + 1, l->program->ops[norm].out, sum.hidden, true);
         last = norm;
@@ -122,7 +122,7 @@ int32_t slip_lower_norm(lowering *l, int32_t i)
     const slip_op *from = &l->program->ops[i];
     int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
     slip_cuda_reduce_norm sum = {.terms.in = l->partial[from->in], .tap = -1, .hidden = hidden};
-    if (!from->head_rows) {
+    if (!from->logit_rows) {
         sum.norm = slip_lower_vector(l, from->weight[0]);
         sum.operand = slip_lower_operand(l, i + 1, from->out, hidden, true);
     }
@@ -142,7 +142,7 @@ int32_t slip_lower_select(lowering *l, int32_t i)
 {
     const slip_op *norm = &l->program->ops[i + 1];
     int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
-    assert(i + 1 < l->end && norm->kind == SLIP_OP_NORM && norm->head_rows);
+    assert(i + 1 < l->end && norm->kind == SLIP_OP_NORM && norm->logit_rows);
     slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_SELECT, i, i + 1);
     op->head_rows = true;
     op->select = (slip_cuda_select){

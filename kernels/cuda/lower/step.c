@@ -19,7 +19,7 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
             fill_run(span, run, i, out);
             run = i;
         }
-        if (i >= span->count - span->heads)
+        if (i >= span->count - span->logit_rows)
             out->head[out->heads++] = (slip_cuda_head){
                 .row = span->row + i, .position = position + 1, .seed = span->sampling.seed,
                 .temperature = span->sampling.temperature};

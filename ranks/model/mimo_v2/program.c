@@ -16,15 +16,15 @@ static const slip_weight_row *row(int which)
 }
 
 /* A fused qkv comes in chunks [Q | K | V] that hold equal shares of the heads, so a run of heads is one run of rows a chunk it touches. */
-static void emit_chunked_rows(slip_emitter *e, int64_t chunk_rows, int64_t offset, int64_t heads_per_chunk, int64_t head_rows,
+static void emit_chunked_rows(slip_emitter *e, int64_t chunk_rows, int64_t offset, int64_t heads_per_chunk, int64_t logit_rows,
                               slip_range heads)
 {
     int64_t head = heads.first, end = heads.first + heads.count;
     while (head < end) {
         int64_t chunk = head / heads_per_chunk;
         int64_t stop = (chunk + 1) * heads_per_chunk < end ? (chunk + 1) * heads_per_chunk : end;
-        int64_t first = chunk * chunk_rows + offset + (head - chunk * heads_per_chunk) * head_rows;
-        slip_emit_rows(e, row(MIMO_QKV), (slip_range){first, (stop - head) * head_rows});
+        int64_t first = chunk * chunk_rows + offset + (head - chunk * heads_per_chunk) * logit_rows;
+        slip_emit_rows(e, row(MIMO_QKV), (slip_range){first, (stop - head) * logit_rows});
         head = stop;
     }
 }

@@ -42,16 +42,16 @@ typedef struct {
 static slip_executor_kind ahead;
 static struct {
     slip_candidate drafted[SLIP_MAX_ROWS]; /* of the last draft */
-    int32_t head_rows, filled_in, open;    /* of it; tokens that were found in it; runs that nobody has waited for */
+    int32_t logit_rows, filled_in, open;    /* of it; tokens that were found in it; runs that nobody has waited for */
 } device;
 
 static void fill_in(slip_step *step)
 {
     for (int32_t i = 0; i < step->row_count; i++) {
-        if (step->token[i] > SLIP_TOKEN_OF_HEAD(0))
+        if (step->token[i] > SLIP_TOKEN_OF_LOGIT_ROW(0))
             continue;
-        assert_in_range(SLIP_HEAD_OF_TOKEN(step->token[i]), 0, device.head_rows - 1);
-        step->token[i] = device.drafted[SLIP_HEAD_OF_TOKEN(step->token[i])].token;
+        assert_in_range(SLIP_LOGIT_ROW_OF_TOKEN(step->token[i]), 0, device.logit_rows - 1);
+        step->token[i] = device.drafted[SLIP_LOGIT_ROW_OF_TOKEN(step->token[i])].token;
         device.filled_in++;
     }
 }
@@ -62,7 +62,7 @@ static slip_status ahead_begin(slip_executor *executor, slip_phase phase, const 
     filled = *step;
     fill_in(&filled);
     slip_status status = slip_executor_cpu.begin(executor, phase, &filled);
-    device.head_rows = step->head_count;
+    device.logit_rows = step->logit_rows;
     slip_executor_cpu.candidates(executor, &filled, device.drafted);
     assert_true(++device.open <= SLIP_MAX_IN_FLIGHT);
     return status;
@@ -373,7 +373,7 @@ static void test_limits(void **state)
     slip_limits few = slip_decoder_limits(model, &(slip_decoder_options){.sequences = 2, .chunk = 64}, 100);
     assert_true(few.rows == 64 && few.sequences == 2 && few.span_rows == 64 && few.context == 108);
     slip_limits many = slip_decoder_limits(model, &(slip_decoder_options){.sequences = 20, .chunk = 4}, 100);
-    assert_true(many.rows == 160 && many.head_rows == 160 && many.span_rows == 8);
+    assert_true(many.rows == 160 && many.logit_rows == 160 && many.span_rows == 8);
 }
 
 /* A step that is begun before its drafts are known finds them: what is drafted and committed is the same. */

@@ -78,7 +78,7 @@ enum { CHUNK = 16 };
 
 static slip_limits limits_of(const golden *g)
 {
-    return (slip_limits){.rows = CHUNK, .head_rows = CHUNK, .sequences = 2, .span_rows = CHUNK, .context = g->tokens + 8};
+    return (slip_limits){.rows = CHUNK, .logit_rows = CHUNK, .sequences = 2, .span_rows = CHUNK, .context = g->tokens + 8};
 }
 
 /* [tokens, width]: the caller frees them. */

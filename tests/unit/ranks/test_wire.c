@@ -17,10 +17,10 @@ static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t ro
 {
     memset(step, 0, sizeof *step);
     *step = (slip_step){.number = key << 40 | 7, .want = key % 2 ? SLIP_WANT_LOGITS : SLIP_WANT_TOKENS,
-                        .span_count = spans, .row_count = rows, .head_count = spans};
+                        .span_count = spans, .row_count = rows, .logit_rows = spans};
     for (int32_t s = 0; s < spans; s++) {
         int32_t first = rows * s / spans, end = rows * (s + 1) / spans;
-        step->span[s] = (slip_span){.sequence = s, .row = first, .count = end - first, .heads = 1,
+        step->span[s] = (slip_span){.sequence = s, .row = first, .count = end - first, .logit_rows = 1,
                                     .position = (int64_t)(key << 33) + s, 
                                     .sampling = {tiny_hash(key + (uint64_t)s), 0.1 * s, s - 1, 1 - 0.01 * s, 0.02 * s}};
     }
@@ -30,7 +30,7 @@ static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t ro
 
 static void assert_span(const slip_span *a, const slip_span *b)
 {
-    assert_true(a->sequence == b->sequence && a->row == b->row && a->count == b->count && a->heads == b->heads);
+    assert_true(a->sequence == b->sequence && a->row == b->row && a->count == b->count && a->logit_rows == b->logit_rows);
     assert_int_equal(a->position, b->position);
     assert_memory_equal(&a->sampling, &b->sampling, sizeof a->sampling);
 }
@@ -61,7 +61,7 @@ static void test_round_trip(void **state)
         memset(&out, 0xff, sizeof out);
         assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_OK);
         assert_int_equal(order, i % SLIP_ORDERS);
-        assert_true(out.number == in.number && out.want == in.want && out.head_count == in.head_count);
+        assert_true(out.number == in.number && out.want == in.want && out.logit_rows == in.logit_rows);
         assert_true(out.span_count == in.span_count && out.row_count == in.row_count);
         for (int32_t s = 0; s < in.span_count; s++)
             assert_span(&in.span[s], &out.span[s]);

@@ -91,16 +91,16 @@ void tiny_step_start(slip_step *step)
 {
     step->number++;
     step->want = SLIP_WANT_TOKENS;
-    step->span_count = step->row_count = step->head_count = 0;
+    step->span_count = step->row_count = step->logit_rows = 0;
 }
 
-slip_span *tiny_step_add(slip_step *step, int32_t sequence, int64_t position, const int32_t *tokens, int32_t count, int32_t heads)
+slip_span *tiny_step_add(slip_step *step, int32_t sequence, int64_t position, const int32_t *tokens, int32_t count, int32_t logit_rows)
 {
     slip_span *span = &step->span[step->span_count++];
-    *span = (slip_span){.sequence = sequence, .row = step->row_count, .count = count, .heads = heads, .position = position,
+    *span = (slip_span){.sequence = sequence, .row = step->row_count, .count = count, .logit_rows = logit_rows, .position = position,
                         .sampling = {.top_p = 1}};
     memcpy(step->token + step->row_count, tokens, (size_t)count * sizeof *tokens);
     step->row_count += count;
-    step->head_count += heads;
+    step->logit_rows += logit_rows;
     return span;
 }

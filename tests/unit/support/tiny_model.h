@@ -18,6 +18,6 @@ slip_executor *tiny_model_executor(const slip_program *program, const slip_limit
 
 /* Steps: empty, then span by span. The last `heads` rows of the span want logits. */
 void tiny_step_start(slip_step *step);
-slip_span *tiny_step_add(slip_step *step, int32_t sequence, int64_t position, const int32_t *tokens, int32_t count, int32_t heads);
+slip_span *tiny_step_add(slip_step *step, int32_t sequence, int64_t position, const int32_t *tokens, int32_t count, int32_t logit_rows);
 
 #endif

@@ -37,7 +37,7 @@ typedef struct {
 static void share_make_with(share *s, int32_t hidden, int32_t span_rows, int32_t ranks, int32_t slices, int32_t rank,
                             const slip_executor_options *options)
 {
-    slip_limits limits = {.rows = 64, .head_rows = 64, .sequences = SEQUENCES, .span_rows = span_rows, .context = CONTEXT};
+    slip_limits limits = {.rows = 64, .logit_rows = 64, .sequences = SEQUENCES, .span_rows = span_rows, .context = CONTEXT};
     tiny_model_shape(hidden, &s->model);
     assert_int_equal(slip_placement_make(&s->model, ranks, slices, rank, &s->placement), SLIP_OK);
     assert_int_equal(slip_program_target(&s->model, &s->placement, &s->program), SLIP_OK);
@@ -159,7 +159,7 @@ static void test_selected_rows(void **state)
     tiny_step_add(&step, 1, 0, tokens, 12, 0);
     tiny_step_add(&step, 2, 0, tokens, 5, 5);
     run(&s);
-    assert_int_equal(step.head_count, 7);
+    assert_int_equal(step.logit_rows, 7);
     for (int32_t i = 0; i < 7; i++)
         assert_memory_equal(cpu->row(s.executor, SLIP_BUFFER_LOGITS, i), all[i < 2 ? 8 + i : i - 2], sizeof all[0]);
     share_free(&s);
@@ -349,7 +349,7 @@ static void test_cache_bytes(void **state)
 {
     (void)state;
     share s;
-    slip_limits limits = {.rows = 8, .head_rows = 8, .sequences = 2, .span_rows = 8, .context = CONTEXT};
+    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 2, .span_rows = 8, .context = CONTEXT};
     share_make(&s, 64, 8, 1, 1, 0);
     uint64_t global = 3 * (32 + 32), sliding = 2 * (32 + 32); /* floats a position: heads of 24 and 32, padded */
     uint64_t want = 2 * 4 * (2 * CONTEXT * global + 2 * (TINY_WINDOW + 8) * sliding);

@@ -33,7 +33,7 @@ static void load(slip_executor *executor, int32_t index, float *values, int64_t 
 static void route(routed *r, slip_scoring scoring, bool bias, bool norm_top_k, float scale)
 {
     static slip_step step;
-    slip_limits limits = {.rows = ROWS, .head_rows = 1, .sequences = 1, .span_rows = ROWS, .context = ROWS};
+    slip_limits limits = {.rows = ROWS, .logit_rows = 1, .sequences = 1, .span_rows = ROWS, .context = ROWS};
     slip_executor *executor;
     slip_run_cost cost;
     int32_t tokens[ROWS] = {0};

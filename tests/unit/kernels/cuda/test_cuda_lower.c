@@ -70,7 +70,7 @@ static void make_share(lowered *l, bool draft, int32_t ranks, int32_t rank, slip
         slip_placement_draft(&l->model, ranks, rank, &l->placement);
     assert_int_equal(draft ? slip_program_draft(&l->model, &l->placement, &l->program)
                            : slip_program_target(&l->model, &l->placement, &l->program), SLIP_OK);
-    l->limits = (slip_limits){.rows = 24, .head_rows = 24, .sequences = SEQUENCES, .span_rows = 8, .context = 40};
+    l->limits = (slip_limits){.rows = 24, .logit_rows = 24, .sequences = SEQUENCES, .span_rows = 8, .context = 40};
     plan_tensors(l, dtype);
     for (int32_t i = 0; i < l->program.cache_count; i++)
         l->caches[i] = (slip_cuda_cache){.slots = (int32_t)slip_ring_slots(l->program.cache[i].window, &l->limits), .k_width = 32, .v_width = 32,

@@ -181,7 +181,7 @@ static void check_order(const slip_model *model, const slip_placement *placement
     int32_t layer = -1, sums = 0, last = program->op_count - 1;
     assert_true(program->ops[0].kind == SLIP_OP_EMBED && program->ops[1].kind == SLIP_OP_ALLREDUCE && !program->ops[1].add);
     assert_true(program->ops[last].kind == SLIP_OP_LINEAR && program->ops[last].out == SLIP_BUFFER_LOGITS);
-    assert_true(program->ops[last].head_rows && program->ops[last - 1].head_rows && program->ops[last - 2].kind == SLIP_OP_SELECT);
+    assert_true(program->ops[last].logit_rows && program->ops[last - 1].logit_rows && program->ops[last - 2].kind == SLIP_OP_SELECT);
     for (int32_t i = 0; i < program->op_count; i++) {
         sums += program->ops[i].kind == SLIP_OP_ALLREDUCE;
         if (i < 2 || i > last - 3) {

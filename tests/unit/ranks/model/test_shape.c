@@ -119,7 +119,7 @@ static void test_memory(void **state)
     slip_model model;
     slip_source source;
     slip_memory cpu, cuda;
-    slip_limits limits = {.rows = 64, .head_rows = 64, .sequences = 1, .span_rows = 64, .context = 1024};
+    slip_limits limits = {.rows = 64, .logit_rows = 64, .sequences = 1, .span_rows = 64, .context = 1024};
     slip_shape_make("pro", &model);
     slip_source_shape(&model, &source);
     int32_t slices = slip_plan_slices(&model, 8);
@@ -145,7 +145,7 @@ static void test_fill(void **state)
     slip_source source;
     slip_rank *rank;
     slip_model model;
-    slip_limits limits = {.rows = 8, .head_rows = 8, .sequences = 1, .span_rows = 8, .context = 32};
+    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 1, .span_rows = 8, .context = 32};
     tiny_model_shape(64, &model);
     slip_source_shape(&model, &source);
     slip_rank_options options = {.kind = &filling, .slices = 1, .limits = limits};

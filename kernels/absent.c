@@ -1,4 +1,5 @@
 /* The GPU's executor in a build that has none: CMake chooses between this file and kernels/cuda. */
+#include "kernels/cuda/layout/cache.h"
 #include "kernels/executor.h"
 
 static const char no_build[] = "this build computes on CPUs only";
@@ -10,12 +11,7 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     return slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", no_build);
 }
 
-static uint64_t cache_bytes(const slip_program *program, const slip_limits *limits)
-{
-    return slip_executor_cpu.cache_bytes(program, limits) / 2; /* bf16 instead of f32 */
-}
-
-const slip_executor_kind slip_executor_cuda = {.name = "cuda", .create = create, .cache_bytes = cache_bytes};
+const slip_executor_kind slip_executor_cuda = {.name = "cuda", .create = create, .cache_bytes = slip_cuda_cache_bytes};
 
 bool slip_cuda_present(int ranks, int here, const char **why_not)
 {

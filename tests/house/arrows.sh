@@ -67,7 +67,7 @@ circles <"$work/includes" | sed 's/$/: in a circle of files/' >>"$work/bad"
 awk '
     function folder(file) { sub(/\/[^\/]*$/, "", file); return file ~ /^ranks\/model\// ? "ranks/model" : file }
     { from = folder($1); to = folder($2); if (from != to) print from, to }' "$work/includes" | sort -u |
-    grep -v '^kernels/cuda/' | circles | sed 's/$/: in a circle of folders/' >>"$work/bad"
+    circles | sed 's/$/: in a circle of folders/' >>"$work/bad"
 
 if [ -s "$work/bad" ]; then
     cat "$work/bad" >&2

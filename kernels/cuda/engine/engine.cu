@@ -121,8 +121,7 @@ static slip_status open_device(slip_cuda_engine *e)
     SLIP_TRY_CUDA(cudaSetDevice(e->options.gpu), "selecting the device");
     SLIP_TRY_CUDA(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking), "creating a stream");
     SLIP_TRY_CUDA(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, e->options.gpu), "reading the clock rate");
-    double deadline = e->options.deadline > 0 ? e->options.deadline : DEADLINE;
-    e->parameters.timeout_cycles = (int64_t)(deadline * 1e3 * khz);
+    e->parameters.timeout_cycles = (int64_t)(slip_cuda_engine_deadline(e) * 1e3 * khz);
     e->parameters.idle_timeout_cycles = (int64_t)(IDLE_DEADLINE * 1e3 * khz);
     e->parameters.drop_op = e->options.drop_op;
     slip_status status = prepare_kernels();

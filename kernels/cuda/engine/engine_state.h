@@ -1,4 +1,5 @@
-/* What the engine owns on the host's side, shared by its files: engine.cu (device, memory) and engine_run.cu (kernel and steps). */
+/* What the engine owns on the host's side, shared by its files: engine.cu (device, memory), engine_run.cu (the resident kernel) and
+ * engine_launch.cu (one op a launch). */
 #pragma once
 
 #include "comm/cuda_error.h"
@@ -58,7 +59,32 @@ struct slip_cuda_engine {
     int graph_count;
 };
 
+// Slots of steps in host memory: of the next one, and of the oldest that has not been waited for.
+static inline int slip_cuda_engine_next_slot(const slip_cuda_engine *e)
+{
+    return (int)((e->posted + 1) % SLIP_CUDA_STEPS);
+}
+
+static inline int slip_cuda_engine_open_slot(const slip_cuda_engine *e)
+{
+    return (int)((e->waited + 1) % SLIP_CUDA_STEPS);
+}
+
+static inline double slip_cuda_engine_deadline(const slip_cuda_engine *e)
+{
+    return e->options.deadline > 0 ? e->options.deadline : DEADLINE;
+}
+
 // Make the resident kernel leave, if there is one: before memory is allocated, ops are added or an op runs alone.
 void slip_cuda_engine_stop(slip_cuda_engine *engine);
 
 void slip_cuda_engine_forget_graphs(slip_cuda_engine *engine);
+
+// The list of ops to the device, if it is not there.
+slip_status slip_cuda_engine_upload_ops(slip_cuda_engine *engine);
+
+// The step in the next slot by launches.
+slip_status slip_cuda_engine_run_graph(slip_cuda_engine *engine);
+
+// Another rank failed: it should report first.
+void slip_cuda_engine_let_cause_speak(void);

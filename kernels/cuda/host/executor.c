@@ -5,56 +5,23 @@
 #include <string.h>
 
 #include "comm/window.h"
-#include "kernels/cuda/layout/attend_size.h"
-#include "kernels/cuda/layout/pack.h"
+#include "kernels/cuda/host/fault.h"
 #include "kernels/cuda/host/state.h"
+#include "kernels/cuda/layout/cache.h"
 
 /* A GPU's wait for itself is given this share of what ranks are given for each other: 1 s of 120. */
 static const double DEADLINE_SHARE = 120;
-
-enum { DIM_MULTIPLE = 16, SPLIT_SHORT = 64, SPLIT_LONG = 128 };
-
-static int32_t widened(int32_t dim)
-{
-    return (dim + DIM_MULTIPLE - 1) / DIM_MULTIPLE * DIM_MULTIPLE;
-}
-
-static slip_cuda_cache describe_cache(const slip_cache *shape, const slip_limits *limits)
-{
-    return (slip_cuda_cache){
-        .slots = (int32_t)slip_ring_slots(shape->window, limits),
-        .k_width = widened(shape->head_dim),
-        .v_width = widened(shape->v_head_dim),
-        .split = shape->window > 2 * SPLIT_LONG ? SPLIT_LONG : SPLIT_SHORT, /* without a window, splits grow: attend_size.h */
-        .shape = *shape,
-    };
-}
-
-static size_t cache_rows(const slip_cuda_cache *cache, const slip_limits *limits)
-{
-    return (size_t)limits->sequences * (size_t)cache->slots * (size_t)cache->shape.kv_heads;
-}
-
-static uint64_t cache_bytes(const slip_program *program, const slip_limits *limits)
-{
-    uint64_t bytes = 0;
-    for (int32_t i = 0; i < program->cache_count; i++) {
-        slip_cuda_cache cache = describe_cache(&program->cache[i], limits);
-        bytes += (uint64_t)cache_rows(&cache, limits) * (uint64_t)(cache.k_width + cache.v_width) * sizeof(uint16_t);
-    }
-    return bytes;
-}
 
 static slip_status create_caches(slip_executor *e)
 {
     for (int32_t i = 0; i < e->program->cache_count; i++) {
         slip_cuda_cache *cache = &e->caches[i];
         void *k, *v;
-        *cache = describe_cache(&e->program->cache[i], &e->limits);
-        size_t rows = cache_rows(cache, &e->limits);
-        slip_status status = slip_cuda_engine_take(e->engine, rows * (size_t)cache->k_width * sizeof(uint16_t), &k);
+        *cache = slip_cuda_cache_of(&e->program->cache[i], &e->limits);
+        size_t heads = slip_cuda_cache_heads(cache, &e->limits);
+        slip_status status = slip_cuda_engine_take(e->engine, heads * (size_t)cache->k_width * sizeof(uint16_t), &k);
         if (status == SLIP_OK)
-            status = slip_cuda_engine_take(e->engine, rows * (size_t)cache->v_width * sizeof(uint16_t), &v);
+            status = slip_cuda_engine_take(e->engine, heads * (size_t)cache->v_width * sizeof(uint16_t), &v);
         if (status != SLIP_OK)
             return status;
         cache->k = k;
@@ -129,13 +96,6 @@ static void destroy(slip_executor *e)
     free(e);
 }
 
-/* Tests drop one signal: SLIPSTREAM_DROP_SIGNAL is the device op behind which SM 1 stays silent. */
-static int dropped_op(void)
-{
-    const char *text = getenv("SLIPSTREAM_DROP_SIGNAL");
-    return text ? atoi(text) : -1;
-}
-
 /* The draft shares its target's engine. `comm`: NULL for one rank. */
 static slip_status open_engine(slip_executor *e, slip_comm *comm)
 {
@@ -145,10 +105,11 @@ static slip_status open_engine(slip_executor *e, slip_comm *comm)
         .launch = e->options.launch,
         .deadline = e->options.deadline / DEADLINE_SHARE,
         .profile = e->options.profile,
-        .drop_op = dropped_op(),
     };
-    if (!target)
-        return slip_cuda_engine_open(&options, &e->engine);
+    if (!target) {
+        slip_status status = slip_cuda_fault(&options.drop_op);
+        return status == SLIP_OK ? slip_cuda_engine_open(&options, &e->engine) : status;
+    }
     slip_cuda_engine_hold(target->engine);
     e->engine = target->engine;
     return SLIP_OK;
@@ -315,7 +276,7 @@ const slip_executor_kind slip_executor_cuda = {
     .row = row,
     .candidates = candidates,
     .stream_ceiling = stream_ceiling,
-    .cache_bytes = cache_bytes,
+    .cache_bytes = slip_cuda_cache_bytes,
     .device = device,
     .destroy = destroy,
 };

@@ -6,6 +6,7 @@
 
 #include "ranks/model/mxfp4.h"
 #include "kernels/cuda/host/state.h"
+#include "kernels/cuda/layout/cache.h"
 
 /* A device buffer on the host, and how to read it. */
 typedef struct {
@@ -200,10 +201,10 @@ static void watch_qkv(view *v, const slip_cuda_rope *op)
 {
     const slip_cuda_cache *cache = &op->cache;
     const slip_cache *shape = &cache->shape;
-    size_t slots = (size_t)v->executor->limits.sequences * (size_t)cache->slots * (size_t)shape->kv_heads;
+    size_t heads = slip_cuda_cache_heads(cache, &v->executor->limits);
     const uint16_t *q = fetch(v, op->query, (size_t)v->rows * (size_t)shape->q_heads * (size_t)cache->k_width * sizeof *q);
-    const uint16_t *k = fetch(v, cache->k, slots * (size_t)cache->k_width * sizeof *k);
-    const uint16_t *values = fetch(v, cache->v, slots * (size_t)cache->v_width * sizeof *values);
+    const uint16_t *k = fetch(v, cache->k, heads * (size_t)cache->k_width * sizeof *k);
+    const uint16_t *values = fetch(v, cache->v, heads * (size_t)cache->v_width * sizeof *values);
     float *out = take_row(v, v->executor->program->width[SLIP_BUFFER_QKV]);
     for (int32_t s = 0; out && s < v->step->span_count; s++)
         for (int32_t i = 0; i < v->step->span[s].count; i++) {

@@ -24,6 +24,19 @@ static slip_status check_route(const slip_program *program, const slip_op *op)
     return SLIP_OK;
 }
 
+/* Units are dealt out to warpgroups in 32 bits. A matrix is cut for SLIP_ARCH_SMS: with fewer, an SM's units may touch more columns. */
+static slip_status check_matrix(const slip_cuda_source *source, int32_t tensor)
+{
+    const slip_cuda_matrix *m = &source->tensors[tensor].matrix;
+    bool stacked = source->program->tensors[tensor].experts.first >= 0;
+    if ((stacked ? SLIP_LIST_MAX : 1) * (int64_t)m->units > UINT32_MAX / (SLIP_ARCH_WARPGROUPS * source->sms + 1))
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: a matrix of %d x %d is too large", m->rows, m->columns);
+    if (!stacked && slip_cuda_matrix_arena(m, source->sms) > SLIP_OPERAND_BYTES)
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: a matrix of %d x %d is too wide for a GPU of %d SMs", m->rows, m->columns,
+                         source->sms);
+    return SLIP_OK;
+}
+
 slip_status slip_lower_check(const slip_cuda_source *source)
 {
     const slip_program *program = source->program;
@@ -35,11 +48,10 @@ slip_status slip_lower_check(const slip_cuda_source *source)
         if (!slip_attend_fits(&source->caches[i]))
             return slip_fail(SLIP_ERR_INPUT, "--device cuda: heads of %d and %d dimensions in layer %d are not supported",
                              source->caches[i].shape.head_dim, source->caches[i].shape.v_head_dim, i);
-    for (int32_t i = 0; i < program->tensor_count; i++) { /* units are dealt out to warpgroups in 32 bits */
-        const slip_cuda_matrix *m = &source->tensors[i].matrix;
-        int64_t experts = program->tensors[i].experts.first < 0 ? 1 : SLIP_LIST_MAX;
-        if (experts * m->units > UINT32_MAX / (4 * source->sms + 1))
-            return slip_fail(SLIP_ERR_INPUT, "--device cuda: a matrix of %d x %d is too large", m->rows, m->columns);
+    for (int32_t i = 0; i < program->tensor_count; i++) {
+        slip_status status = check_matrix(source, i);
+        if (status != SLIP_OK)
+            return status;
     }
     for (int32_t i = 0; i < program->op_count; i++) {
         const slip_op *op = &program->ops[i];

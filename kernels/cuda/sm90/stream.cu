@@ -2,7 +2,6 @@
 #include "kernels/cuda/sm90/stream.h"
 
 #include "kernels/cuda/sm90/copy.cuh"
-#include "kernels/cuda/sync/context.cuh"
 
 namespace slip {
 
@@ -12,12 +11,12 @@ constexpr int PASSES = 5;
 constexpr size_t BUFFER = (size_t)4 << 30, LEAST = (size_t)256 << 20;
 
 struct stream_memory {
-    unsigned char stage[WARPGROUPS][SLIP_RING_DEPTH][SLIP_STAGE_BYTES];
-    uint64_t full[WARPGROUPS][SLIP_RING_DEPTH];
+    unsigned char stage[SLIP_ARCH_WARPGROUPS][SLIP_RING_DEPTH][SLIP_STAGE_BYTES];
+    uint64_t full[SLIP_ARCH_WARPGROUPS][SLIP_RING_DEPTH];
 };
 
 // A warp a ring; the copy into a stage starts when the one before it has landed.
-__global__ void __launch_bounds__(WARPGROUPS * 32, 1) stream_kernel(const unsigned char *from, int64_t stages)
+__global__ void __launch_bounds__(SLIP_ARCH_WARPGROUPS * 32, 1) stream_kernel(const unsigned char *from, int64_t stages)
 {
     extern __shared__ __align__(1024) unsigned char bytes[];
     stream_memory &s = *(stream_memory *)bytes;
@@ -31,7 +30,7 @@ __global__ void __launch_bounds__(WARPGROUPS * 32, 1) stream_kernel(const unsign
         return;
     uint64_t policy = read_once_policy();
     int64_t first = stages * blockIdx.x / gridDim.x, last = stages * (blockIdx.x + 1) / gridDim.x, count = 0;
-    for (int64_t i = first + warp; i < last; i += WARPGROUPS, count++) {
+    for (int64_t i = first + warp; i < last; i += SLIP_ARCH_WARPGROUPS, count++) {
         uint64_t *full = &s.full[warp][count % SLIP_RING_DEPTH];
         while (count >= SLIP_RING_DEPTH && !mbarrier_try(full, (unsigned)(count / SLIP_RING_DEPTH - 1) & 1))
             ;
@@ -65,7 +64,7 @@ double stream_ceiling(int sms, cudaStream_t stream)
     for (int pass = 0; pass < PASSES; pass++) {
         float ms = 0;
         cudaEventRecord(start, stream);
-        stream_kernel<<<sms, WARPGROUPS * 32, sizeof(stream_memory), stream>>>(buffer, stages);
+        stream_kernel<<<sms, SLIP_ARCH_WARPGROUPS * 32, sizeof(stream_memory), stream>>>(buffer, stages);
         cudaEventRecord(end, stream);
         if (cudaStreamSynchronize(stream) == cudaSuccess && cudaEventElapsedTime(&ms, start, end) == cudaSuccess && ms > 0) {
             double rate = (double)stages * SLIP_STAGE_BYTES / ms * 1e-6;

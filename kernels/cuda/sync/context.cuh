@@ -11,7 +11,7 @@
 
 namespace slip {
 
-constexpr int WARPGROUPS = 4;                 // consumers: threads [0, CONSUMERS)
+constexpr int WARPGROUPS = SLIP_ARCH_WARPGROUPS; // consumers: threads [0, CONSUMERS)
 constexpr int CONSUMERS = WARPGROUPS * 128;
 constexpr int CONSUMER_WARPS = CONSUMERS / 32;
 constexpr int PRODUCER_WARPS = WARPGROUPS;    // each fills the ring of one warpgroup; the first is SM 0's link to the host, too

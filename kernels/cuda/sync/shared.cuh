@@ -1,7 +1,7 @@
 /* The shared memory of a CTA: rings of weights, the arena that ops use in turn, and what lives across ops. */
 #pragma once
 
-#include "kernels/cuda/layout/cursor.cuh"
+#include "kernels/cuda/sync/cursor.cuh"
 #include "kernels/cuda/sync/record.cuh"
 #include "kernels/cuda/sync/sync.cuh"
 

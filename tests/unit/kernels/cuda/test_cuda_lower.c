@@ -326,6 +326,17 @@ static void test_refusals(void **state)
     l.caches[1].k_width = 512;
     assert_int_equal(slip_cuda_lower(&l.source, &block, &list), SLIP_ERR_INPUT);
     slip_clear();
+    l.caches[1].k_width = 32;
+    /* Cut for 132 SMs: with 78, some SM works on three chunks. */
+    slip_cuda_matrix *matrix = &l.tensors[l.program.ops[l.program.op_count - 1].weight[0]].matrix;
+    assert_int_equal(slip_cuda_matrix_plan(SLIP_BF16, 1, 1024, 131072, 0, SLIP_USE_LINEAR, matrix), SLIP_OK);
+    l.source.sms = 78;
+    assert_int_equal(slip_cuda_lower(&l.source, &block, &list), SLIP_ERR_INPUT);
+    assert_non_null(strstr(slip_cause(), "78 SMs"));
+    slip_clear();
+    l.source.sms = 132;
+    assert_int_equal(slip_cuda_lower(&l.source, &block, &list), SLIP_OK);
+    free(list.ops);
     unmake(&l);
 }
 

@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 #include "folder.h"
-#include "kernels/cuda/host/profile.h"
+#include "kernels/cuda/engine/profile.h"
 
 enum { SMS = 3, RANK = 5 };
 #define ORIGIN UINT64_C(1700000000123456789) /* of the GPU's clock: too large for a double */

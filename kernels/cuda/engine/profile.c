@@ -1,4 +1,4 @@
-#include "kernels/cuda/host/profile.h"
+#include "kernels/cuda/engine/profile.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* What every SM did in one step, as a trace that https://ui.perfetto.dev and chrome://tracing open: a process a rank, a thread an
  * SM's role.
  */
-#ifndef SLIP_KERNELS_CUDA_HOST_PROFILE_H
-#define SLIP_KERNELS_CUDA_HOST_PROFILE_H
+#ifndef SLIP_KERNELS_CUDA_ENGINE_PROFILE_H
+#define SLIP_KERNELS_CUDA_ENGINE_PROFILE_H
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,0 +1,128 @@
+/* One op a launch: a step as a CUDA graph of launches for --engine launch, and single ops for either engine to look at buffers in between. */
+#include "kernels/cuda/engine/engine.h"
+
+#include <sched.h>
+
+#include "io/base/clock.h"
+#include "kernels/cuda/engine/engine_state.h"
+#include "kernels/cuda/engine/record.h"
+
+// One op and, behind a GATHER, the all-gather to what the REDUCE_NORM that follows reads.
+static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
+{
+    void *arguments[] = {&e->parameters, &op};
+    SLIP_TRY_CUDA(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
+                         dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
+        "launching an op");
+    if (e->ops[op].kind != SLIP_CUDA_GATHER)
+        return SLIP_OK;
+    const slip_cuda_partial *own = &e->ops[op].gather.out, *all = &e->ops[op + 1].reduce_norm.terms.in;
+    size_t count = (size_t)slip_gathered_rows(slip_cuda_engine_step(e)->rows) * (size_t)own->stride;
+    return slip_nccl_allgather(e->nccl, own->data, all->data, count, e->stream);
+}
+
+// The stream's work is done. An all-gather has no deadline of its own, and a rank that is gone never comes to it.
+static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
+{
+    cudaError_t error = e->nccl ? cudaErrorNotReady : cudaStreamSynchronize(e->stream);
+    // All of a step's gathers: 0.05 s a row is enough for the largest model, 16 ranks and a network of 10 Gbit/s.
+    const slip_cuda_step *step = slip_cuda_engine_step(e);
+    double start = slip_now_s(), limit = (4 + 0.05 * slip_gathered_rows(step->rows)) * slip_cuda_engine_deadline(e);
+    while (error == cudaErrorNotReady && (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady) {
+        sched_yield(); // to NCCL's threads, where a network has some
+        slip_status status = slip_nccl_check(e->nccl);
+        if (status != SLIP_OK) {
+            slip_cuda_engine_let_cause_speak();
+            return status;
+        }
+        if (slip_now_s() - start > limit)
+            return slip_fail(SLIP_ERR_FAILED, "GPU: %s: step %llu: waited %.1f s for other ranks' parts of its sums", what,
+                             (unsigned long long)step->number, limit);
+    }
+    SLIP_TRY_CUDA(error, what);
+    return e->words->record.set ? slip_cuda_record_failed(&e->words->record) : SLIP_OK;
+}
+
+static slip_status enqueue_step(slip_cuda_engine *e)
+{
+    const slip_cuda_step *step = slip_cuda_engine_step(e);
+    int32_t first = step->first_op, last = first + step->op_count;
+    SLIP_TRY_CUDA(cudaMemcpyAsync(e->parameters.step, step, sizeof *step, cudaMemcpyHostToDevice, e->stream), "copying the step");
+    for (int32_t i = first; i < last; i++) {
+        slip_status status = enqueue_op(e, i);
+        if (status != SLIP_OK)
+            return status;
+    }
+    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms, slip_cuda_engine_next_slot(e));
+    SLIP_TRY_CUDA(cudaGetLastError(), "launching the last op");
+    return SLIP_OK;
+}
+
+static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
+{
+    cudaGraph_t graph = NULL;
+    // Relaxed: NCCL connects the ranks when they first need it, in here.
+    SLIP_TRY_CUDA(cudaStreamBeginCapture(e->stream, cudaStreamCaptureModeRelaxed), "capturing the step");
+    slip_status status = enqueue_step(e);
+    cudaError_t error = cudaStreamEndCapture(e->stream, &graph);
+    if (status != SLIP_OK) {
+        cudaGraphDestroy(graph);
+        return status;
+    }
+    SLIP_TRY_CUDA(error, "capturing the step");
+    *c = captured{slip_cuda_engine_step(e)->first_op, rows, NULL};
+    error = cudaGraphInstantiate(&c->graph, graph, 0);
+    cudaGraphDestroy(graph);
+    SLIP_TRY_CUDA(error, "making a graph of the step");
+    return SLIP_OK;
+}
+
+slip_status slip_cuda_engine_run_graph(slip_cuda_engine *e)
+{
+    slip_status status = slip_cuda_engine_upload_ops(e);
+    if (status != SLIP_OK)
+        return status;
+    const slip_cuda_step *step = slip_cuda_engine_step(e);
+    int32_t rows = e->nccl ? slip_gathered_rows(step->rows) : 0;
+    int i = 0;
+    while (i < e->graph_count && (e->graphs[i].first_op != step->first_op || e->graphs[i].rows != rows))
+        i++;
+    if (i == MAX_GRAPHS)
+        return slip_fail(SLIP_ERR_FAILED, "GPU: more than %d graphs of programs", MAX_GRAPHS);
+    if (i == e->graph_count) {
+        if ((status = capture(e, rows, &e->graphs[i])) != SLIP_OK)
+            return status;
+        e->graph_count++;
+    }
+    SLIP_TRY_CUDA(cudaGraphLaunch(e->graphs[i].graph, e->stream), "launching the step");
+    return wait_enqueued(e, "running the step");
+}
+
+void slip_cuda_engine_forget_graphs(slip_cuda_engine *e)
+{
+    for (int i = 0; i < e->graph_count; i++)
+        cudaGraphExecDestroy(e->graphs[i].graph);
+    e->graph_count = 0;
+}
+
+static slip_status run_op(slip_cuda_engine *e, int32_t op)
+{
+    slip_status status = slip_cuda_engine_upload_ops(e);
+    if (status == SLIP_OK)
+        status = slip_cuda_engine_upload(e, e->parameters.step, slip_cuda_engine_step(e), sizeof(slip_cuda_step));
+    if (status == SLIP_OK)
+        status = enqueue_op(e, op);
+    if (status != SLIP_OK)
+        return status;
+    if (e->ops[op].kind == SLIP_CUDA_SAMPLE)
+        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms, slip_cuda_engine_next_slot(e));
+    return wait_enqueued(e, "running an op");
+}
+
+extern "C" slip_status slip_cuda_engine_run_op(slip_cuda_engine *e, int32_t op)
+{
+    slip_cuda_engine_stop(e);
+    slip_status status = run_op(e, op);
+    e->failed |= status != SLIP_OK;
+    return status;
+}

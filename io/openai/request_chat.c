@@ -145,6 +145,9 @@ static slip_status render(const slip_family *family, const json_t *given, const 
 
 slip_status slip_request_chat(const json_t *body, const slip_family *family, slip_request *request)
 {
+    if (family->chat == NULL)
+        return slip_request_refuse(request, 400, "unsupported", "messages",
+                                   "messages: this model family has no chat template; /v1/completions takes a text");
     const json_t *messages = slip_json_given(body, "messages"), *tools = NULL;
     bool thinking = true;
     slip_status status;

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "coordinator/task.h"
+#include "coordinator/serve/task.h"
 #include "io/base/file.h"
 #include "io/base/hash.h"
 #include "io/report/progress.h"

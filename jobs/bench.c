@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/serve.h"
+#include "coordinator/serve/serve.h"
 #include "jobs/job.h"
 
 enum {

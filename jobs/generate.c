@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/serve.h"
+#include "coordinator/serve/serve.h"
 #include "jobs/job.h"
 
 /* The sink's context: with --json the text waits for the object that it goes into. */

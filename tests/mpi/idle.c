@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "coordinator/serve.h"
+#include "coordinator/serve/serve.h"
 #include "io/base/clock.h"
 
 enum { PROMPT = 20, TOKENS = 12, CONTEXT = 64 };

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/detokenizer.h"
+#include "coordinator/serve/detokenizer.h"
 #include "folder.h"
 
 enum { VOCABULARY = 4096 };

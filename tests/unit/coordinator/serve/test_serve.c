@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/serve.h"
+#include "coordinator/serve/serve.h"
 #include "folder.h"
 #include "tiny_checkpoint.h"
 #include "tiny_random.h"

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/admission.h"
+#include "coordinator/serve/admission.h"
 #include "folder.h"
 
 enum { VOCABULARY = 4096, CONTEXT = 20 };

@@ -14,8 +14,8 @@
  * so a caller with many requests holds a few of them in memory. A caller that waits for requests goes on calling slip_serve_step(): with
  * nothing to decode it tells the other ranks, now and then, that there is still somebody to wait for.
  */
-#ifndef SLIP_COORDINATOR_SERVE_H
-#define SLIP_COORDINATOR_SERVE_H
+#ifndef SLIP_COORDINATOR_SERVE_SERVE_H
+#define SLIP_COORDINATOR_SERVE_SERVE_H
 
 #include "coordinator/decoder.h"
 #include "io/text/tokenizer.h"

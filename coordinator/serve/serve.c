@@ -1,9 +1,9 @@
-#include "coordinator/serve.h"
+#include "coordinator/serve/serve.h"
 
 #include <stdlib.h>
 
-#include "coordinator/detokenizer.h"
-#include "coordinator/queue.h"
+#include "coordinator/serve/detokenizer.h"
+#include "coordinator/serve/queue.h"
 
 /* A request in a slot of the decoder. */
 typedef struct {

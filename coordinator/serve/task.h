@@ -1,11 +1,11 @@
 /* A request line in the serving core: each of its choices is a sequence of its own, and when the last one has ended, the answer is
  * whole.
  */
-#ifndef SLIP_COORDINATOR_TASK_H
-#define SLIP_COORDINATOR_TASK_H
+#ifndef SLIP_COORDINATOR_SERVE_TASK_H
+#define SLIP_COORDINATOR_SERVE_TASK_H
 
-#include "coordinator/admission.h"
-#include "coordinator/serve.h"
+#include "coordinator/serve/admission.h"
+#include "coordinator/serve/serve.h"
 #include "io/openai/result.h"
 
 typedef struct slip_task slip_task;

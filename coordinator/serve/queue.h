@@ -1,8 +1,8 @@
 /* Requests that wait for a slot: first in, first out, each known by its ticket. */
-#ifndef SLIP_COORDINATOR_QUEUE_H
-#define SLIP_COORDINATOR_QUEUE_H
+#ifndef SLIP_COORDINATOR_SERVE_QUEUE_H
+#define SLIP_COORDINATOR_SERVE_QUEUE_H
 
-#include "coordinator/serve.h"
+#include "coordinator/serve/serve.h"
 
 typedef struct {
     slip_serve_request request;

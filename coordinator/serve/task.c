@@ -1,4 +1,4 @@
-#include "coordinator/task.h"
+#include "coordinator/serve/task.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Tokens to text, with stop strings. Only whole UTF-8 characters come out; what might become a stop string is held back. */
-#ifndef SLIP_COORDINATOR_DETOKENIZER_H
-#define SLIP_COORDINATOR_DETOKENIZER_H
+#ifndef SLIP_COORDINATOR_SERVE_DETOKENIZER_H
+#define SLIP_COORDINATOR_SERVE_DETOKENIZER_H
 
 #include <stdbool.h>
 

@@ -1,4 +1,4 @@
-#include "coordinator/queue.h"
+#include "coordinator/serve/queue.h"
 
 #include <stdlib.h>
 

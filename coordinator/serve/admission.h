@@ -1,6 +1,6 @@
 /* From a request as its user wrote it to tokens that the decoder can run, or a refusal. */
-#ifndef SLIP_COORDINATOR_ADMISSION_H
-#define SLIP_COORDINATOR_ADMISSION_H
+#ifndef SLIP_COORDINATOR_SERVE_ADMISSION_H
+#define SLIP_COORDINATOR_SERVE_ADMISSION_H
 
 #include "io/openai/request.h"
 #include "io/text/tokenizer.h"

@@ -1,4 +1,4 @@
-#include "coordinator/admission.h"
+#include "coordinator/serve/admission.h"
 
 #include <stdlib.h>
 #include <string.h>

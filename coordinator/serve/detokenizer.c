@@ -1,4 +1,4 @@
-#include "coordinator/detokenizer.h"
+#include "coordinator/serve/detokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* What ranks say to each other, on CPUs: MPI point-to-point messages under a deadline.
  *
  * Blocking MPI calls cannot time out and collectives cannot say who is missing, so everything here posts nonblocking
- * messages and polls them; when the deadline passes, the error names the ranks that were waited for. A world has a rank 0
- * (the coordinator) and a group of workers, which may or may not include rank 0.
+ * messages and polls them; when the deadline passes, the error names the ranks that were waited for. Rank 0 is also
+ * the coordinator.
  *
  * A failure on one rank must end the job: slip_comm_agree() for faults found in lockstep (bad input), slip_comm_abort()
  * for all others.

@@ -39,7 +39,7 @@ constexpr int BATCH = 4; // messages of three and more ranks looked at together:
 static_assert(3 * SLIP_EXCHANGE_LINES >= SLIP_EXCHANGE_COLUMNS && SLIP_EXCHANGE_LINES > 32, "a line a lane, and their w in the others");
 static_assert(SLIP_EXCHANGE_LINES * SLIP_EXCHANGE_LINE <= SLIP_EXCHANGE_MESSAGE && SLIP_EXCHANGE_MESSAGE % 128 == 0, "whole cache lines");
 
-// A lane's part of a message: x, y, z of its own four columns, and the line that has its w.
+// A lane's part of a message: x, y, z of its four columns, and the line that has its w.
 struct words {
     uint64_t xy, z, w01, w2; // z and w2: in their high half the epoch
 };
@@ -49,7 +49,7 @@ __device__ __forceinline__ int lane_number()
     return (int)(threadIdx.x % 32);
 }
 
-// Where the line with lane `lane`'s w is in a message.
+// Offset in a message of the line with lane `lane`'s w.
 __device__ __forceinline__ int w_line(int lane)
 {
     return (32 + lane / 3) * SLIP_EXCHANGE_LINE;
@@ -72,7 +72,7 @@ __device__ __forceinline__ void load_line(const unsigned char *from, uint64_t &a
                  : "memory");
 }
 
-// What this lane sends: its own line and, the first eleven, a line of the w of three lanes (the last one of two).
+// What a lane sends: its own line and, the first eleven lanes, a line with the w of three lanes (the eleventh: of two).
 __device__ __forceinline__ words message_of(uint32_t epoch, float4 v)
 {
     uint32_t w[3];
@@ -99,7 +99,7 @@ __device__ __forceinline__ words load(const unsigned char *message)
     return m;
 }
 
-// `epoch` when both lines carry it, else one that they carry instead.
+// `epoch` if both lines carry it, else an epoch that they carry instead.
 __device__ __forceinline__ uint32_t epoch_seen(const words &m, uint32_t epoch)
 {
     uint32_t first = (uint32_t)(m.z >> 32);
@@ -119,7 +119,7 @@ __device__ __forceinline__ unsigned char *set_of(const slip_exchange &x, int ran
     return x.peer[rank] + x.at.set[epoch & 1];
 }
 
-// Our message to all others, each at `offset` of its set; from the next rank on, so that not all begin with the same one.
+// Send our message to all others, to `offset` of their set. Each rank starts with the next one, so that not all begin with the same.
 __device__ __forceinline__ void send_all(const slip_exchange &x, uint32_t epoch, size_t offset, float4 v)
 {
     const words m = message_of(epoch, v);
@@ -144,14 +144,14 @@ __device__ __forceinline__ float4 wait_message(uint32_t epoch, const unsigned ch
     return value(m);
 }
 
-// The sum in rank order of the messages at `messages` [ranks] and, in its place, our own partial.
+// The sum, in rank order, of the messages at `messages` [ranks] and our own partial.
 template <class Wait>
 __device__ __forceinline__ float4 sum_of(const slip_exchange &x, uint32_t epoch, const unsigned char *messages, float4 mine, Wait &wait)
 {
     float4 sum = mine;
 #pragma unroll 1
     for (int first = 0; first < x.at.ranks; first += BATCH) {
-        words w[BATCH]; // loaded whole each time, awaited or not: else the compiler keeps the last try's through the wait's slow path
+        words w[BATCH]; // loaded whole in each try, awaited or not: else the compiler keeps those of the last try through the slow path
         auto awaited = [&](int j) { return first + j < x.at.ranks && first + j != x.rank; };
         wait(0, epoch, [&](int &peer, uint32_t &seen) {
             bool all = true;
@@ -187,8 +187,8 @@ __device__ __forceinline__ float4 one_shot(const slip_exchange &x, uint32_t epoc
     return sum_of(x, epoch, set_of(x, x.rank, epoch) + messages, mine, wait);
 }
 
-// The same for two ranks, whose sums are one-shot unless a test wants otherwise (exchange.c): there is one message to look at, nothing but
-// its address lies between ours and the first look, and of two terms the order changes no bit.
+// The same for two ranks, which always sum one-shot unless a test wants otherwise (exchange.c). There is one message to wait for, little work
+// before the first look, and the order of two terms changes no bit.
 template <class Wait>
 __device__ __forceinline__ float4 one_shot_of_two(const slip_exchange &x, uint32_t epoch, int block, float4 mine, Wait &wait)
 {
@@ -226,7 +226,7 @@ __device__ __forceinline__ float4 all_reduce(const slip_exchange &x, uint32_t ep
 
 // ---- when a rank fails ----
 
-// Our failure is to be everybody's end: 1 + our rank into the abort word of each peer. A second failing rank may overwrite the first.
+// Abort all ranks after a failure of this one: 1 + our rank to the abort word of each peer. A second failing rank may overwrite the first.
 __device__ __forceinline__ void abort_peers(const slip_exchange &x)
 {
     for (int peer = 0; peer < x.at.ranks; peer++)
@@ -235,7 +235,7 @@ __device__ __forceinline__ void abort_peers(const slip_exchange &x)
                          : "memory");
 }
 
-// 0, or 1 + the rank that wants us to leave.
+// 0, or 1 + the rank that aborts us.
 __device__ __forceinline__ uint32_t aborted_by(const slip_exchange &x)
 {
     uint32_t by;

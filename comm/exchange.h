@@ -4,9 +4,8 @@
  *
  * A vector [rows, hidden] f32 is cut into blocks of one row x 128 columns, the share of a warp; block = row * row_blocks + column
  * block. A block travels as one message of 43 lines of 16 bytes, three floats and the epoch of the exchange each, so that whoever
- * sees the epoch has the data: line l < 32 has columns 4 l .. 4 l + 2, line 32 + i columns 12 i + 3, 12 i + 7 and 12 i + 11. Messages lie
- * 768 bytes apart, whole lines of the caches: 688 are sent, and were they 704 apart, the first 512 of every other one would be five lines,
- * two of them halves. An arena:
+ * sees the epoch has the data: line l < 32 has columns 4 l .. 4 l + 2, line 32 + i columns 12 i + 3, 12 i + 7 and 12 i + 11. Messages are
+ * padded from 688 to 768 bytes to start on a cache line. An arena:
  *
  *     head     [4096 bytes]  the abort word
  *     mail     [mail_bytes]  for its user (the engine: kernels/cuda/layout/mail.h); nothing here touches it
@@ -21,8 +20,8 @@
  *
  * The result is (((p0 + p1) + p2) + ...) in f32, p_r being rank r's partial: the same bits on all ranks, by either way.
  *
- * Epochs number the exchanges of the arena's life: all ranks count alike, through kernels that leave and come back. 0 and 1 do not
- * occur, since memory starts as zeros, and consecutive epochs differ in their lowest bit, also where the count wraps.
+ * Epochs count the exchanges since the arena was made, alike on all ranks, also when kernels leave and are launched again. 0 and 1 do not
+ * occur, since memory starts as zeros; consecutive epochs differ in their lowest bit, also where the count wraps.
  */
 #ifndef SLIP_COMM_EXCHANGE_H
 #define SLIP_COMM_EXCHANGE_H
@@ -48,7 +47,7 @@ enum {
 };
 
 typedef struct {
-    uint32_t abort; /* 0, or 1 + the rank that failed and wants this one to leave; written by that rank */
+    uint32_t abort; /* 0, or 1 + the rank that failed and aborts this one; written by that rank */
 } slip_exchange_head;
 
 /* Offsets in bytes, from the arena's start unless said otherwise. */

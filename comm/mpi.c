@@ -212,8 +212,8 @@ static slip_status exchange_partials(slip_comm *comm, const double *partial, siz
                           &comm->requests[requests++]);
         }
     /* All wait for the same silent rank: rank 0 is to name it before the others, still waiting, can name one another. */
-    double patience = comm->deadline_s + (comm->rank == 0 ? 0 : SECOND_TO_SPEAK_S);
-    return slip_comm_wait(comm, requests, patience, what, NULL);
+    double timeout_s = comm->deadline_s + (comm->rank == 0 ? 0 : SECOND_TO_SPEAK_S);
+    return slip_comm_wait(comm, requests, timeout_s, what, NULL);
 }
 
 slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, bool add, float *out, const char *what)

@@ -29,9 +29,9 @@ struct slip_comm {
     const double **parts;    /* [ranks]: its row of sums, or our own partial */
 };
 
-/* Poll requests[0 .. count) until all are done. SLIP_ERR_FAILED names the ranks that were waited for, after `patience` seconds or
+/* Poll requests[0 .. count) until all are done. SLIP_ERR_FAILED names the ranks that were waited for, after `timeout_s` seconds or
  * when the process of one of them has been stopped for a while. `status` (NULL: not wanted) is of requests[0], the only one then. */
-slip_status slip_comm_wait(slip_comm *comm, int count, double patience, const char *what, MPI_Status *status);
+slip_status slip_comm_wait(slip_comm *comm, int count, double timeout_s, const char *what, MPI_Status *status);
 
 /* The same of a nonblocking collective in requests[0]. Start-up exchanges are rare and in lockstep: nobody can say who is missing. */
 slip_status slip_comm_wait_collective(slip_comm *comm, const char *what);

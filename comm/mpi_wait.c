@@ -8,7 +8,7 @@
 
 enum { SPINS_BEFORE_YIELD = 64 };
 
-/* A rank whose process stands still for so long is given up; how often we look. */
+/* A rank is given up when its process has been stopped for STOPPED_S; how often we look. */
 static const double STOPPED_S = 3, LOOK_S = 0.1;
 
 /* Is a request before requests[i] open to the same peer? */
@@ -44,8 +44,8 @@ static bool all_done(slip_comm *comm, int count, MPI_Status *status)
     return done;
 }
 
-/* Between two polls. Peers at work answer within microseconds; who has not for a while is busy elsewhere (rank 0 drafts or
- * writes results), and may need our core for it. */
+/* Between two polls. Peers at work answer within microseconds. A peer that has not answered for a while is busy elsewhere (rank 0 drafts or
+ * writes results) and may need our core. */
 static void pause_between_polls(const slip_comm *comm, double waited_s)
 {
     const struct timespec nap = {.tv_nsec = 50000};
@@ -67,7 +67,7 @@ static int stopped_peer(const slip_comm *comm, int count)
     return -1;
 }
 
-/* What a long wait keeps of its looks at the others' processes. */
+/* A long wait's observations of the others' processes. */
 typedef struct {
     double looked, stopped; /* seconds into the wait: last look; since when `rank` is stopped */
     int rank;               /* -1 none */
@@ -92,7 +92,7 @@ static bool gave_up(slip_comm *comm, int count, const char *what, double waited,
     return true;
 }
 
-slip_status slip_comm_wait(slip_comm *comm, int count, double patience, const char *what, MPI_Status *status)
+slip_status slip_comm_wait(slip_comm *comm, int count, double timeout_s, const char *what, MPI_Status *status)
 {
     for (int spin = 0; spin < SPINS_BEFORE_YIELD; spin++)
         if (all_done(comm, count, status))
@@ -104,7 +104,7 @@ slip_status slip_comm_wait(slip_comm *comm, int count, double patience, const ch
         pause_between_polls(comm, waited);
         if (gave_up(comm, count, what, waited, &watch))
             return SLIP_ERR_FAILED;
-        if (waited < patience)
+        if (waited < timeout_s)
             continue;
         char missing[512];
         for (int i = 0; i < count; i++) { /* Testall leaves finished ones open while others are not done */
@@ -113,7 +113,7 @@ slip_status slip_comm_wait(slip_comm *comm, int count, double patience, const ch
         }
         name_missing(comm, count, missing, sizeof missing);
         comm->lost = true;
-        return slip_fail(SLIP_ERR_FAILED, "%s: no answer from %s within %.0f s", what, missing, patience);
+        return slip_fail(SLIP_ERR_FAILED, "%s: no answer from %s within %.0f s", what, missing, timeout_s);
     }
     return SLIP_OK;
 }

@@ -1,5 +1,5 @@
-/* The communicator and its host calls. Each stage that all ranks enter together is preceded by slip_comm_agree(): who failed before
- * does not leave the others waiting inside of NCCL. */
+/* The communicator and its host calls. slip_comm_agree() precedes each stage that all ranks enter together, so that a rank that failed before
+ * does not leave the others waiting inside NCCL. */
 #include "comm/nccl_host.h"
 
 #include <stdlib.h>
@@ -54,7 +54,7 @@ extern "C" slip_status slip_nccl_open(slip_comm *comm, int device, slip_nccl **o
     slip_status status = slip_comm_agree(comm, prepare(n, device, &id));
     if (status == SLIP_OK)
         status = slip_comm_broadcast(comm, &id, sizeof id);
-    /* Agreeing once more: MPI may leave a broadcast half done until the next call, and rank 0 is about to wait inside of NCCL. */
+    /* Agree once more: MPI may leave a broadcast half done until the next call, and rank 0 is about to wait inside NCCL. */
     if (status == SLIP_OK)
         status = slip_comm_agree(comm, SLIP_OK);
     if (status == SLIP_OK)

@@ -23,7 +23,7 @@ slip_status slip_nccl_open(slip_comm *comm, int device, slip_nccl **out);
  * enqueue the same calls in the same order. SLIP_ERR_FAILED with NCCL's words. */
 slip_status slip_nccl_allgather(slip_nccl *nccl, const float *from, float *to, size_t count, void *stream);
 
-/* SLIP_OK, or what NCCL has noticed meanwhile, a lost peer for instance: for who waits for the stream. */
+/* SLIP_OK, or an error that NCCL has noticed meanwhile, such as a lost peer: call it while waiting for the stream. */
 slip_status slip_nccl_check(slip_nccl *nccl);
 
 /* NULL is allowed. `failed`: an all-gather may be waiting for a peer that does not come; it is given up instead of waited for. */

@@ -14,7 +14,7 @@ struct slip_windows {
     ncclWindow_t window;
     ncclDevComm device;
     bool registered, created;
-    bool failed;     // opening did: peers may not come to what NCCL does together
+    bool failed;     // while opening: peers may not join NCCL's collective calls
 };
 
 static const char use_launch[] = "use --engine launch";
@@ -27,7 +27,7 @@ static slip_status check_team(const slip_windows *w)
     return slip_fail(SLIP_ERR_INPUT, "the %d ranks are not in one NVLink domain (NCCL sees groups of %d): %s", w->ranks, reach, use_launch);
 }
 
-static slip_status take_arena(slip_windows *w, size_t bytes)
+static slip_status alloc_arena(slip_windows *w, size_t bytes)
 {
     ncclResult_t result = slip_libnccl.MemAlloc(&w->arena, bytes);
     if (result != ncclSuccess)
@@ -38,7 +38,7 @@ static slip_status take_arena(slip_windows *w, size_t bytes)
     return SLIP_OK;
 }
 
-/* Where windows cannot be shared, 2.28 hands out one that is none, later versions NULL. Only a device communicator tells. */
+/* Where windows cannot be shared, NCCL 2.28 returns one that does not work, later versions NULL. Only a device communicator tells. */
 static slip_status share_arena(slip_windows *w, size_t bytes)
 {
 #ifdef NCCL_DEV_COMM_REQUIREMENTS_INITIALIZER
@@ -82,7 +82,7 @@ static slip_status open_stages(slip_windows *w, slip_comm *comm, int device, siz
     if (status == SLIP_OK)
         status = slip_comm_agree(comm, check_team(w));
     if (status == SLIP_OK)
-        status = slip_comm_agree(comm, take_arena(w, bytes)); // behind it, everybody's arena is zero
+        status = slip_comm_agree(comm, alloc_arena(w, bytes)); // afterwards all arenas are zero
     if (status == SLIP_OK)
         status = slip_comm_agree(comm, share_arena(w, bytes));
     if (status == SLIP_OK)
@@ -130,7 +130,7 @@ extern "C" slip_status slip_windows_open(slip_comm *comm, int device, size_t byt
     return SLIP_OK;
 }
 
-static slip_status take_arenas(slip_windows *w, int device, size_t bytes)
+static slip_status alloc_arenas(slip_windows *w, int device, size_t bytes)
 {
     SLIP_TRY_CUDA(cudaSetDevice(device), "selecting the device");
     for (int rank = 0; rank < w->ranks; rank++) {
@@ -147,7 +147,7 @@ extern "C" slip_status slip_windows_emulate(int device, int ranks, size_t bytes,
     if (status != SLIP_OK)
         return status;
     slip_windows *w = windows_of(ranks);
-    status = w ? take_arenas(w, device, bytes) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    status = w ? alloc_arenas(w, device, bytes) : slip_fail(SLIP_ERR_FAILED, "out of memory");
     if (status != SLIP_OK) {
         slip_windows_close(w);
         return status;

@@ -1,5 +1,5 @@
-/* Which process a rank is, for the other ranks on its host: one that was stopped (SIGSTOP, a debugger, a suspended job) answers nobody
- * and closes no connection, so that nothing but /proc tells. Linux; elsewhere nobody ever counts as stopped. */
+/* The process of a rank, for the other ranks on its host. A stopped process (SIGSTOP, a debugger, a suspended job) answers nobody and closes
+ * no connection; only /proc tells. Linux; elsewhere no process counts as stopped. */
 #ifndef SLIP_COMM_PROCESS_H
 #define SLIP_COMM_PROCESS_H
 

@@ -1,8 +1,8 @@
 /* Memory that all ranks' GPUs can reach: one arena a rank, mapped by all, for exchanges inside of a kernel (comm/exchange.h).
  *
  * NCCL finds the peers, maps the memory and checks that all ranks are in one NVLink domain; nothing of it runs afterwards. No
- * multicast. Open before the kernel that stays, close behind it: both allocate and synchronise. NCCL's own calls here have no deadline
- * of ours; a rank that fails before one tells the others first, and whoever waits for a silent rank is given up by comm.h.
+ * multicast. Open them before the resident kernel starts and close them after it has left: both allocate and synchronise. NCCL's calls have no
+ * deadline here; a rank that fails before one tells the others first, and comm.h gives up ranks that wait for a silent one.
  *
  * A build without NCCL has the same functions, and opening fails with SLIP_ERR_INPUT.
  */

@@ -1,4 +1,4 @@
-/* The consumers' role: ops one after the other, a barrier of all SMs behind each, and the step's results to the host. */
+/* The consumers' role: run the ops in order, with a grid barrier behind each, and send the step's results to the host. */
 #pragma once
 
 #include "kernels/cuda/ops/attend.cuh"
@@ -11,7 +11,7 @@
 
 namespace slip {
 
-// Start to copy an op's struct to shared memory; whoever copied waits with copy_wait_all().
+// Start to copy an op's struct to shared memory. The threads that copy wait with copy_wait_all().
 __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op *to, int thread)
 {
     static_assert(sizeof(slip_cuda_op) % 16 == 0 && sizeof(slip_cuda_op) <= CONSUMERS * 16, "a copy a thread");
@@ -19,7 +19,7 @@ __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op 
         copy_16(shared_address(to) + thread * 16, (const uint4 *)from + thread);
 }
 
-// Functions of their own, so that one op's registers are not another's. Not the products: wgmma does not cross a call (C7510).
+// Each op is a function of its own, so that its registers are not another's. Products are not: ptxas serialises wgmma across a call (C7510).
 #define NOINLINE_OP(KIND, arguments, function, watched, memory)                                                                       \
     template <allreduce_mode MODE> __device__ __noinline__ void noinline_##KIND(const slip_cuda_##arguments &op, const context &c) \
     {                                                                                                                              \
@@ -29,7 +29,7 @@ __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op 
 SLIP_CUDA_OP_TABLE(NOINLINE_OP, NO)
 #undef NOINLINE_OP
 
-// `first`: of its launch or step.
+// `first`: the op is the first of its launch or step.
 template <allreduce_mode MODE>
 __device__ __forceinline__ void consume(shared_memory &s, consumer &ring, const slip_cuda_op &op, bool first)
 {
@@ -45,7 +45,7 @@ __device__ __forceinline__ void consume(shared_memory &s, consumer &ring, const 
     }
 }
 
-// What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
+// Prepare the next op while SMs wait for each other: deal out its units and, if the current op does not write its operand, load that.
 // `first`: the next op is the first of its launch or step.
 __device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next, bool first)
 {
@@ -57,7 +57,7 @@ __device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next,
     }
 }
 
-// Behind an op: all SMs are through. `next`: the op that follows, NULL: none.
+// The grid barrier behind an op. `next`: the op that follows, or NULL.
 __device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameters &p, int op, const slip_cuda_op *next)
 {
     copy_wait_all(); // the next op
@@ -115,7 +115,7 @@ __device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_p
               &s.consumers.wait};
 }
 
-// ---- results, by SM 0: to the host, or where ranks make the step together by rank 0 to rank 0's ----
+// ---- SM 0 delivers results: to the host, or, of a step that ranks make together, to rank 0, which delivers to its host ----
 
 template <allreduce_mode MODE> __device__ __forceinline__ bool together(const slip_cuda_step &step)
 {
@@ -140,7 +140,7 @@ template <allreduce_mode MODE> __device__ __forceinline__ void deliver_picked(co
         p.host->result[slot].picked = picked;
 }
 
-// By a warp: the best of all SMs, and ranks. `drafted`: its token goes there, too.
+// By a warp: the best candidate of all SMs and ranks. `drafted`: where its token goes, too.
 template <allreduce_mode MODE>
 __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int slot,
                                                   int32_t *drafted)
@@ -193,7 +193,7 @@ template <allreduce_mode MODE> __device__ bool consume_step(shared_memory &s, co
     op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
     consume_ops<MODE>(s, ring, p, ops, true);
     if (threadIdx.x == 0) {
-        mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the step's memory is about to be the next one's
+        mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the next step will overwrite this one
         recorder_finish(t.times);
     }
     consumers_sync();

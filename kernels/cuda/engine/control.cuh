@@ -1,5 +1,5 @@
-/* The control role: SM 0's link to the host and, for steps that all ranks make, to the other ranks. Between two steps; in them its warp
- * produces like the others. */
+/* The control role: SM 0's link to the host and, for steps that all ranks make, to the other ranks. It runs between two steps; during a step
+ * its warp produces weights like the others. */
 #pragma once
 
 #include <stddef.h>
@@ -10,7 +10,7 @@
 
 namespace slip {
 
-constexpr int FEW = SLIP_TOKENS; // lines of each kind that a step mostly has
+constexpr int FEW = SLIP_TOKENS; // most steps have no more rows, logit rows and runs
 
 // Elements [FEW, count) of a list of the step.
 template <class T> __device__ __forceinline__ void copy_rest(const T *from, T *to, int count, int lane)
@@ -19,8 +19,8 @@ template <class T> __device__ __forceinline__ void copy_rest(const T *from, T *t
         ((uint64_t *)to)[i] = __ldcv((const unsigned long long *)from + i);
 }
 
-// What most steps have, whether this one has it or not: a word a lane of each kind. One way there and back over PCIe, and in registers
-// while the step before is still at work.
+// The first FEW entries of each list, whether the step has them or not: a word a lane. Read in one round trip over PCIe, and kept in
+// registers while the step before still runs.
 struct first_words {
     uint64_t head, row, score, run;
 };
@@ -46,7 +46,7 @@ __device__ __forceinline__ first_words load_first(const slip_cuda_step *from, in
             load_word(from->run, RUN_BYTES, lane)};
 }
 
-// A row's first word, with a token that the step before was to find.
+// A row's first word; a token that the step before had to find is filled in.
 __device__ __forceinline__ uint64_t fill_in_drafted(uint64_t word, const int32_t *drafted)
 {
     static_assert(offsetof(slip_cuda_row, token) == 0, "the low half");
@@ -58,7 +58,7 @@ __device__ __forceinline__ uint64_t fill_in_drafted(uint64_t word, const int32_t
 
 constexpr int ROW_WORDS = sizeof(slip_cuda_row) / 8;
 
-// Only what the step uses.
+// Copy what the step uses.
 __device__ void copy_step(first_words first, const step_sizes &sizes, const slip_cuda_step *from, const int32_t *drafted, slip_cuda_step *to,
                           int lane)
 {
@@ -76,7 +76,7 @@ __device__ void copy_step(first_words first, const step_sizes &sizes, const slip
         *(uint64_t *)&to->row[i] = fill_in_drafted(*(uint64_t *)&to->row[i], drafted);
 }
 
-// Is step `number` of the host there? Over PCIe, so the abort word is looked at more rarely.
+// Has the host posted step `number`? Each look crosses PCIe, so the abort word is looked at more rarely.
 __device__ __forceinline__ bool look_at_host(const kernel_parameters &p, unsigned number, unsigned tries, unsigned &seen)
 {
     if (tries % WAIT_LOOK == 0 && load_acquire_system(&p.host->abort))
@@ -85,7 +85,7 @@ __device__ __forceinline__ bool look_at_host(const kernel_parameters &p, unsigne
     return (int)(seen - number) >= 0;
 }
 
-// SM 0's consumers are through with the first `steps` steps of this kernel: the device's copy may be the next one's.
+// Wait until SM 0's consumers have finished the first `steps` steps of this kernel: then the device's copy may be overwritten.
 __device__ __forceinline__ void wait_delivered(const waiter &w, shared_memory &s, const kernel_parameters &p, unsigned steps)
 {
     if (steps > 0)
@@ -93,7 +93,7 @@ __device__ __forceinline__ void wait_delivered(const waiter &w, shared_memory &s
     __syncwarp();
 }
 
-// From the host, and on rank 0 to the other ranks if they are to make it, too.
+// Publish a step of the host's; rank 0 sends it to the other ranks if they make it, too.
 __device__ __forceinline__ void post_step(const kernel_parameters &p, const first_words &first, unsigned number, const int32_t *drafted,
                                           int lane)
 {
@@ -104,8 +104,8 @@ __device__ __forceinline__ void post_step(const kernel_parameters &p, const firs
         send_step(p.exchange, p.step, sizes, lane);
 }
 
-// The next step to device memory, for everybody. All lanes of the warp call it. Ranks but rank 0 make those that rank 0's GPU sends, of
-// which `serial` was the last; their hosts post only the end.
+// Bring the next step to device memory and publish it. All lanes of the warp call it. Ranks other than 0 make the steps that rank 0's GPU
+// sends; `serial` is that of the last one. Their hosts post only the end.
 __device__ __noinline__ void control(const waiter &w, const kernel_parameters &p, shared_memory &s, unsigned number, uint32_t &serial)
 {
     const bool listens = p.exchange.at.ranks && p.exchange.rank != 0;
@@ -127,7 +127,7 @@ __device__ __noinline__ void control(const waiter &w, const kernel_parameters &p
     if (aborted(w))
         return;
     if (came) {
-        take_step(w, p.exchange, next, word, p.step, lane);
+        receive_step(w, p.exchange, next, word, p.step, lane);
         serial = next;
     } else {
         post_step(p, first, number, s.drafted, lane);

@@ -1,4 +1,4 @@
-/* The host's side of the engine: the device, its memory. */
+/* The host's side of the engine: the device, its memory, the other ranks. */
 #include "kernels/cuda/engine/engine.h"
 
 #include <stdio.h>
@@ -73,42 +73,42 @@ static slip_status prepare_kernels(void)
     return SLIP_OK;
 }
 
-static slip_status take_words(slip_cuda_engine *e)
+static slip_status alloc_words(slip_cuda_engine *e)
 {
     slip::kernel_parameters *p = &e->parameters;
     void *device, *host;
-    slip_status status = slip_cuda_engine_take_host(e, SLIP_CUDA_STEPS * sizeof *e->steps, &host, &device);
+    slip_status status = slip_cuda_engine_alloc_host(e, SLIP_CUDA_STEPS * sizeof *e->steps, &host, &device);
     if (status != SLIP_OK)
         return status;
     e->steps = (slip_cuda_step *)host;
     p->posted = (const slip_cuda_step *)device;
-    if ((status = slip_cuda_engine_take_host(e, SLIP_CUDA_STEPS * SLIP_MAX_ROWS * sizeof(slip_candidate), &host, &device)) != SLIP_OK)
+    if ((status = slip_cuda_engine_alloc_host(e, SLIP_CUDA_STEPS * SLIP_MAX_ROWS * sizeof(slip_candidate), &host, &device)) != SLIP_OK)
         return status;
     e->candidates = (slip_candidate *)host;
     p->candidates = (slip_candidate *)device;
-    if ((status = slip_cuda_engine_take_host(e, sizeof(slip::host_words), &host, &device)) != SLIP_OK)
+    if ((status = slip_cuda_engine_alloc_host(e, sizeof(slip::host_words), &host, &device)) != SLIP_OK)
         return status;
     e->words = (slip::host_words *)host;
     p->host = (slip::host_words *)device;
-    if ((status = slip_cuda_engine_take(e, sizeof(slip::sync_words), &device)) != SLIP_OK)
+    if ((status = slip_cuda_engine_alloc(e, sizeof(slip::sync_words), &device)) != SLIP_OK)
         return status;
     p->words = (slip::sync_words *)device;
-    if ((status = slip_cuda_engine_take(e, sizeof *p->step, &device)) == SLIP_OK)
+    if ((status = slip_cuda_engine_alloc(e, sizeof *p->step, &device)) == SLIP_OK)
         p->step = (slip_cuda_step *)device;
     return status;
 }
 
-static slip_status take_events(slip_cuda_engine *e)
+static slip_status alloc_events(slip_cuda_engine *e)
 {
     void *device, *host;
     if (!e->options.profile)
         return SLIP_OK;
-    slip_status status = slip_cuda_engine_take_host(e, (size_t)e->sms * SLIP_ROLES * SLIP_PROFILE_EVENTS * sizeof *e->events, &host, &device);
+    slip_status status = slip_cuda_engine_alloc_host(e, (size_t)e->sms * SLIP_ROLES * SLIP_PROFILE_EVENTS * sizeof *e->events, &host, &device);
     if (status != SLIP_OK)
         return status;
     e->events = (slip_cuda_event *)host;
     e->parameters.events = (slip_cuda_event *)device;
-    if ((status = slip_cuda_engine_take_host(e, (size_t)e->sms * SLIP_ROLES * sizeof *e->event_counts, &host, &device)) != SLIP_OK)
+    if ((status = slip_cuda_engine_alloc_host(e, (size_t)e->sms * SLIP_ROLES * sizeof *e->event_counts, &host, &device)) != SLIP_OK)
         return status;
     e->event_counts = (int32_t *)host;
     e->parameters.event_counts = (int32_t *)device;
@@ -126,8 +126,8 @@ static slip_status open_device(slip_cuda_engine *e)
     e->parameters.drop_op = e->options.drop_op;
     slip_status status = prepare_kernels();
     if (status == SLIP_OK)
-        status = take_words(e);
-    return status == SLIP_OK ? take_events(e) : status;
+        status = alloc_words(e);
+    return status == SLIP_OK ? alloc_events(e) : status;
 }
 
 extern "C" slip_status slip_cuda_engine_open(const slip_cuda_engine_options *options, slip_cuda_engine **out)
@@ -167,13 +167,13 @@ extern "C" void slip_cuda_engine_release(slip_cuda_engine *e)
     if (--e->owners > 0)
         return;
     slip_cuda_engine_stop(e);
-    slip_cuda_engine_forget_graphs(e); // before the communicator: closing it waits for graphs that hold its calls
+    slip_cuda_engine_forget_graphs(e); // before the communicator, whose closing waits for graphs that hold its calls
     slip_nccl_close(e->nccl, e->failed);
     slip_windows_close(e->windows);
-    for (int i = 0; i < e->taken_count; i++)
-        cudaFree(e->taken[i]);
-    for (int i = 0; i < e->taken_host_count; i++)
-        cudaFreeHost(e->taken_host[i]);
+    for (int i = 0; i < e->block_count; i++)
+        cudaFree(e->blocks[i]);
+    for (int i = 0; i < e->host_block_count; i++)
+        cudaFreeHost(e->host_blocks[i]);
     if (e->stream)
         cudaStreamDestroy(e->stream);
     free(e->ops);
@@ -212,12 +212,12 @@ extern "C" uint32_t slip_cuda_engine_epoch(slip_cuda_engine *e, int32_t exchange
 
 // ---- memory ----
 
-extern "C" slip_status slip_cuda_engine_take(slip_cuda_engine *e, size_t bytes, void **device)
+extern "C" slip_status slip_cuda_engine_alloc(slip_cuda_engine *e, size_t bytes, void **device)
 {
     size_t available = 0, total = 0;
     slip_cuda_engine_stop(e);
     bytes = bytes ? bytes : 1;
-    cudaError_t error = e->taken_count == MAX_TAKEN ? cudaErrorMemoryAllocation : cudaMalloc(device, bytes);
+    cudaError_t error = e->block_count == MAX_BLOCKS ? cudaErrorMemoryAllocation : cudaMalloc(device, bytes);
     if (error == cudaErrorMemoryAllocation) {
         cudaGetLastError();
         cudaMemGetInfo(&available, &total);
@@ -225,19 +225,19 @@ extern "C" slip_status slip_cuda_engine_take(slip_cuda_engine *e, size_t bytes, 
                          (double)available * 1e-6, (double)total * 1e-6);
     }
     SLIP_TRY_CUDA(error, "allocating memory");
-    e->taken[e->taken_count++] = *device;
+    e->blocks[e->block_count++] = *device;
     SLIP_TRY_CUDA(cudaMemsetAsync(*device, 0, bytes, e->stream), "clearing memory");
     SLIP_TRY_CUDA(cudaStreamSynchronize(e->stream), "clearing memory");
     return SLIP_OK;
 }
 
-extern "C" slip_status slip_cuda_engine_take_host(slip_cuda_engine *e, size_t bytes, void **host, void **device)
+extern "C" slip_status slip_cuda_engine_alloc_host(slip_cuda_engine *e, size_t bytes, void **host, void **device)
 {
-    if (e->taken_host_count == MAX_TAKEN_HOST)
+    if (e->host_block_count == MAX_HOST_BLOCKS)
         return slip_fail(SLIP_ERR_FAILED, "GPU: too many buffers in host memory");
     slip_cuda_engine_stop(e);
     SLIP_TRY_CUDA(cudaHostAlloc(host, bytes ? bytes : 1, cudaHostAllocMapped), "allocating host memory");
-    e->taken_host[e->taken_host_count++] = *host;
+    e->host_blocks[e->host_block_count++] = *host;
     memset(*host, 0, bytes);
     SLIP_TRY_CUDA(cudaHostGetDevicePointer(device, *host, 0), "mapping host memory");
     return SLIP_OK;

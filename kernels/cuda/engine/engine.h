@@ -1,8 +1,7 @@
-/* The engine: one GPU, its memory, and the kernel that stays on it. C interface of engine.cu; the executors of target and draft share
- * one engine and so one kernel.
+/* The engine: one GPU, its memory, and the kernel that is resident on it. Target and draft share one engine and so one kernel.
  *
- * The kernel is launched by the first run and leaves when memory or ops are added, when a wait on the GPU fails, or at the end. All
- * errors end in slip_fail() with one sentence; a failed wait's has the record: SM, role, op, layer, what was expected and seen.
+ * The first run launches the kernel. It leaves when memory or ops are added, when it rests, when a wait on the GPU fails, or at the end. All
+ * errors end in slip_fail() with one sentence; that of a failed wait names SM, role, op, layer, what was expected and what was seen.
  */
 #ifndef SLIP_KERNELS_CUDA_ENGINE_ENGINE_H
 #define SLIP_KERNELS_CUDA_ENGINE_ENGINE_H
@@ -23,15 +22,15 @@ typedef struct {
     bool launch;         /* one op a launch, in a CUDA graph; with several ranks NCCL's all-gathers between them */
     double deadline;     /* seconds of a wait on the GPU; 0: 1 s */
     const char *profile; /* Perfetto trace of one step; borrowed; NULL none */
-    int drop_op;         /* tests: SM 1 drops its signal behind this op of the list; -1 never */
+    int drop_op;         /* fault injection: SM 1 drops its signal behind this op of the list; -1: none */
 } slip_cuda_engine_options;
 
-/* SLIP_ERR_INPUT, one line each: no GPU, a driver that is too old, an architecture that the kernels are not for. */
+/* SLIP_ERR_INPUT: no GPU, a driver that is too old, an architecture that the kernels are not for. */
 slip_status slip_cuda_engine_open(const slip_cuda_engine_options *options, slip_cuda_engine **engine);
 void slip_cuda_engine_hold(slip_cuda_engine *engine);    /* one more owner */
 void slip_cuda_engine_release(slip_cuda_engine *engine); /* the last one stops the kernel and frees all memory */
 
-/* NULL, or why slip_cuda_engine_open() would fail for one of the first `here` GPUs. */
+/* NULL, or the reason for which slip_cuda_engine_open() would fail on one of the first `here` GPUs. */
 const char *slip_cuda_engine_why_not(int here);
 
 /* The UUID of the first GPU in hexadecimal digits; "" without one. */
@@ -40,19 +39,18 @@ void slip_cuda_engine_first(char name[SLIP_GPU_NAME]);
 const char *slip_cuda_engine_name(const slip_cuda_engine *engine);
 int slip_cuda_engine_sms(const slip_cuda_engine *engine);
 
-/* Collective over the ranks of `comm`, before the first run: from now on sums of up to `rows` rows of `hidden` columns go over all of
- * them. The resident kernel exchanges through windows (comm/window.h: one NVLink domain), the launch engine through NCCL's host calls,
+/* Collective over the ranks of `comm`, before the first run: from now on all of them share sums of up to `rows` rows of `hidden` columns. The resident kernel exchanges through windows (comm/window.h: one NVLink domain), the launch engine through NCCL's host calls,
  * wherever the ranks are. */
 slip_status slip_cuda_engine_join(slip_cuda_engine *engine, slip_comm *comm, int32_t rows, int32_t hidden);
 
-/* The epoch before a step of `exchanges` exchanges, which are counted as made. */
+/* The epoch before a step of `exchanges` exchanges; counts these. */
 uint32_t slip_cuda_engine_epoch(slip_cuda_engine *engine, int32_t exchanges);
 
 /* Zeroed device memory that lives as long as the engine. SLIP_ERR_FAILED says how much was wanted and how much is free. */
-slip_status slip_cuda_engine_take(slip_cuda_engine *engine, size_t bytes, void **device);
+slip_status slip_cuda_engine_alloc(slip_cuda_engine *engine, size_t bytes, void **device);
 
 /* Zeroed host memory that the GPU sees. */
-slip_status slip_cuda_engine_take_host(slip_cuda_engine *engine, size_t bytes, void **host, void **device);
+slip_status slip_cuda_engine_alloc_host(slip_cuda_engine *engine, size_t bytes, void **host, void **device);
 
 /* Copies; the kernel must not be using what is written. */
 slip_status slip_cuda_engine_upload(slip_cuda_engine *engine, void *device, const void *host, size_t bytes);
@@ -61,25 +59,25 @@ slip_status slip_cuda_engine_download(slip_cuda_engine *engine, void *host, cons
 /* Append to the op list; *first is where. */
 slip_status slip_cuda_engine_add(slip_cuda_engine *engine, const slip_cuda_op *ops, int32_t count, int32_t *first);
 
-/* Host memory for the next step: fill it, then begin it. At most SLIP_CUDA_STEPS - 1 may be begun and not waited for; the launch engine
- * makes a step while it is begun. */
+/* Host memory for the next step: fill it, then begin it. At most SLIP_CUDA_STEPS - 1 steps may be in flight. With `launch`, beginning a
+ * step also makes it. */
 slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *engine);
 
-/* With `together` all ranks make the step, and what rank 0 waits for is the result of all of them. Rank 0's GPU tells the others what
- * the step is; what they have filled in does not count. */
+/* `together`: all ranks make the step, and rank 0 waits for the result of all. Rank 0's GPU distributes the step; what the other hosts have
+ * filled in is ignored. */
 slip_status slip_cuda_engine_begin(slip_cuda_engine *engine, bool together);
 
-/* What came of a step. */
+/* The result of a step. */
 typedef struct {
-    const slip_candidate *candidates; /* [heads], host memory, until SLIP_CUDA_STEPS more have been begun; of steps together on rank 0 alone */
-    uint32_t picked;                  /* experts that it read, over all layers, and over all ranks that made it together */
-    double busy_ms;                   /* the GPU was at it, by its own clock; of the launch engine, the host waited for it */
+    const slip_candidate *candidates; /* [heads], host memory, valid until SLIP_CUDA_STEPS more have been begun; of a step made together on rank 0 alone */
+    uint32_t picked;                  /* experts that it read, over all layers and over the ranks that made it together */
+    double busy_ms;                   /* GPU time; with `launch`, host wall time */
 } slip_cuda_result;
 
 /* Wait for the oldest step that was begun. */
 slip_status slip_cuda_engine_wait(slip_cuda_engine *engine, slip_cuda_result *result);
 
-/* Run one op of the list on the step, alone, and wait: for looking at buffers between ops. */
+/* Run one op of the list on the step and wait, for looking at buffers between ops. */
 slip_status slip_cuda_engine_run_op(slip_cuda_engine *engine, int32_t op);
 
 /* No step comes for a while, and none is open: the resident kernel leaves. The next one starts it again. */

@@ -1,4 +1,4 @@
-/* One op a launch: a step as a CUDA graph of launches for --engine launch, and single ops for either engine to look at buffers in between. */
+/* One op a launch: --engine launch makes a step as a CUDA graph of launches; either engine runs single ops for looking at buffers. */
 #include "kernels/cuda/engine/engine.h"
 
 #include <sched.h>
@@ -7,7 +7,7 @@
 #include "kernels/cuda/engine/engine_state.h"
 #include "kernels/cuda/engine/record.h"
 
-// One op and, behind a GATHER, the all-gather to what the REDUCE_NORM that follows reads.
+// Enqueue one op and, behind a GATHER, the all-gather whose result the next op, a REDUCE_NORM, reads.
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
     void *arguments[] = {&e->parameters, &op};
@@ -21,15 +21,15 @@ static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
     return slip_nccl_allgather(e->nccl, own->data, all->data, count, e->stream);
 }
 
-// The stream's work is done. An all-gather has no deadline of its own, and a rank that is gone never comes to it.
+// Wait for the stream. An all-gather has no deadline of its own, and a rank that is gone never joins it.
 static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
 {
     cudaError_t error = e->nccl ? cudaErrorNotReady : cudaStreamSynchronize(e->stream);
-    // All of a step's gathers: 0.05 s a row is enough for the largest model, 16 ranks and a network of 10 Gbit/s.
+    // For all gathers of a step, 0.05 s a row is enough with the largest model, 16 ranks and a network of 10 Gbit/s.
     const slip_cuda_step *step = slip_cuda_engine_step(e);
     double start = slip_now_s(), limit = (4 + 0.05 * slip_gathered_rows(step->rows)) * slip_cuda_engine_deadline(e);
     while (error == cudaErrorNotReady && (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady) {
-        sched_yield(); // to NCCL's threads, where a network has some
+        sched_yield(); // to NCCL's network threads
         slip_status status = slip_nccl_check(e->nccl);
         if (status != SLIP_OK) {
             slip_cuda_engine_let_cause_speak();
@@ -61,7 +61,7 @@ static slip_status enqueue_step(slip_cuda_engine *e)
 static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
 {
     cudaGraph_t graph = NULL;
-    // Relaxed: NCCL connects the ranks when they first need it, in here.
+    // Relaxed: NCCL connects the ranks on first use, during the capture.
     SLIP_TRY_CUDA(cudaStreamBeginCapture(e->stream, cudaStreamCaptureModeRelaxed), "capturing the step");
     slip_status status = enqueue_step(e);
     cudaError_t error = cudaStreamEndCapture(e->stream, &graph);

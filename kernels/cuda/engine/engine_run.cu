@@ -26,7 +26,7 @@ extern "C" slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *e)
 
 // ---- starting and stopping the kernel ----
 
-// The kernel has left or is about to: wait for it, with a deadline.
+// Wait, with a deadline, until the kernel has left.
 static cudaError_t wait_left(slip_cuda_engine *e, double limit)
 {
     cudaError_t error;
@@ -60,7 +60,7 @@ slip_status slip_cuda_engine_upload_ops(slip_cuda_engine *e)
     void *device;
     if (e->device_ops)
         return SLIP_OK;
-    slip_status status = slip_cuda_engine_take(e, (size_t)e->op_count * sizeof *e->ops, &device);
+    slip_status status = slip_cuda_engine_alloc(e, (size_t)e->op_count * sizeof *e->ops, &device);
     if (status == SLIP_OK)
         status = slip_cuda_engine_upload(e, device, e->ops, (size_t)e->op_count * sizeof *e->ops);
     if (status == SLIP_OK)
@@ -77,7 +77,7 @@ static slip_status start_kernel(slip_cuda_engine *e)
     memset((void *)e->words, 0, sizeof *e->words);
     e->parameters.made = e->words->post = e->words->done = e->posted;
     e->parameters.serial = e->serial;
-    // All CTAs are resident: one an SM, by its shared memory. A cooperative launch makes sure of it.
+    // Shared memory allows one CTA an SM. A cooperative launch makes sure that all of them are resident.
     void *arguments[] = {&e->parameters};
     SLIP_TRY_CUDA(cudaLaunchCooperativeKernel(slip::persistent_kernel_of(e->windows != NULL), dim3((unsigned)e->sms),
                                     dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
@@ -109,7 +109,7 @@ void slip_cuda_engine_let_cause_speak(void)
     nanosleep(&moment, NULL);
 }
 
-// The kernel did not answer: why, in one sentence.
+// Why the kernel did not answer, in one sentence.
 static slip_status explain(slip_cuda_engine *e)
 {
     cudaError_t error = wait_left(e, 2);
@@ -127,7 +127,7 @@ static slip_status explain(slip_cuda_engine *e)
                      (unsigned long long)e->steps[slip_cuda_engine_open_slot(e)].number);
 }
 
-// The kernel has been told to make the next step, or rank 0's GPU tells it.
+// Post the next step; or, on other ranks, rank 0's GPU will.
 static slip_status begin_persistent(slip_cuda_engine *e, bool together)
 {
     slip_status status = start_kernel(e);
@@ -145,7 +145,7 @@ static slip_status begin_persistent(slip_cuda_engine *e, bool together)
 static slip_status wait_persistent(slip_cuda_engine *e)
 {
     enum { LOOK = 1 << 14 }; // polls between looks at the stream and the clock
-    // The kernel's own deadlines are far shorter: this one is for a kernel that cannot answer at all.
+    // The kernel's own timeouts are far shorter. This limit is for a kernel that cannot report at all.
     double start = slip_now_s(), limit = 30 + 20 * (double)e->steps[slip_cuda_engine_open_slot(e)].rows * slip_cuda_engine_deadline(e);
     unsigned number = e->waited + 1;
     for (unsigned tries = 1; (int)(__atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) - number) < 0; tries++) {
@@ -168,14 +168,14 @@ static void event_name(void *context, int32_t op, char *text, size_t size)
     snprintf(text, size, "%s layer %d", slip_cuda_op_name(o->kind), o->layer);
 }
 
-// The n-th verify step of the longest program, when everything is warm.
+// Profile verify step number PROFILED_STEP of the longest program: everything is warm by then.
 static slip_status profile_step(slip_cuda_engine *e, const slip_cuda_step *step)
 {
     if (step->op_count > e->longest) {
         e->longest = step->op_count;
         e->profiled = 0;
     }
-    bool verifies = step->heads == step->rows; // prompts are another matter
+    bool verifies = step->heads == step->rows; // a prompt's step has fewer logit rows
     if (step->op_count < e->longest || !verifies || ++e->profiled != PROFILED_STEP)
         return SLIP_OK;
     slip_cuda_profile profile = {0, e->sms, e->events, e->event_counts, event_name, e};
@@ -197,7 +197,7 @@ extern "C" slip_status slip_cuda_engine_wait(slip_cuda_engine *e, slip_cuda_resu
 {
     const int slot = slip_cuda_engine_open_slot(e);
     const slip::host_result *made = &e->words->result[slot];
-    bool resident = e->waited != e->posted; // else it was launched
+    bool resident = e->waited != e->posted; // else --engine launch made it
     slip_status status = resident ? wait_persistent(e) : SLIP_OK;
     e->failed |= status != SLIP_OK;
     if (status != SLIP_OK)

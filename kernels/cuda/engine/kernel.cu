@@ -1,4 +1,4 @@
-/* The kernels: one that stays, one that runs a single op. Both are the same roles over a range of ops. */
+/* The kernels: the resident one and one that runs a single op. Both run the same roles over a range of ops. */
 #include "kernels/cuda/engine/consume.cuh"
 #include "kernels/cuda/engine/kernel.h"
 #include "kernels/cuda/engine/produce.cuh"

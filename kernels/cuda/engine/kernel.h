@@ -1,4 +1,4 @@
-/* The kernels and what they are given. C++ only: for engine.cu. */
+/* The kernels and their parameters. C++, for the engine's .cu files. */
 #pragma once
 
 #include "comm/exchange.h"
@@ -8,7 +8,7 @@ namespace slip {
 
 struct kernel_parameters {
     const slip_cuda_op *ops;
-    slip_cuda_step *step;         // device copy of the step in hand
+    slip_cuda_step *step;         // device copy of the current step
     const slip_cuda_step *posted; // host memory, as the device sees it: step number n in [n % SLIP_CUDA_STEPS]
     sync_words *words;
     host_words *host;
@@ -16,20 +16,20 @@ struct kernel_parameters {
     slip_cuda_event *events;      // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
     int32_t *event_counts;        // [SMs][SLIP_ROLES]
     int64_t timeout_cycles, idle_timeout_cycles;
-    slip_exchange exchange;       // of ranks inside of the kernel; at.ranks 0: none
+    slip_exchange exchange;       // between ranks inside the kernel; at.ranks 0: none
     unsigned made;                // number of the last step before this kernel
-    uint32_t serial;              // and that of the last that all ranks made together
-    int drop_op;                  // tests: SM 1 stays away from the barrier behind this op of the list; -1 never
+    uint32_t serial;              // and of the last one that all ranks made together
+    int drop_op;                  // fault injection: SM 1 never arrives at the barrier behind this op of the list; -1: none
 };
 
-// (kernel_parameters): stays until a step says stop, or a wait fails. `windows`: sums go over ranks inside of it.
+// (kernel_parameters): runs until a step says stop or a wait fails. `windows`: it sums over ranks by itself.
 const void *persistent_kernel_of(bool windows);
 
-// (kernel_parameters, int op): one op of the list, for --engine launch, and for either engine to look at buffers in between; the step is
-// in p.step. `gathers`: GATHER ops, and SUMs of what the host gathered behind them.
+// (kernel_parameters, int op): runs one op of the list on the step in p.step, for --engine launch and for looking at buffers between ops.
+// `gathers`: the host gathers sums between GATHER and REDUCE_NORM.
 const void *launch_kernel_of(bool windows, bool gathers);
 
-// The candidates of `op`, a SAMPLE that ran on `sms` SMs, to their slot in host memory; one CTA of kernel_finish_threads().
+// Writes the candidates of `op`, a SAMPLE that ran on `sms` SMs, to their slot in host memory. One CTA of kernel_finish_threads().
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int slot);
 
 size_t kernel_shared_bytes();

@@ -1,4 +1,5 @@
-/* The producers' role: the weights of all products of a step, as far ahead as the rings go. The first warp of SM 0 also links the host. */
+/* The producers' role: load the weights of all products of a step, as far ahead as the rings allow. The first warp of SM 0 also has the
+ * control role. */
 #pragma once
 
 #include "kernels/cuda/engine/control.cuh"
@@ -14,8 +15,8 @@ struct producer_state {
     unsigned lists, products; // so far
 };
 
-// Not before the SM is through with the product before: the consumers' last results would stand in line behind the weights, and all SMs
-// wait for the slowest. What is left of the time until the next product is enough to fill the ring.
+// Don't prefetch before this SM has arrived at the barrier behind the last product: weight traffic delays the stores that the barrier waits
+// for, and all SMs wait for the slowest. The time left until the next product is enough to fill the ring.
 __device__ void produce_ops(producer_state &t, const kernel_parameters &p, shared_memory &s, op_range ops)
 {
     const int rows = p.step->rows, heads = p.step->heads;
@@ -35,7 +36,7 @@ __device__ void produce_ops(producer_state &t, const kernel_parameters &p, share
     }
 }
 
-// Bulk copies must land before the SM's memory is given back, also when the consumers have stopped looking.
+// Bulk copies must land before the CTA exits, also when the consumers no longer read them.
 __device__ void producer_drain(const producer &r)
 {
     for (unsigned i = r.count < SLIP_RING_DEPTH ? 0 : r.count - SLIP_RING_DEPTH; i < r.count; i++)
@@ -45,12 +46,12 @@ __device__ void producer_drain(const producer &r)
 
 __device__ producer_state producer_start(const kernel_parameters &p, shared_memory &s, int warpgroup)
 {
-    s.producer_waits[warpgroup] = waiter_of(p, SLIP_ROLE_PRODUCER); // by all lanes, the same
+    s.producer_waits[warpgroup] = waiter_of(p, SLIP_ROLE_PRODUCER); // all lanes write the same
     return {s.producer_waits[warpgroup], {&s.weights, s.stage[warpgroup], warpgroup, 0, read_once_policy()},
             recorder_of(p, SLIP_ROLE_PRODUCER), 0, 0};
 }
 
-// False: leave.
+// False: leave the kernel.
 __device__ bool produce_step(producer_state &t, const kernel_parameters &p, shared_memory &s, unsigned number)
 {
     if (!wait_step(t.wait, number) || p.step->stop)
@@ -63,7 +64,7 @@ __device__ bool produce_step(producer_state &t, const kernel_parameters &p, shar
     return !aborted(t.wait);
 }
 
-// One lane produces; the others of its warp help with control and wait for it.
+// One lane produces. The others of its warp wait for it, and take part in control.
 __device__ void producer_role(const kernel_parameters &p, shared_memory &s, int warpgroup)
 {
     producer_state t = producer_start(p, s, warpgroup);

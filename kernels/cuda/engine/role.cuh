@@ -1,4 +1,4 @@
-/* What both roles begin with: a range of ops, their waits, their timestamps. */
+/* What producers and consumers share: a range of ops, waits, timestamps. */
 #pragma once
 
 #include "kernels/cuda/engine/kernel.h"

@@ -9,7 +9,7 @@
 #include "kernels/cuda/host/state.h"
 #include "kernels/cuda/layout/cache.h"
 
-/* A GPU's wait for itself is given this share of what ranks are given for each other: 1 s of 120. */
+/* The timeout of a wait on the GPU is this fraction of the ranks' deadline: 1 s of 120. */
 static const double DEADLINE_SHARE = 120;
 
 static slip_status create_caches(slip_executor *e)
@@ -19,9 +19,9 @@ static slip_status create_caches(slip_executor *e)
         void *k, *v;
         *cache = slip_cuda_cache_of(&e->program->cache[i], &e->limits);
         size_t heads = slip_cuda_cache_heads(cache, &e->limits);
-        slip_status status = slip_cuda_engine_take(e->engine, heads * (size_t)cache->k_width * sizeof(uint16_t), &k);
+        slip_status status = slip_cuda_engine_alloc(e->engine, heads * (size_t)cache->k_width * sizeof(uint16_t), &k);
         if (status == SLIP_OK)
-            status = slip_cuda_engine_take(e->engine, heads * (size_t)cache->v_width * sizeof(uint16_t), &v);
+            status = slip_cuda_engine_alloc(e->engine, heads * (size_t)cache->v_width * sizeof(uint16_t), &v);
         if (status != SLIP_OK)
             return status;
         cache->k = k;
@@ -41,7 +41,7 @@ static slip_status create_ropes(slip_executor *e)
             return slip_fail(SLIP_ERR_FAILED, "out of memory");
         for (size_t i = 0; i < half; i++)
             values[i] = (float)(1.0 / pow(rope->theta, 2.0 * (double)i / rope->rotary_dim));
-        slip_status status = slip_cuda_engine_take(e->engine, half * sizeof *values, &device);
+        slip_status status = slip_cuda_engine_alloc(e->engine, half * sizeof *values, &device);
         if (status == SLIP_OK)
             status = slip_cuda_engine_upload(e->engine, device, values, half * sizeof *values);
         free(values);
@@ -52,7 +52,7 @@ static slip_status create_ropes(slip_executor *e)
     return SLIP_OK;
 }
 
-/* The target's taps stay here, by position; the draft reads its target's. */
+/* The target keeps its taps on the GPU, by position; the draft reads them there. */
 static slip_status create_taps(slip_executor *e)
 {
     const slip_executor *target = e->options.target;
@@ -66,7 +66,7 @@ static slip_status create_taps(slip_executor *e)
         return SLIP_OK;
     e->taps.slots = (int32_t)slip_ring_slots(e->program->tap_window, &e->limits);
     size_t floats = (size_t)e->limits.sequences * (size_t)e->taps.slots * (size_t)e->taps.width;
-    slip_status status = slip_cuda_engine_take(e->engine, floats * sizeof(float), &device);
+    slip_status status = slip_cuda_engine_alloc(e->engine, floats * sizeof(float), &device);
     if (status == SLIP_OK)
         e->taps.data = device;
     return status;
@@ -76,7 +76,7 @@ static slip_status create_logits(slip_executor *e)
 {
     size_t floats = (size_t)e->limits.logit_rows * (size_t)e->program->vocabulary.count;
     void *host, *device;
-    slip_status status = slip_cuda_engine_take_host(e->engine, floats * sizeof(float), &host, &device);
+    slip_status status = slip_cuda_engine_alloc_host(e->engine, floats * sizeof(float), &host, &device);
     if (status == SLIP_OK) {
         e->logits = host;
         e->device_logits = device;
@@ -115,7 +115,7 @@ static slip_status open_engine(slip_executor *e, slip_comm *comm)
     return SLIP_OK;
 }
 
-/* The draft meets its peers where the target does: the epochs of one arena count the exchanges of both. */
+/* The draft shares its target's arena, whose epochs count the exchanges of both. */
 static slip_status join(slip_executor *e, slip_comm *comm)
 {
     e->comm = comm;
@@ -124,7 +124,7 @@ static slip_status join(slip_executor *e, slip_comm *comm)
     return slip_cuda_engine_join(e->engine, comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
 }
 
-/* What each tensor is for, from the ops that read it. */
+/* Note what each tensor is for, from the ops that read it. */
 static void note_uses(slip_executor *e)
 {
     for (int32_t i = 0; i < e->program->op_count; i++) {
@@ -188,7 +188,7 @@ static slip_status run_watched(slip_executor *e, const slip_step *step)
     return SLIP_OK;
 }
 
-_Static_assert((int)SLIP_MAX_IN_FLIGHT < (int)SLIP_CUDA_STEPS, "a place for each open run, and for the one waited for last");
+_Static_assert((int)SLIP_MAX_IN_FLIGHT < (int)SLIP_CUDA_STEPS, "a slot for each run in flight, and for the one waited for last");
 
 static int max_in_flight(const slip_executor *e)
 {

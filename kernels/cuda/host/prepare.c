@@ -1,4 +1,4 @@
-/* What is left to do when all weights are there: the program becomes the device's op list, and its buffers are allocated. */
+/* After all weights are loaded: lower the program to the device's op list and allocate its buffers. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +36,7 @@ static slip_status lower(slip_executor *e)
         return status;
     free(e->list.ops);
     e->list.ops = NULL;
-    status = slip_cuda_engine_take(e->engine, block.used, &memory);
+    status = slip_cuda_engine_alloc(e->engine, block.used, &memory);
     block = (slip_cuda_block){memory, 0};
     if (status == SLIP_OK)
         status = slip_cuda_lower(&source, &block, &e->list);

@@ -1,4 +1,4 @@
-/* Made-up weights, on the GPU: at memory speed, at the scale of a trained model, and without a NaN. A value is a hash of
+/* Random weights, made on the GPU: at memory speed, at the scale of a trained model, and without a NaN. A value is a hash of
  * (seed, where it lies), so the same call gives the same bits on every GPU. Done when the call returns; SLIP_ERR_FAILED has
  * CUDA's words for what went wrong.
  */

@@ -1,5 +1,5 @@
-/* What a device op left in memory, as the program's buffers: for --trace-ops and the tests that compare executors. Slow, and on the
- * host; nothing of it runs in an ordinary step. */
+/* Reads what a device op left in memory as the program's buffers, for --trace-ops and the tests that compare executors. Slow, on the host, and
+ * never part of an ordinary step. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +19,8 @@ typedef struct {
     slip_status status;
 } view;
 
-/* NULL once anything of the view has failed: so the last one of several tells of all. */
-static void *take(view *v, size_t bytes)
+/* NULL once anything of the view has failed, so checking the last of several results checks all. */
+static void *alloc(view *v, size_t bytes)
 {
     void *host = v->status == SLIP_OK ? malloc(bytes + 1) : NULL;
     if (host)
@@ -32,15 +32,15 @@ static void *take(view *v, size_t bytes)
 
 static const void *fetch(view *v, const void *device, size_t bytes)
 {
-    void *host = take(v, bytes);
+    void *host = alloc(v, bytes);
     if (host)
         v->status = slip_cuda_engine_download(v->executor->engine, host, device, bytes);
     return v->status == SLIP_OK ? host : NULL;
 }
 
-static float *take_row(view *v, int64_t columns)
+static float *alloc_row(view *v, int64_t columns)
 {
-    return take(v, (size_t)columns * sizeof(float));
+    return alloc(v, (size_t)columns * sizeof(float));
 }
 
 static int32_t groups(const view *v)
@@ -76,7 +76,7 @@ static void watch_partial(view *v, const slip_cuda_partial *p)
     if (last_op(v)->kind == SLIP_OP_ROUTE)
         return;
     const float *data = fetch(v, p->data, slip_partial_floats(p, groups(v)) * sizeof(float));
-    float *out = take_row(v, p->columns);
+    float *out = alloc_row(v, p->columns);
     for (int32_t row = 0; out && row < v->rows; row++) {
         sum_partial(data, p, row, p->columns, out);
         emit(v, v->op->last, last_op(v)->out, row, out, p->columns);
@@ -91,7 +91,7 @@ static void watch_experts(view *v, const slip_cuda_product *o)
     const float *data = fetch(v, p->data, picks * (size_t)p->parts * (size_t)p->stride * sizeof(float));
     const int32_t *expert = fetch(v, o->picks.expert, picks * sizeof *expert);
     const float *weight = fetch(v, o->picks.weight, picks * sizeof *weight);
-    float *out = take_row(v, p->columns);
+    float *out = alloc_row(v, p->columns);
     for (int32_t row = 0; out && row < v->rows; row++) {
         memset(out, 0, (size_t)p->columns * sizeof *out);
         for (int32_t k = 0; k < o->top_k; k++) {
@@ -170,7 +170,7 @@ static void watch_operand(view *v, const slip_cuda_operand *operand)
     if (!operand->hi && !operand->q8)
         return;
     host_operand h = fetch_operand(v, operand);
-    float *out = take_row(v, operand->columns);
+    float *out = alloc_row(v, operand->columns);
     for (int32_t row = 0; out && row < v->rows; row++) {
         float factor = operand_factor(v, operand, &h, row);
         for (int32_t c = 0; c < operand->columns; c++)
@@ -205,7 +205,7 @@ static void watch_qkv(view *v, const slip_cuda_rope *op)
     const uint16_t *q = fetch(v, op->query, (size_t)v->rows * (size_t)shape->q_heads * (size_t)cache->k_width * sizeof *q);
     const uint16_t *k = fetch(v, cache->k, heads * (size_t)cache->k_width * sizeof *k);
     const uint16_t *values = fetch(v, cache->v, heads * (size_t)cache->v_width * sizeof *values);
-    float *out = take_row(v, v->executor->program->width[SLIP_BUFFER_QKV]);
+    float *out = alloc_row(v, v->executor->program->width[SLIP_BUFFER_QKV]);
     for (int32_t s = 0; out && s < v->step->span_count; s++)
         for (int32_t i = 0; i < v->step->span[s].count; i++) {
             const slip_span *span = &v->step->span[s];

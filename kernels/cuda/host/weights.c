@@ -15,7 +15,7 @@ static slip_status plan_matrix(slip_executor *executor, int32_t index, slip_dtyp
     void *device;
     slip_status status = slip_cuda_matrix_plan(dtype, experts, tensor->rows, tensor->columns.count, skew, executor->use[index], matrix);
     if (status == SLIP_OK)
-        status = slip_cuda_engine_take(executor->engine, (size_t)slip_cuda_matrix_bytes(matrix, experts), &device);
+        status = slip_cuda_engine_alloc(executor->engine, (size_t)slip_cuda_matrix_bytes(matrix, experts), &device);
     if (status == SLIP_OK)
         matrix->data = device;
     return status;
@@ -71,7 +71,7 @@ static slip_status load_floats(slip_executor *executor, const slip_weight *weigh
     for (int64_t row = 0; row < weight->rows; row++)
         for (int64_t column = 0; column < weight->columns; column++)
             values[row * weight->columns + column] = element(weight, row, column);
-    slip_status status = slip_cuda_engine_take(executor->engine, count * sizeof *values, device);
+    slip_status status = slip_cuda_engine_alloc(executor->engine, count * sizeof *values, device);
     if (status == SLIP_OK)
         status = slip_cuda_engine_upload(executor->engine, *device, values, count * sizeof *values);
     free(values);
@@ -83,7 +83,7 @@ static slip_status load_table(slip_executor *executor, slip_cuda_tensor *tensor,
     void *device;
     size_t bytes = (size_t)weight->rows * weight->row_bytes;
     tensor->table_f32 = weight->dtype != SLIP_BF16;
-    slip_status status = tensor->table_f32 ? load_floats(executor, weight, &device) : slip_cuda_engine_take(executor->engine, bytes, &device);
+    slip_status status = tensor->table_f32 ? load_floats(executor, weight, &device) : slip_cuda_engine_alloc(executor->engine, bytes, &device);
     if (status == SLIP_OK && !tensor->table_f32)
         status = slip_cuda_engine_upload(executor->engine, device, weight->data, bytes);
     if (status == SLIP_OK)
@@ -118,7 +118,7 @@ static slip_status fill_vector(slip_executor *executor, int32_t index, uint64_t 
     const slip_tensor *tensor = &executor->program->tensors[index];
     const slip_random_look *look = look_of(executor, index);
     void *device;
-    slip_status status = slip_cuda_engine_take(executor->engine, (size_t)tensor->columns.count * sizeof(float), &device);
+    slip_status status = slip_cuda_engine_alloc(executor->engine, (size_t)tensor->columns.count * sizeof(float), &device);
     if (status == SLIP_OK)
         status = slip_cuda_random_vector(device, tensor->columns.count, seed, look->mean, look->size);
     if (status == SLIP_OK)
@@ -131,7 +131,7 @@ static slip_status fill_table(slip_executor *executor, int32_t index, uint64_t s
     const slip_tensor *tensor = &executor->program->tensors[index];
     int64_t count = tensor->rows * tensor->columns.count;
     void *device;
-    slip_status status = slip_cuda_engine_take(executor->engine, (size_t)count * sizeof(uint16_t), &device);
+    slip_status status = slip_cuda_engine_alloc(executor->engine, (size_t)count * sizeof(uint16_t), &device);
     if (status == SLIP_OK)
         status = slip_cuda_random_rows(device, count, seed, look_of(executor, index)->size);
     if (status == SLIP_OK)

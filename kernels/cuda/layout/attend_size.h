@@ -1,5 +1,4 @@
-/* Sizes of attention on the GPU: its shared memory, the splits of the keys, and the scratch that the host allocates. Plain C: the
- * host's side of attend.cuh, which alone gives these numbers their meaning.
+/* Sizes of attention on the GPU, for the host and ops/attend*.cuh: its shared memory, the splits of the keys, and its scratch.
  *
  * Scratch is shared by all layers (an op is over before the next begins): take the largest over the caches. With
  * n = slip_attend_items(...) of a cache,
@@ -19,10 +18,10 @@
 enum {
     SLIP_ATTEND_QUERIES = 16,       /* of a tile: one m16 tile of mma, a warp each in the softmax and behind it */
     SLIP_ATTEND_KEYS = 64,          /* of a sub-chunk: two keys a lane, eight n8 tiles; attend_tile.cuh depends on it */
-    SLIP_ATTEND_K_WIDTH = 256,      /* widest k_width: a lane loads a unit of a query */
-    SLIP_ATTEND_V_WIDTH = 256,      /* widest v_width: 2 accumulator units a warp */
+    SLIP_ATTEND_K_WIDTH = 256,      /* widest k_width: a lane loads 16 bytes of a query */
+    SLIP_ATTEND_V_WIDTH = 256,      /* widest v_width: a warp accumulates two n8 tiles */
     SLIP_ATTEND_K_STEP = 32,        /* rows of queries and keys are padded to it with zeros in shared memory */
-    SLIP_ATTEND_HEAD = 128,         /* bytes at the start of the arena for factors */
+    SLIP_ATTEND_FACTORS = 128,         /* bytes at the start of the arena for factors */
     SLIP_ATTEND_PAD = 8,            /* bf16 behind each row in shared memory, against bank conflicts */
     SLIP_ATTEND_SCORE_STRIDE = 72,  /* f32 of a row of scores, bf16 of a row of probabilities */
     SLIP_ATTEND_OCTAVE = 8,         /* splits of keys [n, 2n); a power of two */
@@ -30,7 +29,7 @@ enum {
 
 /* Where things lie in the arena, in bytes; all multiples of 16. */
 enum {
-    SLIP_ATTEND_SCORE = SLIP_ATTEND_HEAD, /* f32 [2 halves of the head's dimensions][16][stride] */
+    SLIP_ATTEND_SCORE = SLIP_ATTEND_FACTORS, /* f32 [2 halves of the head's dimensions][16][stride] */
     SLIP_ATTEND_WEIGHT = SLIP_ATTEND_SCORE + 2 * SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE * 4, /* bf16 [16][stride] */
     SLIP_ATTEND_QUERY = SLIP_ATTEND_WEIGHT + SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE * 2, /* bf16 [16][k pitch] */
     SLIP_ATTEND_KEY = SLIP_ATTEND_QUERY + SLIP_ATTEND_QUERIES * (SLIP_ATTEND_K_WIDTH + SLIP_ATTEND_PAD) * 2, /* bf16 [64][k pitch] */
@@ -53,7 +52,7 @@ SLIP_BOTH static inline int32_t slip_attend_arena_bytes(int32_t k_width, int32_t
     return SLIP_ATTEND_KEY + SLIP_ATTEND_KEYS * (slip_attend_k_pitch(k_width) + slip_attend_v_pitch(v_width));
 }
 
-/* What op_attend and op_rope rely on. Checked by the host once a cache: it is not checked on the device. */
+/* What op_attend and op_rope rely on. The host checks it for each cache; the device does not. */
 static inline bool slip_attend_fits(const slip_cuda_cache *cache)
 {
     return cache->k_width % 16 == 0 && cache->v_width % 16 == 0 && cache->k_width >= 16 && cache->k_width <= SLIP_ATTEND_K_WIDTH &&
@@ -75,8 +74,8 @@ SLIP_BOTH static inline int32_t slip_attend_log2(int32_t x) /* of x > 0, rounded
 
 /* The split in which an absolute key lies. With a window all are of cache->split keys. Without, the first 16 are, and each eight
  * that follow are twice as long as those before: 2^n times cache->split keys make 8 (n - 2) pieces of at most a sixteenth, which
- * keeps the merge short and is still enough for all SMs. A key's split depends on nothing but the key: that is what keeps results
- * the same in all steps. */
+ * keeps the merge short and is still enough for all SMs. A key's split depends on the key alone, which keeps results the same in all
+ * steps. */
 SLIP_BOTH static inline int32_t slip_attend_split_of(const slip_cuda_cache *cache, int32_t key)
 {
     int32_t unit = key >> slip_attend_log2(cache->split);

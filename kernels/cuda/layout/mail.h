@@ -7,8 +7,8 @@
  * A line is 16 bytes, 8 of data and the step's serial number, so that whoever sees the serial has the data, as in comm/exchange.cuh.
  * Serials count the steps that ranks make together, all alike, like epochs; 0 is none.
  *
- * One place for a step is enough: rank 0 sends the next one when it has everybody's report of the last, and a rank reports when it is
- * through with its step. So is one for reports: a rank reports on the next step, which rank 0 sends when it has read them.
+ * One slot for a step is enough: rank 0 sends the next step when it has all reports of the last, and a rank reports when it has finished the
+ * step. One slot for reports is enough, too: a rank next reports on a step that rank 0 sends after it has read them.
  */
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_MAIL_H
 #define SLIP_KERNELS_CUDA_LAYOUT_MAIL_H

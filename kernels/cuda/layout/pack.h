@@ -19,14 +19,14 @@ enum {
     SLIP_PLAN_WARPGROUPS = SLIP_ARCH_WARPGROUPS * SLIP_ARCH_SMS, /* that chunks are chosen for */
     SLIP_PLAN_EXPERTS = 60,           /* distinct experts of a step of 8 tokens, likewise */
     SLIP_PLAN_PICKS = 8,              /* experts of a step of one token, likewise */
-    SLIP_UP_PARTS = 4,                /* most parts of gate | up: DOWN takes so many at once */
+    SLIP_UP_PARTS = 4,                /* most parts of gate | up: MOE_DOWN loads so many at once */
     SLIP_OPERAND_BYTES = 64 * 1024,   /* of the arena, for the activations of a product */
 };
 
-/* What a matrix is for. Of experts, UP is gate | up; DOWN has one chunk, since its results are kept a pick and not a part. */
+/* What a matrix is for. Experts have UP, gate | up, and DOWN, which has one chunk: its results are kept by pick, not by part. */
 typedef enum { SLIP_USE_LINEAR, SLIP_USE_UP, SLIP_USE_DOWN } slip_cuda_use;
 
-/* Everything of `matrix` but `data` (NULL). f32 is kept as two bf16 planes. A matrix without rows or columns has no units.
+/* Fill in `matrix`, but for `data`, which stays NULL. f32 is kept as two bf16 planes. A matrix without rows or columns has no units.
  *
  * `scale_skew` is that of slip_weight. SLIP_ERR_INPUT, naming the case: f8e4m3 whose scale blocks do not begin with a tile;
  * mxfp4 with part of a block of 32; a matrix whose activations cannot fit SLIP_OPERAND_BYTES; sizes beyond 64 bits (of experts
@@ -41,7 +41,7 @@ static inline int64_t slip_cuda_matrix_bytes(const slip_cuda_matrix *matrix, int
 }
 
 /* Bytes of activation codes of one row group that the worst CTA of `sms` needs: the chunks that its range of units touches.
- * Of a plan that is not of experts at most SLIP_OPERAND_BYTES for every `sms` >= the matrix's chunks, and for SLIP_ARCH_SMS. */
+ * For a matrix that is not of experts at most SLIP_OPERAND_BYTES for every `sms` >= the matrix's chunks, and for SLIP_ARCH_SMS. */
 int64_t slip_cuda_matrix_arena(const slip_cuda_matrix *matrix, int32_t sms);
 
 /* The same of whole rows, as a CTA keeps them for a matrix of experts. At most SLIP_OPERAND_BYTES of a plan of experts. */

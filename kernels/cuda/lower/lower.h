@@ -22,13 +22,13 @@ typedef struct {
     bool table_f32;
 } slip_cuda_tensor;
 
-/* Device memory handed out from one block. With base NULL it only counts. */
+/* Device memory allocated from one block. With base NULL it only counts. */
 typedef struct {
     unsigned char *base;
     size_t used;
 } slip_cuda_block;
 
-void *slip_cuda_take(slip_cuda_block *block, size_t bytes); /* 256-byte aligned */
+void *slip_block_alloc(slip_cuda_block *block, size_t bytes); /* 256-byte aligned */
 
 /* What a program is lowered with; everything is borrowed. */
 typedef struct {
@@ -41,8 +41,8 @@ typedef struct {
     float *logits;                            /* host memory [head_rows][vocabulary rows] as the device sees it */
     int32_t sms;
     int32_t absent_peers;
-    int32_t ranks;                            /* that add up their shares; 1 or 0: this one is alone */
-    bool gathered;                            /* with several ranks: by the host's all-gathers between ops, not inside of REDUCE_NORM */
+    int32_t ranks;                            /* that share sums; 1 or 0: this rank is alone */
+    bool gathered;                            /* with several ranks: by the host's all-gathers between ops, not inside REDUCE_NORM */
 } slip_cuda_source;
 
 /* The device's ops of a program, by phase. */
@@ -57,7 +57,7 @@ typedef struct {
  * once with base NULL to learn how much is used, then with that many zeroed bytes. */
 slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *block, slip_cuda_list *list);
 
-/* Fill the device's form of a step: rows, head rows and runs. `first_op`, `op_count`: of the engine's list. */
+/* Fill in the step for the device: rows, head rows and runs. `first_op`, `op_count`: of the engine's list. */
 void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int32_t first_op, int32_t op_count, slip_cuda_step *out);
 
 const char *slip_cuda_op_name(int32_t kind);

@@ -17,7 +17,7 @@ static size_t larger(size_t a, size_t b)
 void slip_memory_angles(lowering *l)
 {
     for (int32_t r = 0; r < l->program->rope_count; r++)
-        l->angles[r] = slip_cuda_take(l->block, rows_of(l) * (size_t)l->program->rope[r].rotary_dim * sizeof(float));
+        l->angles[r] = slip_block_alloc(l->block, rows_of(l) * (size_t)l->program->rope[r].rotary_dim * sizeof(float));
 }
 
 void slip_lower_angles(lowering *l, int32_t first)
@@ -36,7 +36,7 @@ void slip_memory_rope(lowering *l)
         const slip_cuda_cache *cache = &l->source->caches[i];
         query = larger(query, rows_of(l) * (size_t)cache->shape.q_heads * (size_t)cache->k_width * sizeof(uint16_t));
     }
-    l->query = slip_cuda_take(l->block, query);
+    l->query = slip_block_alloc(l->block, query);
 }
 
 int32_t slip_lower_rope_store(lowering *l, int32_t i)
@@ -64,9 +64,9 @@ void slip_memory_attend(lowering *l)
         count = larger(count, slip_attend_count_bytes(items));
     }
     slip_memory_operand(l, SLIP_BUFFER_HEADS, l->groups);
-    l->attend_out = slip_cuda_take(l->block, out);
-    l->attend_sum = slip_cuda_take(l->block, sum);
-    l->attend_count = slip_cuda_take(l->block, count);
+    l->attend_out = slip_block_alloc(l->block, out);
+    l->attend_sum = slip_block_alloc(l->block, sum);
+    l->attend_count = slip_block_alloc(l->block, count);
 }
 
 /* Taps are for the draft's inject phase. */
@@ -74,7 +74,7 @@ void slip_memory_quantise(lowering *l)
 {
     if (l->program->phase_count[SLIP_PHASE_INJECT] > 0)
         slip_memory_operand(l, SLIP_BUFFER_TAPS, l->groups);
-    l->head_rows = slip_cuda_take(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_HEADS], 4) * sizeof(float));
+    l->attention_rows = slip_block_alloc(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_HEADS], 4) * sizeof(float));
 }
 
 /* A block of 128 columns may belong to several heads, and its scale wants them all: e4m3 is made by an op of its own. */
@@ -88,10 +88,10 @@ int32_t slip_lower_attend(lowering *l, int32_t i)
     blocks.hi = blocks.lo = NULL;
     slip_lower_append(l, SLIP_CUDA_ATTEND, i, i)->attend = (slip_cuda_attend){
         .cache = *cache, .query = l->query, .sinks = slip_lower_vector(l, from->weight[0]), .width = width, .operand = operand,
-        .rows = blocks.q8 ? l->head_rows : NULL, .part_out = l->attend_out, .part_sum = l->attend_sum, .count = l->attend_count,
+        .rows = blocks.q8 ? l->attention_rows : NULL, .part_out = l->attend_out, .part_sum = l->attend_sum, .count = l->attend_count,
     };
     if (blocks.q8)
         slip_lower_append(l, SLIP_CUDA_QUANTISE, i, i)->quantise =
-            (slip_cuda_quantise){.rows = l->head_rows, .stride = width, .operand = blocks};
+            (slip_cuda_quantise){.rows = l->attention_rows, .stride = width, .operand = blocks};
     return i;
 }

@@ -1,4 +1,4 @@
-/* What the engine does not take, said before anything is allocated for it. */
+/* What the engine refuses, checked before anything is allocated. */
 #include "kernels/cuda/layout/attend_size.h"
 #include "kernels/cuda/lower/lower_state.h"
 #include "kernels/cuda/layout/pack.h"

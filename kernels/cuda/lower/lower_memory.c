@@ -3,7 +3,7 @@
 
 enum { ALIGN = 256, PADDED_TO = 256 };
 
-void *slip_cuda_take(slip_cuda_block *block, size_t bytes)
+void *slip_block_alloc(slip_cuda_block *block, size_t bytes)
 {
     size_t at = (block->used + ALIGN - 1) / ALIGN * ALIGN;
     block->used = at + bytes;
@@ -19,11 +19,11 @@ void slip_memory_operand(lowering *l, slip_buffer buffer, int32_t groups)
     operand->padded = slip_padded_to(columns, PADDED_TO);
     size_t cells = slip_operand_cells(operand->padded, groups);
     operand->columns = (int32_t)columns;
-    operand->q8 = slip_cuda_take(l->block, cells);
-    operand->scale = slip_cuda_take(l->block, cells / SLIP_F8_BLOCK * sizeof(float));
-    operand->hi = slip_cuda_take(l->block, cells * sizeof(uint16_t));
-    operand->lo = slip_cuda_take(l->block, cells * sizeof(uint16_t));
-    operand->ssq = slip_cuda_take(l->block, cells / SLIP_F8_BLOCK * sizeof(float));
+    operand->q8 = slip_block_alloc(l->block, cells);
+    operand->scale = slip_block_alloc(l->block, cells / SLIP_F8_BLOCK * sizeof(float));
+    operand->hi = slip_block_alloc(l->block, cells * sizeof(uint16_t));
+    operand->lo = slip_block_alloc(l->block, cells * sizeof(uint16_t));
+    operand->ssq = slip_block_alloc(l->block, cells / SLIP_F8_BLOCK * sizeof(float));
 }
 
 void slip_lower_memory(lowering *l)

@@ -36,12 +36,12 @@ void slip_memory_linear(lowering *l)
     }
     for (int b = 0; b < SLIP_BUFFERS; b++)
         if (floats[b])
-            l->parts[b] = slip_cuda_take(l->block, floats[b] * sizeof(float));
-    l->router = slip_cuda_take(l->block, router * sizeof(float));
+            l->parts[b] = slip_block_alloc(l->block, floats[b] * sizeof(float));
+    l->router = slip_block_alloc(l->block, router * sizeof(float));
 }
 
 /* Results of the experts' weight number `weight`, a pick each. */
-static float *take_picks(lowering *l, int weight)
+static float *alloc_picks(lowering *l, int weight)
 {
     size_t floats = 0;
     int32_t picks = slip_pick_of(l->groups * SLIP_TOKENS, l->program->top_k, 0);
@@ -52,24 +52,24 @@ static float *take_picks(lowering *l, int weight)
         slip_cuda_partial results = results_of(matrix_of(l, op->weight[weight]), NULL);
         raise_to(&floats, (size_t)slip_pick_at(&results, picks, 0));
     }
-    return slip_cuda_take(l->block, floats * sizeof(float));
+    return slip_block_alloc(l->block, floats * sizeof(float));
 }
 
 void slip_memory_moe_gate_up(lowering *l)
 {
-    l->gate_up = take_picks(l, 0);
+    l->gate_up = alloc_picks(l, 0);
 }
 
 void slip_memory_moe_down(lowering *l)
 {
-    l->down = take_picks(l, 1);
+    l->down = alloc_picks(l, 1);
 }
 
 void slip_memory_topk(lowering *l)
 {
     size_t picks = (size_t)slip_pick_of(l->groups * SLIP_TOKENS, l->program->top_k, 0);
-    l->picks.expert = slip_cuda_take(l->block, picks * sizeof(int32_t));
-    l->picks.weight = slip_cuda_take(l->block, picks * sizeof(float));
+    l->picks.expert = slip_block_alloc(l->block, picks * sizeof(int32_t));
+    l->picks.weight = slip_block_alloc(l->block, picks * sizeof(float));
 }
 
 /* A product of buffer `in` with `tensor`, its parts to `parts`. `norm`: it is behind one. */

@@ -12,7 +12,7 @@ static size_t rows_of(const lowering *l)
 
 void slip_memory_embed(lowering *l)
 {
-    l->embedding = slip_cuda_take(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_X], SLIP_TILE_ROWS) * sizeof(float));
+    l->embedding = slip_block_alloc(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_X], SLIP_TILE_ROWS) * sizeof(float));
 }
 
 int32_t slip_lower_embed(lowering *l, int32_t i)
@@ -39,16 +39,16 @@ void slip_memory_gather(lowering *l)
     if (!l->source->gathered)
         return;
     size_t bytes = (size_t)slip_gathered_rows((int32_t)rows_of(l)) * (size_t)l->program->width[SLIP_BUFFER_X] * sizeof(float);
-    l->own = slip_cuda_take(l->block, bytes);
-    l->gathered = slip_cuda_take(l->block, (size_t)l->source->ranks * bytes);
+    l->own = slip_block_alloc(l->block, bytes);
+    l->gathered = slip_block_alloc(l->block, (size_t)l->source->ranks * bytes);
 }
 
 void slip_memory_reduce_norm(lowering *l)
 {
     size_t row_bytes = (size_t)l->program->width[SLIP_BUFFER_X] * sizeof(float);
     slip_memory_operand(l, SLIP_BUFFER_H, l->groups);
-    l->x = slip_cuda_take(l->block, rows_of(l) * row_bytes);
-    l->peer_slots = slip_cuda_take(l->block, (size_t)l->source->absent_peers * SLIP_MAX_ROWS * row_bytes);
+    l->x = slip_block_alloc(l->block, rows_of(l) * row_bytes);
+    l->peer_slots = slip_block_alloc(l->block, (size_t)l->source->absent_peers * SLIP_MAX_ROWS * row_bytes);
 }
 
 /* What the device op before left for ALLREDUCE `i`: if those are experts' picks, this rank's are to be weighted. */
@@ -172,7 +172,7 @@ int32_t slip_lower_swiglu(lowering *l, int32_t i)
 
 void slip_memory_sample(lowering *l)
 {
-    l->candidates = slip_cuda_take(l->block, (size_t)l->source->sms * (size_t)l->head_groups * SLIP_TOKENS * sizeof(slip_candidate));
+    l->candidates = slip_block_alloc(l->block, (size_t)l->source->sms * (size_t)l->head_groups * SLIP_TOKENS * sizeof(slip_candidate));
 }
 
 void slip_lower_sample(lowering *l)

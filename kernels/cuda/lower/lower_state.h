@@ -1,4 +1,4 @@
-/* Lowering in hand, shared by the files of this folder: lower.c walks the program; the other lower_*.c have a function an op of the
+/* The state of lowering, shared by the files of this folder: lower.c walks the program; the other lower_*.c have a function an op of the
  * program, which appends device ops, and beside it one a device op, which takes the memory that it writes. */
 #ifndef SLIP_KERNELS_CUDA_LOWER_LOWER_STATE_H
 #define SLIP_KERNELS_CUDA_LOWER_LOWER_STATE_H
@@ -12,13 +12,13 @@ typedef struct {
     slip_cuda_list *list;
     int32_t room;
     int32_t groups, head_groups;             /* row groups of the largest step */
-    slip_phase phase;                        /* in hand */
+    slip_phase phase;                        /* the current one */
     int32_t end;                             /* of it, an op of the program */
     slip_cuda_operand operand[SLIP_BUFFERS]; /* memory of each buffer's operands, in all forms */
     slip_cuda_partial partial[SLIP_BUFFERS]; /* what was last written there */
     bool experts_in_partial;
     float *parts[SLIP_BUFFERS];              /* partial sums of each buffer */
-    float *embedding, *gate_up, *down, *router, *x, *head_rows;
+    float *embedding, *gate_up, *down, *router, *x, *attention_rows;
     float *own, *gathered;                   /* a sum of this rank's, and all ranks'; NULL where nothing is gathered */
     slip_cuda_picks picks;
     uint16_t *query;

@@ -1,4 +1,4 @@
-/* A step as the device wants it: a line a row, a line a row with logits, a line a run of rows. */
+/* A step as the device reads it: lists of rows, of rows that want logits, and of runs of rows. */
 #include "kernels/cuda/lower/lower.h"
 
 static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cuda_step *out)
@@ -10,7 +10,7 @@ static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cu
 static void fill_span(const slip_program *program, const slip_step *step, const slip_span *span, slip_cuda_step *out)
 {
     bool whole = program->cache_count > 0 && program->cache[0].whole_block;
-    int32_t run = 0; /* row of the span where the run in hand began */
+    int32_t run = 0; /* row of the span where the current run began */
     for (int32_t i = 0; i < span->count; i++) {
         int64_t position = span->position + i;
         out->row[span->row + i] = (slip_cuda_row){.token = step->token[span->row + i], .sequence = span->sequence, .position = position,

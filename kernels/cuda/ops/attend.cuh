@@ -18,7 +18,7 @@ struct attend_run {
     int items;
 };
 
-// A run's fields are requested together with the number of runs, which says whether they mean anything. `only`: the step's first, at hand.
+// The fields are loaded together with the number of runs, which says whether they are valid. `only`: the step's first run.
 __device__ __forceinline__ attend_run attend_load_run(const slip_cuda_attend &op, const context &c, const slip_cuda_run *only, int index)
 {
     const slip_cuda_run &from = c.runs == 1 ? *only : c.step->run[min(index, SLIP_MAX_ROWS - 1)];
@@ -47,8 +47,8 @@ __device__ __forceinline__ attend_job attend_open(const slip_cuda_attend &op, co
     return job;
 }
 
-// Of 32 runs, one a lane, of which the first one's items begin at `base`: the one with the item, to all lanes. Leaves in `base`
-// where its items begin, or where those of the next 32 runs do; false then.
+// 32 runs, one a lane; the first one's items begin at `base`. Finds the run that has `item`, for all lanes, and sets `base` to where its items
+// begin. False: none has it, and `base` is where the items of the next 32 runs begin.
 __device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &base, int lane)
 {
     int end = base + run.items; // becomes base + the sum up to this lane
@@ -70,7 +70,7 @@ __device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &ba
     return true;
 }
 
-// Finds an item's run, 32 runs at a time, and where its items begin; false: there is no such item. For a whole warp. A decode step of one
+// Finds an item's run, 32 runs at a time, and where its items begin; false: there is no such item. By a whole warp. A decode step of one
 // sequence has one run, which all lanes read.
 __device__ __forceinline__ bool attend_find(const slip_cuda_attend &op, const context &c, const slip_cuda_run *only, int item, attend_run &run,
                                             int &base)
@@ -88,7 +88,7 @@ __device__ __forceinline__ bool attend_find(const slip_cuda_attend &op, const co
 
 // ---- the op ----
 
-// Columns of the operand that do not exist are zeros.
+// Padding columns of the operand are zeros.
 __device__ __forceinline__ void attend_pad(const slip_cuda_attend &op, const context &c)
 {
     if (op.operand.hi == nullptr)
@@ -103,11 +103,11 @@ __device__ __forceinline__ void attend_pad(const slip_cuda_attend &op, const con
         }
 }
 
-// Whether an item exists and whether it is the tile's last is the same for all threads, and so is the number of barriers they pass.
+// All threads agree on whether an item exists and is the tile's last, so all pass the same barriers.
 __device__ void op_attend(const slip_cuda_attend &op, const context &shared)
 {
     const context c = shared; // in registers
-    // Known to the caller, but not across the call: shorter loads, and shifts for divisions.
+    // The compiler does not know these across the call. They make loads shorter and divisions shifts.
     __builtin_assume(__isShared(&op));
     __builtin_assume(__isShared(c.arena));
     __builtin_assume(__isGlobal(c.step));
@@ -120,7 +120,7 @@ __device__ void op_attend(const slip_cuda_attend &op, const context &shared)
 #pragma unroll 1
     for (int item = c.sm; attend_find(op, c, &shared.run, item, run, base); item += c.sms) {
         int thread = c.thread();
-        asm volatile("" : "+r"(thread)); // so that what depends on it is computed where it is used, not kept in registers over all items
+        asm volatile("" : "+r"(thread)); // recompute what depends on it for each item rather than keep it in registers
         __builtin_assume(thread >= 0 && thread < CONSUMERS);
         const attend_job job = attend_open(op, run, base, item - base);
         if (job.queries <= 0) // a K/V head that fewer query heads read than the widest

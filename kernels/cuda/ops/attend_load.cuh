@@ -34,7 +34,7 @@ struct attend_memory {
     int last_to_arrive;
 };
 
-static_assert(sizeof(attend_memory) <= SLIP_ATTEND_HEAD, "it lies before the scores");
+static_assert(sizeof(attend_memory) <= SLIP_ATTEND_FACTORS, "it lies before the scores");
 
 // Keys of the window of a row; positions fit 32 bits.
 __device__ __forceinline__ int attend_first(const slip_cache &shape, int position)

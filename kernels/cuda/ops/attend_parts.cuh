@@ -51,7 +51,7 @@ __device__ __forceinline__ bool attend_arrive(const slip_cuda_attend &op, attend
 
 constexpr int ATTEND_MERGE = 8; // splits whose outputs are under way together
 
-static_assert(SLIP_ATTEND_HEAD + ATTEND_MERGE * CONSUMERS * sizeof(float4) <= SLIP_CUDA_ARENA, "they are kept in the arena");
+static_assert(SLIP_ATTEND_FACTORS + ATTEND_MERGE * CONSUMERS * sizeof(float4) <= SLIP_CUDA_ARENA, "they are kept in the arena");
 
 // Four dimensions of one query.
 struct attend_total {
@@ -90,7 +90,7 @@ __device__ __forceinline__ attend_total attend_merge(const slip_cuda_attend &op,
     const int quads = op.cache.v_width / 4, step = job.across * SLIP_ATTEND_QUERIES, lane = thread % 32;
     const int first = job.partial * SLIP_ATTEND_QUERIES + thread / 32;
     const float2 *sums = (const float2 *)op.part_sum + first;
-    float4 *cells = (float4 *)((unsigned char *)&memory + SLIP_ATTEND_HEAD) + thread;
+    float4 *cells = (float4 *)((unsigned char *)&memory + SLIP_ATTEND_FACTORS) + thread;
     attend_total total = {};
 #pragma unroll 1
     for (int part = 0; part < job.parts; part += ATTEND_MERGE) {

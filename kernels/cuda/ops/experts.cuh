@@ -1,9 +1,9 @@
 /* EXPERTS, in two ops: MOE_GATE_UP, gate | up of every picked expert, then MOE_DOWN, swiglu and the way back, one result a pick,
  * unweighted; REDUCE_NORM weights them and adds them up in ascending order of the experts.
  *
- * Which tiles there are is found on the GPU from the routing: each SM builds the same list of distinct experts of the row group and
- * takes its range of the list's units. A product always has all 8 tokens of the group; only those that picked the expert are kept,
- * so a token's result does not depend on who else picked it.
+ * Every SM builds the same list of the row group's distinct experts from the picks and works on its range of the list's units. A product
+ * multiplies by all 8 tokens of the group; only results of tokens that picked the expert are kept, so a token's result does not depend on
+ * who else picked it.
  */
 #pragma once
 
@@ -13,14 +13,14 @@ namespace slip {
 
 constexpr int BITMAP_WORDS = SLIP_MAX_EXPERTS / 32;
 
-// Local expert of pick `i` of the group, -1 where another rank has it.
+// Local expert of pick `i` of the group, -1 if another rank has it.
 __device__ __forceinline__ int local_expert(const slip_cuda_product &op, int group, int i)
 {
     int e = op.picks.expert[slip_pick_of(group * SLIP_TOKENS, op.top_k, i)] - op.first_expert;
     return e >= 0 && e < op.experts ? e : -1;
 }
 
-// Place of `expert` in the ascending list.
+// Index of `expert` in the ascending list.
 __device__ __forceinline__ int rank_of(const uint32_t *bitmap, int expert)
 {
     int rank = __popc(bitmap[expert / 32] & ((1u << expert % 32) - 1));
@@ -30,18 +30,18 @@ __device__ __forceinline__ int rank_of(const uint32_t *bitmap, int expert)
     return rank;
 }
 
-// What is to be done before build_list(), by all consumers, with a barrier between.
+// All consumers call this before build_list(), with a barrier in between.
 __device__ __forceinline__ void clear_list(shared_memory &s)
 {
     const context &c = s.here;
-    mbarrier_wait(s.consumers.wait, SLIP_WAIT_LIST, &s.list_free, s.consumers.lists + 1); // the producers may still be at the last one
+    mbarrier_wait(s.consumers.wait, SLIP_WAIT_LIST, &s.list_free, s.consumers.lists + 1); // producers may still read the previous list
     for (int i = c.thread(); i < BITMAP_WORDS; i += CONSUMERS)
         s.bitmap[i] = 0;
     for (int i = c.thread(); i < SLIP_LIST_MAX; i += CONSUMERS)
         s.list.tokens[i] = 0;
 }
 
-// All consumers. Behind it the list is there for them and, through list_ready, for the producers.
+// By all consumers. Afterwards the list is there for them and, through list_ready, for the producers.
 __device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op, int group)
 {
     const context &c = s.here;
@@ -49,7 +49,7 @@ __device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op
     int picks = min(SLIP_TOKENS, c.rows - group * SLIP_TOKENS) * p.top_k;
     int mine = c.thread() < picks ? local_expert(p, group, c.thread()) : -1;
     static_assert(SLIP_LIST_MAX <= CONSUMERS, "a thread a pick");
-    bool names = false; // of the threads with the same expert, one writes it down
+    bool names = false; // one of the threads with the same expert writes it
     if (mine >= 0)
         names = (atomicOr(&s.bitmap[mine / 32], 1u << mine % 32) >> mine % 32 & 1) == 0;
     consumers_sync();
@@ -63,7 +63,7 @@ __device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op
     if (c.thread() == CONSUMERS - 1)
         s.list.count = rank_of(s.bitmap, p.experts - 1) + (s.bitmap[(p.experts - 1) / 32] >> (p.experts - 1) % 32 & 1);
     consumers_sync();
-    // Each thread for what it has written. One for all would do behind the barrier, but racecheck cannot see that.
+    // Each thread arrives for what it has written. One arrival behind the barrier would do, but racecheck does not understand that.
     mbarrier_arrive(&s.list_ready);
     if (c.thread() == 0) {
         s.consumers.lists++;
@@ -72,7 +72,7 @@ __device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op
     }
 }
 
-// MOE_DOWN of the same row group finds MOE_GATE_UP's list in place, unless it is the first op of its launch.
+// MOE_DOWN reuses MOE_GATE_UP's list of the same row group, unless it is the first op of its launch.
 __device__ __forceinline__ bool list_kept(const slip_cuda_op &op, int rows, bool first)
 {
     return op.kind == SLIP_CUDA_MOE_DOWN && rows <= SLIP_TOKENS && !first;
@@ -85,13 +85,13 @@ __device__ __forceinline__ float silu(float x)
     return __fdividef(x, 1 + __expf(-x));
 }
 
-// Four neighbouring columns of silu(gate) * up: sums of the parts of gate | up, which lie `step` floats apart, those of both under way
-// together; zeros beyond `width`, a multiple of 4.
+// Four neighbouring columns of silu(gate) * up, zeros beyond `width`, a multiple of 4. The parts of gate | up lie `step` floats apart; loads
+// of both are in flight together.
 __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int step, int width, int column)
 {
     if (column >= width)
         return zero();
-    constexpr int BATCH = 4; // see sum_parts; pack.c keeps to it where it can
+    constexpr int BATCH = 4; // see sum_parts; SLIP_UP_PARTS keeps to it
     float4 gate = zero(), up = zero();
     parts += column;
 #pragma unroll 1
@@ -118,7 +118,7 @@ __device__ __forceinline__ int down_bytes(const slip_cuda_matrix &m)
     return m.format == SLIP_WEIGHT_BF16 ? 2 * bytes : bytes + m.plane_tiles * slip_tile_columns(m.format) / SLIP_F8_BLOCK * BLOCK_SCALES<SLIP_TOKENS>;
 }
 
-// The warp's 128 columns of one token into an expert's operand in the arena; bf16 operands may end inside of the last block.
+// Stores the warp's 128 columns of one token to an expert's operand in the arena. A bf16 operand may end inside the last block.
 __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda_matrix &m, int token, int block, float4 v)
 {
     int lane = threadIdx.x % 32, column = block * SLIP_F8_BLOCK + lane * 4;
@@ -138,15 +138,15 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
         scales[slip_operand_block_at(0, 0, token, block)] = scale;
 }
 
-// Operands of the experts of the batch. Each token that picked an expert has its blocks of 128 columns dealt out to the warps in turn,
-// across tokens and experts. Columns of the other tokens keep what was there: nobody looks at their products.
+// Makes the operands of the batch's experts. Blocks of 128 columns are dealt out to the warps in turn, across tokens and experts. Tokens that
+// did not pick an expert keep what was there: their products are ignored.
 __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_product &op, int group, unit_range batch)
 {
     const context &c = s.here;
     const slip_cuda_matrix &m = op.matrix;
     int each = down_bytes(m), first = batch.first / m.units, last = (batch.last + m.units - 1) / m.units;
     int blocks = (m.plane_tiles * slip_tile_columns(m.format) + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
-    int turn = c.thread() / 32; // this warp's next block, counted from the token in hand
+    int turn = c.thread() / 32; // this warp's next block, counted from the current token
 #pragma unroll 1
     for (int at = first; at < last; at++)
 #pragma unroll 1

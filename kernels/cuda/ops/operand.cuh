@@ -8,7 +8,7 @@
 
 namespace slip {
 
-// Work items of a warp: (row, block of 128 columns), spread so that all SMs take part before a second warp of one does.
+// A warp's work items (row, block of 128 columns), spread over all SMs before a second warp of an SM gets one.
 struct warp_items {
     int next, step;
 };
@@ -18,8 +18,8 @@ __device__ __forceinline__ warp_items items_of(const context &c)
     return {c.thread() / 32 * c.sms + c.sm, c.sms * CONSUMER_WARPS};
 }
 
-// Sum of `count` values `step` floats apart, in their order. BATCH loads are under way together, also in the last round: a loop that
-// the compiler unrolls would take the rest one by one, each at the price of a round to L2.
+// Sum of `count` values `step` floats apart, in order. BATCH loads are in flight together, also in the last round: a loop that the compiler
+// unrolls would load the remainder one by one, each with the latency of L2.
 template <int BATCH> __device__ __forceinline__ float4 sum_parts(const float *from, int count, int step)
 {
     float4 sum = zero();
@@ -52,7 +52,7 @@ __device__ __forceinline__ uint32_t f8_pack(float4 v, float scale)
     return (uint32_t)low | (uint32_t)high << 16;
 }
 
-// A whole warp: 128 columns of a row, lane holds columns block * 128 + 4 * lane .. + 3, zeros beyond the real ones.
+// By a whole warp: 128 columns of a row. A lane holds columns block * 128 + 4 * lane .. + 3, zeros beyond the real ones.
 __device__ __forceinline__ void write_operand(const slip_cuda_operand &f, int row, int block, float4 v)
 {
     int group = slip_group_of(row), token = slip_token_of(row), lane = threadIdx.x % 32, column = block * SLIP_F8_BLOCK + lane * 4;
@@ -79,7 +79,7 @@ __device__ __forceinline__ void write_squares(const slip_cuda_operand &f, int ro
 
 // ---- loading operands ----
 
-// rsqrt(mean of squares + epsilon) of the group's tokens, 1 without a norm, times `undo`, to factor[8]. By the last consumer warp.
+// Loads factor[8], by the last consumer warp: `undo` times rsqrt(mean of squares + epsilon) of each token, or `undo` without a norm.
 __device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float epsilon, int group, float undo, const context &c, float *factor)
 {
     if (c.thread() / 32 != CONSUMER_WARPS - 1)
@@ -116,7 +116,7 @@ template <int N> __device__ __forceinline__ int scale_bytes(int format) // of a 
     return (format == SLIP_WEIGHT_F8 ? 1 : 2) * BLOCK_SCALES<N>;
 }
 
-// `bytes` bytes from `offset` on of a ring of `size` bytes.
+// Start to copy `bytes` bytes from `offset` on of a ring of `size` bytes.
 __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, int thread, uint32_t to)
 {
 #pragma unroll 1
@@ -126,14 +126,14 @@ __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, in
     }
 }
 
-// Start to load the operands of the tiles of `window` for row group `group` to the start of the arena. Tile j of the matrix meets
-// the columns of tile j % plane. copy_wait_all(), a fence and a barrier must follow.
+// Start to load row group `group`'s operand of the column tiles in `window` to the start of the arena. Column tile j of the matrix multiplies
+// the operand's columns of tile j % plane_tiles. copy_wait_all(), a fence and a barrier must follow.
 __device__ __forceinline__ product_job load_operand(const slip_cuda_operand &a, const slip_cuda_matrix &m, int group, unit_range window,
                                                     const context &c)
 {
     product_job job = {shared_address(c.arena), 0, 0, m.column_tiles, window.first, 0, 0};
     int each = operand_bytes<SLIP_TOKENS>(m.format), bytes = each * (window.last - window.first), size = each * m.plane_tiles;
-    int base = slip_operand_q8_at(a.padded, group, 0, 0); // in hi and lo it is the same
+    int base = slip_operand_q8_at(a.padded, group, 0, 0); // the same in hi and lo
     int first = window.first < m.plane_tiles ? window.first : window.first - m.plane_tiles;
     if (m.format == SLIP_WEIGHT_BF16) {
         copy_ring((const unsigned char *)(a.hi + base), first * each, size, bytes, c.thread(), job.address);

@@ -1,10 +1,9 @@
-/* The products: LINEAR, MOE_GATE_UP and MOE_DOWN differ in their operands and in where results go; the units, the weights and the arithmetic are
- * one piece of code, once in the kernel: a step goes through all ops' code in every layer, and what does not fit the instruction
- * cache is fetched anew each time (SPEED.md).
+/* The products. LINEAR, MOE_GATE_UP and MOE_DOWN differ in their operands and in where results go; units, weights and arithmetic are one code
+ * path, to fit the instruction cache: every layer runs the code of all ops, and what does not fit is fetched again (SPEED.md).
  *
  *     for each row group:  operands to the arena, list of experts  ->  units of this SM, in batches
  *
- * LINEAR and MOE_GATE_UP have one batch; MOE_DOWN has as many as its experts' operands need room.
+ * LINEAR and MOE_GATE_UP have one batch; MOE_DOWN has as many as it takes to fit its experts' operands.
  */
 #pragma once
 
@@ -32,13 +31,13 @@ __device__ __forceinline__ bool is_product(int kind)
 #undef NO
 }
 
-// Units of the op, over all SMs.
+// Units of the op on all SMs.
 __device__ __forceinline__ int product_units(const slip_cuda_op &op, const shared_memory &s)
 {
     return (has_experts(op) ? s.list.count : 1) * op.product.matrix.units;
 }
 
-// The units of the SM that are computed together, from unit `first` on: of MOE_DOWN those whose experts' operands have room.
+// The SM's next batch, from unit `first` on: all units, or for MOE_DOWN those whose experts' operands fit the arena.
 __device__ __forceinline__ unit_range product_batch(const slip_cuda_op &op, unit_range sm, int first)
 {
     if (op.kind != SLIP_CUDA_MOE_DOWN)
@@ -49,7 +48,7 @@ __device__ __forceinline__ unit_range product_batch(const slip_cuda_op &op, unit
 
 // ---- the producer ----
 
-// All tiles of the units, two a stage. They follow each other in memory but where an expert ends.
+// Loads all tiles of the units, two a stage. They are contiguous in memory except where an expert ends.
 __device__ __forceinline__ void produce_units(const waiter &w, producer &p, const slip_cuda_matrix &m, const int32_t *expert,
                                               unit_range units)
 {
@@ -57,7 +56,7 @@ __device__ __forceinline__ void produce_units(const waiter &w, producer &p, cons
         return;
     cursor from = cursor_of(m, units.first);
     int bytes = slip_tile_bytes(m.format), each = m.column_tiles * m.row_tiles, before = tiles_before(m, from);
-    int left = tiles_of(m, from, units), run = each - before; // of the expert in hand
+    int left = tiles_of(m, from, units), run = each - before; // tiles left in all, and of the current expert
     const unsigned char *data = m.data + (expert ? expert[from.at] * m.expert_bytes : 0) + (int64_t)before * bytes;
 #pragma unroll 1
     for (; left > 0; left -= SLIP_STAGE_TILES, p.count++) {
@@ -96,14 +95,14 @@ __device__ __forceinline__ void produce_product(const waiter &w, producer &p, co
             batch = product_batch(op, all, batch.last);
             produce_units(w, p, m, experts ? s.list.expert : NULL, overlap(mine, batch));
         }
-        if (op.kind == SLIP_CUDA_MOE_DOWN || (experts && rows > SLIP_TOKENS)) // else MOE_DOWN keeps MOE_GATE_UP's list
+        if (op.kind == SLIP_CUDA_MOE_DOWN || (experts && rows > SLIP_TOKENS)) // else MOE_DOWN reuses MOE_GATE_UP's list
             mbarrier_arrive(&s.list_free);
     }
 }
 
 // ---- the consumers ----
 
-// Tiles of operands that the SM's units of a LINEAR touch: whole chunks.
+// The column tiles that the SM's units of a LINEAR touch: whole chunks.
 __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, unit_range units)
 {
     const slip_cuda_matrix &m = op.product.matrix;
@@ -112,8 +111,8 @@ __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, uni
     return {cursor_of(m, units.first).chunk * m.chunk, min((cursor_of(m, units.last - 1).chunk + 1) * m.chunk, m.column_tiles)};
 }
 
-// The batch from unit `first` on, -1: the first one. One thread a warpgroup does something here: divisions take long, and most are found
-// while SMs wait for each other. Of experts the list must be there. A barrier must follow.
+// Work out the batch from unit `first` on, or the first batch for -1. One thread of each warpgroup does it, mostly while SMs wait for each
+// other, since divisions are slow. With experts the list must be there. A barrier must follow.
 __device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_op &op, int first)
 {
     const context &c = s.here;
@@ -132,14 +131,14 @@ __device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_
     }
 }
 
-// The deal of a product whose units do not depend on a list that is still to be made is known before the op begins.
+// True for a product that can be dealt out before it begins: its units do not depend on a list that is still to be made.
 __device__ __forceinline__ bool dealt_before(const slip_cuda_op &op, int rows, bool first)
 {
     return op.kind == SLIP_CUDA_LINEAR || list_kept(op, rows, first);
 }
 
-// Start to load the operands that do not depend on the list of experts: of LINEAR its window, of MOE_GATE_UP whole rows. The arena and the factors
-// must be free.
+// Start to load an operand that does not depend on the list of experts: LINEAR's window or MOE_GATE_UP's whole rows. The arena and the
+// factors must be free.
 __device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &op, int group)
 {
     const context &c = s.here;
@@ -151,11 +150,11 @@ __device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &
         s.job = job;
 }
 
-// The operands of the batch are there behind this.
+// Afterwards the batch's operands are there.
 __device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_op &op, int group)
 {
     if (op.kind == SLIP_CUDA_MOE_DOWN) {
-        consumers_sync(); // the deal is there, the last batch is done with the arena
+        consumers_sync(); // the deal is there, and the previous batch no longer reads the arena
         down_operands(s, op.product, group, s.deal.batch);
     } else {
         copy_wait_all();
@@ -164,7 +163,7 @@ __device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_
     consumers_sync();
 }
 
-// Where a thread's tokens of a chunk's results go, row 0 of row tile 0; NULL: nowhere.
+// Where a thread writes a chunk's results, for each of its tokens: row 0 of row tile 0. NULL: nowhere.
 template <int N> struct product_results {
     float *to[N / 4];
 };
@@ -203,7 +202,7 @@ __device__ __forceinline__ void write_sums(const product_results<N> &r, int row_
     }
 }
 
-// A tile's operand, and those that follow it in its chunk.
+// Where a tile's operand begins; those of the chunk's other tiles follow it.
 template <int N>
 __device__ __forceinline__ operand_address operand_of(const product_job &job, const slip_cuda_matrix &m, int format, const cursor &p)
 {
@@ -213,7 +212,7 @@ __device__ __forceinline__ operand_address operand_of(const product_job &job, co
     return {job.address + expert + tile * operand_bytes<N>(format), job.scale + expert + tile * scale_bytes<N>(format)};
 }
 
-// A warpgroup on its way through its tiles.
+// A warpgroup's progress through its tiles.
 template <int N> struct walk {
     cursor at;
     operand_address operand; // of the tile
@@ -222,7 +221,7 @@ template <int N> struct walk {
     float sum[SUMS<N>];
 };
 
-// Behind a tile: the unit's result behind its last, then the next tile.
+// After a tile: write the unit's results if it was its last, and go to the next tile.
 template <int N>
 __device__ __forceinline__ void walk_on(walk<N> &t, const slip_cuda_op &op, const shared_memory &s, int format, int group)
 {
@@ -244,7 +243,7 @@ __device__ __forceinline__ void walk_on(walk<N> &t, const slip_cuda_op &op, cons
     t.to = results_of<N>(op, s, group, t.at);
 }
 
-// The operand of the next tile of the stage; any will do where there is none.
+// The operand of the stage's second tile; without one, any operand will do.
 template <int N>
 __device__ __forceinline__ operand_address next_operand(const walk<N> &t, const slip_cuda_op &op, const shared_memory &s, int format)
 {
@@ -256,7 +255,7 @@ __device__ __forceinline__ operand_address next_operand(const walk<N> &t, const 
     return operand_of<N>(s.job, op.product.matrix, format, next);
 }
 
-// This warpgroup's tiles of the batch, in the order of memory, times N tokens.
+// Multiplies this warpgroup's tiles of the batch, in memory order, by N tokens.
 template <int N> __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
 {
     const int format = op.product.matrix.format;
@@ -289,7 +288,7 @@ template <int N> __device__ __forceinline__ void consume_units(shared_memory &s,
             stage_f8<N>(stage, t.operand, next, first, second);
         stage_release(s, r);
 #pragma unroll 1
-        for (int last = max(t.left - SLIP_STAGE_TILES, 0);;) { // once or twice
+        for (int last = max(t.left - SLIP_STAGE_TILES, 0);;) { // one or two tiles
 #pragma unroll
             for (int i = 0; i < SUMS<N>; i++)
                 t.sum[i] += first[i];
@@ -303,7 +302,7 @@ template <int N> __device__ __forceinline__ void consume_units(shared_memory &s,
     } while (t.left > 0);
 }
 
-// `loaded`: the first group's operands are on their way, and the list is cleared.
+// `loaded`: the first group's operand is being loaded, and the list is cleared.
 __device__ __forceinline__ void op_product(shared_memory &s, consumer &r, const slip_cuda_op &op, bool first, bool loaded)
 {
     const context &c = s.here;

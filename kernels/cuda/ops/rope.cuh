@@ -16,7 +16,7 @@ constexpr int ROPE_HEADS = CONSUMERS / ROPE_DIMS;
 constexpr int ROPE_WARPS = ROPE_DIMS / 32;
 constexpr int ROPE_PARTS = 32; // loads of a thread that are under way together
 
-// Two sets, used in turn: one barrier a round is enough then.
+// Two sets, used in turn, so that one barrier a round is enough.
 struct rope_memory {
     float head[2][CONSUMERS];         // dimensions before norm and rotation
     float squares[2][CONSUMER_WARPS]; // each warp's sum of squares
@@ -28,7 +28,7 @@ static_assert(sizeof(rope_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
 // ---- angles ----
 
 // op.angles: [rows][rotary_dim / 2][cosine, sine]. The angle is an f32 product as in the reference; positions reach a million,
-// so the accurate sine and cosine with their full range reduction are needed. Their code is why this is not done in every layer.
+// so the accurate sine and cosine with their full range reduction are needed. Their code is too long to run in every layer.
 __device__ void op_angles(const slip_cuda_angles &op, const context &c)
 {
     const unsigned half = (unsigned)op.rotary_dim / 2, count = (unsigned)c.rows * half;
@@ -49,7 +49,7 @@ struct rope_item {
     int row, h;
     int column, dims, width; // where it begins in a row of QKV; real dimensions; as stored
     int half;                // pairs that are turned
-    float scale;             // V alone has one
+    float scale;             // of V; 1 elsewhere
     const float *weight;     // of the norm, or NULL
 };
 
@@ -138,7 +138,7 @@ __device__ __forceinline__ float rope_finish(const rope_item &item, const float 
 
 // ---- the op ----
 
-// All threads take part in every round's barrier, whether they have a head or not.
+// All threads pass every round's barrier, whether they have a head or not.
 __device__ __forceinline__ void rope_round(const slip_cuda_rope &op, const context &c, const rope_item &item, rope_memory &memory, int set)
 {
     const int d = c.thread() % ROPE_DIMS;
@@ -170,11 +170,11 @@ __device__ __forceinline__ void rope_round(const slip_cuda_rope &op, const conte
     rope_target(op, item, sequence, position)[d] = bf16_bits(y);
 }
 
-// Heads go to the SMs first, then to their halves: a small step still meets all SMs.
+// Heads are dealt out to SMs first, then to an SM's halves, so that a small step uses all SMs.
 __device__ void op_rope(const slip_cuda_rope &op, const context &shared)
 {
     const context c = shared; // in registers
-    // Known to the caller, but not across the call: shorter loads, and shifts for divisions.
+    // The compiler does not know these across the call. They make loads shorter and divisions shifts.
     __builtin_assume(__isShared(&op));
     __builtin_assume(__isShared(c.arena));
     __builtin_assume(__isGlobal(c.step));

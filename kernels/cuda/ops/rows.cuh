@@ -1,5 +1,5 @@
-/* The ops that treat every row alike and move no weights: embedding, sums with residual, taps and norm, forms, swiglu. A work item
- * is (row, block of 128 columns) in the hands of one warp, four columns a lane.
+/* The ops that treat every row alike and have no weights but vectors: embedding, sums with residual, taps and norm, quantisation, swiglu. A
+ * warp works on one row and one block of 128 columns, four columns a lane.
  */
 #pragma once
 
@@ -12,7 +12,7 @@ __device__ __forceinline__ int blocks_of(int columns)
     return (columns + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
 }
 
-// What a row's sum is made of: `count` terms `step` floats apart; of experts, each has a weight, and those of other ranks none.
+// The terms of a row's sum: `count` of them, `step` floats apart. Experts' terms are weighted; those of other ranks' experts weigh 0.
 struct row_terms {
     const float *from;
     int count, step;
@@ -25,29 +25,29 @@ __device__ __forceinline__ row_terms terms_of(const slip_cuda_terms &op, int row
     const slip_cuda_partial &in = op.in;
     if (!op.experts_in)
         return {partial_row(in, row), in.parts, slip_partial_step(&in), NULL, NULL};
-    int pick = slip_pick_of(row, op.top_k, 0); // one part a pick: pack.c sees to it
+    int pick = slip_pick_of(row, op.top_k, 0); // pack.c cuts MOE_DOWN so that a pick has one part
     return {in.data + slip_pick_at(&in, pick, 0), op.top_k, in.stride, op.picks.expert + pick, op.picks.weight + pick};
 }
 
-// Of a gathered sum: the ranks' own. That they are added to a zero first changes no bit of what comm/exchange.cuh would give: they began
-// with a zero themselves (sum_terms), so none is -0.
+// The terms of a gathered sum: the ranks' own sums. Adding them to zero first changes no bit of comm/exchange.cuh's result: each of them began
+// with a zero (sum_terms), so none is -0.
 __device__ __forceinline__ row_terms terms_of_ranks(const slip_cuda_terms &op, const context &c, int row)
 {
     return {op.in.data + (int64_t)row * op.in.stride, op.in.parts, slip_gathered_rows(c.rows) * op.in.stride, NULL, NULL};
 }
 
-// Of term `i`; 0 beyond the last, and of an expert that another rank has.
+// The weight of term `i`: 0 beyond the last, and for an expert that another rank has.
 __device__ __forceinline__ float weight_of(const slip_cuda_terms &op, const row_terms &t, int i)
 {
     if (i >= t.count)
         return 0;
     if (!t.expert)
         return 1;
-    float weight = t.weight[i]; // whether it is wanted or not: both loads are under way together
+    float weight = t.weight[i]; // loaded in any case, so that both loads are in flight together
     return (unsigned)(t.expert[i] - op.first_expert) < (unsigned)op.experts ? weight : 0;
 }
 
-// The terms in their order: parts, or experts ascending. By a whole warp, of which each lane fetches a weight.
+// Sum of the terms in order: parts, or experts ascending. By a whole warp; each lane loads a weight.
 __device__ __forceinline__ float4 sum_terms(const slip_cuda_terms &op, const row_terms &t, int column)
 {
     constexpr int BATCH = 8; // see sum_parts
@@ -66,14 +66,14 @@ __device__ __forceinline__ float4 sum_terms(const slip_cuda_terms &op, const row
 #pragma unroll
         for (int j = 0; j < BATCH; j++) {
             float weight = __shfl_sync(~0u, weights, (i + j) % 32);
-            if (weight != 0) // what other ranks' experts left there is not looked at
+            if (weight != 0) // memory of other ranks' experts may hold anything
                 sum = add(sum, scaled(v[j], weight));
         }
     }
     return sum;
 }
 
-// Ranks that are not there: what the exchange costs on this side, a copy out and a copy in for each, and their share of the sum.
+// Emulates absent ranks: a copy out and a copy in for each, as an exchange would cost this rank, and their share of the sum.
 __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_reduce_norm &op, int row, int column, float4 v)
 {
     int64_t at = (int64_t)row * op.hidden + column, step = (int64_t)SLIP_MAX_ROWS * op.hidden;
@@ -109,13 +109,13 @@ __device__ __forceinline__ float4 load_columns(const float *from, int column, in
 // instance per mode: none pays for another's registers.
 enum allreduce_mode { ALONE, EXCHANGED, GATHERED };
 
-// What a REDUCE_NORM reads long before it needs it: each thread its own, out of the registers' way.
+// What REDUCE_NORM prefetches, each thread for itself; in shared memory, to save registers.
 struct sum_memory {
     float4 x[CONSUMERS], norm[CONSUMERS];
 };
 static_assert(sizeof(sum_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
 
-// hidden is a multiple of 4 (lower.c sees to it): a lane's columns are all real or all beyond the end.
+// hidden is a multiple of 4 (lower_check.c): a lane's columns are all real or all beyond the end.
 template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(const slip_cuda_reduce_norm &op, const context &c)
 {
     sum_memory &early = *(sum_memory *)c.arena;
@@ -181,7 +181,7 @@ __device__ __forceinline__ void op_select(const slip_cuda_select &op, const cont
     }
 }
 
-// Rows as they are, f32 or of the tap ring, into the forms that a product wants.
+// Quantises rows, f32 or of the tap ring, to the forms that a product wants.
 __device__ __forceinline__ void op_quantise(const slip_cuda_quantise &op, const context &c)
 {
     int columns = op.operand.columns, blocks = blocks_of(columns), count = c.rows * blocks;
@@ -215,7 +215,7 @@ __device__ __forceinline__ float4 embedding(const slip_cuda_embed &op, int64_t l
                        bf16_value((uint16_t)(v.y >> 16)));
 }
 
-// A row that this rank does not have contributes zero: the sum over ranks is exact.
+// A token that this rank does not have contributes zero, so the sum over ranks is exact.
 __device__ __forceinline__ void op_embed(const slip_cuda_embed &op, const context &c)
 {
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;

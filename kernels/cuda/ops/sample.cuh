@@ -67,7 +67,7 @@ __device__ __forceinline__ void sample_perturbed(float logit, double temperature
 {
     double scaled = (double)logit / temperature, bound = scaled + sample_bound(bits);
     double known = best.token >= 0 && best.score > bar ? best.score : bar;
-    // The score is rounded to f32: the slack keeps the bound a bound.
+    // Scores are rounded to f32: the slack keeps the bound valid.
     if (bound + 1e-5 * fabs(bound) + 1e-5 < known)
         return;
     slip_candidate mine = {(float)(scaled + sample_gumbel(bits)), token};
@@ -133,7 +133,7 @@ __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &o
     return sample_warp_best(best);
 }
 
-// Every SM's best of each head row. Quads are numbered by their tokens: the first may begin before this rank's rows.
+// Each SM's best candidate of each head row. Quads are numbered by their tokens: the first may begin before this rank's tokens.
 __device__ __forceinline__ void sample_candidates(const slip_cuda_sample &op, const context &c)
 {
     const int warp = c.thread() / 32, lane = c.thread() % 32, heads = c.heads;
@@ -182,7 +182,7 @@ __device__ void op_sample(const slip_cuda_sample &op, const context &c)
         sample_candidates(op, c);
 }
 
-// One warp, after the grid barrier: the best over all SMs, in all lanes. `candidates` [sms][heads].
+// By one warp, after the grid barrier: the best over all SMs, in all lanes. `candidates` [sms][heads].
 __device__ __forceinline__ slip_candidate pick_best(const slip_candidate *candidates, int sms, int heads, int head_row)
 {
     slip_candidate best = {0, -1};

@@ -1,8 +1,7 @@
 /* SLIP_CUDA_TOPK: the router's choice, by the rule of kernels/cpu/experts.c.
  *
- * An SM computes a row. Experts are compared in two rounds, everybody at once: first each warp ranks its 32 experts among
- * themselves, so that at most top_k of them stay candidates; then the candidates are ranked among each other. A rank is a count of
- * the better ones, so no round waits for another pick.
+ * An SM computes a row. Experts are compared in two rounds: first each warp ranks its 32 experts, of which at most top_k stay candidates;
+ * then all candidates are ranked. A rank is the number of better ones, so that no pick waits for another.
  */
 #pragma once
 
@@ -55,7 +54,7 @@ __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row
     return 1.0f / (1.0f + expf(-logit));
 }
 
-// A warp's 32 experts: those with fewer than `keep` better ones among them become candidates, at their rank.
+// Those of a warp's 32 experts with fewer than `keep` better ones become candidates, in the order of their rank.
 __device__ __forceinline__ void topk_candidates(topk_memory &m, uint32_t key, int expert, int chunk, int keep)
 {
     int rank = 0, lane = expert % 32;
@@ -77,7 +76,7 @@ __device__ __forceinline__ void topk_first_round(const slip_cuda_topk &op, topk_
         int expert = chunk * 32 + thread % 32;
         uint32_t key = TOPK_NOBODY;
         if (expert < op.experts) {
-            float bias = op.bias[expert], score = topk_score(op.in, row, expert); // the first is under way with the others
+            float bias = op.bias[expert], score = topk_score(op.in, row, expert); // the bias is loaded together with the parts
             m.score[expert] = score;
             key = topk_key(score + bias);
         }
@@ -85,7 +84,7 @@ __device__ __forceinline__ void topk_first_round(const slip_cuda_topk &op, topk_
     }
 }
 
-// A warp a candidate: its rank among all.
+// A warp ranks a candidate among all.
 __device__ __forceinline__ void topk_second_round(topk_memory &m, int candidates, int top_k, int thread)
 {
     int lane = thread % 32;
@@ -102,7 +101,7 @@ __device__ __forceinline__ void topk_second_round(topk_memory &m, int candidates
     }
 }
 
-// By one warp: ids ascending, and their weights. Lane i has picks i and i + 32.
+// By one warp: ids in ascending order, and their weights. Lane i has picks i and i + 32.
 __device__ __forceinline__ void topk_store(const slip_cuda_topk &op, topk_memory &m, int row, int lane)
 {
 #pragma unroll 1

@@ -11,7 +11,7 @@ __device__ __forceinline__ uint32_t shared_address(const void *p)
     return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-// Writes to shared memory by ordinary stores become visible to wgmma and bulk copies. Before the barrier, in each writing thread.
+// Makes a thread's ordinary stores to shared memory visible to wgmma and bulk copies. Each writing thread executes it before the barrier.
 __device__ __forceinline__ void fence_async_shared()
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -81,7 +81,7 @@ __device__ __forceinline__ bool mbarrier_try(uint64_t *bar, unsigned parity)
 
 // ---- bulk copies ----
 
-// Weights are read once: they should not push out of L2 what is read again.
+// Weights are read once and should not evict from L2 what is read again.
 __device__ __forceinline__ uint64_t read_once_policy()
 {
     uint64_t policy;

@@ -1,4 +1,4 @@
-/* Nothing but the engine's bulk copies: every SM reads its share of a buffer through rings of the same shape, and looks at none of it. */
+/* The engine's bulk copies alone: every SM streams its share of a buffer through rings of the same shape and ignores the data. */
 #include "kernels/cuda/sm90/stream.h"
 
 #include "kernels/cuda/sm90/copy.cuh"
@@ -15,7 +15,7 @@ struct stream_memory {
     uint64_t full[SLIP_ARCH_WARPGROUPS][SLIP_RING_DEPTH];
 };
 
-// A warp a ring; the copy into a stage starts when the one before it has landed.
+// Each warp has a ring. A copy into a stage starts when the previous one into it has landed.
 __global__ void __launch_bounds__(SLIP_ARCH_WARPGROUPS * 32, 1) stream_kernel(const unsigned char *from, int64_t stages)
 {
     extern __shared__ __align__(1024) unsigned char bytes[];

@@ -1,4 +1,4 @@
-/* The rate at which this GPU streams weights: the ceiling that figures are compared with. */
+/* The rate at which this GPU streams weights: the ceiling that metrics are compared with. */
 #pragma once
 
 #include <cuda_runtime.h>

@@ -128,9 +128,9 @@ __device__ __forceinline__ void stage_f8(uint32_t stage, const operand_address &
 
 // ---- mxfp4: 256 columns a tile ----
 
-constexpr float DECODED = 64; // what undoes the decoder's factor: it goes into the tokens' factors
+constexpr float DECODED = 64; // undoes the decoder's factor; it is multiplied into the tokens' factors
 
-// 8 codes of two rows to e4m3 of value * 2^-6, in 5 instructions: the bits lie where e4m3 wants them (slip_tile_mxfp4_merge).
+// Decodes 8 codes of two rows to e4m3 of value * 2^-6 in 5 instructions: slip_tile_mxfp4_merge() has put the bits where e4m3 has them.
 __device__ __forceinline__ void decode(uint32_t word, uint32_t &upper, uint32_t &lower)
 {
     upper = word & 0x9C9C9C9Cu;
@@ -143,7 +143,7 @@ __device__ __forceinline__ float power(uint32_t scales, int byte)
     return __uint_as_float(__byte_perm(scales, 0, 0x0444 | byte << 12) >> 1);
 }
 
-// 64 columns, a quarter of a tile: two blocks of 32, each with scales of its own. Its products are under way when this returns.
+// Starts the products of 64 columns, a quarter of a tile: two blocks of 32, each with its own scales.
 template <int N>
 __device__ __forceinline__ void start_quarter(const uint4 &words, uint32_t b, uint32_t (&a)[2][4], float (&c)[2][SUMS<N>])
 {
@@ -188,7 +188,7 @@ __device__ __forceinline__ void add_scaled(float (&sum)[SUMS<N>], float (&part)[
     }
 }
 
-// A quarter is decoded while the tensor core is at the one before.
+// A quarter is decoded while the tensor core multiplies the one before.
 template <int N> __device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])
 {
     uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4, a[2][2][4];

@@ -36,8 +36,8 @@ template <int N, bool FIRST> __device__ __forceinline__ void matrix_f8(float (&c
                      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "l"(a), "l"(b));
 }
 
-// c = A [64 x 32] e4m3 from registers * B [32 x N] e4m3 from shared memory. `b`: the low word of its matrix_descriptor(b, 128, 256), which is
-// the same in all threads: worked on in the warp's uniform registers if it comes from a shuffle.
+// c = A [64 x 32] e4m3 from registers * B [32 x N] e4m3 from shared memory. `b`: the low word of its matrix_descriptor(b, 128, 256), the same
+// in all threads; if it comes from a shuffle, the compiler keeps it in uniform registers.
 template <int N> __device__ __forceinline__ void matrix_f8_registers(float (&c)[SUMS<N>], const uint32_t (&a)[4], uint32_t b)
 {
     static_assert(N == 8, "m64n8k32 is the only one written so far");

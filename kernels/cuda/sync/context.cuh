@@ -14,18 +14,18 @@ namespace slip {
 constexpr int WARPGROUPS = SLIP_ARCH_WARPGROUPS; // consumers: threads [0, CONSUMERS)
 constexpr int CONSUMERS = WARPGROUPS * 128;
 constexpr int CONSUMER_WARPS = CONSUMERS / 32;
-constexpr int PRODUCER_WARPS = WARPGROUPS;    // each fills the ring of one warpgroup; the first is SM 0's link to the host, too
+constexpr int PRODUCER_WARPS = WARPGROUPS;    // each fills the ring of one warpgroup; the first one of SM 0 has the control role, too
 constexpr int THREADS = CONSUMERS + PRODUCER_WARPS * 32; // 20 warps, five a sub-core: one more would cost all of them 16 registers
 
 struct waiter;
 
-// Itself in shared memory: what lives in registers from op to op is missing in the products' loops, and a stack is far away.
+// In shared memory: state that lives across ops would take registers from the products, and spills are slow.
 struct context {
     const slip_cuda_step *step; // global memory; constant while an op runs
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
     int sm, sms;                // this CTA and how many there are
     int rows, heads, runs;      // of the step
-    slip_cuda_run run;          // its first
+    slip_cuda_run run;          // the step's first
     uint32_t epoch;             // before the step
     const waiter *wait;
 
@@ -35,7 +35,7 @@ struct context {
     }
 };
 
-// All consumer threads of this SM; orders their accesses to shared and global memory among each other.
+// Barrier of this SM's consumer threads; orders their accesses to shared and global memory.
 __device__ __forceinline__ void consumers_sync()
 {
     asm volatile("bar.sync 1, %0;" ::"n"(CONSUMERS) : "memory");
@@ -58,7 +58,7 @@ __device__ __forceinline__ uint2 bf16_pack(float4 v)
     return make_uint2(*(const uint32_t *)&low, *(const uint32_t *)&high);
 }
 
-// What bf16 leaves over of what bf16_pack() has packed.
+// What bf16_pack() has rounded off, packed.
 __device__ __forceinline__ uint2 bf16_rest(uint2 packed, float4 v)
 {
     return bf16_pack(make_float4(v.x - __uint_as_float(packed.x << 16), v.y - __uint_as_float(packed.x & 0xffff0000u),

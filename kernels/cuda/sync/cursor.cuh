@@ -1,4 +1,4 @@
-/* Who works on which weight tiles: units are dealt out to SMs and warpgroups in contiguous ranges, and a cursor walks through a range. */
+/* Who works on which weight tiles: units are dealt out to SMs and warpgroups in contiguous ranges, which cursors walk through. */
 #pragma once
 
 #include "kernels/cuda/layout/matrix.h"
@@ -11,18 +11,18 @@ struct unit_range {
     int first, last;
 };
 
-// A tile of an op: number `done` of `length` of the unit (chunk, row tile) of the expert at index `at` of the list. A cursor visits tiles in
-// the order of memory; experts alone lie apart.
+// Tile number `done` of `length` of unit (chunk, row tile) of the expert at index `at` of the list. A cursor visits tiles in memory order;
+// only expert boundaries jump.
 struct cursor {
     int at, chunk, row_tile, done, length;
 };
 
-// What an SM's consumers have to do in a product: found by one thread a warpgroup, while the others wait for something else.
+// An SM's share of a product. One thread of each warpgroup works it out while the others wait for something else.
 struct product_deal {
-    unit_range all, batch;  // units of the SM; those that are computed together, in hand
-    unit_range window;      // of LINEAR: tiles whose operands the SM needs
-    cursor from[WARPGROUPS]; // of the batch: where a warpgroup begins ..
-    int left[WARPGROUPS];   // .. and how many tiles it has
+    unit_range all, batch;  // units of the SM; those of the current batch, which are computed together
+    unit_range window;      // LINEAR: column tiles whose operands the SM needs
+    cursor from[WARPGROUPS]; // where a warpgroup begins in the batch
+    int left[WARPGROUPS];   // and how many tiles it has there
 };
 
 // Operands in the arena, shared addresses: of column tiles from `tile` on, or of experts from index `expert` of the list on.
@@ -35,10 +35,10 @@ struct product_job {
     int expert, each; // bytes from one expert's operand to the next; 0: one for all
 };
 
-// The share of `index` of `all`: contiguous, and the same for every step of the same shape. An SM's share is that of its warpgroups.
+// The share of number `index` of `all`: contiguous, and the same for every step of the same shape. An SM has its warpgroups' shares.
 __device__ __forceinline__ unit_range units_of(int units, int index, int all)
 {
-    return {(int)((unsigned)units * index / all), (int)((unsigned)units * (index + 1) / all)}; // lower.c sees that 32 bits are enough
+    return {(int)((unsigned)units * index / all), (int)((unsigned)units * (index + 1) / all)}; // lower_check.c makes sure that 32 bits are enough
 }
 
 __device__ __forceinline__ unit_range overlap(unit_range a, unit_range b)
@@ -57,7 +57,7 @@ __device__ __forceinline__ cursor cursor_of(const slip_cuda_matrix &m, int unit)
     return p;
 }
 
-// One tile on; true: to another chunk or expert.
+// To the next tile; true if it is of another chunk or expert.
 __device__ __forceinline__ bool step(cursor &p, const slip_cuda_matrix &m)
 {
     if (++p.done < p.length)
@@ -74,13 +74,13 @@ __device__ __forceinline__ bool step(cursor &p, const slip_cuda_matrix &m)
     return true;
 }
 
-// Tiles of the op before a cursor that begins a unit; within its expert.
+// Tiles of its expert that lie before a cursor at the beginning of a unit.
 __device__ __forceinline__ int tiles_before(const slip_cuda_matrix &m, const cursor &p)
 {
     return slip_tiles_before(&m, p.chunk, p.row_tile);
 }
 
-// Tiles of a range of units that begins at `from`. Units of experts mostly have the same length: no division then.
+// Tiles of a range of units that begins at `from`. Most units of experts have the same length, which saves divisions.
 __device__ __forceinline__ int tiles_of(const slip_cuda_matrix &m, const cursor &from, unit_range units)
 {
     if (units.first >= units.last)

@@ -1,4 +1,4 @@
-/* The device's side of mail.h: one warp sends or takes a step, and reports are sent and met line by line. */
+/* The device's side of mail.h: a warp sends or receives a step, and reports travel line by line. */
 #pragma once
 
 #include <stddef.h>
@@ -34,7 +34,7 @@ __device__ __forceinline__ bool line_load(const unsigned char *from, uint32_t se
 
 // ---- a step ----
 
-constexpr int STEP_HEAD = offsetof(slip_cuda_step, row) / 8; // words that say how many of the others are used
+constexpr int STEP_HEAD = offsetof(slip_cuda_step, row) / 8; // words with the sizes of the step's lists
 static_assert(offsetof(slip_cuda_step, row) % 8 == 0 && sizeof(slip_cuda_row) % 8 == 0 && sizeof(slip_cuda_head) % 8 == 0 &&
               sizeof(slip_cuda_run) % 8 == 0, "a step is whole words");
 
@@ -43,7 +43,7 @@ struct step_sizes {
     uint32_t serial;
 };
 
-// From the words of its head, one a lane, without a trip to memory. All lanes of a warp.
+// From the words of the step's head, one a lane, by shuffles. All lanes of a warp call it.
 __device__ __forceinline__ step_sizes sizes_of(uint64_t head)
 {
     static_assert(offsetof(slip_cuda_step, rows) == 16 && offsetof(slip_cuda_step, heads) == 20 && offsetof(slip_cuda_step, runs) == 24 &&
@@ -79,7 +79,7 @@ struct step_words {
     }
 };
 
-constexpr int FIRST_LINES = 3; // a lane: more than a step of 8 rows has. All are sent, so that they can be awaited together
+constexpr int FIRST_LINES = 3; // a lane. More than a step of 8 rows needs; all are sent, so that a receiver waits for all at once
 
 __device__ __forceinline__ void send_line(const slip_exchange &x, int line, uint32_t serial, uint64_t word)
 {
@@ -87,7 +87,7 @@ __device__ __forceinline__ void send_line(const slip_exchange &x, int line, uint
         line_store(step_line(x, peer, line), serial, word);
 }
 
-// Rank 0's control warp: the step in hand to all others.
+// Rank 0's control warp sends the current step to all other ranks.
 __device__ void send_step(const slip_exchange &x, slip_cuda_step *step, const step_sizes &sizes, int lane)
 {
     const step_words words(step, sizes);
@@ -103,7 +103,7 @@ __device__ void send_step(const slip_exchange &x, slip_cuda_step *step, const st
         send_line(x, i, sizes.serial, words[i]);
 }
 
-// The control warp of another rank: has the step with this serial come? Then FIRST_LINES words of this lane are in `word`.
+// The control warp of another rank: has the step with this serial arrived? Then `word` has FIRST_LINES words of this lane.
 __device__ __forceinline__ bool look_for_step(const slip_exchange &x, uint32_t serial, uint64_t (&word)[FIRST_LINES], unsigned &seen)
 {
     bool all = true;
@@ -113,8 +113,8 @@ __device__ __forceinline__ bool look_for_step(const slip_exchange &x, uint32_t s
     return all;
 }
 
-// All of it to device memory.
-__device__ void take_step(const waiter &w, const slip_exchange &x, uint32_t serial, const uint64_t (&word)[FIRST_LINES], slip_cuda_step *to,
+// Copy the step that has arrived to device memory.
+__device__ void receive_step(const waiter &w, const slip_exchange &x, uint32_t serial, const uint64_t (&word)[FIRST_LINES], slip_cuda_step *to,
                           int lane)
 {
     static_assert(STEP_HEAD <= 32, "the first word of a lane");
@@ -137,7 +137,7 @@ __device__ __forceinline__ void report(const slip_exchange &x, uint32_t serial, 
     line_store(report_line(x, x.rank, line), serial, word);
 }
 
-// On rank 0, by a warp: this lane's rank's word of a line, `none` in lanes without another rank.
+// On rank 0, by a warp: lane r waits for rank r's word of a line and returns it; `none` in lanes without another rank.
 __device__ __forceinline__ uint64_t meet_reports(const waiter &w, const slip_exchange &x, uint32_t serial, int line, uint64_t none)
 {
     const int rank = threadIdx.x % 32;

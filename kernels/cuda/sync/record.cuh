@@ -1,4 +1,4 @@
-/* Timestamps for --profile: each role of an SM keeps its own list, in host memory. Without --profile that is a comparison. */
+/* Timestamps for --profile: each role of an SM has a list in host memory. Without --profile recording is one comparison. */
 #pragma once
 
 #include "kernels/cuda/sync/context.cuh"
@@ -13,10 +13,10 @@ __device__ __forceinline__ uint64_t now_ns()
 }
 
 struct recorder {
-    slip_cuda_event *events; // NULL: nobody looks
+    slip_cuda_event *events; // NULL: not recording
     int32_t *count;
     int used;
-    uint64_t start; // of what is under way
+    uint64_t start; // of the event being recorded
 };
 
 __device__ __forceinline__ void record_start(recorder &r)

@@ -1,29 +1,28 @@
-/* Every wait of the engine, and why it is right.
+/* Every wait of the engine, and why it is correct.
  *
- * Between SMs there is the grid barrier behind every op (and, within ATTEND, a count of arrivals at each tile: whoever comes last
- * merges, behind an acq_rel increment of gpu scope, and nobody waits; attend_parts.cuh). The barrier is one counter that only grows.
+ * Between SMs: a grid barrier follows every op. (Within ATTEND each tile has a count of arrivals: the last SM to arrive merges, behind an
+ * acq_rel increment of gpu scope, and no SM waits; attend_parts.cuh.) The barrier is one counter that only grows.
  * An SM arrives with red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as
  * a difference so that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a
- * release is cumulative: whoever acquires sees them. bar.sync behind the wait hands that on to the other consumers of the waiting
- * SM. So an op may read whatever earlier ops wrote, by ordinary loads.
+ * release is cumulative: an acquire sees all of them. bar.sync behind the wait orders the other consumers of the waiting SM behind it.
+ * So an op may read whatever earlier ops wrote, by ordinary loads.
  *
- * Between ranks, sums travel as messages that carry their epoch (comm/exchange.cuh, with its reasoning); what a rank's abort word is to
- * its SMs, the word in its arena is to the other ranks.
+ * Between ranks: sums travel as messages that carry their epoch; comm/exchange.cuh has the reasoning. Other ranks abort this one through a
+ * word in its arena.
  *
- * Activations never travel by the async proxy: they are loaded and stored to shared memory by ordinary instructions, each writer
- * executes fence.proxy.async.shared::cta before the barrier, and wgmma reads them behind it. Weights come by bulk copies alone,
- * were written before the kernel began, and complete on an mbarrier: its wait acquires them.
+ * Within an SM: ordinary instructions write operands to shared memory, each writer executes fence.proxy.async.shared::cta before the
+ * barrier, and wgmma reads them behind it. Weights come by bulk copies alone, were written before the kernel began, and complete on an
+ * mbarrier, whose wait acquires them.
  *
  * Between host and device: the host fills the step, then writes `post`; SM 0's first producer warp sees it (ld.acquire.sys) and reads the
- * step. When SM 0's consumers are through with the step before (an mbarrier; other SMs do not look at it after their last grid
- * barrier), it writes it to device memory and publishes `posted` (st.release.gpu behind bar.warp.sync). Results go the other way: `done`
- * (st.release.sys) behind bar.sync. Of steps that all ranks make together only rank 0's host posts; mail.h says how they travel.
+ * step. When SM 0's consumers have finished the previous step (an mbarrier; other SMs do not read it after their last grid barrier), that
+ * warp writes the new one to device memory and publishes `posted` (st.release.gpu behind bar.warp.sync). Results are published by `done`
+ * (st.release.sys) behind bar.sync. Steps that all ranks make together are posted by rank 0's host alone; mail.h says how they travel.
  *
- * Every wait has a deadline and looks at the abort word. The first that fails writes a record for the host and sets the word.
- * From then on every wait returns at once and the ops run through on whatever is there (expert ids, the only
- * indices that ops compute for each other, are checked against their range), so that no thread is left at a barrier; the kernel leaves
- * at the step's end. Nothing that is waited for is ever reset: counters start at zero with the kernel; epochs, serials and the numbers of
- * steps go on through kernels that leave and come back.
+ * Every wait has a timeout and looks at the abort word. The first that fails writes a record for the host and sets the word. From then on
+ * every wait returns at once, and the ops run on whatever is there, so that no thread is left at a barrier; expert ids, the only indices that
+ * ops compute for each other, are checked against their range. The kernel leaves at the step's end. Nothing that is waited for is ever
+ * reset: counters start at zero with the kernel; epochs, serials and step numbers continue when the kernel leaves and is launched again.
  */
 #pragma once
 
@@ -41,22 +40,22 @@ struct sync_words {
     unsigned unused1[31];
     unsigned posted;  // number of the step that may run
     unsigned unused2[31];
-    unsigned picked;  // experts on the step's lists, for the figures
+    unsigned picked;  // experts on the step's lists, for the metrics
     unsigned unused3[31];
 };
 
-// Of a step, beside its candidates.
+// A step's result, beside its candidates.
 struct host_result {
     unsigned picked; // experts on its lists, over all ranks that made it with us
-    unsigned busy;   // nanoseconds from when SM 0 saw the step to its results; of four seconds and more the rest
+    unsigned busy;   // nanoseconds from when SM 0 saw the step to its results, modulo 2^32
 };
 
 // Host memory that both sides see.
 struct host_words {
-    unsigned post;    // host: the steps up to number .. are there
+    unsigned post;    // host: number of the last step posted
     unsigned abort;   // host: leave
     unsigned unused0[30];
-    unsigned done;    // device: the results of the steps up to number .. are there
+    unsigned done;    // device: number of the last step whose results are there
     unsigned left_by; // device: 1 + the rank whose failure made this one leave; 0 none
     unsigned unused1[30];
     host_result result[SLIP_CUDA_STEPS];
@@ -66,12 +65,12 @@ struct host_words {
 struct waiter {
     sync_words *words;
     host_words *host;
-    int64_t timeout_cycles;      // clock cycles
+    int64_t timeout_cycles;      // of a wait, in clock cycles
     int64_t idle_timeout_cycles; // for the next step
     const slip_exchange *exchange; // NULL: this rank is alone
     uint64_t step;
     int sm, role;
-    int op, kind, layer;   // in hand, for the record
+    int op, kind, layer;   // the current op, for the record
 };
 
 __device__ __forceinline__ unsigned load_acquire(const unsigned *p)
@@ -110,7 +109,7 @@ __device__ __forceinline__ void add_release(unsigned *p)
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
 }
 
-// This rank is to leave: by a failure of its own, or by that of another.
+// True when this rank must leave, after a failure of its own or of another rank.
 __device__ __forceinline__ bool aborted(const waiter &w)
 {
     if (load_relaxed(&w.words->abort) != 0)
@@ -123,7 +122,7 @@ __device__ __forceinline__ bool aborted(const waiter &w)
     return true;
 }
 
-// The first failure wins; the others find the word set. It takes the other ranks along.
+// The first failure is recorded; later ones find the word set. The other ranks are aborted, too.
 __device__ __forceinline__ void record_failure(const waiter &w, int wait, unsigned expected, unsigned seen, int peer)
 {
     if (atomicCAS(&w.words->abort, 0u, 1u) != 0)
@@ -145,8 +144,7 @@ __device__ __forceinline__ void record_failure(const waiter &w, int wait, unsign
     *(volatile int32_t *)&r->set = 1;
 }
 
-// A look at the clock and the abort word in a wait that takes long; `start`: when it was first looked at, 0 for not yet. Returns that, or
-// -1: give up.
+// The slow path of a wait: look at the clock and the abort word. `start`: the first look's time, 0 before. Returns it, or -1 to give up.
 __device__ __forceinline__ int64_t wait_look(const waiter &w, int wait, unsigned expected, unsigned seen, int peer, int64_t timeout_cycles,
                                              int64_t start)
 {
@@ -160,7 +158,7 @@ __device__ __forceinline__ int64_t wait_look(const waiter &w, int wait, unsigned
     return start != 0 ? start : now;
 }
 
-// The same, apart: not in the way of the code that runs.
+// The same as a function of its own, out of the fast path's way.
 static __device__ __noinline__ int64_t wait_look_apart(const waiter &w, int wait, unsigned expected, unsigned seen, int64_t timeout_cycles,
                                                        int64_t start)
 {
@@ -169,7 +167,7 @@ static __device__ __noinline__ int64_t wait_look_apart(const waiter &w, int wait
 
 constexpr unsigned WAIT_LOOK = 64; // tries between looks
 
-// Repeat `ready` (true when the wait is over; it leaves what it saw in `seen`) until the deadline.
+// Repeat `ready` until it returns true or the timeout passes. It leaves what it saw in `seen`.
 template <class Ready>
 __device__ __forceinline__ bool wait_for(const waiter &w, int wait, unsigned expected, int64_t timeout_cycles, Ready ready)
 {
@@ -198,8 +196,8 @@ __device__ __forceinline__ void grid_wait(const waiter &w, unsigned target)
 
 // ---- between ranks ----
 
-// How comm/exchange.cuh waits. What has a cause on this rank speaks first, then who waits for a rank directly (hop 0). No call in here: it
-// would cost the registers of all that calls it.
+// How comm/exchange.cuh waits. Timeouts are staggered so that the root cause reports first: a cause on this rank, then a wait for another
+// rank (hop 0), then a wait for a rank that itself waits (hop 1). No calls in here: they would cost the caller registers.
 struct peer_wait {
     const waiter &w;
 
@@ -216,9 +214,8 @@ struct peer_wait {
 
 // ---- within an SM: mbarriers ----
 
-// Waits within an SM are given longer than the grid barrier: a missing signal between SMs stops the rings, too, and the record should
-// name the cause. `phase`: how many times the barrier must have completed before, counted from 0; its parity is what mbarriers know.
-// The slow path is apart: it is not in the way of the code that runs.
+// Waits within an SM have a longer timeout than the grid barrier: a signal missing between SMs stops the rings, too, and the record should
+// name the cause. `phase`: the completion waited for, counted from 0; mbarriers know its parity. The slow path is a function of its own.
 static __device__ __noinline__ bool mbarrier_wait_long(const waiter &w, int wait, uint64_t *bar, unsigned phase)
 {
     return wait_for(w, wait, phase, w.timeout_cycles + w.timeout_cycles / 2, [&](unsigned &seen) {

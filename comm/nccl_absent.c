@@ -1,5 +1,8 @@
 /* Windows and NCCL's host calls in a build that has no NCCL: CMake chooses between this file and nccl_host.cu, nccl_window.cu. */
+#include <string.h>
+
 #include "comm/nccl_host.h"
+#include "comm/version.h"
 #include "comm/window.h"
 
 static slip_status absent(void)
@@ -52,3 +55,5 @@ slip_status slip_nccl_check(slip_nccl *nccl)
 }
 
 void slip_nccl_close(slip_nccl *nccl, bool failed) { (void)nccl, (void)failed; }
+
+void slip_nccl_version(char text[SLIP_VERSION_TEXT]) { strcpy(text, "none in this build"); }

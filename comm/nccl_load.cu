@@ -1,6 +1,9 @@
 #include "comm/nccl_load.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
+
+#include "comm/version.h"
 
 slip_nccl_table slip_libnccl;
 
@@ -56,4 +59,18 @@ slip_status slip_nccl_load(void)
     else
         dlclose(library);
     return status;
+}
+
+extern "C" void slip_nccl_version(char text[SLIP_VERSION_TEXT])
+{
+    int found = 0;
+    slip_status status = slip_nccl_load();
+    if (status == SLIP_OK)
+        slip_libnccl.GetVersion(&found);
+    int size = snprintf(text, SLIP_VERSION_TEXT, "%d.%d.%d; library: ", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH);
+    if (status == SLIP_OK)
+        snprintf(text + size, SLIP_VERSION_TEXT - size, "%d.%d.%d", found / 10000, found / 100 % 100, found % 100);
+    else
+        snprintf(text + size, SLIP_VERSION_TEXT - size, "%s", slip_cause());
+    slip_clear();
 }

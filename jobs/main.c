@@ -1,25 +1,27 @@
 /* slipstream: one program for every rank. Errors are printed here and become the exit status here. */
-#include <hdf5.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <mpi.h>
-
-#include "io/base/version.h"
+#include "comm/version.h"
+#include "io/checkpoint/hdf5_version.h"
 #include "jobs/convert/convert.h"
 #include "jobs/inspect.h"
 #include "jobs/job.h"
+#include "kernels/version.h"
 
 static void print_versions(void)
 {
-    unsigned major, minor, release;
-    int size;
-    char mpi[MPI_MAX_LIBRARY_VERSION_STRING];
-    H5get_libversion(&major, &minor, &release);
-    MPI_Get_library_version(mpi, &size);
-    printf("slipstream %s (%s), CPU executor (%s), HDF5 %u.%u.%u, %.*s\n", slip_version(), slip_commit(),
-           slip_executor_cpu.name, major, minor, release, 40, mpi);
+    static const struct {
+        const char *name;
+        void (*describe)(char text[SLIP_VERSION_TEXT]);
+    } libraries[] = {{"MPI", slip_mpi_version}, {"HDF5", slip_hdf5_version}, {"CUDA", slip_cuda_version}, {"NCCL", slip_nccl_version}};
+    char text[SLIP_VERSION_TEXT];
+    printf("slipstream %s (%s)\n  compiler: %s\n", slip_version(), slip_commit(), slip_compiler());
+    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
+        libraries[i].describe(text);
+        printf("  %s: %s\n", libraries[i].name, text);
+    }
 }
 
 /* Commands that do not decode run on rank 0; the others have nothing to do. */

@@ -1,4 +1,4 @@
-/* What there is to say on the command line. Private to jobs/options*.c. */
+/* What there is to say on the command line. Private to jobs/options*.c and jobs/pages/. */
 #ifndef SLIP_JOBS_OPTIONS_TABLE_H
 #define SLIP_JOBS_OPTIONS_TABLE_H
 

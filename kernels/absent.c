@@ -1,6 +1,9 @@
 /* The GPU's executor in a build that has none: CMake chooses between this file and kernels/cuda. */
+#include <string.h>
+
 #include "kernels/cuda/layout/cache.h"
 #include "kernels/executor.h"
+#include "kernels/version.h"
 
 static const char no_build[] = "this build computes on CPUs only";
 
@@ -23,4 +26,9 @@ bool slip_cuda_present(int ranks, int here, const char **why_not)
 void slip_cuda_first(char name[SLIP_GPU_NAME])
 {
     name[0] = '\0';
+}
+
+void slip_cuda_version(char text[SLIP_VERSION_TEXT])
+{
+    strcpy(text, "none in this build");
 }

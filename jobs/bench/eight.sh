@@ -46,7 +46,7 @@ value() { # key, file: of the first object that has it
 
 { cmake -S "$root" -B "$BUILD" -DCMAKE_CUDA_ARCHITECTURES=90a-real && cmake --build "$BUILD" -j "$(nproc)" --target slipstream exchange check_results; } \
     >"$out/build.log" 2>&1 || { tail -n 20 "$out/build.log"; exit 1; }
-say "$RANKS x $(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1), $("$SLIPSTREAM" --version)"
+say "$RANKS x $(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1), $("$SLIPSTREAM" --version | head -n 1)"
 
 # ---- fidelity: the shipped model on one GPU and on all ----
 

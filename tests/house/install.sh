@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# What `cmake --install` leaves: the program, a page a command, the completion, licence and docs; and that they say what --help says.
+#
+# usage: install.sh CMAKE BUILD
+set -u
+cmake=$1 build=$2 prefix=$(mktemp -d) || exit 2
+trap 'rm -rf "$prefix"' EXIT
+faults=0
+fault() { echo "install: $*" >&2; faults=$((faults + 1)); }
+
+"$cmake" --install "$build" --prefix "$prefix" >"$prefix/log" 2>&1 || { cat "$prefix/log"; exit 1; }
+program=$prefix/bin/slipstream
+[ "$("$program" --version)" = "$("$build/slipstream" --version)" ] || fault "the installed program is not the one that was built"
+for file in LICENSE README.md CHANGELOG.md SECURITY.md; do
+    [ -n "$(find "$prefix/share/doc" -name "$file")" ] || fault "$file is not installed"
+done
+
+# The commands are those of --help; their pages hold every option of theirs.
+commands=$("$program" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+[ -n "$commands" ] || fault "--help names no command"
+for command in "" $commands; do
+    page=$prefix/share/man/man1/slipstream${command:+-$command}.1
+    [ -s "$page" ] || { fault "there is no $page"; continue; }
+    for option in $("$program" $command --help | grep -o '^ *\(-[a-z], \)\?--[a-z-]*' | sed 's/.*--//'); do
+        grep -q -F "\\-\\-${option//-/\\-}\\fR" "$page" || fault "slipstream $command: its page lacks --$option"
+    done
+    ! grep -q "build/" "$page" || fault "$page: examples of a checkout"
+done
+if command -v groff >/dev/null; then
+    for page in "$prefix"/share/man/man1/*.1; do
+        [ -z "$(groff -man -Tascii -ww "$page" 2>&1 >/dev/null)" ] || fault "$page: $(groff -man -Tascii -ww "$page" 2>&1 >/dev/null | head -n 1)"
+    done
+fi
+
+# Completion: of a command, of its options, of the words of a choice.
+completed() { # expected, word...
+    local expected=$1
+    shift
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+    _slipstream
+    [ "${COMPREPLY[*]}" = "$expected" ] || fault "completion of \"$*\" gives \"${COMPREPLY[*]}\", not \"$expected\""
+}
+# shellcheck disable=SC1090
+. "$prefix/share/bash-completion/completions/slipstream"
+completed generate slipstream gener
+completed --no-draft slipstream generate --no
+completed "cpu cuda" slipstream generate --device ""
+completed "" slipstream inspect --no-draft
+
+[ "$faults" -eq 0 ] && echo "install: $(find "$prefix" -type f | wc -l) files"
+exit $((faults > 0))

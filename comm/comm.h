@@ -65,7 +65,7 @@ slip_status slip_comm_broadcast(slip_comm *comm, void *data, size_t size);
 /* Rank 0 copies `size` bytes to every other rank; those receive at most `room` bytes, *size of them, and wait for them until the idle
  * deadline. `what` names the message in errors ("step 17"). */
 slip_status slip_comm_post(slip_comm *comm, const void *data, size_t size, const char *what);
-slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, const char *what);
+slip_status slip_comm_receive_posted(slip_comm *comm, void *data, size_t room, size_t *size, const char *what);
 
 /* Rank `from` sends `size` bytes to rank 0. */
 slip_status slip_comm_send(slip_comm *comm, const void *data, size_t size, const char *what);

@@ -135,7 +135,7 @@ slip_status slip_comm_agree(slip_comm *comm, slip_status mine)
         MPI_Isend(&worst, sizeof worst, MPI_BYTE, 0, TAG_AGREE, MPI_COMM_WORLD, &comm->requests[0]);
         status = slip_comm_wait(comm, 1, comm->idle_deadline_s, "telling rank 0 a status", NULL);
         if (status == SLIP_OK)
-            status = slip_comm_take(comm, &worst, sizeof worst, &size, "waiting for rank 0's verdict");
+            status = slip_comm_receive_posted(comm, &worst, sizeof worst, &size, "waiting for rank 0's verdict");
     }
     if (status != SLIP_OK || worst.status == SLIP_OK)
         return status;
@@ -168,7 +168,7 @@ slip_status slip_comm_post(slip_comm *comm, const void *data, size_t size, const
     return slip_comm_wait(comm, count, comm->deadline_s, what, NULL);
 }
 
-slip_status slip_comm_take(slip_comm *comm, void *data, size_t room, size_t *size, const char *what)
+slip_status slip_comm_receive_posted(slip_comm *comm, void *data, size_t room, size_t *size, const char *what)
 {
     int received;
     MPI_Status status;

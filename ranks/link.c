@@ -40,7 +40,7 @@ slip_status slip_link_hear(slip_link *link, const char *what)
 slip_status slip_link_next(slip_link *link, slip_order *order, slip_step *step, const char *what)
 {
     size_t size;
-    slip_status status = slip_comm_take(link->comm, link->wire, slip_wire_room(), &size, what);
+    slip_status status = slip_comm_receive_posted(link->comm, link->wire, slip_wire_room(), &size, what);
     return status == SLIP_OK ? slip_wire_unpack(link->wire, size, order, step) : status;
 }
 

@@ -11,7 +11,8 @@
  *         slip_serve_step(serve);
  *     }
  *
- * so a caller with many requests holds a few of them in memory. A caller that waits for requests goes on calling slip_serve_step(): with
+ * so a caller with many requests holds a few of them in memory. To drain is to submit nothing more and go on until nothing is busy;
+ * slip_serve_cancel_all() gives up what is left then. A caller that waits for requests goes on calling slip_serve_step(): with
  * nothing to decode it tells the other ranks, now and then, that there is still somebody to wait for.
  */
 #ifndef SLIP_COORDINATOR_SERVE_SERVE_H

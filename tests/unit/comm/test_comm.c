@@ -57,7 +57,7 @@ static void test_deadline(void **state)
     slip_clear();
     assert_false(slip_comm_lost(comm));
     slip_comm_set_idle_deadline(comm, 0.05);
-    assert_int_equal(slip_comm_take(comm, data, sizeof data, &size, "waiting for the step after step 17"), SLIP_ERR_FAILED);
+    assert_int_equal(slip_comm_receive_posted(comm, data, sizeof data, &size, "waiting for the step after step 17"), SLIP_ERR_FAILED);
     assert_non_null(strstr(slip_cause(), "after step 17"));
     assert_non_null(strstr(slip_cause(), "rank 0 ("));
     assert_true(slip_comm_lost(comm));

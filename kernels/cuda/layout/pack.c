@@ -90,7 +90,7 @@ static bool allowed(const slip_cuda_matrix *matrix, slip_cuda_use use)
     if (matrix->column_tiles > matrix->plane_tiles && matrix->plane_tiles % matrix->chunk != 0)
         return false;
     if (use != SLIP_USE_LINEAR)
-        return (matrix->column_tiles + matrix->chunks - 1) / matrix->chunks == matrix->chunk && matrix->chunks <= SLIP_UP_PARTS;
+        return (matrix->column_tiles + matrix->chunks - 1) / matrix->chunks == matrix->chunk && matrix->chunks <= SLIP_GATE_UP_PARTS;
     return slip_cuda_matrix_arena(matrix, SLIP_ARCH_SMS) <= SLIP_OPERAND_BYTES;
 }
 

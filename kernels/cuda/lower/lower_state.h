@@ -11,7 +11,7 @@ typedef struct {
     slip_cuda_block *block;
     slip_cuda_list *list;
     int32_t room;
-    int32_t groups, head_groups;             /* row groups of the largest step */
+    int32_t groups, logit_groups;             /* row groups of the largest step */
     slip_phase phase;                        /* the current one */
     int32_t end;                             /* of it, an op of the program */
     slip_cuda_operand operand[SLIP_BUFFERS]; /* memory of each buffer's operands, in all forms */

@@ -7,7 +7,7 @@
  *     function    device code: void function(const slip_cuda_<arguments> &, const context &), called as a function of its own
  *                 (engine/consume.cuh). Products share one function, which stays in the kernel: wgmma does not cross a call
  *     watched     what --trace-ops shows of it: WATCH_<watched> in host/watch.c
- *     memory      slip_memory_<memory>() takes from the block what it writes: lower/
+ *     memory      slip_memory_<memory>() allocates what it writes (lower/)
  *
  * A grid barrier follows every op.
  */

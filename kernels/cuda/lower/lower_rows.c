@@ -33,7 +33,7 @@ int32_t slip_lower_embed(lowering *l, int32_t i)
 
 /* ---- ALLREDUCE, TAP, NORM ---- */
 
-/* One sum at a time is on its way. */
+/* One sum at a time is gathered. */
 void slip_memory_gather(lowering *l)
 {
     if (!l->source->gathered)

@@ -1,5 +1,5 @@
 /* The state of lowering, shared by the files of this folder: lower.c walks the program; the other lower_*.c have a function an op of the
- * program, which appends device ops, and beside it one a device op, which takes the memory that it writes. */
+ * program, which appends device ops, and beside it one a device op, which allocates the memory that it writes. */
 #ifndef SLIP_KERNELS_CUDA_LOWER_LOWER_STATE_H
 #define SLIP_KERNELS_CUDA_LOWER_LOWER_STATE_H
 
@@ -39,7 +39,7 @@ slip_status slip_lower_check(const slip_cuda_source *source);
 
 /* ---- memory: lower_memory.c, and a function a device op ---- */
 
-/* Take the memory of all buffers from the block. */
+/* Allocate the memory of all buffers. */
 void slip_lower_memory(lowering *l);
 
 /* All forms of `buffer`'s operands. */

@@ -14,7 +14,7 @@
  * The rows that were not measured are a model: 1.2 us for the second hop (an LSA barrier between two GPUs takes 1.4 us, a one-shot
  * exchange of 96 KiB 1.2 us), 366 GB/s of writes to peers (measured, both directions at once), and twice the bytes for the epochs:
  * the two are equal at 1.2 us * 366 GB/s / (2 (R - 1) (R - 2) / R). Emulated on one GPU, where L2 is the wire, they are equal at about
- * 1 MiB for 3 ranks, 150 KiB for 4 and 36 KiB for 8. All of this is of messages of 1024 bytes; with 688 the model says 480, 212 and 60 KiB,
+ * 1 MiB for 3 ranks, 150 KiB for 4 and 36 KiB for 8. All of this is for messages of 1024 bytes; with 688 the model says 480, 212 and 60 KiB,
  * and emulated they are equal at about 1 MiB, 400 and 50 KiB. tests/gpu/exchange.sh prints what to put here. */
 static const struct {
     int ranks; /* up to */

@@ -2,7 +2,7 @@
  * part, those beyond the end of a row with zeros.
  *
  * Why a message needs no fence. A line is stored and loaded as one b128, a scalar type of PTX (with .sys from ISA 8.4 on): a single memory
- * operation, seen whole or not at all. Of a v2.b64 the ISA promises the halves alone: "Memory operations with a vector data type are
+ * operation, seen whole or not at all. For a v2.b64 the ISA promises only the halves: "Memory operations with a vector data type are
  * modelled as a set of equivalent memory operations with a scalar data type, executed in an unspecified order on the elements in the
  * vector" (8.2.4). That paragraph has scalars end at 64 bits and is older than b128; the machine has one instruction for both forms
  * (STG.128), and over NVLink NCCL's LL128 relies on whole lines of 128 bytes. Whoever reads a line that carries the epoch has its data.
@@ -12,19 +12,18 @@
  * Why two sets of slots are enough. A rank writes messages of epoch e + 2 into the set of epoch e. It has then left exchange e + 1, all
  * its warps have (a grid barrier lies between two exchanges), and to leave it, it needed something of exchange e + 1 from every
  * other rank: their partials, or a sum that its owner could not make without them. A rank sends in exchange e + 1 only behind its
- * own grid barrier after exchange e, when all its warps have read what they wanted of epoch e. So nobody reads the set any more.
- * That a load whose value has been branched on is over before a later store of the same thread, or of one behind a barrier, becomes
- * visible is what the hardware does; NCCL's LL protocol rests on the same. Were it otherwise, the reader would find epoch e + 2 where it
- * wants e and wait in vain: a record, not a wrong sum.
+ * own grid barrier after exchange e, when all its warps have read what they needed of epoch e. So no rank reads the set any more.
+ * This relies on the hardware completing a load whose value has been branched on before a later store of the same thread, or of one behind
+ * a barrier, becomes visible, as NCCL's LL protocol does. Otherwise the reader would find epoch e + 2 instead of e, and its wait would
+ * time out: an error, never a wrong sum.
  *
- * Why it cannot deadlock. All CTAs are resident, every warp takes its blocks in ascending order, and what a block needs is sent
- * by warps on their way to that block or at it: the lowest unfinished block of all ranks always proceeds. Lanes wait each for its own
- * lines and meet again at the shuffles of the next message; a partial leaves whole before any lane of its warp waits for that block.
+ * Why it cannot deadlock. All CTAs are resident, every warp works on its blocks in ascending order, and what a block needs is sent by warps
+ * that have reached that block or will: the lowest unfinished block of all ranks always proceeds. Each lane waits for its own lines,
+ * and lanes synchronise at the shuffles of the next message; a warp sends a whole partial before any of its lanes waits for that block.
  *
- * Waits are the caller's: wait(hop, epoch, ready) repeats ready(peer, seen) until it is true or it gives up, for good; then what comes
- * back is no sum, and the kernel is to leave. `peer` and `seen` are for its record: the rank waited for and an epoch found in its
- * place. Hop 1 waits for an owner that may itself be waiting for the culprit: give it longer than hop 0, so that
- * hop 0 speaks first.
+ * The caller supplies the waits: wait(hop, epoch, ready) repeats ready(peer, seen) until it is true, or gives up for good; then the result is
+ * no sum, and the kernel must leave. `peer` and `seen` are for its record: the rank waited for and the epoch found instead. Hop 1 waits for
+ * an owner that may itself be waiting for the root cause: give it a longer timeout than hop 0, so that hop 0 reports first.
  */
 #pragma once
 

@@ -85,7 +85,7 @@ slip_status slip_comm_set_gpu(slip_comm *comm, const char first[SLIP_GPU_NAME])
     return slip_comm_wait_collective(comm, "telling the GPUs that ranks see");
 }
 
-/* Of the ranks below `end`, those on our host with our GPUs. */
+/* The number of ranks below `end` on our host that see our GPUs. */
 static int count_here(const slip_comm *comm, int end)
 {
     int count = 0;

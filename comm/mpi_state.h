@@ -22,7 +22,7 @@ struct slip_comm {
     char (*hosts)[SLIP_HOST_NAME];
     char (*gpus)[SLIP_GPU_NAME]; /* [ranks]: the first that each sees */
     slip_process *processes; /* [ranks] */
-    MPI_Request *requests;   /* 2 * ranks: what is under way, receives first */
+    MPI_Request *requests;   /* 2 * ranks: messages in flight, receives first */
     int *peers;              /* 2 * ranks: peers[i] is who requests[i] waits for */
     slip_verdict *verdicts;  /* [ranks]: what each rank said, on rank 0 */
     double *sums;            /* [ranks, room for a sum]: what each rank sent */

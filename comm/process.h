@@ -14,7 +14,7 @@ typedef struct {
 
 slip_process slip_process_self(void);
 
-/* Of a process on this host. False where it cannot be told. */
+/* For a process on this host. False where it cannot be told. */
 bool slip_process_stopped(const slip_process *process);
 
 #endif

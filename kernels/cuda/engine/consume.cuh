@@ -111,7 +111,7 @@ __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, co
 
 __device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_parameters &p)
 {
-    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->heads, p.step->runs, p.step->run[0], p.step->epoch,
+    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->logit_rows, p.step->runs, p.step->run[0], p.step->epoch,
               &s.consumers.wait};
 }
 
@@ -142,7 +142,7 @@ template <allreduce_mode MODE> __device__ __forceinline__ void deliver_picked(co
 
 // By a warp: the best candidate of all SMs and ranks. `drafted`: where its token goes, too.
 template <allreduce_mode MODE>
-__device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int head, int slot,
+__device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int row, int slot,
                                                   int32_t *drafted)
 {
     const slip_exchange &x = p.exchange;
@@ -151,30 +151,30 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
         const uint64_t word = (uint64_t)__float_as_uint(best.score) << 32 | (uint32_t)best.token;
         if (x.rank != 0) {
             if (leads)
-                report(x, p.step->serial, 1 + head, word);
+                report(x, p.step->serial, 1 + row, word);
             return;
         }
-        const uint64_t met = meet_reports(w, x, p.step->serial, 1 + head, word);
+        const uint64_t met = meet_reports(w, x, p.step->serial, 1 + row, word);
         best = sample_warp_best({__uint_as_float((uint32_t)(met >> 32)), (int32_t)met});
     }
     if (leads) {
-        p.candidates[slot * SLIP_MAX_ROWS + head] = best;
+        p.candidates[slot * SLIP_MAX_ROWS + row] = best;
         if (drafted)
-            drafted[head] = best.token;
+            drafted[row] = best.token;
     }
 }
 
-// The last op of a program that has head rows is SAMPLE.
+// The last op of a program that has logit rows is SAMPLE.
 template <allreduce_mode MODE>
 __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int slot, int32_t *drafted)
 {
     const bool scored = last.kind == SLIP_CUDA_SAMPLE && !p.step->want_logits;
-    const int heads = scored ? p.step->heads : 0;
-    for (int line = threadIdx.x / 32; line <= heads; line += CONSUMER_WARPS)
+    const int logit_rows = scored ? p.step->logit_rows : 0;
+    for (int line = threadIdx.x / 32; line <= logit_rows; line += CONSUMER_WARPS)
         if (line == 0)
             deliver_picked<MODE>(p, w, slot);
         else
-            deliver_candidate<MODE>(p, w, pick_best(last.sample.candidates, sms, heads, line - 1), line - 1, slot, drafted);
+            deliver_candidate<MODE>(p, w, pick_best(last.sample.candidates, sms, logit_rows, line - 1), line - 1, slot, drafted);
 }
 
 // One step of the resident kernel; false: leave.

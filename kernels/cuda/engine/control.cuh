@@ -22,12 +22,12 @@ template <class T> __device__ __forceinline__ void copy_rest(const T *from, T *t
 // The first FEW entries of each list, whether the step has them or not: a word a lane. Read in one round trip over PCIe, and kept in
 // registers while the step before still runs.
 struct first_words {
-    uint64_t head, row, score, run;
+    uint64_t head, row, logit_row, run;
 };
 
-constexpr int HEAD_BYTES = offsetof(slip_cuda_step, row), ROW_BYTES = FEW * sizeof(slip_cuda_row), SCORE_BYTES = FEW * sizeof(slip_cuda_head),
+constexpr int HEAD_BYTES = offsetof(slip_cuda_step, row), ROW_BYTES = FEW * sizeof(slip_cuda_row), LOGIT_ROW_BYTES = FEW * sizeof(slip_cuda_logit_row),
               RUN_BYTES = FEW * sizeof(slip_cuda_run);
-static_assert(HEAD_BYTES <= 256 && ROW_BYTES <= 256 && SCORE_BYTES <= 256 && RUN_BYTES <= 256, "a word a lane");
+static_assert(HEAD_BYTES <= 256 && ROW_BYTES <= 256 && LOGIT_ROW_BYTES <= 256 && RUN_BYTES <= 256, "a word a lane");
 
 __device__ __forceinline__ uint64_t load_word(const void *from, int bytes, int lane)
 {
@@ -42,7 +42,7 @@ __device__ __forceinline__ void store_word(uint64_t word, void *to, int bytes, i
 
 __device__ __forceinline__ first_words load_first(const slip_cuda_step *from, int lane)
 {
-    return {load_word(from, HEAD_BYTES, lane), load_word(from->row, ROW_BYTES, lane), load_word(from->head, SCORE_BYTES, lane),
+    return {load_word(from, HEAD_BYTES, lane), load_word(from->row, ROW_BYTES, lane), load_word(from->logit_row, LOGIT_ROW_BYTES, lane),
             load_word(from->run, RUN_BYTES, lane)};
 }
 
@@ -66,10 +66,10 @@ __device__ void copy_step(first_words first, const step_sizes &sizes, const slip
         first.row = fill_in_drafted(first.row, drafted);
     store_word(first.head, to, HEAD_BYTES, lane);
     store_word(first.row, to->row, ROW_BYTES, lane);
-    store_word(first.score, to->head, SCORE_BYTES, lane);
+    store_word(first.logit_row, to->logit_row, LOGIT_ROW_BYTES, lane);
     store_word(first.run, to->run, RUN_BYTES, lane);
     copy_rest(from->row, to->row, sizes.rows, lane);
-    copy_rest(from->head, to->head, sizes.heads, lane);
+    copy_rest(from->logit_row, to->logit_row, sizes.logit_rows, lane);
     copy_rest(from->run, to->run, sizes.runs, lane);
     __syncwarp();
     for (int i = FEW + lane; i < sizes.rows; i += 32)

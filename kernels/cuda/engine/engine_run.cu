@@ -175,7 +175,7 @@ static slip_status profile_step(slip_cuda_engine *e, const slip_cuda_step *step)
         e->longest = step->op_count;
         e->profiled = 0;
     }
-    bool verifies = step->heads == step->rows; // a prompt's step has fewer logit rows
+    bool verifies = step->logit_rows == step->rows; // a prompt's step has fewer logit rows
     if (step->op_count < e->longest || !verifies || ++e->profiled != PROFILED_STEP)
         return SLIP_OK;
     slip_cuda_profile profile = {0, e->sms, e->events, e->event_counts, event_name, e};

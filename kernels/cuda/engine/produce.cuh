@@ -19,7 +19,7 @@ struct producer_state {
 // for, and all SMs wait for the slowest. The time left until the next product is enough to fill the ring.
 __device__ void produce_ops(producer_state &t, const kernel_parameters &p, shared_memory &s, op_range ops)
 {
-    const int rows = p.step->rows, heads = p.step->heads;
+    const int rows = p.step->rows, logit_rows = p.step->logit_rows;
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = p.ops[i];
         if (!is_product(op.kind))
@@ -30,7 +30,7 @@ __device__ void produce_ops(producer_state &t, const kernel_parameters &p, share
         if (t.products++ > 0 && !mbarrier_wait(t.wait, SLIP_WAIT_PASSED, &s.product_passed, t.products - 2))
             return;
         record_start(t.times);
-        produce_product(t.wait, t.ring, op, rows, heads, blockIdx.x, gridDim.x, s, i == ops.first, t.lists);
+        produce_product(t.wait, t.ring, op, rows, logit_rows, blockIdx.x, gridDim.x, s, i == ops.first, t.lists);
         if (t.ring.warpgroup == 0)
             record(t.times, i, SLIP_EVENT_OP);
     }

@@ -133,7 +133,7 @@ static void note_uses(slip_executor *e)
             e->is_table[op->weight[0]] = true;
         if (op->kind != SLIP_OP_EXPERTS)
             continue;
-        e->use[op->weight[0]] = SLIP_USE_UP;
+        e->use[op->weight[0]] = SLIP_USE_GATE_UP;
         e->use[op->weight[1]] = SLIP_USE_DOWN;
     }
 }

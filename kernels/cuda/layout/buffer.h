@@ -98,14 +98,14 @@ SLIP_BOTH static inline int32_t slip_operand_q8_at(int32_t padded, int32_t group
                      (uint32_t)column % 16);
 }
 
-/* Of hi and lo. */
+/* In hi and lo. */
 SLIP_BOTH static inline int32_t slip_operand_bf16_at(int32_t padded, int32_t group, int32_t token, int32_t column)
 {
     return (int32_t)((uint32_t)(group * padded) * SLIP_TOKENS + ((uint32_t)column / 8 * SLIP_TOKENS + (uint32_t)token) * 8 +
                      (uint32_t)column % 8);
 }
 
-/* Of scale and ssq. */
+/* In scale and ssq. */
 SLIP_BOTH static inline int32_t slip_operand_block_at(int32_t padded, int32_t group, int32_t token, int32_t block)
 {
     return (int32_t)(((uint32_t)group * ((uint32_t)padded / SLIP_F8_BLOCK) + (uint32_t)block) * SLIP_TOKENS + (uint32_t)token);

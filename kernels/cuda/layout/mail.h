@@ -2,7 +2,7 @@
  * other rank its share of the results. As plain data, for host and device; the device's side is mail.cuh.
  *
  *     in every arena   step     [SLIP_MAIL_STEP lines]             the used words of a slip_cuda_step, 8 bytes a line
- *     in rank 0's      reports  [ranks][SLIP_MAIL_REPORT lines]    line 0: experts picked; line 1 + h: the candidate of head row h
+ *     in rank 0's      reports  [ranks][SLIP_MAIL_REPORT lines]    line 0: experts picked; line 1 + h: the candidate of logit row h
  *
  * A line is 16 bytes, 8 of data and the step's serial number, so that whoever sees the serial has the data, as in comm/exchange.cuh.
  * Serials count the steps that ranks make together, all alike, like epochs; 0 is none.

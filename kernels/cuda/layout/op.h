@@ -7,7 +7,7 @@
  *     function    device code: void function(const slip_cuda_<arguments> &, const context &), called as a function of its own
  *                 (engine/consume.cuh). Products share one function, which stays in the kernel: wgmma does not cross a call
  *     watched     what --trace-ops shows of it: WATCH_<watched> in host/watch.c
- *     memory      slip_memory_<memory>() takes from the block what it writes: lower/
+ *     memory      slip_memory_<memory>() allocates what it writes (lower/)
  *
  * A grid barrier follows every op.
  */
@@ -164,8 +164,8 @@ typedef struct {
 typedef struct {
     slip_cuda_partial in;          /* logits */
     int64_t vocabulary_first, vocabulary_count;
-    slip_candidate *candidates;    /* [SMs][head rows] */
-    float *logits;                 /* host-mapped [head rows][vocabulary rows] */
+    slip_candidate *candidates;    /* [SMs][logit rows] */
+    float *logits;                 /* host-mapped [logit rows][vocabulary rows] */
 } slip_cuda_sample;
 
 typedef struct {
@@ -179,7 +179,7 @@ typedef struct {
     alignas(16) int32_t kind;   /* slip_cuda_op_kind */
     int32_t layer;
     int32_t first, last;        /* ops of the program that it computes: [first, last] */
-    int32_t head_rows;          /* runs on the step's head rows */
+    int32_t logit_rows;          /* runs on the step's logit rows */
     int32_t early;              /* MOE_GATE_UP: the op before does not write its operand */
     union {
         slip_cuda_embed embed;

@@ -59,8 +59,8 @@ static void set_chunk(slip_cuda_matrix *matrix, int64_t chunk)
     matrix->units = (int32_t)(matrix->chunks * matrix->row_tiles);
 }
 
-/* What a chunking costs, in bytes of the busiest warpgroup times their number: what it streams, of experts in a step of 8 tokens and in
- * one of a single token; and what it costs to add the parts up, about 0.06 us each. */
+/* The cost of a chunking in bytes: those that the busiest warpgroup streams, times the number of warpgroups, and for adding up each part what
+ * memory streams in about 0.06 us. For experts, the streams of a step of 8 tokens and of one token are added. */
 static int64_t cost(const slip_cuda_matrix *matrix, slip_cuda_use use)
 {
     enum { PART = 600 * 1000 };
@@ -81,7 +81,7 @@ static int64_t longest_chunk(const slip_cuda_matrix *matrix, slip_cuda_use use)
     return use != SLIP_USE_LINEAR || matrix->column_tiles < limit ? matrix->column_tiles : limit;
 }
 
-/* A chunk keeps to one plane, so that its operand's columns are consecutive. Of experts, chunks are as equal as their number
+/* A chunk keeps to one plane, so that its operand's columns are consecutive. Experts' chunks are as equal as their number
  * allows, and few. */
 static bool allowed(const slip_cuda_matrix *matrix, slip_cuda_use use)
 {
@@ -90,7 +90,7 @@ static bool allowed(const slip_cuda_matrix *matrix, slip_cuda_use use)
     if (matrix->column_tiles > matrix->plane_tiles && matrix->plane_tiles % matrix->chunk != 0)
         return false;
     if (use != SLIP_USE_LINEAR)
-        return (matrix->column_tiles + matrix->chunks - 1) / matrix->chunks == matrix->chunk && matrix->chunks <= SLIP_UP_PARTS;
+        return (matrix->column_tiles + matrix->chunks - 1) / matrix->chunks == matrix->chunk && matrix->chunks <= SLIP_GATE_UP_PARTS;
     return slip_cuda_matrix_arena(matrix, SLIP_ARCH_SMS) <= SLIP_OPERAND_BYTES;
 }
 

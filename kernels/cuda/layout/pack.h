@@ -19,12 +19,12 @@ enum {
     SLIP_PLAN_WARPGROUPS = SLIP_ARCH_WARPGROUPS * SLIP_ARCH_SMS, /* that chunks are chosen for */
     SLIP_PLAN_EXPERTS = 60,           /* distinct experts of a step of 8 tokens, likewise */
     SLIP_PLAN_PICKS = 8,              /* experts of a step of one token, likewise */
-    SLIP_UP_PARTS = 4,                /* most parts of gate | up: MOE_DOWN loads so many at once */
+    SLIP_GATE_UP_PARTS = 4,                /* most parts of gate | up: MOE_DOWN loads so many at once */
     SLIP_OPERAND_BYTES = 64 * 1024,   /* of the arena, for the activations of a product */
 };
 
-/* What a matrix is for. Experts have UP, gate | up, and DOWN, which has one chunk: its results are kept by pick, not by part. */
-typedef enum { SLIP_USE_LINEAR, SLIP_USE_UP, SLIP_USE_DOWN } slip_cuda_use;
+/* What a matrix is for. Experts have gate | up and down. Down has one chunk: its results are kept by pick, not by part. */
+typedef enum { SLIP_USE_LINEAR, SLIP_USE_GATE_UP, SLIP_USE_DOWN } slip_cuda_use;
 
 /* Fill in `matrix`, but for `data`, which stays NULL. f32 is kept as two bf16 planes. A matrix without rows or columns has no units.
  *

@@ -25,7 +25,7 @@ typedef struct {
     int64_t position;   /* of the token that is sampled */
     uint64_t seed;
     double temperature; /* 0 = arg max */
-} slip_cuda_head;
+} slip_cuda_logit_row;
 
 /* Rows of one sequence within one row group, at consecutive positions. */
 typedef struct {
@@ -36,13 +36,13 @@ typedef struct {
 typedef struct {
     uint64_t number;
     int32_t first_op, op_count;  /* of the device's op list */
-    int32_t rows, heads, runs;
+    int32_t rows, logit_rows, runs;
     int32_t want_logits;
     int32_t stop;                /* leave the kernel */
     uint32_t epoch;              /* of the last exchange between ranks before this step */
     uint32_t serial;             /* of the steps that all ranks make together, see mail.h; 0: this rank makes it alone */
     slip_cuda_row row[SLIP_MAX_ROWS];
-    slip_cuda_head head[SLIP_MAX_ROWS];
+    slip_cuda_logit_row logit_row[SLIP_MAX_ROWS];
     slip_cuda_run run[SLIP_MAX_ROWS];
 } slip_cuda_step;
 

@@ -93,7 +93,7 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
         .source = source, .program = source->program, .block = block, .list = list,
         .room = 2 * source->program->op_count + SLIP_PHASES * (1 + SLIP_MAX_ROPES),
         .groups = slip_groups_of(source->limits->rows),
-        .head_groups = slip_groups_of(source->limits->logit_rows),
+        .logit_groups = slip_groups_of(source->limits->logit_rows),
     };
     list->ops = calloc((size_t)l.room, sizeof *list->ops);
     if (!list->ops)

@@ -38,7 +38,7 @@ typedef struct {
     const slip_cuda_cache *caches;            /* [cache_count] */
     const float *inverse_frequency[SLIP_MAX_ROPES];
     slip_cuda_taps taps;
-    float *logits;                            /* host memory [head_rows][vocabulary rows] as the device sees it */
+    float *logits;                            /* host memory [logit_rows][vocabulary rows] as the device sees it */
     int32_t sms;
     int32_t absent_peers;
     int32_t ranks;                            /* that share sums; 1 or 0: this rank is alone */
@@ -57,7 +57,7 @@ typedef struct {
  * once with base NULL to learn how much is used, then with that many zeroed bytes. */
 slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *block, slip_cuda_list *list);
 
-/* Fill in the step for the device: rows, head rows and runs. `first_op`, `op_count`: of the engine's list. */
+/* Fill in the step for the device: rows, logit rows and runs. `first_op`, `op_count`: of the engine's list. */
 void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int32_t first_op, int32_t op_count, slip_cuda_step *out);
 
 const char *slip_cuda_op_name(int32_t kind);

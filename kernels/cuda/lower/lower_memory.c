@@ -1,4 +1,4 @@
-/* The memory of a lowered program's buffers: each device op takes what it writes. */
+/* The memory of a lowered program's buffers: each device op allocates what it writes. */
 #include "kernels/cuda/lower/lower_state.h"
 
 enum { ALIGN = 256, PADDED_TO = 256 };

@@ -30,7 +30,7 @@ void slip_memory_linear(lowering *l)
     for (int32_t i = 0; i < l->program->op_count; i++) {
         const slip_op *op = &l->program->ops[i];
         if (op->kind == SLIP_OP_LINEAR)
-            raise_to(&floats[op->out], partial_floats(matrix_of(l, op->weight[0]), op->logit_rows ? l->head_groups : l->groups));
+            raise_to(&floats[op->out], partial_floats(matrix_of(l, op->weight[0]), op->logit_rows ? l->logit_groups : l->groups));
         if (op->kind == SLIP_OP_ROUTE)
             raise_to(&router, partial_floats(matrix_of(l, op->weight[0]), l->groups));
     }
@@ -101,7 +101,7 @@ int32_t slip_lower_linear(lowering *l, int32_t i)
         lower_taps(l, i);
     slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_LINEAR, i, i);
     bool norm = from->in == SLIP_BUFFER_H || from->in == SLIP_BUFFER_SELECT;
-    op->head_rows = from->logit_rows;
+    op->logit_rows = from->logit_rows;
     op->product = product_of(l, from->weight[0], from->in, norm, l->parts[from->out]);
     l->partial[from->out] = op->product.out;
     if (from->out == SLIP_BUFFER_PARTIAL)

@@ -33,7 +33,7 @@ int32_t slip_lower_embed(lowering *l, int32_t i)
 
 /* ---- ALLREDUCE, TAP, NORM ---- */
 
-/* One sum at a time is on its way. */
+/* One sum at a time is gathered. */
 void slip_memory_gather(lowering *l)
 {
     if (!l->source->gathered)
@@ -134,7 +134,7 @@ int32_t slip_lower_norm(lowering *l, int32_t i)
 
 void slip_memory_select(lowering *l)
 {
-    slip_memory_operand(l, SLIP_BUFFER_SELECT, l->head_groups);
+    slip_memory_operand(l, SLIP_BUFFER_SELECT, l->logit_groups);
 }
 
 /* With the NORM behind it. */
@@ -144,7 +144,7 @@ int32_t slip_lower_select(lowering *l, int32_t i)
     int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
     assert(i + 1 < l->end && norm->kind == SLIP_OP_NORM && norm->logit_rows);
     slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_SELECT, i, i + 1);
-    op->head_rows = true;
+    op->logit_rows = true;
     op->select = (slip_cuda_select){
         .x = l->x, .norm = slip_lower_vector(l, norm->weight[0]), .hidden = hidden,
         .operand = slip_lower_operand(l, i + 2, SLIP_BUFFER_SELECT, hidden, true),
@@ -172,13 +172,13 @@ int32_t slip_lower_swiglu(lowering *l, int32_t i)
 
 void slip_memory_sample(lowering *l)
 {
-    l->candidates = slip_block_alloc(l->block, (size_t)l->source->sms * (size_t)l->head_groups * SLIP_TOKENS * sizeof(slip_candidate));
+    l->candidates = slip_block_alloc(l->block, (size_t)l->source->sms * (size_t)l->logit_groups * SLIP_TOKENS * sizeof(slip_candidate));
 }
 
 void slip_lower_sample(lowering *l)
 {
     slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_SAMPLE, l->end - 1, l->end - 1);
-    op->head_rows = true;
+    op->logit_rows = true;
     op->sample = (slip_cuda_sample){
         .in = l->partial[SLIP_BUFFER_LOGITS], .vocabulary_first = l->program->vocabulary.first,
         .vocabulary_count = l->program->vocabulary.count, .candidates = l->candidates, .logits = l->source->logits,

@@ -1,5 +1,5 @@
 /* The state of lowering, shared by the files of this folder: lower.c walks the program; the other lower_*.c have a function an op of the
- * program, which appends device ops, and beside it one a device op, which takes the memory that it writes. */
+ * program, which appends device ops, and beside it one a device op, which allocates the memory that it writes. */
 #ifndef SLIP_KERNELS_CUDA_LOWER_LOWER_STATE_H
 #define SLIP_KERNELS_CUDA_LOWER_LOWER_STATE_H
 
@@ -11,7 +11,7 @@ typedef struct {
     slip_cuda_block *block;
     slip_cuda_list *list;
     int32_t room;
-    int32_t groups, head_groups;             /* row groups of the largest step */
+    int32_t groups, logit_groups;             /* row groups of the largest step */
     slip_phase phase;                        /* the current one */
     int32_t end;                             /* of it, an op of the program */
     slip_cuda_operand operand[SLIP_BUFFERS]; /* memory of each buffer's operands, in all forms */
@@ -39,7 +39,7 @@ slip_status slip_lower_check(const slip_cuda_source *source);
 
 /* ---- memory: lower_memory.c, and a function a device op ---- */
 
-/* Take the memory of all buffers from the block. */
+/* Allocate the memory of all buffers. */
 void slip_lower_memory(lowering *l);
 
 /* All forms of `buffer`'s operands. */

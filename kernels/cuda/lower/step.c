@@ -20,7 +20,7 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
             run = i;
         }
         if (i >= span->count - span->logit_rows)
-            out->head[out->heads++] = (slip_cuda_head){
+            out->logit_row[out->logit_rows++] = (slip_cuda_logit_row){
                 .row = span->row + i, .position = position + 1, .seed = span->sampling.seed,
                 .temperature = span->sampling.temperature};
     }
@@ -34,7 +34,7 @@ void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int
     out->first_op = first_op;
     out->op_count = op_count;
     out->rows = step->row_count;
-    out->heads = out->runs = 0;
+    out->logit_rows = out->runs = 0;
     out->want_logits = step->want == SLIP_WANT_LOGITS;
     out->stop = 0;
     for (int32_t s = 0; s < step->span_count; s++)

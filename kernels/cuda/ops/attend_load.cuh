@@ -10,10 +10,10 @@ namespace slip {
 static_assert(CONSUMER_WARPS == SLIP_ATTEND_QUERIES, "warp w loads, softens and merges query w of the tile");
 static_assert(SLIP_ATTEND_KEYS == 64 && CONSUMERS == 8 * SLIP_ATTEND_KEYS, "eight threads load a key, two keys a lane are softened");
 
-// What an item attends with. The same in all threads: every warp finds it for itself, which saves a barrier.
+// An item of attention, the same in all threads: every warp works it out for itself, which saves a barrier.
 struct attend_job {
     int row, count, position;   // the run: rows [row, row + count) of the step, the first one's position
-    int sequence;               // its place in the cache
+    int sequence;               // whose cache it reads
     int last_of_run;            // last key that its last row sees
     int kv, head;               // local K/V head and the first local q head that reads it
     int query, queries;         // index of the tile's first query, how many exist: query j is row j % count, head j / count
@@ -28,7 +28,7 @@ struct attend_query {
     int first, last;            // keys it sees; last -1: it does not exist
 };
 
-// The start of the arena.
+// At the start of the arena.
 struct attend_memory {
     float rescale[SLIP_ATTEND_QUERIES]; // what each row's accumulators are multiplied by
     int last_to_arrive;
@@ -53,8 +53,8 @@ __device__ __forceinline__ attend_query attend_query_of(const slip_cache &shape,
 
 // ---- loads: asynchronous, the caller commits ----
 
-// This thread's part of one key of K or V: `data` is [heads of slots][width], `head` counts in it. Keys that nobody here sees are
-// zeros, and so is the rest of a row: they may never have been written, and zero times NaN is not zero.
+// This thread's part of one key of K or V: `data` is [heads of slots][width], `head` counts in it. Keys that no query sees are zeros,
+// and so is the rest of a row: memory that was never written may hold NaN, and zero times NaN is not zero.
 __device__ __forceinline__ void attend_load_key(const uint16_t *data, int width, int head, bool seen, uint32_t to, int pitch, int thread)
 {
     const unsigned end = (unsigned)pitch - SLIP_ATTEND_PAD * 2, bytes = (unsigned)width * 2;
@@ -74,7 +74,7 @@ __device__ __forceinline__ int attend_next_slot(int slot, int slots)
     return slot;
 }
 
-// The warp's query: a unit a lane.
+// The warp's query, 16 bytes a lane.
 __device__ __forceinline__ void attend_load_query(const slip_cuda_attend &op, const attend_query &query, uint32_t to, int pitch, int thread)
 {
     const unsigned bytes = (unsigned)op.cache.k_width * 2, at = (unsigned)thread % 32 * 16;

@@ -49,7 +49,7 @@ __device__ __forceinline__ bool attend_arrive(const slip_cuda_attend &op, attend
 
 // ---- merging the splits of a tile ----
 
-constexpr int ATTEND_MERGE = 8; // splits whose outputs are under way together
+constexpr int ATTEND_MERGE = 8; // splits whose outputs are in flight together
 
 static_assert(SLIP_ATTEND_FACTORS + ATTEND_MERGE * CONSUMERS * sizeof(float4) <= SLIP_CUDA_ARENA, "they are kept in the arena");
 
@@ -82,8 +82,8 @@ __device__ __forceinline__ void attend_add(attend_total &total, float take, floa
     }
 }
 
-// All splits of the warp's query; dimensions [4 quad, 4 quad + 4). Outputs are fetched to shared memory, where a thread reads what it
-// has copied itself: many are under way at once, by little code and few registers. Leaves the query's maximum in `most`.
+// All splits of the warp's query; dimensions [4 quad, 4 quad + 4). Outputs are copied to shared memory, and each thread reads what it has
+// copied itself: many copies are in flight, with little code and few registers. Sets `most` to the query's maximum.
 __device__ __forceinline__ attend_total attend_merge(const slip_cuda_attend &op, attend_memory &memory, const attend_job &job, int quad,
                                                      float &most, int thread)
 {

@@ -91,7 +91,7 @@ __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int s
 {
     if (column >= width)
         return zero();
-    constexpr int BATCH = 4; // see sum_parts; SLIP_UP_PARTS keeps to it
+    constexpr int BATCH = 4; // see sum_parts; SLIP_GATE_UP_PARTS keeps to it
     float4 gate = zero(), up = zero();
     parts += column;
 #pragma unroll 1

@@ -12,9 +12,9 @@
 
 namespace slip {
 
-__device__ __forceinline__ int op_rows(const slip_cuda_op &op, int rows, int heads)
+__device__ __forceinline__ int op_rows(const slip_cuda_op &op, int rows, int logit_rows)
 {
-    return op.head_rows ? heads : rows;
+    return op.logit_rows ? logit_rows : rows;
 }
 
 __device__ __forceinline__ bool has_experts(const slip_cuda_op &op)
@@ -79,13 +79,13 @@ __device__ __forceinline__ void produce_units(const waiter &w, producer &p, cons
     }
 }
 
-__device__ __forceinline__ void produce_product(const waiter &w, producer &p, const slip_cuda_op &op, int rows, int heads, int sm, int sms,
+__device__ __forceinline__ void produce_product(const waiter &w, producer &p, const slip_cuda_op &op, int rows, int logit_rows, int sm, int sms,
                                                 shared_memory &s, bool first, unsigned &lists)
 {
     const slip_cuda_matrix m = op.product.matrix;
     bool experts = has_experts(op), kept = list_kept(op, rows, first);
 #pragma unroll 1
-    for (int group = 0; group < slip_groups_of(op_rows(op, rows, heads)); group++) {
+    for (int group = 0; group < slip_groups_of(op_rows(op, rows, logit_rows)); group++) {
         if (experts && !kept && !mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_ready, lists++))
             return;
         unit_range all = units_of(product_units(op, s), sm, sms);
@@ -308,7 +308,7 @@ __device__ __forceinline__ void op_product(shared_memory &s, consumer &r, const 
     const context &c = s.here;
     bool kept = list_kept(op, c.rows, first);
 #pragma unroll 1
-    for (int group = 0; group < slip_groups_of(op_rows(op, c.rows, c.heads)); group++, loaded = false) {
+    for (int group = 0; group < slip_groups_of(op_rows(op, c.rows, c.logit_rows)); group++, loaded = false) {
         if (group > 0)
             consumers_sync(); // the arena and the factors are free
         if (op.kind != SLIP_CUDA_MOE_DOWN && !loaded)

@@ -2,8 +2,8 @@
  * K/V cache. The reference is kernels/cpu/attention.c.
  *
  * Half of an SM's threads compute one head of one row, a dimension a thread: a step of 8 rows is then a single round for all SMs.
- * Parts are copied to shared memory, where a thread sums up what it has copied itself: 32 loads are under way at once, by a loop of
- * a few instructions. The pairs of the rotation meet in shared memory, too. */
+ * Parts are copied to shared memory, and each thread sums up what it has copied itself: 32 loads are in flight, with a loop of a few
+ * instructions. The pairs of the rotation meet in shared memory, too. */
 #pragma once
 
 #include "kernels/cuda/sync/context.cuh"
@@ -14,7 +14,7 @@ namespace slip {
 constexpr int ROPE_DIMS = 256; // threads of a head, and the widest: slip_attend_fits() checks it on the host
 constexpr int ROPE_HEADS = CONSUMERS / ROPE_DIMS;
 constexpr int ROPE_WARPS = ROPE_DIMS / 32;
-constexpr int ROPE_PARTS = 32; // loads of a thread that are under way together
+constexpr int ROPE_PARTS = 32; // loads of a thread that are in flight together
 
 // Two sets, used in turn, so that one barrier a round is enough.
 struct rope_memory {

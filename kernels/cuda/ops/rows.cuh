@@ -172,12 +172,12 @@ template <allreduce_mode MODE> __device__ __forceinline__ void op_gather(const s
 
 __device__ __forceinline__ void op_select(const slip_cuda_select &op, const context &c)
 {
-    int blocks = blocks_of(op.hidden), count = c.heads * blocks;
+    int blocks = blocks_of(op.hidden), count = c.logit_rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
-        int head = item.next / blocks, block = item.next - head * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
-        float4 v = load_columns(op.x + (int64_t)c.step->head[head].row * op.hidden, column, op.hidden);
-        write_squares(op.operand, head, block, v);
-        write_operand(op.operand, head, block, multiplied(v, load_columns(op.norm, column, op.hidden)));
+        int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
+        float4 v = load_columns(op.x + (int64_t)c.step->logit_row[row].row * op.hidden, column, op.hidden);
+        write_squares(op.operand, row, block, v);
+        write_operand(op.operand, row, block, multiplied(v, load_columns(op.norm, column, op.hidden)));
     }
 }
 

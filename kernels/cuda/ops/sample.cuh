@@ -1,4 +1,4 @@
-/* SLIP_CUDA_SAMPLE: each SM's best candidate of every head row, by the rule of ranks/model/sample.h, or whole rows of logits.
+/* SLIP_CUDA_SAMPLE: each SM's best candidate of every logit row, by the rule of ranks/model/sample.h, or whole rows of logits.
  *
  * Columns are cut into quads of tokens 4i .. 4i + 3, which share one Philox call, and quads into one contiguous slice an SM. The
  * rule is a total order (higher score, then lower token), so it does not matter in which order candidates meet. */
@@ -23,10 +23,10 @@ __device__ __forceinline__ uint4 sample_philox(uint4 counter, uint2 key)
 }
 
 // The bits of tokens 4 * quad .. 4 * quad + 3.
-__device__ __forceinline__ uint4 sample_bits(const slip_cuda_head &head, int quad)
+__device__ __forceinline__ uint4 sample_bits(const slip_cuda_logit_row &at, int quad)
 {
-    uint4 counter = make_uint4((uint32_t)quad, (uint32_t)head.position, (uint32_t)((uint64_t)head.position >> 32), 0);
-    return sample_philox(counter, make_uint2((uint32_t)head.seed, (uint32_t)(head.seed >> 32)));
+    uint4 counter = make_uint4((uint32_t)quad, (uint32_t)at.position, (uint32_t)((uint64_t)at.position >> 32), 0);
+    return sample_philox(counter, make_uint2((uint32_t)at.seed, (uint32_t)(at.seed >> 32)));
 }
 
 __device__ __forceinline__ slip_candidate sample_better(slip_candidate a, slip_candidate b)
@@ -99,12 +99,12 @@ __device__ __forceinline__ void sample_quad(const slip_cuda_partial &in, const f
                 logit[i] += from[i];
 }
 
-// One warp: the best token of quads [first, last) of one head row.
-__device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &op, const slip_cuda_head &head, int head_row, int first,
+// One warp: the best token of quads [first, last) of one logit row.
+__device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &op, const slip_cuda_logit_row &at, int index, int first,
                                                        int last, int lane)
 {
-    const double temperature = head.temperature;
-    const float *row = partial_row(op.in, head_row);
+    const double temperature = at.temperature;
+    const float *row = partial_row(op.in, index);
     slip_candidate best = {0, -1};
     float bar = -INFINITY;
     for (int base = first; base < last; base += 32) {
@@ -113,7 +113,7 @@ __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &o
         if (quad < last) {
             float logit[4];
             sample_quad(op.in, row, column, op.vocabulary_count, logit);
-            uint4 four = temperature == 0 ? make_uint4(0, 0, 0, 0) : sample_bits(head, quad);
+            uint4 four = temperature == 0 ? make_uint4(0, 0, 0, 0) : sample_bits(at, quad);
             const uint32_t bits[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
             for (int i = 0; i < 4; i++) {
@@ -133,27 +133,27 @@ __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &o
     return sample_warp_best(best);
 }
 
-// Each SM's best candidate of each head row. Quads are numbered by their tokens: the first may begin before this rank's tokens.
+// Each SM's best candidate of each logit row. Quads are numbered by their tokens: the first may begin before this rank's tokens.
 __device__ __forceinline__ void sample_candidates(const slip_cuda_sample &op, const context &c)
 {
-    const int warp = c.thread() / 32, lane = c.thread() % 32, heads = c.heads;
+    const int warp = c.thread() / 32, lane = c.thread() % 32, logit_rows = c.logit_rows;
     const int begin = (int)(op.vocabulary_first / 4), end = (int)((op.vocabulary_first + op.vocabulary_count + 3) / 4);
     const int share = (end - begin + c.sms - 1) / c.sms;
     const int first = begin + c.sm * share < end ? begin + c.sm * share : end, last = first + share < end ? first + share : end;
-    const int segments = heads < CONSUMER_WARPS ? CONSUMER_WARPS / heads : 1, piece = (last - first + segments - 1) / segments;
-    slip_candidate *found = (slip_candidate *)c.arena; // [heads][segments]
-    for (int i = warp; i < heads * segments; i += CONSUMER_WARPS) {
+    const int segments = logit_rows < CONSUMER_WARPS ? CONSUMER_WARPS / logit_rows : 1, piece = (last - first + segments - 1) / segments;
+    slip_candidate *found = (slip_candidate *)c.arena; // [logit_rows][segments]
+    for (int i = warp; i < logit_rows * segments; i += CONSUMER_WARPS) {
         int from = first + i % segments * piece, to = from + piece < last ? from + piece : last;
-        slip_candidate best = sample_range(op, c.step->head[i / segments], i / segments, from, to, lane);
+        slip_candidate best = sample_range(op, c.step->logit_row[i / segments], i / segments, from, to, lane);
         if (lane == 0)
             found[i] = best;
     }
     consumers_sync();
-    for (int h = c.thread(); h < heads; h += CONSUMERS) {
+    for (int h = c.thread(); h < logit_rows; h += CONSUMERS) {
         slip_candidate best = {0, -1};
         for (int i = 0; i < segments; i++)
             best = sample_better(best, found[h * segments + i]);
-        op.candidates[(int64_t)c.sm * heads + h] = best;
+        op.candidates[(int64_t)c.sm * logit_rows + h] = best;
     }
 }
 
@@ -163,7 +163,7 @@ __device__ __forceinline__ void sample_logits(const slip_cuda_sample &op, const 
     const int64_t columns = op.vocabulary_count, lanes = (int64_t)c.sms * CONSUMERS;
     const int parts = op.in.parts;
     const int step = slip_partial_step(&op.in);
-    for (int row = 0; row < c.heads; row++)
+    for (int row = 0; row < c.logit_rows; row++)
         for (int64_t column = (int64_t)c.sm * CONSUMERS + c.thread(); column < columns; column += lanes) {
             const float *from = partial_row(op.in, row) + column;
             float logit = 0;
@@ -178,16 +178,16 @@ __device__ void op_sample(const slip_cuda_sample &op, const context &c)
 {
     if (c.step->want_logits)
         sample_logits(op, c);
-    else if (c.heads > 0)
+    else if (c.logit_rows > 0)
         sample_candidates(op, c);
 }
 
-// By one warp, after the grid barrier: the best over all SMs, in all lanes. `candidates` [sms][heads].
-__device__ __forceinline__ slip_candidate pick_best(const slip_candidate *candidates, int sms, int heads, int head_row)
+// By one warp, after the grid barrier: the best over all SMs, in all lanes. `candidates` [sms][logit_rows].
+__device__ __forceinline__ slip_candidate pick_best(const slip_candidate *candidates, int sms, int logit_rows, int index)
 {
     slip_candidate best = {0, -1};
     for (int sm = (int)(threadIdx.x % 32); sm < sms; sm += 32)
-        best = sample_better(best, candidates[(int64_t)sm * heads + head_row]);
+        best = sample_better(best, candidates[(int64_t)sm * logit_rows + index]);
     return sample_warp_best(best);
 }
 

@@ -39,7 +39,7 @@ __device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row
 {
     const float *from = partial_row(in, row) + expert;
     const int step = slip_partial_step(&in);
-    constexpr int BATCH = 24; // loads under way together: as many as the published routers have parts
+    constexpr int BATCH = 24; // loads in flight together: as many as the published routers have parts
     float logit = 0;
 #pragma unroll 1
     for (int p = 0; p < in.parts; p += BATCH) {

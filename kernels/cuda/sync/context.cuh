@@ -24,7 +24,7 @@ struct context {
     const slip_cuda_step *step; // global memory; constant while an op runs
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
     int sm, sms;                // this CTA and how many there are
-    int rows, heads, runs;      // of the step
+    int rows, logit_rows, runs;      // of the step
     slip_cuda_run run;          // the step's first
     uint32_t epoch;             // before the step
     const waiter *wait;

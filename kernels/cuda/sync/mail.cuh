@@ -35,18 +35,18 @@ __device__ __forceinline__ bool line_load(const unsigned char *from, uint32_t se
 // ---- a step ----
 
 constexpr int STEP_HEAD = offsetof(slip_cuda_step, row) / 8; // words with the sizes of the step's lists
-static_assert(offsetof(slip_cuda_step, row) % 8 == 0 && sizeof(slip_cuda_row) % 8 == 0 && sizeof(slip_cuda_head) % 8 == 0 &&
+static_assert(offsetof(slip_cuda_step, row) % 8 == 0 && sizeof(slip_cuda_row) % 8 == 0 && sizeof(slip_cuda_logit_row) % 8 == 0 &&
               sizeof(slip_cuda_run) % 8 == 0, "a step is whole words");
 
 struct step_sizes {
-    int rows, heads, runs;
+    int rows, logit_rows, runs;
     uint32_t serial;
 };
 
 // From the words of the step's head, one a lane, by shuffles. All lanes of a warp call it.
 __device__ __forceinline__ step_sizes sizes_of(uint64_t head)
 {
-    static_assert(offsetof(slip_cuda_step, rows) == 16 && offsetof(slip_cuda_step, heads) == 20 && offsetof(slip_cuda_step, runs) == 24 &&
+    static_assert(offsetof(slip_cuda_step, rows) == 16 && offsetof(slip_cuda_step, logit_rows) == 20 && offsetof(slip_cuda_step, runs) == 24 &&
                   offsetof(slip_cuda_step, serial) == 40, "words 2, 3 and 5");
     const uint64_t two = __shfl_sync(~0u, head, 2), three = __shfl_sync(~0u, head, 3), five = __shfl_sync(~0u, head, 5);
     return {(int)two, (int)(two >> 32), (int)three, (uint32_t)five};
@@ -55,13 +55,13 @@ __device__ __forceinline__ step_sizes sizes_of(uint64_t head)
 // The used words of a step, one behind the other.
 struct step_words {
     slip_cuda_step *step;
-    int rows, heads, runs; // where each list's words end
+    int rows, logit_rows, runs; // where each list's words end
 
     __device__ __forceinline__ step_words(slip_cuda_step *of, const step_sizes &sizes) : step(of)
     {
         rows = STEP_HEAD + sizes.rows * (int)(sizeof(slip_cuda_row) / 8);
-        heads = rows + sizes.heads * (int)(sizeof(slip_cuda_head) / 8);
-        runs = heads + sizes.runs * (int)(sizeof(slip_cuda_run) / 8);
+        logit_rows = rows + sizes.logit_rows * (int)(sizeof(slip_cuda_logit_row) / 8);
+        runs = logit_rows + sizes.runs * (int)(sizeof(slip_cuda_run) / 8);
     }
 
     __device__ __forceinline__ int count() const
@@ -75,7 +75,7 @@ struct step_words {
             return ((uint64_t *)step)[i];
         if (i < rows)
             return ((uint64_t *)step->row)[i - STEP_HEAD];
-        return i < heads ? ((uint64_t *)step->head)[i - rows] : ((uint64_t *)step->run)[i - heads];
+        return i < logit_rows ? ((uint64_t *)step->logit_row)[i - rows] : ((uint64_t *)step->run)[i - logit_rows];
     }
 };
 

@@ -41,7 +41,7 @@ static void plan_tensors(lowered *l, slip_dtype dtype)
         l->tensors[i].table = l->frequency;
         if (!t->vector)
             assert_int_equal(slip_cuda_matrix_plan(dtype, 1, t->rows, t->columns.count, 0,
-                                                   t->experts.first >= 0 ? SLIP_USE_UP : SLIP_USE_LINEAR, &l->tensors[i].matrix), SLIP_OK);
+                                                   t->experts.first >= 0 ? SLIP_USE_GATE_UP : SLIP_USE_LINEAR, &l->tensors[i].matrix), SLIP_OK);
     }
 }
 
@@ -378,7 +378,7 @@ static void test_step(void **state)
     tiny_step_add(&step, 0, 0, tokens, 13, 1)->sampling.temperature = 0.5;
     slip_cuda_step_fill(&l.program, &step, 3, 9, &out);
     assert_int_equal(out.rows, 18);
-    assert_int_equal(out.heads, 6);
+    assert_int_equal(out.logit_rows, 6);
     assert_int_equal(out.runs, 4); /* 0..4 | 5..7, 8..15, 16..17 */
     static const int32_t row[] = {0, 5, 8, 16}, count[] = {5, 3, 8, 2};
     for (int i = 0; i < 4; i++) {
@@ -387,11 +387,11 @@ static void test_step(void **state)
         assert_int_equal(out.run[i].position, out.row[row[i]].position);
     }
     assert_int_equal(out.row[4].last, 34);
-    assert_int_equal(out.head[0].seed, 77);
-    assert_int_equal(out.head[0].position, 31);
-    assert_int_equal(out.head[5].row, 17);
-    assert_int_equal(out.head[5].position, 13);
-    assert_true(out.head[5].temperature == 0.5);
+    assert_int_equal(out.logit_row[0].seed, 77);
+    assert_int_equal(out.logit_row[0].position, 31);
+    assert_int_equal(out.logit_row[5].row, 17);
+    assert_int_equal(out.logit_row[5].position, 13);
+    assert_true(out.logit_row[5].temperature == 0.5);
     l.program.cache[0].whole_block = true; /* a draft's block sees all of itself */
     slip_cuda_step_fill(&l.program, &step, 3, 9, &out);
     assert_int_equal(out.row[0].last, 34);

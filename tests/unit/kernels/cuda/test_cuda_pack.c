@@ -146,9 +146,9 @@ static void test_random_weights(void **state)
             for (size_t j = 0; j < sizeof columns / sizeof *columns; j++) {
                 slip_range range = {128, columns_for((slip_dtype)dtype, columns[j])};
                 slip_weight weight = tiny_weight_random((slip_dtype)dtype, i % 2 ? 3 : 1, rows[i], range, 1 + i + 10 * j);
-                check_weight(&weight, i % 2 ? SLIP_USE_UP : SLIP_USE_LINEAR, 0);
+                check_weight(&weight, i % 2 ? SLIP_USE_GATE_UP : SLIP_USE_LINEAR, 0);
                 for (int chunk = 2; chunk <= 3; chunk++)
-                    check_weight(&weight, i % 2 ? SLIP_USE_UP : SLIP_USE_LINEAR, chunk);
+                    check_weight(&weight, i % 2 ? SLIP_USE_GATE_UP : SLIP_USE_LINEAR, chunk);
                 tiny_weight_free(&weight);
             }
 }
@@ -249,7 +249,7 @@ static void check_plan(slip_dtype dtype, int64_t rows, int64_t columns, slip_cud
     assert_true(dtype != SLIP_F32 || m.plane_tiles % m.chunk == 0);
     assert_int_equal(m.expert_bytes, (int64_t)m.row_tiles * m.column_tiles * slip_tile_bytes(m.format));
     assert_int_equal(slip_cuda_matrix_bytes(&m, 5), 5 * m.expert_bytes);
-    assert_true(use != SLIP_USE_UP || m.chunks <= SLIP_UP_PARTS);
+    assert_true(use != SLIP_USE_GATE_UP || m.chunks <= SLIP_GATE_UP_PARTS);
     assert_int_equal(m.units, m.chunks * m.row_tiles);
     static const int32_t sms[] = {132, 528, 114, 160, 7, 1};
     for (size_t i = 0; i < sizeof sms / sizeof *sms; i++) {
@@ -289,7 +289,7 @@ static void test_nothing_to_do(void **state)
 {
     (void)state;
     slip_cuda_matrix m;
-    assert_int_equal(slip_cuda_matrix_plan(SLIP_BF16, 0, 64, 64, 0, SLIP_USE_UP, &m), SLIP_OK);
+    assert_int_equal(slip_cuda_matrix_plan(SLIP_BF16, 0, 64, 64, 0, SLIP_USE_GATE_UP, &m), SLIP_OK);
     assert_int_equal(slip_cuda_matrix_bytes(&m, 0), 0);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(slip_cuda_matrix_plan(SLIP_MXFP4, 4, i ? 0 : 64, i ? 64 : 0, 0, SLIP_USE_LINEAR, &m), SLIP_OK);
@@ -335,7 +335,7 @@ static const struct {
     {SLIP_BF16, SLIP_USE_LINEAR, 6144, 2048, 5},    /* evenness beyond that would cost more in partial sums */
     {SLIP_BF16, SLIP_USE_LINEAR, 384, 6144, 0},
     {SLIP_BF16, SLIP_USE_LINEAR, 19072, 6144, 5},
-    {SLIP_MXFP4, SLIP_USE_UP, 512, 6144, 11},
+    {SLIP_MXFP4, SLIP_USE_GATE_UP, 512, 6144, 11},
     {SLIP_MXFP4, SLIP_USE_DOWN, 6144, 256, 2},
     {SLIP_F8E4M3, SLIP_USE_LINEAR, 4096, 6144, 5},
     {SLIP_F8E4M3, SLIP_USE_LINEAR, 6144, 2048, 5},
@@ -344,7 +344,7 @@ static const struct {
     {SLIP_BF16, SLIP_USE_LINEAR, 4096, 8192, 5},
     {SLIP_F32, SLIP_USE_LINEAR, 256, 4096, 0},
     {SLIP_BF16, SLIP_USE_LINEAR, 152576, 4096, 5},
-    {SLIP_MXFP4, SLIP_USE_UP, 4096, 4096, 5},
+    {SLIP_MXFP4, SLIP_USE_GATE_UP, 4096, 4096, 5},
     {SLIP_MXFP4, SLIP_USE_DOWN, 4096, 2048, 11},
     {SLIP_F8E4M3, SLIP_USE_LINEAR, 32768, 4096, 5},
     {SLIP_F8E4M3, SLIP_USE_LINEAR, 4096, 16384, 5},

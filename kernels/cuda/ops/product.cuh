@@ -1,6 +1,6 @@
 /* The products: LINEAR, MOE_GATE_UP and MOE_DOWN differ in their operands and in where results go; the units, the weights and the arithmetic are
  * one piece of code, once in the kernel: a step goes through all ops' code in every layer, and what does not fit the instruction
- * cache is fetched anew each time (SPEED.md).
+ * cache is fetched anew each time (docs/speed-cuda.md).
  *
  *     for each row group:  operands to the arena, list of experts  ->  units of this SM, in batches
  *

@@ -16,7 +16,7 @@ const slip_plan_device slip_plan_devices[] = {
         .wire_us = 0.59,
         .exchange_basis = "measured on 2 H200 in a running kernel (2.06 us one-shot, 3.17 two-shot); more derived from the wire",
 
-        /* On one GPU, the Pro at an eighth: a verify step of 8 tokens takes 6.56 ms where its bytes take 3.36 (kernels/cuda/SPEED.md says
+        /* On one GPU, the Pro at an eighth: a verify step of 8 tokens takes 6.56 ms where its bytes take 3.36 (docs/speed-cuda.md says
          * where it goes). */
         .handover_us = 4.6,
         .ops_of_a_layer = 10,

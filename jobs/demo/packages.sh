@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what the build needs on Debian or Ubuntu; where that is not allowed, print the one line to run.
 set -u
-packages="build-essential cmake pkg-config libopenmpi-dev openmpi-bin libhdf5-dev libjansson-dev libpcre2-dev libutf8proc-dev libcmocka-dev $*"
+packages="build-essential cmake pkg-config libopenmpi-dev openmpi-bin libhdf5-dev zlib1g-dev libjansson-dev libpcre2-dev libutf8proc-dev libcmocka-dev $*"
 
 have_all() {
     # Elsewhere (a cluster's modules), what counts is whether the build finds them.

@@ -27,6 +27,7 @@ typedef enum { SLIP_FREE, SLIP_PREFILL, SLIP_DECODE, SLIP_FINISHED } slip_phase_
 typedef struct {
     slip_phase_of_sequence phase;
     slip_query query;
+    uint64_t turn;              /* counts admissions: who came earlier has the smaller one */
     int32_t prefilled;          /* prompt tokens in the caches */
     int32_t *tokens;            /* generated, [query.max_tokens]; the end-of-text token is not among them */
     int32_t count;

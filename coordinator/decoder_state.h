@@ -19,6 +19,7 @@ struct slip_decoder {
     slip_decoder_options options;
     slip_trace *trace;
     slip_sequence *sequences;
+    uint64_t admissions;               /* so far */
     int32_t drafted[SLIP_MAX_SPANS];   /* slot of each block: who is past its prompt and decodes in this step */
     int32_t owner[SLIP_MAX_SPANS];     /* slot of each span of the step */
     slip_step step;

@@ -138,6 +138,27 @@ static void add_chunk(slip_decoder *decoder, int32_t slot)
     memcpy(decoder->step.token + span->row, sequence->query.prompt + sequence->prefilled, (size_t)count * sizeof(int32_t));
 }
 
+/* The slot whose prompt is read next behind the one admitted as number `turn`; -1 when there is none. */
+static int32_t next_prompt(const slip_decoder *decoder, uint64_t turn)
+{
+    int32_t next = -1;
+    for (int32_t i = 0; i < decoder->options.sequences; i++) {
+        const slip_sequence *sequence = &decoder->sequences[i];
+        if (sequence->phase == SLIP_PREFILL && sequence->turn > turn &&
+            (next < 0 || sequence->turn < decoder->sequences[next].turn))
+            next = i;
+    }
+    return next;
+}
+
+/* The rows that decoding leaves are the prompts', in the order of admission: whoever comes later, by whatever slot, waits. */
+static void add_prompts(slip_decoder *decoder)
+{
+    int32_t slot;
+    for (uint64_t turn = 0; (slot = next_prompt(decoder, turn)) >= 0; turn = decoder->sequences[slot].turn)
+        add_chunk(decoder, slot);
+}
+
 bool slip_decoder_build(slip_decoder *decoder)
 {
     slip_step *step = &decoder->step;
@@ -148,8 +169,6 @@ bool slip_decoder_build(slip_decoder *decoder)
         if (decoder->sequences[i].phase == SLIP_DECODE && !decoder->prompts_only)
             add_block(decoder, i);
     int32_t blocks = step->span_count;
-    for (int32_t i = 0; i < decoder->options.sequences; i++)
-        if (decoder->sequences[i].phase == SLIP_PREFILL)
-            add_chunk(decoder, i);
+    add_prompts(decoder);
     return step->span_count == blocks;
 }

@@ -71,9 +71,10 @@ static double gumbel_bound(uint32_t bits)
     return 0.69314718056 * (zeros + 1);
 }
 
+/* logit / temperature + G, times the temperature: the same order, and no temperature is too low for it. fma() is what the GPU computes. */
 static float perturbed(float logit, double temperature, uint32_t bits)
 {
-    return (float)((double)logit / temperature + slip_gumbel(bits));
+    return (float)fma(temperature, slip_gumbel(bits), logit);
 }
 
 slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position)
@@ -89,7 +90,7 @@ slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_
             bits_of_four(sampling->seed, position, token, four);
         uint32_t bits = four[token % 4];
         /* The score is rounded to f32: the slack keeps the bound a bound. */
-        double bound = (double)logits[i] / temperature + gumbel_bound(bits);
+        double bound = logits[i] + temperature * gumbel_bound(bits);
         if (best.token >= 0 && bound + 1e-5 * fabs(bound) + 1e-5 < best.score)
             continue;
         slip_candidate mine = {perturbed(logits[i], temperature, bits), (int32_t)token};

@@ -1,9 +1,10 @@
 /* The sampling rule: Gumbel-max with a counter-based generator.
  *
- *   token = arg max over v of  logit[v] / temperature + G(seed, position, v),   G = -log(-log u)
+ *   token = arg max over v of  logit[v] + temperature * G(seed, position, v),   G = -log(-log u)
  *
  * u comes from Philox4x32-10 (Salmon et al., SC'11) keyed by the request's seed, counted by (position, token). The sample
- * at a position depends on nothing else: not on the draft, the batch or the rank count. temperature 0 is arg max.
+ * at a position depends on nothing else: not on the draft, the batch or the rank count. Scores are one fused multiply-add in double,
+ * rounded to f32: they are finite as logits are, and go to the arg max of the logits as the temperature goes to 0, which is it.
  * Ties go to the lowest token.
  */
 #ifndef SLIP_RANKS_MODEL_SAMPLE_H

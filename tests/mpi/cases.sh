@@ -40,6 +40,21 @@ same_text "MiMo's thinking: disabled" "$work/fields.jsonl" c-off c-thinking
 same_text "chat_template_kwargs.thinking" "$work/fields.jsonl" c-off c-chat_template_kwargs
 same_text "a field that asks for nothing changes nothing" "$work/fields.jsonl" plain metadata
 
+# Equal requests are answered in the order in which they stand, whatever slot they are in.
+rm -f "$out"
+batch "$cases/15-starve-10.jsonl" "$out" --sequences 2 </dev/null
+order=$(grep -o '"custom_id":"[^"]*"' "$out" | cut -d'"' -f4 | tr '\n' ' ')
+if [ "$status" = 0 ] && [ "$order" = "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9 " ]; then
+    ok "case 15-starve-10: nobody is overtaken"
+else
+    fail "case 15-starve-10: nobody is overtaken" "exit status $status, $order" "$log"
+fi
+
+rm -f "$out"
+batch "$cases/17-tiny-temperature-min.jsonl" "$out" </dev/null
+same_text "case 17-tiny-temperature-min: 1e-38 is greedy" "$out" greedy t1e-38
+same_text "case 17-tiny-temperature-min: 1e-300 is greedy" "$out" greedy t1e-300
+
 # ---- several answers a line ----
 
 line() { # custom_id, fields of the body

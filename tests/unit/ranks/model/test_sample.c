@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static slip_candidate nucleus_of(const float *logits, int64_t count, double temp
 
 static float score_of(float logit, double temperature, uint64_t seed, int64_t position, int64_t token)
 {
-    return (float)((double)logit / temperature + slip_gumbel(slip_sample_bits(seed, position, (int32_t)token)));
+    return (float)fma(temperature, slip_gumbel(slip_sample_bits(seed, position, (int32_t)token)), logit);
 }
 
 static slip_candidate brute_force(const float *logits, int64_t first, int64_t count, double temperature, uint64_t seed,
@@ -176,6 +177,30 @@ static void test_frequencies_are_the_softmax(void **state)
 }
 
 /* The nucleus by its definition: tokens in order of logit, then id, until the mass before them reaches top_p. */
+/* The lower the temperature, the nearer to the arg max, down to the lowest that there is: logits a rounding apart, equal ones, and far
+ * ones. */
+static void test_low_temperatures(void **state)
+{
+    (void)state;
+    static const double temperatures[] = {1e-9, 1e-20, 1e-37, 1e-38, 1e-45, 1e-300, DBL_MIN, 5e-324};
+    static const float bases[] = {0, 1e-30f, 1, 20, -20, 3e38f};
+    enum { COUNT = 64 };
+    float logits[COUNT];
+    for (size_t b = 0; b < sizeof bases / sizeof *bases; b++)
+        for (size_t t = 0; t < sizeof temperatures / sizeof *temperatures; t++)
+            for (uint64_t seed = 0; seed < 20; seed++) {
+                for (int i = 0; i < COUNT; i++)
+                    logits[i] = bases[b];
+                logits[seed * 3] = nextafterf(bases[b], INFINITY);
+                logits[seed * 3 + 2] = nextafterf(bases[b], INFINITY);
+                if (fabsf(bases[b]) < 1 && temperatures[t] > 1e-46)
+                    continue; /* a rounding apart is then less than the noise */
+                assert_int_equal(best_of(logits, 0, COUNT, temperatures[t], seed, 11).token, best_of(logits, 0, COUNT, 0, seed, 11).token);
+                int32_t order[COUNT];
+                assert_int_equal(nucleus_of(logits, COUNT, temperatures[t], 0.9, seed, 11, order).token, seed * 3);
+            }
+}
+
 static slip_candidate nucleus(const float *logits, int64_t count, double temperature, double top_p, uint64_t seed,
                               int64_t position)
 {
@@ -296,6 +321,7 @@ static void test_filters_by_hand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_low_temperatures),
         cmocka_unit_test(test_philox_known_answers),       cmocka_unit_test(test_gumbel),
         cmocka_unit_test(test_best_is_the_arg_max),        cmocka_unit_test(test_bound_is_a_bound),
         cmocka_unit_test(test_pieces_merge),               cmocka_unit_test(test_ties_go_to_the_lowest),

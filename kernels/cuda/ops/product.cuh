@@ -1,5 +1,5 @@
 /* The products. LINEAR, MOE_GATE_UP and MOE_DOWN differ in their operands and in where results go; units, weights and arithmetic are one code
- * path, to fit the instruction cache: every layer runs the code of all ops, and what does not fit is fetched again (SPEED.md).
+ * path, to fit the instruction cache: every layer runs the code of all ops, and what does not fit is fetched again (docs/speed-cuda.md).
  *
  *     for each row group:  operands to the arena, list of experts  ->  units of this SM, in batches
  *

@@ -32,7 +32,8 @@ typedef struct {
     int32_t *tokens;            /* generated, [query.max_tokens]; the end-of-text token is not among them */
     int32_t count;
     int32_t fresh;              /* tokens that the last step added: tokens[count - fresh .. count) */
-    const char *finish_reason;  /* "stop", "length"; NULL while it goes on */
+    const char *finish_reason;  /* "stop", "length", "error": logits that are not finite; NULL while it goes on */
+    uint64_t broken_step;       /* "error": number of the step that computed them */
     int32_t drafts[SLIP_MAX_BLOCK];
     slip_acceptance acceptance;
     double expected;            /* acceptance length that the pace expects of the next block */

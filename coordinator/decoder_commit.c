@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "coordinator/decoder_state.h"
 #include "ranks/model/sample.h"
 
@@ -7,6 +9,9 @@ void slip_sequence_finish(slip_sequence *sequence, const char *reason)
     sequence->finish_reason = reason;
     sequence->finished_ms = slip_now_ms();
 }
+
+/* The sample of a row with a logit that is not finite. No draft equals it. */
+enum { SLIP_NO_SAMPLE = -1 };
 
 /* The sampled token of every logit row. */
 static void sample_rows(slip_decoder *decoder, const slip_outcome *outcome)
@@ -20,7 +25,7 @@ static void sample_rows(slip_decoder *decoder, const slip_outcome *outcome)
             if (step->want == SLIP_WANT_LOGITS)
                 best = slip_sample_filtered(outcome->logits + (int64_t)row * decoder->model->vocabulary, decoder->model->vocabulary,
                                             &span->sampling, span->position + i + 1, decoder->order);
-            decoder->samples[row] = best.token;
+            decoder->samples[row] = isfinite(best.score) ? best.token : SLIP_NO_SAMPLE;
         }
     }
 }
@@ -33,10 +38,15 @@ static bool is_eos(const slip_decoder *decoder, int32_t token)
     return false;
 }
 
-/* Append until the end of text or the limit; returns how many of `count` tokens counted. */
+/* Append until the end of text, the limit or a row without a sample; returns how many of `count` tokens counted. */
 static int32_t append(slip_decoder *decoder, slip_sequence *sequence, const int32_t *tokens, int32_t count)
 {
     for (int32_t i = 0; i < count; i++) {
+        if (tokens[i] == SLIP_NO_SAMPLE) {
+            sequence->broken_step = decoder->step.number;
+            slip_sequence_finish(sequence, "error");
+            return i;
+        }
         if (!sequence->query.ignore_eos && is_eos(decoder, tokens[i])) {
             slip_sequence_finish(sequence, "stop");
             return i + 1;
@@ -85,6 +95,8 @@ static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const s
     if (decoder->options.forced_acceptance > 0)
         accepted = force_acceptance(decoder, sequence, drafted);
     int32_t kept = append(decoder, sequence, samples, accepted + 1);
+    if (kept == 0)
+        return; /* not one row had a sample */
     if (decoder->drafting) {
         slip_acceptance_count(&sequence->acceptance, drafted, kept - 1);
         sequence->expected = slip_pace_expect(sequence->expected, accepted + 1);

@@ -48,7 +48,7 @@ slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start);
 /* Turn a step's outcome into tokens. */
 void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome);
 
-/* The sequence is done, for this reason ("stop" or "length"). */
+/* The sequence is done, for this reason ("stop", "length" or "error"). */
 void slip_sequence_finish(slip_sequence *sequence, const char *reason);
 
 #endif

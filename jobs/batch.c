@@ -120,10 +120,13 @@ static slip_status answer(void *context, slip_task *task, const slip_answer *ans
 {
     batch *b = context;
     const slip_request *request = slip_task_request(task);
-    slip_status status = answers ? slip_results_answer(b->results, request, answers)
-                                 : slip_results_never_ran(b->results, request->custom_id, "interrupted", INTERRUPTED);
-    b->counts.done += answers != NULL;
-    b->left += !answers;
+    bool failed = request->refusal.status_code != 0;
+    slip_status status = answers  ? slip_results_answer(b->results, request, answers)
+                         : failed ? slip_results_refuse(b->results, request)
+                                  : slip_results_never_ran(b->results, request->custom_id, "interrupted", INTERRUPTED);
+    b->counts.done += answers || failed;
+    b->counts.failed += failed;
+    b->left += !answers && !failed;
     if (b->current == task)
         b->current = NULL;
     slip_task_free(task);
@@ -238,7 +241,7 @@ static slip_status judge(const batch *b)
 {
     if (b->counts.failed == 0 || b->job->options->ok_if_some_fail)
         return SLIP_OK;
-    return slip_fail(SLIP_ERR_SOME_FAILED, "done, but %zu of %zu requests were refused: their lines in the output say why",
+    return slip_fail(SLIP_ERR_SOME_FAILED, "done, but %zu of %zu requests were refused or failed: their lines in the output say why",
                      b->counts.failed, b->counts.done);
 }
 

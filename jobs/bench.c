@@ -66,8 +66,8 @@ static slip_status double_prompt(int32_t **ids, size_t count)
 
 static slip_status ignore(void *context, const slip_completion *completion)
 {
-    (void)context, (void)completion;
-    return SLIP_OK;
+    (void)context;
+    return completion->error ? slip_fail(SLIP_ERR_FAILED, "%s", completion->error) : SLIP_OK;
 }
 
 /* Each sequence has the prompt turned to another beginning: equal prompts would be answered by equal tokens, and those pick equal experts,

@@ -24,6 +24,8 @@ static slip_status show(void *context, const char *bytes, size_t size)
 static slip_status finish(void *context, const slip_completion *completion)
 {
     output *o = context;
+    if (completion->error)
+        return slip_fail(SLIP_ERR_FAILED, "%s", completion->error);
     if (!o->json)
         return putchar('\n') == EOF || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
     o->size = completion->text_size;

@@ -3,6 +3,7 @@
  * A text longer than the context is read in windows: each starts half a window after the last one and scores only tokens that
  * were not scored before, so that a scored token has at least half a window of context.
  */
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -36,6 +37,15 @@ static double bits_of(const float *logits, int32_t vocabulary, int32_t token)
     return (log(sum) + top - logits[token]) / M_LN2;
 }
 
+static slip_status check_finite(const float *logits, int32_t vocabulary, uint64_t step, size_t token)
+{
+    for (int32_t v = 0; v < vocabulary; v++)
+        if (!isfinite(logits[v]))
+            return slip_fail(SLIP_ERR_FAILED, "a logit is not finite: step %" PRIu64 ", behind token %zu of the text, vocabulary row %d: %g",
+                             step, token, v, (double)logits[v]);
+    return SLIP_OK;
+}
+
 /* Tokens [first, first + count) at positions from 0 on; those from `unscored` on are new. */
 static slip_status score_window(slip_job *job, score *s, size_t first, size_t count, size_t unscored, slip_step *step)
 {
@@ -53,6 +63,8 @@ static slip_status score_window(slip_job *job, score *s, size_t first, size_t co
         slip_status status = slip_runner_begin(target, SLIP_PHASE_RUN, step);
         if (status == SLIP_OK)
             status = slip_runner_wait(target, step, &outcome);
+        for (int32_t i = 0; i < rows && status == SLIP_OK; i++)
+            status = check_finite(outcome.logits + (size_t)i * (size_t)vocabulary, vocabulary, step->number, first + at + (size_t)i);
         if (status == SLIP_OK && s->logits)
             status = slip_logits_write(s->logits, first + at, rows, outcome.logits);
         if (status != SLIP_OK)

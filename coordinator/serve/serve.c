@@ -1,5 +1,7 @@
 #include "coordinator/serve/serve.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "coordinator/serve/detokenizer.h"
@@ -124,8 +126,13 @@ static slip_status end_lane(slip_serve *serve, int32_t slot, const char *finish_
 {
     lane *l = &serve->lanes[slot];
     const slip_sequence *sequence = slip_decoder_sequence(serve->decoder, slot);
+    char error[160];
+    if (sequence->broken_step)
+        snprintf(error, sizeof error, "a logit is not finite: step %" PRIu64 ", after %d tokens of the prompt and %d of the answer",
+                 sequence->broken_step, sequence->query.prompt_count, sequence->count);
     const slip_completion completion = {
-        .finish_reason = finish_reason,
+        .finish_reason = sequence->broken_step ? NULL : finish_reason,
+        .error = sequence->broken_step ? error : NULL,
         .text = l->text.bytes ? l->text.bytes : "",
         .text_size = l->text.size,
         .tokens = sequence->tokens,

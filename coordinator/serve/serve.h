@@ -23,7 +23,8 @@
 
 /* How a request ended. Valid during the call. */
 typedef struct {
-    const char *finish_reason; /* "stop", "length"; NULL: cancelled, with what there was */
+    const char *finish_reason; /* "stop", "length"; NULL: cancelled or failed, with what there was */
+    const char *error;         /* why it failed; NULL: it did not */
     const char *text;          /* all of it, never NULL; empty without a tokenizer */
     size_t text_size;
     const int32_t *tokens;     /* [completion_tokens] */

@@ -113,6 +113,8 @@ static slip_status end_choice(void *context, const slip_completion *c)
     slip_task *task = ended->task;
     if (!c->finish_reason)
         task->given_up = true;
+    if (c->error)
+        slip_request_fail(&task->request, "not_finite", c->error);
     slip_status status = c->finish_reason ? keep_answer(task, ended->index, c) : SLIP_OK;
     task->ended++;
     bool last = task->ended == (task->given_up ? task->submitted : task->count);

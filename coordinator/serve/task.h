@@ -11,7 +11,7 @@
 typedef struct slip_task slip_task;
 
 /* Called once, when nothing of the task runs any more; the caller may free it there. `answers` has slip_request_choices() elements, and
- * is NULL where a choice was given up: then the request has no answer. */
+ * is NULL where a choice was given up or failed: then the request has no answer. One that failed has become a refusal (status 500). */
 typedef slip_status (*slip_task_end)(void *context, slip_task *task, const slip_answer *answers);
 
 /* *request and `prompts` (slip_admission_prepare) belong to the task from now on, even if this fails. */

@@ -21,10 +21,10 @@ enum { SLIP_MAX_STOPS = 4, SLIP_MAX_N = 128, SLIP_MAX_CHOICES = 2048, SLIP_REQUE
 
 /* Why a line was refused: becomes response.status_code and response.body.error.
  * Codes: "invalid_json", "line_too_long", "missing_field", "invalid_value", "unsupported", "unknown_url"
- * (404), "duplicate_custom_id"; whoever finds a fault later adds its own ("context_length_exceeded"). */
+ * (404), "duplicate_custom_id"; whoever finds a fault later adds its own ("context_length_exceeded", "not_finite"). */
 typedef struct {
-    int status_code; /* 4xx; 0 = accepted */
-    char type[32];   /* "invalid_request_error" */
+    int status_code; /* 4xx, 500; 0 = accepted */
+    char type[32];   /* "invalid_request_error", "server_error" */
     char code[40];
     char param[64];    /* the field, "" for none */
     char message[400]; /* may end in the middle of a character: print it through io/base/json.h */
@@ -95,5 +95,8 @@ uint64_t slip_request_seed(const slip_request *request, int32_t choice);
  * SLIP_ERR_INPUT, for a checker to return in turn; slip_fail() is not told, since the run goes on. */
 slip_status slip_request_refuse(slip_request *request, int status_code, const char *code, const char *param,
                                 const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* The same for a fault that is not the request's: status 500, type "server_error". */
+slip_status slip_request_fail(slip_request *request, const char *code, const char *message);
 
 #endif

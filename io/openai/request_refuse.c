@@ -17,3 +17,10 @@ slip_status slip_request_refuse(slip_request *request, int status_code, const ch
     va_end(arguments);
     return SLIP_ERR_INPUT;
 }
+
+slip_status slip_request_fail(slip_request *request, const char *code, const char *message)
+{
+    slip_status status = slip_request_refuse(request, 500, code, "", "%s", message);
+    snprintf(request->refusal.type, sizeof request->refusal.type, "server_error");
+    return status;
+}

@@ -48,7 +48,9 @@ slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b)
 {
     if (a.token < 0 || b.token < 0)
         return a.token < 0 ? b : a;
-    if (a.score != b.score)
+    if (isfinite(a.score) != isfinite(b.score))
+        return isfinite(a.score) ? b : a;
+    if (isfinite(a.score) && a.score != b.score)
         return a.score > b.score ? a : b;
     return a.token < b.token ? a : b;
 }
@@ -56,9 +58,13 @@ slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b)
 static slip_candidate arg_max(const float *logits, int64_t first_token, int64_t count)
 {
     slip_candidate best = {0, -1};
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < count; i++) {
+        slip_candidate mine = {logits[i], (int32_t)(first_token + i)};
+        if (!isfinite(logits[i]))
+            return mine;
         if (best.token < 0 || logits[i] > best.score)
-            best = (slip_candidate){logits[i], (int32_t)(first_token + i)};
+            best = mine;
+    }
     return best;
 }
 
@@ -136,8 +142,11 @@ slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, con
 {
     if (!slip_sampling_filters(sampling))
         return slip_sample_best(logits, 0, vocabulary, sampling, position);
-    for (int64_t i = 0; i < vocabulary; i++)
+    for (int64_t i = 0; i < vocabulary; i++) {
+        if (!isfinite(logits[i]))
+            return (slip_candidate){logits[i], (int32_t)i};
         order[i] = (int32_t)i;
+    }
     qsort_r(order, (size_t)vocabulary, sizeof *order, by_logit, (void *)logits);
     slip_candidate best = {0, -1};
     for (int64_t i = 0, kept = count_kept(logits, vocabulary, sampling, order); i < kept; i++) {

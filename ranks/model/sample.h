@@ -30,7 +30,8 @@ slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_
 slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
                                     int32_t *order);
 
-/* The better of two candidates: higher score, then lower token; token -1 loses. */
+/* The better of two candidates: higher score, then lower token; token -1 loses. A score that is not finite wins, so that a logit that is
+ * not finite is seen wherever it stood: such a candidate's score says so, its token is some token of the vocabulary. */
 slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b);
 
 #endif

@@ -33,7 +33,9 @@ __device__ __forceinline__ slip_candidate sample_better(slip_candidate a, slip_c
 {
     if (a.token < 0 || b.token < 0)
         return a.token < 0 ? b : a;
-    if (a.score != b.score)
+    if (isfinite(a.score) != isfinite(b.score))
+        return isfinite(a.score) ? b : a;
+    if (isfinite(a.score) && a.score != b.score)
         return a.score > b.score ? a : b;
     return a.token < b.token ? a : b;
 }
@@ -65,12 +67,12 @@ __device__ __noinline__ double sample_gumbel(uint32_t bits)
 __device__ __forceinline__ void sample_perturbed(float logit, double temperature, uint32_t bits, int token, float bar,
                                                  slip_candidate &best)
 {
-    double scaled = (double)logit / temperature, bound = scaled + sample_bound(bits);
+    double bound = (double)logit + temperature * sample_bound(bits);
     double known = best.token >= 0 && best.score > bar ? best.score : bar;
     // Scores are rounded to f32: the slack keeps the bound valid.
     if (bound + 1e-5 * fabs(bound) + 1e-5 < known)
         return;
-    slip_candidate mine = {(float)(scaled + sample_gumbel(bits)), token};
+    slip_candidate mine = {(float)fma(temperature, sample_gumbel(bits), (double)logit), token};
     best = sample_better(best, mine);
 }
 

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,15 +25,20 @@ typedef struct {
 
 static slip_tokenizer *tokenizer;
 
-static void machine_make(const tiny_checkpoint *checkpoint, machine *m)
+static void machine_make_with(const slip_executor_kind *kind, const tiny_checkpoint *checkpoint, machine *m)
 {
     const slip_model *model = &checkpoint->source.model;
     const slip_decoder_options decoding = {.sequences = SLOTS, .chunk = 64};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
-    const slip_rank_options options = {.kind = &slip_executor_cpu, .slices = 1, .limits = limits};
+    const slip_rank_options options = {.kind = kind, .slices = 1, .limits = limits};
     assert_int_equal(slip_rank_create(checkpoint->comm, &checkpoint->source, &options, &m->rank), SLIP_OK);
     assert_int_equal(slip_decoder_create(m->rank, NULL, model, &limits, &decoding, NULL, &m->decoder), SLIP_OK);
     assert_int_equal(slip_serve_create(m->decoder, tokenizer, &m->serve), SLIP_OK);
+}
+
+static void machine_make(const tiny_checkpoint *checkpoint, machine *m)
+{
+    machine_make_with(&slip_executor_cpu, checkpoint, m);
 }
 
 static void machine_free(machine *m)
@@ -49,6 +56,7 @@ typedef struct {
     size_t shown_size, whole_size;
     int32_t tokens[CONTEXT], count;
     const char *reason;
+    char error[160];
     int ends, place; /* how often it ended, and as which of all */
     int fail_after;  /* calls of text() until one fails; 0: none does */
     machine *cancels_in;
@@ -78,6 +86,7 @@ static slip_status end(void *context, const slip_completion *c)
     if (h->count > 0)
         memcpy(h->tokens, c->tokens, (size_t)h->count * sizeof *h->tokens);
     h->reason = c->finish_reason;
+    snprintf(h->error, sizeof h->error, "%s", c->error ? c->error : "");
     h->ends++;
     h->place = ended++;
     assert_int_equal(c->prompt_tokens, PROMPT);
@@ -274,6 +283,48 @@ static void test_sinks_that_do_something(void **state)
     machine_free(&m);
 }
 
+/* The CPU's candidates, but that from its fourth token on a request of this seed has a logit that is not finite. */
+enum { BROKEN_SEED = 4 };
+
+static void broken_candidates(slip_executor *executor, const slip_step *step, slip_candidate *out)
+{
+    slip_executor_cpu.candidates(executor, step, out);
+    for (int32_t s = 0, row = 0; s < step->span_count; s++)
+        for (int32_t i = step->span[s].count - step->span[s].logit_rows; i < step->span[s].count; i++, row++)
+            if (step->span[s].sampling.seed == BROKEN_SEED && step->span[s].position + i + 1 >= PROMPT + 3)
+                out[row].score = i % 2 ? (float)NAN : -INFINITY;
+}
+
+/* Such a request ends with the step's number, and no other one notices. */
+static void test_logits_that_are_not_finite(void **state)
+{
+    static heard broken[6], whole[6];
+    slip_executor_kind kind = slip_executor_cpu;
+    kind.candidates = broken_candidates;
+    for (int pass = 0; pass < 2; pass++) {
+        machine m;
+        machine_make_with(pass ? &kind : &slip_executor_cpu, *state, &m);
+        for (int n = 0; n < 6; n++) {
+            slip_serve_request request = request_of(*state, n, 8, pass ? &broken[n] : &whole[n]);
+            submit(&m, &request);
+        }
+        run(&m);
+        machine_free(&m);
+    }
+    for (int n = 0; n < 6; n++) {
+        if (n == BROKEN_SEED)
+            continue;
+        assert_whole(&broken[n], "length");
+        assert_memory_equal(broken[n].tokens, whole[n].tokens, 8 * sizeof *broken[n].tokens);
+    }
+    const heard *h = &broken[BROKEN_SEED];
+    assert_true(h->ends == 1 && !h->reason && h->count == 3);
+    assert_memory_equal(h->tokens, whole[BROKEN_SEED].tokens, 3 * sizeof *h->tokens);
+    assert_non_null(strstr(h->error, "not finite: step "));
+    assert_non_null(strstr(h->error, "after 5 tokens of the prompt and 3 of the answer"));
+    assert_string_equal(broken[0].error, "");
+}
+
 static int open_all(void **state)
 {
     size_t size;
@@ -295,6 +346,7 @@ int main(void)
         cmocka_unit_test(test_first_come_first_served), cmocka_unit_test(test_at_any_time),
         cmocka_unit_test(test_stop_string),             cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancel_all),              cmocka_unit_test(test_sinks_that_do_something),
+        cmocka_unit_test(test_logits_that_are_not_finite),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -41,6 +41,31 @@ static void test_philox_known_answers(void **state)
     assert_int_equal(lines, 64);
 }
 
+/* A logit that is not finite wins, wherever it stands, by every rule: its score says so. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    static const float bad[] = {(float)NAN, INFINITY, -INFINITY};
+    float logits[64];
+    int32_t order[64];
+    for (int kind = 0; kind < 3; kind++)
+        for (int at = 0; at < 64; at++)
+            for (int rule = 0; rule < 4; rule++) {
+                const slip_sampling sampling = {.seed = 3, .temperature = rule ? 0.7 : 0, .top_p = rule > 1 ? 0.9 : 1, .top_k = rule > 2 ? 5 : 0};
+                tiny_fill((uint64_t)at, 4.0f, 64, logits);
+                assert_true(isfinite(slip_sample_filtered(logits, 64, &sampling, 9, order).score));
+                logits[at] = bad[kind];
+                assert_false(isfinite(slip_sample_filtered(logits, 64, &sampling, 9, order).score));
+                slip_candidate low = slip_sample_best(logits, 0, 32, &sampling, 9), high = slip_sample_best(logits + 32, 32, 32, &sampling, 9);
+                assert_false(isfinite(slip_candidate_better(low, high).score));
+                assert_false(isfinite(slip_candidate_better(high, low).score));
+            }
+    slip_candidate a = {(float)NAN, 3}, b = {INFINITY, 2}, none = {(float)NAN, -1}, c = {1, 0};
+    assert_int_equal(slip_candidate_better(a, b).token, 2); /* one order for all, so that all ranks and SMs agree */
+    assert_int_equal(slip_candidate_better(b, a).token, 2);
+    assert_int_equal(slip_candidate_better(none, c).token, 0);
+}
+
 static void test_gumbel(void **state)
 {
     (void)state;
@@ -323,6 +348,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_low_temperatures),
         cmocka_unit_test(test_philox_known_answers),       cmocka_unit_test(test_gumbel),
+        cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_best_is_the_arg_max),        cmocka_unit_test(test_bound_is_a_bound),
         cmocka_unit_test(test_pieces_merge),               cmocka_unit_test(test_ties_go_to_the_lowest),
         cmocka_unit_test(test_frequencies_are_the_softmax), cmocka_unit_test(test_nucleus_is_the_smallest_set),

@@ -10,35 +10,44 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 export OMPI_MCA_rmaps_base_oversubscribe = 1
 export PRTE_MCA_rmaps_default_mapping_policy = :oversubscribe
 
-.PHONY: all demo check sanitize fuzz packages clean
+.PHONY: all demo check sanitize fuzz format format-check tidy packages clean
 
 all: packages
-	cmake -S . -B $(BUILD)
-	cmake --build $(BUILD) -j $(JOBS)
+	cmake -S . -B "$(BUILD)"
+	cmake --build "$(BUILD)" -j $(JOBS)
 
 demo: all
-	rm -f $(RESULTS)
-	mpirun -n 3 $(BUILD)/slipstream batch -m jobs/demo/model.h5 -i jobs/demo/requests.jsonl -o $(RESULTS)
-	$(BUILD)/show_results jobs/demo/requests.jsonl $(RESULTS)
+	rm -f "$(RESULTS)"
+	mpirun -n 3 "$(BUILD)/slipstream" batch -m jobs/demo/model.h5 -i jobs/demo/requests.jsonl -o "$(RESULTS)"
+	"$(BUILD)/show_results" jobs/demo/requests.jsonl "$(RESULTS)"
 
+# Tests of whole runs take all cores; ctest gives them the machine for themselves.
 check: all
-	ctest --test-dir $(BUILD) --output-on-failure
+	ctest --test-dir "$(BUILD)" --output-on-failure -j $(JOBS)
 
 # The same tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: packages
-	cmake -S . -B $(BUILD)-sanitize -DSLIP_SANITIZE=ON
-	cmake --build $(BUILD)-sanitize -j $(JOBS)
-	QUICK=1 ctest --test-dir $(BUILD)-sanitize --output-on-failure
+	cmake --preset asan -B "$(BUILD)-sanitize"
+	cmake --build "$(BUILD)-sanitize" -j $(JOBS)
+	QUICK=1 ctest --test-dir "$(BUILD)-sanitize" --output-on-failure -j $(JOBS)
 
 # Every fuzzer for FUZZ_SECONDS; needs clang with libFuzzer.
 FUZZ_SECONDS ?= 20
 fuzz: packages
-	CC=clang cmake -S . -B $(BUILD)-fuzz -DSLIP_FUZZ=ON
-	cmake --build $(BUILD)-fuzz -j $(JOBS) --target fuzzers
-	bash tests/fuzz/run.sh $(BUILD)-fuzz $(FUZZ_SECONDS)
+	cmake --preset fuzz -B "$(BUILD)-fuzz"
+	cmake --build "$(BUILD)-fuzz" -j $(JOBS) --target fuzzers
+	bash tests/fuzz/run.sh "$(BUILD)-fuzz" $(FUZZ_SECONDS)
+
+# clang-format 14 over all C and CUDA; clang-tidy 14's bug checks over all C.
+format:
+	bash tests/house/format.sh
+format-check:
+	bash tests/house/format.sh --check
+tidy: all
+	bash tests/house/tidy.sh "$(BUILD)"
 
 packages:
 	@bash jobs/demo/packages.sh
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-fuzz
+	rm -rf "$(BUILD)" "$(BUILD)-sanitize" "$(BUILD)-fuzz"

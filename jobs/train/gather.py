@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Gathers the training text: CPython's standard library and the packages of packages.json.
+"""Gathers the training text: CPython's standard library and the packages of manifest/packages.json.
 
     python gather.py --out DIR [--wheels DIR]
 
@@ -18,7 +18,7 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+MANIFEST = Path(__file__).parent / "manifest"
 SKIPPED_FOLDERS = {"test", "tests", "testing", "idle_test", "_vendor", "vendor", "site-packages", "lib2to3",
                    "__pycache__", "turtledemo", "locale"}
 PACKAGE_BYTES = 4_000_000     # no package may dominate: at most this much of each, files in the order of their hash
@@ -86,7 +86,7 @@ def wheel_files(wheel, digest):
 def download(folder):
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
                     "--only-binary=:all:", "--platform", "any", "--python-version", "3.11", "--implementation", "py",
-                    "-r", str(HERE / "requirements-data.txt"), "-d", str(folder)], check=True)
+                    "-r", str(MANIFEST / "requirements-data.txt"), "-d", str(folder)], check=True)
 
 
 def select(package, files, seen):
@@ -116,8 +116,8 @@ def main():
     wheels = args.wheels or args.out / "wheels"
     if not args.wheels:
         download(wheels)
-    packages = json.loads((HERE / "packages.json").read_text())
-    sources = [("cpython", "train", check_stdlib(stdlib, HERE / "stdlib.sha256"))]
+    packages = json.loads((MANIFEST / "packages.json").read_text())
+    sources = [("cpython", "train", check_stdlib(stdlib, MANIFEST / "stdlib.sha256"))]
     sources += [(p["name"], p["split"], wheel_files(wheels / p["wheel"], p["sha256"])) for p in packages]
     seen, lines = set(), {"train": [], "heldout": []}
     for package, split, files in sources:

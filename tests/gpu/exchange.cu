@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "comm/nccl_host.h"
+#include "comm/nccl/host.h"
 #include "exchange_world.cuh"
 
 enum { CHECKED = 100, TIMED = 1000, LAUNCHES = 9, SKIPPED = 77 };

@@ -11,8 +11,8 @@ trap 'rm -rf "$work"' EXIT
 faults=0
 
 built=$("$program" --version | sed -n 's/^ *NCCL: \([0-9.]*\);.*/\1/p')
-calls=$(sed -n '/define SLIP_NCCL_CALLS/,/^$/s/CALL(\([A-Za-z]*\))/\n\1\n/gp' "$root/comm/nccl_load.h" | grep '^[A-Z][a-z]' | sort -u)
-[ "$(wc -w <<<"$calls")" -gt 10 ] || { echo "nccl: comm/nccl_load.h has no list of calls" >&2; exit 1; }
+calls=$(sed -n '/define SLIP_NCCL_CALLS/,/^$/s/CALL(\([A-Za-z]*\))/\n\1\n/gp' "$root/comm/nccl/load.h" | grep '^[A-Z][a-z]' | sort -u)
+[ "$(wc -w <<<"$calls")" -gt 10 ] || { echo "nccl: comm/nccl/load.h has no list of calls" >&2; exit 1; }
 
 library() { # version, calls...: a libnccl.so.2 that has nothing but a version and names
     { for call in TeamLsa "${@:2}"; do

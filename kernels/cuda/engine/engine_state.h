@@ -3,7 +3,7 @@
 #pragma once
 
 #include "comm/cuda_error.h"
-#include "comm/nccl_host.h"
+#include "comm/nccl/host.h"
 #include "comm/window.h"
 #include "kernels/cuda/engine/engine.h"
 #include "kernels/cuda/engine/kernel.h"

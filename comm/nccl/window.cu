@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "comm/exchange.h"
-#include "comm/nccl_state.h"
+#include "comm/nccl/state.h"
 #include "comm/window.h"
 
 struct slip_windows {

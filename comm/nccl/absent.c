@@ -1,7 +1,7 @@
-/* Windows and NCCL's host calls in a build that has no NCCL: CMake chooses between this file and nccl_host.cu, nccl_window.cu. */
+/* Windows and NCCL's host calls in a build that has no NCCL: CMake chooses between this file and nccl/host.cu, nccl/window.cu. */
 #include <string.h>
 
-#include "comm/nccl_host.h"
+#include "comm/nccl/host.h"
 #include "comm/version.h"
 #include "comm/window.h"
 

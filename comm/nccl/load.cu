@@ -1,4 +1,4 @@
-#include "comm/nccl_load.h"
+#include "comm/nccl/load.h"
 
 #include <dlfcn.h>
 #include <stdio.h>

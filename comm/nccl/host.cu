@@ -1,11 +1,11 @@
 /* The communicator and its host calls. slip_comm_agree() precedes each stage that all ranks enter together, so that a rank that failed before
  * does not leave the others waiting inside NCCL. */
-#include "comm/nccl_host.h"
+#include "comm/nccl/host.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "comm/nccl_state.h"
+#include "comm/nccl/state.h"
 
 /* No multicast: NCCL would set it up although nobody uses it, and where the fabric forbids it, start-up fails. No thread and port
  * for its status service. No registration of captured buffers: ranks may need each other for it, and one of them may capture anew while

@@ -1,9 +1,9 @@
-/* Shared by nccl_host.cu and nccl_window.cu: the communicator, and errors in one sentence. */
+/* Shared by nccl/host.cu and nccl/window.cu: the communicator, and errors in one sentence. */
 #pragma once
 
 #include "comm/cuda_error.h"
-#include "comm/nccl_host.h"
-#include "comm/nccl_load.h"
+#include "comm/nccl/host.h"
+#include "comm/nccl/load.h"
 
 struct slip_nccl {
     ncclComm_t handle;

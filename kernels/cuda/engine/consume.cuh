@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/ops/attend.cuh"
+#include "kernels/cuda/ops/attend_window.cuh"
 #include "kernels/cuda/sync/mail.cuh"
 #include "kernels/cuda/engine/role.cuh"
 #include "kernels/cuda/ops/rope.cuh"
@@ -45,7 +46,17 @@ __device__ __forceinline__ void consume(shared_memory &s, consumer &ring, const 
     }
 }
 
-// Prepare the next op while SMs wait for each other: deal out its units and, if the current op does not write its operand, load that.
+// The cache's part of a window's layer, where no ROPE writes it before.
+__device__ __forceinline__ void fetch_window(shared_memory &s, const slip_cuda_attend_window &next, bool first)
+{
+    const bool fetches = !s.here.split_runs && !first;
+    if (threadIdx.x == 0)
+        s.here.fetched = fetches;
+    if (fetches)
+        window_fetch(next, s.here);
+}
+
+// What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
 // `first`: the next op is the first of its launch or step.
 __device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next, bool first)
 {
@@ -55,23 +66,28 @@ __device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next,
         clear_list(s);
         product_load(s, next, 0);
     }
+    if (next.kind == SLIP_CUDA_ATTEND_WINDOW)
+        fetch_window(s, next.attend_window, first);
 }
 
-// The grid barrier behind an op. `next`: the op that follows, or NULL.
+// Behind an op: all SMs are through, unless it flows into the next. `next`: the op that follows, NULL: none.
 __device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameters &p, int op, const slip_cuda_op *next)
 {
+    const bool flows = s.op[op & 1].flows;
     copy_wait_all(); // the next op
     consumers_sync();
     if (threadIdx.x == 0) {
-        if (op != p.drop_op || blockIdx.x != 1)
+        if (!flows && (op != p.drop_op || blockIdx.x != 1))
             grid_arrive(s.consumers.wait);
         if (is_product(s.op[op & 1].kind))
             mbarrier_arrive(&s.product_passed);
     }
     if (next)
         prepare(s, *next, false);
-    if (threadIdx.x == 0)
+    if (threadIdx.x == 0 && !flows)
         grid_wait(s.consumers.wait, ++s.consumers.barriers * gridDim.x);
+    if (next && next->kind == SLIP_CUDA_ATTEND_WINDOW)
+        copy_wait_all(); // what it has fetched
     consumers_sync();
 }
 
@@ -109,10 +125,11 @@ __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, co
     }
 }
 
-__device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_parameters &p)
+// `number`: of the step on this device; 0: ops are launched one by one.
+__device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_parameters &p, unsigned number)
 {
     s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->logit_rows, p.step->runs, p.step->run[0], p.step->epoch,
-              &s.consumers.wait};
+              number, p.step->split_runs != 0, false, &s.consumers.wait};
 }
 
 // ---- SM 0 delivers results: to the host, or, of a step that ranks make together, to rank 0, which delivers to its host ----
@@ -183,7 +200,7 @@ template <allreduce_mode MODE> __device__ bool consume_step(shared_memory &s, co
     consumer_state &t = s.consumers;
     if (threadIdx.x == 0) {
         s.stop = !wait_step(t.wait, number) || p.step->stop;
-        context_of_step(s, p);
+        context_of_step(s, p, number);
         t.wait.step = p.step->number;
         t.begun = now_ns();
     }

@@ -171,11 +171,11 @@ static void event_name(void *context, int32_t op, char *text, size_t size)
 // Profile verify step number PROFILED_STEP of the longest program: everything is warm by then.
 static slip_status profile_step(slip_cuda_engine *e, const slip_cuda_step *step)
 {
-    if (step->op_count > e->longest) {
+    bool verifies = step->logit_rows == step->rows; // prompts are another matter, and have other lists of ops
+    if (verifies && step->op_count > e->longest) {
         e->longest = step->op_count;
         e->profiled = 0;
     }
-    bool verifies = step->logit_rows == step->rows; // a prompt's step has fewer logit rows
     if (step->op_count < e->longest || !verifies || ++e->profiled != PROFILED_STEP)
         return SLIP_OK;
     slip_cuda_profile profile = {0, e->sms, e->events, e->event_counts, event_name, e};

@@ -46,7 +46,7 @@ template <allreduce_mode MODE> __global__ void __launch_bounds__(THREADS, 1) lau
         consumer ring = consumer_start(s, p);
         if (threadIdx.x == 0) {
             s.consumers.times.events = NULL;
-            context_of_step(s, p);
+            context_of_step(s, p, 0);
         }
         consumers_sync();
         consume_ops<MODE>(s, ring, p, {op, op + 1}, false);

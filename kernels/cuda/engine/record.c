@@ -12,7 +12,7 @@ static const char *wait_name(int wait)
 {
     static const char *const names[SLIP_WAITS] = {
         "nothing", "all SMs at the end of the op", "another rank", "a stage of weights", "room in the ring", "the list of experts",
-        "the end of the product before", "the next step",
+        "the end of the product before", "the next step", "a router's logits", "a row's experts",
     };
     return wait >= 0 && wait < SLIP_WAITS ? names[wait] : "?";
 }

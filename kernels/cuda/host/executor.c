@@ -210,6 +210,11 @@ static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *st
 {
     slip_cuda_step *device = slip_cuda_engine_step(e->engine);
     slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
+    device->split_runs |= e->options.watch || e->options.watched; /* who looks wants to see what ROPE leaves */
+    if (!device->split_runs) {
+        device->first_op = e->first_op + e->list.whole_first[phase];
+        device->op_count = e->list.whole_count[phase];
+    }
     device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges[phase]);
     e->phase[e->begun++ % SLIP_MAX_IN_FLIGHT] = phase;
     return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, device_collects(e));

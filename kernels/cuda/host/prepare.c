@@ -49,7 +49,8 @@ static slip_status lower(slip_executor *e)
 
 /* A step names its ops by their places in the list: these must be the same on all ranks. */
 typedef struct {
-    int32_t first_op, count, phase_first[SLIP_PHASES], phase_count[SLIP_PHASES], exchanges[SLIP_PHASES];
+    int32_t first_op, count, phase_first[SLIP_PHASES], phase_count[SLIP_PHASES], whole_first[SLIP_PHASES],
+        whole_count[SLIP_PHASES], exchanges[SLIP_PHASES];
 } outline;
 
 static slip_status check_outline(const slip_executor *e)
@@ -57,6 +58,8 @@ static slip_status check_outline(const slip_executor *e)
     outline ours = {.first_op = e->first_op, .count = e->list.count}, theirs;
     memcpy(ours.phase_first, e->list.phase_first, sizeof ours.phase_first);
     memcpy(ours.phase_count, e->list.phase_count, sizeof ours.phase_count);
+    memcpy(ours.whole_first, e->list.whole_first, sizeof ours.whole_first);
+    memcpy(ours.whole_count, e->list.whole_count, sizeof ours.whole_count);
     memcpy(ours.exchanges, e->list.exchanges, sizeof ours.exchanges);
     theirs = ours;
     slip_status status = slip_comm_broadcast(e->comm, &theirs, sizeof theirs);

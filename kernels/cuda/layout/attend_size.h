@@ -27,6 +27,14 @@ enum {
     SLIP_ATTEND_OCTAVE = 8,         /* splits of keys [n, 2n); a power of two */
 };
 
+/* Of a narrow window's attention in one phase (attend_window.cuh). */
+enum {
+    SLIP_WINDOW_MOST = 128,  /* widest window */
+    SLIP_WINDOW_K = 192,     /* widest head */
+    SLIP_WINDOW_TURNED = 64, /* most of its dimensions that are rotated */
+    SLIP_WINDOW_V = 64,      /* dimensions of V that a unit of work computes */
+};
+
 /* Where things lie in the arena, in bytes; all multiples of 16. */
 enum {
     SLIP_ATTEND_SCORE = SLIP_ATTEND_FACTORS, /* f32 [2 halves of the head's dimensions][16][stride] */
@@ -59,6 +67,14 @@ static inline bool slip_attend_fits(const slip_cuda_cache *cache)
            cache->v_width >= 16 && cache->v_width <= SLIP_ATTEND_V_WIDTH && cache->shape.head_dim <= cache->k_width &&
            cache->shape.v_head_dim <= cache->v_width && cache->split >= SLIP_ATTEND_KEYS && (cache->split & (cache->split - 1)) == 0 &&
            slip_attend_arena_bytes(cache->k_width, cache->v_width) <= SLIP_CUDA_ARENA;
+}
+
+/* A layer that op_attend_window takes: what it loads are whole quads of columns. `norms`: heads are normalised. */
+static inline bool slip_attend_window_fits(const slip_cuda_cache *cache, int32_t rotary_dim, bool norms)
+{
+    const slip_cache *shape = &cache->shape;
+    return shape->window > 0 && shape->window <= SLIP_WINDOW_MOST && !shape->whole_block && !norms && shape->head_dim <= SLIP_WINDOW_K &&
+           shape->head_dim % 4 == 0 && shape->v_head_dim % 4 == 0 && rotary_dim % 8 == 0 && rotary_dim <= SLIP_WINDOW_TURNED;
 }
 
 /* ---- splits ---- */

@@ -12,7 +12,7 @@
 
 enum {
     SLIP_TOKENS = 8,             /* of a row group */
-    SLIP_CUDA_ARENA = 72 * 1024, /* shared memory beside the ring: operands of a product, keys and values, lists */
+    SLIP_CUDA_ARENA = 76 * 1024, /* shared memory beside the ring: operands of a product, keys and values, lists */
     SLIP_LIST_MAX = SLIP_TOKENS * SLIP_MAX_TOP_K, /* experts that a row group can pick */
 };
 
@@ -151,12 +151,27 @@ SLIP_BOTH static inline int64_t slip_taps_at(const slip_cuda_taps *taps, int32_t
     return ((int64_t)sequence * taps->slots + (int32_t)position % taps->slots) * taps->width;
 }
 
+/* Sums that count their terms: 64-bit integers, fixed point in units of 2^-SLIP_COUNTED_BITS, times 256, plus the number of terms in it. The
+ * order in which terms come changes nothing, and a reader sees by itself that a sum is complete. Its only reader clears it. */
+enum {
+    SLIP_COUNTED_BITS = 32,
+    SLIP_COUNTED_TERMS = 255,    /* at most */
+    SLIP_COUNTED_LARGEST = 16384 /* magnitude of a term: larger ones count as this */
+};
+
 /* ---- what the router picked, [row][top_k]: expert ids ascending, and their weights ---- */
 
 typedef struct {
     int32_t *expert;
     float *weight;
+    uint64_t *word;  /* [rows][top_k], for the products: an expert, above it the turn that it is of (slip_cuda_turn) */
 } slip_cuda_picks;
+
+/* What tells the picks of ROUTE number `route` of a step from all earlier ones in their place. `step`: its number on this device. */
+SLIP_BOTH static inline uint32_t slip_cuda_turn(uint32_t step, int32_t route)
+{
+    return step * (2 * SLIP_MAX_LAYERS) + (uint32_t)route;
+}
 
 SLIP_BOTH static inline int32_t slip_pick_of(int32_t row, int32_t top_k, int32_t index)
 {

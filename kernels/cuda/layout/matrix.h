@@ -45,4 +45,10 @@ SLIP_BOTH static inline int32_t slip_column_tile(const slip_cuda_matrix *matrix,
     return chunk * matrix->chunk + rest % slip_chunk_length(matrix, chunk);
 }
 
+/* How much of a product's units a warpgroup is dealt, in relation to others (ops/product.cuh). */
+enum {
+    SLIP_SHARE = 16,
+    SLIP_LATE_SHARE = 10, /* one whose SM begins later, as measured: SPEED.md */
+};
+
 #endif

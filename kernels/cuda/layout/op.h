@@ -9,7 +9,7 @@
  *     watched     what --trace-ops shows of it: WATCH_<watched> in host/watch.c
  *     memory      slip_memory_<memory>() allocates what it writes (lower/)
  *
- * A grid barrier follows every op.
+ * A grid barrier follows every op but those that `flow`: the next one waits for its data itself.
  */
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_OP_H
 #define SLIP_KERNELS_CUDA_LAYOUT_OP_H
@@ -35,6 +35,8 @@
     PRODUCT(LINEAR, product, op_product, PARTIAL, linear) \
     /* parts of QKV -> rotated queries (bf16), K and V to the cache */ \
     OP(ROPE, rope, op_rope, QKV, rope) \
+    /* layers with a narrow window: parts of QKV -> K and V to the cache, if no ROPE did so, and what ATTEND writes */ \
+    OP(ATTEND_WINDOW, attend_window, op_attend_window, OPERAND, attend_window) \
     /* queries over the cache -> operand, or f32 rows where its form wants whole blocks */ \
     OP(ATTEND, attend, op_attend, OPERAND, attend) \
     /* parts of gate | up -> operand */ \
@@ -121,7 +123,9 @@ typedef struct {
     slip_cuda_picks picks;         /* experts */
     int32_t first_expert, experts; /* this rank's */
     int32_t top_k;
+    uint64_t *counted;             /* LINEAR: add to these sums [rows][out.stride] instead of writing parts; NULL: parts */
     int32_t width;                 /* MOE_DOWN: intermediate columns */
+    int32_t route;                 /* experts: number of the ROUTE that picked them, 1, 2, .. */
     float epsilon;                 /* of the norm in front */
 } slip_cuda_product;
 
@@ -133,6 +137,17 @@ typedef struct {
     const float *norm[2];          /* of q and k heads, or NULL */
     int32_t rotary_dim;
 } slip_cuda_rope;
+
+typedef struct {
+    slip_cuda_partial in;          /* QKV */
+    slip_cuda_cache cache;
+    const float *angles;           /* as ROPE's */
+    const float *sinks;            /* [q_heads] or NULL */
+    slip_cuda_operand operand;     /* as ATTEND's, and so are these */
+    float *rows;
+    int32_t width;
+    int32_t rotary_dim;
+} slip_cuda_attend_window;
 
 typedef struct {
     slip_cuda_cache cache;
@@ -153,11 +168,13 @@ typedef struct {
 } slip_cuda_swiglu;
 
 typedef struct {
-    slip_cuda_partial in;          /* the router's logits */
+    uint64_t *counted;             /* the router's logits: sums [rows][stride] of `parts` terms */
+    int32_t stride, parts;
     slip_cuda_picks picks;
     const float *bias;             /* [experts] */
     int32_t experts;               /* all */
     int32_t top_k, norm_top_k;
+    int32_t route;                 /* its number in the program: 1, 2, .. */
     float routed_scale;
 } slip_cuda_topk;
 
@@ -179,7 +196,8 @@ typedef struct {
     alignas(16) int32_t kind;   /* slip_cuda_op_kind */
     int32_t layer;
     int32_t first, last;        /* ops of the program that it computes: [first, last] */
-    int32_t logit_rows;          /* runs on the step's logit rows */
+    int32_t logit_rows;         /* runs on the step's logit rows */
+    int32_t flows;              /* no grid barrier follows */
     int32_t early;              /* MOE_GATE_UP: the op before does not write its operand */
     union {
         slip_cuda_embed embed;
@@ -189,6 +207,7 @@ typedef struct {
         slip_cuda_quantise quantise;
         slip_cuda_product product;
         slip_cuda_rope rope;
+        slip_cuda_attend_window attend_window;
         slip_cuda_attend attend;
         slip_cuda_swiglu swiglu;
         slip_cuda_topk topk;

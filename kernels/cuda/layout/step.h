@@ -41,6 +41,7 @@ typedef struct {
     int32_t stop;                /* leave the kernel */
     uint32_t epoch;              /* of the last exchange between ranks before this step */
     uint32_t serial;             /* of the steps that all ranks make together, see mail.h; 0: this rank makes it alone */
+    int32_t split_runs;          /* a sequence has several runs: its rows must be in the cache before any of them attends */
     slip_cuda_row row[SLIP_MAX_ROWS];
     slip_cuda_logit_row logit_row[SLIP_MAX_ROWS];
     slip_cuda_run run[SLIP_MAX_ROWS];
@@ -61,6 +62,8 @@ typedef enum {
     SLIP_WAIT_LIST,      /* the experts' list */
     SLIP_WAIT_PASSED,    /* the consumers' end of the product before */
     SLIP_WAIT_STEP,      /* the next step */
+    SLIP_WAIT_LOGITS,    /* all parts of a router's logits */
+    SLIP_WAIT_PICKS,     /* what a row picked */
     SLIP_WAITS
 } slip_cuda_wait;
 

@@ -68,19 +68,22 @@ static int32_t (*const lower_op[SLIP_OP_KINDS])(lowering *, int32_t) = {
 #undef LOWER
 };
 
-static void lower_phase(lowering *l, slip_phase phase)
+/* Leaves in `first_op` and `count` which ops of the list it made. */
+static void lower_phase(lowering *l, slip_phase phase, bool split, int32_t *first_op, int32_t *count)
 {
     int32_t first = l->program->phase_first[phase];
     l->end = first + l->program->phase_count[phase];
     l->phase = phase;
-    l->list->phase_first[phase] = l->list->count;
+    l->split = split;
+    l->list->exchanges[phase] = l->routes = 0;
+    *first_op = l->list->count;
     if (first < l->end)
         slip_lower_angles(l, first);
     for (int32_t i = first; i < l->end; i++)
         i = lower_op[l->program->ops[i].kind](l, i);
     if (l->program->phase_count[phase] > 0 && l->program->ops[l->end - 1].out == SLIP_BUFFER_LOGITS)
         slip_lower_sample(l);
-    l->list->phase_count[phase] = l->list->count - l->list->phase_first[phase];
+    *count = l->list->count - *first_op;
 }
 
 slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *block, slip_cuda_list *list)
@@ -91,7 +94,7 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
     *list = (slip_cuda_list){0};
     lowering l = {
         .source = source, .program = source->program, .block = block, .list = list,
-        .room = 2 * source->program->op_count + SLIP_PHASES * (1 + SLIP_MAX_ROPES),
+        .room = 2 * (2 * source->program->op_count + SLIP_PHASES * (1 + SLIP_MAX_ROPES)),
         .groups = slip_groups_of(source->limits->rows),
         .logit_groups = slip_groups_of(source->limits->logit_rows),
     };
@@ -99,8 +102,10 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
     if (!list->ops)
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d ops", l.room);
     slip_lower_memory(&l);
-    lower_phase(&l, SLIP_PHASE_INJECT);
-    lower_phase(&l, SLIP_PHASE_RUN);
+    for (int phase = SLIP_PHASES - 1; phase >= 0; phase--) {
+        lower_phase(&l, phase, false, &list->whole_first[phase], &list->whole_count[phase]);
+        lower_phase(&l, phase, true, &list->phase_first[phase], &list->phase_count[phase]);
+    }
     return SLIP_OK;
 }
 

@@ -49,7 +49,8 @@ typedef struct {
 typedef struct {
     slip_cuda_op *ops;                        /* [count]; the caller frees */
     int32_t count;
-    int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES];
+    int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES]; /* for any step */
+    int32_t whole_first[SLIP_PHASES], whole_count[SLIP_PHASES]; /* for steps without split runs (slip_cuda_step): fewer ops */
     int32_t exchanges[SLIP_PHASES];           /* inside of the kernel, numbered from 1 in each phase */
 } slip_cuda_list;
 

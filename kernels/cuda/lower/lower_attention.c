@@ -77,6 +77,28 @@ void slip_memory_quantise(lowering *l)
     l->attention_rows = slip_block_alloc(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_HEADS], 4) * sizeof(float));
 }
 
+/* Attention of a narrow window does the work of the ROPE before it as well, which stays where rows must be in the cache beforehand. */
+static bool lower_window(lowering *l, int32_t i, const slip_cuda_attend *attend)
+{
+    slip_cuda_op *before = &l->list->ops[l->list->count - 1];
+    const slip_cuda_rope rope = before->rope;
+    if (before->kind != SLIP_CUDA_ROPE || !slip_attend_window_fits(&attend->cache, rope.rotary_dim, rope.norm[0] || rope.norm[1]))
+        return false;
+    if (!l->split)
+        l->list->count--;
+    slip_lower_append(l, SLIP_CUDA_ATTEND_WINDOW, i, i)->attend_window = (slip_cuda_attend_window){
+        .in = rope.in, .cache = attend->cache, .angles = rope.angles, .rotary_dim = rope.rotary_dim, .sinks = attend->sinks,
+        .operand = attend->operand, .rows = attend->rows, .width = attend->width,
+    };
+    return true;
+}
+
+/* It writes what ATTEND's memory is for. */
+void slip_memory_attend_window(lowering *l)
+{
+    (void)l;
+}
+
 /* A block of 128 columns may belong to several heads, and its scale wants them all: e4m3 is made by an op of its own. */
 int32_t slip_lower_attend(lowering *l, int32_t i)
 {
@@ -86,10 +108,12 @@ int32_t slip_lower_attend(lowering *l, int32_t i)
     slip_cuda_operand operand = slip_lower_operand(l, i + 1, SLIP_BUFFER_HEADS, width, false), blocks = operand;
     operand.q8 = NULL;
     blocks.hi = blocks.lo = NULL;
-    slip_lower_append(l, SLIP_CUDA_ATTEND, i, i)->attend = (slip_cuda_attend){
+    slip_cuda_attend attend = {
         .cache = *cache, .query = l->query, .sinks = slip_lower_vector(l, from->weight[0]), .width = width, .operand = operand,
         .rows = blocks.q8 ? l->attention_rows : NULL, .part_out = l->attend_out, .part_sum = l->attend_sum, .count = l->attend_count,
     };
+    if (!lower_window(l, i, &attend))
+        slip_lower_append(l, SLIP_CUDA_ATTEND, i, i)->attend = attend;
     if (blocks.q8)
         slip_lower_append(l, SLIP_CUDA_QUANTISE, i, i)->quantise =
             (slip_cuda_quantise){.rows = l->attention_rows, .stride = width, .operand = blocks};

@@ -15,8 +15,13 @@ static slip_status check_experts(const slip_cuda_source *source, const slip_op *
     return SLIP_OK;
 }
 
-static slip_status check_route(const slip_program *program, const slip_op *op)
+static slip_status check_route(const slip_cuda_source *source, const slip_op *op)
 {
+    const slip_program *program = source->program;
+    const slip_cuda_matrix *router = &source->tensors[op->weight[0]].matrix;
+    if (router->chunks > SLIP_COUNTED_TERMS)
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: a router of %d columns makes %d partial sums, and at most %d are counted",
+                         router->columns, router->chunks, SLIP_COUNTED_TERMS);
     if (program->scoring != SLIP_SCORING_SIGMOID)
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: a router that scores by softmax is not supported; --device cpu has it");
     if (op->weight[1] == SLIP_NO_WEIGHT)
@@ -29,7 +34,7 @@ static slip_status check_matrix(const slip_cuda_source *source, int32_t tensor)
 {
     const slip_cuda_matrix *m = &source->tensors[tensor].matrix;
     bool stacked = source->program->tensors[tensor].experts.first >= 0;
-    if ((stacked ? SLIP_LIST_MAX : 1) * (int64_t)m->units > UINT32_MAX / (SLIP_ARCH_WARPGROUPS * source->sms + 1))
+    if ((stacked ? SLIP_LIST_MAX : 1) * (int64_t)m->units > UINT32_MAX / (SLIP_SHARE * (SLIP_ARCH_WARPGROUPS * source->sms + 1)))
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: a matrix of %d x %d is too large", m->rows, m->columns);
     if (!stacked && slip_cuda_matrix_arena(m, source->sms) > SLIP_OPERAND_BYTES)
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: a matrix of %d x %d is too wide for a GPU of %d SMs", m->rows, m->columns,
@@ -58,7 +63,7 @@ slip_status slip_lower_check(const slip_cuda_source *source)
         if (op->kind == SLIP_OP_SWIGLU && op->column % 4 != 0)
             return slip_fail(SLIP_ERR_INPUT, "--device cuda: %d intermediate columns are not a multiple of 4", op->column);
         slip_status status = op->kind == SLIP_OP_EXPERTS ? check_experts(source, op)
-                             : op->kind == SLIP_OP_ROUTE ? check_route(program, op)
+                             : op->kind == SLIP_OP_ROUTE ? check_route(source, op)
                                                          : SLIP_OK;
         if (status != SLIP_OK)
             return status;

@@ -26,18 +26,18 @@ static void raise_to(size_t *largest, size_t floats)
 /* The largest product that goes to each buffer decides its size. */
 void slip_memory_linear(lowering *l)
 {
-    size_t floats[SLIP_BUFFERS] = {0}, router = 0;
+    size_t floats[SLIP_BUFFERS] = {0}, counted = 0;
     for (int32_t i = 0; i < l->program->op_count; i++) {
         const slip_op *op = &l->program->ops[i];
         if (op->kind == SLIP_OP_LINEAR)
             raise_to(&floats[op->out], partial_floats(matrix_of(l, op->weight[0]), op->logit_rows ? l->logit_groups : l->groups));
         if (op->kind == SLIP_OP_ROUTE)
-            raise_to(&router, partial_floats(matrix_of(l, op->weight[0]), l->groups));
+            raise_to(&counted, (size_t)l->groups * SLIP_TOKENS * (size_t)results_of(matrix_of(l, op->weight[0]), NULL).stride);
     }
     for (int b = 0; b < SLIP_BUFFERS; b++)
         if (floats[b])
             l->parts[b] = slip_block_alloc(l->block, floats[b] * sizeof(float));
-    l->router = slip_block_alloc(l->block, router * sizeof(float));
+    l->counted = slip_block_alloc(l->block, counted * sizeof(uint64_t));
 }
 
 /* Results of the experts' weight number `weight`, a pick each. */
@@ -70,6 +70,7 @@ void slip_memory_topk(lowering *l)
     size_t picks = (size_t)slip_pick_of(l->groups * SLIP_TOKENS, l->program->top_k, 0);
     l->picks.expert = slip_block_alloc(l->block, picks * sizeof(int32_t));
     l->picks.weight = slip_block_alloc(l->block, picks * sizeof(float));
+    l->picks.word = slip_block_alloc(l->block, picks * sizeof(uint64_t));
 }
 
 /* A product of buffer `in` with `tensor`, its parts to `parts`. `norm`: it is behind one. */
@@ -109,14 +110,18 @@ int32_t slip_lower_linear(lowering *l, int32_t i)
     return i;
 }
 
+/* From the product to the experts' products no SM waits for all others: logits count their parts, and picks say of which turn they are. */
 int32_t slip_lower_route(lowering *l, int32_t i)
 {
     const slip_op *from = &l->program->ops[i];
-    slip_cuda_product product = product_of(l, from->weight[0], from->in, true, l->router);
-    slip_lower_append(l, SLIP_CUDA_LINEAR, i, i)->product = product;
-    slip_lower_append(l, SLIP_CUDA_TOPK, i, i)->topk = (slip_cuda_topk){
-        .in = product.out, .picks = l->picks, .bias = slip_lower_vector(l, from->weight[1]), .experts = l->program->experts,
-        .top_k = l->program->top_k, .norm_top_k = l->program->norm_top_k, .routed_scale = l->program->routed_scale,
+    slip_cuda_op *linear = slip_lower_append(l, SLIP_CUDA_LINEAR, i, i), *topk = slip_lower_append(l, SLIP_CUDA_TOPK, i, i);
+    linear->product = product_of(l, from->weight[0], from->in, true, NULL);
+    linear->product.counted = l->counted;
+    linear->flows = topk->flows = true;
+    topk->topk = (slip_cuda_topk){
+        .counted = l->counted, .stride = linear->product.out.stride, .parts = linear->product.out.parts, .picks = l->picks,
+        .bias = slip_lower_vector(l, from->weight[1]), .experts = l->program->experts, .top_k = l->program->top_k,
+        .norm_top_k = l->program->norm_top_k, .routed_scale = l->program->routed_scale, .route = ++l->routes,
     };
     return i;
 }
@@ -124,6 +129,7 @@ int32_t slip_lower_route(lowering *l, int32_t i)
 static void set_experts(const lowering *l, slip_range experts, int32_t width, slip_cuda_product *product)
 {
     product->picks = l->picks;
+    product->route = l->routes;
     product->top_k = l->program->top_k;
     product->first_expert = (int32_t)experts.first;
     product->experts = (int32_t)experts.count;

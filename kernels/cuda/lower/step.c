@@ -11,6 +11,7 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
 {
     bool whole = program->cache_count > 0 && program->cache[0].whole_block;
     int32_t run = 0; /* row of the span where the current run began */
+    out->split_runs |= span->count > 1 && span->row / SLIP_TOKENS != (span->row + span->count - 1) / SLIP_TOKENS;
     for (int32_t i = 0; i < span->count; i++) {
         int64_t position = span->position + i;
         out->row[span->row + i] = (slip_cuda_row){.token = step->token[span->row + i], .sequence = span->sequence, .position = position,
@@ -37,6 +38,7 @@ void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int
     out->logit_rows = out->runs = 0;
     out->want_logits = step->want == SLIP_WANT_LOGITS;
     out->stop = 0;
+    out->split_runs = 0;
     for (int32_t s = 0; s < step->span_count; s++)
         fill_span(program, step, &step->span[s], out);
 }

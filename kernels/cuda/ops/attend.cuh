@@ -89,7 +89,7 @@ __device__ __forceinline__ bool attend_find(const slip_cuda_attend &op, const co
 // ---- the op ----
 
 // Padding columns of the operand are zeros.
-__device__ __forceinline__ void attend_pad(const slip_cuda_attend &op, const context &c)
+template <class Op> __device__ __forceinline__ void attend_pad(const Op &op, const context &c)
 {
     if (op.operand.hi == nullptr)
         return;

@@ -13,10 +13,31 @@ namespace slip {
 
 constexpr int BITMAP_WORDS = SLIP_MAX_EXPERTS / 32;
 
-// Local expert of pick `i` of the group, -1 if another rank has it.
-__device__ __forceinline__ int local_expert(const slip_cuda_product &op, int group, int i)
+// A word that another SM stores whole.
+__device__ __forceinline__ uint64_t load_word(const uint64_t *p)
 {
-    int e = op.picks.expert[slip_pick_of(group * SLIP_TOKENS, op.top_k, i)] - op.first_expert;
+    uint64_t v;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+    return v;
+}
+
+__device__ __forceinline__ void store_word(uint64_t *p, uint64_t v)
+{
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+
+// Local expert of pick `i` of the group, -1 where another rank has it. Waits until the row has picked.
+__device__ __forceinline__ int local_expert(const slip_cuda_product &op, const context &c, int group, int i)
+{
+    const uint64_t *from = op.picks.word + slip_pick_of(group * SLIP_TOKENS, op.top_k, i);
+    const uint32_t turn = slip_cuda_turn(c.number, op.route);
+    uint64_t word;
+    wait_for(*c.wait, SLIP_WAIT_PICKS, turn, c.wait->timeout_cycles, [&](unsigned &seen) {
+        word = load_word(from);
+        seen = (unsigned)(word >> 32);
+        return seen == turn || c.number == 0;
+    });
+    int e = (int)(uint32_t)word - op.first_expert;
     return e >= 0 && e < op.experts ? e : -1;
 }
 
@@ -47,7 +68,7 @@ __device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op
     const context &c = s.here;
     const slip_cuda_product &p = op.product;
     int picks = min(SLIP_TOKENS, c.rows - group * SLIP_TOKENS) * p.top_k;
-    int mine = c.thread() < picks ? local_expert(p, group, c.thread()) : -1;
+    int mine = c.thread() < picks ? local_expert(p, c, group, c.thread()) : -1;
     static_assert(SLIP_LIST_MAX <= CONSUMERS, "a thread a pick");
     bool names = false; // one of the threads with the same expert writes it
     if (mine >= 0)

@@ -37,7 +37,22 @@ __device__ __forceinline__ int product_units(const slip_cuda_op &op, const share
     return (has_experts(op) ? s.list.count : 1) * op.product.matrix.units;
 }
 
-// The SM's next batch, from unit `first` on: all units, or for MOE_DOWN those whose experts' operands fit the arena.
+// Units before those of warpgroup `index` of all SMs: shares are contiguous, and the same for every step of the same shape. The SMs that
+// pick for the rows of a small step (topk.cuh) begin MOE_GATE_UP when the others are at it.
+__device__ __forceinline__ int units_before(const slip_cuda_op &op, int units, int rows, int index, int sms)
+{
+    const int late = op.kind == SLIP_CUDA_MOE_GATE_UP && rows <= SLIP_TOKENS ? rows * WARPGROUPS : 0;
+    auto share = [&](int i) { return (unsigned)(i * SLIP_SHARE - min(i, late) * (SLIP_SHARE - SLIP_LATE_SHARE)); };
+    return (int)((unsigned)units * share(index) / share(sms * WARPGROUPS)); // lower_check.c sees that 32 bits are enough
+}
+
+// Of `count` warpgroups from `first` on.
+__device__ __forceinline__ unit_range units_of(const slip_cuda_op &op, int units, int rows, int first, int count, int sms)
+{
+    return {units_before(op, units, rows, first, sms), units_before(op, units, rows, first + count, sms)};
+}
+
+// The units of the SM that are computed together, from unit `first` on: of MOE_DOWN those whose experts' operands have room.
 __device__ __forceinline__ unit_range product_batch(const slip_cuda_op &op, unit_range sm, int first)
 {
     if (op.kind != SLIP_CUDA_MOE_DOWN)
@@ -88,8 +103,8 @@ __device__ __forceinline__ void produce_product(const waiter &w, producer &p, co
     for (int group = 0; group < slip_groups_of(op_rows(op, rows, logit_rows)); group++) {
         if (experts && !kept && !mbarrier_wait(w, SLIP_WAIT_LIST, &s.list_ready, lists++))
             return;
-        unit_range all = units_of(product_units(op, s), sm, sms);
-        unit_range mine = units_of(product_units(op, s), sm * WARPGROUPS + p.warpgroup, sms * WARPGROUPS);
+        unit_range all = units_of(op, product_units(op, s), rows, sm * WARPGROUPS, WARPGROUPS, sms);
+        unit_range mine = units_of(op, product_units(op, s), rows, sm * WARPGROUPS + p.warpgroup, 1, sms);
 #pragma unroll 1
         for (unit_range batch = {0, all.first}; batch.last < all.last;) {
             batch = product_batch(op, all, batch.last);
@@ -119,8 +134,8 @@ __device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_
     int warpgroup = c.thread() / 128, units = product_units(op, s);
     if (c.thread() % 128 != 0)
         return;
-    unit_range all = units_of(units, c.sm, c.sms), batch = product_batch(op, all, first < 0 ? all.first : first);
-    unit_range mine = overlap(units_of(units, c.sm * WARPGROUPS + warpgroup, c.sms * WARPGROUPS), batch);
+    unit_range all = units_of(op, units, c.rows, c.sm * WARPGROUPS, WARPGROUPS, c.sms), batch = product_batch(op, all, first < 0 ? all.first : first);
+    unit_range mine = overlap(units_of(op, units, c.rows, c.sm * WARPGROUPS + warpgroup, 1, c.sms), batch);
     s.deal.from[warpgroup] = cursor_of(op.product.matrix, mine.first);
     s.deal.left[warpgroup] = tiles_of(op.product.matrix, s.deal.from[warpgroup], mine);
     if (warpgroup == 0) {
@@ -177,6 +192,10 @@ __device__ __forceinline__ product_results<N> results_of(const slip_cuda_op &op,
 #pragma unroll
     for (int i = 0; i < N / 4; i++) {
         int token = i / 2 * 8 + lane % 4 * 2 + i % 2, row = group * N + token;
+        if (!has_experts(op) && op.product.counted) {
+            r.to[i] = row < s.here.rows ? (float *)(op.product.counted + (int64_t)row * out.stride + tile_row) : NULL; // nobody would clear it
+            continue;
+        }
         if (!has_experts(op)) {
             r.to[i] = out.data + slip_partial_at(&out, row, p.chunk) + tile_row;
             continue;
@@ -185,6 +204,35 @@ __device__ __forceinline__ product_results<N> results_of(const slip_cuda_op &op,
         r.to[i] = s.list.tokens[p.at] >> token & 1 ? out.data + slip_pick_at(&out, pick, p.chunk) + tile_row : NULL;
     }
     return r;
+}
+
+// A term of a counted sum. Not a number counts as the largest negative term.
+__device__ __forceinline__ void count_term(uint64_t *sum, float x)
+{
+    const float most = SLIP_COUNTED_LARGEST, term = fminf(fmaxf(x, -most), most);
+    const long long fixed = __double2ll_rn((double)term * (double)(1ull << SLIP_COUNTED_BITS));
+    asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(sum), "l"((uint64_t)fixed * 256 + 1) : "memory");
+}
+
+// A token's terms of rows g and g + 8. Apart, and by value: not in the way of the other products.
+__device__ __noinline__ void count_two(uint64_t *to, float one, float two)
+{
+    count_term(to, one);
+    count_term(to + 8, two);
+}
+
+template <int N>
+__device__ __forceinline__ void count_sums(const product_results<N> &r, int row_tile, const float (&sum)[SUMS<N>], const float *factor)
+{
+#pragma unroll
+    for (int b = 0; b < N / 8; b++) {
+        const float2 f = *(const float2 *)(factor + b * 8 + threadIdx.x % 4 * 2);
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            if (r.to[2 * b + i])
+                count_two((uint64_t *)r.to[2 * b + i] + row_tile * SLIP_TILE_ROWS, sum[4 * b + i] * (i ? f.y : f.x),
+                          sum[4 * b + 2 + i] * (i ? f.y : f.x));
+    }
 }
 
 template <int N>
@@ -230,7 +278,10 @@ __device__ __forceinline__ void walk_on(walk<N> &t, const slip_cuda_op &op, cons
     t.operand.scale += scale_bytes<N>(format);
     if (++t.at.done < t.at.length)
         return;
-    write_sums<N>(t.to, t.at.row_tile, t.sum, s.factor);
+    if (op.product.counted)
+        count_sums<N>(t.to, t.at.row_tile, t.sum, s.factor);
+    else
+        write_sums<N>(t.to, t.at.row_tile, t.sum, s.factor);
 #pragma unroll
     for (int i = 0; i < SUMS<N>; i++)
         t.sum[i] = 0;

@@ -1,17 +1,19 @@
 /* SLIP_CUDA_TOPK: the router's choice, by the rule of kernels/cpu/experts.c.
  *
- * An SM computes a row. Experts are compared in two rounds: first each warp ranks its 32 experts, of which at most top_k stay candidates;
- * then all candidates are ranked. A rank is the number of better ones, so that no pick waits for another.
+ * An SM computes a row, a thread an expert. The bests of 32 experts each give a bound that at least top_k experts reach; those that do are
+ * ranked among each other. A rank is a count of the better ones, so no pick waits for another.
  */
 #pragma once
 
-#include "kernels/cuda/sync/context.cuh"
+#include "kernels/cuda/ops/experts.cuh"
 
 namespace slip {
 
 constexpr uint32_t TOPK_NOBODY = 0, TOPK_NOT_A_NUMBER = 1; // below every number
 
 struct topk_memory {
+    uint32_t most[CONSUMER_WARPS];   // of each warp's experts
+    int candidates;
     float score[SLIP_MAX_EXPERTS];
     uint32_t key[SLIP_MAX_EXPERTS];  // of candidates: score + bias in an order that unsigned numbers have
     int32_t expert[SLIP_MAX_EXPERTS]; // of candidates
@@ -35,81 +37,106 @@ __device__ __forceinline__ bool topk_better(uint32_t key, int expert, uint32_t t
     return key > than_key || (key == than_key && expert < than_expert);
 }
 
-__device__ __forceinline__ float topk_score(const slip_cuda_partial &in, int row, int expert)
+// Waits until all parts of the logit are there, and clears it: a barrier of all SMs comes before the next router's product.
+__device__ __forceinline__ float topk_score(const slip_cuda_topk &op, const context &c, int row, int expert)
 {
-    const float *from = partial_row(in, row) + expert;
-    const int step = slip_partial_step(&in);
-    constexpr int BATCH = 24; // loads in flight together: as many as the published routers have parts
-    float logit = 0;
+    uint64_t *from = op.counted + (int64_t)row * op.stride + expert, word;
+    wait_for(*c.wait, SLIP_WAIT_LOGITS, (unsigned)op.parts, c.wait->timeout_cycles, [&](unsigned &seen) {
+        word = load_word(from);
+        seen = (unsigned)word & 255;
+        return seen == (unsigned)op.parts;
+    });
+    *from = 0;
+    const float logit = (float)((double)((int64_t)word >> 8) * (1.0 / (double)(1ull << SLIP_COUNTED_BITS)));
+    return 1.0f / (1.0f + __expf(-logit));
+}
+
+// This warp's experts of a chunk of CONSUMERS: their keys, and the best of each 32.
+__device__ __forceinline__ uint32_t topk_load(const slip_cuda_topk &op, const context &c, topk_memory &m, int row, int expert)
+{
+    uint32_t key = TOPK_NOBODY;
+    if (expert < op.experts) {
+        const float bias = op.bias[expert], score = topk_score(op, c, row, expert); // the first is under way with the others
+        m.score[expert] = score;
+        key = topk_key(score + bias);
+    }
+    const uint32_t most = __reduce_max_sync(~0u, key);
+    if (c.thread() % 32 == 0 && expert < CONSUMERS)
+        m.most[expert / 32] = most;
+    return key;
+}
+
+// A key that at least top_k experts reach: of the bests of 32 each, the one at place top_k. Where they are too few, or not all there yet,
+// all experts are candidates.
+__device__ __forceinline__ uint32_t topk_bound(const slip_cuda_topk &op, const topk_memory &m, int lane)
+{
+    const int chunks = (op.experts + 31) / 32;
+    if (chunks < op.top_k || chunks > CONSUMER_WARPS)
+        return TOPK_NOBODY + 1;
+    const uint32_t mine = lane < chunks ? m.most[lane] : TOPK_NOBODY;
+    int rank = 0;
+#pragma unroll 4
+    for (int i = 0; i < chunks; i++)
+        rank += topk_better(m.most[i], i, mine, lane);
+    return __shfl_sync(~0u, mine, __ffs((int)__ballot_sync(~0u, rank == op.top_k - 1)) - 1);
+}
+
+__device__ __forceinline__ void topk_candidate(topk_memory &m, uint32_t key, int expert)
+{
+    const int at = atomicAdd(&m.candidates, 1);
+    m.key[at] = key;
+    m.expert[at] = expert;
+}
+
+// Leaves the candidates, in any order. Loops only where there are more experts than threads.
+__device__ __forceinline__ void topk_first_round(const slip_cuda_topk &op, const context &c, topk_memory &m, int row)
+{
+    const uint32_t key = topk_load(op, c, m, row, c.thread());
+    if (c.thread() == 0)
+        m.candidates = 0;
+    consumers_sync();
+    const uint32_t bound = topk_bound(op, m, c.thread() % 32);
+    if (key >= bound)
+        topk_candidate(m, key, c.thread());
 #pragma unroll 1
-    for (int p = 0; p < in.parts; p += BATCH) {
-        float v[BATCH];
-#pragma unroll
-        for (int j = 0; j < BATCH; j++)
-            v[j] = p + j < in.parts ? from[(p + j) * step] : 0;
-#pragma unroll
-        for (int j = 0; j < BATCH; j++)
-            logit += v[j];
-    }
-    return 1.0f / (1.0f + expf(-logit));
-}
-
-// Those of a warp's 32 experts with fewer than `keep` better ones become candidates, in the order of their rank.
-__device__ __forceinline__ void topk_candidates(topk_memory &m, uint32_t key, int expert, int chunk, int keep)
-{
-    int rank = 0, lane = expert % 32;
-#pragma unroll 8
-    for (int i = 0; i < 32; i++) {
-        uint32_t other = __shfl_sync(~0u, key, i);
-        rank += topk_better(other, i, key, lane);
-    }
-    if (rank < keep) {
-        m.key[chunk * keep + rank] = key;
-        m.expert[chunk * keep + rank] = expert;
+    for (int first = CONSUMERS; first < op.experts; first += CONSUMERS) {
+        const uint32_t other = topk_load(op, c, m, row, first + c.thread());
+        if (other >= bound)
+            topk_candidate(m, other, first + c.thread());
     }
 }
 
-__device__ __forceinline__ void topk_first_round(const slip_cuda_topk &op, topk_memory &m, int row, int thread, int keep)
-{
-    int chunks = (op.experts + 31) / 32;
-    for (int chunk = thread / 32; chunk < chunks; chunk += CONSUMER_WARPS) {
-        int expert = chunk * 32 + thread % 32;
-        uint32_t key = TOPK_NOBODY;
-        if (expert < op.experts) {
-            float bias = op.bias[expert], score = topk_score(op.in, row, expert); // the bias is loaded together with the parts
-            m.score[expert] = score;
-            key = topk_key(score + bias);
-        }
-        topk_candidates(m, key, expert, chunk, keep);
-    }
-}
-
-// A warp ranks a candidate among all.
+// Four threads a candidate: its rank among all. All lanes of a warp take part.
 __device__ __forceinline__ void topk_second_round(topk_memory &m, int candidates, int top_k, int thread)
 {
-    int lane = thread % 32;
+    constexpr int EACH = 4;
 #pragma unroll 1
-    for (int i = thread / 32; i < candidates; i += CONSUMER_WARPS) {
-        uint32_t key = m.key[i];
-        int expert = m.expert[i], rank = 0;
-#pragma unroll 1
-        for (int j = lane; j < candidates; j += 32)
+    for (int first = thread / 32 * (32 / EACH); first < candidates; first += CONSUMERS / EACH) {
+        const int i = first + thread % 32 / EACH;
+        const uint32_t key = i < candidates ? m.key[i] : 0;
+        const int expert = i < candidates ? m.expert[i] : 0;
+        int rank = 0;
+#pragma unroll 4
+        for (int j = thread % EACH; j < candidates; j += EACH)
             rank += topk_better(m.key[j], m.expert[j], key, expert);
-        rank = __reduce_add_sync(~0u, rank);
-        if (lane == 0 && rank < top_k)
+        rank += __shfl_xor_sync(~0u, rank, 1);
+        rank += __shfl_xor_sync(~0u, rank, 2);
+        if (thread % EACH == 0 && i < candidates && rank < top_k)
             m.picked[rank] = expert;
     }
 }
 
-// By one warp: ids in ascending order, and their weights. Lane i has picks i and i + 32.
-__device__ __forceinline__ void topk_store(const slip_cuda_topk &op, topk_memory &m, int row, int lane)
+// By one warp: ids ascending, and their weights. Lane i has picks i and i + 32.
+__device__ __forceinline__ void topk_store(const slip_cuda_topk &op, const context &c, topk_memory &m, int row, int lane)
 {
+    const uint64_t turn = (uint64_t)slip_cuda_turn(c.number, op.route) << 32;
 #pragma unroll 1
     for (int k = lane; k < op.top_k; k += 32) {
         int expert = m.picked[k], rank = 0;
 #pragma unroll 1
         for (int i = 0; i < op.top_k; i++)
             rank += m.picked[i] < expert;
+        store_word(&op.picks.word[slip_pick_of(row, op.top_k, rank)], turn | (uint32_t)expert); // all that others wait for
         m.sorted[rank] = expert;
         m.value[rank] = m.score[expert];
     }
@@ -129,14 +156,13 @@ __device__ __forceinline__ void topk_store(const slip_cuda_topk &op, topk_memory
 __device__ void op_topk(const slip_cuda_topk &op, const context &c)
 {
     topk_memory &m = *(topk_memory *)c.arena;
-    int keep = op.top_k < 32 ? op.top_k : 32;
     for (int row = c.sm; row < c.rows; row += c.sms) {
-        topk_first_round(op, m, row, c.thread(), keep);
+        topk_first_round(op, c, m, row);
         consumers_sync();
-        topk_second_round(m, (op.experts + 31) / 32 * keep, op.top_k, c.thread());
+        topk_second_round(m, m.candidates, op.top_k, c.thread());
         consumers_sync();
         if (c.thread() < 32)
-            topk_store(op, m, row, c.thread());
+            topk_store(op, c, m, row, c.thread());
         consumers_sync(); // before the next row overwrites the arena
     }
 }

@@ -27,6 +27,9 @@ struct context {
     int rows, logit_rows, runs;      // of the step
     slip_cuda_run run;          // the step's first
     uint32_t epoch;             // before the step
+    uint32_t number;            // of the step on this device; 0: ops are launched one by one, and none waits for another's data
+    bool split_runs;            // of the step
+    bool fetched;               // the op in hand began to load what does not depend on the op before
     const waiter *wait;
 
     __device__ __forceinline__ static int thread() // of the consumers

@@ -35,12 +35,6 @@ struct product_job {
     int expert, each; // bytes from one expert's operand to the next; 0: one for all
 };
 
-// The share of number `index` of `all`: contiguous, and the same for every step of the same shape. An SM has its warpgroups' shares.
-__device__ __forceinline__ unit_range units_of(int units, int index, int all)
-{
-    return {(int)((unsigned)units * index / all), (int)((unsigned)units * (index + 1) / all)}; // lower_check.c makes sure that 32 bits are enough
-}
-
 __device__ __forceinline__ unit_range overlap(unit_range a, unit_range b)
 {
     return {max(a.first, b.first), min(a.last, b.last)};

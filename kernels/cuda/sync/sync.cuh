@@ -1,11 +1,17 @@
 /* Every wait of the engine, and why it is correct.
  *
- * Between SMs: a grid barrier follows every op. (Within ATTEND each tile has a count of arrivals: the last SM to arrive merges, behind an
+ * Between SMs: a grid barrier follows every op but a router's product and TOPK (below). (Within ATTEND each tile has a count of arrivals: the last SM to arrive merges, behind an
  * acq_rel increment of gpu scope, and no SM waits; attend_parts.cuh.) The barrier is one counter that only grows.
  * An SM arrives with red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as
  * a difference so that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a
  * release is cumulative: an acquire sees all of them. bar.sync behind the wait orders the other consumers of the waiting SM behind it.
- * So an op may read whatever earlier ops wrote, by ordinary loads.
+ * So an op may read whatever the ops before the last barrier wrote, by ordinary loads.
+ *
+ * Routing goes from SM to SM in single words, each all that its reader needs. A logit is a 64-bit integer sum to which each part of the
+ * product adds its value and a one (red.relaxed.gpu): the thread that reads the number of parts in it has all of them, whatever their order,
+ * and clears it; a barrier lies between that and the next router's product, on either side of it. A pick is a 64-bit word of expert and
+ * turn (st.relaxed.gpu by TOPK): a reader polls it by ld.relaxed.gpu until it is of its turn. The next turn's picks are written behind
+ * barriers that all readers of this one's have passed. Picks' weights are read behind a barrier, as everything else.
  *
  * Between ranks: sums travel as messages that carry their epoch; comm/exchange.cuh has the reasoning. Other ranks abort this one through a
  * word in its arena.

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cuda/layout/attend_size.h"
 #include "kernels/cuda/lower/lower.h"
 #include "kernels/cuda/layout/pack.h"
 #include "ranks/model/build.h"
@@ -47,6 +48,41 @@ static void test_all_ops(void **state)
         }
 }
 
+static const slip_cuda_op *op_of(const lowered *l, bool whole, int32_t i)
+{
+    return l->list.ops + (whole ? l->list.whole_first : l->list.phase_first)[SLIP_PHASE_RUN] + i;
+}
+
+/* Both lists of a phase are the same but for the ROPEs of windows, which only the list for any step has. */
+static void test_windows(void **state)
+{
+    (void)state;
+    lowered l;
+    int32_t at = 0, windows = 0, sliding = 0;
+    make(&l, false, SLIP_BF16);
+    for (int32_t i = 0; i < l.list.phase_count[SLIP_PHASE_RUN]; i++) {
+        const slip_cuda_op *any = op_of(&l, false, i), *whole = op_of(&l, true, at);
+        if (any->kind == SLIP_CUDA_ROPE && any[1].kind == SLIP_CUDA_ATTEND_WINDOW)
+            continue;
+        assert_int_equal(any->kind, whole->kind);
+        assert_memory_equal(any, whole, sizeof *any);
+        at++;
+        if (any->kind != SLIP_CUDA_ATTEND_WINDOW)
+            continue;
+        windows++;
+        assert_int_equal(any[-1].kind, SLIP_CUDA_ROPE);
+        assert_int_equal(whole[-1].kind, SLIP_CUDA_LINEAR);
+        assert_ptr_equal(any->attend_window.in.data, whole[-1].product.out.data);
+        assert_ptr_equal(any->attend_window.angles, any[-1].rope.angles);
+    }
+    for (int32_t i = 0; i < l.program.cache_count; i++)
+        sliding += slip_attend_window_fits(&l.caches[i], l.program.rope[l.program.cache[i].rope].rotary_dim, false);
+    assert_int_equal(at, l.list.whole_count[SLIP_PHASE_RUN]);
+    assert_true(windows > 0);
+    assert_int_equal(windows, sliding);
+    unmake(&l);
+}
+
 /* Is [p, p + 1) in the block? */
 static bool ours(const lowered *l, const void *p)
 {
@@ -62,6 +98,7 @@ static const slip_cuda_operand *written(const slip_cuda_op *op)
     case SLIP_CUDA_SELECT: return &op->select.operand;
     case SLIP_CUDA_QUANTISE: return &op->quantise.operand;
     case SLIP_CUDA_ATTEND: return &op->attend.operand;
+    case SLIP_CUDA_ATTEND_WINDOW: return &op->attend_window.operand;
     case SLIP_CUDA_SWIGLU: return &op->swiglu.operand;
     default: return NULL;
     }
@@ -73,7 +110,7 @@ static void check_product(const lowered *l, int32_t at)
     const slip_cuda_product *op = &l->list.ops[at].product;
     bool bf16 = op->matrix.format == SLIP_WEIGHT_BF16;
     const void *wanted = bf16 ? (const void *)op->operand.hi : op->operand.q8;
-    assert_true(ours(l, wanted) && ours(l, op->out.data));
+    assert_true(ours(l, wanted) && ours(l, op->counted ? (const void *)op->counted : op->out.data));
     assert_true(!op->operand.ssq || ours(l, op->operand.ssq));
     for (int32_t i = at - 1; i >= 0; i--) {
         const slip_cuda_operand *writer = written(&l->list.ops[i]);
@@ -171,8 +208,8 @@ static void test_ranks(void **state)
         l.source.gathered = gathered;
         lower(&l);
         check_phase(&l, SLIP_PHASE_RUN);
-        for (int32_t i = 0; i < l.list.count; i++) {
-            const slip_cuda_op *op = &l.list.ops[i];
+        for (int32_t i = 0; i < l.list.phase_count[SLIP_PHASE_RUN]; i++) {
+            const slip_cuda_op *op = &l.list.ops[l.list.phase_first[SLIP_PHASE_RUN] + i];
             gathers[gathered] += op->kind == SLIP_CUDA_GATHER;
             if (op->kind != SLIP_CUDA_REDUCE_NORM || !op->reduce_norm.x)
                 continue;
@@ -301,6 +338,7 @@ static void test_step(void **state)
     assert_int_equal(out.rows, 18);
     assert_int_equal(out.logit_rows, 6);
     assert_int_equal(out.runs, 4); /* 0..4 | 5..7, 8..15, 16..17 */
+    assert_true(out.split_runs);
     static const int32_t row[] = {0, 5, 8, 16}, count[] = {5, 3, 8, 2};
     for (int i = 0; i < 4; i++) {
         assert_int_equal(out.run[i].row, row[i]);
@@ -321,7 +359,7 @@ static void test_step(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops), cmocka_unit_test(test_forms), cmocka_unit_test(test_sums),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops), cmocka_unit_test(test_windows), cmocka_unit_test(test_forms), cmocka_unit_test(test_sums),
                                        cmocka_unit_test(test_ranks), cmocka_unit_test(test_draft_share),
                                        cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_routers), cmocka_unit_test(test_step)};
     return cmocka_run_group_tests(tests, NULL, NULL);

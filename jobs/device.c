@@ -16,7 +16,7 @@ static slip_status check_cpu(const slip_options *options, const char *why_not)
     if (options->profile)
         return slip_fail(SLIP_ERR_INPUT, "--profile requires a GPU: %s", why_not);
     if (options->shape && !slip_executor_cpu.fill)
-        return slip_fail(SLIP_ERR_INPUT, "--shape requires a GPU: %s", why_not);
+        return slip_fail(SLIP_ERR_INPUT, "--shape makes random weights on a GPU: %s", why_not);
     return SLIP_OK;
 }
 

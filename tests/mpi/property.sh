@@ -71,7 +71,7 @@ decode() { # output, requests, ranks, options...
     local output=$1 input=$2 ranks=$3
     shift 3
     rm -f "$output"
-    on_ranks "$ranks" batch -m "$MODEL" -i "$input" -o "$output" --quiet "$@" >"$log" 2>&1
+    on_ranks "$ranks" batch -m "$MODEL" -i "$input" -o "$output" --quiet --ok-if-some-fail "$@" >"$log" 2>&1 # one is refused, and stays so
 }
 
 same() { # ranks, options...

@@ -21,6 +21,7 @@ struct slip_results {
     slip_lock *lock; /* of a regular file */
     bool regular;    /* can be synced and cut; a pipe or a terminal cannot */
     int64_t size;    /* of a regular file: whole, synced lines only */
+    int64_t unsynced; /* bytes of whole lines behind them */
     uint64_t run_hash;
     slip_finished finished;
     slip_text pending; /* whole lines to be written */
@@ -115,13 +116,13 @@ bool slip_results_has(const slip_results *results, int64_t index)
 /* A line that is not on disk as a whole must not be there at all. */
 static slip_status take_back(slip_results *results, int cause)
 {
+    results->unsynced = 0;
     if (results->regular && ftruncate(results->file, results->size) != 0)
         return failed(results, "a line could not be written, and its torn rest could not be cut off", cause);
     return failed(results, "a line could not be written", cause);
 }
 
-/* Write what is pending and sync it. */
-static slip_status flush(slip_results *results)
+static slip_status write_pending(slip_results *results)
 {
     slip_text *pending = &results->pending;
     slip_status status = SLIP_OK;
@@ -134,20 +135,31 @@ static slip_status flush(slip_results *results)
         else if (wrote == 0 || errno != EINTR)
             status = take_back(results, wrote == 0 ? ENOSPC : errno);
     }
-    if (status == SLIP_OK && pending->size > 0 && results->regular && fdatasync(results->file) != 0)
-        status = take_back(results, errno);
     if (status == SLIP_OK)
-        results->size += (int64_t)pending->size;
+        results->unsynced += (int64_t)pending->size;
     slip_text_free(pending);
     return status;
 }
 
-/* Take over `line`; it is written at once, or with others. */
+/* All that was added is on the disk. */
+static slip_status flush(slip_results *results)
+{
+    slip_status status = write_pending(results);
+    if (status == SLIP_OK && results->unsynced > 0 && results->regular && fdatasync(results->file) != 0)
+        status = take_back(results, errno);
+    results->size += results->unsynced;
+    results->unsynced = 0;
+    return status;
+}
+
+/* Add `line` and free it: to the disk at once, or with others. */
 static slip_status append(slip_results *results, char *line, size_t size, bool at_once)
 {
     slip_text_add(&results->pending, line, size);
     free(line);
-    return at_once || results->pending.size > PENDING_MAX ? flush(results) : SLIP_OK;
+    if (at_once)
+        return flush(results);
+    return results->pending.size > PENDING_MAX ? write_pending(results) : SLIP_OK;
 }
 
 slip_status slip_results_answer(slip_results *results, const slip_request *request, const slip_answer *answers)

@@ -1,10 +1,10 @@
 /* slipstream batch: a file of requests, a line of result each. */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "comm/signals.h"
 #include "coordinator/serve/task.h"
 #include "io/base/file.h"
 #include "io/base/hash.h"
@@ -22,25 +22,13 @@ typedef struct {
     slip_task *current; /* whose choices are being submitted; NULL: the next line is to be read */
     bool read_all;      /* the file has no more requests */
     int64_t context, limit; /* positions there is memory for; those a request may ask for */
+    int64_t open;       /* requests in flight */
     int64_t left;       /* requests that a signal kept from running */
+    int signal, signalled; /* the signal that asked to drain, 0: none; the rank that was sent it */
+    double drained_s;   /* when it was heard */
     slip_progress progress;
     slip_progress_counts counts;
 } batch;
-
-/* SIGUSR1 asks to finish what is in flight, save and exit 75. Every rank gets it from mpirun; rank 0 acts. */
-static volatile sig_atomic_t draining;
-
-static void drain(int signal)
-{
-    (void)signal;
-    draining = 1;
-}
-
-static void set_signals(void)
-{
-    struct sigaction action = {.sa_handler = drain, .sa_flags = SA_RESTART};
-    sigaction(SIGUSR1, &action, NULL);
-}
 
 /* ---- before decoding ---- */
 
@@ -127,6 +115,7 @@ static slip_status answer(void *context, slip_task *task, const slip_answer *ans
     b->counts.done += answers || failed;
     b->counts.failed += failed;
     b->left += !answers && !failed;
+    b->open--;
     if (b->current == task)
         b->current = NULL;
     slip_task_free(task);
@@ -168,8 +157,10 @@ static slip_status take_line(batch *b)
         return status;
     }
     check_memory(b, &request, prompts);
-    if (!request.refusal.status_code)
+    if (!request.refusal.status_code) {
+        b->open++;
         return slip_task_create(&request, prompts, answer, b, &b->current);
+    }
     slip_admission_free(prompts, request.prompt_count);
     return refuse(b, &request);
 }
@@ -199,20 +190,54 @@ static slip_status submit(batch *b)
                 b->current = NULL;
             continue;
         }
-        if (b->read_all || draining)
+        if (b->read_all || b->signal)
             return SLIP_OK;
         status = next_line(b);
     }
     return status;
 }
 
+/* "SIGUSR1 (at rank 2)" */
+static const char *name_signal(const batch *b, char text[static 48])
+{
+    snprintf(text, 48, "%s", slip_signal_name(b->signal));
+    if (b->signalled > 0)
+        snprintf(text, 48, "%s (at rank %d)", slip_signal_name(b->signal), b->signalled);
+    return text;
+}
+
+/* Has a signal come, to any rank? */
+static void hear_signal(batch *b)
+{
+    char name[48], bound[48] = "";
+    double drain = b->job->options->drain;
+    if (b->signal || !(b->signal = slip_rank_signal(b->job->rank, &b->signalled)))
+        return;
+    b->drained_s = slip_now_s();
+    if (b->job->options->quiet)
+        return;
+    if (drain > 0)
+        snprintf(bound, sizeof bound, " within %g s", drain);
+    fprintf(stderr, "# signal           %s: finishing the %lld requests in flight%s; another one ends at once\n", name_signal(b, name),
+            (long long)b->open, bound);
+}
+
+static bool is_overdue(const batch *b)
+{
+    return b->signal && b->job->options->drain > 0 && slip_now_s() - b->drained_s >= b->job->options->drain;
+}
+
 static slip_status decode(batch *b)
 {
+    hear_signal(b);
     slip_status status = submit(b);
     while (status == SLIP_OK && slip_serve_busy(b->serve)) {
         status = slip_serve_step(b->serve);
+        hear_signal(b);
         if (status == SLIP_OK)
             status = submit(b);
+        if (status == SLIP_OK && is_overdue(b)) /* behind submit(): a task with nothing in flight would not hear of it */
+            status = slip_serve_cancel_all(b->serve);
         b->counts.tokens = slip_serve_tokens(b->serve);
         slip_progress_update(&b->progress, &b->counts, slip_now_ms() * 1e-3);
     }
@@ -225,6 +250,7 @@ static slip_status decode(batch *b)
 static slip_status say_never_ran(batch *b)
 {
     slip_status status = SLIP_OK;
+    char name[48];
     bool found = true;
     while (status == SLIP_OK && !b->read_all && (status = slip_request_file_next(b->requests, &found)) == SLIP_OK && found)
         if (!slip_results_has(b->results, slip_request_file_index(b->requests))) {
@@ -232,7 +258,8 @@ static slip_status say_never_ran(batch *b)
             b->left++;
         }
     if (status == SLIP_OK && b->left > 0)
-        status = slip_fail(SLIP_ERR_INTERRUPTED, "stopped on a signal with %lld requests left: run again with --resume", (long long)b->left);
+        status = slip_fail(SLIP_ERR_INTERRUPTED, "stopped on %s with %lld requests left: run again with --resume", name_signal(b, name),
+                           (long long)b->left);
     return status;
 }
 
@@ -301,7 +328,7 @@ slip_status slip_batch(slip_job *job)
 {
     batch b = {.job = job};
     bool coordinator = slip_comm_rank(job->comm) == 0;
-    set_signals();
+    slip_signals_catch(coordinator);
     slip_status status = slip_job_open(job);
     if (status != SLIP_OK)
         return status;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/signals.h"
 #include "jobs/device.h"
 #include "ranks/model/build.h"
 #include "ranks/model/family.h"
@@ -210,6 +211,7 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
     if (status != SLIP_OK)
         return status;
     job->running = true;
+    slip_signals_defer();
     if (is_coordinator(job))
         return SLIP_OK;
     status = slip_rank_serve(job->rank);

@@ -2,7 +2,13 @@
 
 #include <stdlib.h>
 
+#include "comm/signals.h"
 #include "io/base/clock.h"
+
+typedef struct {
+    slip_run_cost cost;
+    int64_t signal; /* 0: none */
+} answer;
 
 slip_status slip_link_open(slip_comm *comm, slip_link *link)
 {
@@ -24,7 +30,14 @@ slip_status slip_link_post(slip_link *link, slip_order order, const slip_step *s
 
 slip_status slip_link_hear_from(slip_link *link, int from, const char *what, slip_run_cost *cost)
 {
-    return slip_comm_receive(link->comm, from, cost, sizeof *cost, what);
+    answer heard = {0};
+    slip_status status = slip_comm_receive(link->comm, from, &heard, sizeof heard, what);
+    if (heard.signal && !link->signal) {
+        link->signal = (int)heard.signal;
+        link->signalled = from;
+    }
+    *cost = heard.cost;
+    return status;
 }
 
 slip_status slip_link_hear(slip_link *link, const char *what)
@@ -46,5 +59,6 @@ slip_status slip_link_next(slip_link *link, slip_order *order, slip_step *step, 
 
 slip_status slip_link_answer(slip_link *link, const slip_run_cost *cost)
 {
-    return slip_comm_send(link->comm, cost, sizeof *cost, "saying that a step is done");
+    const answer said = {*cost, slip_signals_noted()};
+    return slip_comm_send(link->comm, &said, sizeof said, "saying that a step is done");
 }

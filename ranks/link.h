@@ -14,6 +14,7 @@ typedef struct {
     slip_comm *comm;     /* borrowed */
     unsigned char *wire; /* [slip_wire_room()] */
     int unanswered;      /* rank 0: orders whose answers have not been heard */
+    int signal, signalled; /* rank 0: the first signal that another rank was sent (comm/signals.h), and that rank; 0: none */
     double posted_s;     /* rank 0: when the last one was given */
 } slip_link;
 
@@ -29,7 +30,7 @@ slip_status slip_link_hear(slip_link *link, const char *what);
 /* Other ranks: the next order. Rank 0 may be busy for long, but not for ever: see slip_comm_set_idle_deadline(). */
 slip_status slip_link_next(slip_link *link, slip_order *order, slip_step *step, const char *what);
 
-/* Other ranks: it was carried out, at this cost. */
+/* Other ranks: it was carried out, at this cost. A signal that we were sent is told on the way. */
 slip_status slip_link_answer(slip_link *link, const slip_run_cost *cost);
 
 /* Rank 0: one rank's answer. */

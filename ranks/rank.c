@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "comm/signals.h"
 #include "io/base/clock.h"
 #include "ranks/model/build.h"
 
@@ -192,6 +193,13 @@ slip_status slip_rank_idle(slip_rank *rank)
     slip_status status = order_all(rank, SLIP_ORDER_IDLE, "nothing to do");
     rank->link.unanswered++;
     return status;
+}
+
+int slip_rank_signal(const slip_rank *rank, int *from)
+{
+    int number = slip_signals_noted();
+    *from = number ? 0 : rank->link.signalled;
+    return number ? number : rank->link.signal;
 }
 
 slip_status slip_rank_end(slip_rank *rank)

@@ -41,6 +41,9 @@ slip_status slip_rank_serve(slip_rank *rank);
  * heard of us for a minute (the idle deadline / 60) they are told that we are here, and answer, and all devices may rest. */
 slip_status slip_rank_idle(slip_rank *rank);
 
+/* Rank 0: the signal that asks to end early, 0: none; *from is the rank that was sent it. Others tell with their next step. */
+int slip_rank_signal(const slip_rank *rank, int *from);
+
 /* Rank 0: no more runs. */
 slip_status slip_rank_end(slip_rank *rank);
 

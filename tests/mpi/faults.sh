@@ -131,6 +131,47 @@ disturb "rank 0 is stopped" any "no answer from rank 0 .* stopped" stop_rank 0
 limit=$seconds disturb "SIGUSR1 drains" 75 "run again with --resume" signal_job USR1
 disturb "SIGTERM ends it" any . signal_job TERM
 
+# The launcher forwards some signals, Slurm sends others to the ranks themselves: any rank may hear of the end.
+signal_rank() { kill "-${1#* }" "$(rank_process "${1% *}")"; }
+limit=$seconds disturb "SIGTERM at rank 0 drains" 75 "stopped on SIGTERM with [1-9]" signal_rank "0 TERM"
+limit=$seconds disturb "SIGINT at rank 0 drains" 75 "stopped on SIGINT with [1-9]" signal_rank "0 INT"
+limit=$seconds disturb "SIGUSR1 at rank 2 drains" 75 "stopped on SIGUSR1 (at rank 2) with [1-9]" signal_rank "2 USR1"
+
+# One request of many answers takes long to finish. It is given up.
+long_request() { # name, what to find in the log, action, options...
+    local name=$1 pattern=$2 action=$3 all=$requests
+    shift 3
+    requests=$work/long.jsonl
+    head -n 1 "$all" >"$requests"
+    printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":500,"n":100,"temperature":1}}\n' >>"$requests"
+    sed -n 2p "$all" >>"$requests"
+    rm -f "$output"
+    start "$@"
+    wait_for_lines 1
+    "$action"
+    wait_for_end "$soon"
+    requests=$all
+    if [ "$status" != 75 ]; then
+        fail "$name" "exit status $status" "$log"
+    elif ! grep -q "$pattern" "$log" || [[ "$("$check" outcome "$output" r1)" != 200* ]]; then
+        fail "$name" "no word of \"$pattern\", or the first answer is gone" "$log"
+    else
+        ok "$name" "$(grep -m1 "$pattern" "$log")"
+    fi
+}
+one_signal() { signal_job USR1; }
+two_signals() {
+    signal_job USR1
+    sleep 1.5
+    signal_job USR1
+}
+long_request "--drain bounds the end" "stopped on SIGUSR1 with 2 requests left" one_signal --drain 1
+if [ "$("$check" outcome "$output" long)" = "never interrupted" ]
+then ok "what --drain gives up never ran"
+else fail "what --drain gives up never ran" "$("$check" outcome "$output" long)" "$log"
+fi
+long_request "a second signal ends at once" "SIGUSR1, the second signal" two_signals
+
 # As many lines as requests, even of an interrupted run.
 rm -f "$output"
 start
@@ -172,6 +213,20 @@ lacking "a rank has a torn model" 2 "rank 1 on .*model.h5"
 rm "$work/rank1/model.h5"
 mkfifo "$work/rank1/model.h5"
 lacking "a rank's disk hangs" 1 "no answer from rank 1"
+
+# A signal before decoding has begun: nothing is in flight, and nobody waits for the disk.
+rm -f "$output"
+# shellcheck disable=SC2016 # for the rank's shell
+mpirun --oversubscribe --bind-to none -n 3 sh -c 'cd "$1/rank${PMIX_RANK:-$OMPI_COMM_WORLD_RANK}" && shift && exec "$@"' sh "$work" \
+    "$SLIPSTREAM" batch -m model.h5 -i "$requests" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
+job=$!
+sleep 2
+signal_job USR1
+wait_for_end "$soon"
+if [ "$status" = 75 ] && grep -q "SIGUSR1 before decoding began: run again with --resume" "$log" && [ ! -s "$output" ]
+then ok "SIGUSR1 while loading"
+else fail "SIGUSR1 while loading" "exit status $status" "$log"
+fi
 
 # ---- disks ----
 

@@ -103,6 +103,8 @@ static void test_batch(void **state)
     assert_string_equal(options.trace, "run.h5");
     assert_int_equal(options.sequences, 8);
     assert_string_equal(accept("batch -m m.h5 -i in -o -").output, "-");
+    assert_true(options.drain == 0 && accept("batch -m m -i i -o o --drain 2.5").drain == 2.5);
+    assert_refused("batch -m m -i i -o o --drain 0", "--drain must be a number from 0.1 to 86400");
 }
 
 static void test_others(void **state)

@@ -1,0 +1,64 @@
+#include "comm/signals.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/base/clock.h"
+#include "io/base/status.h"
+
+static const int caught[] = {SIGUSR1, SIGTERM, SIGINT};
+enum { CAUGHT = sizeof caught / sizeof *caught };
+
+static const double SAME_S = 1;
+
+static volatile sig_atomic_t noted, deferred, loud;
+static volatile double noted_s; /* set before `noted` */
+
+const char *slip_signal_name(int number)
+{
+    return number == SIGUSR1 ? "SIGUSR1" : number == SIGTERM ? "SIGTERM" : number == SIGINT ? "SIGINT" : "a signal";
+}
+
+/* Only what a signal handler may call. */
+static void end_process(int number, const char *why)
+{
+    const char *const words[] = {"slipstream: ", slip_signal_name(number), why, ": run again with --resume\n"};
+    for (size_t i = 0; loud && i < sizeof words / sizeof *words; i++)
+        if (write(STDERR_FILENO, words[i], strlen(words[i])) < 0)
+            break;
+    _exit(slip_exit_status(SLIP_ERR_INTERRUPTED));
+}
+
+static void handle(int number)
+{
+    if (!deferred)
+        end_process(number, " before decoding began");
+    if (!noted) {
+        noted_s = slip_now_s();
+        noted = number;
+    } else if (slip_now_s() - noted_s > SAME_S) {
+        end_process(number, ", the second signal: ended at once, finished answers are saved");
+    }
+}
+
+void slip_signals_catch(bool speaks)
+{
+    struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART};
+    loud = speaks;
+    for (int i = 0; i < CAUGHT; i++)
+        sigaddset(&action.sa_mask, caught[i]);
+    for (int i = 0; i < CAUGHT; i++)
+        sigaction(caught[i], &action, NULL);
+}
+
+void slip_signals_defer(void)
+{
+    deferred = 1;
+}
+
+int slip_signals_noted(void)
+{
+    return noted;
+}

@@ -53,7 +53,7 @@ static slip_status open_requests(batch *b)
     if (!b->job->tokenizer)
         return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
     slip_status status = name_model(b);
-    slip_request_defaults defaults = {(int32_t)options->max_tokens, options->sampling, b->job->source.model.family, b->models};
+    slip_request_defaults defaults = {(int32_t)options->max_tokens, slip_job_sampling(b->job), b->job->source.model.family, b->models};
     if (status == SLIP_OK)
         status = slip_request_file_open(options->input, &defaults, &b->requests);
     if (status != SLIP_OK)
@@ -71,6 +71,7 @@ static slip_status hash_run(const slip_job *job, uint64_t *out)
     const slip_checkpoint *table = &job->source.table;
     int64_t limit = slip_job_context(job, 0);
     uint64_t hash = slip_hash_text(SLIP_HASH_START, table->config);
+    hash = slip_hash_text(hash, table->settings ? table->settings : "");
     hash = slip_hash_field(hash, table->tokenizer, table->tokenizer_size);
     hash = slip_hash_field(hash, &limit, sizeof limit);
     slip_status status = SLIP_OK;

@@ -58,7 +58,7 @@ static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64
             .prompt = ids,
             .prompt_count = (int32_t)count,
             .max_tokens = (int32_t)(job->options->max_tokens < room ? job->options->max_tokens : room),
-            .sampling = job->options->sampling,
+            .sampling = slip_job_sampling(job),
         },
         .sink = {show, finish, o},
     };

@@ -38,6 +38,9 @@ static slip_status run_alone(const slip_options *options, const slip_comm *comm)
         .out_path = options->model,
         .draft_folder = options->draft,
         .experts = options->experts == SLIP_EXPERTS_MXFP4 ? SLIP_CONVERT_MXFP4 : SLIP_CONVERT_KEEP,
+        .window = (int32_t)options->window,
+        .dry_run = options->dry_run,
+        .quiet = options->quiet,
         .rank = slip_comm_rank(comm),
         .ranks = slip_comm_ranks(comm),
     };

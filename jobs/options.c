@@ -125,6 +125,17 @@ static const option_row *find_row(slip_command command, int value)
     return NULL;
 }
 
+/* The bit of a field of sampling; 0 for other options. */
+static uint32_t sampling_bit(const option_row *row)
+{
+#define BIT(field, ...)                                      \
+    if (row->offset == offsetof(slip_options, sampling.field)) \
+        return 1u << SLIP_SAMPLING_INDEX_##field;
+    SLIP_SAMPLING_FIELDS(BIT)
+#undef BIT
+    return 0;
+}
+
 /* Read the options; argv[optind..] are the operands afterwards. */
 static slip_status read_options(slip_command command, int argc, char **argv, slip_options *options)
 {
@@ -143,9 +154,11 @@ static slip_status read_options(slip_command command, int argc, char **argv, sli
             return wrong_use(command, "", culprit,
                              optopt >= VALUE_BASE ? " takes no value"
                                                   : " is no option here, or not a clear one");
-        slip_status status = set_option(command, find_row(command, value), optarg, options);
+        const option_row *row = find_row(command, value);
+        slip_status status = set_option(command, row, optarg, options);
         if (status != SLIP_OK)
             return status;
+        options->sampling_given |= sampling_bit(row);
     }
     return SLIP_OK;
 }

@@ -53,6 +53,7 @@ typedef struct {
 
     int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
     slip_sampling sampling; /* batch: for lines that do not say */
+    uint32_t sampling_given; /* which of its fields were typed: bits as in slip_sampling_defaults */
     int64_t sequences;
     int64_t context;        /* tokens a sequence may hold, prompt included; 0 = not given */
     int64_t expert_slices;  /* 0 = what the plan finds fastest */
@@ -63,9 +64,10 @@ typedef struct {
     int64_t layers;         /* bench --shape: only the first so many; 0 = all */
     int64_t prompt_tokens;  /* bench: length of a made-up prompt; 0 = not given */
     int64_t ranks;          /* plan */
+    int64_t window;         /* convert: keys that a query of a sliding layer sees; 0 = not given */
 
     int device, engine, draft_ranks, experts; /* of the enums above */
-    bool no_draft, always_draft, round_activations, json, quiet, resume, ok_if_some_fail;
+    bool dry_run, no_draft, always_draft, round_activations, json, quiet, resume, ok_if_some_fail;
 } slip_options;
 
 /* Parse a command line. SLIP_ERR_INPUT: wrong use; slip_cause() says what, and which --help to read. *options is

@@ -22,11 +22,12 @@ enum {
 #define RANKS_MAX 4096
 #define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
 
-/* A field of sampling is an option of generate, and of batch for the requests that leave it out. */
+/* A field of sampling is an option of generate, and of batch for the requests that leave it out; where neither says, a model may have
+ * a value of its own. */
 #define SAMPLING_ROWS(field, option, kind, argument, low, high, alone, many, help)                             \
-    {option, 0, OPTION_##kind, argument, GENERATE, FIELD(sampling.field), low, high, alone, help},             \
+    {option, 0, OPTION_##kind, argument, GENERATE, FIELD(sampling.field), low, high, alone, help "\na value of the model's own comes before the default"},             \
     {option, 0, OPTION_##kind, argument, BATCH, FIELD(sampling.field), low, high, many,                               \
-     #field " of requests that do not say:\n" help},
+     #field " of requests that do not say:\n" help "\na value of the model's own comes before the default"},
 
 const option_row slip_option_rows[] = {
     {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS, FIELD(model), 0, 0, NULL,
@@ -68,6 +69,9 @@ const option_row slip_option_rows[] = {
      "folder of the DFlash drafter (default: dflash in HF_FOLDER, if any)"},
     {"experts", 0, OPTION_CHOICE, "mxfp4|keep", CONVERT, FIELD(experts), 0, 0, "keep",
      "round the experts to MXFP4, or keep them as they are"},
+    {"window", 0, OPTION_INT, "KEYS", CONVERT, FIELD(window), 1, TOKENS_MAX, NULL,
+     "keys that a query of a sliding layer sees, itself included\n(default: sliding_window; alone, sliding_window_size + 1)"},
+    {"dry-run", 0, OPTION_FLAG, NULL, CONVERT, FIELD(dry_run), 0, 0, NULL, "check the folder, and write nothing"},
 
     {"max-tokens", 'n', OPTION_INT, "N", GENERATE, FIELD(max_tokens), 1, TOKENS_MAX, "256",
      "stop after N tokens"},

@@ -8,7 +8,7 @@
 #include "ranks/shard.h"
 
 typedef struct {
-    uint64_t config, draft_config; /* bytes with the NUL; 0: none */
+    uint64_t config, draft_config, settings; /* bytes with the NUL; 0: none */
     int64_t file_size;
     int32_t datasets;
 } table_sizes;
@@ -29,6 +29,7 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
     if (slip_comm_rank(comm) == 0) {
         sizes.config = strlen(table->config) + 1;
         sizes.draft_config = table->draft_config ? strlen(table->draft_config) + 1 : 0;
+        sizes.settings = table->settings ? strlen(table->settings) + 1 : 0;
         sizes.file_size = table->file_size;
         sizes.datasets = table->dataset_count;
     }
@@ -40,6 +41,8 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
     status = broadcast_text(comm, &table->config, sizes.config);
     if (status == SLIP_OK)
         status = broadcast_text(comm, &table->draft_config, sizes.draft_config);
+    if (status == SLIP_OK)
+        status = broadcast_text(comm, &table->settings, sizes.settings);
     if (status != SLIP_OK)
         return status;
     if (slip_comm_rank(comm) != 0)

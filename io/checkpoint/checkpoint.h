@@ -1,6 +1,7 @@
 /* A Slipstream checkpoint: one HDF5 file.
  *
- *   /            attributes format = "slipstream", version = 1, config (JSON text), draft_config (JSON text, optional)
+ *   /            attributes format = "slipstream", version = 2, config (JSON text), draft_config (JSON text, optional),
+ *                settings (JSON text, ranks/model/config/settings.h; version 1 has none)
  *   /tokenizer   tokenizer.json's bytes, optional
  *   /target/...  /draft/...  one contiguous, unfiltered, fixed-size dataset a tensor, with an attribute `dtype`
  *                (f32, bf16, f8e4m3, mxfp4); the scales of NAME are the dataset NAME_scale beside it
@@ -22,7 +23,7 @@
 #include "io/base/status.h"
 #include "ranks/model/weights.h"
 
-enum { SLIP_DATASET_DIMS = 3, SLIP_CHECKPOINT_VERSION = 1 };
+enum { SLIP_DATASET_DIMS = 3, SLIP_CHECKPOINT_VERSION = 2 };
 
 /* One dataset. Plain data: the whole table travels from rank 0 to the others in one broadcast. */
 typedef struct {
@@ -37,6 +38,8 @@ typedef struct {
 typedef struct {
     char *config;           /* NUL-terminated */
     char *draft_config;     /* NULL without a drafter */
+    char *settings;         /* NULL in a file of version 1 */
+    int32_t version;
     char *tokenizer;        /* NULL without one */
     size_t tokenizer_size;
     slip_dataset *datasets; /* sorted by name */
@@ -48,7 +51,7 @@ typedef struct {
 slip_status slip_checkpoint_open(const char *path, slip_checkpoint *checkpoint);
 void slip_checkpoint_free(slip_checkpoint *checkpoint);
 
-/* The model of a checkpoint: config (and draft_config) parsed, every dataset that the config asks for present, of a known
+/* The model of a checkpoint: config, draft_config and settings parsed, every dataset that the config asks for present, of a known
  * dtype and of the right shape, no unknown dataset. Needs no HDF5, so every rank runs it on the broadcast table. */
 slip_status slip_checkpoint_model(const slip_checkpoint *checkpoint, const char *source, slip_model *model);
 
@@ -59,9 +62,15 @@ const slip_dataset *slip_checkpoint_find(const slip_checkpoint *checkpoint, cons
 
 typedef struct slip_checkpoint_writer slip_checkpoint_writer;
 
+/* What a checkpoint holds beside its weights; borrowed. */
+typedef struct {
+    const char *config, *draft_config, *settings; /* draft_config may be NULL */
+    const char *tokenizer;                        /* NULL: none */
+    size_t tokenizer_size;
+} slip_checkpoint_texts;
+
 /* Write to PATH.partial; slip_checkpoint_commit syncs and renames it to PATH. Freeing without a commit removes it. */
-slip_status slip_checkpoint_create(const char *path, const char *config, const char *draft_config,
-                                   const char *tokenizer, size_t tokenizer_size, slip_checkpoint_writer **writer);
+slip_status slip_checkpoint_create(const char *path, const slip_checkpoint_texts *texts, slip_checkpoint_writer **writer);
 /* Add one dataset (intermediate groups are made); `dataset` gives name, dtype, dims and shape; offset and bytes are ignored. */
 slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_dataset *dataset, const void *data);
 slip_status slip_checkpoint_commit(slip_checkpoint_writer *writer);

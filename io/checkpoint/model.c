@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/checkpoint/layout.h"
+#include "ranks/model/config/settings.h"
 #include "ranks/model/family.h"
 
 static int by_name(const void *left, const void *right)
@@ -27,6 +28,7 @@ void slip_checkpoint_free(slip_checkpoint *checkpoint)
 {
     free(checkpoint->config);
     free(checkpoint->draft_config);
+    free(checkpoint->settings);
     free(checkpoint->tokenizer);
     free(checkpoint->datasets);
     memset(checkpoint, 0, sizeof *checkpoint);
@@ -136,6 +138,9 @@ static slip_status parse_configs(const slip_checkpoint *checkpoint, const char *
     char where[512];
     snprintf(where, sizeof where, "%.480s, config", source);
     slip_status status = slip_config_parse(checkpoint->config, strlen(checkpoint->config), where, model);
+    snprintf(where, sizeof where, "%.480s, settings", source);
+    if (status == SLIP_OK && checkpoint->settings != NULL)
+        status = slip_settings_apply(checkpoint->settings, strlen(checkpoint->settings), where, model);
     if (status != SLIP_OK || checkpoint->draft_config == NULL)
         return status;
     snprintf(where, sizeof where, "%.480s, draft_config", source);

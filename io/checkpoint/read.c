@@ -34,7 +34,7 @@ static slip_status bad(const reading *r, const char *name, const char *problem)
 
 /* ---- attributes of the root ---- */
 
-static slip_status check_version(const reading *r, hid_t root)
+static slip_status read_version(const reading *r, hid_t root, int32_t *out)
 {
     int32_t version = 0;
     hid_t attribute = H5Aopen(root, "version", H5P_DEFAULT);
@@ -48,9 +48,10 @@ static slip_status check_version(const reading *r, hid_t root)
     H5Aclose(attribute);
     if (!fine)
         return bad(r, "", "attribute version is not one integer");
-    if (version != SLIP_CHECKPOINT_VERSION)
-        return slip_fail(SLIP_ERR_INPUT, "%s: version %d of the format; this program reads version %d",
+    if (version < 1 || version > SLIP_CHECKPOINT_VERSION)
+        return slip_fail(SLIP_ERR_INPUT, "%s: version %d of the format; this program reads versions 1 to %d",
                          r->source.path, version, SLIP_CHECKPOINT_VERSION);
+    *out = version;
     return SLIP_OK;
 }
 
@@ -66,13 +67,15 @@ static slip_status read_root(const reading *r, hid_t root, slip_checkpoint *out)
                            SLIP_CHECKPOINT_FORMAT);
     free(format);
     if (status == SLIP_OK)
-        status = check_version(r, root);
+        status = read_version(r, root, &out->version);
     if (status == SLIP_OK)
         status =
             slip_hdf5_read_string(&r->source, root, "", "config", SLIP_CHECKPOINT_CONFIG_MAX, &out->config);
     if (status == SLIP_OK && H5Aexists(root, "draft_config") > 0)
         status = slip_hdf5_read_string(&r->source, root, "", "draft_config", SLIP_CHECKPOINT_CONFIG_MAX,
                                        &out->draft_config);
+    if (status == SLIP_OK && out->version > 1)
+        status = slip_hdf5_read_string(&r->source, root, "", "settings", SLIP_CHECKPOINT_CONFIG_MAX, &out->settings);
     return status;
 }
 

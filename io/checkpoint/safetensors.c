@@ -27,6 +27,7 @@ struct slip_safetensors {
     int shard_count;
     slip_st_tensor *tensors; /* sorted by name */
     size_t count;
+    int32_t tp_size;
 };
 
 static int by_base(const void *left, const void *right)
@@ -130,6 +131,18 @@ static slip_status read_index(const slip_safetensors *folder, json_t **root, con
     return SLIP_OK;
 }
 
+static slip_status read_tp_size(slip_safetensors *folder, const json_t *root)
+{
+    const json_t *value = json_object_get(json_object_get(root, "metadata"), "tp_size");
+    json_int_t size = json_integer_value(value);
+    if (value == NULL || json_is_null(value))
+        return SLIP_OK;
+    if (!json_is_integer(value) || size < 1 || size > 1 << 20)
+        return slip_fail(SLIP_ERR_INPUT, "%s/%s: metadata.tp_size is not an integer from 1 on", folder->path, index_name);
+    folder->tp_size = (int32_t)size;
+    return SLIP_OK;
+}
+
 /* ---- what is in them ---- */
 
 /* Takes the tensors over, whether it succeeds or not. */
@@ -227,6 +240,8 @@ slip_status slip_safetensors_open(const char *path, slip_safetensors **folder_ou
     const json_t *weight_map = NULL;
     slip_status status = read_index(folder, &root, &weight_map);
     if (status == SLIP_OK)
+        status = read_tp_size(folder, root);
+    if (status == SLIP_OK)
         status = weight_map != NULL ? add_listed_shards(folder, weight_map) : add_all_shards(folder);
     if (status == SLIP_OK)
         status = read_headers(folder);
@@ -254,6 +269,11 @@ void slip_safetensors_close(slip_safetensors *folder)
     free(folder->shards);
     free(folder->path);
     free(folder);
+}
+
+int32_t slip_safetensors_tp_size(const slip_safetensors *folder)
+{
+    return folder->tp_size;
 }
 
 const slip_st_tensor *slip_safetensors_find(const slip_safetensors *folder, const char *name)

@@ -1,7 +1,7 @@
 /* A folder of safetensors files (one file, or shards with model.safetensors.index.json), read-only.
  *
  * The header is hostile input: sizes are checked before anything is allocated; names unique, offsets
- * contiguous, in range, equal to the shape's bytes. Tensor bytes are read with pread on demand.
+ * contiguous, in range, equal to the shape's bytes (where the type is known: tensors that nobody reads may be of any). Tensor bytes are read with pread on demand.
  */
 #ifndef SLIP_IO_CHECKPOINT_SAFETENSORS_H
 #define SLIP_IO_CHECKPOINT_SAFETENSORS_H
@@ -19,6 +19,7 @@ typedef enum {
     SLIP_ST_F16,
     SLIP_ST_F8E4M3,
     SLIP_ST_U8,
+    SLIP_ST_F8E8M0,
     SLIP_ST_OTHER
 } slip_st_dtype;
 
@@ -38,6 +39,9 @@ typedef struct slip_safetensors slip_safetensors;
  * says; without an index, every *.safetensors file. A tensor in two files is refused. The caller closes. */
 slip_status slip_safetensors_open(const char *folder, slip_safetensors **folder_out);
 void slip_safetensors_close(slip_safetensors *folder);
+
+/* metadata.tp_size of the index: the chunks in which fused weights were saved. 0: it is not said. */
+int32_t slip_safetensors_tp_size(const slip_safetensors *folder);
 
 /* NULL when there is no such tensor. */
 const slip_st_tensor *slip_safetensors_find(const slip_safetensors *folder, const char *name);

@@ -4,7 +4,7 @@
  *
  * Hostile input: sizes are checked before anything is allocated for them; every name is unique, every
  * tensor's bytes are its shape's, and the tensors cover the data exactly, without gap, overlap or trailing
- * byte.
+ * byte. A type that is unknown takes what its offsets say: a folder may hold tensors of parts that we skip.
  */
 #ifndef SLIP_IO_CHECKPOINT_SAFETENSORS_HEADER_H
 #define SLIP_IO_CHECKPOINT_SAFETENSORS_HEADER_H
@@ -14,7 +14,6 @@
 enum {
     SLIP_ST_HEADER_MAX = 100 * 1000 * 1000, /* the reference implementation's limit */
     SLIP_ST_TENSORS_MAX = 1 << 20,          /* of a file; the largest release has 160,000 in 34 files */
-    SLIP_ST_NAME_MAX = 256,
 };
 
 /* Check a header and list its tensors, in no promised order. `file` is copied into each; offsets count from

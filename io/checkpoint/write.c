@@ -81,16 +81,18 @@ static hid_t create_file(const char *path)
     return file;
 }
 
-static slip_status write_root(slip_checkpoint_writer *writer, const char *config, const char *draft_config)
+static slip_status write_texts(slip_checkpoint_writer *writer, const slip_checkpoint_texts *texts)
 {
+    const struct {
+        const char *name, *text;
+    } attributes[] = {{"config", texts->config}, {"draft_config", texts->draft_config}, {"settings", texts->settings}};
     if (!write_string(writer->file, "format", SLIP_CHECKPOINT_FORMAT, SLIP_CHECKPOINT_FORMAT_SIZE) ||
         !write_version(writer->file))
         return failed(writer, "write the attribute ", "format or version");
-    if (!write_string(writer->file, "config", config, strlen(config)))
-        return failed(writer, "write the attribute ", "config");
-    if (draft_config != NULL &&
-        !write_string(writer->file, "draft_config", draft_config, strlen(draft_config)))
-        return failed(writer, "write the attribute ", "draft_config");
+    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
+        if (attributes[i].text != NULL &&
+            !write_string(writer->file, attributes[i].name, attributes[i].text, strlen(attributes[i].text)))
+            return failed(writer, "write the attribute ", attributes[i].name);
     return SLIP_OK;
 }
 
@@ -148,16 +150,25 @@ static slip_status write_tokenizer(slip_checkpoint_writer *writer, const char *t
     return slip_file_write_at(writer->fd, writer->partial, tokenizer, (int64_t)size, offset);
 }
 
-static slip_status check_sizes(const char *path, const char *config, const char *draft_config,
-                               const char *tokenizer, size_t tokenizer_size)
+static slip_status check_text(const char *path, const char *name, const char *text)
 {
-    size_t config_size = strlen(config), draft_size = draft_config != NULL ? strlen(draft_config) : 1;
-    if (config_size == 0 || config_size > SLIP_CHECKPOINT_CONFIG_MAX || draft_size == 0 ||
-        draft_size > SLIP_CHECKPOINT_CONFIG_MAX)
-        return slip_fail(SLIP_ERR_INPUT, "%s: a config of %zu bytes; one must have 1 to %d", path,
-                         config_size == 0 || config_size > SLIP_CHECKPOINT_CONFIG_MAX ? config_size
-                                                                                      : draft_size,
-                         SLIP_CHECKPOINT_CONFIG_MAX);
+    size_t size = text != NULL ? strlen(text) : 1;
+    if (size == 0 || size > SLIP_CHECKPOINT_CONFIG_MAX)
+        return slip_fail(SLIP_ERR_INPUT, "%s: a %s of %zu bytes; it must have 1 to %d", path, name, size, SLIP_CHECKPOINT_CONFIG_MAX);
+    return SLIP_OK;
+}
+
+static slip_status check_sizes(const char *path, const slip_checkpoint_texts *texts)
+{
+    slip_status status = check_text(path, "config", texts->config);
+    if (status == SLIP_OK)
+        status = check_text(path, "draft_config", texts->draft_config);
+    if (status == SLIP_OK)
+        status = check_text(path, "settings", texts->settings);
+    if (status != SLIP_OK)
+        return status;
+    size_t tokenizer_size = texts->tokenizer_size;
+    const char *tokenizer = texts->tokenizer;
     if (tokenizer != NULL && (tokenizer_size == 0 || tokenizer_size > SLIP_CHECKPOINT_TOKENIZER_MAX))
         return slip_fail(SLIP_ERR_INPUT, "%s: a tokenizer of %zu bytes; it must have 1 to %d", path,
                          tokenizer_size, SLIP_CHECKPOINT_TOKENIZER_MAX);
@@ -181,11 +192,9 @@ static slip_status open_partial(slip_checkpoint_writer *writer)
     return writer->file < 0 ? failed(writer, "create ", "it") : SLIP_OK;
 }
 
-slip_status slip_checkpoint_create(const char *path, const char *config, const char *draft_config,
-                                   const char *tokenizer, size_t tokenizer_size,
-                                   slip_checkpoint_writer **writer_out)
+slip_status slip_checkpoint_create(const char *path, const slip_checkpoint_texts *texts, slip_checkpoint_writer **writer_out)
 {
-    slip_status status = check_sizes(path, config, draft_config, tokenizer, tokenizer_size);
+    slip_status status = check_sizes(path, texts);
     if (status != SLIP_OK)
         return status;
     slip_checkpoint_writer *writer = calloc(1, sizeof *writer);
@@ -200,9 +209,9 @@ slip_status slip_checkpoint_create(const char *path, const char *config, const c
     }
     status = open_partial(writer);
     if (status == SLIP_OK)
-        status = write_root(writer, config, draft_config);
-    if (status == SLIP_OK && tokenizer != NULL)
-        status = write_tokenizer(writer, tokenizer, tokenizer_size);
+        status = write_texts(writer, texts);
+    if (status == SLIP_OK && texts->tokenizer != NULL)
+        status = write_tokenizer(writer, texts->tokenizer, texts->tokenizer_size);
     if (status != SLIP_OK) {
         slip_checkpoint_writer_free(writer);
         return status;

@@ -1,206 +1,196 @@
 #include "jobs/convert/convert.h"
 
-#include <stdbool.h>
-#include <stdint.h>
+#include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
-#include "io/checkpoint/checkpoint.h"
-#include "io/checkpoint/layout.h"
 #include "io/base/clock.h"
-#include "ranks/model/family.h"
-#include "io/base/file.h"
+#include "io/base/lock.h"
 #include "io/checkpoint/torch_file.h"
-#include "jobs/convert/source.h"
-#include "jobs/convert/weight.h"
+#include "jobs/convert/folder.h"
+#include "jobs/convert/values.h"
 
-enum {
-    CONFIG_MAX = 1 << 20,
-    TOKENIZER_MAX = 128 << 20,
-    MASK_MAX = 16 << 20,
-    PATH_SIZE = 4096,
-    REPORT_SECONDS = 5
-};
+enum { REPORT_SECONDS = 5, SLACK = 8192 /* bytes that HDF5 may add to a dataset: its header, and an alignment */ };
 
 typedef struct {
     const slip_convert_options *options;
-    char draft_folder[PATH_SIZE]; /* "" without a drafter */
-    char *config, *draft_config, *tokenizer;
-    size_t config_size, draft_config_size, tokenizer_size;
-    slip_model model;
-    slip_convert_source target, draft;
+    slip_convert_folder folder;
+    slip_conversion *plans; /* one a weight; without a weight: the mask's file, or nothing */
     slip_checkpoint_writer *writer;
-    slip_weight_spec *weights;
-    size_t weight_count;
-    int64_t bytes; /* written so far */
+    int64_t bytes, done; /* to write, and written so far */
     double started, reported;
 } job;
 
-static slip_status join(const char *folder, const char *name, char path[PATH_SIZE])
-{
-    if (snprintf(path, PATH_SIZE, "%s/%s", folder, name) >= PATH_SIZE)
-        return slip_fail(SLIP_ERR_INPUT, "%.128s...: the path is too long", folder);
-    return SLIP_OK;
-}
+/* ---- the plan ---- */
 
-static bool exists(const char *path)
+/* The drafter's mask embedding is the published file, a tensor of that name, or the target's row of the mask token. */
+static slip_status plan_mask(job *j, const slip_weight_spec *weight, slip_conversion *plan)
 {
-    struct stat info;
-    return stat(path, &info) == 0;
-}
-
-/* ---- reading ---- */
-
-static slip_status read_config(job *j)
-{
-    char path[PATH_SIZE];
-    slip_status status = join(j->options->source_folder, "config.json", path);
-    if (status == SLIP_OK)
-        status = slip_file_read(path, CONFIG_MAX, &j->config, &j->config_size);
-    if (status == SLIP_OK)
-        status = slip_config_parse(j->config, j->config_size, path, &j->model);
-    return status;
-}
-
-static slip_status read_tokenizer(job *j)
-{
-    char path[PATH_SIZE];
-    slip_status status = join(j->options->source_folder, "tokenizer.json", path);
-    if (status != SLIP_OK || exists(path))
-        return status == SLIP_OK ? slip_file_read(path, TOKENIZER_MAX, &j->tokenizer, &j->tokenizer_size)
-                                 : status;
-    fprintf(stderr, "warning: %s: not there; the model can only score token ids\n", path);
-    return SLIP_OK;
-}
-
-static slip_status read_draft_config(job *j)
-{
-    char path[PATH_SIZE];
-    const char *given = j->options->draft_folder;
-    slip_status status = given != NULL ? join(given, "", j->draft_folder)
-                                       : join(j->options->source_folder, "dflash", j->draft_folder);
-    if (status != SLIP_OK)
-        return status;
-    if (given == NULL && !exists(j->draft_folder)) {
-        j->draft_folder[0] = '\0';
+    slip_dtype dtype;
+    slip_dataset none;
+    size_t offset;
+    if (j->folder.mask == NULL && slip_convert_source_has(&j->folder.draft, weight))
+        return slip_conversion_plan(&j->folder.draft, weight, false, plan);
+    if (j->folder.mask == NULL) {
+        fprintf(stderr, "warning: %s: no mask embedding; the target's row of token %d takes its place\n", j->folder.draft_path,
+                j->folder.model.draft.mask_token);
         return SLIP_OK;
     }
-    status = join(j->draft_folder, "config.json", path);
-    if (status == SLIP_OK)
-        status = slip_file_read(path, CONFIG_MAX, &j->draft_config, &j->draft_config_size);
-    if (status == SLIP_OK)
-        status = slip_config_parse_draft(j->draft_config, j->draft_config_size, path, &j->model);
-    return status;
-}
-
-static slip_status open_sources(job *j)
-{
-    slip_status status = read_config(j);
-    if (status == SLIP_OK)
-        status = read_tokenizer(j);
-    if (status == SLIP_OK)
-        status = read_draft_config(j);
-    if (status == SLIP_OK)
-        status = slip_convert_source_open(j->options->source_folder, j->model.family->weights, &j->target);
-    if (status == SLIP_OK && j->model.has_draft)
-        status = slip_convert_source_open(j->draft_folder, j->model.family->draft_weights, &j->draft);
-    if (status == SLIP_OK)
-        status = slip_weight_list(&j->model, &j->weights, &j->weight_count);
-    return status;
-}
-
-/* ---- writing ---- */
-
-static slip_status convert_mask_file(job *j, const slip_weight_spec *weight, const char *path)
-{
-    char *archive;
-    size_t size, offset;
-    slip_dtype dtype;
-    slip_status status = slip_file_read(path, MASK_MAX, &archive, &size);
+    char name[SLIP_CONVERT_PATH + 24];
+    snprintf(name, sizeof name, "%s/mask_embedding.pt", j->folder.draft_path);
+    slip_status status = slip_torch_file_find((const unsigned char *)j->folder.mask, j->folder.mask_size, name, weight->columns, &dtype,
+                                              &offset);
     if (status != SLIP_OK)
         return status;
-    status =
-        slip_torch_file_find((const unsigned char *)archive, size, path, weight->columns, &dtype, &offset);
-    if (status == SLIP_OK) {
-        slip_dataset values, none;
-        slip_layout_datasets(weight, dtype, &values, &none);
-        status = slip_checkpoint_add(j->writer, &values, archive + offset);
-        j->bytes += values.bytes;
-    }
-    free(archive);
-    return status;
-}
-
-/* The published file, a tensor of that name, or the target's row of the mask token. */
-static slip_status convert_mask(job *j, const slip_weight_spec *weight)
-{
-    char path[PATH_SIZE];
-    slip_status status = join(j->draft_folder, "mask_embedding.pt", path);
-    if (status != SLIP_OK)
-        return status;
-    if (exists(path))
-        return convert_mask_file(j, weight, path);
-    if (slip_convert_source_has(&j->draft, weight))
-        return slip_convert_weight(j->writer, &j->draft, weight, false, &j->bytes);
-    fprintf(stderr, "warning: %s: no mask embedding; the target's row of token %d takes its place\n",
-            j->draft_folder, j->model.draft.mask_token);
+    int64_t bad = slip_values_find_bad(dtype == SLIP_F32 ? SLIP_ST_F32 : SLIP_ST_BF16, j->folder.mask + offset, weight->columns);
+    if (bad >= 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: its value at [%lld] is not finite", name, (long long)bad);
+    slip_layout_datasets(weight, dtype, &plan->codes, &none);
+    plan->codes.offset = (int64_t)offset; /* in the archive */
     return SLIP_OK;
-}
-
-static void report(job *j, size_t done)
-{
-    if (slip_now_s() - j->reported < REPORT_SECONDS)
-        return;
-    j->reported = slip_now_s();
-    fprintf(stderr, "convert: %zu of %zu weights, %.1f MB\n", done, j->weight_count, (double)j->bytes / 1e6);
-}
-
-static slip_status convert_weights(job *j)
-{
-    slip_status status = SLIP_OK;
-    bool round = j->options->experts == SLIP_CONVERT_MXFP4;
-    for (size_t i = 0; i < j->weight_count && status == SLIP_OK; i++) {
-        const slip_weight_spec *weight = &j->weights[i];
-        slip_convert_source *source = slip_weight_of_draft(weight->row) ? &j->draft : &j->target;
-        status = weight->row->optional ? convert_mask(j, weight)
-                                  : slip_convert_weight(j->writer, source, weight, round, &j->bytes);
-        report(j, i + 1);
-    }
-    return status;
 }
 
 static slip_status check_leftovers(const job *j)
 {
     size_t skipped = 0, none = 0;
-    slip_status status = slip_convert_source_check(&j->target, &skipped);
-    if (status == SLIP_OK && j->model.has_draft)
-        status = slip_convert_source_check(&j->draft, &none);
-    if (status == SLIP_OK && skipped > 0)
-        fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n",
-                skipped);
+    slip_status status = slip_convert_source_check(&j->folder.target, &skipped);
+    if (status == SLIP_OK && j->folder.model.has_draft)
+        status = slip_convert_source_check(&j->folder.draft, &none);
+    if (status == SLIP_OK && skipped > 0 && !j->options->quiet)
+        fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n", skipped);
     return status;
+}
+
+static slip_status check_room(const job *j)
+{
+    struct statvfs disk;
+    int64_t needed = j->bytes + (int64_t)j->folder.tokenizer_size + SLACK * (int64_t)(2 * j->folder.weight_count + 16);
+    char *copy = strdup(j->options->out_path);
+    const char *folder = copy != NULL ? dirname(copy) : ".";
+    slip_status status = SLIP_OK;
+    if (access(j->options->out_path, F_OK) == 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: exists already; remove it or choose another name", j->options->out_path);
+    else if (statvfs(folder, &disk) != 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: cannot be created: %s: %s", j->options->out_path, folder, strerror(errno));
+    else if (disk.f_bavail < (uint64_t)needed / disk.f_frsize)
+        status = slip_fail(SLIP_ERR_FAILED, "%s: needs %lld bytes, and its file system has %llu left", j->options->out_path,
+                           (long long)needed, (unsigned long long)disk.f_bavail * disk.f_frsize);
+    free(copy);
+    return status;
+}
+
+static slip_status plan(job *j)
+{
+    slip_convert_folder *f = &j->folder;
+    bool round = j->options->experts == SLIP_CONVERT_MXFP4;
+    slip_status status = slip_convert_folder_open(j->options, f);
+    if (status != SLIP_OK)
+        return status;
+    j->plans = calloc(f->weight_count + 1, sizeof *j->plans);
+    if (j->plans == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "no memory to convert %zu weights", f->weight_count);
+    for (size_t i = 0; i < f->weight_count && status == SLIP_OK; i++) {
+        const slip_weight_spec *weight = &f->weights[i];
+        slip_convert_source *source = slip_weight_of_draft(weight->row) ? &f->draft : &f->target;
+        status = weight->row->optional ? plan_mask(j, weight, &j->plans[i]) : slip_conversion_plan(source, weight, round, &j->plans[i]);
+        j->bytes += j->plans[i].codes.bytes + j->plans[i].scales.bytes;
+    }
+    if (status == SLIP_OK)
+        status = check_leftovers(j);
+    return status == SLIP_OK ? check_room(j) : status;
+}
+
+/* ---- writing ---- */
+
+static void report(job *j, size_t weights)
+{
+    double now = slip_now_s(), rate = (double)j->done / (now - j->started);
+    if (j->options->quiet || now - j->reported < REPORT_SECONDS || rate <= 0)
+        return;
+    j->reported = now;
+    fprintf(stderr, "convert: %zu of %zu weights, %.1f of %.1f GB, %.2f GB/s, %.0f s left\n", weights, j->folder.weight_count,
+            (double)j->done * 1e-9, (double)j->bytes * 1e-9, rate * 1e-9, (double)(j->bytes - j->done) / rate);
+}
+
+static slip_status write_weights(job *j)
+{
+    slip_status status = SLIP_OK;
+    for (size_t i = 0; i < j->folder.weight_count && status == SLIP_OK; i++) {
+        const slip_conversion *planned = &j->plans[i];
+        if (planned->weight != NULL)
+            status = slip_conversion_write(planned, j->writer);
+        else if (planned->codes.bytes > 0)
+            status = slip_checkpoint_add(j->writer, &planned->codes, j->folder.mask + planned->codes.offset);
+        j->done += planned->codes.bytes + planned->scales.bytes;
+        report(j, i + 1);
+    }
+    return status;
+}
+
+static slip_status write_all(job *j)
+{
+    const slip_convert_folder *f = &j->folder;
+    const slip_checkpoint_texts texts = {f->config, f->draft_config, f->settings, f->tokenizer, f->tokenizer_size};
+    slip_status status = slip_checkpoint_create(j->options->out_path, &texts, &j->writer);
+    if (status == SLIP_OK)
+        status = write_weights(j);
+    return status == SLIP_OK ? slip_checkpoint_commit(j->writer) : status;
+}
+
+/* ---- the whole ---- */
+
+/* What was chosen that a user may want to know of. */
+static void say_settings(const job *j)
+{
+    const slip_model *model = &j->folder.model;
+    fprintf(stderr, "convert: end tokens:");
+    for (int32_t i = 0; i < model->eos_count; i++)
+        fprintf(stderr, " %d", model->eos[i]);
+    fprintf(stderr, "%s\n", model->eos_count == 0 ? " none" : "");
+    if (model->sampling.given != 0) {
+        fprintf(stderr, "convert: sampling where nobody says:");
+#define SHOW(field, ...)                                        \
+    if (model->sampling.given & 1u << SLIP_SAMPLING_INDEX_##field) \
+        fprintf(stderr, " " #field " %g", (double)model->sampling.values.field);
+        SLIP_SAMPLING_FIELDS(SHOW)
+#undef SHOW
+        fputc('\n', stderr);
+    }
+    if (model->sliding.window > 0)
+        fprintf(stderr, "convert: a query of a sliding layer sees %d keys, itself included (--window sets another number)\n",
+                model->sliding.window);
+    if (model->qkv_chunks > 0)
+        fprintf(stderr, "convert: q, k and v are fused in %d chunks\n", model->qkv_chunks);
+}
+
+static void say_end(const job *j)
+{
+    const slip_convert_folder *f = &j->folder;
+    if (j->options->quiet)
+        return;
+    say_settings(j);
+    fprintf(stderr, "%s %s: %d layers, %s, %s, %.1f MB in %.1f s -> %s%s\n", j->options->dry_run ? "checked" : "converted",
+            j->options->source_folder, f->model.layers, f->model.has_draft ? "with a drafter" : "no drafter",
+            f->tokenizer != NULL ? "with a tokenizer" : "no tokenizer", (double)j->bytes * 1e-6, slip_now_s() - j->started,
+            j->options->out_path, j->options->dry_run ? ", which was not written" : "");
 }
 
 static slip_status convert(job *j)
 {
-    slip_status status = open_sources(j);
+    slip_lock *lock = NULL;
+    slip_status status = plan(j);
+    if (status == SLIP_OK && !j->options->dry_run)
+        status = slip_lock_take(j->options->out_path, &lock);
+    if (status == SLIP_OK && !j->options->dry_run)
+        status = write_all(j);
+    slip_checkpoint_writer_free(j->writer);
+    slip_lock_release(lock);
     if (status == SLIP_OK)
-        status = slip_checkpoint_create(j->options->out_path, j->config, j->draft_config, j->tokenizer,
-                                        j->tokenizer_size, &j->writer);
-    if (status == SLIP_OK)
-        status = convert_weights(j);
-    if (status == SLIP_OK)
-        status = check_leftovers(j);
-    if (status == SLIP_OK)
-        status = slip_checkpoint_commit(j->writer);
-    if (status == SLIP_OK)
-        fprintf(stderr, "converted %s: %d layers, %s, %s, %.1f MB in %.1f s -> %s\n",
-                j->options->source_folder, j->model.layers,
-                j->model.has_draft ? "with a drafter" : "no drafter",
-                j->tokenizer != NULL ? "with a tokenizer" : "no tokenizer", (double)j->bytes / 1e6,
-                slip_now_s() - j->started, j->options->out_path);
+        say_end(j);
     return status;
 }
 
@@ -210,12 +200,7 @@ slip_status slip_convert_run(const slip_convert_options *options)
         return SLIP_OK;
     job j = {.options = options, .started = slip_now_s(), .reported = slip_now_s()};
     slip_status status = convert(&j);
-    slip_checkpoint_writer_free(j.writer);
-    slip_convert_source_close(&j.target);
-    slip_convert_source_close(&j.draft);
-    free(j.weights);
-    free(j.config);
-    free(j.draft_config);
-    free(j.tokenizer);
+    slip_convert_folder_close(&j.folder);
+    free(j.plans);
     return status;
 }

@@ -1,12 +1,18 @@
 /* slipstream convert: a Hugging Face folder becomes a Slipstream checkpoint.
  *
  * Taken in: safetensors in F32, BF16 or F16 (widened to f32), FP8 E4M3 with weight_scale_inv, MXFP4 with
- * weight_scale, q/k/v split or fused in chunks; config.json as the families of ranks/model/family.h read it; tokenizer.json;
- * a DFlash drafter's folder. Values stay the source's own: a stored code or scale is never rounded again.
- * Only `--experts mxfp4` rounds, and only experts that are F32, BF16 or F16.
+ * weight_scale, q/k/v split or fused in chunks; config.json as the families of ranks/model/family.h read it; generation_config.json;
+ * tokenizer.json and tokenizer_config.json's eos_token; a DFlash drafter's folder. Values stay the source's own: a stored code or
+ * scale is never rounded again. Only `--experts mxfp4` rounds, and only experts that are F32, BF16 or F16.
+ *
+ * Everything that headers and small files tell is checked before anything is written: names, shapes, types, what is left over, the
+ * tokenizer, room on the disk. Values are checked as they are copied: none may be NaN or infinite.
  */
 #ifndef SLIP_JOBS_CONVERT_CONVERT_H
 #define SLIP_JOBS_CONVERT_CONVERT_H
+
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "io/base/status.h"
 
@@ -17,10 +23,14 @@ typedef struct {
     const char *out_path;     /* refused when it exists; what an interrupted run left is overwritten */
     const char *draft_folder; /* NULL: SOURCE/dflash where that exists */
     slip_convert_experts experts;
+    int32_t window;           /* keys that a query of a sliding layer sees, itself included; 0: as the config says */
+    bool dry_run;             /* check, and write nothing */
+    bool quiet;               /* warnings alone */
     int rank, ranks; /* rank 0 converts; the others return at once, to wait where the job next meets */
 } slip_convert_options;
 
-/* Progress, warnings and one line of summary go to standard error. On failure nothing is left at out_path. */
+/* Progress, warnings and one line of summary go to standard error. On failure nothing is left at out_path; who else is converting to
+ * it is refused by a lock. */
 slip_status slip_convert_run(const slip_convert_options *options);
 
 #endif

@@ -1,70 +1,180 @@
 #include "jobs/convert/weight.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs/convert/qkv.h"
+#include "jobs/convert/values.h"
 #include "ranks/model/mxfp4.h"
 
-/* Everything one weight needs on its way. */
-typedef struct {
-    slip_convert_source *source;
-    const slip_weight_spec *weight;
-    slip_st_dtype from; /* of every source tensor of this weight */
-    slip_dtype to;
-    slip_dataset codes, scales; /* as they will be stored */
-    char *code_bytes, *scale_bytes;
-} conversion;
-
-static slip_status refuse(const conversion *c, const slip_st_tensor *tensor, const char *problem)
+static slip_status refuse(const slip_convert_source *source, const slip_st_tensor *tensor, const char *problem)
 {
-    return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: %s", slip_safetensors_path(c->source->folder, tensor),
-                     tensor->name, problem);
+    return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: %s", slip_safetensors_path(source->folder, tensor), tensor->name, problem);
 }
 
 /* ---- one source tensor ---- */
 
-/* The tensor of a weight (of one of its experts), its scales with a suffix. */
-static slip_status take(const conversion *c, int64_t expert, const char *suffix,
-                        const slip_st_tensor **tensor)
+/* "[768, 4096]"; longer lists are cut. */
+static void describe(const int64_t *shape, int dims, char text[80])
 {
-    *tensor = slip_convert_source_take(c->source, c->weight, expert, suffix);
+    int used = snprintf(text, 80, "[");
+    for (int i = 0; i < dims && used < 56; i++)
+        used += snprintf(text + used, 80 - (size_t)used, "%s%lld", i > 0 ? ", " : "", (long long)shape[i]);
+    snprintf(text + used, 80 - (size_t)used, "]");
+}
+
+static slip_status check_shape(const slip_convert_source *source, const slip_st_tensor *tensor, const int64_t *shape, int dims)
+{
+    char is[80], must[80], problem[256];
+    if (tensor->dims == dims && memcmp(tensor->shape, shape, (size_t)dims * sizeof *shape) == 0)
+        return SLIP_OK;
+    describe(tensor->shape, tensor->dims, is);
+    describe(shape, dims, must);
+    snprintf(problem, sizeof problem, "shape %s, but the config asks for %s", is, must);
+    return refuse(source, tensor, problem);
+}
+
+slip_status slip_conversion_take(slip_convert_source *source, const slip_weight_spec *weight, int64_t expert, const char *suffix,
+                                 const int64_t *shape, int dims, const slip_st_tensor **tensor)
+{
+    *tensor = slip_convert_source_take(source, weight, expert, suffix);
     if (*tensor == NULL) {
         char name[SLIP_SOURCE_NAME];
-        slip_convert_source_name(c->weight, 0, expert, suffix, name);
-        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is missing", c->source->path, name);
+        slip_convert_source_name(weight, 0, expert, suffix, name);
+        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is missing", source->path, name);
     }
-    return SLIP_OK;
+    return dims > 0 ? check_shape(source, *tensor, shape, dims) : SLIP_OK;
 }
 
 /* A source tensor has the dataset's shape, less the axis along which experts are stacked. */
-static slip_status check_shape(const conversion *c, const slip_st_tensor *tensor, const int64_t *shape,
-                               int dims)
-{
-    if (tensor->dims == dims && memcmp(tensor->shape, shape, (size_t)dims * sizeof *shape) == 0)
-        return SLIP_OK;
-    char problem[160];
-    int used = snprintf(problem, sizeof problem, "shape [");
-    for (int i = 0; i < tensor->dims && used < 70; i++)
-        used += snprintf(problem + used, sizeof problem - (size_t)used, "%s%lld", i > 0 ? ", " : "",
-                         (long long)tensor->shape[i]);
-    used += snprintf(problem + used, sizeof problem - (size_t)used, "], but the config asks for [");
-    for (int i = 0; i < dims; i++)
-        used += snprintf(problem + used, sizeof problem - (size_t)used, "%s%lld%s", i > 0 ? ", " : "",
-                         (long long)shape[i], i == dims - 1 ? "]" : "");
-    return refuse(c, tensor, problem);
-}
-
-static slip_status check_part(const conversion *c, const slip_st_tensor *tensor, const slip_dataset *dataset)
+static slip_status take(const slip_conversion *c, int64_t expert, const char *suffix, const slip_dataset *dataset,
+                        const slip_st_tensor **tensor)
 {
     int stacked = c->weight->row->kind == SLIP_KIND_EXPERTS;
-    return check_shape(c, tensor, dataset->shape + stacked, dataset->dims - stacked);
+    return slip_conversion_take(c->source, c->weight, expert, suffix, dataset->shape + stacked, dataset->dims - stacked, tensor);
 }
 
-static slip_status read_all(const conversion *c, const slip_st_tensor *tensor, void *out)
+/* The place of a value as its indices: "[3, 17]". */
+static slip_status refuse_value(const slip_convert_source *source, const slip_st_tensor *tensor, int64_t index, bool e8m0)
 {
-    return slip_safetensors_read(c->source->folder, tensor, 0, tensor->bytes, out);
+    int64_t place[SLIP_TENSOR_DIMS];
+    char where[80], problem[160];
+    for (int i = tensor->dims - 1; i >= 0; i--) {
+        place[i] = index % tensor->shape[i];
+        index /= tensor->shape[i];
+    }
+    describe(place, tensor->dims, where);
+    snprintf(problem, sizeof problem, "its value at %s is not finite%s", where, e8m0 ? ": a scale byte is 255" : "");
+    return refuse(source, tensor, problem);
+}
+
+slip_status slip_conversion_read(const slip_convert_source *source, const slip_st_tensor *tensor, bool e8m0, void *out)
+{
+    int64_t count = 1, bad;
+    slip_status status = slip_safetensors_read(source->folder, tensor, 0, tensor->bytes, out);
+    if (status != SLIP_OK)
+        return status;
+    for (int i = 0; i < tensor->dims; i++)
+        count *= tensor->shape[i];
+    bad = e8m0 ? slip_values_find_bad_e8m0(out, count) : slip_values_find_bad(tensor->dtype, out, count);
+    return bad < 0 ? SLIP_OK : refuse_value(source, tensor, bad, e8m0);
+}
+
+/* ---- what it becomes ---- */
+
+/* What a source type is stored as; false where it cannot be. */
+static bool stored_type(const slip_weight_spec *weight, slip_st_dtype from, bool round_experts, slip_dtype *to)
+{
+    bool round = round_experts && weight->row->kind == SLIP_KIND_EXPERTS;
+    switch (from) {
+    case SLIP_ST_F32:
+    case SLIP_ST_F16: *to = round ? SLIP_MXFP4 : SLIP_F32; break;
+    case SLIP_ST_BF16:
+        *to = round ? SLIP_MXFP4 : weight->row->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16;
+        break;
+    case SLIP_ST_F8E4M3: *to = SLIP_F8E4M3; return !round && slip_layout_allows(weight, *to);
+    case SLIP_ST_U8: *to = SLIP_MXFP4; break;
+    case SLIP_ST_F8E8M0:
+    case SLIP_ST_OTHER: return false;
+    }
+    return slip_layout_allows(weight, *to);
+}
+
+static slip_status choose_type(slip_conversion *c, const slip_st_tensor *first, bool round_experts)
+{
+    c->from = first->dtype;
+    if (stored_type(c->weight, c->from, round_experts, &c->to))
+        return SLIP_OK;
+    if (round_experts && c->weight->row->kind == SLIP_KIND_EXPERTS && c->from == SLIP_ST_F8E4M3)
+        return refuse(c->source, first, "experts in F8_E4M3 are kept as they are; --experts mxfp4 would round them again");
+    if (c->to == SLIP_MXFP4 && c->weight->row->kind == SLIP_KIND_EXPERTS)
+        return refuse(c->source, first, "MXFP4 needs columns in a multiple of 32");
+    return refuse(c->source, first, "its dtype is not supported for this weight");
+}
+
+/* The bytes of the source are those that are stored. */
+static bool is_kept(const slip_conversion *c)
+{
+    return (c->from == SLIP_ST_F32 && c->to == SLIP_F32) || (c->from == SLIP_ST_BF16 && c->to == SLIP_BF16) ||
+           c->from == SLIP_ST_F8E4M3 || c->from == SLIP_ST_U8;
+}
+
+static const char *scale_suffix(const slip_conversion *c)
+{
+    return c->to == SLIP_MXFP4 ? "_scale" : "_scale_inv";
+}
+
+/* The shape of the source is that of unrounded values, unless they are kept. */
+static slip_dataset source_shape(const slip_conversion *c)
+{
+    slip_dataset plain, none;
+    slip_layout_datasets(c->weight, SLIP_F32, &plain, &none);
+    return is_kept(c) ? c->codes : plain;
+}
+
+static slip_status check_scales(const slip_conversion *c, int64_t expert)
+{
+    bool mx = c->to == SLIP_MXFP4;
+    const slip_st_tensor *tensor;
+    slip_status status = take(c, expert, scale_suffix(c), &c->scales, &tensor);
+    if (status != SLIP_OK)
+        return status;
+    if (mx && tensor->dtype != SLIP_ST_U8 && tensor->dtype != SLIP_ST_F8E8M0)
+        return refuse(c->source, tensor, "scales of MXFP4 must be U8 or F8_E8M0");
+    return mx || tensor->dtype == SLIP_ST_F32 ? SLIP_OK : refuse(c->source, tensor, "scales of F8_E4M3 must be F32");
+}
+
+static slip_status check_expert(const slip_conversion *c, int64_t expert)
+{
+    const slip_st_tensor *tensor;
+    slip_dataset wanted = source_shape(c);
+    slip_status status = slip_conversion_take(c->source, c->weight, expert, "", NULL, 0, &tensor);
+    if (status == SLIP_OK && tensor->dtype != c->from)
+        return refuse(c->source, tensor, "its dtype differs from expert 0's");
+    if (status == SLIP_OK)
+        status = take(c, expert, "", &wanted, &tensor);
+    return status == SLIP_OK && is_kept(c) && c->scales.bytes > 0 ? check_scales(c, expert) : status;
+}
+
+slip_status slip_conversion_plan(slip_convert_source *source, const slip_weight_spec *weight, bool round_experts,
+                                 slip_conversion *conversion)
+{
+    slip_conversion c = {.source = source, .weight = weight};
+    const slip_st_tensor *first;
+    if (slip_convert_qkv_is_apart(source, weight))
+        return slip_convert_qkv_plan(source, weight, conversion);
+    slip_status status = slip_conversion_take(source, weight, 0, "", NULL, 0, &first);
+    if (status == SLIP_OK)
+        status = choose_type(&c, first, round_experts);
+    if (status != SLIP_OK)
+        return status;
+    slip_layout_datasets(weight, c.to, &c.codes, &c.scales);
+    for (int64_t expert = 0; expert < weight->experts && status == SLIP_OK; expert++)
+        status = check_expert(&c, expert);
+    if (status == SLIP_OK)
+        *conversion = c;
+    return status;
 }
 
 /* ---- values ---- */
@@ -80,157 +190,73 @@ static void widen(slip_st_dtype from, const void *data, int64_t count, float *ou
         out[i] = slip_f16_to_f32(halves[i]);
 }
 
-static bool round_rows(const slip_weight_spec *weight, const float *values, char *codes, char *scales)
+static void round_rows(const slip_weight_spec *weight, const float *values, char *codes, char *scales)
 {
     int64_t columns = weight->columns;
     for (int64_t row = 0; row < weight->rows; row++)
-        if (!slip_mxfp4_round_row(values + row * columns, columns, (uint8_t *)codes + row * (columns / 2),
-                                  (uint8_t *)scales + row * (columns / SLIP_MXFP4_BLOCK)))
-            return false;
-    return true;
+        slip_mxfp4_round_row(values + row * columns, columns, (uint8_t *)codes + row * (columns / 2),
+                             (uint8_t *)scales + row * (columns / SLIP_MXFP4_BLOCK));
 }
 
-static slip_status no_memory(const conversion *c)
+static slip_status no_memory(const slip_conversion *c)
 {
     return slip_fail(SLIP_ERR_FAILED, "%s: no memory to convert /%s", c->source->path, c->weight->name);
 }
 
 /* Through f32: to f32 where the source is narrower than what is stored, or rounded to MXFP4. */
-static slip_status convert_values(const conversion *c, const slip_st_tensor *tensor, char *codes,
-                                  char *scales)
+static slip_status convert_values(const slip_conversion *c, const slip_st_tensor *tensor, char *codes, char *scales)
 {
     int64_t count = c->weight->rows * c->weight->columns;
     void *raw = malloc((size_t)tensor->bytes);
     float *values = malloc((size_t)count * sizeof *values);
-    slip_status status = raw != NULL && values != NULL ? read_all(c, tensor, raw) : no_memory(c);
+    slip_status status = raw != NULL && values != NULL ? slip_conversion_read(c->source, tensor, false, raw) : no_memory(c);
     if (status == SLIP_OK) {
         widen(c->from, raw, count, values);
         if (c->to == SLIP_F32)
             memcpy(codes, values, (size_t)count * sizeof *values);
-        else if (!round_rows(c->weight, values, codes, scales))
-            status = refuse(c, tensor, "a value is not finite and cannot be rounded to MXFP4");
+        else
+            round_rows(c->weight, values, codes, scales);
     }
     free(values);
     free(raw);
     return status;
 }
 
-/* The source's own scales, checked for values that no quantiser writes. */
-static slip_status copy_scales(const conversion *c, int64_t expert, char *out)
-{
-    bool mx = c->to == SLIP_MXFP4;
-    const slip_st_tensor *tensor;
-    slip_status status = take(c, expert, mx ? "_scale" : "_scale_inv", &tensor);
-    if (status != SLIP_OK)
-        return status;
-    if (tensor->dtype != (mx ? SLIP_ST_U8 : SLIP_ST_F32))
-        return refuse(c, tensor, mx ? "scales of MXFP4 must be U8" : "scales of F8_E4M3 must be F32");
-    status = check_part(c, tensor, &c->scales);
-    if (status == SLIP_OK)
-        status = read_all(c, tensor, out);
-    if (status != SLIP_OK)
-        return status;
-    for (int64_t i = 0; mx && i < tensor->bytes; i++)
-        if ((uint8_t)out[i] == SLIP_E8M0_NAN)
-            return refuse(c, tensor, "a scale byte is 255, which is not a number");
-    for (int64_t i = 0; !mx && i < tensor->bytes; i += (int64_t)sizeof(float)) {
-        float scale;
-        memcpy(&scale, out + i, sizeof scale);
-        if (!isfinite(scale))
-            return refuse(c, tensor, "a scale is not finite");
-    }
-    return SLIP_OK;
-}
-
-/* ---- the weight ---- */
-
-/* What a source type is stored as; false where it cannot be. */
-static bool stored_type(const slip_weight_spec *weight, slip_st_dtype from, bool round_experts, slip_dtype *to)
-{
-    bool round = round_experts && weight->row->kind == SLIP_KIND_EXPERTS;
-    switch (from) {
-    case SLIP_ST_F32:
-    case SLIP_ST_F16: *to = round ? SLIP_MXFP4 : SLIP_F32; break;
-    case SLIP_ST_BF16:
-        *to = round ? SLIP_MXFP4 : weight->row->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16;
-        break;
-    case SLIP_ST_F8E4M3: *to = SLIP_F8E4M3; return !round && slip_layout_allows(weight, *to);
-    case SLIP_ST_U8: *to = SLIP_MXFP4; break;
-    case SLIP_ST_OTHER: return false;
-    }
-    return slip_layout_allows(weight, *to);
-}
-
-static slip_status choose_type(conversion *c, const slip_st_tensor *first, bool round_experts)
-{
-    c->from = first->dtype;
-    if (stored_type(c->weight, c->from, round_experts, &c->to))
-        return SLIP_OK;
-    if (round_experts && c->weight->row->kind == SLIP_KIND_EXPERTS && c->from == SLIP_ST_F8E4M3)
-        return refuse(c, first,
-                      "experts in F8_E4M3 are kept as they are; --experts mxfp4 would round them again");
-    if (c->to == SLIP_MXFP4 && c->weight->row->kind == SLIP_KIND_EXPERTS)
-        return refuse(c, first, "MXFP4 needs columns in a multiple of 32");
-    return refuse(c, first, "its dtype is not supported for this weight");
-}
-
-static slip_status convert_part(const conversion *c, int64_t expert)
+static slip_status convert_expert(const slip_conversion *c, int64_t expert, char *codes, char *scales)
 {
     const slip_st_tensor *tensor;
-    slip_status status = take(c, expert, "", &tensor);
-    if (status != SLIP_OK)
-        return status;
-    char *codes = c->code_bytes + expert * (c->codes.bytes / c->weight->experts);
-    char *scales = c->scale_bytes + expert * (c->scales.bytes / c->weight->experts);
-    if (tensor->dtype != c->from)
-        return refuse(c, tensor, "its dtype differs from expert 0's");
-    bool as_is = (c->from == SLIP_ST_F32 && c->to == SLIP_F32) ||
-                 (c->from == SLIP_ST_BF16 && c->to == SLIP_BF16) || c->from == SLIP_ST_F8E4M3 ||
-                 c->from == SLIP_ST_U8;
-    if (!as_is) {
-        slip_dataset plain, none; /* the shape of the source is that of unrounded values */
-        slip_layout_datasets(c->weight, SLIP_F32, &plain, &none);
-        status = check_part(c, tensor, &plain);
+    slip_status status = slip_conversion_take(c->source, c->weight, expert, "", NULL, 0, &tensor);
+    if (status != SLIP_OK || !is_kept(c))
         return status == SLIP_OK ? convert_values(c, tensor, codes, scales) : status;
-    }
-    status = check_part(c, tensor, &c->codes);
-    if (status == SLIP_OK)
-        status = read_all(c, tensor, codes);
+    status = slip_conversion_read(c->source, tensor, false, codes);
     if (status == SLIP_OK && c->scales.bytes > 0)
-        status = copy_scales(c, expert, scales);
+        status = slip_conversion_take(c->source, c->weight, expert, scale_suffix(c), NULL, 0, &tensor);
+    if (status == SLIP_OK && c->scales.bytes > 0)
+        status = slip_conversion_read(c->source, tensor, c->to == SLIP_MXFP4, scales);
     return status;
 }
 
-static slip_status write_datasets(const conversion *c, slip_checkpoint_writer *writer)
+static slip_status convert_all(const slip_conversion *c, char *codes, char *scales)
 {
-    slip_status status = slip_checkpoint_add(writer, &c->codes, c->code_bytes);
-    if (status == SLIP_OK && c->scales.bytes > 0)
-        status = slip_checkpoint_add(writer, &c->scales, c->scale_bytes);
+    slip_status status = SLIP_OK;
+    if (c->joined)
+        return slip_convert_qkv_join(c, codes, scales);
+    for (int64_t expert = 0; expert < c->weight->experts && status == SLIP_OK; expert++)
+        status = convert_expert(c, expert, codes + expert * (c->codes.bytes / c->weight->experts),
+                                scales + expert * (c->scales.bytes / c->weight->experts));
     return status;
 }
 
-slip_status slip_convert_weight(slip_checkpoint_writer *writer, slip_convert_source *source,
-                                const slip_weight_spec *weight, bool round_experts, int64_t *bytes)
+slip_status slip_conversion_write(const slip_conversion *conversion, slip_checkpoint_writer *writer)
 {
-    conversion c = {.source = source, .weight = weight};
-    const slip_st_tensor *first;
-    slip_status status = take(&c, 0, "", &first);
+    const slip_conversion *c = conversion;
+    char *codes = malloc((size_t)c->codes.bytes), *scales = malloc((size_t)c->scales.bytes + 1);
+    slip_status status = codes != NULL && scales != NULL ? convert_all(c, codes, scales) : no_memory(c);
     if (status == SLIP_OK)
-        status = choose_type(&c, first, round_experts);
-    if (status != SLIP_OK)
-        return status;
-    slip_layout_datasets(weight, c.to, &c.codes, &c.scales);
-    c.code_bytes = malloc((size_t)c.codes.bytes);
-    c.scale_bytes = malloc((size_t)c.scales.bytes + 1);
-    if (c.code_bytes == NULL || c.scale_bytes == NULL)
-        status = no_memory(&c);
-    for (int64_t expert = 0; expert < weight->experts && status == SLIP_OK; expert++)
-        status = convert_part(&c, expert);
-    if (status == SLIP_OK)
-        status = write_datasets(&c, writer);
-    free(c.scale_bytes);
-    free(c.code_bytes);
-    if (status == SLIP_OK)
-        *bytes += c.codes.bytes + c.scales.bytes;
+        status = slip_checkpoint_add(writer, &c->codes, codes);
+    if (status == SLIP_OK && c->scales.bytes > 0)
+        status = slip_checkpoint_add(writer, &c->scales, scales);
+    free(scales);
+    free(codes);
     return status;
 }

@@ -1,16 +1,38 @@
-/* One weight of the layout: gathered from the source, turned into what the checkpoint stores, written. */
+/* One weight of the layout: found in the source and checked by its headers alone, then gathered, checked value by value, and written.
+ */
 #ifndef SLIP_JOBS_CONVERT_WEIGHT_H
 #define SLIP_JOBS_CONVERT_WEIGHT_H
 
+#include "io/base/status.h"
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/layout.h"
-#include "io/base/status.h"
 #include "jobs/convert/source.h"
 
-/* Weights do not depend on one another: each call reads its own tensors and writes its own datasets.
- * `round_experts` turns F32, BF16 and F16 experts into MXFP4. *bytes counts what was written. SLIP_ERR_INPUT
- * names the file, the tensor and what is wrong: missing, its dtype, its shape, a value that is not finite. */
-slip_status slip_convert_weight(slip_checkpoint_writer *writer, slip_convert_source *source,
-                                const slip_weight_spec *weight, bool round_experts, int64_t *bytes);
+/* What becomes of a weight. Plain data, but that it borrows its source and its weight. */
+typedef struct {
+    slip_convert_source *source;
+    const slip_weight_spec *weight;
+    bool joined;                /* a fused qkv from tensors that lie apart (jobs/convert/qkv.h) */
+    slip_st_dtype from;         /* of every source tensor of this weight */
+    slip_dtype to;
+    slip_dataset codes, scales; /* as they will be stored; scales.bytes 0: none */
+} slip_conversion;
+
+/* Find every tensor of a weight and check what headers tell. `round_experts` turns F32, BF16 and F16 experts into MXFP4.
+ * SLIP_ERR_INPUT names the file, the tensor and what is wrong: missing, its dtype, its shape. */
+slip_status slip_conversion_plan(slip_convert_source *source, const slip_weight_spec *weight, bool round_experts,
+                                 slip_conversion *conversion);
+
+/* Read, convert and write it. SLIP_ERR_INPUT also for a value that is not finite, with its place. Weights do not depend on one another. */
+slip_status slip_conversion_write(const slip_conversion *conversion, slip_checkpoint_writer *writer);
+
+/* ---- for jobs/convert/qkv.c ---- */
+
+/* A tensor of the weight (of one of its experts), its scales with a suffix, in this shape (dims 0: any) and marked used. */
+slip_status slip_conversion_take(slip_convert_source *source, const slip_weight_spec *weight, int64_t expert, const char *suffix,
+                                 const int64_t *shape, int dims, const slip_st_tensor **tensor);
+
+/* Read all of a tensor and refuse values that are not finite. */
+slip_status slip_conversion_read(const slip_convert_source *source, const slip_st_tensor *tensor, bool e8m0, void *out);
 
 #endif

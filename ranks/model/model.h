@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "ranks/model/dtype.h"
+#include "ranks/model/sampling.h"
 
 enum {
     SLIP_MAX_LAYERS = 256,
@@ -74,6 +75,7 @@ typedef struct {
     int32_t qkv_chunks;                  /* rows of the fused qkv matrix come as this many [Q|K|V] chunks; 0 = split q, k, v */
     int32_t eos[SLIP_MAX_EOS];
     int32_t eos_count;
+    slip_sampling_defaults sampling;     /* for requests and options that do not say */
     bool has_draft;
     slip_draft_shape draft;
 } slip_model;

@@ -25,6 +25,18 @@ typedef struct {
     X(top_p, "top-p", REAL, "P", DBL_MIN, 1, "1", "1", "sample from the likeliest tokens that hold P together") \
     X(min_p, "min-p", REAL, "P", 0, 1, "0", "0", "sample from tokens at least P times as likely as the likeliest")
 
+enum {
+#define SLIP_SAMPLING_INDEX(field, option, kind, argument, low, high, alone, many, help) SLIP_SAMPLING_INDEX_##field,
+    SLIP_SAMPLING_FIELDS(SLIP_SAMPLING_INDEX)
+#undef SLIP_SAMPLING_INDEX
+};
+
+/* Values for those who do not say: the fields whose bits, 1 << SLIP_SAMPLING_INDEX_field, are set in `given`. */
+typedef struct {
+    slip_sampling values;
+    uint32_t given;
+} slip_sampling_defaults;
+
 /* Does the pick need whole rows of logits, since it leaves tokens out? */
 static inline bool slip_sampling_filters(const slip_sampling *sampling)
 {

@@ -39,7 +39,7 @@ static void describe(const json_t *value, char *text, size_t size)
     } else if (json_is_object(value)) {
         snprintf(text, size, "an object");
     } else {
-        char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+        char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15));
         snprintf(text, size, "%s", dump != NULL ? dump : "unprintable");
         free(dump);
     }
@@ -53,6 +53,18 @@ void slip_field_refuse(const slip_fields *fields, const char *name, const char *
         slip_fail(SLIP_ERR_INPUT, "%s: %s%s is %s: %s", fields->source, fields->path, name, value, problem);
     if (*fields->status == SLIP_OK)
         *fields->status = refused;
+}
+
+void slip_field_refuse_other(const slip_fields *fields, const char *name, const slip_fields *other, const char *other_name)
+{
+    const json_t *value = member(fields, name), *wanted = member(other, other_name);
+    char text[64], problem[192];
+    if (value == NULL || wanted == NULL || json_equal(value, wanted) ||
+        (json_is_number(value) && json_is_number(wanted) && json_number_value(value) == json_number_value(wanted)))
+        return;
+    describe(wanted, text, sizeof text);
+    snprintf(problem, sizeof problem, "it differs from %s%s, which is %s", other->path, other_name, text);
+    slip_field_refuse(fields, name, problem);
 }
 
 int32_t slip_field_int(const slip_fields *fields, const char *name, int32_t low, int32_t high)

@@ -29,6 +29,9 @@ bool slip_field_given(const slip_fields *fields, const char *name);
 /* Record a fault of a member: "SOURCE: NAME is VALUE: PROBLEM". */
 void slip_field_refuse(const slip_fields *fields, const char *name, const char *problem);
 
+/* Two members that say the same thing: where both are given and differ, refuse the first, naming both values. */
+void slip_field_refuse_other(const slip_fields *fields, const char *name, const slip_fields *other, const char *other_name);
+
 /* Required members. A number must lie in low..high. */
 int32_t slip_field_int(const slip_fields *fields, const char *name, int32_t low, int32_t high);
 double slip_field_number(const slip_fields *fields, const char *name, double low, double high);

@@ -5,7 +5,20 @@
 #include <string.h>
 
 #include "ranks/model/config/field.h"
+#include "ranks/model/config/known.h"
 #include "ranks/model/config/limits.h"
+#include "ranks/model/config/rope.h"
+
+/* Every member that this file reads, at the top and in dflash_config; those of the second list say nothing of our program. */
+static const char *const members[] = {
+    "attention_bias", "attention_sink_bias", "attention_value_scale", "backbone_rotary_base", "block_size", "causal",
+    "dflash_config", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "is_causal", "layer_types", "mask_token_id",
+    "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "partial_rotary_factor", "rms_norm_eps", "rope_parameters",
+    "rope_scaling", "rope_theta", "sliding_window", "swa_window_size", "target_layer_ids", "use_swa", "v_head_dim",
+    /* the target's, or what qwen3 would need them for */
+    "eos_token_id", "max_position_embeddings", "max_window_layers", "model_type", "num_target_layers", "tie_word_embeddings",
+    "use_sliding_window", "vocab_size", NULL,
+};
 
 /* Blank every comma with only white space between it and a closing bracket. Strings are left alone. */
 static void strip_trailing_commas(char *json, size_t size)
@@ -27,9 +40,10 @@ static void strip_trailing_commas(char *json, size_t size)
     }
 }
 
-/* dflash_config's member where it has one, else the top level's. */
+/* dflash_config's member where it has one, else the top level's; where both have it, they agree. */
 static const slip_fields *where(const slip_fields *dflash, const slip_fields *top, const char *name)
 {
+    slip_field_refuse_other(dflash, name, top, name);
     return slip_field_given(dflash, name) ? dflash : top;
 }
 
@@ -59,33 +73,34 @@ static void read_heads(const slip_fields *fields, slip_attention *attention)
     attention->head_dim = slip_field_int(fields, "head_dim", 1, SLIP_MAX_HEAD_DIM);
     attention->v_head_dim =
         slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, attention->head_dim);
-    double factor = slip_field_number_or(fields, "partial_rotary_factor", 0.0, 1.0, 1.0);
+}
+
+static void read_rotary(const slip_fields *dflash, const slip_fields *rope, const slip_fields *top, slip_attention *attention)
+{
+    static const char name[] = "partial_rotary_factor";
+    const slip_rope_place places[] = {{*top, name}, {*rope, name}, {*dflash, name}};
+    double factor = 1.0;
+    const slip_rope_place *place = slip_rope_number(places, 3, 0.0, 1.0, &factor);
     attention->rotary_dim = (int32_t)((double)attention->head_dim * factor);
     if (attention->rotary_dim < 2 || attention->rotary_dim % 2 != 0)
-        slip_field_refuse(fields, "partial_rotary_factor",
-                          "it does not give an even number of rotated dimensions");
+        slip_field_refuse(place != NULL ? &place->fields : top, name, "it does not give an even number of rotated dimensions");
 }
 
 /* Queries and keys must share a base, or their rotation would not be relative; the published rope_theta (1e4)
  * is not the one that the drafters were trained with. */
 static void read_rope(const slip_fields *dflash, const slip_fields *top, slip_attention *attention)
 {
+    slip_fields rope = slip_field_object(top, "rope_parameters", "rope_parameters.");
+    slip_fields scaling = slip_field_object(top, "rope_scaling", "rope_scaling.");
+    const slip_rope_place bases[] = {{*top, "rope_theta"}, {rope, "rope_theta"}, {scaling, "rope_theta"}};
     const slip_fields *backbone = where(dflash, top, "backbone_rotary_base");
-    if (slip_field_given(backbone, "backbone_rotary_base")) {
-        attention->rope_theta = slip_field_number(backbone, "backbone_rotary_base", 1.0, 1e12);
-    } else if (slip_field_given(top, "rope_parameters")) {
-        slip_fields rope = slip_field_object(top, "rope_parameters", "rope_parameters.");
-        attention->rope_theta = slip_field_number(&rope, "rope_theta", 1.0, 1e12);
-    } else {
+    slip_rope_check(&rope, false);
+    slip_rope_check(&scaling, false);
+    if (slip_rope_number(bases, 3, 1.0, 1e12, &attention->rope_theta) == NULL && !slip_field_given(backbone, "backbone_rotary_base"))
         attention->rope_theta = slip_field_number(top, "rope_theta", 1.0, 1e12);
-    }
-    if (slip_field_given(top, "rope_scaling")) {
-        slip_fields scaling = slip_field_object(top, "rope_scaling", "rope_scaling.");
-        const char *type =
-            slip_field_string(&scaling, slip_field_given(&scaling, "type") ? "type" : "rope_type");
-        if (type == NULL || strcmp(type, "default") != 0)
-            slip_field_refuse(top, "rope_scaling", "RoPE scaling is not supported");
-    }
+    if (slip_field_given(backbone, "backbone_rotary_base"))
+        attention->rope_theta = slip_field_number(backbone, "backbone_rotary_base", 1.0, 1e12);
+    read_rotary(dflash, &rope, top, attention);
 }
 
 /* Every layer slides. Without use_swa, a layer list must say so. */
@@ -105,10 +120,13 @@ static void read_window(const slip_fields *dflash, const slip_fields *top, int32
         slip_field_refuse(where(dflash, top, "use_swa"), "use_swa",
                           "only sliding-window drafters are supported");
     }
-    const char *name = slip_field_given(where(dflash, top, "swa_window_size"), "swa_window_size")
-                           ? "swa_window_size"
-                           : "sliding_window";
-    attention->window = slip_field_int(where(dflash, top, name), name, 1, SLIP_MAX_POSITIONS);
+    const slip_fields *given = where(dflash, top, "swa_window_size");
+    if (slip_field_given(given, "swa_window_size")) {
+        attention->window = slip_field_int(given, "swa_window_size", 1, SLIP_MAX_POSITIONS);
+        slip_field_refuse_other(given, "swa_window_size", top, "sliding_window");
+    } else {
+        attention->window = slip_field_int(where(dflash, top, "sliding_window"), "sliding_window", 1, SLIP_MAX_POSITIONS);
+    }
     /* The block attends both ways: use_swa means so by itself, a layer list does only with is_causal or
      * causal false. */
     const char *causal = slip_field_given(dflash, "causal") ? "causal" : "is_causal";
@@ -120,6 +138,8 @@ static void read_window(const slip_fields *dflash, const slip_fields *top, int32
 static void read_draft(const slip_fields *top, const slip_model *model, slip_draft_shape *draft)
 {
     slip_fields dflash = slip_field_object(top, "dflash_config", "dflash_config.");
+    slip_field_refuse_unknown(top, members);
+    slip_field_refuse_unknown(&dflash, members);
     if (slip_field_int(top, "hidden_size", 1, SLIP_MAX_WIDTH) != model->hidden)
         slip_field_refuse(top, "hidden_size", "it differs from the target's");
     if (slip_field_bool_or(top, "attention_bias", false))

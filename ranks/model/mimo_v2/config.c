@@ -6,29 +6,54 @@
  *   layer kinds    hybrid_layer_pattern, 1 = sliding;         layer_types
  *                  absent = all global
  *   experts        moe_layer_freq, 1 = MoE                    mlp_layer_types, "sparse" = MoE
- *   window: keys   sliding_window or sliding_window_size,     sliding_window_size + 1 where given, else
- *   a query sees   which agree: 128 = itself and 127 before   sliding_window: key > query - sliding_window
+ *   window: keys   sliding_window, else                       sliding_window_size + 1 where given, else
+ *   a query sees   sliding_window_size + 1; where both are    sliding_window: key > query - sliding_window
+ *                  given, they agree
  *   sliding heads  swa_*, each falling back to the global     as global layers, with twice the KV heads
- *   RoPE base      rope_theta, swa_rope_theta                 rope_parameters.{full,sliding}_attention
+ *   RoPE           rope_theta, swa_rope_theta,                rope_parameters.{full,sliding}_attention
+ *                  partial_rotary_factor, or in rope_parameters
  *   sinks          add_swa_attention_sink_bias,               sliding layers
  *                  add_full_attention_sink_bias
  *   fused qkv      attention_projection_layout "fused_qkv":   never
- *                  num_key_value_heads chunks in every layer
+ *                  num_key_value_heads chunks in every layer,
+ *                  unless the folder's index says another tp_size
  *
  * int(head_dim * partial_rotary_factor) dimensions are rotated, truncated as Python does; an odd result is
- * refused, for the two dialects' code would rotate it differently. attention_chunk_size is never read: the published files
- * carry it and no layer uses it. What would change the result and is not implemented is refused by name:
- * attention_bias, group-limited routing, other scoring, shared experts, RoPE scaling, another hidden_act, tied
- * embeddings, another quantisation.
+ * refused, for the two dialects' code would rotate it differently. A setting given in two places must be the same in both. What would
+ * change the result and is not implemented is refused by name, and so is what is not known (ranks/model/config/known.h).
+ *
+ * Sources disagree about sliding_window_size: SGLang and transformers count the keys before the query, vLLM and Xiaomi's own code count
+ * the query too, which is what sliding_window says in both dialects. `convert --window` says it for good.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "ranks/model/config/known.h"
 #include "ranks/model/config/limits.h"
+#include "ranks/model/config/rope.h"
+#include "ranks/model/config/settings.h"
 #include "ranks/model/mimo_v2/mimo_v2.h"
 
-/* What transformers assumes where rope_parameters does not say. */
-static const double transformers_rotary_factor = 0.334;
+/* Where no member says it. */
+static const double xiaomi_rotary_factor = 1.0, transformers_rotary_factor = 0.334;
+
+/* Every member that this file reads. */
+static const char *const members[] = {
+    "add_full_attention_sink_bias", "add_swa_attention_sink_bias", "attention_bias", "attention_projection_layout",
+    "attention_value_scale", "eos_token_id", "head_dim", "hidden_act", "hidden_size", "hybrid_layer_pattern", "intermediate_size",
+    "layer_types", "layernorm_epsilon", "max_position_embeddings", "mlp_layer_types", "model_type", "moe_intermediate_size",
+    "moe_layer_freq", "n_group", "n_routed_experts", "n_shared_experts", "norm_topk_prob", "num_attention_heads",
+    "num_experts_per_tok", "num_hidden_layers", "num_key_value_heads", "partial_rotary_factor", "quantization_config",
+    "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta", "routed_scaling_factor", "scoring_func", "sliding_window",
+    "sliding_window_size", "swa_head_dim", "swa_num_attention_heads", "swa_num_key_value_heads", "swa_rope_theta",
+    "swa_v_head_dim", "tie_word_embeddings", "topk_group", "topk_method", "v_head_dim", "vocab_size", NULL,
+};
+
+/* The weights' own types say which layers are quantised, and how they are stored. */
+static const char *const quantisation_members[] = {
+    "activation_scheme", "fmt", "ignored_layers", "modules_to_not_convert", "mxfp4_block_size", "quant_method", "store_dtype",
+    "weight_block_size", NULL,
+};
 
 /* ---- what both dialects share ---- */
 
@@ -54,6 +79,8 @@ static void check_quantisation(const slip_fields *fields)
     slip_fields config = slip_field_object(fields, "quantization_config", "quantization_config.");
     refuse_other_string(&config, "quant_method", "fp8");
     refuse_other_string(&config, "fmt", "e4m3");
+    refuse_other_string(&config, "activation_scheme", "dynamic");
+    slip_field_refuse_unknown(&config, quantisation_members);
     if (slip_field_given(&config, "weight_block_size")) {
         const json_t *block = slip_field_list(&config, "weight_block_size", 2, 2);
         refuse_unless(&config, "weight_block_size",
@@ -94,32 +121,13 @@ static void read_sizes(const slip_fields *fields, slip_model *model)
     const char *epsilon =
         slip_field_given(fields, "layernorm_epsilon") ? "layernorm_epsilon" : "rms_norm_eps";
     model->norm_epsilon = (float)slip_field_number(fields, epsilon, 1e-12, 0.1);
+    slip_field_refuse_other(fields, "rms_norm_eps", fields, "layernorm_epsilon");
     model->value_scale = (float)slip_field_number_or(fields, "attention_value_scale", 1e-6, 1e6, 1.0);
     model->global.heads = slip_field_int(fields, "num_attention_heads", 1, SLIP_MAX_HEADS);
     model->global.kv_heads = slip_field_int(fields, "num_key_value_heads", 1, SLIP_MAX_HEADS / 2);
     model->global.head_dim = slip_field_int(fields, "head_dim", 1, SLIP_MAX_HEAD_DIM);
     model->global.v_head_dim =
         slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, model->global.head_dim);
-}
-
-static void read_eos(const slip_fields *fields, slip_model *model)
-{
-    if (!slip_field_given(fields, "eos_token_id"))
-        return;
-    const json_t *value = json_object_get(fields->object, "eos_token_id");
-    if (!json_is_array(value)) {
-        model->eos[model->eos_count++] = slip_field_int(fields, "eos_token_id", 0, model->vocabulary - 1);
-        return;
-    }
-    const json_t *list = slip_field_list(fields, "eos_token_id", 0, SLIP_MAX_EOS);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *token = json_array_get(list, i);
-        if (!json_is_integer(token) || json_integer_value(token) < 0 ||
-            json_integer_value(token) >= model->vocabulary)
-            slip_field_refuse(fields, "eos_token_id", "an entry is not a token of the vocabulary");
-        else
-            model->eos[model->eos_count++] = (int32_t)json_integer_value(token);
-    }
 }
 
 static void read_mlp(const slip_fields *fields, slip_model *model)
@@ -147,16 +155,52 @@ static bool any_layer(const slip_model *model, bool is_sliding)
     return false;
 }
 
-/* A factor the caller has checked to lie in 0..1. The product and its truncation are Python's. */
-static void set_rotary(const slip_fields *fields, const char *name, double factor, slip_attention *attention)
+/* ---- RoPE ---- */
+
+/* The product and its truncation are Python's. */
+static void set_rotary(const slip_rope_place *place, double factor, slip_attention *attention)
 {
     attention->rotary_dim = (int32_t)((double)attention->head_dim * factor);
     if (attention->rotary_dim < 2 || attention->rotary_dim % 2 != 0) {
         char problem[112];
         snprintf(problem, sizeof problem, "%d rotated dimensions of a head of %d; an even number is needed",
                  attention->rotary_dim, attention->head_dim);
-        slip_field_refuse(fields, name, problem);
+        slip_field_refuse(&place->fields, place->name, problem);
     }
+}
+
+/* One kind of layers: its part of rope_parameters, what rope_parameters says of all, and the top level. */
+static void read_rotary(const slip_fields *top, const slip_fields *rope, const slip_fields *part, double fallback, slip_attention *attention)
+{
+    static const char name[] = "partial_rotary_factor";
+    const slip_rope_place places[] = {{*part, name}, {*rope, name}, {*top, name}};
+    double factor = fallback;
+    const slip_rope_place *place = slip_rope_number(places, 3, 0.0, 1.0, &factor);
+    set_rotary(place != NULL ? place : &places[2], factor, attention);
+}
+
+/* A base, from where it is given first; the first of the places is the one to name where it must be given. */
+static double read_base(const slip_rope_place *places, int count, double fallback)
+{
+    double base = fallback;
+    if (slip_rope_number(places, count, 1.0, 1e12, &base) == NULL && fallback == 0)
+        return slip_field_number(&places[0].fields, places[0].name, 1.0, 1e12);
+    return base;
+}
+
+typedef struct {
+    slip_fields all, full, sliding;
+} rope_parameters;
+
+static rope_parameters open_rope(const slip_fields *fields)
+{
+    rope_parameters rope = {.all = slip_field_object(fields, "rope_parameters", "rope_parameters.")};
+    slip_fields scaling = slip_field_object(fields, "rope_scaling", "rope_scaling.");
+    rope.full = slip_field_object(&rope.all, "full_attention", "rope_parameters.full_attention.");
+    rope.sliding = slip_field_object(&rope.all, "sliding_attention", "rope_parameters.sliding_attention.");
+    slip_rope_check(&rope.all, true);
+    slip_rope_check(&scaling, false);
+    return rope;
 }
 
 /* ---- Xiaomi's dialect ---- */
@@ -183,14 +227,26 @@ static void read_xiaomi_layers(const slip_fields *fields, slip_model *model)
         read_flags(fields, "moe_layer_freq", model->layers, model->is_moe);
 }
 
-/* Both names are published, with one value. */
 static int32_t xiaomi_window(const slip_fields *fields)
 {
-    const char *name = slip_field_given(fields, "sliding_window") ? "sliding_window" : "sliding_window_size";
-    int32_t window = slip_field_int(fields, name, 1, SLIP_MAX_POSITIONS);
-    if (slip_field_int_or(fields, "sliding_window_size", 1, SLIP_MAX_POSITIONS, window) != window)
-        slip_field_refuse(fields, "sliding_window_size", "it differs from sliding_window");
+    if (!slip_field_given(fields, "sliding_window"))
+        return slip_field_int(fields, "sliding_window_size", 1, SLIP_MAX_POSITIONS - 1) + 1;
+    int32_t window = slip_field_int(fields, "sliding_window", 1, SLIP_MAX_POSITIONS);
+    slip_field_refuse_other(fields, "sliding_window_size", fields, "sliding_window");
     return window;
+}
+
+static void read_xiaomi_rope(const slip_fields *fields, slip_model *model)
+{
+    rope_parameters rope = open_rope(fields);
+    slip_fields scaling = slip_field_object(fields, "rope_scaling", "rope_scaling.");
+    const slip_rope_place global[] = {
+        {*fields, "rope_theta"}, {rope.all, "rope_theta"}, {rope.full, "rope_theta"}, {scaling, "rope_theta"}};
+    const slip_rope_place sliding[] = {{*fields, "swa_rope_theta"}, {rope.sliding, "rope_theta"}};
+    model->global.rope_theta = read_base(global, 4, 0);
+    model->sliding.rope_theta = read_base(sliding, 2, model->global.rope_theta);
+    read_rotary(fields, &rope.all, &rope.full, xiaomi_rotary_factor, &model->global);
+    read_rotary(fields, &rope.all, &rope.sliding, xiaomi_rotary_factor, &model->sliding);
 }
 
 static void read_xiaomi_attention(const slip_fields *fields, slip_model *model)
@@ -202,22 +258,11 @@ static void read_xiaomi_attention(const slip_fields *fields, slip_model *model)
     sliding->head_dim = slip_field_int_or(fields, "swa_head_dim", 1, SLIP_MAX_HEAD_DIM, global->head_dim);
     sliding->v_head_dim =
         slip_field_int_or(fields, "swa_v_head_dim", 1, SLIP_MAX_HEAD_DIM, global->v_head_dim);
-    double factor = slip_field_number_or(fields, "partial_rotary_factor", 0.0, 1.0, 1.0);
-    set_rotary(fields, "partial_rotary_factor", factor, global);
-    set_rotary(fields, "partial_rotary_factor", factor, sliding);
-    global->rope_theta = slip_field_number(fields, "rope_theta", 1.0, 1e12);
-    sliding->rope_theta = slip_field_number_or(fields, "swa_rope_theta", 1.0, 1e12, global->rope_theta);
+    read_xiaomi_rope(fields, model);
     global->sinks = slip_field_bool_or(fields, "add_full_attention_sink_bias", false);
     sliding->sinks = slip_field_bool_or(fields, "add_swa_attention_sink_bias", false);
     if (any_layer(model, true))
         sliding->window = xiaomi_window(fields);
-    if (slip_field_given(fields, "rope_scaling")) {
-        slip_fields scaling = slip_field_object(fields, "rope_scaling", "rope_scaling.");
-        refuse_other_string(&scaling, "type", "default");
-        refuse_other_string(&scaling, "rope_type", "default");
-        refuse_unless(&scaling, "factor", !slip_field_given(&scaling, "factor"),
-                      "RoPE scaling is not supported");
-    }
 }
 
 static void read_xiaomi_layout(const slip_fields *fields, slip_model *model)
@@ -266,35 +311,25 @@ static void read_transformers_layers(const slip_fields *fields, slip_model *mode
                   "it contradicts layer_types");
 }
 
-static void read_rope(const slip_fields *fields, const char *path, slip_attention *attention)
-{
-    refuse_other_string(fields, "rope_type", "default");
-    attention->rope_theta = slip_field_number(fields, "rope_theta", 1.0, 1e12);
-    slip_fields named = {fields->object, fields->source, path, fields->status};
-    double factor =
-        slip_field_number_or(&named, "partial_rotary_factor", 0.0, 1.0, transformers_rotary_factor);
-    set_rotary(&named, "partial_rotary_factor", factor, attention);
-}
-
 static void read_transformers_attention(const slip_fields *fields, slip_model *model)
 {
     slip_attention *global = &model->global, *sliding = &model->sliding;
-    slip_fields rope = slip_field_object(fields, "rope_parameters", "rope_parameters.");
-    static const char full_path[] = "rope_parameters.full_attention.";
-    static const char sliding_path[] = "rope_parameters.sliding_attention.";
+    rope_parameters rope = open_rope(fields);
+    const slip_rope_place global_base[] = {{rope.full, "rope_theta"}, {rope.all, "rope_theta"}, {*fields, "rope_theta"}};
+    const slip_rope_place sliding_base[] = {{rope.sliding, "rope_theta"}, {*fields, "swa_rope_theta"}};
     *sliding = *global;
     sliding->kv_heads = 2 * global->kv_heads;
     sliding->sinks = true;
     if (any_layer(model, true)) {
-        slip_fields part = slip_field_object(&rope, "sliding_attention", sliding_path);
-        read_rope(&part, sliding_path, sliding);
+        sliding->rope_theta = read_base(sliding_base, 2, 0);
+        read_rotary(fields, &rope.all, &rope.sliding, transformers_rotary_factor, sliding);
         sliding->window = slip_field_given(fields, "sliding_window_size")
                               ? slip_field_int(fields, "sliding_window_size", 0, SLIP_MAX_POSITIONS - 1) + 1
                               : slip_field_int(fields, "sliding_window", 1, SLIP_MAX_POSITIONS);
     }
     if (any_layer(model, false)) {
-        slip_fields part = slip_field_object(&rope, "full_attention", full_path);
-        read_rope(&part, full_path, global);
+        global->rope_theta = read_base(global_base, 3, 0);
+        read_rotary(fields, &rope.all, &rope.full, transformers_rotary_factor, global);
     }
 }
 
@@ -314,8 +349,9 @@ void slip_mimo_v2_parse(const slip_fields *fields, slip_model *model)
 {
     bool transformers = slip_field_given(fields, "layer_types");
     refuse_unsupported(fields);
+    slip_field_refuse_unknown(fields, members);
     read_sizes(fields, model);
-    read_eos(fields, model);
+    slip_settings_add_eos(fields, "eos_token_id", model);
     if (transformers) {
         read_transformers_layers(fields, model);
         read_transformers_attention(fields, model);

@@ -103,12 +103,10 @@ static void check_draft(const char *prefix)
     slip_model model;
     char *bytes, name[64];
     add_draft(&s, prefix);
-    folder_write(s.at, "tokenizer.json", small_tokenizer, strlen(small_tokenizer));
     if (convert(&s, SLIP_CONVERT_KEEP) != SLIP_OK)
         fail_msg("prefix \"%s\": %s", prefix, slip_cause());
     open_result(&s, &checkpoint, &model, &bytes);
     assert_true(model.has_draft && model.draft.mask_embedding);
-    assert_string_equal(checkpoint.tokenizer, small_tokenizer);
     const slip_dataset *fc = expect(&checkpoint, "draft/fc", SLIP_BF16);
     snprintf(name, sizeof name, "%sfc.weight", prefix);
     assert_memory_equal(bytes + fc->offset, source_bytes(s.draft, name), (size_t)fc->bytes);
@@ -117,7 +115,7 @@ static void check_draft(const char *prefix)
     drop_source(&s);
 }
 
-static void test_draft_and_tokenizer(void **state)
+static void test_draft(void **state)
 {
     (void)state;
     check_draft("");
@@ -193,18 +191,18 @@ static void test_bad_values(void **state)
     float nan = NAN;
     memcpy((void *)source_bytes(s.target, EXPERT), &nan, sizeof nan);
     save(s.target, s.at, "model.safetensors");
-    refuse(&s, SLIP_CONVERT_MXFP4, "NAN", "a value is not finite");
+    refuse(&s, SLIP_CONVERT_MXFP4, "NAN", "tensor " EXPERT ": its value at [0, 0] is not finite");
     drop_source(&s);
     s = make_source("BF16", "MXFP4");
     *(unsigned char *)source_bytes(s.target, EXPERT "_scale") = 255;
     save(s.target, s.at, "model.safetensors");
-    refuse(&s, SLIP_CONVERT_KEEP, "E8M0_NAN", "a scale byte is 255");
+    refuse(&s, SLIP_CONVERT_KEEP, "E8M0_NAN", "_scale: its value at [0, 0] is not finite: a scale byte is 255");
     drop_source(&s);
     s = make_source("BF16", "F8_E4M3");
     refuse(&s, SLIP_CONVERT_MXFP4, "ROUND_F8", "experts in F8_E4M3 are kept as they are");
     memcpy((void *)source_bytes(s.target, EXPERT "_scale_inv"), &nan, sizeof nan);
     save(s.target, s.at, "model.safetensors");
-    refuse(&s, SLIP_CONVERT_KEEP, "F8_SCALE_NAN", "a scale is not finite");
+    refuse(&s, SLIP_CONVERT_KEEP, "F8_SCALE_NAN", "tensor " EXPERT "_scale_inv: its value at [0, 0] is not finite");
     drop_source(&s);
 }
 
@@ -229,7 +227,8 @@ static void test_bad_folders(void **state)
     drop_source(&s);
     s = make_source("F32", "F32");
     folder_write(s.at, "tokenizer.json", "", 0);
-    refuse(&s, SLIP_CONVERT_KEEP, "EMPTY_TOKENIZER", "a tokenizer of 0 bytes");
+    refuse(&s, SLIP_CONVERT_KEEP, "EMPTY_TOKENIZER", "tokenizer.json: line 1");
+    assert_int_equal(unlink(folder_join(s.at, "tokenizer.json")), 0);
     slip_convert_options options = {
         .source_folder = s.at->path, .out_path = "x.h5", .draft_folder = "no-such"};
     assert_int_equal(slip_convert_run(&options), SLIP_ERR_INPUT);
@@ -244,7 +243,7 @@ int main(void)
         cmocka_unit_test(test_kept_types),
         cmocka_unit_test(test_f16_is_widened),
         cmocka_unit_test(test_rounded_experts),
-        cmocka_unit_test(test_draft_and_tokenizer),
+        cmocka_unit_test(test_draft),
         cmocka_unit_test(test_other_ranks_do_nothing),
         cmocka_unit_test(test_bad_tensors),
         cmocka_unit_test(test_bad_values),

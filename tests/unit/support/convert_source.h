@@ -56,7 +56,7 @@ static inline void put(file *f, const char *name, const char *dtype, int rows, i
         else if (item_bytes(dtype) == 2)
             memcpy(at, &half, sizeof half);
         else
-            *at = (unsigned char)(pattern(name, i) & 0x7f); /* no E8M0 NaN */
+            *at = (unsigned char)(pattern(name, i) & 0x7e); /* no NaN of E8M0 or E4M3 */
     }
     f->data_size += bytes;
 }

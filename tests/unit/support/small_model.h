@@ -24,6 +24,8 @@ static const char small_draft_config[] =
     "\"block_size\":4,\"attention_sink_bias\":true,"
     "\"dflash_config\":{\"target_layer_ids\":[0,1],\"mask_token_id\":5,\"use_swa\":true}}";
 
+static const char small_settings[] = "{\"eos_token_id\":[3,7],\"window\":9,\"sampling\":{\"top_p\":0.5,\"top_k\":4}}";
+
 static const char small_tokenizer[] = "{\"version\":\"1.0\"}";
 
 static inline void small_parse(slip_model *model)
@@ -67,8 +69,8 @@ static inline slip_status small_write(const char *path)
     size_t count;
     slip_checkpoint_writer *writer;
     small_parse(&model);
-    slip_status status = slip_checkpoint_create(path, small_config, small_draft_config, small_tokenizer,
-                                                strlen(small_tokenizer), &writer);
+    const slip_checkpoint_texts texts = {small_config, small_draft_config, small_settings, small_tokenizer, strlen(small_tokenizer)};
+    slip_status status = slip_checkpoint_create(path, &texts, &writer);
     if (status != SLIP_OK)
         return status;
     assert_int_equal(slip_weight_list(&model, &weights, &count), SLIP_OK);

@@ -41,6 +41,10 @@ static void test_round_trip(void **state)
     assert_string_equal(checkpoint.tokenizer, small_tokenizer);
     assert_int_equal(slip_checkpoint_model(&checkpoint, "m.h5", &model), SLIP_OK);
     assert_true(model.has_draft && model.draft.mask_embedding);
+    assert_string_equal(checkpoint.settings, small_settings);
+    assert_true(model.sliding.window == 9 && model.eos_count == 2 && model.eos[1] == 7);
+    assert_true(model.sampling.values.top_p == 0.5 && model.sampling.values.top_k == 4);
+    assert_int_equal(model.sampling.given, 1u << SLIP_SAMPLING_INDEX_top_p | 1u << SLIP_SAMPLING_INDEX_top_k);
     size_t size;
     char *file = folder_read(folder_join(f, "m.h5"), &size);
     assert_int_equal(size, checkpoint.file_size);
@@ -98,15 +102,15 @@ static void test_uncommitted_leaves_nothing(void **state)
     (void)state;
     folder *f = folder_make();
     slip_checkpoint_writer *writer;
-    assert_int_equal(slip_checkpoint_create(folder_join(f, "m.h5"), small_config, NULL, NULL, 0, &writer),
-                     SLIP_OK);
+    slip_checkpoint_texts texts = {small_config, NULL, small_settings, NULL, 0};
+    assert_int_equal(slip_checkpoint_create(folder_join(f, "m.h5"), &texts, &writer), SLIP_OK);
     assert_true(there(f, "m.h5.partial"));
     slip_checkpoint_writer_free(writer);
     assert_false(there(f, "m.h5.partial") || there(f, "m.h5"));
     char *large = calloc(60002, 1);
     memset(large, ' ', 60001);
-    assert_int_equal(slip_checkpoint_create(folder_join(f, "m.h5"), large, NULL, NULL, 0, &writer),
-                     SLIP_ERR_INPUT);
+    texts.config = large;
+    assert_int_equal(slip_checkpoint_create(folder_join(f, "m.h5"), &texts, &writer), SLIP_ERR_INPUT);
     assert_non_null(strstr(slip_cause(), "config of 60001 bytes"));
     slip_clear();
     free(large);

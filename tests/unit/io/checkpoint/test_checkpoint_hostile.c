@@ -232,7 +232,7 @@ static void variable_config(hid_t file)
 
 static void later_version(hid_t file)
 {
-    int32_t version = 2;
+    int32_t version = 3;
     hid_t attribute = H5Aopen(file, "version", H5P_DEFAULT);
     H5Awrite(attribute, H5T_NATIVE_INT32, &version);
     H5Aclose(attribute);
@@ -283,7 +283,7 @@ static const struct {
     {other_format, "OTHER_FORMAT", "format is \"something else\""},
     {no_format, "NO_FORMAT", "attribute format is missing"},
     {variable_config, "VARIABLE_CONFIG", "attribute config is not one string of fixed size"},
-    {later_version, "LATER_VERSION", "version 2 of the format"},
+    {later_version, "LATER_VERSION", "version 3 of the format"},
     {text_version, "TEXT_VERSION", "attribute version is not one integer"},
     {tokenizer_square, "TOKENIZER_SQUARE", "/tokenizer: it is not one row"},
 };

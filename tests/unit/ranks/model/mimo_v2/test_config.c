@@ -192,6 +192,29 @@ static const change changes[] = {
     {PRO, "sliding_window", "0", "sliding_window is 0"},
     {PRO, "sliding_window", "129", "sliding_window_size is 128: it differs"},
     {PRO, "sliding_window_size", NULL, NULL},
+    {PRO, "rope_parameters", "{\"rope_theta\":10000000.0,\"partial_rotary_factor\":0.334,\"rope_type\":\"default\"}", NULL},
+    {PRO, "rope_parameters", "{\"rope_theta\":5000}",
+     "rope_parameters.rope_theta is 5000: it differs from rope_theta, which is 10000000"},
+    {PRO, "rope_parameters", "{\"partial_rotary_factor\":0.5}",
+     "partial_rotary_factor is 0.334: it differs from rope_parameters.partial_rotary_factor, which is 0.5"},
+    {PRO, "rope_parameters", "{\"sliding_attention\":{\"rope_theta\":20000}}",
+     "rope_parameters.sliding_attention.rope_theta is 20000: it differs from swa_rope_theta, which is 10000"},
+    {PRO, "rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":4}", "rope_parameters.rope_type is \"yarn\": RoPE scaling"},
+    {PRO, "rope_parameters", "{\"full_attention\":{\"rope_type\":\"linear\"}}",
+     "rope_parameters.full_attention.rope_type is \"linear\": RoPE scaling"},
+    {PRO, "rope_scaling", "{\"mrope_section\":[1,2]}", "rope_scaling.mrope_section is a list of 2: RoPE scaling"},
+    {PRO, "rope_scaling", "{\"factor\":1.0}", NULL},
+    {PRO, "rope_scaling", "{\"rope_theta\":1e4}", "rope_scaling.rope_theta is 10000.0: it differs from rope_theta"},
+    {PRO, "rms_norm_eps", "1e-6", "rms_norm_eps is 1e-6: it differs from layernorm_epsilon, which is 1e-5"},
+    {PRO, "swiglu_limit", "7.0", "swiglu_limit is 7.0: it is not known"},
+    {PRO, "final_logit_softcapping", "30", "final_logit_softcapping is 30"},
+    {PRO, "use_qk_norm", "true", "use_qk_norm is true"},
+    {PRO, "use_qk_norm", "false", NULL},
+    {PRO, "mlp_bias", "true", "mlp_bias is true"},
+    {PRO, "final_logit_softcapping", "null", NULL},
+    {PRO, "vision_config", "{\"depth\":28}", NULL},
+    {PRO, "quantization_config.activation_scheme", "\"static\"", "activation_scheme is \"static\": only dynamic"},
+    {PRO, "quantization_config.kv_cache_scheme", "{\"num_bits\":8}", "quantization_config.kv_cache_scheme is an object"},
     {PRO, "attention_chunk_size", "7", NULL},
     {PRO, "attention_projection_layout", "\"interleaved\"", "only fused_qkv"},
     {PRO, "attention_value_scale", "null", NULL},
@@ -227,7 +250,16 @@ static const change changes[] = {
     {DRAFT, "block_size", NULL, "block_size is missing"},
     {DRAFT, "block_size", "1", "block_size is 1"},
     {DRAFT, "block_size", "33", "block_size is 33"},
-    {DRAFT, "dflash_config.block_size", "4", NULL},
+    {DRAFT, "dflash_config.block_size", "4", "dflash_config.block_size is 4: it differs from block_size, which is 8"},
+    {DRAFT, "dflash_config.block_size", "8", NULL},
+    {DRAFT, "dflash_config.swa_window_size", "64", "swa_window_size is 64: it differs from sliding_window, which is 1024"},
+    {DRAFT, "rope_parameters", "{\"rope_theta\":10000.0,\"partial_rotary_factor\":0.5}", NULL},
+    {DRAFT, "rope_parameters", "{\"partial_rotary_factor\":0.25}",
+     "rope_parameters.partial_rotary_factor is 0.25: it differs from partial_rotary_factor, which is 0.5"},
+    {DRAFT, "rope_parameters", "{\"rope_theta\":5000}", "rope_parameters.rope_theta is 5000: it differs from rope_theta"},
+    {DRAFT, "rope_parameters", "{\"rope_type\":\"yarn\"}", "RoPE scaling"},
+    {DRAFT, "logit_scale", "2", "logit_scale is 2: it is not known"},
+    {DRAFT, "dflash_config.markov", "true", "dflash_config.markov is true: it is not known"},
     {DRAFT, "dflash_config.target_layer_ids", "[0,15,15]", "ascending"},
     {DRAFT, "dflash_config.target_layer_ids", "[0,70]", "ascending"},
     {DRAFT, "dflash_config.target_layer_ids", "[]", "a list of 0"},
@@ -279,9 +311,15 @@ static void test_meanings(void **state)
     change own_base = {DRAFT, "dflash_config.backbone_rotary_base", NULL, NULL};
     assert_int_equal(parse(&own_base, &m), SLIP_OK);
     assert_true(m.draft.attention.rope_theta == 1e4);
-    change own_window = {DRAFT, "dflash_config.swa_window_size", "64", NULL};
-    assert_int_equal(parse(&own_window, &m), SLIP_OK);
-    assert_int_equal(m.draft.attention.window, 64);
+    change one_window = {DRAFT, "sliding_window", NULL, NULL};
+    assert_int_equal(parse(&one_window, &m), SLIP_OK);
+    assert_int_equal(m.draft.attention.window, 1024);
+    change in_rope = {DRAFT, "partial_rotary_factor", NULL, NULL};
+    assert_int_equal(parse(&in_rope, &m), SLIP_OK);
+    assert_int_equal(m.draft.attention.rotary_dim, 128); /* nobody says */
+    change previous = {PRO, "sliding_window", NULL, NULL}; /* alone, it counts the keys before the query */
+    assert_int_equal(parse(&previous, &m), SLIP_OK);
+    assert_int_equal(m.sliding.window, 129);
 }
 
 static void test_not_json(void **state)

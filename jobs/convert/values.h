@@ -1,0 +1,16 @@
+/* Values that are not finite: a model that holds one answers with nonsense, and a quantiser writes none.
+ */
+#ifndef SLIP_JOBS_CONVERT_VALUES_H
+#define SLIP_JOBS_CONVERT_VALUES_H
+
+#include <stdint.h>
+
+#include "io/checkpoint/safetensors.h"
+
+/* The index of the first of `count` values that is NaN or infinite; -1: there is none. U8 holds MXFP4 codes, all of which are finite. */
+int64_t slip_values_find_bad(slip_st_dtype dtype, const void *values, int64_t count);
+
+/* The same for E8M0 scales: 255 is NaN. */
+int64_t slip_values_find_bad_e8m0(const void *scales, int64_t count);
+
+#endif

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Folders as users bring them, in tests/data/cases/checkpoints: each converts to the right model, or is refused with the right word
+# before anything is written. Settings: tests/mpi/common.bash.
+. "$(dirname "$0")/common.bash"
+: "${COMPARE:=$root/build/tests/compare_logits}"
+
+cases=$root/tests/data/cases/checkpoints log=$work/log out=$work/model.h5
+
+convert() { # folder, options...
+    rm -f "$out"
+    timeout 60 "$SLIPSTREAM" convert "$1" "$out" "${@:2}" >"$log" 2>&1 </dev/null
+    status=$?
+}
+
+# A folder to change, in $copy.
+take() { # case, overlays...
+    copy=$work/copy
+    rm -rf "$copy"
+    cp -r "$cases/$1" "$copy"
+    for overlay in "${@:2}"; do cp -r "$cases/overlay/$overlay/." "$copy"; done
+    [ ! -e "$copy/model.safetensors.gz" ] || gunzip "$copy/model.safetensors.gz"
+}
+
+taken() { # name, what must be said, options of convert...
+    convert "$copy" "${@:3}"
+    if [ "$status" = 0 ] && grep -q -- "$2" "$log"; then ok "$1" "$2"; else fail "$1" "exit status $status, or not said: $2" "$log"; fi
+}
+
+refused() { # name, what must be said, options of convert...
+    convert "$copy" "${@:3}"
+    if [ "$status" = 2 ] && grep -q -- "$2" "$log" && [ ! -e "$out" ] && [ ! -e "$out.partial" ] && [ ! -e "$out.lock" ]; then
+        ok "$1" "$(sed -n "s|^slipstream: $copy/||p" "$log")"
+    else
+        fail "$1" "exit status $status, a file left, or not said: $2" "$log"
+    fi
+}
+
+# ---- the right logits, as a float64 forward pass gave them ----
+
+for name in chunk-ok plain-qkv-bf16 plain-qkv-fp8-aligned rp-only-prf; do
+    convert "$cases/$name"
+    for ranks in 1 2 3; do
+        rm -f "$work/logits.h5"
+        if [ "$status" = 0 ] && on_ranks $ranks score -m "$out" --ids "$cases/ids.json" --logits "$work/logits.h5" >>"$log" 2>&1 &&
+            "$COMPARE" "$work/logits.h5" "$cases/$name/expected.bin" 1e-4 >"$work/compare" 2>>"$log"; then
+            ok "$name on $ranks" "$(cat "$work/compare")"
+        else
+            fail "$name on $ranks" "exit status $status, or other logits" "$log"
+        fi
+    done
+done
+
+# ---- configs ----
+
+take rp-only-prf rp-disagree
+refused "two RoPE bases" "rope_parameters.rope_theta is 5000: it differs from rope_theta, which is 10000000"
+take chunk-ok && cp -r "$cases/overlay/df-rope-params/dflash" "$copy"
+taken "the drafter's rope_parameters" "with a drafter"
+if "$SLIPSTREAM" inspect "$out" >"$log" && grep -q 'dimensions 16/16, 8 rotated at base 5e+06' "$log"; then ok "half of its dimensions are rotated"; else fail "half of its dimensions are rotated" "otherwise" "$log"; fi
+take rp-only-prf && sed -i 's/"use_cache": true/"swiglu_limit": 7.0/' "$copy/config.json"
+refused "a key that is not known" "config.json: swiglu_limit is 7.0: it is not known"
+take plain-qkv-bf16 && sed -i 's/"tp_size": 1/"tp_size": 3/' "$copy/model.safetensors.index.json"
+refused "tp_size that does not fit" "metadata.tp_size is 3"
+sed -i 's/"tp_size": 3, *//' "$copy/model.safetensors.index.json"
+refused "a layout that cannot be told" "nothing tells whether the rows of qkv lie in 2 chunks or in one"
+take rp-only-prf
+taken "--window" "sees 17 keys" --window 17
+if "$SLIPSTREAM" inspect "$out" >"$log" && grep -q 'window 17' "$log"; then ok "--window is kept"; else fail "--window is kept" "otherwise" "$log"; fi
+
+# ---- where answers end, and how to sample ----
+
+take eos-none
+taken "<|im_end|> where nobody names an end" "end tokens: 4092$"
+take eos-none && echo '{"eos_token": {"content": "<|endoftext|>"}}' >"$copy/tokenizer_config.json"
+taken "tokenizer_config's eos_token" "end tokens: 4090$"
+take eos-none && rm "$copy/tokenizer.json"
+taken "no end at all" "no end token is known"
+take eos-none eos-gen
+taken "generation_config's end tokens" "end tokens: 4092 0$"
+convert "$copy"
+if grep -q 'sampling where nobody says: temperature 1 top_p 0.95' "$log"; then ok "generation_config's sampling"; else fail "generation_config's sampling" "not said" "$log"; fi
+sed -i 's/"vocab_size": 4096/"vocab_size": 4096, "eos_token_id": 7/' "$copy/config.json"
+taken "both files' end tokens" "end tokens: 7 4092 0$"
+
+echo '{"do_sample": true, "temperature": 2.0, "top_p": 0.95, "eos_token_id": 0}' >"$copy/generation_config.json"
+taken "a model to sample from" "with a tokenizer"
+text() { # options of generate...
+    "$SLIPSTREAM" generate -m "$out" -p "def f(" -n 24 --device cpu "$@" 2>"$log" </dev/null
+}
+text >"$work/own"
+if grep -q "# sampling .*the model's own, where nobody says: temperature 2 top_p 0.95" "$log"; then ok "generate says whose sampling it is"; else fail "generate says whose sampling it is" "otherwise" "$log"; fi
+text --temperature 2 --top-p 0.95 >"$work/typed"
+text --temperature 0 >"$work/greedy"
+if cmp -s "$work/own" "$work/typed" && ! cmp -s "$work/own" "$work/greedy"; then ok "generate samples as the model asks; options win"; else fail "generate samples as the model asks; options win" "otherwise" "$log"; fi
+line() { # custom_id, fields of the body
+    printf '{"custom_id":"%s","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":12,"seed":5%s}}\n' "$1" "$2"
+}
+{ line own '' && line typed ',"temperature":2,"top_p":0.95' && line greedy ',"temperature":0'; } >"$work/in.jsonl"
+rm -f "$work/out.jsonl"
+"$SLIPSTREAM" batch -m "$out" --device cpu -q -i "$work/in.jsonl" -o "$work/out.jsonl" 2>"$log" </dev/null
+for id in own typed greedy; do "$check" text "$work/out.jsonl" $id >"$work/$id" 2>>"$log"; done
+if [ -s "$work/own" ] && cmp -s "$work/own" "$work/typed" && ! cmp -s "$work/own" "$work/greedy"; then ok "batch too; a request's own values win"; else fail "batch too; a request's own values win" "otherwise" "$log"; fi
+take eos-none && echo '{"repetition_penalty": 1.05}' >"$copy/generation_config.json"
+refused "generation_config: what we do not do" "repetition_penalty is 1.05: it is not supported"
+
+# ---- values and files ----
+
+poke() { # offset, bytes as printf writes them
+    printf "$2" | dd of="$copy/model.safetensors" bs=1 seek="$1" conv=notrunc status=none
+}
+take rp-only-prf && poke 193808 '\177'
+refused "NaN in E4M3" "tensor model.layers.0.mlp.gate_proj.weight: its value at \[0, 0\] is not finite"
+take rp-only-prf && poke 15608 '\300\177'
+refused "NaN in BF16" "tensor model.embed_tokens.weight: its value at \[27, 0\] is not finite"
+take eos-none tok-garbage
+refused "a tokenizer of {}" "tokenizer.json: "
+take eos-none tok-cut && head -c 130383 "$cases/eos-none/tokenizer.json" >"$copy/tokenizer.json"
+refused "a tokenizer cut short" "tokenizer.json: line 8167"
+for file in config.json model.safetensors tokenizer.json generation_config.json; do
+    take rp-only-prf && rm -f "$copy/$file" && mkfifo "$copy/$file"
+    refused "a FIFO for $file" "$file: Is a FIFO"
+done
+take rp-only-prf && sed -i 's/model.norm.weight/model.\\u001b[31mw/' "$copy/model.safetensors"
+refused "control bytes in a name" "model"
+if LC_ALL=C grep -q "$(printf '\033')" "$log"; then fail "no control byte reaches the terminal" "one does" "$log"; else ok "no control byte reaches the terminal"; fi
+
+# ---- what is written ----
+
+take rp-only-prf
+convert "$copy" --dry-run
+if [ "$status" = 0 ] && grep -q '^checked ' "$log" && [ ! -e "$out" ]; then ok "--dry-run"; else fail "--dry-run" "exit status $status, or a file" "$log"; fi
+convert "$copy" -q
+if [ "$status" = 0 ] && ! grep -v '^warning: ' "$log"; then ok "-q: warnings alone"; else fail "-q: warnings alone" "exit status $status, or figures" "$log"; fi
+convert "$copy" -q
+rm "$out"
+: >"$out.lock"
+flock "$out.lock" sleep 20 &
+holder=$!
+sleep 0.3
+timeout 60 "$SLIPSTREAM" convert "$copy" "$out" >"$log" 2>&1 </dev/null
+status=$?
+kill "$holder" 2>/dev/null
+wait "$holder" 2>/dev/null
+if [ "$status" = 2 ] && grep -q 'is being written by' "$log" && [ ! -e "$out" ]; then ok "a second conversion to one file"; else fail "a second conversion to one file" "exit status $status" "$log"; fi
+rm -f "$out.lock"
+
+finish

@@ -28,11 +28,6 @@ template <int ID, int THREADS> __device__ __forceinline__ void window_sync()
     asm volatile("bar.sync %0, %1;" ::"n"(ID), "n"(THREADS) : "memory");
 }
 
-template <int ID, int THREADS> __device__ __forceinline__ void window_signal()
-{
-    asm volatile("bar.arrive %0, %1;" ::"n"(ID), "n"(THREADS) : "memory");
-}
-
 constexpr int WINDOW_WEIGHT_THREADS = (WINDOW_SCORERS + 4) * 32; // scorers, and those who multiply values
 
 // S^T of the warp's 16 keys and 8 tokens. Rows g and g + 8 of the fragment are keys 2 g and 2 g + 1 of the tile. Rows are multiples of 128
@@ -101,7 +96,7 @@ __device__ __forceinline__ void window_weights(const slip_cuda_attend_window &op
             const int at = lane % 4 * 4 + i;
             m.weight[lane / 4][at < ahead ? at : WINDOW_SCORERS * WINDOW_TILE + at] = 0;
         }
-    window_signal<WINDOW_WEIGHTS_READY, WINDOW_WEIGHT_THREADS>();
+    window_sync<WINDOW_WEIGHTS_READY, WINDOW_WEIGHT_THREADS>();
 }
 
 // ---- values ----

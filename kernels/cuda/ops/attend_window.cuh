@@ -21,15 +21,6 @@ namespace slip {
 
 // ---- scores and weights ----
 
-constexpr int WINDOW_SCORES_MET = 2, WINDOW_WEIGHTS_READY = 3; // named barriers of the SM
-
-template <int ID, int THREADS> __device__ __forceinline__ void window_sync()
-{
-    asm volatile("bar.sync %0, %1;" ::"n"(ID), "n"(THREADS) : "memory");
-}
-
-constexpr int WINDOW_WEIGHT_THREADS = (WINDOW_SCORERS + 4) * 32; // scorers, and those who multiply values
-
 // S^T of the warp's 16 keys and 8 tokens. Rows g and g + 8 of the fragment are keys 2 g and 2 g + 1 of the tile. Rows are multiples of 128
 // bytes, in which 8 chunks change places: of every second step of 32 dimensions, the upper half lies where the lower half would.
 __device__ __forceinline__ void window_scores(window_memory &m, int warp, int lane, float (&s)[4])
@@ -76,7 +67,7 @@ __device__ __forceinline__ void window_weights(const slip_cuda_attend_window &op
         if (lane < 4)
             m.most[token + i][warp] = most[i];
     }
-    window_sync<WINDOW_SCORES_MET, WINDOW_SCORERS * 32>(); // queries are read, too: weights take their place
+    consumers_sync(); // all maxima are there; queries are read, too: weights take their place
     const int ahead = u.first - u.base;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -96,7 +87,7 @@ __device__ __forceinline__ void window_weights(const slip_cuda_attend_window &op
             const int at = lane % 4 * 4 + i;
             m.weight[lane / 4][at < ahead ? at : WINDOW_SCORERS * WINDOW_TILE + at] = 0;
         }
-    window_sync<WINDOW_WEIGHTS_READY, WINDOW_WEIGHT_THREADS>();
+    consumers_sync();
 }
 
 // ---- values ----
@@ -130,7 +121,8 @@ __device__ __forceinline__ void window_values(const slip_cuda_attend_window &op,
     }
     const int token = lane % 4 * 2;
     const float sink = op.sinks ? op.sinks[u.head] * ATTEND_LOG2E : -INFINITY;
-    window_sync<WINDOW_WEIGHTS_READY, WINDOW_WEIGHT_THREADS>();
+    consumers_sync();
+    consumers_sync(); // weights are there
     const float sink0 = attend_exp2(sink - m.top[token]), sink1 = attend_exp2(sink - m.top[token + 1]); // its weights
     const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
 #pragma unroll
@@ -177,10 +169,14 @@ __device__ __forceinline__ void op_attend_window(const slip_cuda_attend_window &
         }
         window_rows(op, c);
         consumers_sync();
-        if (warp < WINDOW_SCORERS)
+        if (warp < WINDOW_SCORERS) {
             window_weights(op, m, m.unit, warp, lane);
-        else if (warp >= CONSUMER_WARPS - WINDOW_VALUES / 16)
+        } else if (warp >= CONSUMER_WARPS - WINDOW_VALUES / 16) {
             window_values(op, m, m.unit, warp - (CONSUMER_WARPS - WINDOW_VALUES / 16), lane);
+        } else { // the two barriers of the others
+            consumers_sync();
+            consumers_sync();
+        }
         if (index + c.sms < units)
             consumers_sync(); // before the next unit's rows overwrite this one's
     }

@@ -6,10 +6,10 @@
 
 #include "comm/signals.h"
 #include "coordinator/serve/task.h"
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "io/base/hash.h"
 #include "io/report/progress.h"
-#include "io/openai/result.h"
+#include "io/openai/result/result.h"
 #include "jobs/job.h"
 
 typedef struct {

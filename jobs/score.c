@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "io/base/version.h"
 #include "io/report/logits.h"
 #include "jobs/job.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "io/base/hash.h"
 #include "io/checkpoint/layout.h"
 

@@ -6,7 +6,7 @@
 
 #include "coordinator/serve/admission.h"
 #include "coordinator/serve/serve.h"
-#include "io/openai/result.h"
+#include "io/openai/result/result.h"
 
 typedef struct slip_task slip_task;
 

@@ -9,7 +9,7 @@
 #include "io/checkpoint/hdf5.h"
 #include "io/checkpoint/layout.h"
 #include "io/checkpoint/superblock.h"
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 
 enum {
     DEPTH_MAX = 5,

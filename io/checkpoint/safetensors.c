@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "io/checkpoint/safetensors_header.h"
 
 enum { FILES_MAX = 1000, INDEX_MAX = 256 << 20 };

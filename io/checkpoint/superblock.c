@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 
 /* Byte positions in a superblock of version 2 or 3 (HDF5 File Format Specification 3.0, II.A). */
 enum {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "io/checkpoint/hdf5.h"
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 
 /* HDF5 lays out the file and keeps its metadata; the tensors' bytes go past it by pwrite at the offsets it
  * reserves, so that a full disk is reported with its cause, and a dataset costs no copy. */

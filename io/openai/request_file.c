@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "io/base/hash.h"
-#include "io/base/tally.h"
+#include "io/base/table/tally.h"
 #include "io/openai/request_input.h"
 
 static const slip_request_defaults OPENAI_DEFAULTS = {.sampling = {.temperature = 1, .top_p = 1}};

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "io/openai/request.h"
 
 static const char NAME[] = "standard input";

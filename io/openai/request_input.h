@@ -2,7 +2,7 @@
 #ifndef SLIP_IO_OPENAI_REQUEST_INPUT_H
 #define SLIP_IO_OPENAI_REQUEST_INPUT_H
 
-#include "io/base/lines.h"
+#include "io/base/file/lines.h"
 
 /* Open `path` to be read more than once; "-" is standard input, which is copied to a nameless file in TMPDIR first unless it is
  * a regular file. `path` must outlive *lines. */

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/base/map.h"
+#include "io/base/table/map.h"
 #include "io/base/status.h"
 
 typedef struct {

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "io/base/clock.h"
-#include "io/base/lock.h"
+#include "io/base/file/lock.h"
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/folder.h"
 #include "jobs/convert/values.h"

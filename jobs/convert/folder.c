@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "io/text/tokenizer.h"
 #include "jobs/convert/generation.h"
 #include "jobs/convert/qkv.h"

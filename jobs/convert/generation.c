@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "ranks/model/config/known.h"
 #include "ranks/model/config/settings.h"
 

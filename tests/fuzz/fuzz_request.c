@@ -7,7 +7,7 @@
 
 #include "io/base/json.h"
 #include "io/openai/request.h"
-#include "io/openai/result_line.h"
+#include "io/openai/result/line.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "io/base/tally.h"
+#include "io/base/table/tally.h"
 #include "io/openai/request_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

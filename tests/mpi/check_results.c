@@ -1,4 +1,4 @@
-/* What the scripts of this folder ask about files of results (io/openai/result.h) and about --json.
+/* What the scripts of this folder ask about files of results (io/openai/result/result.h) and about --json.
  *
  *   check_results same A B             the same custom_ids with the same answers, in any order
  *   check_results part A B             every answer of A is in B, the same

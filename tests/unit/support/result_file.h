@@ -1,10 +1,10 @@
-/* A folder with four requests in a file and a file of their results, for the tests of io/openai/result.h. */
+/* A folder with four requests in a file and a file of their results, for the tests of io/openai/result/result.h. */
 #ifndef SLIP_TESTS_UNIT_SUPPORT_RESULT_FILE_H
 #define SLIP_TESTS_UNIT_SUPPORT_RESULT_FILE_H
 
 #include <jansson.h>
 
-#include "io/openai/result.h"
+#include "io/openai/result/result.h"
 
 enum { RUN = 0x1234, REQUESTS = 4 };
 

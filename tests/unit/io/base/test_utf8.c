@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "io/text/nfc.h"
 #include "io/text/tokenizer.h"
 #include "io/base/utf8.h"

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 #include "io/text/nfc.h"
 #include "io/text/tokenizer.h"
 #include "io/base/utf8.h"

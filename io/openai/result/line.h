@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "io/openai/result.h"
+#include "io/openai/result/result.h"
 
 /* Every line begins so: it is how a torn one is known for ours. */
 #define SLIP_RESULT_PREFIX "{\"id\":\"slip-"

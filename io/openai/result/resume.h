@@ -2,7 +2,7 @@
 #ifndef SLIP_IO_OPENAI_RESULT_RESUME_H
 #define SLIP_IO_OPENAI_RESULT_RESUME_H
 
-#include "io/openai/result.h"
+#include "io/openai/result/result.h"
 
 typedef struct {
     bool *flags; /* [requests], owned: which of them are finished */

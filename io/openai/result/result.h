@@ -1,6 +1,6 @@
 /* OpenAI batch lines out. A line is appended whole, in one write, and synced: an interrupted run loses only what was in
  * flight. With resume, a torn last line is cut off and finished requests are known by custom_id and hash. One run at a time
- * writes a file (io/base/lock.h).
+ * writes a file (io/base/file/lock.h).
  *
  * A line is {id, custom_id, response, error}; ids are made from hashes, so that the same run writes the same ids:
  *   answered    response {status_code 200, request_id, body {... choices, usage, slipstream}}, error null
@@ -9,8 +9,8 @@
  * body.slipstream {request_hash, run_hash, ...} is what resume goes by. Answered and refused requests are finished; a request
  * that never ran is not: its line is taken out on resume, so that in the end as many lines come out as went in.
  */
-#ifndef SLIP_IO_OPENAI_RESULT_H
-#define SLIP_IO_OPENAI_RESULT_H
+#ifndef SLIP_IO_OPENAI_RESULT_RESULT_H
+#define SLIP_IO_OPENAI_RESULT_RESULT_H
 
 #include <stdbool.h>
 #include <stddef.h>

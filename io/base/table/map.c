@@ -1,4 +1,4 @@
-#include "io/base/map.h"
+#include "io/base/table/map.h"
 
 #include <stdlib.h>
 #include <string.h>

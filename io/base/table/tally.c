@@ -1,4 +1,4 @@
-#include "io/base/tally.h"
+#include "io/base/table/tally.h"
 
 #include <stdlib.h>
 

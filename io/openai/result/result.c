@@ -1,4 +1,4 @@
-#include "io/openai/result.h"
+#include "io/openai/result/result.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/base/lock.h"
+#include "io/base/file/lock.h"
 #include "io/base/text.h"
-#include "io/openai/result_line.h"
-#include "io/openai/result_resume.h"
+#include "io/openai/result/line.h"
+#include "io/openai/result/resume.h"
 
 enum { PENDING_MAX = 1 << 20 };
 

@@ -1,9 +1,9 @@
-#include "io/base/lines.h"
+#include "io/base/file/lines.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 
 enum { BLOCK = 1 << 18 };
 

@@ -1,4 +1,4 @@
-#include "io/base/lock.h"
+#include "io/base/file/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,8 +6,8 @@
  * since 2.13). It is not on the output itself, whose file a repair replaces. Where a file system has no locks, that PATH.lock
  * was there before is taken for one. A mount with local locks only (NFS local_lock, Lustre localflock) hides other hosts.
  */
-#ifndef SLIP_IO_BASE_LOCK_H
-#define SLIP_IO_BASE_LOCK_H
+#ifndef SLIP_IO_BASE_FILE_LOCK_H
+#define SLIP_IO_BASE_FILE_LOCK_H
 
 #include "io/base/status.h"
 

@@ -1,4 +1,4 @@
-#include "io/base/unpack.h"
+#include "io/base/file/unpack.h"
 
 #include <errno.h>
 #include <stdint.h>

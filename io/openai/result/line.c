@@ -1,4 +1,4 @@
-#include "io/openai/result_line.h"
+#include "io/openai/result/line.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,8 +2,8 @@
  *
  * A million names take 64 MB at most. Two names with one hash would count as one: at a million names the odds are 1e-27.
  */
-#ifndef SLIP_IO_BASE_TALLY_H
-#define SLIP_IO_BASE_TALLY_H
+#ifndef SLIP_IO_BASE_TABLE_TALLY_H
+#define SLIP_IO_BASE_TABLE_TALLY_H
 
 #include <stddef.h>
 #include <stdint.h>

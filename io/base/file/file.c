@@ -1,4 +1,4 @@
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

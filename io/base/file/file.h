@@ -1,6 +1,6 @@
 /* Whole files and exact ranges of files, with errors that name the file and the cause. */
-#ifndef SLIP_IO_BASE_FILE_H
-#define SLIP_IO_BASE_FILE_H
+#ifndef SLIP_IO_BASE_FILE_FILE_H
+#define SLIP_IO_BASE_FILE_FILE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "io/base/lock.h"
+#include "io/base/file/lock.h"
 
 static char folder[40], path[80], lock_path[90];
 

@@ -1,17 +1,17 @@
 /* A file, line by line, with a bound on memory: a line beyond the limit is passed over, not stored. What gzip packed is
- * unpacked on the way (io/base/unpack.h).
+ * unpacked on the way (io/base/file/unpack.h).
  */
-#ifndef SLIP_IO_BASE_LINES_H
-#define SLIP_IO_BASE_LINES_H
+#ifndef SLIP_IO_BASE_FILE_LINES_H
+#define SLIP_IO_BASE_FILE_LINES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "io/base/status.h"
-#include "io/base/unpack.h"
+#include "io/base/file/unpack.h"
 
-/* Fields above the line are for readers; those below belong to io/base/lines.c. */
+/* Fields above the line are for readers; those below belong to io/base/file/lines.c. */
 typedef struct {
     const char *line;   /* `size` bytes without the newline, not terminated; valid until the next call */
     size_t size;        /* limit + 1 when the line was longer than the limit */

@@ -1,8 +1,8 @@
 /* The bytes of an open file, one after the other, unpacked where gzip packed them. What other programs packed, and text
  * in UTF-16, is refused by name: nobody's lines look like that.
  */
-#ifndef SLIP_IO_BASE_UNPACK_H
-#define SLIP_IO_BASE_UNPACK_H
+#ifndef SLIP_IO_BASE_FILE_UNPACK_H
+#define SLIP_IO_BASE_FILE_UNPACK_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,8 +2,8 @@
  *
  * Keys are borrowed: whoever puts a key keeps its bytes alive and unchanged as long as the map.
  */
-#ifndef SLIP_IO_BASE_MAP_H
-#define SLIP_IO_BASE_MAP_H
+#ifndef SLIP_IO_BASE_TABLE_MAP_H
+#define SLIP_IO_BASE_TABLE_MAP_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "io/openai/result_resume.h"
+#include "io/openai/result/resume.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/base/lines.h"
-#include "io/base/tally.h"
-#include "io/openai/result_line.h"
+#include "io/base/file/lines.h"
+#include "io/base/table/tally.h"
+#include "io/openai/result/line.h"
 
 /* An answer may echo its prompt, and JSON may write one byte as six. */
 static const size_t line_limit = (size_t)SLIP_REQUEST_LINE_MAX * 8;

@@ -1,5 +1,6 @@
 #include "ranks/rank.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -61,6 +62,7 @@ slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const s
     }
     status = slip_comm_agree(comm, status);
     if (status == SLIP_OK) {
+        assert(rank != NULL); /* agreeing makes no status better */
         slip_runner_options made = runner_options(rank);
         status = slip_runner_create(&program, &made, &rank->target);
     }

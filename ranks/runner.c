@@ -1,5 +1,6 @@
 #include "ranks/runner.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,8 +87,10 @@ slip_status slip_runner_create(slip_program *program, const slip_runner_options 
         status = load(runner);
     }
     status = agree(options->link, status);
-    if (status == SLIP_OK)
+    if (status == SLIP_OK) {
+        assert(runner != NULL); /* agreeing makes no status better */
         status = agree(options->link, options->kind->prepare(runner->executor));
+    }
     if (status != SLIP_OK) {
         if (runner)
             slip_runner_free(runner);

@@ -114,7 +114,7 @@ slip_status slip_torch_file_find(const unsigned char *bytes, size_t size, const 
                                  int64_t elements, slip_dtype *dtype, size_t *offset)
 {
     archive zip = {bytes, size, source};
-    size_t at, end, count, found = 0;
+    size_t at = 0, end = 0, count = 0, found = 0;
     member storage = {0}, pickle = {0};
     slip_status status = find_directory(&zip, &at, &end, &count);
     for (size_t i = 0; i < count && status == SLIP_OK; i++) {

@@ -139,7 +139,7 @@ static slip_status size_vocab(const reader *in, json_t *model_vocab, const json_
     const char *spelling;
     json_t *value, *token;
     size_t i, bytes = 0;
-    int32_t id, ids = 0;
+    int32_t id = 0, ids = 0;
     slip_status status;
     json_object_foreach(model_vocab, spelling, value) {
         if ((status = read_id(in, "token", spelling, value, &id)) != SLIP_OK)

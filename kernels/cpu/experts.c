@@ -58,7 +58,7 @@ static void route_row(slip_executor *executor, const float *bias, float *route)
 {
     const slip_program *program = executor->program;
     float *score = executor->router;
-    int32_t picked[SLIP_MAX_TOP_K + 1];
+    int32_t picked[SLIP_MAX_TOP_K + 1] = {0};
     (program->scoring == SLIP_SCORING_SOFTMAX ? softmax : sigmoid)(score, program->experts);
     pick(score, bias, program->experts, program->top_k, picked);
     sort_ascending(picked, program->top_k);

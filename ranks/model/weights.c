@@ -1,5 +1,6 @@
 #include "ranks/model/weights.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -82,6 +83,7 @@ static size_t list_all(const slip_model *model, slip_weight_spec *specs)
 slip_status slip_weight_list(const slip_model *model, slip_weight_spec **specs, size_t *count)
 {
     size_t wanted = list_all(model, NULL);
+    assert(wanted > 0);
     slip_weight_spec *list = calloc(wanted, sizeof *list);
     if (list == NULL)
         return slip_fail(SLIP_ERR_FAILED, "no memory for a list of %zu weights", wanted);

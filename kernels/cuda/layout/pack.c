@@ -1,5 +1,6 @@
 #include "kernels/cuda/layout/pack.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -54,6 +55,7 @@ int64_t slip_cuda_matrix_row_bytes(const slip_cuda_matrix *matrix)
 /* Fill in what follows from the length of a chunk. */
 static void set_chunk(slip_cuda_matrix *matrix, int64_t chunk)
 {
+    assert(chunk > 0);
     matrix->chunk = (int32_t)chunk;
     matrix->chunks = (int32_t)((matrix->column_tiles + chunk - 1) / chunk);
     matrix->units = (int32_t)(matrix->chunks * matrix->row_tiles);

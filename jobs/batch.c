@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "comm/signals.h"
@@ -321,19 +322,31 @@ static slip_status run(batch *b)
     return ended == SLIP_OK ? judge(b) : ended;
 }
 
+/* A run that ended before its first line leaves no file where there was none. */
+static void drop_empty(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 0)
+        unlink(path);
+}
+
 slip_status slip_batch(slip_job *job)
 {
     batch b = {.job = job};
+    bool made;
     bool coordinator = slip_comm_rank(job->comm) == 0;
     slip_signals_catch(coordinator);
     slip_status status = slip_job_open(job);
     if (status != SLIP_OK)
         return status;
+    made = coordinator && access(job->options->output, F_OK) != 0;
     if (coordinator)
         status = prepare(&b);
     status = slip_job_start(job, status, (int32_t)job->options->sequences, b.context, b.trace);
     if (coordinator && status == SLIP_OK)
         status = run(&b);
+    if (status != SLIP_OK && made && b.results)
+        drop_empty(job->options->output);
     slip_status closed = slip_results_close(b.results);
     if (status == SLIP_OK)
         status = closed;

@@ -34,6 +34,26 @@ static slip_status open_shape(slip_job *job)
     return SLIP_OK;
 }
 
+/* Before anything is computed for them. A resumed batch replaces the trace of the run that it goes on with. */
+static slip_status claim_outputs(slip_job *job)
+{
+    const slip_options *options = job->options;
+    const char *paths[SLIP_JOB_OUTPUTS] = {options->trace, options->logits, options->trace_ops, options->profile};
+    slip_status status = SLIP_OK;
+    for (int i = 0; i < SLIP_JOB_OUTPUTS && status == SLIP_OK; i++)
+        if (paths[i])
+            status = slip_output_claim(paths[i], i == 0 && options->resume && slip_trace_is(paths[i]), &job->outputs[i]);
+    return status;
+}
+
+void slip_job_settle_outputs(slip_job *job, slip_status status)
+{
+    for (int i = 0; i < SLIP_JOB_OUTPUTS; i++) {
+        slip_output_close(job->outputs[i], status != SLIP_ERR_FAILED && status != SLIP_ERR_INPUT);
+        job->outputs[i] = NULL;
+    }
+}
+
 slip_status slip_job_open(slip_job *job)
 {
     slip_comm_set_deadline(job->comm, job->options->deadline);
@@ -46,6 +66,8 @@ slip_status slip_job_open(slip_job *job)
     if (is_coordinator(job) && table->tokenizer)
         status = slip_tokenizer_parse(table->tokenizer, table->tokenizer_size, job->options->model,
                                       job->source.model.vocabulary, &job->tokenizer);
+    if (is_coordinator(job) && status == SLIP_OK)
+        status = claim_outputs(job);
     return slip_comm_agree(job->comm, status);
 }
 

@@ -8,8 +8,11 @@
 
 #include "coordinator/decoder.h"
 #include "io/text/tokenizer.h"
+#include "io/report/output.h"
 #include "io/report/trace_ops.h"
 #include "jobs/options.h"
+
+enum { SLIP_JOB_OUTPUTS = 4 };
 
 typedef struct {
     slip_comm *comm;            /* borrowed */
@@ -24,6 +27,7 @@ typedef struct {
     slip_draft *draft;          /* rank 0 with a drafter that is not switched off */
     slip_decoder *decoder;      /* rank 0 */
     slip_trace_ops *trace_ops;  /* rank 0 with --trace-ops */
+    slip_output *outputs[SLIP_JOB_OUTPUTS]; /* rank 0: files to write beside the answers */
     slip_limits limits;
     bool running;               /* the ranks are no longer in lockstep */
 } slip_job;
@@ -43,6 +47,9 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
 
 /* Rank 0: release the others; --trace-ops is whole. */
 slip_status slip_job_end(slip_job *job);
+
+/* Keep the files that were written, or remove what there is of them. Before a fatal end, too. */
+void slip_job_settle_outputs(slip_job *job, slip_status status);
 
 void slip_job_close(slip_job *job);
 

@@ -60,6 +60,7 @@ static slip_status run(const slip_options *options, int argc, char **argv, slip_
         return run_alone(options, comm);
     slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}};
     slip_status status = run_together(&job);
+    slip_job_settle_outputs(&job, status);
     if (status != SLIP_OK && (job.running || slip_comm_lost(comm)))
         slip_comm_abort(comm, status);
     slip_job_close(&job);

@@ -173,4 +173,59 @@ full score -m "$MODEL" -f "$place/jobs/train/tokenizer.py"
 full bench -m "$MODEL" -n 4 --json
 full batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
 
+# ---- files beside the answers ----
+
+# Which of them must say no before anything is computed: what it is asked for is long.
+beside() { # arguments... FILE
+    case $1 in
+        --trace) set -- batch -i "$place/jobs/demo/requests.jsonl" -o "$work/answers.jsonl" "$@" ;;
+        --logits) set -- score -f "$place/jobs/train/tokenizer.py" "$@" ;;
+        --trace-ops) set -- generate -p "def f(" -n 4 "$@" ;;
+    esac
+    rm -f "$work/answers.jsonl"
+    run 2 "$1" -m "$MODEL" "${@:2}"
+}
+told() { # name, exit status, pattern
+    if [ "$status" = "$2" ] && grep -q "^slipstream: .*$3" "$log"; then
+        ok "$1" "$(grep -m1 '^slipstream:' "$log")"
+    else
+        fail "$1" "exit status $status" "$log"
+    fi
+}
+small=$work/small
+mkdir "$small"
+mount -t tmpfs -o size=16k slipstream-test "$small" 2>/dev/null && trap 'umount "$small"; rm -rf "$work"' EXIT || small=
+for option in --trace --logits --trace-ops; do
+    beside "$option" "$work/no/such/file.h5"
+    told "$option into a folder that is not there" 2 "no/such/file.h5.*No such file"
+    beside "$option" "$work"
+    told "$option onto a folder" 2 "a directory"
+    echo precious >"$work/precious"
+    beside "$option" "$work/precious"
+    told "$option onto a file" 2 "precious: exists already"
+    [ "$(cat "$work/precious")" = precious ] || fail "$option onto a file" "it was overwritten" "$log"
+    [ -e "$work/answers.jsonl" ] && fail "$option onto a file" "an empty output was left" "$log"
+    if [ -z "$small" ]; then
+        echo "note  $option onto a full disk: no file system may be mounted here; left out"
+        continue
+    fi
+    head -c 16k /dev/zero >"$small/fill" 2>/dev/null
+    beside "$option" "$small/file.h5"
+    told "$option onto a full disk" 1 "file.h5.*No space left on device"
+    rm "$small/fill"
+    [ -z "$(ls "$small")" ] || fail "$option onto a full disk" "left there: $(ls "$small")" "$log"
+done
+
+# A resumed batch replaces the trace of the run before, and nothing else.
+run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/traced.jsonl" --trace "$work/run.h5"
+told_zero=$status
+head -n 1 "$work/traced.jsonl" >"$work/first.jsonl"
+run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/first.jsonl" --resume --trace "$work/run.h5"
+if [ "$told_zero$status" = 00 ]
+then ok "--resume replaces a trace"
+else fail "--resume replaces a trace" "exit status $told_zero, then $status" "$log"
+fi
+run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/first.jsonl" --resume --trace "$MODEL"
+told "--resume --trace onto the model" 2 "exists already"
+
 finish

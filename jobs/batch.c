@@ -61,6 +61,9 @@ static slip_status open_requests(batch *b)
         return status;
     int64_t bound = slip_request_file_positions(b->requests);
     b->limit = slip_job_context(b->job, 0);
+    if (options->max_tokens >= b->limit)
+        return slip_fail(SLIP_ERR_INPUT, "-n %lld: the context holds %lld tokens, prompt included", (long long)options->max_tokens,
+                         (long long)b->limit);
     b->context = bound < b->limit ? bound : b->limit;
     return SLIP_OK;
 }

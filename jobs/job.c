@@ -34,6 +34,27 @@ static slip_status open_shape(slip_job *job)
     return SLIP_OK;
 }
 
+/* What this model, or so many ranks, cannot do is refused by its name. All ranks come to the same. */
+static slip_status check_options(const slip_job *job)
+{
+    const slip_options *options = job->options;
+    const slip_model *model = &job->source.model;
+    const char *needs_draft = options->acceptance > 0 ? "--acceptance" : options->always_draft ? "--always-draft"
+                              : options->draft_ranks                                          ? "--draft-ranks"
+                                                                                              : NULL;
+    if (options->context > model->max_positions)
+        return slip_fail(SLIP_ERR_INPUT, "--context %lld: the model has %d positions", (long long)options->context, model->max_positions);
+    if (needs_draft && !model->has_draft)
+        return slip_fail(SLIP_ERR_INPUT, "%s: the model has no draft", needs_draft);
+    if (model->has_draft && options->acceptance > model->draft.block)
+        return slip_fail(SLIP_ERR_INPUT, "--acceptance %g: a step of this model commits %d tokens at most", options->acceptance,
+                         model->draft.block);
+    if (options->shard_of && slip_comm_ranks(job->comm) > 1)
+        return slip_fail(SLIP_ERR_INPUT, "--shard-of %lld: it runs one shard on one rank, not %d", (long long)options->shard_of,
+                         slip_comm_ranks(job->comm));
+    return SLIP_OK;
+}
+
 /* Before anything is computed for them. A resumed batch replaces the trace of the run that it goes on with. */
 static slip_status claim_outputs(slip_job *job)
 {
@@ -66,6 +87,8 @@ slip_status slip_job_open(slip_job *job)
     if (is_coordinator(job) && table->tokenizer)
         status = slip_tokenizer_parse(table->tokenizer, table->tokenizer_size, job->options->model,
                                       job->source.model.vocabulary, &job->tokenizer);
+    if (status == SLIP_OK)
+        status = check_options(job);
     if (is_coordinator(job) && status == SLIP_OK)
         status = claim_outputs(job);
     return slip_comm_agree(job->comm, status);

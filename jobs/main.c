@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "comm/launcher.h"
 #include "comm/version.h"
 #include "io/checkpoint/hdf5_version.h"
 #include "jobs/convert/convert.h"
@@ -33,6 +34,9 @@ static slip_status run_alone(const slip_options *options, const slip_comm *comm)
         return slip_inspect_run(options->model);
     if (options->command == SLIP_COMMAND_PLAN)
         return slip_plan(options);
+    slip_status status = slip_launcher_check(slip_comm_ranks(comm));
+    if (status != SLIP_OK)
+        return status;
     slip_convert_options convert = {
         .source_folder = options->source,
         .out_path = options->model,
@@ -58,8 +62,11 @@ static slip_status run(const slip_options *options, int argc, char **argv, slip_
 {
     if (options->command == SLIP_COMMAND_INSPECT || options->command == SLIP_COMMAND_PLAN || options->command == SLIP_COMMAND_CONVERT)
         return run_alone(options, comm);
+    slip_status status = slip_launcher_check(slip_comm_ranks(comm));
+    if (status != SLIP_OK)
+        return status;
     slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}};
-    slip_status status = run_together(&job);
+    status = run_together(&job);
     slip_job_settle_outputs(&job, status);
     if (status != SLIP_OK && (job.running || slip_comm_lost(comm)))
         slip_comm_abort(comm, status);

@@ -143,11 +143,21 @@ static slip_status read_options(slip_command command, int argc, char **argv, sli
             return wrong_use(command, "", culprit,
                              optopt >= VALUE_BASE ? " takes no value"
                                                   : " is no option here, or not a clear one");
-        slip_status status = set_option(command, find_row(command, value), optarg, options);
+        const option_row *row = find_row(command, value);
+        slip_status status = set_option(command, row, optarg, options);
+        options->given[(row - slip_option_rows) / 64] |= UINT64_C(1) << (row - slip_option_rows) % 64;
         if (status != SLIP_OK)
             return status;
     }
     return SLIP_OK;
+}
+
+bool slip_options_given(const slip_options *options, const char *name)
+{
+    for (size_t i = 0; i < slip_option_row_count; i++)
+        if ((slip_option_rows[i].commands & 1u << options->command) != 0 && strcmp(slip_option_rows[i].name, name) == 0)
+            return options->given[i / 64] >> i % 64 & 1;
+    return false;
 }
 
 static slip_status read_operands(slip_command command, int count, char **operands, slip_options *options)
@@ -195,6 +205,10 @@ static const char *run_clash(const slip_options *options)
         return "--profile is the GPU's: not with --device cpu";
     if (options->device == SLIP_DEVICE_CUDA && options->round_activations)
         return "--round-activations is the CPU's: not with --device cuda";
+    if (options->engine == SLIP_ENGINE_LAUNCH && options->profile != NULL)
+        return "--profile is the resident kernel's: not with --engine launch";
+    if (options->no_draft && options->always_draft)
+        return "--no-draft and --always-draft exclude each other";
     if (options->draft_ranks != SLIP_DRAFT_ON_ALL)
         return NULL;
     if (options->no_draft)

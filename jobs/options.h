@@ -64,6 +64,7 @@ typedef struct {
     int64_t prompt_tokens;  /* bench: length of a made-up prompt; 0 = not given */
     int64_t ranks;          /* plan */
 
+    uint64_t given[2];      /* a bit a row of the table: what was typed, see slip_options_given() */
     int device, engine, draft_ranks, experts; /* of the enums above */
     bool no_draft, always_draft, round_activations, json, quiet, resume, ok_if_some_fail;
 } slip_options;
@@ -71,6 +72,9 @@ typedef struct {
 /* Parse a command line. SLIP_ERR_INPUT: wrong use; slip_cause() says what, and which --help to read. *options is
  * set on success and borrows from argv, whose order may change. */
 slip_status slip_options_parse(int argc, char **argv, slip_options *options);
+
+/* Was this option typed, or is its value the default? `name` is one of the command's, without dashes. */
+bool slip_options_given(const slip_options *options, const char *name);
 
 /* Write the help of a command, or of the program for SLIP_COMMAND_NONE. */
 void slip_options_help(slip_command command, FILE *stream);

@@ -155,6 +155,35 @@ for arguments in --no-draft "--draft-ranks 2"; do
     fi
 done
 
+# What a model, or so many ranks, cannot do is refused by name, not made smaller. The shipped one has 4096 positions and blocks of 8.
+refused() { # pattern, ranks, arguments...
+    run "${@:2}"
+    if [ "$status" = 2 ] && [ ! -s "$out" ] && [ "$(grep -c "^slipstream: .*$1" "$log")" = 1 ]; then
+        ok "refused: ${*:3}" "$(grep -m1 '^slipstream:' "$log")"
+    else
+        fail "refused: ${*:3}" "exit status $status" "$log"
+    fi
+}
+refused "-n 5000: .*room for 40" 2 generate -m "$MODEL" -p "def f(" -n 5000
+refused "-n 30: .*room for 1[0-9]" 1 generate -m "$MODEL" -p "def f(" -n 30 --context 20
+refused "-n 5000: the context holds 4096" 1 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/none.jsonl" -n 5000
+refused "--context 5000: the model has 4096" 1 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/none.jsonl" --context 5000
+refused "--context 5000: the model has 4096" 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --context 5000
+refused "--acceptance 9: .* 8 tokens" 2 bench -m "$MODEL" --acceptance 9
+refused "--engine persistent requires a GPU" 1 generate -m "$MODEL" -p x --engine persistent
+
+# A launcher of another MPI starts ranks that do not know of each other.
+if command -v mpiexec.hydra >/dev/null && "$SLIPSTREAM" --version | grep -q "Open MPI"; then
+    timeout "$seconds" mpiexec.hydra -n 2 "$SLIPSTREAM" generate -m "$MODEL" -p x -n 4 >"$out" 2>"$log" </dev/null
+    status=$?
+    if [ "$status" = 2 ] && grep -q "started 2 processes (PMI_SIZE), and MPI sees one" "$log"
+    then ok "another MPI's launcher" "$(grep -m1 '^slipstream:' "$log")"
+    else fail "another MPI's launcher" "exit status $status" "$log"
+    fi
+else
+    echo "note  another MPI's launcher: there is none here; left out"
+fi
+
 # Standard output that takes nothing is a failure to report, not to hide. (Through mpirun it always takes.)
 full() { # arguments...
     timeout "$seconds" "$SLIPSTREAM" "$@" >/dev/full 2>"$log" </dev/null

@@ -136,6 +136,12 @@ static void test_others(void **state)
     assert_int_equal(accept("bench -m m").draft_ranks, 0); /* by the device */
     assert_int_equal(accept("batch -m m -i i -o o --draft-ranks all").draft_ranks, SLIP_DRAFT_ON_ALL);
     assert_int_equal(accept("generate -m m -p x --no-draft --draft-ranks 1").draft_ranks, SLIP_DRAFT_ON_ONE);
+    assert_refused("generate -m m -p x --no-draft --always-draft", "exclude each other");
+    assert_refused("bench --shape pro --engine launch --profile p", "not with --engine launch");
+    options = accept("generate -m m -p x -n 256");
+    assert_true(slip_options_given(&options, "max-tokens") && !slip_options_given(&options, "engine"));
+    options = accept("generate -m m -p x");
+    assert_false(slip_options_given(&options, "max-tokens"));
     assert_int_equal(accept("batch -m m -i i -o o --engine launch --device cuda").engine, SLIP_ENGINE_LAUNCH);
     assert_string_equal(accept("bench --shape flash --profile p.json").profile, "p.json");
     options = accept("score -m m -f t --trace-ops ops.h5 --round-activations --device cpu");

@@ -64,6 +64,6 @@ slip_status slip_generate(slip_job *job);
 slip_status slip_batch(slip_job *job);
 slip_status slip_bench(slip_job *job);
 slip_status slip_score(slip_job *job);
-slip_status slip_plan(const slip_options *options);
+slip_status slip_plan(const slip_options *options, int argc, char **argv);
 
 #endif

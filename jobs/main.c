@@ -26,14 +26,14 @@ static void print_versions(void)
 }
 
 /* Commands that do not decode run on rank 0; the others have nothing to do. */
-static slip_status run_alone(const slip_options *options, const slip_comm *comm)
+static slip_status run_alone(const slip_options *options, int argc, char **argv, const slip_comm *comm)
 {
     if (slip_comm_rank(comm) != 0)
         return SLIP_OK;
     if (options->command == SLIP_COMMAND_INSPECT)
         return slip_inspect_run(options->model);
     if (options->command == SLIP_COMMAND_PLAN)
-        return slip_plan(options);
+        return slip_plan(options, argc, argv);
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
@@ -61,7 +61,7 @@ static slip_status run_together(slip_job *job)
 static slip_status run(const slip_options *options, int argc, char **argv, slip_comm *comm)
 {
     if (options->command == SLIP_COMMAND_INSPECT || options->command == SLIP_COMMAND_PLAN || options->command == SLIP_COMMAND_CONVERT)
-        return run_alone(options, comm);
+        return run_alone(options, argc, argv, comm);
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;

@@ -247,9 +247,10 @@ static slip_status check(const slip_options *options)
         clash = options->text != NULL && options->ids != NULL ? "-f and --ids exclude each other" : NULL;
         break;
     case SLIP_COMMAND_PLAN:
-        if (options->shape == NULL)
-            return wrong_use(options->command, "--shape ", slip_shape_names(), " is missing");
+        if (options->model == NULL && options->shape == NULL)
+            return wrong_use(options->command, "-m MODEL.h5 or --shape ", slip_shape_names(), " is missing");
         missing = options->ranks == 0 ? "--ranks N" : NULL;
+        clash = options->model != NULL && options->shape != NULL ? "-m and --shape exclude each other" : NULL;
         break;
     default: break;
     }

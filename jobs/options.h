@@ -57,6 +57,7 @@ typedef struct {
     int64_t context;        /* tokens a sequence may hold, prompt included; 0 = not given */
     int64_t expert_slices;  /* 0 = what the plan finds fastest */
     double deadline;        /* seconds a rank waits for another */
+    double memory;          /* plan: GB a rank has; 0 = the planned device's */
     double drain;           /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
     double acceptance;      /* bench: forced acceptance length; 0 = the draft's own */
     int64_t shard_of;       /* bench --shape: run one shard of this many; 0 = a shard a rank */

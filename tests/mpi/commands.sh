@@ -117,7 +117,33 @@ run 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --json
 one_object score schema version commit model ranks tokens bits_per_token bits_per_byte
 "$SLIPSTREAM" plan --shape pro --ranks 8 --json >"$out" 2>"$log"
 status=$?
-one_object plan schema
+one_object plan schema version commit command argv device model rank_count expert_slices context sequences memory_per_rank.bytes \
+    memory_per_rank.fits terms predicted warnings
+
+# What is planned for a checkpoint is what a run of it takes.
+"$SLIPSTREAM" plan -m "$MODEL" --ranks 2 --context 512 --sequences 4 --json >"$out" 2>"$log"
+status=$?
+planned=$(sed -n 's/.*"weight_bytes": \([0-9]*\).*/\1/p' "$out" | head -n 1)
+run 2 generate -m "$MODEL" -p "def f(" -n 4
+told=$(sed -n 's/^# memory *\([0-9.]*\) MB of weights.*/\1/p' "$log")
+if [ "$status" = 0 ] && [ "$(awk "BEGIN {printf \"%.1f\", ${planned:-0} / 1e6}")" = "$told" ]
+then ok "plan -m: the memory of a run" "$told MB"
+else fail "plan -m: the memory of a run" "planned ${planned:-nothing}, told ${told:-nothing}" "$log"
+fi
+plans() { # status, pattern, arguments...
+    "$SLIPSTREAM" plan "${@:3}" >"$out" 2>"$log" </dev/null
+    status=$?
+    if [ "$status" = "$1" ] && grep -q "$2" "$out" "$log"
+    then ok "plan ${*:3}" "$(grep -ho "$2.*" "$out" "$log" | head -n 1)"
+    else fail "plan ${*:3}" "exit status $status, or no word of \"$2\"" "$log"
+    fi
+}
+plans 0 "# memory .*, the draft" --shape pro --ranks 8
+plans 2 "does not fit: .*; it fits on 8 ranks" --shape pro --ranks 2
+plans 2 "does not fit" -m "$MODEL" --ranks 2 --memory 0.001
+plans 2 "--context 5000: the model has 4096" -m "$MODEL" --ranks 2 --context 5000
+plans 0 "# warning .*more than one node" --shape pro --ranks 16
+plans 0 "# warning .*not of 4" --shape flash --ranks 2 --sequences 4 --memory 200
 
 # Several sequences decode together from the first block to the last, each behind its whole prompt.
 run 1 bench -m "$MODEL" -n 64 --sequences 8 --prompt-tokens 50 --acceptance 6.3 --json

@@ -131,6 +131,10 @@ static void test_others(void **state)
     options = accept("plan --shape flash --ranks 8");
     assert_string_equal(options.shape, "flash");
     assert_int_equal(options.ranks, 8);
+    options = accept("plan -m m --ranks 2 --context 4096 --sequences 8 --memory 80");
+    assert_string_equal(options.model, "m");
+    assert_true(options.context == 4096 && options.sequences == 8 && options.memory == 80);
+    assert_refused("plan -m m --shape pro --ranks 2", "-m and --shape exclude each other");
     assert_int_equal(accept("bench --device cpu -m m").device, SLIP_DEVICE_CPU);
     assert_int_equal(accept("bench -m m").engine, SLIP_ENGINE_PERSISTENT);
     assert_int_equal(accept("bench -m m").draft_ranks, 0); /* by the device */

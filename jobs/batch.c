@@ -318,6 +318,9 @@ static slip_status run(batch *b)
     slip_progress_finish(&b->progress, &b->counts, slip_now_ms() * 1e-3);
     if (ended == SLIP_OK && b->trace)
         ended = slip_trace_write(b->trace);
+    b->job->requests = (int64_t)count;
+    b->job->failed = (int64_t)b->counts.failed;
+    b->job->unfinished = (int64_t)(count - b->counts.done);
     if (ended == SLIP_OK)
         ended = slip_job_report(b->job, NULL, 0);
     if (ended == SLIP_OK)

@@ -120,6 +120,7 @@ slip_status slip_bench(slip_job *job)
         status = slip_job_end(job);
     if (coordinator && status == SLIP_OK && job->options->profile && access(job->options->profile, F_OK) != 0)
         status = slip_fail(SLIP_ERR_INPUT, "%s: no step was profiled, there were too few: more with -n", job->options->profile);
+    job->requests = job->options->sequences;
     if (coordinator && status == SLIP_OK)
         status = slip_job_report(job, NULL, 0);
     free(ids);

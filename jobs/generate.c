@@ -89,6 +89,7 @@ slip_status slip_generate(slip_job *job)
         status = decode(job, ids, count, context, &o);
     if (coordinator && status == SLIP_OK)
         status = slip_job_end(job);
+    job->requests = 1;
     if (coordinator && status == SLIP_OK)
         status = slip_job_report(job, o.text, o.size);
     free(o.text);

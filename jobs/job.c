@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "comm/signals.h"
 #include "jobs/device.h"
@@ -243,6 +244,32 @@ static slip_status load(slip_job *job, int32_t sequences, int64_t context, slip_
     return slip_comm_agree(job->comm, status);
 }
 
+/* The most memory that our process has held. */
+static int64_t peak_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+static slip_status tell_memory(const slip_job *job)
+{
+    int64_t mine = peak_bytes();
+    return slip_comm_send(job->comm, &mine, sizeof mine, "telling its memory");
+}
+
+static slip_status hear_memory(slip_job *job)
+{
+    int ranks = slip_comm_ranks(job->comm);
+    slip_status status = SLIP_OK;
+    job->peak_bytes = calloc((size_t)ranks, sizeof *job->peak_bytes);
+    if (!job->peak_bytes)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    job->peak_bytes[0] = peak_bytes();
+    for (int from = 1; from < ranks && status == SLIP_OK; from++)
+        status = slip_comm_receive(job->comm, from, &job->peak_bytes[from], sizeof *job->peak_bytes, "hearing of the ranks' memory");
+    return status;
+}
+
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
 {
     struct { int32_t sequences; int64_t context; } sizes = {sequences, context};
@@ -260,6 +287,8 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
     if (is_coordinator(job))
         return SLIP_OK;
     status = slip_rank_serve(job->rank);
+    if (status == SLIP_OK)
+        status = tell_memory(job);
     job->running = status != SLIP_OK;
     return status;
 }
@@ -267,6 +296,8 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
 slip_status slip_job_end(slip_job *job)
 {
     slip_status status = slip_rank_end(job->rank);
+    if (status == SLIP_OK)
+        status = hear_memory(job);
     job->running = status != SLIP_OK;
     if (status == SLIP_OK && job->trace_ops)
         status = slip_trace_ops_finish(job->trace_ops);
@@ -286,6 +317,7 @@ void slip_job_close(slip_job *job)
     if (job->tokenizer)
         slip_tokenizer_free(job->tokenizer);
     slip_source_close(&job->source);
+    free(job->peak_bytes);
 }
 
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count)

@@ -29,6 +29,9 @@ typedef struct {
     slip_trace_ops *trace_ops;  /* rank 0 with --trace-ops */
     slip_output *outputs[SLIP_JOB_OUTPUTS]; /* rank 0: files to write beside the answers */
     slip_limits limits;
+    double started_s;           /* when the command began */
+    int64_t requests, failed, unfinished; /* rank 0, for the report: the command counts them */
+    int64_t *peak_bytes;        /* rank 0, [ranks], once the others have ended: see slip_run_facts */
     bool running;               /* the ranks are no longer in lockstep */
 } slip_job;
 
@@ -55,6 +58,10 @@ void slip_job_close(slip_job *job);
 
 /* Encode a text for the model; SLIP_ERR_INPUT without a tokenizer or for an empty text. The caller frees *ids. */
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count);
+
+/* What a report says of the run; strings are the job's. */
+enum { SLIP_EMULATED_SIZE = 48 };
+slip_run_facts slip_job_facts(const slip_job *job, char emulated[4][SLIP_EMULATED_SIZE]);
 
 /* Figures to standard error and, with --json, as one object to standard output. The text to go with the object may be NULL. */
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size);

@@ -65,7 +65,7 @@ static slip_status run(const slip_options *options, int argc, char **argv, slip_
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
-    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}};
+    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}, .started_s = slip_now_s()};
     status = run_together(&job);
     slip_job_settle_outputs(&job, status);
     if (status != SLIP_OK && (job.running || slip_comm_lost(comm)))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a user types and sees: --help of each command, the examples in it, text on standard output and nothing else, figures
-# and progress on standard error, --json as one object with the keys of docs/figures.md.
+# and progress on standard error, --json as one object with the keys of docs/json.md.
 # Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"
 
@@ -69,7 +69,8 @@ figures_once() { # name
     fi
 }
 
-keys="schema version commit argv device ranks model expert_slices tokens tokens_per_second
+common="schema version commit command argv device ranks peak_memory_bytes model expert_slices requests failed unfinished seconds tokens work_seconds emulated"
+keys="$common tokens_per_second prompt_gb_per_second_per_rank gb_per_second_per_rank draft_weight_bytes_per_rank
     prompt_tokens prompt_tokens_per_second prompt_gb_per_second_per_gpu full_steps.tokens_per_second full_steps.median_ms
     acceptance.mean_acceptance_length acceptance.acceptance_histogram acceptance.num_spec_steps
     acceptance.num_draft_tokens acceptance.num_accepted_draft_tokens
@@ -106,6 +107,18 @@ fi
     run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/results.jsonl" --json
     one_object batch $keys
 }
+# Counts are of the whole file, the memory of every rank.
+counts() { # name, pattern...
+    local name=$1
+    for pattern in "${@:2}"; do
+        grep -q "$pattern" "$out" || { fail "$name" "no $pattern" "$out"; return; }
+    done
+    ok "$name"
+}
+sed '2s/.*/{"custom_id":"bad"}/' "$place/jobs/demo/requests.jsonl" >"$work/one_bad.jsonl"
+run 2 batch -m "$MODEL" -i "$work/one_bad.jsonl" -o "$work/one_bad_results.jsonl" --json
+counts "batch --json: counts, memory" '"requests": 3' '"failed": 1' '"unfinished": 0' '"peak_memory_bytes": [1-9][0-9]\{6,\}'
+[ "$(grep -c '"peak_memory_bytes"' "$out")" = 3 ] || fail "batch --json: memory" "not of two ranks and the highest" "$out"
 run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
 figures_once "batch -o -"
 if [ "$("$check" whole "$out" 2>>"$log")" = 3 ]; then
@@ -114,7 +127,8 @@ else
     fail "batch -o -: results on standard output" "not 3 whole lines" "$log"
 fi
 run 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --json
-one_object score schema version commit model ranks tokens bits_per_token bits_per_byte
+# shellcheck disable=SC2086 # a list of keys
+one_object score $common scored_tokens bits_per_token bits_per_byte
 "$SLIPSTREAM" plan --shape pro --ranks 8 --json >"$out" 2>"$log"
 status=$?
 one_object plan schema version commit command argv device model rank_count expert_slices context sequences memory_per_rank.bytes \

@@ -98,15 +98,6 @@ void slip_metrics_print(const slip_metrics *f, const slip_run_facts *facts, FILE
         fprintf(out, "# emulated         %s\n", facts->emulated[i]);
 }
 
-static json_t *ranks_json(const slip_run_facts *facts)
-{
-    json_t *ranks = json_array();
-    for (int rank = 0; rank < facts->ranks; rank++)
-        json_array_append_new(ranks, json_pack("{s:i,s:s,s:s}", "rank", rank, "host", facts->host(facts->context, rank),
-                                               "device", facts->device));
-    return ranks;
-}
-
 static json_t *acceptance_json(const slip_acceptance *record)
 {
     json_t *histogram = json_array();
@@ -119,25 +110,21 @@ static json_t *acceptance_json(const slip_acceptance *record)
 
 static json_t *full_json(const slip_full_steps *full)
 {
-    return json_pack("{s:I,s:i,s:I,s:f,s:f,s:f,s:f}", "steps", (json_int_t)full->step.count, "sequences", full->sequences,
+    double rate = gb_per_second(full->verify_bytes, full->verify_seconds);
+    return json_pack("{s:I,s:i,s:I,s:f,s:f,s:f,s:f,s:f}", "steps", (json_int_t)full->step.count, "sequences", full->sequences,
                      "tokens", (json_int_t)full->tokens, "tokens_per_second", full_tokens_per_second(full),
                      "median_ms", slip_times_quantile(&full->step, 0.5), "verify_median_ms", slip_times_quantile(&full->verify, 0.5),
-                     "gb_per_second_per_gpu", gb_per_second(full->verify_bytes, full->verify_seconds));
+                     "gb_per_second_per_rank", rate, "gb_per_second_per_gpu", rate);
 }
 
 json_t *slip_metrics_json(const slip_metrics *f, const slip_run_facts *facts)
 {
-    json_t *argv = json_array(), *emulated = json_array();
-    for (int i = 0; i < facts->argc; i++)
-        json_array_append_new(argv, json_string(facts->argv[i]));
-    for (int i = 0; i < facts->emulated_count; i++)
-        json_array_append_new(emulated, json_string(facts->emulated[i]));
-    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:o,s:s,s:i,s:I,s:f,s:I,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:f,s:f,s:o}",
-                     "schema", 1, "version", slip_version(), "commit", slip_commit(), "argv", argv, "device", facts->device,
-                     "ranks", ranks_json(facts), "model", facts->model, "expert_slices", facts->expert_slices,
-                     "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f),
+    double rate = gb_per_second(f->verify_bytes, f->verify_seconds), prompt_rate = gb_per_second(f->prefill_bytes, f->prefill_seconds);
+    json_t *object = slip_facts_json(facts);
+    json_t *rest = json_pack("{s:I,s:f,s:f,s:I,s:f,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:I,s:f,s:f,s:f}",
+                     "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f), "work_seconds", f->seconds,
                      "prompt_tokens", (json_int_t)f->prompt_tokens, "prompt_tokens_per_second", prompt_tokens_per_second(f),
-                     "prompt_gb_per_second_per_gpu", gb_per_second(f->prefill_bytes, f->prefill_seconds),
+                     "prompt_gb_per_second_per_rank", prompt_rate, "prompt_gb_per_second_per_gpu", prompt_rate,
                      "acceptance", acceptance_json(&f->acceptance),
                      "time_to_first_token_ms", "median", slip_times_quantile(&f->first_token, 0.5),
                      "p99", slip_times_quantile(&f->first_token, 0.99),
@@ -145,8 +132,10 @@ json_t *slip_metrics_json(const slip_metrics *f, const slip_run_facts *facts)
                      "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median", slip_times_quantile(&f->verify, 0.5),
                      "host_median", slip_times_quantile(&f->host, 0.5),
                      "full_steps", full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps,
-                     "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes,
-                     "gb_per_second_per_gpu", gb_per_second(f->verify_bytes, f->verify_seconds),
-                     "stream_ceiling_gb_per_second", f->stream_ceiling,
-                     "emulated", emulated);
+                     "draft_weight_bytes_per_rank", (json_int_t)f->draft_bytes, "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes,
+                     "gb_per_second_per_rank", rate, "gb_per_second_per_gpu", rate,
+                     "stream_ceiling_gb_per_second", f->stream_ceiling);
+    json_object_update(object, rest);
+    json_decref(rest);
+    return object;
 }

@@ -2,10 +2,10 @@
 #ifndef SLIP_COORDINATOR_METRICS_H
 #define SLIP_COORDINATOR_METRICS_H
 
-#include <jansson.h>
 #include <stdio.h>
 
 #include "coordinator/accept.h"
+#include "coordinator/facts.h"
 #include "io/base/clock.h"
 
 enum { SLIP_TIMES = 1 << 15 };
@@ -46,19 +46,6 @@ typedef struct {
     uint64_t draft_bytes;      /* of weights an average rank with a share of the draft reads in a draft */
     double stream_ceiling;     /* GB/s a rank, measured in this process; 0 = unknown */
 } slip_metrics;
-
-/* What identifies the run; strings are borrowed. */
-typedef struct {
-    int argc;
-    char **argv;
-    const char *device, *model;
-    int ranks;
-    const char *(*host)(const void *context, int rank);
-    const void *context;
-    int expert_slices;
-    const char *emulated[4];
-    int emulated_count;
-} slip_run_facts;
 
 /* Lines beginning with '#': nccl-tests' manner. */
 void slip_metrics_print(const slip_metrics *metrics, const slip_run_facts *facts, FILE *out);

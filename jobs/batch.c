@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "comm/signals.h"
@@ -60,6 +61,9 @@ static slip_status open_requests(batch *b)
         return status;
     int64_t bound = slip_request_file_positions(b->requests);
     b->limit = slip_job_context(b->job, 0);
+    if (options->max_tokens >= b->limit)
+        return slip_fail(SLIP_ERR_INPUT, "-n %lld: the context holds %lld tokens, prompt included", (long long)options->max_tokens,
+                         (long long)b->limit);
     b->context = bound < b->limit ? bound : b->limit;
     return SLIP_OK;
 }
@@ -318,6 +322,9 @@ static slip_status run(batch *b)
     slip_progress_finish(&b->progress, &b->counts, slip_now_ms() * 1e-3);
     if (ended == SLIP_OK && b->trace)
         ended = slip_trace_write(b->trace);
+    b->job->requests = (int64_t)count;
+    b->job->failed = (int64_t)b->counts.failed;
+    b->job->unfinished = (int64_t)(count - b->counts.done);
     if (ended == SLIP_OK)
         ended = slip_job_report(b->job, NULL, 0);
     if (ended == SLIP_OK)
@@ -325,19 +332,31 @@ static slip_status run(batch *b)
     return ended == SLIP_OK ? judge(b) : ended;
 }
 
+/* A run that ended before its first line leaves no file where there was none. */
+static void drop_empty(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 0)
+        unlink(path);
+}
+
 slip_status slip_batch(slip_job *job)
 {
     batch b = {.job = job};
+    bool made;
     bool coordinator = slip_comm_rank(job->comm) == 0;
     slip_signals_catch(coordinator);
     slip_status status = slip_job_open(job);
     if (status != SLIP_OK)
         return status;
+    made = coordinator && access(job->options->output, F_OK) != 0;
     if (coordinator)
         status = prepare(&b);
     status = slip_job_start(job, status, (int32_t)job->options->sequences, b.context, b.trace);
     if (coordinator && status == SLIP_OK)
         status = run(&b);
+    if (status != SLIP_OK && made && b.results)
+        drop_empty(job->options->output);
     slip_status closed = slip_results_close(b.results);
     if (status == SLIP_OK)
         status = closed;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coordinator/serve/serve.h"
 #include "jobs/job.h"
@@ -101,9 +102,7 @@ slip_status slip_bench(slip_job *job)
     slip_status status = slip_job_open(job);
     if (status != SLIP_OK)
         return status;
-    if (coordinator && job->options->acceptance > 0 && (!job->source.model.has_draft || job->options->no_draft))
-        status = slip_fail(SLIP_ERR_INPUT, "--acceptance forces what a draft is accepted, and there is no draft");
-    if (coordinator && status == SLIP_OK)
+    if (coordinator)
         status = make_prompt(job, &ids, &count);
     if (coordinator && status == SLIP_OK)
         status = double_prompt(&ids, count);
@@ -119,6 +118,9 @@ slip_status slip_bench(slip_job *job)
         status = decode(job, ids, count);
     if (coordinator && status == SLIP_OK)
         status = slip_job_end(job);
+    if (coordinator && status == SLIP_OK && job->options->profile && access(job->options->profile, F_OK) != 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: no step was profiled, there were too few: more with -n", job->options->profile);
+    job->requests = job->options->sequences;
     if (coordinator && status == SLIP_OK)
         status = slip_job_report(job, NULL, 0);
     free(ids);

@@ -11,8 +11,9 @@ static slip_status check_cuda(const slip_options *options, bool present, const c
 
 static slip_status check_cpu(const slip_options *options, const char *why_not)
 {
-    if (options->engine == SLIP_ENGINE_LAUNCH)
-        return slip_fail(SLIP_ERR_INPUT, "--engine launch requires a GPU: %s", why_not);
+    if (options->engine == SLIP_ENGINE_LAUNCH || slip_options_given(options, "engine"))
+        return slip_fail(SLIP_ERR_INPUT, "--engine %s requires a GPU: %s", options->engine == SLIP_ENGINE_LAUNCH ? "launch" : "persistent",
+                         why_not);
     if (options->profile)
         return slip_fail(SLIP_ERR_INPUT, "--profile requires a GPU: %s", why_not);
     if (options->shape && !slip_executor_cpu.fill)

@@ -43,6 +43,9 @@ static slip_status check_length(const slip_job *job, size_t prompt, int64_t *con
     if ((int64_t)prompt >= *context)
         return slip_fail(SLIP_ERR_INPUT, "the prompt has %zu tokens and the context holds %lld: no room for an answer", prompt,
                          (long long)*context);
+    if (wanted > *context && slip_options_given(job->options, "max-tokens"))
+        return slip_fail(SLIP_ERR_INPUT, "-n %lld: the prompt has %zu tokens and the context holds %lld: room for %lld",
+                         (long long)job->options->max_tokens, prompt, (long long)*context, (long long)*context - (long long)prompt);
     return SLIP_OK;
 }
 
@@ -88,6 +91,7 @@ slip_status slip_generate(slip_job *job)
         status = decode(job, ids, count, context, &o);
     if (coordinator && status == SLIP_OK)
         status = slip_job_end(job);
+    job->requests = 1;
     if (coordinator && status == SLIP_OK)
         status = slip_job_report(job, o.text, o.size);
     free(o.text);

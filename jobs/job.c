@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "comm/signals.h"
 #include "jobs/device.h"
@@ -34,6 +35,47 @@ static slip_status open_shape(slip_job *job)
     return SLIP_OK;
 }
 
+/* What this model, or so many ranks, cannot do is refused by its name. All ranks come to the same. */
+static slip_status check_options(const slip_job *job)
+{
+    const slip_options *options = job->options;
+    const slip_model *model = &job->source.model;
+    const char *needs_draft = options->acceptance > 0 ? "--acceptance" : options->always_draft ? "--always-draft"
+                              : options->draft_ranks                                          ? "--draft-ranks"
+                                                                                              : NULL;
+    if (options->context > model->max_positions)
+        return slip_fail(SLIP_ERR_INPUT, "--context %lld: the model has %d positions", (long long)options->context, model->max_positions);
+    if (needs_draft && !model->has_draft)
+        return slip_fail(SLIP_ERR_INPUT, "%s: the model has no draft", needs_draft);
+    if (model->has_draft && options->acceptance > model->draft.block)
+        return slip_fail(SLIP_ERR_INPUT, "--acceptance %g: a step of this model commits %d tokens at most", options->acceptance,
+                         model->draft.block);
+    if (options->shard_of && slip_comm_ranks(job->comm) > 1)
+        return slip_fail(SLIP_ERR_INPUT, "--shard-of %lld: it runs one shard on one rank, not %d", (long long)options->shard_of,
+                         slip_comm_ranks(job->comm));
+    return SLIP_OK;
+}
+
+/* Before anything is computed for them. A resumed batch replaces the trace of the run that it goes on with. */
+static slip_status claim_outputs(slip_job *job)
+{
+    const slip_options *options = job->options;
+    const char *paths[SLIP_JOB_OUTPUTS] = {options->trace, options->logits, options->trace_ops, options->profile};
+    slip_status status = SLIP_OK;
+    for (int i = 0; i < SLIP_JOB_OUTPUTS && status == SLIP_OK; i++)
+        if (paths[i])
+            status = slip_output_claim(paths[i], i == 0 && options->resume && slip_trace_is(paths[i]), &job->outputs[i]);
+    return status;
+}
+
+void slip_job_settle_outputs(slip_job *job, slip_status status)
+{
+    for (int i = 0; i < SLIP_JOB_OUTPUTS; i++) {
+        slip_output_close(job->outputs[i], status != SLIP_ERR_FAILED && status != SLIP_ERR_INPUT);
+        job->outputs[i] = NULL;
+    }
+}
+
 slip_status slip_job_open(slip_job *job)
 {
     slip_comm_set_deadline(job->comm, job->options->deadline);
@@ -46,6 +88,10 @@ slip_status slip_job_open(slip_job *job)
     if (is_coordinator(job) && table->tokenizer)
         status = slip_tokenizer_parse(table->tokenizer, table->tokenizer_size, job->options->model,
                                       job->source.model.vocabulary, &job->tokenizer);
+    if (status == SLIP_OK)
+        status = check_options(job);
+    if (is_coordinator(job) && status == SLIP_OK)
+        status = claim_outputs(job);
     return slip_comm_agree(job->comm, status);
 }
 
@@ -229,6 +275,32 @@ static slip_status load(slip_job *job, int32_t sequences, int64_t context, slip_
     return slip_comm_agree(job->comm, status);
 }
 
+/* The most memory that our process has held. */
+static int64_t peak_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+static slip_status tell_memory(const slip_job *job)
+{
+    int64_t mine = peak_bytes();
+    return slip_comm_send(job->comm, &mine, sizeof mine, "telling its memory");
+}
+
+static slip_status hear_memory(slip_job *job)
+{
+    int ranks = slip_comm_ranks(job->comm);
+    slip_status status = SLIP_OK;
+    job->peak_bytes = calloc((size_t)ranks, sizeof *job->peak_bytes);
+    if (!job->peak_bytes)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    job->peak_bytes[0] = peak_bytes();
+    for (int from = 1; from < ranks && status == SLIP_OK; from++)
+        status = slip_comm_receive(job->comm, from, &job->peak_bytes[from], sizeof *job->peak_bytes, "hearing of the ranks' memory");
+    return status;
+}
+
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
 {
     struct { int32_t sequences; int64_t context; } sizes = {sequences, context};
@@ -246,6 +318,8 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
     if (is_coordinator(job))
         return SLIP_OK;
     status = slip_rank_serve(job->rank);
+    if (status == SLIP_OK)
+        status = tell_memory(job);
     job->running = status != SLIP_OK;
     return status;
 }
@@ -253,6 +327,8 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
 slip_status slip_job_end(slip_job *job)
 {
     slip_status status = slip_rank_end(job->rank);
+    if (status == SLIP_OK)
+        status = hear_memory(job);
     job->running = status != SLIP_OK;
     if (status == SLIP_OK && job->trace_ops)
         status = slip_trace_ops_finish(job->trace_ops);
@@ -272,6 +348,7 @@ void slip_job_close(slip_job *job)
     if (job->tokenizer)
         slip_tokenizer_free(job->tokenizer);
     slip_source_close(&job->source);
+    free(job->peak_bytes);
 }
 
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count)

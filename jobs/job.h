@@ -8,8 +8,11 @@
 
 #include "coordinator/decoder.h"
 #include "io/text/tokenizer.h"
+#include "io/report/output.h"
 #include "io/report/trace_ops.h"
 #include "jobs/options.h"
+
+enum { SLIP_JOB_OUTPUTS = 4 };
 
 typedef struct {
     slip_comm *comm;            /* borrowed */
@@ -24,7 +27,11 @@ typedef struct {
     slip_draft *draft;          /* rank 0 with a drafter that is not switched off */
     slip_decoder *decoder;      /* rank 0 */
     slip_trace_ops *trace_ops;  /* rank 0 with --trace-ops */
+    slip_output *outputs[SLIP_JOB_OUTPUTS]; /* rank 0: files to write beside the answers */
     slip_limits limits;
+    double started_s;           /* when the command began */
+    int64_t requests, failed, unfinished; /* rank 0, for the report: the command counts them */
+    int64_t *peak_bytes;        /* rank 0, [ranks], once the others have ended: see slip_run_facts */
     bool running;               /* the ranks are no longer in lockstep */
 } slip_job;
 
@@ -47,10 +54,17 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
 /* Rank 0: release the others; --trace-ops is whole. */
 slip_status slip_job_end(slip_job *job);
 
+/* Keep the files that were written, or remove what there is of them. Before a fatal end, too. */
+void slip_job_settle_outputs(slip_job *job, slip_status status);
+
 void slip_job_close(slip_job *job);
 
 /* Encode a text for the model; SLIP_ERR_INPUT without a tokenizer or for an empty text. The caller frees *ids. */
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count);
+
+/* What a report says of the run; strings are the job's. */
+enum { SLIP_EMULATED_SIZE = 48 };
+slip_run_facts slip_job_facts(const slip_job *job, char emulated[4][SLIP_EMULATED_SIZE]);
 
 /* Figures to standard error and, with --json, as one object to standard output. The text to go with the object may be NULL. */
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size);
@@ -60,6 +74,6 @@ slip_status slip_generate(slip_job *job);
 slip_status slip_batch(slip_job *job);
 slip_status slip_bench(slip_job *job);
 slip_status slip_score(slip_job *job);
-slip_status slip_plan(const slip_options *options);
+slip_status slip_plan(const slip_options *options, int argc, char **argv);
 
 #endif

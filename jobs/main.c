@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "comm/launcher.h"
 #include "comm/version.h"
 #include "io/checkpoint/hdf5_version.h"
 #include "jobs/convert/convert.h"
@@ -25,14 +26,17 @@ static void print_versions(void)
 }
 
 /* Commands that do not decode run on rank 0; the others have nothing to do. */
-static slip_status run_alone(const slip_options *options, const slip_comm *comm)
+static slip_status run_alone(const slip_options *options, int argc, char **argv, const slip_comm *comm)
 {
     if (slip_comm_rank(comm) != 0)
         return SLIP_OK;
     if (options->command == SLIP_COMMAND_INSPECT)
         return slip_inspect_run(options->model);
     if (options->command == SLIP_COMMAND_PLAN)
-        return slip_plan(options);
+        return slip_plan(options, argc, argv);
+    slip_status status = slip_launcher_check(slip_comm_ranks(comm));
+    if (status != SLIP_OK)
+        return status;
     slip_convert_options convert = {
         .source_folder = options->source,
         .out_path = options->model,
@@ -60,9 +64,13 @@ static slip_status run_together(slip_job *job)
 static slip_status run(const slip_options *options, int argc, char **argv, slip_comm *comm)
 {
     if (options->command == SLIP_COMMAND_INSPECT || options->command == SLIP_COMMAND_PLAN || options->command == SLIP_COMMAND_CONVERT)
-        return run_alone(options, comm);
-    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}};
-    slip_status status = run_together(&job);
+        return run_alone(options, argc, argv, comm);
+    slip_status status = slip_launcher_check(slip_comm_ranks(comm));
+    if (status != SLIP_OK)
+        return status;
+    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}, .started_s = slip_now_s()};
+    status = run_together(&job);
+    slip_job_settle_outputs(&job, status);
     if (status != SLIP_OK && (job.running || slip_comm_lost(comm)))
         slip_comm_abort(comm, status);
     slip_job_close(&job);

@@ -156,11 +156,20 @@ static slip_status read_options(slip_command command, int argc, char **argv, sli
                                                   : " is no option here, or not a clear one");
         const option_row *row = find_row(command, value);
         slip_status status = set_option(command, row, optarg, options);
+        options->given[(row - slip_option_rows) / 64] |= UINT64_C(1) << (row - slip_option_rows) % 64;
         if (status != SLIP_OK)
             return status;
         options->sampling_given |= sampling_bit(row);
     }
     return SLIP_OK;
+}
+
+bool slip_options_given(const slip_options *options, const char *name)
+{
+    for (size_t i = 0; i < slip_option_row_count; i++)
+        if ((slip_option_rows[i].commands & 1u << options->command) != 0 && strcmp(slip_option_rows[i].name, name) == 0)
+            return options->given[i / 64] >> i % 64 & 1;
+    return false;
 }
 
 static slip_status read_operands(slip_command command, int count, char **operands, slip_options *options)
@@ -208,6 +217,10 @@ static const char *run_clash(const slip_options *options)
         return "--profile is the GPU's: not with --device cpu";
     if (options->device == SLIP_DEVICE_CUDA && options->round_activations)
         return "--round-activations is the CPU's: not with --device cuda";
+    if (options->engine == SLIP_ENGINE_LAUNCH && options->profile != NULL)
+        return "--profile is the resident kernel's: not with --engine launch";
+    if (options->no_draft && options->always_draft)
+        return "--no-draft and --always-draft exclude each other";
     if (options->draft_ranks != SLIP_DRAFT_ON_ALL)
         return NULL;
     if (options->no_draft)
@@ -246,9 +259,10 @@ static slip_status check(const slip_options *options)
         clash = options->text != NULL && options->ids != NULL ? "-f and --ids exclude each other" : NULL;
         break;
     case SLIP_COMMAND_PLAN:
-        if (options->shape == NULL)
-            return wrong_use(options->command, "--shape ", slip_shape_names(), " is missing");
+        if (options->model == NULL && options->shape == NULL)
+            return wrong_use(options->command, "-m MODEL.h5 or --shape ", slip_shape_names(), " is missing");
         missing = options->ranks == 0 ? "--ranks N" : NULL;
+        clash = options->model != NULL && options->shape != NULL ? "-m and --shape exclude each other" : NULL;
         break;
     default: break;
     }

@@ -58,6 +58,7 @@ typedef struct {
     int64_t context;        /* tokens a sequence may hold, prompt included; 0 = not given */
     int64_t expert_slices;  /* 0 = what the plan finds fastest */
     double deadline;        /* seconds a rank waits for another */
+    double memory;          /* plan: GB a rank has; 0 = the planned device's */
     double drain;           /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
     double acceptance;      /* bench: forced acceptance length; 0 = the draft's own */
     int64_t shard_of;       /* bench --shape: run one shard of this many; 0 = a shard a rank */
@@ -66,6 +67,7 @@ typedef struct {
     int64_t ranks;          /* plan */
     int64_t window;         /* convert: keys that a query of a sliding layer sees; 0 = not given */
 
+    uint64_t given[2];      /* a bit a row of the table: what was typed, see slip_options_given() */
     int device, engine, draft_ranks, experts; /* of the enums above */
     bool dry_run, no_draft, always_draft, round_activations, json, quiet, resume, ok_if_some_fail;
 } slip_options;
@@ -73,6 +75,9 @@ typedef struct {
 /* Parse a command line. SLIP_ERR_INPUT: wrong use; slip_cause() says what, and which --help to read. *options is
  * set on success and borrows from argv, whose order may change. */
 slip_status slip_options_parse(int argc, char **argv, slip_options *options);
+
+/* Was this option typed, or is its value the default? `name` is one of the command's, without dashes. */
+bool slip_options_given(const slip_options *options, const char *name);
 
 /* Write the help of a command, or of the program for SLIP_COMMAND_NONE. */
 void slip_options_help(slip_command command, FILE *stream);

@@ -30,14 +30,20 @@ enum {
      #field " of requests that do not say:\n" help "\na value of the model's own comes before the default"},
 
 const option_row slip_option_rows[] = {
-    {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS, FIELD(model), 0, 0, NULL,
+    {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS | PLAN, FIELD(model), 0, 0, NULL,
      "the model, as written by slipstream convert"},
     {"shape", 0, OPTION_SHAPE, "NAME", BENCH, FIELD(shape), 0, 0, NULL,
      "instead of a model: random weights in a published\nshape (needs a GPU); the figures say so"},
     {"layers", 0, OPTION_INT, "N", BENCH, FIELD(layers), 1, SLIP_MAX_LAYERS, NULL,
      "of --shape: only the first N layers; the figures say so"},
-    {"shape", 0, OPTION_SHAPE, "NAME", PLAN, FIELD(shape), 0, 0, NULL, "shape of the model"},
+    {"shape", 0, OPTION_SHAPE, "NAME", PLAN, FIELD(shape), 0, 0, NULL,
+     "instead of a model: a published shape"},
     {"ranks", 0, OPTION_INT, "N", PLAN, FIELD(ranks), 1, RANKS_MAX, NULL, "ranks, one GPU each"},
+    {"sequences", 0, OPTION_INT, "N", PLAN, FIELD(sequences), 1, SLIP_MAX_SPANS, "1", "sequences to have memory for"},
+    {"context", 0, OPTION_INT, "TOKENS", PLAN, FIELD(context), 1, TOKENS_MAX, "1024",
+     "tokens of each, up to the model's limit"},
+    {"memory", 0, OPTION_REAL, "GB", PLAN, FIELD(memory), 0.001, 1e6, NULL,
+     "memory a rank has, in units of 1e9 bytes (default: the GPU's that\nwas measured); exit status 2 when it does not suffice"},
 
     {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL,
@@ -165,8 +171,9 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
         "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},
     [SLIP_COMMAND_INSPECT] = {"inspect", "MODEL.h5", 1, "MODEL.h5", "show what is in a checkpoint",
         "  build/slipstream inspect jobs/demo/model.h5\n"},
-    [SLIP_COMMAND_PLAN] = {"plan", "", 0, "--shape NAME --ranks N",
+    [SLIP_COMMAND_PLAN] = {"plan", "", 0, "(-m MODEL.h5 | --shape NAME) --ranks N",
         "bytes, memory and time a step for a number of ranks, without running anything",
         "  build/slipstream plan --shape pro --ranks 8\n"
-        "  build/slipstream plan --shape flash --ranks 4 --json\n"},
+        "  build/slipstream plan --shape flash --ranks 4 --json\n"
+        "  build/slipstream plan -m jobs/demo/model.h5 --ranks 2 --context 4096 --sequences 8 --memory 80\n"},
 };

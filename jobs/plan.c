@@ -1,12 +1,14 @@
-/* slipstream plan: what a shape takes on a number of ranks, from arithmetic and measured rates; nothing is run. */
-#include <jansson.h>
+/* slipstream plan: what a model takes on a number of ranks, from arithmetic and measured rates; nothing is run. */
+#include <stdarg.h>
 #include <stdio.h>
 
+#include "coordinator/decoder.h"
+#include "io/report/summary.h"
 #include "jobs/job.h"
 #include "ranks/model/family.h"
 #include "ranks/plan.h"
 
-enum { VERIFY = 8 }; /* tokens of a verify step */
+enum { VERIFY = 8 /* tokens of a verify step */, TERMS = 13, WARNINGS = 6, WARNING_SIZE = 160, RANKS_TRIED = 1024 };
 
 /* Acceptance lengths published for MiMo-V2.5-Pro's drafter: code, mathematics, agents. */
 static const double acceptance[] = {6.30, 5.56, 4.29};
@@ -17,7 +19,85 @@ typedef struct {
     const char *unit, *basis;
 } term;
 
-enum { TERMS = 13 };
+typedef struct {
+    const slip_options *options;
+    const char *model; /* the shape's name, or the checkpoint's */
+    slip_source source;
+    slip_limits limits;
+    int64_t context; /* of a sequence; limits have room for a block beyond it */
+    int32_t ranks;
+    slip_step_plan step;
+    term terms[TERMS];
+    slip_memory target, draft; /* of the fullest rank */
+    double memory;             /* bytes a rank has */
+    char warnings[WARNINGS][WARNING_SIZE];
+    int warning_count;
+} plan;
+
+/* ---- what is planned ---- */
+
+static slip_status open_source(plan *p)
+{
+    const slip_options *options = p->options;
+    slip_model model;
+    p->source = (slip_source){.file = -1};
+    p->model = options->shape ? options->shape : options->model;
+    if (options->shape) {
+        slip_shape_make(options->shape, &model);
+        slip_source_shape(&model, &p->source);
+        return SLIP_OK;
+    }
+    p->source.path = options->model;
+    slip_status status = slip_checkpoint_open(options->model, &p->source.table);
+    return status == SLIP_OK ? slip_checkpoint_model(&p->source.table, options->model, &p->source.model) : status;
+}
+
+static slip_status set_limits(plan *p)
+{
+    const slip_decoder_options decoding = {.sequences = (int32_t)p->options->sequences, .chunk = 64};
+    int64_t most = p->source.model.max_positions, context = p->options->context;
+    if (context > most && slip_options_given(p->options, "context"))
+        return slip_fail(SLIP_ERR_INPUT, "--context %lld: the model has %lld positions", (long long)context, (long long)most);
+    p->context = context < most ? context : most;
+    p->limits = slip_decoder_limits(&p->source.model, &decoding, p->context);
+    p->memory = p->options->memory > 0 ? p->options->memory * 1e9 : slip_plan_device_default->memory_bytes;
+    return SLIP_OK;
+}
+
+/* ---- memory ---- */
+
+static double needed(const plan *p)
+{
+    return (double)p->target.weights + (double)p->target.caches + (double)p->draft.weights + (double)p->draft.caches;
+}
+
+static void size_memory(plan *p, int32_t ranks, int32_t slices)
+{
+    slip_plan_memory(&p->source, &slip_executor_cuda, ranks, slices, &p->limits, &p->target);
+    p->draft = (slip_memory){0};
+    if (p->source.model.has_draft)
+        slip_plan_draft_memory(&p->source, &slip_executor_cuda, ranks, &p->limits, &p->draft);
+}
+
+/* What does not fit: how much it is, and how many ranks it would fit on. */
+static slip_status check_memory(const plan *p)
+{
+    plan more = *p;
+    char advice[64] = "";
+    if (needed(p) <= p->memory)
+        return SLIP_OK;
+    for (int32_t ranks = 2 * p->ranks; ranks <= RANKS_TRIED && !advice[0]; ranks *= 2) {
+        int32_t slices = slip_plan_slices(&p->source.model, ranks);
+        if (!slip_placement_allows(&p->source.model, ranks, slices))
+            break;
+        size_memory(&more, ranks, slices);
+        if (needed(&more) <= p->memory && more.target.weights > 0)
+            snprintf(advice, sizeof advice, "; it fits on %d ranks", ranks);
+    }
+    return slip_fail(SLIP_ERR_INPUT, "does not fit: %.3g GB a rank, and there are %.3g GB%s", needed(p) * 1e-9, p->memory * 1e-9, advice);
+}
+
+/* ---- time ---- */
 
 static void list_terms(const slip_step_plan *p, term terms[TERMS])
 {
@@ -41,51 +121,124 @@ static void list_terms(const slip_step_plan *p, term terms[TERMS])
         terms[i] = list[i];
 }
 
-static slip_status print_json(const slip_options *options, const slip_step_plan *p, const term *terms)
+__attribute__((format(printf, 2, 3))) static void warn(plan *p, const char *format, ...)
 {
-    json_t *list = json_array(), *speeds = json_array();
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(p->warnings[p->warning_count++], WARNING_SIZE, format, arguments);
+    va_end(arguments);
+}
+
+/* Where the times leave what was measured. */
+static void list_warnings(plan *p)
+{
+    const slip_plan_device *device = p->step.device;
+    double gb = p->step.bytes * 1e-9;
+    if (p->ranks > device->node_ranks)
+        warn(p, "%d ranks are more than one node of %d: sums between nodes take longer than predicted", p->ranks, device->node_ranks);
+    else if (p->ranks > device->measured_ranks)
+        warn(p, "measured on up to %d ranks: what %d say to each other is derived", device->measured_ranks, p->ranks);
+    if (gb < device->measured_gb_min || gb > device->measured_gb_max)
+        warn(p, "measured where a rank reads %g to %g GB a step, not %.3g", device->measured_gb_min, device->measured_gb_max, gb);
+    if (p->context > device->measured_context)
+        warn(p, "measured at up to %d tokens of context: at %lld reading K/V takes longer", device->measured_context,
+             (long long)p->context);
+    if (p->limits.sequences > 1)
+        warn(p, "times are of one sequence, not of %d", p->limits.sequences);
+    if (p->options->model)
+        warn(p, "times are of the published types, whatever the checkpoint holds; memory is the checkpoint's");
+}
+
+/* ---- printing ---- */
+
+static json_t *memory_json(const plan *p)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:f,s:f,s:b}", "weight_bytes", (json_int_t)p->target.weights, "cache_bytes",
+                     (json_int_t)p->target.caches, "draft_weight_bytes", (json_int_t)p->draft.weights, "draft_cache_bytes",
+                     (json_int_t)p->draft.caches, "bytes", needed(p), "available_bytes", p->memory, "fits", needed(p) <= p->memory);
+}
+
+static slip_status print_json(const plan *p, int argc, char **argv)
+{
+    json_t *object = slip_summary_begin("plan", argc, argv), *list = json_array(), *speeds = json_array(), *warnings = json_array();
     for (int i = 0; i < TERMS; i++)
-        json_array_append_new(list, json_pack("{s:s,s:f,s:s,s:s}", "name", terms[i].name, "value", terms[i].value, "unit",
-                                              terms[i].unit, "basis", terms[i].basis));
+        json_array_append_new(list, json_pack("{s:s,s:f,s:s,s:s}", "name", p->terms[i].name, "value", p->terms[i].value, "unit",
+                                              p->terms[i].unit, "basis", p->terms[i].basis));
     for (size_t i = 0; i < sizeof acceptance / sizeof *acceptance; i++)
         json_array_append_new(speeds, json_pack("{s:f,s:f}", "acceptance_length", acceptance[i], "tokens_per_second",
-                                                acceptance[i] / p->step_us * 1e6));
-    json_t *object = json_pack("{s:i,s:s,s:I,s:i,s:i,s:o,s:o}", "schema", 1, "shape", options->shape, "ranks", (json_int_t)options->ranks,
-                               "expert_slices", p->slices, "verify_tokens", p->tokens, "terms", list, "predicted", speeds);
-    int written = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
-    json_decref(object);
-    return written < 0 || putchar('\n') == EOF ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
+                                                acceptance[i] / p->step.step_us * 1e6));
+    for (int i = 0; i < p->warning_count; i++)
+        json_array_append_new(warnings, json_string(p->warnings[i]));
+    json_t *rest = json_pack("{s:s,s:s,s:i,s:i,s:i,s:I,s:i,s:o,s:o,s:o,s:o}", "device", p->step.device->name, "model", p->model,
+                             "rank_count", p->ranks, "expert_slices", p->step.slices, "verify_tokens", p->step.tokens, "context",
+                             (json_int_t)p->context, "sequences", p->limits.sequences, "memory_per_rank", memory_json(p), "terms",
+                             list, "predicted", speeds, "warnings", warnings);
+    json_object_update(object, rest);
+    json_decref(rest);
+    if (p->options->shape)
+        json_object_set_new(object, "shape", json_string(p->options->shape));
+    return slip_summary_print(object);
 }
 
-static void print_text(const slip_options *options, const slip_model *model, const slip_step_plan *p, const term *terms)
+static void print_slices(const plan *p)
 {
-    printf("# %s on %lld ranks, expert slices %d: one step that drafts and verifies %d tokens\n", options->shape,
-           (long long)options->ranks, p->slices, p->tokens);
-    for (int i = 0; i < TERMS; i++)
-        printf("  %-12s %10.2f %-3s %s\n", terms[i].name, terms[i].value, terms[i].unit, terms[i].basis);
     printf("# slices: predicted step\n");
-    for (int32_t s = 1; s <= options->ranks; s++) {
+    for (int32_t s = 1; s <= p->ranks; s++) {
         slip_step_plan other;
-        if (!slip_placement_allows(model, (int32_t)options->ranks, s))
+        if (!slip_placement_allows(&p->source.model, p->ranks, s))
             continue;
-        slip_plan_step(model, (int32_t)options->ranks, s, VERIFY, &other);
-        printf("  %2d slices    %10.2f us, imbalance %.2f%s\n", s, other.step_us, other.imbalance, s == p->slices ? "  <- chosen" : "");
+        slip_plan_step(&p->source.model, p->ranks, s, VERIFY, &other);
+        printf("  %2d slices    %10.2f us, imbalance %.2f%s\n", s, other.step_us, other.imbalance, s == p->step.slices ? "  <- chosen" : "");
     }
-    for (size_t i = 0; i < sizeof acceptance / sizeof *acceptance; i++)
-        printf("# predicted        %.0f tokens/s at acceptance length %.2f\n", acceptance[i] / p->step_us * 1e6, acceptance[i]);
 }
 
-slip_status slip_plan(const slip_options *options)
+static void print_text(const plan *p)
 {
-    slip_model model;
-    slip_step_plan plan;
-    term terms[TERMS];
-    slip_shape_make(options->shape, &model);
-    int32_t ranks = (int32_t)options->ranks;
-    slip_plan_step(&model, ranks, slip_plan_slices(&model, ranks), VERIFY, &plan);
-    list_terms(&plan, terms);
-    if (options->json)
-        return print_json(options, &plan, terms);
-    print_text(options, &model, &plan, terms);
+    printf("# %s on %d ranks, expert slices %d: one step that drafts and verifies %d tokens\n", p->model, p->ranks, p->step.slices,
+           p->step.tokens);
+    for (int i = 0; i < TERMS; i++)
+        printf("  %-12s %10.2f %-3s %s\n", p->terms[i].name, p->terms[i].value, p->terms[i].unit, p->terms[i].basis);
+    print_slices(p);
+    printf("# memory           %.3g GB of %.3g on the fullest rank: weights %.3g, K/V %.3g for %d sequence%s of %lld tokens", needed(p) * 1e-9,
+           p->memory * 1e-9, (double)p->target.weights * 1e-9, (double)p->target.caches * 1e-9, p->limits.sequences,
+           p->limits.sequences == 1 ? "" : "s", (long long)p->context);
+    if (p->source.model.has_draft)
+        printf(", the draft %.3g and %.3g", (double)p->draft.weights * 1e-9, (double)p->draft.caches * 1e-9);
+    printf("%s\n", needed(p) <= p->memory ? "" : ": DOES NOT FIT");
+    for (int i = 0; i < p->warning_count; i++)
+        printf("# warning          %s\n", p->warnings[i]);
+    for (size_t i = 0; i < sizeof acceptance / sizeof *acceptance; i++)
+        printf("# predicted        %.0f tokens/s at acceptance length %.2f\n", acceptance[i] / p->step.step_us * 1e6, acceptance[i]);
+}
+
+static slip_status make(plan *p)
+{
+    slip_placement placement;
+    slip_status status = open_source(p);
+    if (status == SLIP_OK)
+        status = set_limits(p);
+    int32_t slices = status == SLIP_OK ? slip_plan_slices(&p->source.model, p->ranks) : 1;
+    if (status == SLIP_OK)
+        status = slip_placement_make(&p->source.model, p->ranks, slices, 0, &placement);
+    if (status != SLIP_OK)
+        return status;
+    slip_plan_step(&p->source.model, p->ranks, slices, VERIFY, &p->step);
+    size_memory(p, p->ranks, slices);
+    list_terms(&p->step, p->terms);
+    list_warnings(p);
     return SLIP_OK;
+}
+
+slip_status slip_plan(const slip_options *options, int argc, char **argv)
+{
+    plan p = {.options = options, .ranks = (int32_t)options->ranks};
+    slip_status status = make(&p);
+    if (status == SLIP_OK && options->json)
+        status = print_json(&p, argc, argv);
+    else if (status == SLIP_OK)
+        print_text(&p);
+    if (status == SLIP_OK)
+        status = check_memory(&p);
+    slip_source_close(&p.source);
+    return status;
 }

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "io/base/file/file.h"
-#include "io/base/version.h"
 #include "io/report/logits.h"
+#include "io/report/summary.h"
 #include "jobs/job.h"
 
 enum { TEXT_MAX = 1 << 30 };
@@ -169,14 +169,15 @@ static slip_status report(const slip_job *job, const score *s, double seconds)
             printf(", %.4f bits per byte (%zu bytes)", s->bits / (double)s->bytes, s->bytes);
         return printf("\n") < 0 || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
     }
-    json_t *object = json_pack("{s:i,s:s,s:s,s:s,s:i,s:I,s:I,s:o,s:o,s:I,s:f}", "schema", 1, "version", slip_version(), "commit",
-                               slip_commit(), "model", job->options->model, "ranks", slip_comm_ranks(job->comm), "tokens",
-                               (json_int_t)s->count, "scored_tokens", (json_int_t)s->scored, "bits_per_token",
-                               ratio(s->bits, s->scored), "bits_per_byte", ratio(s->bits, s->bytes), "bytes",
-                               (json_int_t)s->bytes, "seconds", seconds);
-    int written = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
-    json_decref(object);
-    return written < 0 || putchar('\n') == EOF || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
+    char emulated[4][SLIP_EMULATED_SIZE];
+    const slip_run_facts facts = slip_job_facts(job, emulated);
+    json_t *object = slip_facts_json(&facts);
+    json_t *rest = json_pack("{s:I,s:I,s:o,s:o,s:I,s:f}", "tokens", (json_int_t)s->count, "scored_tokens", (json_int_t)s->scored,
+                             "bits_per_token", ratio(s->bits, s->scored), "bits_per_byte", ratio(s->bits, s->bytes), "bytes",
+                             (json_int_t)s->bytes, "work_seconds", seconds);
+    json_object_update(object, rest);
+    json_decref(rest);
+    return slip_summary_print(object);
 }
 
 slip_status slip_score(slip_job *job)
@@ -199,6 +200,7 @@ slip_status slip_score(slip_job *job)
     slip_status closed = slip_logits_close(s.logits);
     if (status == SLIP_OK)
         status = closed;
+    job->requests = 1;
     if (coordinator && status == SLIP_OK)
         status = report(job, &s, seconds);
     free(s.ids);

@@ -26,6 +26,15 @@ const slip_plan_device slip_plan_devices[] = {
         .draft_bytes_us = 3.45e6,
         .draft_fixed_us = 330,
         .draft_basis = "measured on 1 and 2 H200 in the engine: 3.45 TB/s and 330 us",
+
+        .memory_bytes = 141e9,
+
+        /* The rows of docs/figures.md: half of Flash's layers on two ranks, to 32 of the Pro's. */
+        .measured_ranks = 2,
+        .node_ranks = 8,
+        .measured_gb_min = 11,
+        .measured_gb_max = 26,
+        .measured_context = 1024,
     },
 };
 

@@ -19,6 +19,13 @@ typedef struct {
 
     double draft_bytes_us, draft_fixed_us; /* the draft's bytes a microsecond, and a part that does not shrink */
     const char *draft_basis;
+
+    double memory_bytes; /* that a rank has, by the maker's data sheet */
+
+    /* Where the above was measured; beyond it is a guess. */
+    int measured_ranks, node_ranks; /* the second is what one NVLink domain has */
+    double measured_gb_min, measured_gb_max; /* of weights that a rank reads in a step */
+    int measured_context;
 } slip_plan_device;
 
 extern const slip_plan_device slip_plan_devices[];

@@ -9,6 +9,7 @@
 
 typedef struct slip_logits slip_logits;
 
+/* `path` is borrowed, and claimed (io/report/output.h). */
 slip_status slip_logits_create(const char *path, size_t tokens, int32_t vocabulary, slip_logits **logits);
 
 /* Rows [first, first + count), `values` [count, vocabulary]. */

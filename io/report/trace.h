@@ -4,6 +4,7 @@
 #ifndef SLIP_IO_REPORT_TRACE_H
 #define SLIP_IO_REPORT_TRACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "io/base/status.h"
@@ -17,7 +18,10 @@ void slip_trace_free(slip_trace *trace);
 
 void slip_trace_block(slip_trace *trace, uint64_t step, int32_t sequence, int64_t position, int32_t drafted, int32_t accepted);
 
-/* Write the file; an existing one is replaced. */
+/* Is there a trace at `path`? */
+bool slip_trace_is(const char *path);
+
+/* Write the file, which was claimed (io/report/output.h). */
 slip_status slip_trace_write(const slip_trace *trace);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/checkpoint/hdf5.h"
+#include "io/report/output.h"
 
 static const char *const buffer_names[SLIP_BUFFERS] = {
     [SLIP_BUFFER_X] = "X",             [SLIP_BUFFER_H] = "H",         [SLIP_BUFFER_QKV] = "QKV",
@@ -49,8 +50,9 @@ slip_status slip_trace_ops_create(const char *path, const char *(*name)(slip_op_
         ok = group >= 0;
     }
     if (!ok) {
+        slip_status status = slip_output_failed(path);
         slip_trace_ops_free(trace);
-        return slip_fail(SLIP_ERR_INPUT, "%s: the trace cannot be created", path);
+        return status;
     }
     *out = trace;
     return SLIP_OK;
@@ -100,6 +102,8 @@ static bool write_dataset(const slip_trace_lane *lane)
     H5Pset_create_intermediate_group(link, 1);
     hid_t set = H5Dcreate2(lane->group, name, H5T_IEEE_F32LE, space, link, H5P_DEFAULT, H5P_DEFAULT);
     bool ok = set >= 0 && H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, lane->values) >= 0;
+    if (!ok)
+        slip_output_failed(lane->trace->path); /* the next call would forget why */
     if (set >= 0)
         ok = H5Dclose(set) >= 0 && ok;
     H5Sclose(space);
@@ -149,5 +153,5 @@ slip_status slip_trace_ops_finish(slip_trace_ops *trace)
     for (int i = 0; i < SLIP_TRACE_LANES; i++)
         flush(&trace->lane[i]);
     bool closed = close_all(trace);
-    return closed && !trace->failed ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "%s: writing the trace failed", trace->path);
+    return closed && !trace->failed ? SLIP_OK : slip_output_failed(trace->path);
 }

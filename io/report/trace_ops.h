@@ -18,7 +18,7 @@ typedef struct slip_trace_ops slip_trace_ops;
 typedef struct slip_trace_lane slip_trace_lane;
 typedef enum { SLIP_TRACE_TARGET, SLIP_TRACE_DRAFT, SLIP_TRACE_LANES } slip_trace_program;
 
-/* Create the file, replacing an existing one. `path` is borrowed. `name` tells an op's name. */
+/* Create the file, which was claimed (io/report/output.h). `path` is borrowed. `name` tells an op's name. */
 slip_status slip_trace_ops_create(const char *path, const char *(*name)(slip_op_kind kind), slip_trace_ops **trace);
 void slip_trace_ops_free(slip_trace_ops *trace);
 

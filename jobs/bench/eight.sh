@@ -119,6 +119,7 @@ else
     fi
     measure flash --shape flash
 fi
+rm -f "$out/trace.json"
 [ -n "$deepest" ] && [ "$(left)" -gt 25 ] &&
     on_ranks "$RANKS" "$(left)" bench --device cuda --acceptance 6.3 -n 256 $shape --profile "$out/trace.json" >"$out/profile.log" 2>&1
 "$SLIPSTREAM" plan --shape pro --ranks 8 | grep -E "step  |acceptance length 6.30" | sed 's/^/# plan, Pro on 8: /' | tee -a "$table"

@@ -12,6 +12,7 @@ fixtures=$root/tests/golden/forward/fixtures
 compare_ops() { # name, model, bound, score's input...
     local name=$1 model=$2 bound=$3
     shift 3
+    rm -f "$work/cpu.h5" "$work/gpu.h5"
     DEVICE=cpu on_ranks 1 score -m "$model" "$@" --quiet --round-activations --trace-ops "$work/cpu.h5" >"$work/out" 2>"$work/log" &&
         DEVICE=cuda on_ranks 1 score -m "$model" "$@" --quiet --engine launch --trace-ops "$work/gpu.h5" >"$work/out" 2>"$work/log" ||
         { fail "$name" "score --trace-ops failed" "$work/log"; return; }
@@ -27,6 +28,7 @@ bits() { # engine, model, input...: to the last digit
 }
 
 logits() { # model, input...
+    rm -f "$work/logits.h5"
     on_ranks 1 score -m "$1" "${@:2}" --quiet --logits "$work/logits.h5" >"$work/out" 2>"$work/log"
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a user types and sees: --help of each command, the examples in it, text on standard output and nothing else, figures
-# and progress on standard error, --json as one object with the keys of docs/figures.md.
+# and progress on standard error, --json as one object with the keys of docs/json.md.
 # Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"
 
@@ -69,7 +69,8 @@ figures_once() { # name
     fi
 }
 
-keys="schema version commit argv device ranks model expert_slices tokens tokens_per_second
+common="schema version commit command argv device ranks peak_memory_bytes model expert_slices requests failed unfinished seconds tokens work_seconds emulated"
+keys="$common tokens_per_second prompt_gb_per_second_per_rank gb_per_second_per_rank draft_weight_bytes_per_rank
     prompt_tokens prompt_tokens_per_second prompt_gb_per_second_per_gpu full_steps.tokens_per_second full_steps.median_ms
     acceptance.mean_acceptance_length acceptance.acceptance_histogram acceptance.num_spec_steps
     acceptance.num_draft_tokens acceptance.num_accepted_draft_tokens
@@ -106,6 +107,18 @@ fi
     run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/results.jsonl" --json
     one_object batch $keys
 }
+# Counts are of the whole file, the memory of every rank.
+counts() { # name, pattern...
+    local name=$1
+    for pattern in "${@:2}"; do
+        grep -q "$pattern" "$out" || { fail "$name" "no $pattern" "$out"; return; }
+    done
+    ok "$name"
+}
+sed '2s/.*/{"custom_id":"bad"}/' "$place/jobs/demo/requests.jsonl" >"$work/one_bad.jsonl"
+run 2 batch -m "$MODEL" -i "$work/one_bad.jsonl" -o "$work/one_bad_results.jsonl" --json
+counts "batch --json: counts, memory" '"requests": 3' '"failed": 1' '"unfinished": 0' '"peak_memory_bytes": [1-9][0-9]\{6,\}'
+[ "$(grep -c '"peak_memory_bytes"' "$out")" = 3 ] || fail "batch --json: memory" "not of two ranks and the highest" "$out"
 run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
 figures_once "batch -o -"
 if [ "$("$check" whole "$out" 2>>"$log")" = 3 ]; then
@@ -114,10 +127,37 @@ else
     fail "batch -o -: results on standard output" "not 3 whole lines" "$log"
 fi
 run 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --json
-one_object score schema version commit model ranks tokens bits_per_token bits_per_byte
+# shellcheck disable=SC2086 # a list of keys
+one_object score $common scored_tokens bits_per_token bits_per_byte
 "$SLIPSTREAM" plan --shape pro --ranks 8 --json >"$out" 2>"$log"
 status=$?
-one_object plan schema
+one_object plan schema version commit command argv device model rank_count expert_slices context sequences memory_per_rank.bytes \
+    memory_per_rank.fits terms predicted warnings
+
+# What is planned for a checkpoint is what a run of it takes.
+"$SLIPSTREAM" plan -m "$MODEL" --ranks 2 --context 512 --sequences 4 --json >"$out" 2>"$log"
+status=$?
+planned=$(sed -n 's/.*"weight_bytes": \([0-9]*\).*/\1/p' "$out" | head -n 1)
+run 2 generate -m "$MODEL" -p "def f(" -n 4
+told=$(sed -n 's/^# memory *\([0-9.]*\) MB of weights.*/\1/p' "$log")
+if [ "$status" = 0 ] && [ "$(awk "BEGIN {printf \"%.1f\", ${planned:-0} / 1e6}")" = "$told" ]
+then ok "plan -m: the memory of a run" "$told MB"
+else fail "plan -m: the memory of a run" "planned ${planned:-nothing}, told ${told:-nothing}" "$log"
+fi
+plans() { # status, pattern, arguments...
+    "$SLIPSTREAM" plan "${@:3}" >"$out" 2>"$log" </dev/null
+    status=$?
+    if [ "$status" = "$1" ] && grep -q "$2" "$out" "$log"
+    then ok "plan ${*:3}" "$(grep -ho "$2.*" "$out" "$log" | head -n 1)"
+    else fail "plan ${*:3}" "exit status $status, or no word of \"$2\"" "$log"
+    fi
+}
+plans 0 "# memory .*, the draft" --shape pro --ranks 8
+plans 2 "does not fit: .*; it fits on 8 ranks" --shape pro --ranks 2
+plans 2 "does not fit" -m "$MODEL" --ranks 2 --memory 0.001
+plans 2 "--context 5000: the model has 4096" -m "$MODEL" --ranks 2 --context 5000
+plans 0 "# warning .*more than one node" --shape pro --ranks 16
+plans 0 "# warning .*not of 4" --shape flash --ranks 2 --sequences 4 --memory 200
 
 # Several sequences decode together from the first block to the last, each behind its whole prompt.
 run 1 bench -m "$MODEL" -n 64 --sequences 8 --prompt-tokens 50 --acceptance 6.3 --json
@@ -155,6 +195,35 @@ for arguments in --no-draft "--draft-ranks 2"; do
     fi
 done
 
+# What a model, or so many ranks, cannot do is refused by name, not made smaller. The shipped one has 4096 positions and blocks of 8.
+refused() { # pattern, ranks, arguments...
+    run "${@:2}"
+    if [ "$status" = 2 ] && [ ! -s "$out" ] && [ "$(grep -c "^slipstream: .*$1" "$log")" = 1 ]; then
+        ok "refused: ${*:3}" "$(grep -m1 '^slipstream:' "$log")"
+    else
+        fail "refused: ${*:3}" "exit status $status" "$log"
+    fi
+}
+refused "-n 5000: .*room for 40" 2 generate -m "$MODEL" -p "def f(" -n 5000
+refused "-n 30: .*room for 1[0-9]" 1 generate -m "$MODEL" -p "def f(" -n 30 --context 20
+refused "-n 5000: the context holds 4096" 1 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/none.jsonl" -n 5000
+refused "--context 5000: the model has 4096" 1 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/none.jsonl" --context 5000
+refused "--context 5000: the model has 4096" 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --context 5000
+refused "--acceptance 9: .* 8 tokens" 2 bench -m "$MODEL" --acceptance 9
+refused "--engine persistent requires a GPU" 1 generate -m "$MODEL" -p x --engine persistent
+
+# A launcher of another MPI starts ranks that do not know of each other.
+if command -v mpiexec.hydra >/dev/null && "$SLIPSTREAM" --version | grep -q "Open MPI"; then
+    timeout "$seconds" mpiexec.hydra -n 2 "$SLIPSTREAM" generate -m "$MODEL" -p x -n 4 >"$out" 2>"$log" </dev/null
+    status=$?
+    if [ "$status" = 2 ] && grep -q "started 2 processes (PMI_SIZE), and MPI sees one" "$log"
+    then ok "another MPI's launcher" "$(grep -m1 '^slipstream:' "$log")"
+    else fail "another MPI's launcher" "exit status $status" "$log"
+    fi
+else
+    echo "note  another MPI's launcher: there is none here; left out"
+fi
+
 # Standard output that takes nothing is a failure to report, not to hide. (Through mpirun it always takes.)
 full() { # arguments...
     timeout "$seconds" "$SLIPSTREAM" "$@" >/dev/full 2>"$log" </dev/null
@@ -172,5 +241,60 @@ full generate -m "$MODEL" -p x -n 4
 full score -m "$MODEL" -f "$place/jobs/train/tokenizer.py"
 full bench -m "$MODEL" -n 4 --json
 full batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
+
+# ---- files beside the answers ----
+
+# Which of them must say no before anything is computed: what it is asked for is long.
+beside() { # arguments... FILE
+    case $1 in
+        --trace) set -- batch -i "$place/jobs/demo/requests.jsonl" -o "$work/answers.jsonl" "$@" ;;
+        --logits) set -- score -f "$place/jobs/train/tokenizer.py" "$@" ;;
+        --trace-ops) set -- generate -p "def f(" -n 4 "$@" ;;
+    esac
+    rm -f "$work/answers.jsonl"
+    run 2 "$1" -m "$MODEL" "${@:2}"
+}
+told() { # name, exit status, pattern
+    if [ "$status" = "$2" ] && grep -q "^slipstream: .*$3" "$log"; then
+        ok "$1" "$(grep -m1 '^slipstream:' "$log")"
+    else
+        fail "$1" "exit status $status" "$log"
+    fi
+}
+small=$work/small
+mkdir "$small"
+mount -t tmpfs -o size=16k slipstream-test "$small" 2>/dev/null && trap 'umount "$small"; rm -rf "$work"' EXIT || small=
+for option in --trace --logits --trace-ops; do
+    beside "$option" "$work/no/such/file.h5"
+    told "$option into a folder that is not there" 2 "no/such/file.h5.*No such file"
+    beside "$option" "$work"
+    told "$option onto a folder" 2 "a directory"
+    echo precious >"$work/precious"
+    beside "$option" "$work/precious"
+    told "$option onto a file" 2 "precious: exists already"
+    [ "$(cat "$work/precious")" = precious ] || fail "$option onto a file" "it was overwritten" "$log"
+    [ -e "$work/answers.jsonl" ] && fail "$option onto a file" "an empty output was left" "$log"
+    if [ -z "$small" ]; then
+        echo "note  $option onto a full disk: no file system may be mounted here; left out"
+        continue
+    fi
+    head -c 16k /dev/zero >"$small/fill" 2>/dev/null
+    beside "$option" "$small/file.h5"
+    told "$option onto a full disk" 1 "file.h5.*No space left on device"
+    rm "$small/fill"
+    [ -z "$(ls "$small")" ] || fail "$option onto a full disk" "left there: $(ls "$small")" "$log"
+done
+
+# A resumed batch replaces the trace of the run before, and nothing else.
+run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/traced.jsonl" --trace "$work/run.h5"
+told_zero=$status
+head -n 1 "$work/traced.jsonl" >"$work/first.jsonl"
+run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/first.jsonl" --resume --trace "$work/run.h5"
+if [ "$told_zero$status" = 00 ]
+then ok "--resume replaces a trace"
+else fail "--resume replaces a trace" "exit status $told_zero, then $status" "$log"
+fi
+run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/first.jsonl" --resume --trace "$MODEL"
+told "--resume --trace onto the model" 2 "exists already"
 
 finish

@@ -60,6 +60,7 @@ done
 cp "$MODEL" "$bad"
 printf slipstreem | dd of="$bad" bs=1 seek="$(grep -abo slipstream "$MODEL" | head -n 1 | cut -d: -f1)" conv=notrunc 2>/dev/null
 bad_model "a changed word"
+rm "$bad"
 alone score -m "$MODEL" --ids "$work/ids.json" --logits "$bad"
 bad_model "no model but logits"
 

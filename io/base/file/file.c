@@ -16,6 +16,15 @@ static const char *kind_of(mode_t mode)
     return S_ISDIR(mode) ? "a directory" : S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket" : "a device";
 }
 
+slip_status slip_file_blame(int error)
+{
+    switch (error) {
+    case EACCES: case EEXIST: case EINVAL: case EISDIR: case ELOOP: case ENAMETOOLONG: case ENOENT: case ENOTDIR: case ENXIO: case EPERM:
+    case EROFS: case ETXTBSY: return SLIP_ERR_INPUT;
+    default: return SLIP_ERR_FAILED;
+    }
+}
+
 slip_status slip_file_check_regular(const char *path)
 {
     struct stat info;

@@ -11,6 +11,9 @@
  * bytes. A file that does not exist is SLIP_ERR_INPUT. */
 slip_status slip_file_read(const char *path, size_t limit, char **text, size_t *size);
 
+/* Whose fault is it that a file cannot be made or opened: SLIP_ERR_INPUT for a wrong path, SLIP_ERR_FAILED for a full disk and the like. */
+slip_status slip_file_blame(int error);
+
 /* SLIP_ERR_INPUT, saying what it is, for what is not a regular file: opening a FIFO would wait for its other end. */
 slip_status slip_file_check_regular(const char *path);
 

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/base/file.h"
+
 enum { ATTEMPTS = 100 };
 
 struct slip_lock {
@@ -77,7 +79,7 @@ static slip_status open_lock(slip_lock *lock, const char *target)
     if (lock->file < 0 && errno == EEXIST)
         lock->file = open(lock->path, flags, 0666);
     if (lock->file < 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s: %s", target, lock->path, strerror(errno));
+        return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s: %s", target, lock->path, strerror(errno));
     if (fstat(lock->file, &info) == 0 && !S_ISREG(info.st_mode))
         return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s is in the way", target, lock->path);
     return SLIP_OK;
@@ -116,7 +118,7 @@ slip_status slip_lock_take(const char *path, slip_lock **lock)
     slip_status status = SLIP_OK;
     bool taken = false;
     if (made == NULL || resolved == NULL || asprintf(&made->path, "%s.lock", resolved) < 0) {
-        status = slip_fail(made != NULL && resolved == NULL ? SLIP_ERR_INPUT : SLIP_ERR_FAILED, "%s: cannot be written: %s", path,
+        status = slip_fail(made != NULL && resolved == NULL ? slip_file_blame(errno) : SLIP_ERR_FAILED, "%s: cannot be written: %s", path,
                            strerror(errno));
         free(resolved);
         free(made);

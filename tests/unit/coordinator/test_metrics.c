@@ -22,7 +22,8 @@ static slip_run_facts facts_make(void)
 {
     static const char *const hosts[] = {"node7", "node9"};
     static char *argv[] = {"slipstream", "bench", "-m", "model.h5"};
-    return (slip_run_facts){.argc = 4, .argv = argv, .device = "cpu", .model = "model.h5", .ranks = 2, .host = host_of,
+    static const int64_t peaks[] = {3000, 5000};
+    return (slip_run_facts){.command = "bench", .peak_bytes = peaks, .requests = 7, .failed = 2, .unfinished = 1, .seconds = 9, .argc = 4, .argv = argv, .device = "cpu", .model = "model.h5", .ranks = 2, .host = host_of,
                             .context = hosts, .expert_slices = 2, .emulated = {"random weights", "absent peers 1-7"},
                             .emulated_count = 2};
 }
@@ -125,7 +126,11 @@ static void test_json(void **state)
     assert_true(number(object, "tokens_per_second") == 20);
     assert_true(number(object, "prompt_tokens") == 768 && number(object, "prompt_tokens_per_second") == 1536);
     assert_true(number(object, "gb_per_second_per_gpu") == 1.5 && number(object, "stream_ceiling_gb_per_second") == 12.5);
-    assert_true(number(object, "prompt_gb_per_second_per_gpu") == 2);
+    assert_true(number(object, "prompt_gb_per_second_per_gpu") == 2 && number(object, "prompt_gb_per_second_per_rank") == 2);
+    assert_true(number(object, "gb_per_second_per_rank") == 1.5 && number(object, "work_seconds") == 2.5);
+    assert_true(number(object, "requests") == 7 && number(object, "failed") == 2 && number(object, "unfinished") == 1);
+    assert_true(number(object, "peak_memory_bytes") == 5000 && number(object, "seconds") == 9);
+    assert_string_equal(json_string_value(json_object_get(object, "command")), "bench");
     check_acceptance(json_object_get(object, "acceptance"));
     check_full(json_object_get(object, "full_steps"));
     const json_t *first = json_object_get(object, "time_to_first_token_ms"), *step = json_object_get(object, "step_ms");
@@ -134,7 +139,7 @@ static void test_json(void **state)
     assert_true(number(step, "draft_median") == 1051 && number(step, "verify_median") == 2051);
     const json_t *second = json_array_get(json_object_get(object, "ranks"), 1);
     assert_int_equal(json_array_size(json_object_get(object, "ranks")), 2);
-    assert_true(number(second, "rank") == 1);
+    assert_true(number(second, "rank") == 1 && number(second, "peak_memory_bytes") == 5000);
     assert_string_equal(json_string_value(json_object_get(second, "host")), "node9");
     assert_string_equal(json_string_value(json_object_get(second, "device")), "cpu");
     json_decref(object);

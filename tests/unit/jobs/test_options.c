@@ -131,11 +131,21 @@ static void test_others(void **state)
     options = accept("plan --shape flash --ranks 8");
     assert_string_equal(options.shape, "flash");
     assert_int_equal(options.ranks, 8);
+    options = accept("plan -m m --ranks 2 --context 4096 --sequences 8 --memory 80");
+    assert_string_equal(options.model, "m");
+    assert_true(options.context == 4096 && options.sequences == 8 && options.memory == 80);
+    assert_refused("plan -m m --shape pro --ranks 2", "-m and --shape exclude each other");
     assert_int_equal(accept("bench --device cpu -m m").device, SLIP_DEVICE_CPU);
     assert_int_equal(accept("bench -m m").engine, SLIP_ENGINE_PERSISTENT);
     assert_int_equal(accept("bench -m m").draft_ranks, 0); /* by the device */
     assert_int_equal(accept("batch -m m -i i -o o --draft-ranks all").draft_ranks, SLIP_DRAFT_ON_ALL);
     assert_int_equal(accept("generate -m m -p x --no-draft --draft-ranks 1").draft_ranks, SLIP_DRAFT_ON_ONE);
+    assert_refused("generate -m m -p x --no-draft --always-draft", "exclude each other");
+    assert_refused("bench --shape pro --engine launch --profile p", "not with --engine launch");
+    options = accept("generate -m m -p x -n 256");
+    assert_true(slip_options_given(&options, "max-tokens") && !slip_options_given(&options, "engine"));
+    options = accept("generate -m m -p x");
+    assert_false(slip_options_given(&options, "max-tokens"));
     assert_int_equal(accept("batch -m m -i i -o o --engine launch --device cuda").engine, SLIP_ENGINE_LAUNCH);
     assert_string_equal(accept("bench --shape flash --profile p.json").profile, "p.json");
     options = accept("score -m m -f t --trace-ops ops.h5 --round-activations --device cpu");

@@ -1,0 +1,28 @@
+/* What identifies a run that loads a model, and the keys of --json that all such runs share (docs/json.md). */
+#ifndef SLIP_COORDINATOR_FACTS_H
+#define SLIP_COORDINATOR_FACTS_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+/* Strings and arrays are borrowed. */
+typedef struct {
+    const char *command;
+    int argc;
+    char **argv;
+    const char *device, *model;
+    int ranks;
+    const char *(*host)(const void *context, int rank);
+    const void *context;
+    const int64_t *peak_bytes; /* [ranks]: the most memory that each rank's process has held; NULL: unknown */
+    int expert_slices;
+    int64_t requests, failed, unfinished;
+    double seconds;            /* since the command began */
+    const char *emulated[4];
+    int emulated_count;
+} slip_run_facts;
+
+/* NULL: out of memory. The caller owns it. */
+json_t *slip_facts_json(const slip_run_facts *facts);
+
+#endif

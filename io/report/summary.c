@@ -1,0 +1,27 @@
+#include "io/report/summary.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "io/base/version.h"
+
+json_t *slip_summary_begin(const char *command, int argc, char **argv)
+{
+    json_t *words = json_array();
+    for (int i = 0; i < argc; i++) { /* a word that is not UTF-8 keeps its place */
+        json_t *word = json_string(argv[i]);
+        json_array_append_new(words, word ? word : json_null());
+    }
+    return json_pack("{s:i,s:s,s:s,s:s,s:o}", "schema", 1, "version", slip_version(), "commit", slip_commit(), "command", command, "argv",
+                     words);
+}
+
+slip_status slip_summary_print(json_t *object)
+{
+    errno = 0;
+    int written = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
+    json_decref(object);
+    if (written < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
+        return slip_fail(SLIP_ERR_FAILED, "standard output could not be written: %s", errno ? strerror(errno) : "out of memory");
+    return SLIP_OK;
+}

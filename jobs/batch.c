@@ -69,7 +69,7 @@ static slip_status open_requests(batch *b)
 }
 
 /* What decides every answer beside the request: the context, which ends answers without max_tokens, and the model, known by
- * its config, its tokenizer and the beginning of every tensor. */
+ * its config, its settings, its tokenizer and its checksums; without checksums, by the beginning of every tensor. */
 static slip_status hash_run(const slip_job *job, uint64_t *out)
 {
     const slip_checkpoint *table = &job->source.table;
@@ -78,8 +78,9 @@ static slip_status hash_run(const slip_job *job, uint64_t *out)
     hash = slip_hash_text(hash, table->settings ? table->settings : "");
     hash = slip_hash_field(hash, table->tokenizer, table->tokenizer_size);
     hash = slip_hash_field(hash, &limit, sizeof limit);
+    hash = slip_hash_field(hash, table->checksums, (size_t)table->checksum_count * sizeof *table->checksums);
     slip_status status = SLIP_OK;
-    for (int32_t i = 0; i < table->dataset_count && status == SLIP_OK; i++) {
+    for (int32_t i = 0; i < table->dataset_count && status == SLIP_OK && !table->checksums; i++) {
         const slip_dataset *dataset = &table->datasets[i];
         unsigned char head[4096];
         int64_t bytes = dataset->bytes < (int64_t)sizeof head ? dataset->bytes : (int64_t)sizeof head;

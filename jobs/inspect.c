@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
 
 typedef struct {
@@ -128,7 +129,7 @@ slip_status slip_inspect_run(const char *path)
     if (status == SLIP_OK)
         status = sum(&checkpoint, &model, true, &draft);
     if (status == SLIP_OK) {
-        printf("%s: Slipstream checkpoint, version %d, %lld bytes\n", path, SLIP_CHECKPOINT_VERSION,
+        printf("%s: Slipstream checkpoint, version %d, %lld bytes\n", path, checkpoint.version,
                (long long)checkpoint.file_size);
         print_model(&model);
         print_totals(&target);
@@ -140,6 +141,10 @@ slip_status slip_inspect_run(const char *path)
             printf("tokenizer: %zu bytes\n", checkpoint.tokenizer_size);
         else
             printf("tokenizer: none; only token ids can be scored\n");
+        if (checkpoint.checksums != NULL)
+            printf("checksums: %lld, one a block of %d KiB\n", (long long)checkpoint.checksum_count - 1, SLIP_CHECKSUM_BLOCK >> 10);
+        else
+            printf("checksums: none; slipstream convert %s NEW.h5 makes a copy that has\n", path);
         print_datasets(&checkpoint);
         if (fflush(stdout) != 0)
             status = slip_fail(SLIP_ERR_FAILED, "standard output: %s", strerror(errno));

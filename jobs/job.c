@@ -253,6 +253,9 @@ static slip_status start_rank(slip_job *job)
         .limits = job->limits,
         .executor = executor_options(job),
     };
+    if (is_coordinator(job) && !job->options->quiet && job->source.path && !job->source.table.checksums)
+        fprintf(stderr, "# checkpoint       has no checksums, so damage goes unseen: slipstream convert %s NEW.h5 makes a copy that has\n",
+                job->source.path);
     if (is_coordinator(job) && !job->options->quiet)
         print_sampling(job);
     if (is_coordinator(job) && !job->options->quiet)

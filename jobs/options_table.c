@@ -165,7 +165,7 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
         "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 "
         "--ids ids.json --logits logits.h5 --json\n"},
     [SLIP_COMMAND_CONVERT] = {"convert", "HF_FOLDER MODEL.h5", 2, "HF_FOLDER MODEL.h5",
-        "turn a Hugging Face folder into one checkpoint",
+        "turn a Hugging Face folder, or a checkpoint of an earlier version, into one checkpoint",
         "  build/slipstream convert MiMo-V2-Flash mimo.h5\n"
         "  mpirun -n 4 build/slipstream convert MiMo-V2-Flash mimo.h5 "
         "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},

@@ -3,26 +3,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/file/file.h"
 #include "io/base/hash.h"
+#include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
 
 enum { PIECE = 16 << 20 }; /* bytes read at once where only some columns are ours */
 
-/* Where a dataset's matrix lies in the file, counted in bytes. */
+/* Where a matrix lies in a dataset, counted in bytes. */
 typedef struct {
-    int64_t offset;               /* of the first expert's first row */
+    const slip_dataset *dataset;
+    int64_t offset;               /* of its first row */
     int64_t rows, row_bytes;      /* of one expert, all columns */
     int64_t first_byte, bytes;    /* of our columns in a row */
 } extent;
 
 /* `count` rows from `row` on, our columns of them, to `to` (rows are `to_stride` apart). */
-static slip_status read_rows(const slip_source *source, const extent *e, int64_t row, int64_t count, unsigned char *to,
+static slip_status read_rows(slip_checked_file *file, const extent *e, int64_t row, int64_t count, unsigned char *to,
                              size_t to_stride)
 {
     int64_t offset = e->offset + row * e->row_bytes;
     if (e->bytes == e->row_bytes && (int64_t)to_stride == e->row_bytes)
-        return slip_file_read_at(source->file, source->path, to, count * e->row_bytes, offset);
+        return slip_checked_read(file, e->dataset, offset, count * e->row_bytes, to);
     int64_t at_once = PIECE / e->row_bytes > 0 ? PIECE / e->row_bytes : 1;
     unsigned char *whole = malloc((size_t)(at_once * e->row_bytes));
     if (!whole)
@@ -30,7 +31,7 @@ static slip_status read_rows(const slip_source *source, const extent *e, int64_t
     slip_status status = SLIP_OK;
     for (int64_t done = 0; done < count && status == SLIP_OK; done += at_once) {
         int64_t now = count - done < at_once ? count - done : at_once;
-        status = slip_file_read_at(source->file, source->path, whole, now * e->row_bytes, offset + done * e->row_bytes);
+        status = slip_checked_read(file, e->dataset, offset + done * e->row_bytes, now * e->row_bytes, whole);
         for (int64_t i = 0; i < now && status == SLIP_OK; i++)
             memcpy(to + (size_t)(done + i) * to_stride, whole + i * e->row_bytes + e->first_byte, (size_t)e->bytes);
     }
@@ -53,7 +54,7 @@ static int64_t scale_row(const slip_weight_spec *weight, int64_t row)
 }
 
 /* One expert's block scales, spread to a row of scales a weight row. */
-static slip_status read_f8_scales(const slip_source *source, const slip_dataset *scale, const slip_tensor *tensor,
+static slip_status read_f8_scales(slip_checked_file *file, const slip_dataset *scale, const slip_tensor *tensor,
                                   const slip_part *part, int64_t expert, float *to, int64_t to_columns)
 {
     int64_t scale_rows = scale->shape[scale->dims - 2], scale_columns = scale->shape[scale->dims - 1];
@@ -61,7 +62,7 @@ static slip_status read_f8_scales(const slip_source *source, const slip_dataset 
     if (!all)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     int64_t bytes = scale_rows * scale_columns * 4;
-    slip_status status = slip_file_read_at(source->file, source->path, all, bytes, scale->offset + expert * bytes);
+    slip_status status = slip_checked_read(file, scale, expert * bytes, bytes, all);
     for (int64_t i = 0; i < part->rows.count && status == SLIP_OK; i++)
         memcpy(to + i * to_columns,
                all + scale_row(&part->weight, part->rows.first + i) * scale_columns + tensor->columns.first / SLIP_F8_BLOCK,
@@ -71,26 +72,26 @@ static slip_status read_f8_scales(const slip_source *source, const slip_dataset 
 }
 
 /* One part of one expert of the dataset, to the weight's rows [at, at + part rows), counted over all its experts. */
-static slip_status read_part(const slip_source *source, const slip_tensor *tensor, const slip_part *part, int64_t expert,
+static slip_status read_part(const slip_source *source, slip_checked_file *file, const slip_tensor *tensor, const slip_part *part, int64_t expert,
                              int64_t at, slip_weight *weight)
 {
     const slip_dataset *dataset = slip_checkpoint_find(&source->table, part->weight.name);
     int64_t rows = dataset->dims > 1 ? dataset->shape[dataset->dims - 2] : 1;
     int64_t row_bytes = dataset->shape[dataset->dims - 1] * slip_dtype_item_bytes(weight->dtype);
-    extent codes = {dataset->offset + expert * rows * row_bytes, rows, row_bytes,
+    extent codes = {dataset, expert * rows * row_bytes, rows, row_bytes,
                     slip_dtype_row_bytes(weight->dtype, tensor->columns.first), (int64_t)weight->row_bytes};
-    slip_status status = read_rows(source, &codes, part->rows.first, part->rows.count,
+    slip_status status = read_rows(file, &codes, part->rows.first, part->rows.count,
                                    weight->data + (size_t)at * weight->row_bytes, weight->row_bytes);
     if (status != SLIP_OK || weight->scale == NULL)
         return status;
     const slip_dataset *scale = find_scale(source, part->weight.name);
     if (weight->dtype == SLIP_F8E4M3)
-        return read_f8_scales(source, scale, tensor, part, expert,
+        return read_f8_scales(file, scale, tensor, part, expert,
                               (float *)weight->scale + at * weight->scale_columns, weight->scale_columns);
     int64_t scale_bytes = scale->shape[scale->dims - 1];
-    extent scales = {scale->offset + expert * rows * scale_bytes, rows, scale_bytes, tensor->columns.first / SLIP_MXFP4_BLOCK,
+    extent scales = {scale, expert * rows * scale_bytes, rows, scale_bytes, tensor->columns.first / SLIP_MXFP4_BLOCK,
                      weight->scale_columns};
-    return read_rows(source, &scales, part->rows.first, part->rows.count, weight->scale + at * weight->scale_columns,
+    return read_rows(file, &scales, part->rows.first, part->rows.count, weight->scale + at * weight->scale_columns,
                      (size_t)weight->scale_columns);
 }
 
@@ -150,7 +151,7 @@ static size_t scale_bytes(const slip_weight *weight)
     return (size_t)(weight->experts * weight->rows * weight->scale_columns) * each;
 }
 
-static slip_status read_tensor(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_weight *weight)
+static slip_status read_tensor(const slip_source *source, slip_checked_file *file, const slip_program *program, const slip_tensor *tensor, slip_weight *weight)
 {
     slip_status status = describe(source, program, tensor, weight);
     if (status != SLIP_OK)
@@ -163,17 +164,17 @@ static slip_status read_tensor(const slip_source *source, const slip_program *pr
     for (int64_t e = 0; e < weight->experts; e++)
         for (int32_t p = 0; p < tensor->parts && status == SLIP_OK; p++) {
             const slip_part *part = &program->parts[tensor->first_part + p];
-            status = read_part(source, tensor, part, first + e, row, weight);
+            status = read_part(source, file, tensor, part, first + e, row, weight);
             row += part->rows.count;
         }
     return status;
 }
 
-static slip_status load_tensor(const slip_source *source, const slip_program *program, int32_t index,
+static slip_status load_tensor(const slip_source *source, slip_checked_file *file, const slip_program *program, int32_t index,
                                const slip_executor_kind *kind, slip_executor *executor)
 {
     slip_weight weight = {0};
-    slip_status status = read_tensor(source, program, &program->tensors[index], &weight);
+    slip_status status = read_tensor(source, file, program, &program->tensors[index], &weight);
     if (status == SLIP_OK)
         status = kind->load(executor, index, &weight);
     free(weight.data);
@@ -191,9 +192,11 @@ static slip_status fill_tensor(const slip_program *program, int32_t index, const
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
                             slip_executor *executor)
 {
+    slip_checked_file file = {.checkpoint = &source->table, .path = source->path, .file = source->file};
     slip_status status = SLIP_OK;
     for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++)
-        status = source->path ? load_tensor(source, program, i, kind, executor) : fill_tensor(program, i, kind, executor);
+        status = source->path ? load_tensor(source, &file, program, i, kind, executor) : fill_tensor(program, i, kind, executor);
+    slip_checked_close(&file);
     return status;
 }
 

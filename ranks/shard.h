@@ -1,5 +1,5 @@
 /* From the checkpoint to a rank's weights: rank 0 alone parses HDF5, everybody gets the list of datasets, and each rank reads just
- * the bytes that its program names.
+ * the bytes that its program names, and checks them (io/checkpoint/checksum.h).
  */
 #ifndef SLIP_RANKS_SHARD_H
 #define SLIP_RANKS_SHARD_H

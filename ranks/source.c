@@ -9,18 +9,35 @@
 
 typedef struct {
     uint64_t config, draft_config, settings; /* bytes with the NUL; 0: none */
-    int64_t file_size;
-    int32_t datasets;
+    int64_t file_size, checksums;
+    int32_t datasets, version;
 } table_sizes;
 
-static slip_status broadcast_text(slip_comm *comm, char **text, uint64_t size)
+/* *bytes is malloc'ed where it is not there yet; 0 bytes stay NULL. */
+static slip_status broadcast(slip_comm *comm, void **bytes, uint64_t size)
 {
     if (size == 0)
         return SLIP_OK;
     if (slip_comm_rank(comm) != 0)
-        *text = malloc(size);
-    slip_status status = slip_comm_agree(comm, *text ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory"));
-    return status != SLIP_OK ? status : slip_comm_broadcast(comm, *text, size);
+        *bytes = malloc(size);
+    slip_status status = slip_comm_agree(comm, *bytes ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory"));
+    return status != SLIP_OK ? status : slip_comm_broadcast(comm, *bytes, size);
+}
+
+static slip_status broadcast_text(slip_comm *comm, char **text, uint64_t size)
+{
+    void *bytes = *text;
+    slip_status status = broadcast(comm, &bytes, size);
+    *text = bytes;
+    return status;
+}
+
+static slip_status broadcast_checksums(slip_comm *comm, slip_checkpoint *table)
+{
+    void *bytes = table->checksums;
+    slip_status status = broadcast(comm, &bytes, (uint64_t)table->checksum_count * sizeof *table->checksums);
+    table->checksums = bytes;
+    return status;
 }
 
 static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
@@ -31,6 +48,8 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
         sizes.draft_config = table->draft_config ? strlen(table->draft_config) + 1 : 0;
         sizes.settings = table->settings ? strlen(table->settings) + 1 : 0;
         sizes.file_size = table->file_size;
+        sizes.checksums = table->checksum_count;
+        sizes.version = table->version;
         sizes.datasets = table->dataset_count;
     }
     slip_status status = slip_comm_broadcast(comm, &sizes, sizeof sizes);
@@ -38,11 +57,15 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
         return status;
     table->file_size = sizes.file_size;
     table->dataset_count = sizes.datasets;
+    table->checksum_count = sizes.checksums;
+    table->version = sizes.version;
     status = broadcast_text(comm, &table->config, sizes.config);
     if (status == SLIP_OK)
         status = broadcast_text(comm, &table->draft_config, sizes.draft_config);
     if (status == SLIP_OK)
         status = broadcast_text(comm, &table->settings, sizes.settings);
+    if (status == SLIP_OK)
+        status = broadcast_checksums(comm, table);
     if (status != SLIP_OK)
         return status;
     if (slip_comm_rank(comm) != 0)

@@ -3,6 +3,7 @@
  *   /            attributes format = "slipstream", version = 2, config (JSON text), draft_config (JSON text, optional),
  *                settings (JSON text, ranks/model/config/settings.h; version 1 has none)
  *   /tokenizer   tokenizer.json's bytes, optional
+ *   /checksums   u32, of all bytes of the datasets (io/checkpoint/checksum.h; version 1 has none)
  *   /target/...  /draft/...  one contiguous, unfiltered, fixed-size dataset a tensor, with an attribute `dtype`
  *                (f32, bf16, f8e4m3, mxfp4); the scales of NAME are the dataset NAME_scale beside it
  *
@@ -33,6 +34,7 @@ typedef struct {
     int64_t shape[SLIP_DATASET_DIMS]; /* as stored (bytes for mxfp4 codes) */
     int64_t offset;               /* of the first byte in the file */
     int64_t bytes;
+    int64_t first_block;          /* of its checksums (io/checkpoint/checksum.h) */
 } slip_dataset;
 
 typedef struct {
@@ -44,6 +46,8 @@ typedef struct {
     size_t tokenizer_size;
     slip_dataset *datasets; /* sorted by name */
     int32_t dataset_count;
+    uint32_t *checksums;    /* of all blocks (io/checkpoint/checksum.h); NULL in a file of version 1 */
+    int64_t checksum_count;
     int64_t file_size;
 } slip_checkpoint;
 

@@ -79,20 +79,19 @@ static slip_status read_shape(const slip_hdf5_source *source, hid_t dataset, con
     return problem != NULL ? bad(source, name, problem) : SLIP_OK;
 }
 
-static slip_status check_type(const slip_hdf5_source *source, hid_t dataset, const char *name,
-                              slip_dtype dtype)
+static slip_status check_type(const slip_hdf5_source *source, hid_t dataset, const char *name, hid_t wanted)
 {
     hid_t type = H5Dget_type(dataset);
-    bool fine = type >= 0 && H5Tequal(type, slip_hdf5_type(dtype)) > 0;
+    bool fine = type >= 0 && H5Tequal(type, wanted) > 0;
     if (type >= 0)
         H5Tclose(type);
     return fine ? SLIP_OK : bad(source, name, "its elements are not of the type that its dtype is stored as");
 }
 
 /* Where the bytes are, and that they are as many as the shape asks for and inside of the file. */
-static slip_status locate(const slip_hdf5_source *source, hid_t dataset, slip_dataset *out)
+static slip_status locate(const slip_hdf5_source *source, hid_t dataset, int64_t item_bytes, slip_dataset *out)
 {
-    out->bytes = slip_dtype_item_bytes((slip_dtype)out->dtype);
+    out->bytes = item_bytes;
     for (int i = 0; i < out->dims; i++)
         if (__builtin_mul_overflow(out->bytes, out->shape[i], &out->bytes))
             return bad(source, out->name, "its shape makes it larger than any file");
@@ -123,19 +122,20 @@ static slip_status read_dtype(const slip_hdf5_source *source, hid_t dataset, con
 }
 
 slip_status slip_hdf5_read_dataset(const slip_hdf5_source *source, hid_t dataset, const char *name,
-                                   bool typed, slip_dataset *out)
+                                   hid_t plain, slip_dataset *out)
 {
+    bool typed = plain < 0;
     slip_dataset found = {.dtype = SLIP_F8E4M3}; /* plain bytes, where there is no dtype */
     snprintf(found.name, sizeof found.name, "%s", name);
     slip_status status = check_storage(source, dataset, name);
     if (status == SLIP_OK && typed)
         status = read_dtype(source, dataset, name, &found.dtype);
     if (status == SLIP_OK)
-        status = check_type(source, dataset, name, (slip_dtype)found.dtype);
+        status = check_type(source, dataset, name, typed ? slip_hdf5_type((slip_dtype)found.dtype) : plain);
     if (status == SLIP_OK)
         status = read_shape(source, dataset, name, &found);
     if (status == SLIP_OK)
-        status = locate(source, dataset, &found);
+        status = locate(source, dataset, typed ? slip_dtype_item_bytes((slip_dtype)found.dtype) : (int64_t)H5Tget_size(plain), &found);
     if (status == SLIP_OK)
         *out = found;
     return status;

@@ -46,9 +46,9 @@ slip_status slip_hdf5_read_string(const slip_hdf5_source *source, hid_t object, 
                                   const char *name, size_t limit, char **text);
 
 /* What a dataset is and where its bytes are: contiguous, unfiltered, of fixed size, inside of the file, or it
- * is refused. `typed`: it has an attribute `dtype`, and its elements are stored accordingly; else it must be
- * plain bytes. */
+ * is refused. `plain` negative: it has an attribute `dtype`, and its elements are stored accordingly; else its elements
+ * are of that HDF5 type. */
 slip_status slip_hdf5_read_dataset(const slip_hdf5_source *source, hid_t dataset, const char *name,
-                                   bool typed, slip_dataset *out);
+                                   hid_t plain, slip_dataset *out);
 
 #endif

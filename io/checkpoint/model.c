@@ -31,6 +31,7 @@ void slip_checkpoint_free(slip_checkpoint *checkpoint)
     free(checkpoint->settings);
     free(checkpoint->tokenizer);
     free(checkpoint->datasets);
+    free(checkpoint->checksums);
     memset(checkpoint, 0, sizeof *checkpoint);
 }
 

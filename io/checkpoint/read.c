@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/checkpoint/checksum.h"
 #include "io/checkpoint/hdf5.h"
 #include "io/checkpoint/layout.h"
 #include "io/checkpoint/superblock.h"
@@ -23,7 +24,7 @@ typedef struct {
     slip_dataset *datasets;
     int32_t count, capacity;
     int32_t objects; /* seen so far, groups and datasets */
-    int64_t tokenizer_offset, tokenizer_bytes;
+    slip_dataset tokenizer, checksums; /* bytes 0: none */
     slip_status status;
 } reading;
 
@@ -97,17 +98,22 @@ static slip_status append(reading *r, const slip_dataset *dataset)
     return SLIP_OK;
 }
 
+/* The two that are no weights; NULL for all others. */
+static slip_dataset *plain_place(reading *r, const char *name)
+{
+    return strcmp(name, "tokenizer") == 0 ? &r->tokenizer : strcmp(name, "checksums") == 0 ? &r->checksums : NULL;
+}
+
 static slip_status visit_dataset(reading *r, hid_t dataset, const char *name)
 {
-    bool tokenizer = strcmp(name, "tokenizer") == 0;
-    slip_dataset found;
-    slip_status status = slip_hdf5_read_dataset(&r->source, dataset, name, !tokenizer, &found);
-    if (status != SLIP_OK || !tokenizer)
+    slip_dataset found, *plain = plain_place(r, name);
+    hid_t type = plain == NULL ? -1 : plain == &r->checksums ? H5T_STD_U32LE : H5T_STD_U8LE;
+    slip_status status = slip_hdf5_read_dataset(&r->source, dataset, name, type, &found);
+    if (status != SLIP_OK || plain == NULL)
         return status == SLIP_OK ? append(r, &found) : status;
     if (found.dims != 1 || found.bytes > SLIP_CHECKPOINT_TOKENIZER_MAX)
         return bad(r, name, "it is not one row of at most 128 MiB");
-    r->tokenizer_offset = found.offset;
-    r->tokenizer_bytes = found.bytes;
+    *plain = found;
     return SLIP_OK;
 }
 
@@ -199,16 +205,32 @@ static slip_status check_overlaps(reading *r)
     return status;
 }
 
-static slip_status read_tokenizer(const reading *r, int fd, slip_checkpoint *out)
+/* The bytes of a plain dataset, with a NUL behind them; *bytes stays NULL where there is none. */
+static slip_status read_plain(const reading *r, int fd, const slip_dataset *dataset, void **bytes)
 {
-    if (r->tokenizer_bytes == 0)
+    if (dataset->bytes == 0)
         return SLIP_OK;
-    out->tokenizer = malloc((size_t)r->tokenizer_bytes + 1);
-    if (out->tokenizer == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for its tokenizer", r->source.path);
-    out->tokenizer_size = (size_t)r->tokenizer_bytes;
-    out->tokenizer[out->tokenizer_size] = '\0';
-    return slip_file_read_at(fd, r->source.path, out->tokenizer, r->tokenizer_bytes, r->tokenizer_offset);
+    char *made = malloc((size_t)dataset->bytes + 1);
+    if (made == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for /%s", r->source.path, dataset->name);
+    made[dataset->bytes] = '\0';
+    *bytes = made;
+    return slip_file_read_at(fd, r->source.path, made, dataset->bytes, dataset->offset);
+}
+
+static slip_status read_plains(const reading *r, int fd, slip_checkpoint *out)
+{
+    void *tokenizer = NULL, *checksums = NULL;
+    slip_status status = read_plain(r, fd, &r->tokenizer, &tokenizer);
+    out->tokenizer = tokenizer;
+    out->tokenizer_size = (size_t)r->tokenizer.bytes;
+    if (status == SLIP_OK)
+        status = read_plain(r, fd, &r->checksums, &checksums);
+    out->checksums = checksums;
+    out->checksum_count = r->checksums.bytes / (int64_t)sizeof *out->checksums;
+    if (status == SLIP_OK && checksums == NULL && out->version > 1)
+        status = bad(r, "checksums", "it is missing");
+    return status;
 }
 
 static slip_status read_tree(reading *r, slip_checkpoint *out)
@@ -243,11 +265,13 @@ slip_status slip_checkpoint_open(const char *path, slip_checkpoint *checkpoint)
     if (status == SLIP_OK)
         status = check_overlaps(&r);
     if (status == SLIP_OK)
-        status = read_tokenizer(&r, fd, &out);
+        status = read_plains(&r, fd, &out);
     close(fd);
     out.datasets = r.datasets;
     out.dataset_count = r.count;
     out.file_size = r.source.file_size;
+    if (status == SLIP_OK)
+        status = slip_checksum_settle(&out, path);
     if (status == SLIP_OK)
         *checkpoint = out;
     else

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/base/crc32c.h"
+#include "io/checkpoint/checksum.h"
 #include "io/checkpoint/hdf5.h"
 #include "io/base/file/file.h"
 
@@ -18,11 +20,20 @@
 /* Small datasets stay packed: the demo's file must not bloat. */
 enum { ALIGN_FROM = 64 << 10, ALIGN_TO = 4096 };
 
+/* The checksums of what was added so far. */
+typedef struct {
+    char name[SLIP_WEIGHT_NAME];
+    uint32_t *checksums; /* [blocks], owned */
+    int64_t blocks;
+} summed;
+
 struct slip_checkpoint_writer {
     char *path;
     char *partial; /* PATH.partial */
     hid_t file;    /* negative once closed */
     int fd;        /* the same file, for the bytes */
+    summed *sums;
+    int32_t sum_count;
 };
 
 static slip_status failed(const slip_checkpoint_writer *writer, const char *what, const char *name)
@@ -140,6 +151,56 @@ static bool reserve(hid_t file, const char *name, hid_t type, int dims, const hs
     return fine;
 }
 
+/* ---- checksums ---- */
+
+static slip_status add_checksums(slip_checkpoint_writer *writer, const char *name, const void *data, int64_t bytes)
+{
+    int64_t blocks = slip_checksum_blocks(bytes);
+    summed *grown = realloc(writer->sums, (size_t)(writer->sum_count + 1) * sizeof *grown);
+    uint32_t *checksums = malloc((size_t)blocks * sizeof *checksums + 1);
+    if (grown != NULL)
+        writer->sums = grown;
+    if (grown == NULL || checksums == NULL) {
+        free(checksums);
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for the checksums of /%s", writer->partial, name);
+    }
+    summed *added = &grown[writer->sum_count++];
+    *added = (summed){.checksums = checksums, .blocks = blocks};
+    snprintf(added->name, sizeof added->name, "%s", name);
+    slip_checksum_make(data, bytes, checksums);
+    return SLIP_OK;
+}
+
+static int by_name(const void *left, const void *right)
+{
+    return strcmp(((const summed *)left)->name, ((const summed *)right)->name);
+}
+
+/* In the order of names, in which the tokenizer is the last. */
+static slip_status write_checksums(slip_checkpoint_writer *writer)
+{
+    int64_t count = 0, offset;
+    for (int32_t i = 0; i < writer->sum_count; i++)
+        count += writer->sums[i].blocks;
+    hsize_t shape = (hsize_t)count + 1;
+    uint32_t *all = malloc((size_t)shape * sizeof *all);
+    if (all == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for %lld checksums", writer->partial, (long long)count);
+    qsort(writer->sums, (size_t)writer->sum_count, sizeof *writer->sums, by_name);
+    count = 0;
+    for (int32_t i = 0; i < writer->sum_count; i++) {
+        memcpy(all + count, writer->sums[i].checksums, (size_t)writer->sums[i].blocks * sizeof *all);
+        count += writer->sums[i].blocks;
+    }
+    all[count] = slip_crc32c(all, (size_t)count * sizeof *all);
+    errno = 0;
+    slip_status status = reserve(writer->file, "checksums", H5T_STD_U32LE, 1, &shape, NULL, &offset)
+                             ? slip_file_write_at(writer->fd, writer->partial, all, (int64_t)(shape * sizeof *all), offset)
+                             : failed(writer, "add ", "/checksums");
+    free(all);
+    return status;
+}
+
 static slip_status write_tokenizer(slip_checkpoint_writer *writer, const char *tokenizer, size_t size)
 {
     hsize_t shape = size;
@@ -147,7 +208,8 @@ static slip_status write_tokenizer(slip_checkpoint_writer *writer, const char *t
     errno = 0;
     if (!reserve(writer->file, "tokenizer", H5T_STD_U8LE, 1, &shape, NULL, &offset))
         return failed(writer, "add ", "/tokenizer");
-    return slip_file_write_at(writer->fd, writer->partial, tokenizer, (int64_t)size, offset);
+    slip_status status = add_checksums(writer, "tokenizer", tokenizer, (int64_t)size);
+    return status == SLIP_OK ? slip_file_write_at(writer->fd, writer->partial, tokenizer, (int64_t)size, offset) : status;
 }
 
 static slip_status check_text(const char *path, const char *name, const char *text)
@@ -235,7 +297,8 @@ slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_datas
     if (!reserve(writer->file, dataset->name, slip_hdf5_type(dtype), dataset->dims, shape,
                  slip_dtype_name(dtype), &offset))
         return failed(writer, "add /", dataset->name);
-    return slip_file_write_at(writer->fd, writer->partial, data, bytes, offset);
+    slip_status status = add_checksums(writer, dataset->name, data, bytes);
+    return status == SLIP_OK ? slip_file_write_at(writer->fd, writer->partial, data, bytes, offset) : status;
 }
 
 /* A rename is durable once its folder is. */
@@ -254,6 +317,9 @@ static slip_status sync_folder(const char *path)
 
 slip_status slip_checkpoint_commit(slip_checkpoint_writer *writer)
 {
+    slip_status status = write_checksums(writer);
+    if (status != SLIP_OK)
+        return status;
     errno = 0;
     herr_t closed = H5Fclose(writer->file);
     writer->file = -1;
@@ -279,6 +345,9 @@ void slip_checkpoint_writer_free(slip_checkpoint_writer *writer)
         H5Fclose(writer->file);
     if (writer->fd >= 0)
         close(writer->fd);
+    for (int32_t i = 0; i < writer->sum_count; i++)
+        free(writer->sums[i].checksums);
+    free(writer->sums);
     free(writer->partial);
     free(writer->path);
     free(writer);

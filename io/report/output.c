@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/base/file.h"
-#include "io/base/lock.h"
+#include "io/base/file/file.h"
+#include "io/base/file/lock.h"
 
 struct slip_output {
     const char *path;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "io/base/file/lock.h"
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/folder.h"
+#include "jobs/convert/rewrap.h"
 #include "jobs/convert/values.h"
 
 enum { REPORT_SECONDS = 5, SLACK = 8192 /* bytes that HDF5 may add to a dataset: its header, and an alignment */ };
@@ -198,6 +200,9 @@ slip_status slip_convert_run(const slip_convert_options *options)
 {
     if (options->rank != 0)
         return SLIP_OK;
+    struct stat info;
+    if (stat(options->source_folder, &info) == 0 && !S_ISDIR(info.st_mode))
+        return slip_convert_rewrap(options);
     job j = {.options = options, .started = slip_now_s(), .reported = slip_now_s()};
     slip_status status = convert(&j);
     slip_convert_folder_close(&j.folder);

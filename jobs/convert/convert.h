@@ -19,7 +19,7 @@
 typedef enum { SLIP_CONVERT_KEEP, SLIP_CONVERT_MXFP4 } slip_convert_experts;
 
 typedef struct {
-    const char *source_folder;
+    const char *source_folder; /* or a checkpoint of this program, to be written again (jobs/convert/rewrap.h) */
     const char *out_path;     /* refused when it exists; what an interrupted run left is overwritten */
     const char *draft_folder; /* NULL: SOURCE/dflash where that exists */
     slip_convert_experts experts;

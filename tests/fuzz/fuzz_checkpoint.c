@@ -37,7 +37,7 @@ static int by_name(const void *left, const void *right)
 /* A table that fits its configs, every weight of the widest type that it may have. */
 static slip_checkpoint make(void)
 {
-    slip_checkpoint made = {strdup(config), strdup(draft_config), NULL, 0, NULL, 0, 4096};
+    slip_checkpoint made = {.config = strdup(config), .draft_config = strdup(draft_config), .file_size = 4096};
     slip_model model;
     slip_weight_spec *weights;
     size_t count;

@@ -144,4 +144,26 @@ wait "$holder" 2>/dev/null
 if [ "$status" = 2 ] && grep -q 'is being written by' "$log" && [ ! -e "$out" ]; then ok "a second conversion to one file"; else fail "a second conversion to one file" "exit status $status" "$log"; fi
 rm -f "$out.lock"
 
+# ---- damage ----
+
+cp "$MODEL" "$out"
+dataset=target/layers/3/experts/up
+offset=$("$SLIPSTREAM" inspect "$out" | sed -n "s|^ *$dataset  .* bytes at *\([0-9]*\) .*|\1|p")
+printf '\125' | dd of="$out" bs=1 seek=$((offset + 300000)) conv=notrunc status=none
+for ranks in 1 2 3; do
+    on_ranks $ranks generate -m "$out" -p "def f(" -n 4 >"$log" 2>&1
+    status=$?
+    if [ "$status" = 2 ] && grep -q "/$dataset: damaged: its bytes 262144 to [0-9]*, from byte $((offset + 262144)) of the file on" "$log"; then
+        ok "a flipped byte on $ranks" "$(sed -n 's/^slipstream: [^ ]* //p' "$log")"
+    else
+        fail "a flipped byte on $ranks" "exit status $status, or not named" "$log"
+    fi
+done
+copy=$work/damaged.h5
+mv "$out" "$copy"
+refused "a damaged checkpoint is not copied" "/$dataset: damaged"
+copy=$MODEL
+taken "a checkpoint is copied" "with checksums"
+if cmp -s "$MODEL" "$out"; then ok "and a copy is the same file"; else fail "and a copy is the same file" "it differs"; fi
+
 finish

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "io/base/file.h"
+#include "io/base/file/file.h"
 
 enum { ATTEMPTS = 100 };
 

@@ -230,12 +230,34 @@ static void variable_config(hid_t file)
     H5Tclose(type);
 }
 
-static void later_version(hid_t file)
+static void set_version(hid_t file, int32_t version)
 {
-    int32_t version = 3;
     hid_t attribute = H5Aopen(file, "version", H5P_DEFAULT);
     H5Awrite(attribute, H5T_NATIVE_INT32, &version);
     H5Aclose(attribute);
+}
+
+static void later_version(hid_t file)
+{
+    set_version(file, 3);
+}
+
+static void no_checksums(hid_t file)
+{
+    H5Ldelete(file, "checksums", H5P_DEFAULT);
+}
+
+static void no_settings(hid_t file)
+{
+    H5Adelete(file, "settings");
+}
+
+/* What version 1 was. */
+static void old_version(hid_t file)
+{
+    no_checksums(file);
+    no_settings(file);
+    set_version(file, 1);
 }
 
 static void text_version(hid_t file)
@@ -284,6 +306,8 @@ static const struct {
     {no_format, "NO_FORMAT", "attribute format is missing"},
     {variable_config, "VARIABLE_CONFIG", "attribute config is not one string of fixed size"},
     {later_version, "LATER_VERSION", "version 3 of the format"},
+    {no_checksums, "NO_CHECKSUMS", "/checksums: it is missing"},
+    {no_settings, "NO_SETTINGS", "attribute settings is missing"},
     {text_version, "TEXT_VERSION", "attribute version is not one integer"},
     {tokenizer_square, "TOKENIZER_SQUARE", "/tokenizer: it is not one row"},
 };
@@ -298,19 +322,41 @@ static void refuse(folder *f, const char *defect, const char *cause)
     slip_clear();
 }
 
+/* A small checkpoint, altered. */
+static folder *make_altered(void (*alter)(hid_t file))
+{
+    folder *f = folder_make();
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    assert_int_equal(small_write(folder_join(f, "m.h5")), SLIP_OK);
+    H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
+    hid_t file = H5Fopen(folder_join(f, "m.h5"), H5F_ACC_RDWR, access);
+    assert_true(file >= 0);
+    alter(file);
+    assert_true(H5Fclose(file) >= 0);
+    H5Pclose(access);
+    return f;
+}
+
+static void test_old_version(void **state)
+{
+    (void)state;
+    folder *f = make_altered(old_version);
+    slip_checkpoint checkpoint;
+    slip_model model;
+    if (slip_checkpoint_open(folder_join(f, "m.h5"), &checkpoint) != SLIP_OK)
+        fail_msg("%s", slip_cause());
+    assert_int_equal(slip_checkpoint_model(&checkpoint, "m.h5", &model), SLIP_OK);
+    assert_true(checkpoint.version == 1 && checkpoint.checksums == NULL && checkpoint.settings == NULL);
+    assert_true(model.sliding.window == 8 && model.eos_count == 1 && model.sampling.given == 0); /* the config's */
+    slip_checkpoint_free(&checkpoint);
+    folder_remove(f);
+}
+
 static void test_alterations(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof alterations / sizeof *alterations; i++) {
-        folder *f = folder_make();
-        hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-        assert_int_equal(small_write(folder_join(f, "m.h5")), SLIP_OK);
-        H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
-        hid_t file = H5Fopen(folder_join(f, "m.h5"), H5F_ACC_RDWR, access);
-        assert_true(file >= 0);
-        alterations[i].alter(file);
-        assert_true(H5Fclose(file) >= 0);
-        H5Pclose(access);
+        folder *f = make_altered(alterations[i].alter);
         refuse(f, alterations[i].defect, alterations[i].cause);
         folder_remove(f);
     }
@@ -341,6 +387,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alterations),
+        cmocka_unit_test(test_old_version),
         cmocka_unit_test(test_other_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

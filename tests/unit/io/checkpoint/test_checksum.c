@@ -1,0 +1,169 @@
+/* Reading parts of datasets with their checksums: every part is what was written, and a flipped bit is found by whoever reads its block,
+ * and by nobody else. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+
+#include "io/checkpoint/checksum.h"
+#include "tests/unit/support/folder.h"
+#include "tests/unit/support/small_model.h"
+
+enum { BLOCK = SLIP_CHECKSUM_BLOCK, ROWS = 3 * BLOCK / 32 + 5 }; /* of 32 bf16: six blocks and a rest */
+
+typedef struct {
+    folder *at;
+    char path[256];
+    unsigned char *data;
+    slip_checkpoint checkpoint;
+    slip_checked_file file;
+} scene;
+
+static const slip_dataset big = {.name = "target/big", .dtype = SLIP_BF16, .dims = 2, .shape = {ROWS, 32}, .bytes = ROWS * 64};
+static const slip_dataset small = {.name = "draft/small", .dtype = SLIP_F32, .dims = 1, .shape = {3}, .bytes = 12};
+
+static scene *make(void)
+{
+    scene *s = calloc(1, sizeof *s);
+    s->at = folder_make();
+    s->data = malloc((size_t)big.bytes);
+    for (int64_t i = 0; i < big.bytes; i++)
+        s->data[i] = (unsigned char)(i * 31 + i / 1000);
+    snprintf(s->path, sizeof s->path, "%s", folder_join(s->at, "m.h5"));
+    const slip_checkpoint_texts texts = {small_config, NULL, small_settings, small_tokenizer, strlen(small_tokenizer)};
+    slip_checkpoint_writer *writer;
+    assert_int_equal(slip_checkpoint_create(s->path, &texts, &writer), SLIP_OK);
+    assert_int_equal(slip_checkpoint_add(writer, &big, s->data), SLIP_OK);
+    assert_int_equal(slip_checkpoint_add(writer, &small, "abcdefghijkl"), SLIP_OK);
+    assert_int_equal(slip_checkpoint_commit(writer), SLIP_OK);
+    slip_checkpoint_writer_free(writer);
+    return s;
+}
+
+static slip_status open_it(scene *s)
+{
+    slip_clear();
+    slip_status status = slip_checkpoint_open(s->path, &s->checkpoint);
+    if (status == SLIP_OK)
+        s->file = (slip_checked_file){.checkpoint = &s->checkpoint, .path = s->path, .file = open(s->path, O_RDONLY)};
+    return status;
+}
+
+static void close_it(scene *s)
+{
+    slip_checked_close(&s->file);
+    close(s->file.file);
+    slip_checkpoint_free(&s->checkpoint);
+}
+
+static void drop(scene *s)
+{
+    folder_remove(s->at);
+    free(s->data);
+    free(s);
+}
+
+/* Flip a bit of the file. */
+static void flip(scene *s, int64_t at)
+{
+    int file = open(s->path, O_RDWR);
+    unsigned char byte;
+    assert_int_equal(pread(file, &byte, 1, at), 1);
+    byte ^= 4;
+    assert_int_equal(pwrite(file, &byte, 1, at), 1);
+    close(file);
+}
+
+static slip_status read_part(scene *s, int64_t first, int64_t bytes)
+{
+    const slip_dataset *dataset = slip_checkpoint_find(&s->checkpoint, big.name);
+    unsigned char *out = malloc((size_t)bytes + 1);
+    slip_status status = slip_checked_read(&s->file, dataset, first, bytes, out);
+    if (status == SLIP_OK && memcmp(out, s->data + first, (size_t)bytes) != 0)
+        fail_msg("other bytes from %lld on", (long long)first);
+    free(out);
+    return status;
+}
+
+static void test_parts(void **state)
+{
+    (void)state;
+    static const int64_t cuts[] = {0, 1, 63, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 5 * BLOCK - 7, 6 * BLOCK, ROWS * 64 - 1, ROWS * 64};
+    enum { CUTS = sizeof cuts / sizeof *cuts };
+    scene *s = make();
+    assert_int_equal(open_it(s), SLIP_OK);
+    assert_int_equal(s->checkpoint.checksum_count, 1 + 7 + 1 + 1);
+    for (int a = 0; a < CUTS; a++)
+        for (int b = a; b < CUTS; b++)
+            assert_int_equal(read_part(s, cuts[a], cuts[b] - cuts[a]), SLIP_OK);
+    close_it(s);
+    drop(s);
+}
+
+static void test_damage(void **state)
+{
+    (void)state;
+    scene *s = make();
+    assert_int_equal(open_it(s), SLIP_OK);
+    int64_t offset = slip_checkpoint_find(&s->checkpoint, big.name)->offset, at = offset + 2 * BLOCK + 12345;
+    close_it(s);
+    flip(s, at);
+    assert_int_equal(open_it(s), SLIP_OK);
+    assert_int_equal(read_part(s, 0, 2 * BLOCK), SLIP_OK);
+    assert_int_equal(read_part(s, 3 * BLOCK, ROWS * 64 - 3 * BLOCK), SLIP_OK);
+    assert_int_equal(read_part(s, 2 * BLOCK, BLOCK), SLIP_ERR_INPUT);
+    char cause[128];
+    snprintf(cause, sizeof cause, "/target/big: damaged: its bytes %d to %d, from byte %lld of the file on", 2 * BLOCK, 3 * BLOCK - 1,
+             (long long)offset + 2 * BLOCK);
+    assert_non_null(strstr(slip_cause(), cause));
+    slip_clear();
+    assert_int_equal(read_part(s, 3 * BLOCK - 9, 3), SLIP_ERR_INPUT); /* another byte of the block */
+    assert_int_equal(read_part(s, 0, ROWS * 64), SLIP_ERR_INPUT);
+    close_it(s);
+    flip(s, at);
+    assert_int_equal(open_it(s), SLIP_OK);
+    assert_int_equal(read_part(s, 0, ROWS * 64), SLIP_OK);
+    close_it(s);
+    drop(s);
+}
+
+/* Every byte of the small parts: the tokenizer's and the checksums' own. */
+static void test_damage_at_opening(void **state)
+{
+    (void)state;
+    scene *s = make();
+    size_t size, found = 0;
+    char *file = folder_read(s->path, &size);
+    for (size_t at = 0; at + strlen(small_tokenizer) <= size; at++)
+        if (memcmp(file + at, small_tokenizer, strlen(small_tokenizer)) == 0) {
+            flip(s, (int64_t)at + 3);
+            assert_int_equal(open_it(s), SLIP_ERR_INPUT);
+            assert_non_null(strstr(slip_cause(), "/tokenizer: damaged: its bytes 0 to 16"));
+            flip(s, (int64_t)at + 3);
+            found++;
+        }
+    uint32_t first;
+    slip_checksum_make("abcdefghijkl", 12, &first);
+    for (size_t at = 0; at + 4 <= size; at++)
+        if (memcmp(file + at, &first, 4) == 0) {
+            flip(s, (int64_t)at);
+            assert_int_equal(open_it(s), SLIP_ERR_INPUT);
+            assert_non_null(strstr(slip_cause(), "/checksums: damaged"));
+            flip(s, (int64_t)at);
+            found++;
+        }
+    assert_int_equal(found, 2);
+    slip_clear();
+    free(file);
+    drop(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parts), cmocka_unit_test(test_damage), cmocka_unit_test(test_damage_at_opening)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -152,8 +152,8 @@ fi
 plans() { # status, pattern, arguments...
     "$SLIPSTREAM" plan "${@:3}" >"$out" 2>"$log" </dev/null
     status=$?
-    if [ "$status" = "$1" ] && grep -q "$2" "$out" "$log"
-    then ok "plan ${*:3}" "$(grep -ho "$2.*" "$out" "$log" | head -n 1)"
+    if [ "$status" = "$1" ] && grep -q -e "$2" "$out" "$log"
+    then ok "plan ${*:3}" "$(grep -h -o -e "$2.*" "$out" "$log" | head -n 1)"
     else fail "plan ${*:3}" "exit status $status, or no word of \"$2\"" "$log"
     fi
 }

@@ -333,7 +333,7 @@ static slip_status run(batch *b)
     return ended == SLIP_OK ? judge(b) : ended;
 }
 
-/* A run that ended before its first line leaves no file where there was none. */
+/* A run that ended before it decoded leaves no file where there was none. */
 static void drop_empty(const char *path)
 {
     struct stat info;
@@ -356,7 +356,7 @@ slip_status slip_batch(slip_job *job)
     status = slip_job_start(job, status, (int32_t)job->options->sequences, b.context, b.trace);
     if (coordinator && status == SLIP_OK)
         status = run(&b);
-    if (status != SLIP_OK && made && b.results)
+    if (status != SLIP_OK && made && b.results && !b.serve)
         drop_empty(job->options->output);
     slip_status closed = slip_results_close(b.results);
     if (status == SLIP_OK)

@@ -12,6 +12,7 @@
 
 #include "io/base/file/file.h"
 #include "io/report/logits.h"
+#include "io/report/progress.h"
 #include "io/report/summary.h"
 #include "jobs/job.h"
 
@@ -24,6 +25,7 @@ typedef struct {
     double bits;       /* sum of -log2 p */
     size_t scored;     /* tokens in that sum */
     slip_logits *logits; /* NULL without --logits */
+    slip_progress progress;
 } score;
 
 /* -log2 of the probability of `token`, from one row of logits. */
@@ -76,6 +78,8 @@ static slip_status score_window(slip_job *job, score *s, size_t first, size_t co
             s->bits += bits_of(outcome.logits + (size_t)i * (size_t)vocabulary, vocabulary, s->ids[next]);
             s->scored++;
         }
+        const slip_progress_counts counts = {.done = s->scored + 1, .tokens = (int64_t)s->scored + 1}; /* windows overlap */
+        slip_progress_update(&s->progress, &counts, slip_now_s());
     }
     return SLIP_OK;
 }
@@ -85,6 +89,7 @@ static slip_status score_all(slip_job *job, score *s, size_t context)
     slip_step *step = calloc(1, sizeof *step);
     slip_status status = step ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
     size_t done = 1; /* the first token has nothing to be predicted from */
+    slip_progress_start(&s->progress, job->options->quiet ? NULL : stderr, s->count, 0, slip_now_s());
     for (size_t first = 0; status == SLIP_OK; first += context - context / 2) {
         size_t count = s->count - first < context ? s->count - first : context;
         status = score_window(job, s, first, count, done, step);
@@ -92,6 +97,9 @@ static slip_status score_all(slip_job *job, score *s, size_t context)
         if (done >= s->count)
             break;
     }
+    const slip_progress_counts counts = {.done = s->count, .tokens = (int64_t)s->count};
+    if (status == SLIP_OK)
+        slip_progress_finish(&s->progress, &counts, slip_now_s());
     free(step);
     return status;
 }

@@ -127,6 +127,11 @@ else
     fail "batch -o -: results on standard output" "not 3 whole lines" "$log"
 fi
 run 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --json
+count=$(sed -n 's/.*"tokens": \([0-9]*\).*/\1/p' "$out")
+if grep -q "^progress: $count/$count done" "$log"
+then ok "score: progress on standard error"
+else fail "score: progress on standard error" "no line with all of ${count:-no} tokens" "$log"
+fi
 # shellcheck disable=SC2086 # a list of keys
 one_object score $common scored_tokens bits_per_token bits_per_byte
 "$SLIPSTREAM" plan --shape pro --ranks 8 --json >"$out" 2>"$log"
@@ -147,8 +152,8 @@ fi
 plans() { # status, pattern, arguments...
     "$SLIPSTREAM" plan "${@:3}" >"$out" 2>"$log" </dev/null
     status=$?
-    if [ "$status" = "$1" ] && grep -q "$2" "$out" "$log"
-    then ok "plan ${*:3}" "$(grep -ho "$2.*" "$out" "$log" | head -n 1)"
+    if [ "$status" = "$1" ] && grep -q -e "$2" "$out" "$log"
+    then ok "plan ${*:3}" "$(grep -h -o -e "$2.*" "$out" "$log" | head -n 1)"
     else fail "plan ${*:3}" "exit status $status, or no word of \"$2\"" "$log"
     fi
 }

@@ -8,21 +8,17 @@
 
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
-
-typedef struct {
-    int64_t parameters;
-    int64_t codes[SLIP_DTYPES], scales[SLIP_DTYPES]; /* bytes of weights of a type, and of their scales */
-} totals;
+#include "jobs/inspect_totals.h"
 
 /* Bytes and parameters of the target's weights, or of the draft's. A type's scales count with it, whatever they are stored as. */
-static slip_status sum(const slip_checkpoint *checkpoint, const slip_model *model, bool draft, totals *t)
+static slip_status sum(const slip_checkpoint *checkpoint, const slip_model *model, bool draft, slip_inspect_totals *t)
 {
     slip_weight_spec *weights;
     size_t count;
     slip_status status = slip_weight_list(model, &weights, &count);
     if (status != SLIP_OK)
         return status;
-    *t = (totals){0};
+    *t = (slip_inspect_totals){0};
     for (size_t i = 0; i < count; i++) {
         const slip_dataset *found = slip_checkpoint_find(checkpoint, weights[i].name);
         slip_dataset codes, scales;
@@ -37,7 +33,7 @@ static slip_status sum(const slip_checkpoint *checkpoint, const slip_model *mode
     return SLIP_OK;
 }
 
-static void print_totals(const totals *t)
+static void print_totals(const slip_inspect_totals *t)
 {
     printf("  parameters      %lld\n", (long long)t->parameters);
     for (int dtype = 0; dtype < SLIP_DTYPES; dtype++)
@@ -85,6 +81,15 @@ static void print_model(const slip_model *model)
     for (int32_t i = 0; i < model->eos_count; i++)
         printf(" %d", model->eos[i]);
     printf("%s\n", model->eos_count == 0 ? " none" : "");
+    if (model->sampling.given != 0) {
+        printf("  sampling       ");
+#define SHOW(field, ...)                                           \
+    if (model->sampling.given & 1u << SLIP_SAMPLING_INDEX_##field) \
+        printf(" " #field " %g", (double)model->sampling.values.field);
+        SLIP_SAMPLING_FIELDS(SHOW)
+#undef SHOW
+        printf(" where nobody says\n");
+    }
 }
 
 static void print_draft(const slip_draft_shape *draft)
@@ -115,40 +120,46 @@ static void print_datasets(const slip_checkpoint *checkpoint)
     }
 }
 
-slip_status slip_inspect_run(const char *path)
+static void print_all(const char *path, const slip_checkpoint *checkpoint, const slip_model *model, const slip_inspect_totals *target,
+                      const slip_inspect_totals *draft)
+{
+    printf("%s: Slipstream checkpoint, version %d, %lld bytes\n", path, checkpoint->version, (long long)checkpoint->file_size);
+    print_model(model);
+    print_totals(target);
+    if (model->has_draft) {
+        print_draft(&model->draft);
+        print_totals(draft);
+    }
+    if (checkpoint->tokenizer != NULL)
+        printf("tokenizer: %zu bytes\n", checkpoint->tokenizer_size);
+    else
+        printf("tokenizer: none; only token ids can be scored\n");
+    if (checkpoint->checksums != NULL)
+        printf("checksums: %lld, one a block of %d KiB\n", (long long)checkpoint->checksum_count - 1, SLIP_CHECKSUM_BLOCK >> 10);
+    else
+        printf("checksums: none; slipstream convert %s NEW.h5 makes a copy that has\n", path);
+    print_datasets(checkpoint);
+}
+
+slip_status slip_inspect_run(const char *path, bool json)
 {
     slip_checkpoint checkpoint;
     slip_model model;
     slip_status status = slip_checkpoint_open(path, &checkpoint);
     if (status != SLIP_OK)
         return status;
-    totals target, draft;
+    slip_inspect_totals target = {0}, draft = {0};
     status = slip_checkpoint_model(&checkpoint, path, &model);
     if (status == SLIP_OK)
         status = sum(&checkpoint, &model, false, &target);
     if (status == SLIP_OK)
         status = sum(&checkpoint, &model, true, &draft);
-    if (status == SLIP_OK) {
-        printf("%s: Slipstream checkpoint, version %d, %lld bytes\n", path, checkpoint.version,
-               (long long)checkpoint.file_size);
-        print_model(&model);
-        print_totals(&target);
-        if (model.has_draft) {
-            print_draft(&model.draft);
-            print_totals(&draft);
-        }
-        if (checkpoint.tokenizer != NULL)
-            printf("tokenizer: %zu bytes\n", checkpoint.tokenizer_size);
-        else
-            printf("tokenizer: none; only token ids can be scored\n");
-        if (checkpoint.checksums != NULL)
-            printf("checksums: %lld, one a block of %d KiB\n", (long long)checkpoint.checksum_count - 1, SLIP_CHECKSUM_BLOCK >> 10);
-        else
-            printf("checksums: none; slipstream convert %s NEW.h5 makes a copy that has\n", path);
-        print_datasets(&checkpoint);
-        if (fflush(stdout) != 0)
-            status = slip_fail(SLIP_ERR_FAILED, "standard output: %s", strerror(errno));
-    }
+    if (status == SLIP_OK && json)
+        status = slip_inspect_json(path, &checkpoint, &model, &target, &draft);
+    else if (status == SLIP_OK)
+        print_all(path, &checkpoint, &model, &target, &draft);
+    if (status == SLIP_OK && fflush(stdout) != 0)
+        status = slip_fail(SLIP_ERR_FAILED, "standard output: %s", strerror(errno));
     slip_checkpoint_free(&checkpoint);
     return status;
 }

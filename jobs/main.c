@@ -31,7 +31,7 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
     if (slip_comm_rank(comm) != 0)
         return SLIP_OK;
     if (options->command == SLIP_COMMAND_INSPECT)
-        return slip_inspect_run(options->model);
+        return slip_inspect_run(options->model, options->json);
     if (options->command == SLIP_COMMAND_PLAN)
         return slip_plan(options, argc, argv);
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));

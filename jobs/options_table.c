@@ -120,7 +120,7 @@ const option_row slip_option_rows[] = {
      "cut each expert over S ranks; S divides the ranks\n(default: what slipstream plan finds fastest)"},
     {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120",
      "give up on a rank that is silent so long"},
-    {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN, FIELD(json), 0, 0, NULL,
+    {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN | INSPECT, FIELD(json), 0, 0, NULL,
      "print one JSON object with the figures on standard output"},
     {"quiet", 'q', OPTION_FLAG, NULL, RUNS | CONVERT, FIELD(quiet), 0, 0, NULL,
      "no progress and no figures on standard error"},

@@ -27,6 +27,8 @@ static const char draft_config[] =
     "16,"
     "\"block_size\":4,\"dflash_config\":{\"target_layer_ids\":[0,1],\"mask_token_id\":5,\"use_swa\":true}}";
 
+static const char settings[] = "{\"qkv_chunks\":1,\"window\":9,\"eos_token_id\":[3,7],\"sampling\":{\"top_p\":0.5,\"top_k\":4}}";
+
 enum { CHANGE = 10 };
 
 static int by_name(const void *left, const void *right)
@@ -37,7 +39,7 @@ static int by_name(const void *left, const void *right)
 /* A table that fits its configs, every weight of the widest type that it may have. */
 static slip_checkpoint make(void)
 {
-    slip_checkpoint made = {.config = strdup(config), .draft_config = strdup(draft_config), .file_size = 4096};
+    slip_checkpoint made = {.config = strdup(config), .draft_config = strdup(draft_config), .settings = strdup(settings), .file_size = 4096};
     slip_model model;
     slip_weight_spec *weights;
     size_t count;
@@ -68,10 +70,10 @@ static void change(slip_checkpoint *checkpoint, const uint8_t *bytes)
     slip_dataset *dataset = &checkpoint->datasets[bytes[0] % checkpoint->dataset_count];
     int64_t value;
     memcpy(&value, bytes + 2, sizeof value);
-    switch (bytes[1] % 10) {
+    switch (bytes[1] % 11) {
     case 0:
     case 1:
-    case 2: dataset->shape[bytes[1] % 10] = value; break;
+    case 2: dataset->shape[bytes[1] % 11] = value; break;
     case 3: dataset->dims = (int32_t)value; break;
     case 4: dataset->dtype = (int32_t)value; break;
     case 5: dataset->offset = value; break;
@@ -84,6 +86,7 @@ static void change(slip_checkpoint *checkpoint, const uint8_t *bytes)
         checkpoint->draft_config[bytes[2] * 2 % (sizeof draft_config - 1)] =
             (char)(bytes[3] | (bytes[3] == 0));
         break;
+    case 10: checkpoint->settings[bytes[2] % (sizeof settings - 1)] = (char)(bytes[3] | (bytes[3] == 0)); break;
     }
 }
 

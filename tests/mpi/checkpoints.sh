@@ -144,6 +144,16 @@ wait "$holder" 2>/dev/null
 if [ "$status" = 2 ] && grep -q 'is being written by' "$log" && [ ! -e "$out" ]; then ok "a second conversion to one file"; else fail "a second conversion to one file" "exit status $status" "$log"; fi
 rm -f "$out.lock"
 
+# ---- inspect --json ----
+
+take eos-none eos-gen && cp -r "$cases/overlay/df-rope-params/dflash" "$copy" && sed -i 's/"mask_token_id": 90/"mask_token_id": 91/' "$copy/dflash/config.json"
+taken "a model to inspect" "with a drafter"
+"$SLIPSTREAM" inspect --json "$out" | tr -d ' \n' >"$log"
+for words in '"schema":1' '"eos_token_id":[4092,0]' '"sampling":{"temperature":1.0,"top_p":0.95' '"qkv_chunks":2' '"window":16' \
+    '"mask_token":91' '"name":"target/norm","dtype":"bf16","shape":[128]'; do
+    if grep -qF -- "$words" "$log"; then ok "inspect --json" "$words"; else fail "inspect --json" "without $words" "$log"; fi
+done
+
 # ---- damage ----
 
 cp "$MODEL" "$out"

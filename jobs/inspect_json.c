@@ -93,7 +93,7 @@ slip_status slip_inspect_json(const char *path, const slip_checkpoint *checkpoin
                               const slip_inspect_totals *target, const slip_inspect_totals *draft)
 {
     int64_t checksums = checkpoint->checksums != NULL ? checkpoint->checksum_count - 1 : 0;
-    json_t *object = json_pack("{s:i,s:o,s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "schema", 1, "model", slip_json_text(path), "version", checkpoint->version,
+    json_t *object = json_pack("{s:i,s:o,s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "schema", 1, "model", slip_json_text(path), "checkpoint_version", checkpoint->version,
                                "file_bytes", (json_int_t)checkpoint->file_size, "tokenizer_bytes", (json_int_t)checkpoint->tokenizer_size,
                                "checksums", (json_int_t)checksums, "target", target_object(model, target), "draft",
                                draft_object(model, draft), "datasets", datasets(checkpoint));

@@ -66,10 +66,10 @@ if [ "$RANKS" -gt 1 ]; then
     grep -E "^# .*(ranks|8 x 6144)" "$out/exchange.txt" | tee -a "$table"
 fi
 
-# ---- figures ----
+# ---- metrics ----
 
 row() { printf '%-46s %9s %9s %9s %9s %11s %9s\n' "$@" | tee -a "$table"; }
-figures() { # name
+metrics() { # name
     local brief=() number
     for number in "$(value median "$out/full.txt")" "$(value verify_median "$out/$1.json")" "$(value draft_median "$out/$1.json")" \
         "$(value tokens_per_second "$out/full.txt")" "$(value gb_per_second_per_gpu "$out/full.txt")" \
@@ -91,9 +91,9 @@ measure() { # name, arguments of bench...
         verdict "$name" "$status" "$(grep -m 1 '^slipstream:' "$out/$name.log")"
         return 1
     fi
-    # Of steps in which all sequences verify; the object lies on a line or on several.
+    # The steps in which all sequences verify; the object lies on a line or on several.
     tr -d '\n' <"$out/$name.json" | grep -o '"full_steps": *{[^}]*}' | tr ',' '\n' | sed 's/median_ms/median/; s/}//' >"$out/full.txt"
-    figures "$name"
+    metrics "$name"
 }
 
 row "a step of 8 tokens, acceptance 6.3" "step ms" "verify" "draft" "tokens/s" "GB/s a GPU" "host us"

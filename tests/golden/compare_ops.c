@@ -2,7 +2,7 @@
  *
  * A bound is `--all X` or `--<OP NAME> X` (`--LINEAR 1e-3`; it wins over --all): the largest relative error allowed,
  * ||have - want|| / ||want|| over one op of one step; with --median, of the rows' errors the middle one: rows in which rounding
- * turned a tie between experts do not count then, as long as they are few. Ops that only one file has are counted and left out. Of a ROUTE, rows that
+ * turned a tie between experts do not count then, as long as they are few. Ops that only one file has are counted and left out. In a ROUTE, rows that
  * pick other experts are counted: a tie that rounding turns is no error of the op, but what follows it in that row is another
  * computation. Prints a line an op kind. Exit status: 0 within all bounds; 1 not; 2 could not compare.
  */

@@ -29,7 +29,7 @@ static inline bool read_matrix(hid_t file, const char *name, matrix *m)
     return ok;
 }
 
-/* Of `count` values, the root of the squares. What is not a number is infinitely wrong. */
+/* The root of the sum of squares of `count` values. What is not a number is infinitely wrong. */
 static inline double relative_error(const float *have, const float *want, hsize_t count)
 {
     double difference = 0, size = 0;

@@ -16,7 +16,7 @@ times=1.5  # the median row's distance from the exact CPU, and the 99th of 100's
 share=0.02 # of the choices may differ; 0.004 to 0.010
 bias=0.005 # of the log-probability of the exact CPU's choices, on average; 0.0015
 part=0.15  # of a row of any op, before any expert has turned; 0.09
-tie=0.02   # between the scores (0 to 1, and bias) of experts exchanged; 0.013. Of all fourth and fifth best, a quarter are as near
+tie=0.02   # between the scores (0 to 1, and bias) of experts exchanged; 0.013. A quarter of all fourth and fifth best are as near
 
 score() { # device, output option, output, options...
     DEVICE=$1 on_ranks 1 score -m "$MODEL" -f "$work/text$part_number" --quiet "$2" "$work/$3.h5" "${@:4}" >"$work/$3.out" 2>"$work/$3.log"

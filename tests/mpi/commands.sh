@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a user types and sees: --help of each command, the examples in it, text on standard output and nothing else, figures
+# What a user types and sees: --help of each command, the examples in it, text on standard output and nothing else, metrics
 # and progress on standard error, --json as one object with the keys of docs/json.md.
 # Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"
@@ -63,9 +63,9 @@ run() { # ranks, arguments...
 # Standard error of rank 0 only: mpirun passes on what all ranks say.
 figures_once() { # name
     if [ "$status" = 0 ] && [ "$(grep -c '^# tokens ' "$log")" = 1 ] && ! grep -q '^#' "$out"; then
-        ok "$1: figures on standard error, once"
+        ok "$1: metrics on standard error, once"
     else
-        fail "$1: figures on standard error, once" "exit status $status" "$log"
+        fail "$1: metrics on standard error, once" "exit status $status" "$log"
     fi
 }
 
@@ -170,9 +170,9 @@ fi
 # Acceptance that is forced says so.
 run 1 bench -m "$MODEL" -n 16 --acceptance 4 --json
 if [ "$status" = 0 ] && grep -q '"forced acceptance 4"' "$out" && grep -q '^# emulated .*forced acceptance 4' "$log"; then
-    ok "bench --acceptance: the figures say so"
+    ok "bench --acceptance: the metrics say so"
 else
-    fail "bench --acceptance: the figures say so" "exit status $status" "$log"
+    fail "bench --acceptance: the metrics say so" "exit status $status" "$log"
 fi
 
 # The draft's share of a rank, alone and cut; and where it cannot be cut.

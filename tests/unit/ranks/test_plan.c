@@ -27,7 +27,7 @@ static void test_distinct_experts(void **state)
     }
 }
 
-/* Design part 3: 8 ranks in 8, 4, 2 and 1 groups. */
+/* 8 ranks in 8, 4, 2 and 1 groups: docs/design.md. */
 static void test_imbalance(void **state)
 {
     (void)state;

@@ -125,7 +125,7 @@ static void test_overlapping_beginnings(void **state)
     slip_detokenizer_free(&text);
 }
 
-/* Of two stops in one token the one that begins first counts; a held beginning is shown at the end. */
+/* Where two stops begin in one token, the first one counts; a held beginning is shown at the end. */
 static void test_first_stop_and_finish(void **state)
 {
     (void)state;

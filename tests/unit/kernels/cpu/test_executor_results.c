@@ -56,7 +56,7 @@ static void test_candidates(void **state)
     share_free(&s);
 }
 
-/* Of the experts only those that were picked are read: one token reads top_k of them a layer. */
+/* Only picked experts are read: one token reads top_k of them a layer. */
 static void test_cost(void **state)
 {
     (void)state;

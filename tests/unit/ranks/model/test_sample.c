@@ -126,7 +126,7 @@ static void test_best_is_the_arg_max(void **state)
     assert_int_equal(best_of(logits, 0, 0, 1.0, 1, 1).token, -1);
 }
 
-/* Of two neighbours the second wins by a hair: a bound that is too low by anything would rule it out. */
+/* The second of two neighbours wins by a hair: a bound that is too low by anything would rule it out. */
 static void test_bound_is_a_bound(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* A model of which only the shape is known: encodings, cuts, made-up weights, and one shard of several without its peers. */
+/* A model of which only the shape is known: encodings, cuts, random weights, and one shard of several without its peers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -138,7 +138,7 @@ static void test_memory(void **state)
 
 /* ---- weights and runs ---- */
 
-/* Which weights of the target were made up, and how. */
+/* Which weights of the target are random, and how. */
 static void test_fill(void **state)
 {
     slip_comm *comm = *state;

@@ -20,11 +20,11 @@ static inline slip_status slip_cuda_failed(cudaError_t error, const char *what)
 }
 
 /* Return from the function if the call fails; `what` it was for. */
-#define SLIP_TRY_CUDA(call, what)                    \
-    do {                                             \
-        cudaError_t error_ = (call);                 \
-        if (error_ != cudaSuccess)                   \
-            return slip_cuda_failed(error_, what);   \
+#define SLIP_TRY_CUDA(call, what) \
+    do { \
+        cudaError_t error_ = (call); \
+        if (error_ != cudaSuccess) \
+            return slip_cuda_failed(error_, what); \
     } while (0)
 
 #endif

@@ -34,7 +34,10 @@ static size_t aligned(size_t bytes)
     return (bytes + SLIP_EXCHANGE_HEAD - 1) / SLIP_EXCHANGE_HEAD * SLIP_EXCHANGE_HEAD;
 }
 
-static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
+static size_t largest(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
 
 slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t mail_bytes, size_t one_shot_bytes)
 {

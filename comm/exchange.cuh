@@ -67,7 +67,9 @@ __device__ __forceinline__ void store_line(unsigned char *to, uint64_t a, uint64
 
 __device__ __forceinline__ void load_line(const unsigned char *from, uint64_t &a, uint64_t &b)
 {
-    asm volatile("{\n.reg .b128 line;\nld.relaxed.sys.global.b128 line, [%2];\nmov.b128 {%0, %1}, line;\n}" : "=l"(a), "=l"(b) : "l"(from)
+    asm volatile("{\n.reg .b128 line;\nld.relaxed.sys.global.b128 line, [%2];\nmov.b128 {%0, %1}, line;\n}"
+                 : "=l"(a), "=l"(b)
+                 : "l"(from)
                  : "memory");
 }
 

@@ -37,11 +37,11 @@ extern "C" {
 #endif
 
 enum {
-    SLIP_EXCHANGE_RANKS = 16,     /* most ranks of an exchange */
-    SLIP_EXCHANGE_COLUMNS = 128,  /* of a block */
-    SLIP_EXCHANGE_LINE = 16,      /* bytes */
-    SLIP_EXCHANGE_LINES = 43,     /* of a block's message */
-    SLIP_EXCHANGE_MESSAGE = 768,  /* bytes from one message to the next */
+    SLIP_EXCHANGE_RANKS = 16,    /* most ranks of an exchange */
+    SLIP_EXCHANGE_COLUMNS = 128, /* of a block */
+    SLIP_EXCHANGE_LINE = 16,     /* bytes */
+    SLIP_EXCHANGE_LINES = 43,    /* of a block's message */
+    SLIP_EXCHANGE_MESSAGE = 768, /* bytes from one message to the next */
     SLIP_EXCHANGE_HEAD = 4096,
     SLIP_EXCHANGE_FIRST_EPOCH = 2,
 };
@@ -57,8 +57,8 @@ typedef struct {
     int32_t one_shot_rows; /* exchanges of up to so many rows are one-shot */
     size_t mail;
     size_t set[2];
-    size_t sums;           /* from the set's start: the owners' sums of a two-shot exchange */
-    size_t bytes;          /* of the arena */
+    size_t sums;  /* from the set's start: the owners' sums of a two-shot exchange */
+    size_t bytes; /* of the arena */
 } slip_exchange_layout;
 
 /* What a rank needs to take part. */

@@ -70,14 +70,38 @@ void slip_comm_finish(slip_comm *comm)
     free_comm(comm);
 }
 
-void slip_comm_set_deadline(slip_comm *comm, double seconds) { comm->deadline_s = seconds; }
-void slip_comm_set_idle_deadline(slip_comm *comm, double seconds) { comm->idle_deadline_s = seconds; }
-double slip_comm_idle_deadline(const slip_comm *comm) { return comm->idle_deadline_s; }
-void slip_comm_set_polling(slip_comm *comm, double seconds) { comm->polling_s = seconds; }
-int slip_comm_rank(const slip_comm *comm) { return comm->rank; }
-int slip_comm_ranks(const slip_comm *comm) { return comm->ranks; }
-bool slip_comm_lost(const slip_comm *comm) { return comm->lost; }
-const char *slip_comm_host(const slip_comm *comm, int rank) { return comm->hosts[rank]; }
+void slip_comm_set_deadline(slip_comm *comm, double seconds)
+{
+    comm->deadline_s = seconds;
+}
+void slip_comm_set_idle_deadline(slip_comm *comm, double seconds)
+{
+    comm->idle_deadline_s = seconds;
+}
+double slip_comm_idle_deadline(const slip_comm *comm)
+{
+    return comm->idle_deadline_s;
+}
+void slip_comm_set_polling(slip_comm *comm, double seconds)
+{
+    comm->polling_s = seconds;
+}
+int slip_comm_rank(const slip_comm *comm)
+{
+    return comm->rank;
+}
+int slip_comm_ranks(const slip_comm *comm)
+{
+    return comm->ranks;
+}
+bool slip_comm_lost(const slip_comm *comm)
+{
+    return comm->lost;
+}
+const char *slip_comm_host(const slip_comm *comm, int rank)
+{
+    return comm->hosts[rank];
+}
 
 slip_status slip_comm_set_gpu(slip_comm *comm, const char first[SLIP_GPU_NAME])
 {
@@ -94,8 +118,14 @@ static int count_here(const slip_comm *comm, int end)
     return count;
 }
 
-int slip_comm_ranks_here(const slip_comm *comm) { return count_here(comm, comm->ranks); }
-int slip_comm_rank_here(const slip_comm *comm) { return count_here(comm, comm->rank); }
+int slip_comm_ranks_here(const slip_comm *comm)
+{
+    return count_here(comm, comm->ranks);
+}
+int slip_comm_rank_here(const slip_comm *comm)
+{
+    return count_here(comm, comm->rank);
+}
 
 slip_status slip_comm_set_sum_room(slip_comm *comm, size_t count)
 {

@@ -18,15 +18,15 @@ typedef struct {
 struct slip_comm {
     int rank, ranks;
     double deadline_s, idle_deadline_s, polling_s;
-    bool lost;               /* a wait has passed its deadline */
+    bool lost; /* a wait has passed its deadline */
     char (*hosts)[SLIP_HOST_NAME];
     char (*gpus)[SLIP_GPU_NAME]; /* [ranks]: the first that each sees */
-    slip_process *processes; /* [ranks] */
-    MPI_Request *requests;   /* 2 * ranks: messages in flight, receives first */
-    int *peers;              /* 2 * ranks: peers[i] is who requests[i] waits for */
-    slip_verdict *verdicts;  /* [ranks]: what each rank said, on rank 0 */
-    double *sums;            /* [ranks, room for a sum]: what each rank sent */
-    const double **parts;    /* [ranks]: its row of sums, or our own partial */
+    slip_process *processes;     /* [ranks] */
+    MPI_Request *requests;       /* 2 * ranks: messages in flight, receives first */
+    int *peers;                  /* 2 * ranks: peers[i] is who requests[i] waits for */
+    slip_verdict *verdicts;      /* [ranks]: what each rank said, on rank 0 */
+    double *sums;                /* [ranks, room for a sum]: what each rank sent */
+    const double **parts;        /* [ranks]: its row of sums, or our own partial */
 };
 
 /* Poll requests[0 .. count) until all are done. SLIP_ERR_FAILED names the ranks that were waited for, after `timeout_s` seconds or

@@ -28,8 +28,7 @@ static void name_missing(const slip_comm *comm, int count, char *text, size_t si
     for (int i = 0; i < count && used < size; i++) {
         if (comm->requests[i] == MPI_REQUEST_NULL || named_before(comm, i))
             continue;
-        int n = snprintf(text + used, size - used, "%srank %d (%s)", used ? ", " : "",
-                         comm->peers[i], comm->hosts[comm->peers[i]]);
+        int n = snprintf(text + used, size - used, "%srank %d (%s)", used ? ", " : "", comm->peers[i], comm->hosts[comm->peers[i]]);
         used += n > 0 ? (size_t)n : 0;
     }
 }

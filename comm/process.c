@@ -17,7 +17,8 @@ static bool read_stat(int64_t pid, char *state, uint64_t *start)
     line[length] = '\0';
     const char *fields = strrchr(line, ')');
     unsigned long long ticks;
-    if (!fields || sscanf(fields + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", state, &ticks) != 2)
+    if (!fields ||
+        sscanf(fields + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", state, &ticks) != 2)
         return false;
     *start = ticks;
     return true;

@@ -81,8 +81,8 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
     int32_t *tokens = realloc(sequence->tokens, (size_t)query->max_tokens * sizeof *tokens);
     if (!tokens)
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d tokens", query->max_tokens);
-    *sequence = (slip_sequence){.phase = SLIP_PREFILL, .query = *query, .turn = ++decoder->admissions, .tokens = tokens,
-                                .admitted_ms = slip_now_ms()};
+    *sequence = (slip_sequence){
+        .phase = SLIP_PREFILL, .query = *query, .turn = ++decoder->admissions, .tokens = tokens, .admitted_ms = slip_now_ms()};
     decoder->metrics.prompt_tokens += query->prompt_count;
     return SLIP_OK;
 }

@@ -27,16 +27,16 @@ typedef enum { SLIP_FREE, SLIP_PREFILL, SLIP_DECODE, SLIP_FINISHED } slip_phase_
 typedef struct {
     slip_phase_of_sequence phase;
     slip_query query;
-    uint64_t turn;              /* counts admissions: who came earlier has the smaller one */
-    int32_t prefilled;          /* prompt tokens in the caches */
-    int32_t *tokens;            /* generated, [query.max_tokens]; the end-of-text token is not among them */
+    uint64_t turn;     /* counts admissions: who came earlier has the smaller one */
+    int32_t prefilled; /* prompt tokens in the caches */
+    int32_t *tokens;   /* generated, [query.max_tokens]; the end-of-text token is not among them */
     int32_t count;
-    int32_t fresh;              /* tokens that the last step added: tokens[count - fresh .. count) */
-    const char *finish_reason;  /* "stop", "length", "error": logits that are not finite; NULL while it goes on */
-    uint64_t broken_step;       /* "error": number of the step that computed them */
+    int32_t fresh;             /* tokens that the last step added: tokens[count - fresh .. count) */
+    const char *finish_reason; /* "stop", "length", "error": logits that are not finite; NULL while it goes on */
+    uint64_t broken_step;      /* "error": number of the step that computed them */
     int32_t drafts[SLIP_MAX_BLOCK];
     slip_acceptance acceptance;
-    double expected;            /* acceptance length that the pace expects of the next block */
+    double expected; /* acceptance length that the pace expects of the next block */
     double admitted_ms, first_token_ms, finished_ms;
 } slip_sequence;
 

@@ -13,24 +13,24 @@
 struct slip_decoder {
     slip_rank *rank;
     slip_draft *draft;
-    slip_tap_store *taps;              /* NULL without a draft */
+    slip_tap_store *taps; /* NULL without a draft */
     const slip_model *model;
     slip_limits limits;
     slip_decoder_options options;
     slip_trace *trace;
     slip_sequence *sequences;
-    uint64_t admissions;               /* so far */
-    int32_t drafted[SLIP_MAX_SPANS];   /* slot of each block: who is past its prompt and decodes in this step */
-    int32_t owner[SLIP_MAX_SPANS];     /* slot of each span of the step */
+    uint64_t admissions;             /* so far */
+    int32_t drafted[SLIP_MAX_SPANS]; /* slot of each block: who is past its prompt and decodes in this step */
+    int32_t owner[SLIP_MAX_SPANS];   /* slot of each span of the step */
     slip_step step;
-    int32_t samples[SLIP_MAX_ROWS];    /* the target's token after each logit row */
-    int32_t *order;                    /* [vocabulary] scratch of the sampling filters */
+    int32_t samples[SLIP_MAX_ROWS]; /* the target's token after each logit row */
+    int32_t *order;                 /* [vocabulary] scratch of the sampling filters */
     slip_pace pace;
-    int32_t decoding;                  /* how many they are */
-    bool drafting;                     /* this step verifies drafts */
-    bool prompts_only;                 /* this step leaves sequences past their prompt alone */
-    double catch_up_ms;                /* of its time: context for the draft */
-    double draft_ms, device_ms;        /* wall time until the drafts were there; device time of them */
+    int32_t decoding;           /* how many they are */
+    bool drafting;              /* this step verifies drafts */
+    bool prompts_only;          /* this step leaves sequences past their prompt alone */
+    double catch_up_ms;         /* of its time: context for the draft */
+    double draft_ms, device_ms; /* wall time until the drafts were there; device time of them */
     slip_metrics metrics;
     double first_step_ms;
 };

@@ -105,7 +105,11 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
     const slip_query *query = &decoder->sequences[slot].query;
     decoder->owner[step->span_count] = slot;
     slip_span *span = &step->span[step->span_count++];
-    *span = (slip_span){.sequence = slot, .row = step->row_count, .count = count, .logit_rows = logit_rows, .position = position,
+    *span = (slip_span){.sequence = slot,
+                        .row = step->row_count,
+                        .count = count,
+                        .logit_rows = logit_rows,
+                        .position = position,
                         .sampling = query->sampling};
     step->row_count += count;
     step->logit_rows += logit_rows;
@@ -144,8 +148,7 @@ static int32_t next_prompt(const slip_decoder *decoder, uint64_t turn)
     int32_t next = -1;
     for (int32_t i = 0; i < decoder->options.sequences; i++) {
         const slip_sequence *sequence = &decoder->sequences[i];
-        if (sequence->phase == SLIP_PREFILL && sequence->turn > turn &&
-            (next < 0 || sequence->turn < decoder->sequences[next].turn))
+        if (sequence->phase == SLIP_PREFILL && sequence->turn > turn && (next < 0 || sequence->turn < decoder->sequences[next].turn))
             next = i;
     }
     return next;

@@ -5,12 +5,12 @@
 struct slip_draft {
     const slip_draft_shape *shape;
     slip_runner *runner;
-    int32_t rows;           /* most of a step */
+    int32_t rows; /* most of a step */
     slip_step inject, block;
-    uint64_t steps;         /* of both phases */
-    bool drafted;           /* `block` has been begun: the next block added starts a new one */
-    bool injecting;         /* an inject is open */
-    double inject_ms;       /* since the last draft */
+    uint64_t steps;   /* of both phases */
+    bool drafted;     /* `block` has been begun: the next block added starts a new one */
+    bool injecting;   /* an inject is open */
+    double inject_ms; /* since the last draft */
 };
 
 slip_status slip_draft_create(slip_rank *rank, slip_draft **out)

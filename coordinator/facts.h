@@ -17,7 +17,7 @@ typedef struct {
     const int64_t *peak_bytes; /* [ranks]: the most memory that each rank's process has held; NULL: unknown */
     int expert_slices;
     int64_t requests, failed, unfinished;
-    double seconds;            /* since the command began */
+    double seconds; /* since the command began */
     const char *emulated[4];
     int emulated_count;
 } slip_run_facts;

@@ -64,10 +64,12 @@ static void print_full(const slip_full_steps *full, FILE *out)
 {
     if (full->step.count == 0)
         return;
-    fprintf(out, "# full steps       %lld of %d sequence%s, %.2f tokens each: %.1f tokens/s; median %.2f ms, verify %.2f ms, "
-                 "%.2f GB/s a rank\n", (long long)full->step.count, full->sequences, full->sequences == 1 ? "" : "s",
-            (double)full->tokens / (double)full->step.count, full_tokens_per_second(full), slip_times_quantile(&full->step, 0.5),
-            slip_times_quantile(&full->verify, 0.5), gb_per_second(full->verify_bytes, full->verify_seconds));
+    fprintf(out,
+            "# full steps       %lld of %d sequence%s, %.2f tokens each: %.1f tokens/s; median %.2f ms, verify %.2f ms, "
+            "%.2f GB/s a rank\n",
+            (long long)full->step.count, full->sequences, full->sequences == 1 ? "" : "s", (double)full->tokens / (double)full->step.count,
+            full_tokens_per_second(full), slip_times_quantile(&full->step, 0.5), slip_times_quantile(&full->verify, 0.5),
+            gb_per_second(full->verify_bytes, full->verify_seconds));
 }
 
 void slip_metrics_print(const slip_metrics *f, const slip_run_facts *facts, FILE *out)
@@ -79,12 +81,14 @@ void slip_metrics_print(const slip_metrics *f, const slip_run_facts *facts, FILE
             slip_times_quantile(&f->first_token, 0.99));
     fprintf(out, "# prompt           %lld tokens in %.2f s: %.1f tokens/s, %.2f GB/s a rank\n", (long long)f->prompt_tokens,
             f->prefill_seconds, prompt_tokens_per_second(f), gb_per_second(f->prefill_bytes, f->prefill_seconds));
-    fprintf(out, "# acceptance       mean length %.2f (bonus token included) over %lld drafted blocks; those that accepted 0, 1, ... drafts:",
+    fprintf(out,
+            "# acceptance       mean length %.2f (bonus token included) over %lld drafted blocks; those that accepted 0, 1, ... drafts:",
             slip_acceptance_mean(&f->acceptance), (long long)f->acceptance.steps);
     for (int j = 0; j < histogram_size(&f->acceptance); j++)
         fprintf(out, " %lld", (long long)f->acceptance.histogram[j]);
-    fprintf(out, "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft; "
-                 "host %.1f us a step\n",
+    fprintf(out,
+            "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft; "
+            "host %.1f us a step\n",
             slip_times_quantile(&f->step, 0.5), slip_times_quantile(&f->step, 0.99), slip_times_quantile(&f->draft, 0.5),
             slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps, 1e3 * slip_times_quantile(&f->host, 0.5));
     print_full(&f->full, out);
@@ -103,17 +107,17 @@ static json_t *acceptance_json(const slip_acceptance *record)
     json_t *histogram = json_array();
     for (int j = 0; j < histogram_size(record); j++)
         json_array_append_new(histogram, json_integer(record->histogram[j]));
-    return json_pack("{s:f,s:o,s:I,s:I,s:I}", "mean_acceptance_length", slip_acceptance_mean(record), "acceptance_histogram",
-                     histogram, "num_spec_steps", (json_int_t)record->steps, "num_draft_tokens",
-                     (json_int_t)record->draft_tokens, "num_accepted_draft_tokens", (json_int_t)record->accepted);
+    return json_pack("{s:f,s:o,s:I,s:I,s:I}", "mean_acceptance_length", slip_acceptance_mean(record), "acceptance_histogram", histogram,
+                     "num_spec_steps", (json_int_t)record->steps, "num_draft_tokens", (json_int_t)record->draft_tokens,
+                     "num_accepted_draft_tokens", (json_int_t)record->accepted);
 }
 
 static json_t *full_json(const slip_full_steps *full)
 {
     double rate = gb_per_second(full->verify_bytes, full->verify_seconds);
-    return json_pack("{s:I,s:i,s:I,s:f,s:f,s:f,s:f,s:f}", "steps", (json_int_t)full->step.count, "sequences", full->sequences,
-                     "tokens", (json_int_t)full->tokens, "tokens_per_second", full_tokens_per_second(full),
-                     "median_ms", slip_times_quantile(&full->step, 0.5), "verify_median_ms", slip_times_quantile(&full->verify, 0.5),
+    return json_pack("{s:I,s:i,s:I,s:f,s:f,s:f,s:f,s:f}", "steps", (json_int_t)full->step.count, "sequences", full->sequences, "tokens",
+                     (json_int_t)full->tokens, "tokens_per_second", full_tokens_per_second(full), "median_ms",
+                     slip_times_quantile(&full->step, 0.5), "verify_median_ms", slip_times_quantile(&full->verify, 0.5),
                      "gb_per_second_per_rank", rate, "gb_per_second_per_gpu", rate);
 }
 
@@ -121,20 +125,17 @@ json_t *slip_metrics_json(const slip_metrics *f, const slip_run_facts *facts)
 {
     double rate = gb_per_second(f->verify_bytes, f->verify_seconds), prompt_rate = gb_per_second(f->prefill_bytes, f->prefill_seconds);
     json_t *object = slip_facts_json(facts);
-    json_t *rest = json_pack("{s:I,s:f,s:f,s:I,s:f,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:I,s:f,s:f,s:f}",
-                     "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f), "work_seconds", f->seconds,
-                     "prompt_tokens", (json_int_t)f->prompt_tokens, "prompt_tokens_per_second", prompt_tokens_per_second(f),
-                     "prompt_gb_per_second_per_rank", prompt_rate, "prompt_gb_per_second_per_gpu", prompt_rate,
-                     "acceptance", acceptance_json(&f->acceptance),
-                     "time_to_first_token_ms", "median", slip_times_quantile(&f->first_token, 0.5),
-                     "p99", slip_times_quantile(&f->first_token, 0.99),
-                     "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99),
-                     "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median", slip_times_quantile(&f->verify, 0.5),
-                     "host_median", slip_times_quantile(&f->host, 0.5),
-                     "full_steps", full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps,
-                     "draft_weight_bytes_per_rank", (json_int_t)f->draft_bytes, "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes,
-                     "gb_per_second_per_rank", rate, "gb_per_second_per_gpu", rate,
-                     "stream_ceiling_gb_per_second", f->stream_ceiling);
+    json_t *rest = json_pack(
+        "{s:I,s:f,s:f,s:I,s:f,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:I,s:f,s:f,s:f}", "tokens",
+        (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f), "work_seconds", f->seconds, "prompt_tokens",
+        (json_int_t)f->prompt_tokens, "prompt_tokens_per_second", prompt_tokens_per_second(f), "prompt_gb_per_second_per_rank", prompt_rate,
+        "prompt_gb_per_second_per_gpu", prompt_rate, "acceptance", acceptance_json(&f->acceptance), "time_to_first_token_ms", "median",
+        slip_times_quantile(&f->first_token, 0.5), "p99", slip_times_quantile(&f->first_token, 0.99), "step_ms", "median",
+        slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99), "draft_median", slip_times_quantile(&f->draft, 0.5),
+        "verify_median", slip_times_quantile(&f->verify, 0.5), "host_median", slip_times_quantile(&f->host, 0.5), "full_steps",
+        full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps, "draft_weight_bytes_per_rank", (json_int_t)f->draft_bytes,
+        "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes, "gb_per_second_per_rank", rate, "gb_per_second_per_gpu", rate,
+        "stream_ceiling_gb_per_second", f->stream_ceiling);
     json_object_update(object, rest);
     json_decref(rest);
     return object;

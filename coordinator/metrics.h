@@ -22,29 +22,29 @@ double slip_times_quantile(const slip_times *times, double q); /* 0 when empty *
 /* Steps that verified a block of every sequence at once and read no prompt: what several sequences together are worth, without the
  * beginning and the end of a run, where some of them are missing. */
 typedef struct {
-    int32_t sequences;         /* a step */
+    int32_t sequences; /* a step */
     slip_times step, verify;
-    int64_t tokens;            /* committed */
-    double seconds;            /* of whole steps, drafts included */
+    int64_t tokens; /* committed */
+    double seconds; /* of whole steps, drafts included */
     double verify_seconds;
-    uint64_t verify_bytes;     /* of weights an average rank read while verifying */
+    uint64_t verify_bytes; /* of weights an average rank read while verifying */
 } slip_full_steps;
 
 typedef struct {
     slip_acceptance acceptance;
     slip_times step, draft, verify, first_token;
-    slip_times host;           /* of a step, wall time less device time: posting, handing over from run to run, accepting */
+    slip_times host; /* of a step, wall time less device time: posting, handing over from run to run, accepting */
     slip_full_steps full;
-    int64_t tokens;            /* committed and kept, over all requests */
+    int64_t tokens; /* committed and kept, over all requests */
     int64_t prompt_tokens;
-    double prefill_seconds;    /* of steps that read prompts, whatever else they did */
-    uint64_t prefill_bytes;    /* of weights an average rank read in them, each matrix counted once a step */
-    double seconds;            /* from the first step to the last */
-    int64_t plain_steps;       /* steps that decoded without a draft: there is none, or it did not pay */
-    double verify_seconds;     /* of steps that only verified */
-    uint64_t verify_bytes;     /* of weights an average rank read in them */
-    uint64_t draft_bytes;      /* of weights an average rank with a share of the draft reads in a draft */
-    double stream_ceiling;     /* GB/s a rank, measured in this process; 0 = unknown */
+    double prefill_seconds; /* of steps that read prompts, whatever else they did */
+    uint64_t prefill_bytes; /* of weights an average rank read in them, each matrix counted once a step */
+    double seconds;         /* from the first step to the last */
+    int64_t plain_steps;    /* steps that decoded without a draft: there is none, or it did not pay */
+    double verify_seconds;  /* of steps that only verified */
+    uint64_t verify_bytes;  /* of weights an average rank read in them */
+    uint64_t draft_bytes;   /* of weights an average rank with a share of the draft reads in a draft */
+    double stream_ceiling;  /* GB/s a rank, measured in this process; 0 = unknown */
 } slip_metrics;
 
 /* Lines beginning with '#': nccl-tests' manner. */

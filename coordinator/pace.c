@@ -4,7 +4,7 @@ enum {
     SHORTEST_PAUSE = 16, /* plain steps after drafting has stopped paying */
     LONGEST_PAUSE = 512,
     PAUSE_GROWS = 4,     /* each try that fails makes the next wait this many times longer */
-    DRAFTING_CHECK = 64,    /* drafting steps until a plain one is timed again */
+    DRAFTING_CHECK = 64, /* drafting steps until a plain one is timed again */
 };
 
 /* Drafting: now and then a plain step keeps its time fresh. */

@@ -20,13 +20,13 @@ typedef struct {
     slip_results *results;
     slip_trace *trace;
     slip_serve *serve;
-    slip_task *current; /* whose choices are being submitted; NULL: the next line is to be read */
-    bool read_all;      /* the file has no more requests */
+    slip_task *current;     /* whose choices are being submitted; NULL: the next line is to be read */
+    bool read_all;          /* the file has no more requests */
     int64_t context, limit; /* positions there is memory for; those a request may ask for */
-    int64_t open;       /* requests in flight */
-    int64_t left;       /* requests that a signal kept from running */
-    int signal, signalled; /* the signal that asked to drain, 0: none; the rank that was sent it */
-    double drained_s;   /* when it was heard */
+    int64_t open;           /* requests in flight */
+    int64_t left;           /* requests that a signal kept from running */
+    int signal, signalled;  /* the signal that asked to drain, 0: none; the rank that was sent it */
+    double drained_s;       /* when it was heard */
     slip_progress progress;
     slip_progress_counts counts;
 } batch;
@@ -143,9 +143,10 @@ static void check_memory(const batch *b, slip_request *request, const slip_ready
     for (int32_t i = 0; prompts && i < request->prompt_count; i++) {
         int64_t needed = (int64_t)prompts[i].count + prompts[i].max_tokens;
         if (needed > b->context)
-            slip_request_refuse(request, 400, "context_length_exceeded", "prompt",
-                                "%lld positions are needed, more than its bytes let expect; there is room for %lld; --context %lld makes it",
-                                (long long)needed, (long long)b->context, (long long)needed);
+            slip_request_refuse(
+                request, 400, "context_length_exceeded", "prompt",
+                "%lld positions are needed, more than its bytes let expect; there is room for %lld; --context %lld makes it",
+                (long long)needed, (long long)b->context, (long long)needed);
     }
 }
 

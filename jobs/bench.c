@@ -80,8 +80,8 @@ static slip_status decode(slip_job *job, const int32_t *twice, size_t count)
     if (status != SLIP_OK)
         return status;
     slip_serve_request request = {.sink = {.end = ignore}};
-    request.query = (slip_query){.prompt_count = (int32_t)count, .max_tokens = (int32_t)job->options->max_tokens,
-                                   .sampling = {.top_p = 1}, .ignore_eos = true};
+    request.query = (slip_query){
+        .prompt_count = (int32_t)count, .max_tokens = (int32_t)job->options->max_tokens, .sampling = {.top_p = 1}, .ignore_eos = true};
     for (int32_t slot = 0; slot < job->options->sequences && status == SLIP_OK; slot++) {
         request.query.prompt = twice + (size_t)slot * count / (size_t)job->options->sequences;
         request.query.sampling.seed = (uint64_t)slot + 1;

@@ -57,12 +57,13 @@ static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64
     if (status != SLIP_OK)
         return status;
     const slip_serve_request request = {
-        .query = {
-            .prompt = ids,
-            .prompt_count = (int32_t)count,
-            .max_tokens = (int32_t)(job->options->max_tokens < room ? job->options->max_tokens : room),
-            .sampling = slip_job_sampling(job),
-        },
+        .query =
+            {
+                .prompt = ids,
+                .prompt_count = (int32_t)count,
+                .max_tokens = (int32_t)(job->options->max_tokens < room ? job->options->max_tokens : room),
+                .sampling = slip_job_sampling(job),
+            },
         .sink = {show, finish, o},
     };
     status = slip_serve_submit(serve, &request, NULL);

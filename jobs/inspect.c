@@ -38,19 +38,18 @@ static void print_totals(const slip_inspect_totals *t)
     printf("  parameters      %lld\n", (long long)t->parameters);
     for (int dtype = 0; dtype < SLIP_DTYPES; dtype++)
         if (t->scales[dtype] > 0)
-            printf("  %-6s          %lld bytes and %lld of scales\n", slip_dtype_name((slip_dtype)dtype),
-                   (long long)t->codes[dtype], (long long)t->scales[dtype]);
+            printf("  %-6s          %lld bytes and %lld of scales\n", slip_dtype_name((slip_dtype)dtype), (long long)t->codes[dtype],
+                   (long long)t->scales[dtype]);
         else if (t->codes[dtype] > 0)
-            printf("  %-6s          %lld bytes\n", slip_dtype_name((slip_dtype)dtype),
-                   (long long)t->codes[dtype]);
+            printf("  %-6s          %lld bytes\n", slip_dtype_name((slip_dtype)dtype), (long long)t->codes[dtype]);
 }
 
 static void print_attention(const char *kind, int32_t layers, const slip_attention *a)
 {
     if (layers == 0)
         return;
-    printf("  %-15s %d layers, %d heads, %d KV heads, dimensions %d/%d, %d rotated at base %g", kind, layers,
-           a->heads, a->kv_heads, a->head_dim, a->v_head_dim, a->rotary_dim, a->rope_theta);
+    printf("  %-15s %d layers, %d heads, %d KV heads, dimensions %d/%d, %d rotated at base %g", kind, layers, a->heads, a->kv_heads,
+           a->head_dim, a->v_head_dim, a->rotary_dim, a->rope_theta);
     if (a->window > 0)
         printf(", window %d", a->window);
     printf("%s\n", a->sinks ? ", sinks" : "");
@@ -64,26 +63,24 @@ static void print_model(const slip_model *model)
         moe += model->is_moe[layer];
     }
     printf("target: %s\n", model->name);
-    printf("  shape           hidden %d, %d layers, vocabulary %d, up to %d positions\n", model->hidden,
-           model->layers, model->vocabulary, model->max_positions);
+    printf("  shape           hidden %d, %d layers, vocabulary %d, up to %d positions\n", model->hidden, model->layers, model->vocabulary,
+           model->max_positions);
     print_attention("global", model->layers - sliding, &model->global);
     print_attention("sliding", sliding, &model->sliding);
-    printf("  values          scaled by %g; norm epsilon %g; q, k, v %s\n", (double)model->value_scale,
-           (double)model->norm_epsilon, model->qkv_chunks > 0 ? "fused in chunks" : "apart");
+    printf("  values          scaled by %g; norm epsilon %g; q, k, v %s\n", (double)model->value_scale, (double)model->norm_epsilon,
+           model->qkv_chunks > 0 ? "fused in chunks" : "apart");
     if (moe < model->layers)
-        printf("  dense           %d layers, intermediate %d\n", model->layers - moe,
-               model->dense_intermediate);
+        printf("  dense           %d layers, intermediate %d\n", model->layers - moe, model->dense_intermediate);
     if (moe > 0)
-        printf("  experts         %d layers of %d, top %d, intermediate %d, scaled by %g%s\n", moe,
-               model->experts, model->top_k, model->moe_intermediate, (double)model->routed_scale,
-               model->norm_top_k ? ", normalised" : "");
+        printf("  experts         %d layers of %d, top %d, intermediate %d, scaled by %g%s\n", moe, model->experts, model->top_k,
+               model->moe_intermediate, (double)model->routed_scale, model->norm_top_k ? ", normalised" : "");
     printf("  end tokens     ");
     for (int32_t i = 0; i < model->eos_count; i++)
         printf(" %d", model->eos[i]);
     printf("%s\n", model->eos_count == 0 ? " none" : "");
     if (model->sampling.given != 0) {
         printf("  sampling       ");
-#define SHOW(field, ...)                                           \
+#define SHOW(field, ...) \
     if (model->sampling.given & 1u << SLIP_SAMPLING_INDEX_##field) \
         printf(" " #field " %g", (double)model->sampling.values.field);
         SLIP_SAMPLING_FIELDS(SHOW)
@@ -96,8 +93,7 @@ static void print_draft(const slip_draft_shape *draft)
 {
     printf("draft: block of %d\n", draft->block);
     print_attention("sliding", draft->layers, &draft->attention);
-    printf("  values          scaled by %g; norm epsilon %g\n", (double)draft->value_scale,
-           (double)draft->norm_epsilon);
+    printf("  values          scaled by %g; norm epsilon %g\n", (double)draft->value_scale, (double)draft->norm_epsilon);
     printf("  dense           %d layers, intermediate %d\n", draft->layers, draft->intermediate);
     printf("  taps            after target layers");
     for (int32_t i = 0; i < draft->taps; i++)
@@ -111,9 +107,8 @@ static void print_datasets(const slip_checkpoint *checkpoint)
     printf("datasets: %d\n", checkpoint->dataset_count);
     for (int32_t i = 0; i < checkpoint->dataset_count; i++) {
         const slip_dataset *dataset = &checkpoint->datasets[i];
-        printf("  %-40s %-7s %12lld bytes at %12lld  [", dataset->name,
-               slip_dtype_name((slip_dtype)dataset->dtype), (long long)dataset->bytes,
-               (long long)dataset->offset);
+        printf("  %-40s %-7s %12lld bytes at %12lld  [", dataset->name, slip_dtype_name((slip_dtype)dataset->dtype),
+               (long long)dataset->bytes, (long long)dataset->offset);
         for (int d = 0; d < dataset->dims; d++)
             printf("%s%lld", d > 0 ? ", " : "", (long long)dataset->shape[d]);
         printf("]\n");

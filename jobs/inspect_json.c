@@ -8,9 +8,8 @@
 
 static json_t *attention(const slip_attention *a)
 {
-    return json_pack("{s:i,s:i,s:i,s:i,s:i,s:f,s:i,s:b}", "heads", a->heads, "kv_heads", a->kv_heads, "head_dim", a->head_dim,
-                     "v_head_dim", a->v_head_dim, "rotary_dim", a->rotary_dim, "rope_theta", a->rope_theta, "window", a->window, "sinks",
-                     a->sinks);
+    return json_pack("{s:i,s:i,s:i,s:i,s:i,s:f,s:i,s:b}", "heads", a->heads, "kv_heads", a->kv_heads, "head_dim", a->head_dim, "v_head_dim",
+                     a->v_head_dim, "rotary_dim", a->rotary_dim, "rope_theta", a->rope_theta, "window", a->window, "sinks", a->sinks);
 }
 
 static json_t *bytes_by_type(const slip_inspect_totals *totals)
@@ -18,8 +17,9 @@ static json_t *bytes_by_type(const slip_inspect_totals *totals)
     json_t *object = json_object();
     for (int i = 0; i < SLIP_DTYPES; i++)
         if (totals->codes[i] > 0)
-            json_object_set_new(object, slip_dtype_name((slip_dtype)i),
-                                json_pack("{s:I,s:I}", "bytes", (json_int_t)totals->codes[i], "scale_bytes", (json_int_t)totals->scales[i]));
+            json_object_set_new(
+                object, slip_dtype_name((slip_dtype)i),
+                json_pack("{s:I,s:I}", "bytes", (json_int_t)totals->codes[i], "scale_bytes", (json_int_t)totals->scales[i]));
     return object;
 }
 
@@ -34,7 +34,7 @@ static json_t *integers(const int32_t *values, int32_t count)
 static json_t *sampling(const slip_sampling_defaults *given)
 {
     json_t *object = json_object();
-#define SHOW(field, ...)                                 \
+#define SHOW(field, ...) \
     if (given->given & 1u << SLIP_SAMPLING_INDEX_##field) \
         json_object_set_new(object, #field, json_real((double)given->values.field));
     SLIP_SAMPLING_FIELDS(SHOW)
@@ -54,9 +54,9 @@ static json_t *target_object(const slip_model *m, const slip_inspect_totals *tot
                                m->max_positions);
     json_object_set_new(object, "global", attention(&m->global));
     json_object_set_new(object, "sliding", attention(&m->sliding));
-    json_object_update_new(object, json_pack("{s:i,s:i,s:i,s:i,s:i}", "experts", m->experts, "top_k", m->top_k, "moe_intermediate",
-                                                 m->moe_intermediate, "dense_intermediate", m->dense_intermediate, "qkv_chunks",
-                                                 m->qkv_chunks));
+    json_object_update_new(object,
+                           json_pack("{s:i,s:i,s:i,s:i,s:i}", "experts", m->experts, "top_k", m->top_k, "moe_intermediate",
+                                     m->moe_intermediate, "dense_intermediate", m->dense_intermediate, "qkv_chunks", m->qkv_chunks));
     json_object_set_new(object, "eos_token_id", integers(m->eos, m->eos_count));
     json_object_set_new(object, "sampling", sampling(&m->sampling));
     json_object_set_new(object, "parameters", json_integer(totals->parameters));
@@ -93,10 +93,10 @@ slip_status slip_inspect_json(const char *path, const slip_checkpoint *checkpoin
                               const slip_inspect_totals *target, const slip_inspect_totals *draft)
 {
     int64_t checksums = checkpoint->checksums != NULL ? checkpoint->checksum_count - 1 : 0;
-    json_t *object = json_pack("{s:i,s:o,s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "schema", 1, "model", slip_json_text(path), "checkpoint_version", checkpoint->version,
-                               "file_bytes", (json_int_t)checkpoint->file_size, "tokenizer_bytes", (json_int_t)checkpoint->tokenizer_size,
-                               "checksums", (json_int_t)checksums, "target", target_object(model, target), "draft",
-                               draft_object(model, draft), "datasets", datasets(checkpoint));
+    json_t *object = json_pack("{s:i,s:o,s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "schema", 1, "model", slip_json_text(path), "checkpoint_version",
+                               checkpoint->version, "file_bytes", (json_int_t)checkpoint->file_size, "tokenizer_bytes",
+                               (json_int_t)checkpoint->tokenizer_size, "checksums", (json_int_t)checksums, "target",
+                               target_object(model, target), "draft", draft_object(model, draft), "datasets", datasets(checkpoint));
     int written = object != NULL ? json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : -1;
     json_decref(object);
     return written < 0 || putchar('\n') == EOF ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;

@@ -40,9 +40,10 @@ static slip_status check_options(const slip_job *job)
 {
     const slip_options *options = job->options;
     const slip_model *model = &job->source.model;
-    const char *needs_draft = options->acceptance > 0 ? "--acceptance" : options->always_draft ? "--always-draft"
-                              : options->draft_ranks                                          ? "--draft-ranks"
-                                                                                              : NULL;
+    const char *needs_draft = options->acceptance > 0 ? "--acceptance"
+                              : options->always_draft ? "--always-draft"
+                              : options->draft_ranks  ? "--draft-ranks"
+                                                      : NULL;
     if (options->context > model->max_positions)
         return slip_fail(SLIP_ERR_INPUT, "--context %lld: the model has %d positions", (long long)options->context, model->max_positions);
     if (needs_draft && !model->has_draft)
@@ -86,8 +87,8 @@ slip_status slip_job_open(slip_job *job)
         return status;
     const slip_checkpoint *table = &job->source.table;
     if (is_coordinator(job) && table->tokenizer)
-        status = slip_tokenizer_parse(table->tokenizer, table->tokenizer_size, job->options->model,
-                                      job->source.model.vocabulary, &job->tokenizer);
+        status = slip_tokenizer_parse(table->tokenizer, table->tokenizer_size, job->options->model, job->source.model.vocabulary,
+                                      &job->tokenizer);
     if (status == SLIP_OK)
         status = check_options(job);
     if (is_coordinator(job) && status == SLIP_OK)
@@ -107,7 +108,7 @@ slip_sampling slip_job_sampling(const slip_job *job)
     const slip_sampling_defaults *model = &job->source.model.sampling;
     slip_sampling sampling = job->options->sampling;
     uint32_t of_model = model->given & ~job->options->sampling_given;
-#define TAKE(field, ...)                                \
+#define TAKE(field, ...) \
     if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
         sampling.field = model->values.field;
     SLIP_SAMPLING_FIELDS(TAKE)
@@ -123,7 +124,7 @@ static void print_sampling(const slip_job *job)
     if (of_model == 0 || (job->options->command != SLIP_COMMAND_GENERATE && job->options->command != SLIP_COMMAND_BATCH))
         return;
     fprintf(stderr, "# sampling         the model's own, where nobody says:");
-#define SHOW(field, ...)                                \
+#define SHOW(field, ...) \
     if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
         fprintf(stderr, " " #field " %g", (double)model->values.field);
     SLIP_SAMPLING_FIELDS(SHOW)
@@ -306,7 +307,10 @@ static slip_status hear_memory(slip_job *job)
 
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
 {
-    struct { int32_t sequences; int64_t context; } sizes = {sequences, context};
+    struct {
+        int32_t sequences;
+        int64_t context;
+    } sizes = {sequences, context};
     if (is_coordinator(job) && mine == SLIP_OK && job->options->trace_ops)
         mine = slip_trace_ops_create(job->options->trace_ops, slip_op_name, &job->trace_ops);
     slip_status status = slip_comm_agree(job->comm, mine);

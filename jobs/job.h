@@ -15,24 +15,24 @@
 enum { SLIP_JOB_OUTPUTS = 4 };
 
 typedef struct {
-    slip_comm *comm;            /* borrowed */
+    slip_comm *comm;             /* borrowed */
     const slip_options *options; /* borrowed */
     int argc;
     char **argv;
     const slip_executor_kind *kind; /* what computes, the same on all ranks */
     slip_source source;
-    char shape_name[64];        /* with --shape: what stands for the model in the figures */
-    slip_tokenizer *tokenizer;  /* rank 0; NULL when the checkpoint has none */
+    char shape_name[64];       /* with --shape: what stands for the model in the figures */
+    slip_tokenizer *tokenizer; /* rank 0; NULL when the checkpoint has none */
     slip_rank *rank;
-    slip_draft *draft;          /* rank 0 with a drafter that is not switched off */
-    slip_decoder *decoder;      /* rank 0 */
-    slip_trace_ops *trace_ops;  /* rank 0 with --trace-ops */
+    slip_draft *draft;                      /* rank 0 with a drafter that is not switched off */
+    slip_decoder *decoder;                  /* rank 0 */
+    slip_trace_ops *trace_ops;              /* rank 0 with --trace-ops */
     slip_output *outputs[SLIP_JOB_OUTPUTS]; /* rank 0: files to write beside the answers */
     slip_limits limits;
-    double started_s;           /* when the command began */
+    double started_s;                     /* when the command began */
     int64_t requests, failed, unfinished; /* rank 0, for the report: the command counts them */
-    int64_t *peak_bytes;        /* rank 0, [ranks], once the others have ended: see slip_run_facts */
-    bool running;               /* the ranks are no longer in lockstep */
+    int64_t *peak_bytes;                  /* rank 0, [ranks], once the others have ended: see slip_run_facts */
+    bool running;                         /* the ranks are no longer in lockstep */
 } slip_job;
 
 /* Choose the device, open the checkpoint everywhere (with --shape: make its model) and parse the tokenizer on rank 0. */

@@ -19,15 +19,14 @@ const char *slip_command_name(slip_command command)
 /* Refuse, and point to the help. */
 static slip_status wrong_use(slip_command command, const char *what, const char *value, const char *why)
 {
-    return slip_fail(SLIP_ERR_INPUT, "%s%.200s%s; see slipstream%s%s --help", what, value, why,
-                     command == SLIP_COMMAND_NONE ? "" : " ", slip_command_name(command));
+    return slip_fail(SLIP_ERR_INPUT, "%s%.200s%s; see slipstream%s%s --help", what, value, why, command == SLIP_COMMAND_NONE ? "" : " ",
+                     slip_command_name(command));
 }
 
-static slip_status wrong_value(slip_command command, const option_row *row, const char *value,
-                               const char *expected)
+static slip_status wrong_value(slip_command command, const option_row *row, const char *value, const char *expected)
 {
-    return slip_fail(SLIP_ERR_INPUT, "--%s must be %s, not \"%.200s\"; see slipstream %s --help", row->name,
-                     expected, value, slip_command_name(command));
+    return slip_fail(SLIP_ERR_INPUT, "--%s must be %s, not \"%.200s\"; see slipstream %s --help", row->name, expected, value,
+                     slip_command_name(command));
 }
 
 /* strtoll and strtod take more than a number (spaces, hexadecimal, "inf") and stop silently where it ends. */
@@ -64,8 +63,7 @@ static int find_word(const char *words, const char *text)
 }
 
 /* Store the value of one option; defaults come this way too, so that --help says what happens. */
-static slip_status set_option(slip_command command, const option_row *row, const char *text,
-                              slip_options *options)
+static slip_status set_option(slip_command command, const option_row *row, const char *text, slip_options *options)
 {
     void *field = (char *)options + row->offset;
     char expected[SLIP_RANGE_WORDS];
@@ -95,8 +93,7 @@ static slip_status set_option(slip_command command, const option_row *row, const
 
 /* The command's rows in getopt_long's form: `longs` ends with zeros, `letters` begins with ':' to tell a
  * missing argument. */
-static void make_getopt(slip_command command, struct option longs[static ROWS_MAX + 1],
-                        char letters[static 3 * ROWS_MAX])
+static void make_getopt(slip_command command, struct option longs[static ROWS_MAX + 1], char letters[static 3 * ROWS_MAX])
 {
     int count = 0;
     *letters++ = ':';
@@ -128,7 +125,7 @@ static const option_row *find_row(slip_command command, int value)
 /* The bit of a field of sampling; 0 for other options. */
 static uint32_t sampling_bit(const option_row *row)
 {
-#define BIT(field, ...)                                      \
+#define BIT(field, ...) \
     if (row->offset == offsetof(slip_options, sampling.field)) \
         return 1u << SLIP_SAMPLING_INDEX_##field;
     SLIP_SAMPLING_FIELDS(BIT)
@@ -151,9 +148,7 @@ static slip_status read_options(slip_command command, int argc, char **argv, sli
         if (value == ':')
             return wrong_use(command, "", culprit, " needs a value");
         if (value == '?')
-            return wrong_use(command, "", culprit,
-                             optopt >= VALUE_BASE ? " takes no value"
-                                                  : " is no option here, or not a clear one");
+            return wrong_use(command, "", culprit, optopt >= VALUE_BASE ? " takes no value" : " is no option here, or not a clear one");
         const option_row *row = find_row(command, value);
         slip_status status = set_option(command, row, optarg, options);
         options->given[(row - slip_option_rows) / 64] |= UINT64_C(1) << (row - slip_option_rows) % 64;
@@ -181,8 +176,7 @@ static slip_status read_operands(slip_command command, int count, char **operand
         if (operands[i][0] == '\0')
             return wrong_use(command, row->operands, "", " cannot be empty");
     if (count < row->operand_count)
-        return wrong_use(command, row->operands, "",
-                         row->operand_count == 1 ? " is missing" : " are both needed");
+        return wrong_use(command, row->operands, "", row->operand_count == 1 ? " is missing" : " are both needed");
     if (row->operand_count == 2)
         options->source = operands[0];
     if (row->operand_count > 0)
@@ -235,14 +229,9 @@ static slip_status check(const slip_options *options)
 {
     const char *missing = NULL, *clash = NULL;
     switch (options->command) {
-    case SLIP_COMMAND_GENERATE:
-        missing = options->model == NULL ? "-m MODEL.h5" : options->prompt == NULL ? "-p TEXT" : NULL;
-        break;
+    case SLIP_COMMAND_GENERATE: missing = options->model == NULL ? "-m MODEL.h5" : options->prompt == NULL ? "-p TEXT" : NULL; break;
     case SLIP_COMMAND_BATCH:
-        missing = options->model == NULL    ? "-m MODEL.h5"
-                  : options->input == NULL  ? "-i FILE"
-                  : options->output == NULL ? "-o FILE"
-                                            : NULL;
+        missing = options->model == NULL ? "-m MODEL.h5" : options->input == NULL ? "-i FILE" : options->output == NULL ? "-o FILE" : NULL;
         if (options->output != NULL && strcmp(options->output, "-") == 0)
             clash = options->resume ? "--resume needs a file, not -o -"
                     : options->json ? "--json and -o - both want standard output"

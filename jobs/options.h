@@ -35,39 +35,39 @@ enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
 /* Strings point into argv (NULL = not given). A field that a command has no option for is 0. */
 typedef struct {
     slip_command command;
-    bool help, version;     /* asked for: then nothing else was checked */
+    bool help, version; /* asked for: then nothing else was checked */
 
-    const char *model;      /* -m; or the operand of inspect and convert: the file to write */
-    const char *source;     /* convert: the folder to read */
-    const char *prompt;     /* generate: always there; bench: NULL = one of its own */
-    const char *input;      /* batch -i; "-" = standard input */
+    const char *model;             /* -m; or the operand of inspect and convert: the file to write */
+    const char *source;            /* convert: the folder to read */
+    const char *prompt;            /* generate: always there; bench: NULL = one of its own */
+    const char *input;             /* batch -i; "-" = standard input */
     const char *served_model_name; /* batch: names, with commas between them */
-    const char *output;     /* batch -o; "-" = standard output */
-    const char *trace;      /* batch: .h5 to write */
-    const char *text, *ids; /* score: exactly one of them */
-    const char *logits;     /* score: .h5 to write */
-    const char *trace_ops;  /* generate, score: .h5 to write */
-    const char *profile;    /* bench: file to write */
-    const char *shape;      /* bench, plan: one of slip_shape_names() */
-    const char *draft;      /* convert: folder of the drafter; NULL = look beside the source */
+    const char *output;            /* batch -o; "-" = standard output */
+    const char *trace;             /* batch: .h5 to write */
+    const char *text, *ids;        /* score: exactly one of them */
+    const char *logits;            /* score: .h5 to write */
+    const char *trace_ops;         /* generate, score: .h5 to write */
+    const char *profile;           /* bench: file to write */
+    const char *shape;             /* bench, plan: one of slip_shape_names() */
+    const char *draft;             /* convert: folder of the drafter; NULL = look beside the source */
 
-    int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
-    slip_sampling sampling; /* batch: for lines that do not say */
+    int64_t max_tokens;      /* to make; batch: for lines that do not say, 0 = what the context leaves */
+    slip_sampling sampling;  /* batch: for lines that do not say */
     uint32_t sampling_given; /* which of its fields were typed: bits as in slip_sampling_defaults */
     int64_t sequences;
-    int64_t context;        /* tokens a sequence may hold, prompt included; 0 = not given */
-    int64_t expert_slices;  /* 0 = what the plan finds fastest */
-    double deadline;        /* seconds a rank waits for another */
-    double memory;          /* plan: GB a rank has; 0 = the planned device's */
-    double drain;           /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
-    double acceptance;      /* bench: forced acceptance length; 0 = the draft's own */
-    int64_t shard_of;       /* bench --shape: run one shard of this many; 0 = a shard a rank */
-    int64_t layers;         /* bench --shape: only the first so many; 0 = all */
-    int64_t prompt_tokens;  /* bench: length of a made-up prompt; 0 = not given */
-    int64_t ranks;          /* plan */
-    int64_t window;         /* convert: keys that a query of a sliding layer sees; 0 = not given */
+    int64_t context;       /* tokens a sequence may hold, prompt included; 0 = not given */
+    int64_t expert_slices; /* 0 = what the plan finds fastest */
+    double deadline;       /* seconds a rank waits for another */
+    double memory;         /* plan: GB a rank has; 0 = the planned device's */
+    double drain;          /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
+    double acceptance;     /* bench: forced acceptance length; 0 = the draft's own */
+    int64_t shard_of;      /* bench --shape: run one shard of this many; 0 = a shard a rank */
+    int64_t layers;        /* bench --shape: only the first so many; 0 = all */
+    int64_t prompt_tokens; /* bench: length of a made-up prompt; 0 = not given */
+    int64_t ranks;         /* plan */
+    int64_t window;        /* convert: keys that a query of a sliding layer sees; 0 = not given */
 
-    uint64_t given[2];      /* a bit a row of the table: what was typed, see slip_options_given() */
+    uint64_t given[2];                        /* a bit a row of the table: what was typed, see slip_options_given() */
     int device, engine, draft_ranks, experts; /* of the enums above */
     bool dry_run, no_draft, always_draft, round_activations, json, quiet, resume, ok_if_some_fail;
 } slip_options;

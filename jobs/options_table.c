@@ -24,38 +24,40 @@ enum {
 
 /* A field of sampling is an option of generate, and of batch for the requests that leave it out; where neither says, a model may have
  * a value of its own. */
-#define SAMPLING_ROWS(field, option, kind, argument, low, high, alone, many, help)                             \
-    {option, 0, OPTION_##kind, argument, GENERATE, FIELD(sampling.field), low, high, alone, help "\na value of the model's own comes before the default"},             \
-    {option, 0, OPTION_##kind, argument, BATCH, FIELD(sampling.field), low, high, many,                               \
-     #field " of requests that do not say:\n" help "\na value of the model's own comes before the default"},
+#define SAMPLING_ROWS(field, option, kind, argument, low, high, alone, many, help) \
+    {option,        0, \
+     OPTION_##kind, argument, \
+     GENERATE,      FIELD(sampling.field), \
+     low,           high, \
+     alone,         help "\na value of the model's own comes before the default"}, \
+        {option,        0, \
+         OPTION_##kind, argument, \
+         BATCH,         FIELD(sampling.field), \
+         low,           high, \
+         many,          #field " of requests that do not say:\n" help "\na value of the model's own comes before the default"},
 
 const option_row slip_option_rows[] = {
-    {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS | PLAN, FIELD(model), 0, 0, NULL,
-     "the model, as written by slipstream convert"},
+    {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS | PLAN, FIELD(model), 0, 0, NULL, "the model, as written by slipstream convert"},
     {"shape", 0, OPTION_SHAPE, "NAME", BENCH, FIELD(shape), 0, 0, NULL,
      "instead of a model: random weights in a published\nshape (needs a GPU); the figures say so"},
     {"layers", 0, OPTION_INT, "N", BENCH, FIELD(layers), 1, SLIP_MAX_LAYERS, NULL,
      "of --shape: only the first N layers; the figures say so"},
-    {"shape", 0, OPTION_SHAPE, "NAME", PLAN, FIELD(shape), 0, 0, NULL,
-     "instead of a model: a published shape"},
+    {"shape", 0, OPTION_SHAPE, "NAME", PLAN, FIELD(shape), 0, 0, NULL, "instead of a model: a published shape"},
     {"ranks", 0, OPTION_INT, "N", PLAN, FIELD(ranks), 1, RANKS_MAX, NULL, "ranks, one GPU each"},
     {"sequences", 0, OPTION_INT, "N", PLAN, FIELD(sequences), 1, SLIP_MAX_SPANS, "1", "sequences to have memory for"},
-    {"context", 0, OPTION_INT, "TOKENS", PLAN, FIELD(context), 1, TOKENS_MAX, "1024",
-     "tokens of each, up to the model's limit"},
+    {"context", 0, OPTION_INT, "TOKENS", PLAN, FIELD(context), 1, TOKENS_MAX, "1024", "tokens of each, up to the model's limit"},
     {"memory", 0, OPTION_REAL, "GB", PLAN, FIELD(memory), 0.001, 1e6, NULL,
      "memory a rank has, in units of 1e9 bytes (default: the GPU's that\nwas measured); exit status 2 when it does not suffice"},
 
     {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
-    {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL,
-     "the text to continue (default: one of its own)"},
+    {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL, "the text to continue (default: one of its own)"},
     {"prompt-tokens", 0, OPTION_INT, "N", BENCH, FIELD(prompt_tokens), 1, TOKENS_MAX, NULL,
      "instead of a text: N token ids (default of --shape: so many that\nprompt and answer fill --context, or 1024 tokens)"},
     {"input", 'i', OPTION_TEXT, "FILE", BATCH, FIELD(input), 0, 0, NULL,
      "requests, OpenAI batch lines, packed with gzip or not;\n- is standard input"},
     {"output", 'o', OPTION_TEXT, "FILE", BATCH, FIELD(output), 0, 0, NULL,
      "results, a line each as it ends; - is standard output.\nA file that is not empty needs --resume"},
-    {"resume", 0, OPTION_FLAG, NULL, BATCH, FIELD(resume), 0, 0, NULL,
-     "repair the output of an interrupted run and do what is missing"},
+    {"resume", 0, OPTION_FLAG, NULL, BATCH, FIELD(resume), 0, 0, NULL, "repair the output of an interrupted run and do what is missing"},
     {"drain", 0, OPTION_REAL, "SECONDS", BATCH, FIELD(drain), 0.1, 86400, NULL,
      "give up what is still in flight so long after SIGUSR1, SIGTERM or\nSIGINT; --resume takes it up (default: finish it)"},
     {"served-model-name", 0, OPTION_TEXT, "NAME", BATCH, FIELD(served_model_name), 0, 0, NULL,
@@ -63,10 +65,8 @@ const option_row slip_option_rows[] = {
     {"ok-if-some-fail", 0, OPTION_FLAG, NULL, BATCH, FIELD(ok_if_some_fail), 0, 0, NULL,
      "exit status 0, not 3, when all is done but some requests were refused"},
     {"file", 'f', OPTION_TEXT, "TEXT", SCORE, FIELD(text), 0, 0, NULL, "the text file to score"},
-    {"ids", 0, OPTION_TEXT, "IDS.json", SCORE, FIELD(ids), 0, 0, NULL,
-     "instead of a text: one JSON array of token ids"},
-    {"logits", 0, OPTION_TEXT, "OUT.h5", SCORE, FIELD(logits), 0, 0, NULL,
-     "write /logits there, f32 [tokens, vocabulary]"},
+    {"ids", 0, OPTION_TEXT, "IDS.json", SCORE, FIELD(ids), 0, 0, NULL, "instead of a text: one JSON array of token ids"},
+    {"logits", 0, OPTION_TEXT, "OUT.h5", SCORE, FIELD(logits), 0, 0, NULL, "write /logits there, f32 [tokens, vocabulary]"},
     {"trace-ops", 0, OPTION_TEXT, "OPS.h5", GENERATE | SCORE, FIELD(trace_ops), 0, 0, NULL,
      "write what every op of every step computes on rank 0 there,\n/steps/N/OP/BUFFER; large and slow"},
     {"round-activations", 0, OPTION_FLAG, NULL, GENERATE | SCORE, FIELD(round_activations), 0, 0, NULL,
@@ -79,22 +79,17 @@ const option_row slip_option_rows[] = {
      "keys that a query of a sliding layer sees, itself included\n(default: sliding_window; alone, sliding_window_size + 1)"},
     {"dry-run", 0, OPTION_FLAG, NULL, CONVERT, FIELD(dry_run), 0, 0, NULL, "check the folder, and write nothing"},
 
-    {"max-tokens", 'n', OPTION_INT, "N", GENERATE, FIELD(max_tokens), 1, TOKENS_MAX, "256",
-     "stop after N tokens"},
+    {"max-tokens", 'n', OPTION_INT, "N", GENERATE, FIELD(max_tokens), 1, TOKENS_MAX, "256", "stop after N tokens"},
     {"max-tokens", 'n', OPTION_INT, "N", BATCH, FIELD(max_tokens), 1, TOKENS_MAX, NULL,
      "max_tokens of requests that do not say\n(default: as many as the context leaves)"},
-    {"tokens", 'n', OPTION_INT, "N", BENCH, FIELD(max_tokens), 1, TOKENS_MAX, "256",
-     "tokens to decode in each sequence"},
-    SLIP_SAMPLING_FIELDS(SAMPLING_ROWS)
-    {"seed", 0, OPTION_INT, "N", GENERATE, FIELD(sampling.seed), 0, SEED_MAX, "1",
-     "the same seed gives the same text"},
+    {"tokens", 'n', OPTION_INT, "N", BENCH, FIELD(max_tokens), 1, TOKENS_MAX, "256", "tokens to decode in each sequence"},
+    SLIP_SAMPLING_FIELDS(SAMPLING_ROWS){"seed", 0, OPTION_INT, "N", GENERATE, FIELD(sampling.seed), 0, SEED_MAX, "1",
+                                        "the same seed gives the same text"},
     {"seed", 0, OPTION_INT, "N", BATCH, FIELD(sampling.seed), 0, SEED_MAX, "0",
      "requests without a seed take one made from this and custom_id"},
 
-    {"sequences", 0, OPTION_INT, "N", BATCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "4",
-     "requests to decode at once"},
-    {"sequences", 0, OPTION_INT, "N", BENCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "1",
-     "sequences to decode at once"},
+    {"sequences", 0, OPTION_INT, "N", BATCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "4", "requests to decode at once"},
+    {"sequences", 0, OPTION_INT, "N", BENCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "1", "sequences to decode at once"},
     {"context", 0, OPTION_INT, "TOKENS", RUNS, FIELD(context), 1, TOKENS_MAX, NULL,
      "tokens a sequence may hold, its prompt included\n(default: what is asked for, up to the model's limit)"},
     {"no-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(no_draft), 0, 0, NULL,
@@ -118,12 +113,10 @@ const option_row slip_option_rows[] = {
      "cuda only: one kernel that never exits, or a launch an op"},
     {"expert-slices", 0, OPTION_INT, "S", RUNS, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "cut each expert over S ranks; S divides the ranks\n(default: what slipstream plan finds fastest)"},
-    {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120",
-     "give up on a rank that is silent so long"},
+    {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120", "give up on a rank that is silent so long"},
     {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN | INSPECT, FIELD(json), 0, 0, NULL,
      "print one JSON object with the figures on standard output"},
-    {"quiet", 'q', OPTION_FLAG, NULL, RUNS | CONVERT, FIELD(quiet), 0, 0, NULL,
-     "no progress and no figures on standard error"},
+    {"quiet", 'q', OPTION_FLAG, NULL, RUNS | CONVERT, FIELD(quiet), 0, 0, NULL, "no progress and no figures on standard error"},
     {"help", 'h', OPTION_FLAG, NULL, EVERY | 1, FIELD(help), 0, 0, NULL, "print this and exit"},
     {"version", 0, OPTION_FLAG, NULL, EVERY | 1, FIELD(version), 0, 0, NULL, "print the versions and exit"},
 };
@@ -135,45 +128,42 @@ const char *slip_option_argument(const option_row *row)
 }
 
 const command_row slip_command_rows[SLIP_COMMANDS] = {
-    [SLIP_COMMAND_NONE] = {"", "", 0, "COMMAND ...",
-        "decode large mixture-of-experts models, one rank a shard",
-        "  mpirun -n 3 build/slipstream generate -m jobs/demo/model.h5 -p \"def quicksort(\"\n"
-        "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
-        "-i jobs/demo/requests.jsonl -o results.jsonl\n"},
-    [SLIP_COMMAND_GENERATE] = {"generate", "", 0, "-m MODEL.h5 -p TEXT",
-        "continue one prompt; the text streams to standard output",
-        "  mpirun -n 3 build/slipstream generate -m jobs/demo/model.h5 -p \"def quicksort(\"\n"
-        "  mpirun -n 2 build/slipstream generate -m jobs/demo/model.h5 "
-        "-p \"class Stack:\" -n 64 --temperature 0.7 --seed 5\n"
-        "  mpirun -n 2 build/slipstream generate -m jobs/demo/model.h5 -p \"import os\" --no-draft\n"},
-    [SLIP_COMMAND_BATCH] = {"batch", "", 0, "-m MODEL.h5 -i FILE -o FILE",
-        "answer a file of OpenAI batch lines",
-        "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
-        "-i jobs/demo/requests.jsonl -o results.jsonl\n"
-        "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
-        "-i jobs/demo/requests.jsonl -o results.jsonl --resume\n"
-        "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 "
-        "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"},
+    [SLIP_COMMAND_NONE] = {"", "", 0, "COMMAND ...", "decode large mixture-of-experts models, one rank a shard",
+                           "  mpirun -n 3 build/slipstream generate -m jobs/demo/model.h5 -p \"def quicksort(\"\n"
+                           "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+                           "-i jobs/demo/requests.jsonl -o results.jsonl\n"},
+    [SLIP_COMMAND_GENERATE] = {"generate", "", 0, "-m MODEL.h5 -p TEXT", "continue one prompt; the text streams to standard output",
+                               "  mpirun -n 3 build/slipstream generate -m jobs/demo/model.h5 -p \"def quicksort(\"\n"
+                               "  mpirun -n 2 build/slipstream generate -m jobs/demo/model.h5 "
+                               "-p \"class Stack:\" -n 64 --temperature 0.7 --seed 5\n"
+                               "  mpirun -n 2 build/slipstream generate -m jobs/demo/model.h5 -p \"import os\" --no-draft\n"},
+    [SLIP_COMMAND_BATCH] = {"batch", "", 0, "-m MODEL.h5 -i FILE -o FILE", "answer a file of OpenAI batch lines",
+                            "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+                            "-i jobs/demo/requests.jsonl -o results.jsonl\n"
+                            "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+                            "-i jobs/demo/requests.jsonl -o results.jsonl --resume\n"
+                            "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 "
+                            "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"},
     [SLIP_COMMAND_BENCH] = {"bench", "", 0, "(-m MODEL.h5 | --shape NAME)", "measure decoding",
-        "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5\n"
-        "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5 --no-draft --sequences 4 --json\n"
-        "  build/slipstream bench --shape pro --shard-of 8 --acceptance 6.3\n"},
+                            "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5\n"
+                            "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5 --no-draft --sequences 4 --json\n"
+                            "  build/slipstream bench --shape pro --shard-of 8 --acceptance 6.3\n"},
     [SLIP_COMMAND_SCORE] = {"score", "", 0, "-m MODEL.h5 (-f TEXT | --ids IDS.json)",
-        "how well the model predicts a text: tokens, bits per token and per byte",
-        "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 -f jobs/train/tokenizer.py\n"
-        "  echo '[1, 2, 3]' > ids.json\n"
-        "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 "
-        "--ids ids.json --logits logits.h5 --json\n"},
+                            "how well the model predicts a text: tokens, bits per token and per byte",
+                            "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 -f jobs/train/tokenizer.py\n"
+                            "  echo '[1, 2, 3]' > ids.json\n"
+                            "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 "
+                            "--ids ids.json --logits logits.h5 --json\n"},
     [SLIP_COMMAND_CONVERT] = {"convert", "HF_FOLDER MODEL.h5", 2, "HF_FOLDER MODEL.h5",
-        "turn a Hugging Face folder, or a checkpoint of an earlier version, into one checkpoint",
-        "  build/slipstream convert MiMo-V2-Flash mimo.h5\n"
-        "  mpirun -n 4 build/slipstream convert MiMo-V2-Flash mimo.h5 "
-        "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},
+                              "turn a Hugging Face folder, or a checkpoint of an earlier version, into one checkpoint",
+                              "  build/slipstream convert MiMo-V2-Flash mimo.h5\n"
+                              "  mpirun -n 4 build/slipstream convert MiMo-V2-Flash mimo.h5 "
+                              "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},
     [SLIP_COMMAND_INSPECT] = {"inspect", "MODEL.h5", 1, "MODEL.h5", "show what is in a checkpoint",
-        "  build/slipstream inspect jobs/demo/model.h5\n"},
+                              "  build/slipstream inspect jobs/demo/model.h5\n"},
     [SLIP_COMMAND_PLAN] = {"plan", "", 0, "(-m MODEL.h5 | --shape NAME) --ranks N",
-        "bytes, memory and time a step for a number of ranks, without running anything",
-        "  build/slipstream plan --shape pro --ranks 8\n"
-        "  build/slipstream plan --shape flash --ranks 4 --json\n"
-        "  build/slipstream plan -m jobs/demo/model.h5 --ranks 2 --context 4096 --sequences 8 --memory 80\n"},
+                           "bytes, memory and time a step for a number of ranks, without running anything",
+                           "  build/slipstream plan --shape pro --ranks 8\n"
+                           "  build/slipstream plan --shape flash --ranks 4 --json\n"
+                           "  build/slipstream plan -m jobs/demo/model.h5 --ranks 2 --context 4096 --sequences 8 --memory 80\n"},
 };

@@ -16,8 +16,8 @@ typedef enum {
 } option_kind;
 
 typedef struct {
-    const char *name;     /* without the dashes */
-    char letter;          /* 0 = none */
+    const char *name; /* without the dashes */
+    char letter;      /* 0 = none */
     option_kind kind;
     const char *argument; /* its name in the help; the words of a choice; NULL for a flag */
     unsigned commands;    /* bits 1 << slip_command; a name may have several rows for different commands */

@@ -165,14 +165,14 @@ static slip_status print_json(const plan *p, int argc, char **argv)
         json_array_append_new(list, json_pack("{s:s,s:f,s:s,s:s}", "name", p->terms[i].name, "value", p->terms[i].value, "unit",
                                               p->terms[i].unit, "basis", p->terms[i].basis));
     for (size_t i = 0; i < sizeof acceptance / sizeof *acceptance; i++)
-        json_array_append_new(speeds, json_pack("{s:f,s:f}", "acceptance_length", acceptance[i], "tokens_per_second",
-                                                acceptance[i] / p->step.step_us * 1e6));
+        json_array_append_new(
+            speeds, json_pack("{s:f,s:f}", "acceptance_length", acceptance[i], "tokens_per_second", acceptance[i] / p->step.step_us * 1e6));
     for (int i = 0; i < p->warning_count; i++)
         json_array_append_new(warnings, json_string(p->warnings[i]));
     json_t *rest = json_pack("{s:s,s:s,s:i,s:i,s:i,s:I,s:i,s:o,s:o,s:o,s:o}", "device", p->step.device->name, "model", p->model,
                              "rank_count", p->ranks, "expert_slices", p->step.slices, "verify_tokens", p->step.tokens, "context",
-                             (json_int_t)p->context, "sequences", p->limits.sequences, "memory_per_rank", memory_json(p), "terms",
-                             list, "predicted", speeds, "warnings", warnings);
+                             (json_int_t)p->context, "sequences", p->limits.sequences, "memory_per_rank", memory_json(p), "terms", list,
+                             "predicted", speeds, "warnings", warnings);
     json_object_update(object, rest);
     json_decref(rest);
     if (p->options->shape)
@@ -188,7 +188,8 @@ static void print_slices(const plan *p)
         if (!slip_placement_allows(&p->source.model, p->ranks, s))
             continue;
         slip_plan_step(&p->source.model, p->ranks, s, VERIFY, &other);
-        printf("  %2d slices    %10.2f us, imbalance %.2f%s\n", s, other.step_us, other.imbalance, s == p->step.slices ? "  <- chosen" : "");
+        printf("  %2d slices    %10.2f us, imbalance %.2f%s\n", s, other.step_us, other.imbalance,
+               s == p->step.slices ? "  <- chosen" : "");
     }
 }
 
@@ -199,8 +200,8 @@ static void print_text(const plan *p)
     for (int i = 0; i < TERMS; i++)
         printf("  %-12s %10.2f %-3s %s\n", p->terms[i].name, p->terms[i].value, p->terms[i].unit, p->terms[i].basis);
     print_slices(p);
-    printf("# memory           %.3g GB of %.3g on the fullest rank: weights %.3g, K/V %.3g for %d sequence%s of %lld tokens", needed(p) * 1e-9,
-           p->memory * 1e-9, (double)p->target.weights * 1e-9, (double)p->target.caches * 1e-9, p->limits.sequences,
+    printf("# memory           %.3g GB of %.3g on the fullest rank: weights %.3g, K/V %.3g for %d sequence%s of %lld tokens",
+           needed(p) * 1e-9, p->memory * 1e-9, (double)p->target.weights * 1e-9, (double)p->target.caches * 1e-9, p->limits.sequences,
            p->limits.sequences == 1 ? "" : "s", (long long)p->context);
     if (p->source.model.has_draft)
         printf(", the draft %.3g and %.3g", (double)p->draft.weights * 1e-9, (double)p->draft.caches * 1e-9);

@@ -21,9 +21,9 @@ enum { TEXT_MAX = 1 << 30 };
 typedef struct {
     int32_t *ids;
     size_t count;
-    size_t bytes;      /* of the text; 0 for ids */
-    double bits;       /* sum of -log2 p */
-    size_t scored;     /* tokens in that sum */
+    size_t bytes;        /* of the text; 0 for ids */
+    double bits;         /* sum of -log2 p */
+    size_t scored;       /* tokens in that sum */
     slip_logits *logits; /* NULL without --logits */
     slip_progress progress;
 } score;
@@ -43,8 +43,9 @@ static slip_status check_finite(const float *logits, int32_t vocabulary, uint64_
 {
     for (int32_t v = 0; v < vocabulary; v++)
         if (!isfinite(logits[v]))
-            return slip_fail(SLIP_ERR_FAILED, "a logit is not finite: step %" PRIu64 ", behind token %zu of the text, vocabulary row %d: %g",
-                             step, token, v, (double)logits[v]);
+            return slip_fail(SLIP_ERR_FAILED,
+                             "a logit is not finite: step %" PRIu64 ", behind token %zu of the text, vocabulary row %d: %g", step, token, v,
+                             (double)logits[v]);
     return SLIP_OK;
 }
 
@@ -154,8 +155,8 @@ static slip_status prepare(slip_job *job, score *s, int64_t *context)
         return slip_fail(SLIP_ERR_INPUT, "%s: no tokens", source);
     *context = slip_job_context(job, (int64_t)s->count);
     if (job->options->logits && (int64_t)s->count > *context)
-        return slip_fail(SLIP_ERR_INPUT, "%s: %zu tokens do not fit the context of %lld, and --logits wants one window", source,
-                         s->count, (long long)*context);
+        return slip_fail(SLIP_ERR_INPUT, "%s: %zu tokens do not fit the context of %lld, and --logits wants one window", source, s->count,
+                         (long long)*context);
     if (*context < 2 && (int64_t)s->count > *context)
         return slip_fail(SLIP_ERR_INPUT, "--context %lld: at least 2 to score %zu tokens", (long long)*context, s->count);
     return job->options->logits ? slip_logits_create(job->options->logits, s->count, model->vocabulary, &s->logits) : SLIP_OK;

@@ -7,8 +7,8 @@
 
 static const char no_build[] = "this build computes on CPUs only";
 
-static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm,
-                          const slip_executor_options *options, slip_executor **executor)
+static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
+                          slip_executor **executor)
 {
     (void)program, (void)limits, (void)comm, (void)options, (void)executor;
     return slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", no_build);

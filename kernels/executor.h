@@ -23,15 +23,15 @@ typedef void (*slip_watch)(void *context, int32_t op, slip_buffer buffer, int32_
 
 /* How an executor is made. Zero is the default of everything. */
 typedef struct {
-    slip_executor *target;   /* the draft's: the executor whose taps it reads. NULL (cpu alone): row() of TAPS, as the host has filled it */
-    bool round_activations;  /* cpu: round operands as the GPU does, so that ops can be compared closely (kernels/cpu/round.c) */
-    bool launch;             /* cuda: one op a launch, captured in a CUDA graph, instead of the persistent kernel */
-    int32_t absent_peers;    /* cuda: ranks whose part of every exchange is emulated by a local copy */
-    double deadline;         /* cuda: seconds that a wait on the GPU may take; 0: the default */
-    const char *profile;     /* cuda: write a Perfetto trace of one step to this file; borrowed */
-    slip_watch watch;        /* called after every op whose result is kept; slows everything down. NULL: nobody looks */
+    slip_executor *target;  /* the draft's: the executor whose taps it reads. NULL (cpu alone): row() of TAPS, as the host has filled it */
+    bool round_activations; /* cpu: round operands as the GPU does, so that ops can be compared closely (kernels/cpu/round.c) */
+    bool launch;            /* cuda: one op a launch, captured in a CUDA graph, instead of the persistent kernel */
+    int32_t absent_peers;   /* cuda: ranks whose part of every exchange is emulated by a local copy */
+    double deadline;        /* cuda: seconds that a wait on the GPU may take; 0: the default */
+    const char *profile;    /* cuda: write a Perfetto trace of one step to this file; borrowed */
+    slip_watch watch;       /* called after every op whose result is kept; slows everything down. NULL: nobody looks */
     void *watch_context;
-    bool watched;            /* some rank looks: the others must not run ahead of it */
+    bool watched; /* some rank looks: the others must not run ahead of it */
 } slip_executor_options;
 
 typedef struct {
@@ -40,8 +40,8 @@ typedef struct {
     /* `program` is kept by reference. `comm` serves ALLREDUCE; NULL for a program on one rank. With one, all ranks run the same
      * sequence of phases, those of a draft beside its target among them. A target keeps its taps by (sequence, position), in a ring as
      * deep as the draft's window and a step, and the draft's inject phase reads them there: its step needs only spans. */
-    slip_status (*create)(const slip_program *program, const slip_limits *limits, slip_comm *comm,
-                          const slip_executor_options *options, slip_executor **executor);
+    slip_status (*create)(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
+                          slip_executor **executor);
 
     /* Hand over tensor `index`. Takes what it needs; the caller frees `weight` afterwards. */
     slip_status (*load)(slip_executor *executor, int32_t index, const slip_weight *weight);
@@ -103,8 +103,8 @@ static inline bool slip_executor_device_collects(const slip_executor_kind *kind,
 }
 
 /* Begin, and wait. */
-static inline slip_status slip_executor_run(const slip_executor_kind *kind, slip_executor *executor, slip_phase phase, const slip_step *step,
-                                            slip_run_cost *cost)
+static inline slip_status slip_executor_run(const slip_executor_kind *kind, slip_executor *executor, slip_phase phase,
+                                            const slip_step *step, slip_run_cost *cost)
 {
     slip_status status = kind->begin(executor, phase, step);
     return status == SLIP_OK ? kind->wait(executor, cost) : status;

@@ -11,11 +11,11 @@
 #include "ranks/wire.h"
 
 typedef struct {
-    slip_comm *comm;     /* borrowed */
-    unsigned char *wire; /* [slip_wire_room()] */
-    int unanswered;      /* rank 0: orders whose answers have not been heard */
+    slip_comm *comm;       /* borrowed */
+    unsigned char *wire;   /* [slip_wire_room()] */
+    int unanswered;        /* rank 0: orders whose answers have not been heard */
     int signal, signalled; /* rank 0: the first signal that another rank was sent (comm/signals.h), and that rank; 0: none */
-    double posted_s;     /* rank 0: when the last one was given */
+    double posted_s;       /* rank 0: when the last one was given */
 } slip_link;
 
 slip_status slip_link_open(slip_comm *comm, slip_link *link);

@@ -61,8 +61,7 @@ double slip_plan_imbalance(const slip_model *model, int32_t groups, int32_t toke
 static double slice_cost(const slip_model *model, int32_t ranks, int32_t slices, int32_t tokens)
 {
     double width = (double)model->moe_intermediate / slices, narrow = slip_plan_device_default->narrow_columns;
-    return slip_plan_imbalance(model, ranks / slices, tokens) *
-           (2 * (1 + narrow / model->hidden) + (1 + narrow / width)) / 3;
+    return slip_plan_imbalance(model, ranks / slices, tokens) * (2 * (1 + narrow / model->hidden) + (1 + narrow / width)) / 3;
 }
 
 int32_t slip_plan_slices(const slip_model *model, int32_t ranks)
@@ -83,7 +82,7 @@ int32_t slip_plan_slices(const slip_model *model, int32_t ranks)
 
 /* Raise `memory` to what this rank's program takes, and free the program. */
 static void raise_to(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, slip_program *program,
-                         slip_memory *memory)
+                     slip_memory *memory)
 {
     uint64_t weights = slip_shard_bytes(source, program), caches = kind->cache_bytes(program, limits);
     memory->weights = weights > memory->weights ? weights : memory->weights;
@@ -91,8 +90,8 @@ static void raise_to(const slip_source *source, const slip_executor_kind *kind, 
     slip_program_free(program);
 }
 
-void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices,
-                      const slip_limits *limits, slip_memory *memory)
+void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices, const slip_limits *limits,
+                      slip_memory *memory)
 {
     *memory = (slip_memory){0};
     for (int32_t rank = 0; rank < ranks; rank++) {

@@ -23,8 +23,8 @@ typedef struct {
     uint64_t weights, caches; /* bytes on the fullest worker rank, the draft not counted */
 } slip_memory;
 
-void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices,
-                      const slip_limits *limits, slip_memory *memory);
+void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices, const slip_limits *limits,
+                      slip_memory *memory);
 
 /* The same for the draft alone, on `ranks` ranks. */
 void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, const slip_limits *limits,
@@ -37,7 +37,7 @@ typedef struct {
     double attention, dense, experts, router, head; /* bytes */
     double bytes;                                   /* their sum */
     double imbalance;
-    double draft_bytes;                             /* cut over the ranks, its head included */
+    double draft_bytes; /* cut over the ranks, its head included */
     double stream_us, exchange_us, handover_us, draft_us, step_us;
 } slip_step_plan;
 

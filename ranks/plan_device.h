@@ -23,7 +23,7 @@ typedef struct {
     double memory_bytes; /* that a rank has, by the maker's data sheet */
 
     /* Where the above was measured; beyond it is a guess. */
-    int measured_ranks, node_ranks; /* the second is what one NVLink domain has */
+    int measured_ranks, node_ranks;          /* the second is what one NVLink domain has */
     double measured_gb_min, measured_gb_max; /* of weights that a rank reads in a step */
     int measured_context;
 } slip_plan_device;

@@ -19,7 +19,7 @@ struct slip_runner {
     float *logits;              /* rank 0: [logit_rows, vocabulary] */
     float *share;               /* [logit_rows, most vocabulary rows of a rank]: logits as they travel */
     bool device_collects;
-    bool awake;                 /* rank 0: a run was begun since the start or the last rest */
+    bool awake; /* rank 0: a run was begun since the start or the last rest */
 };
 
 /* ---- how it is made ---- */
@@ -164,7 +164,8 @@ static void pack_logits(slip_runner *runner, const slip_step *step)
 {
     int64_t count = runner->program.vocabulary.count;
     for (int32_t i = 0; i < step->logit_rows; i++)
-        memcpy(runner->share + i * count, runner->options.kind->row(runner->executor, SLIP_BUFFER_LOGITS, i), (size_t)count * sizeof(float));
+        memcpy(runner->share + i * count, runner->options.kind->row(runner->executor, SLIP_BUFFER_LOGITS, i),
+               (size_t)count * sizeof(float));
 }
 
 /* ---- a rank that is not rank 0 ---- */
@@ -299,7 +300,8 @@ slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_ou
     for (int from = 1; from < ranks && status == SLIP_OK; from++)
         status = collect_from(runner, step, from, &bytes);
     if (status == SLIP_OK) /* a device that collects has the mean already */
-        *outcome = (slip_outcome){runner->candidates, runner->logits, runner->device_collects ? bytes : bytes / (uint64_t)ranks, cost.device_ms};
+        *outcome =
+            (slip_outcome){runner->candidates, runner->logits, runner->device_collects ? bytes : bytes / (uint64_t)ranks, cost.device_ms};
     return status;
 }
 

@@ -17,7 +17,7 @@
 typedef struct slip_runner slip_runner;
 
 typedef struct {
-    slip_link *link; /* borrowed; NULL: this rank runs the whole program alone */
+    slip_link *link;           /* borrowed; NULL: this rank runs the whole program alone */
     const slip_source *source; /* borrowed */
     const slip_executor_kind *kind;
     slip_limits limits;

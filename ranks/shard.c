@@ -12,14 +12,13 @@ enum { PIECE = 16 << 20 }; /* bytes read at once where only some columns are our
 /* Where a matrix lies in a dataset, counted in bytes. */
 typedef struct {
     const slip_dataset *dataset;
-    int64_t offset;               /* of its first row */
-    int64_t rows, row_bytes;      /* of one expert, all columns */
-    int64_t first_byte, bytes;    /* of our columns in a row */
+    int64_t offset;            /* of its first row */
+    int64_t rows, row_bytes;   /* of one expert, all columns */
+    int64_t first_byte, bytes; /* of our columns in a row */
 } extent;
 
 /* `count` rows from `row` on, our columns of them, to `to` (rows are `to_stride` apart). */
-static slip_status read_rows(slip_checked_file *file, const extent *e, int64_t row, int64_t count, unsigned char *to,
-                             size_t to_stride)
+static slip_status read_rows(slip_checked_file *file, const extent *e, int64_t row, int64_t count, unsigned char *to, size_t to_stride)
 {
     int64_t offset = e->offset + row * e->row_bytes;
     if (e->bytes == e->row_bytes && (int64_t)to_stride == e->row_bytes)
@@ -54,8 +53,8 @@ static int64_t scale_row(const slip_weight_spec *weight, int64_t row)
 }
 
 /* One expert's block scales, spread to a row of scales a weight row. */
-static slip_status read_f8_scales(slip_checked_file *file, const slip_dataset *scale, const slip_tensor *tensor,
-                                  const slip_part *part, int64_t expert, float *to, int64_t to_columns)
+static slip_status read_f8_scales(slip_checked_file *file, const slip_dataset *scale, const slip_tensor *tensor, const slip_part *part,
+                                  int64_t expert, float *to, int64_t to_columns)
 {
     int64_t scale_rows = scale->shape[scale->dims - 2], scale_columns = scale->shape[scale->dims - 1];
     float *all = malloc((size_t)(scale_rows * scale_columns) * sizeof *all + 1);
@@ -72,25 +71,29 @@ static slip_status read_f8_scales(slip_checked_file *file, const slip_dataset *s
 }
 
 /* One part of one expert of the dataset, to the weight's rows [at, at + part rows), counted over all its experts. */
-static slip_status read_part(const slip_source *source, slip_checked_file *file, const slip_tensor *tensor, const slip_part *part, int64_t expert,
-                             int64_t at, slip_weight *weight)
+static slip_status read_part(const slip_source *source, slip_checked_file *file, const slip_tensor *tensor, const slip_part *part,
+                             int64_t expert, int64_t at, slip_weight *weight)
 {
     const slip_dataset *dataset = slip_checkpoint_find(&source->table, part->weight.name);
     int64_t rows = dataset->dims > 1 ? dataset->shape[dataset->dims - 2] : 1;
     int64_t row_bytes = dataset->shape[dataset->dims - 1] * slip_dtype_item_bytes(weight->dtype);
-    extent codes = {dataset, expert * rows * row_bytes, rows, row_bytes,
-                    slip_dtype_row_bytes(weight->dtype, tensor->columns.first), (int64_t)weight->row_bytes};
-    slip_status status = read_rows(file, &codes, part->rows.first, part->rows.count,
-                                   weight->data + (size_t)at * weight->row_bytes, weight->row_bytes);
+    extent codes = {dataset,
+                    expert * rows * row_bytes,
+                    rows,
+                    row_bytes,
+                    slip_dtype_row_bytes(weight->dtype, tensor->columns.first),
+                    (int64_t)weight->row_bytes};
+    slip_status status =
+        read_rows(file, &codes, part->rows.first, part->rows.count, weight->data + (size_t)at * weight->row_bytes, weight->row_bytes);
     if (status != SLIP_OK || weight->scale == NULL)
         return status;
     const slip_dataset *scale = find_scale(source, part->weight.name);
     if (weight->dtype == SLIP_F8E4M3)
-        return read_f8_scales(file, scale, tensor, part, expert,
-                              (float *)weight->scale + at * weight->scale_columns, weight->scale_columns);
+        return read_f8_scales(file, scale, tensor, part, expert, (float *)weight->scale + at * weight->scale_columns,
+                              weight->scale_columns);
     int64_t scale_bytes = scale->shape[scale->dims - 1];
-    extent scales = {scale, expert * rows * scale_bytes, rows, scale_bytes, tensor->columns.first / SLIP_MXFP4_BLOCK,
-                     weight->scale_columns};
+    extent scales = {
+        scale, expert * rows * scale_bytes, rows, scale_bytes, tensor->columns.first / SLIP_MXFP4_BLOCK, weight->scale_columns};
     return read_rows(file, &scales, part->rows.first, part->rows.count, weight->scale + at * weight->scale_columns,
                      (size_t)weight->scale_columns);
 }
@@ -126,9 +129,10 @@ static slip_status describe(const slip_source *source, const slip_program *progr
         return status;
     slip_range columns = tensor->columns;
     if (dtype == SLIP_F8E4M3 && columns.first % SLIP_MXFP4_BLOCK != 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s is f8e4m3 and this rank's columns start at %lld, not at a multiple of %d: "
-                         "use fewer ranks", source->path, program->parts[tensor->first_part].weight.name, (long long)columns.first,
-                         SLIP_MXFP4_BLOCK);
+        return slip_fail(SLIP_ERR_INPUT,
+                         "%s: /%s is f8e4m3 and this rank's columns start at %lld, not at a multiple of %d: "
+                         "use fewer ranks",
+                         source->path, program->parts[tensor->first_part].weight.name, (long long)columns.first, SLIP_MXFP4_BLOCK);
     *weight = (slip_weight){
         .dtype = dtype,
         .experts = tensor->experts.first < 0 ? 1 : tensor->experts.count,
@@ -151,7 +155,8 @@ static size_t scale_bytes(const slip_weight *weight)
     return (size_t)(weight->experts * weight->rows * weight->scale_columns) * each;
 }
 
-static slip_status read_tensor(const slip_source *source, slip_checked_file *file, const slip_program *program, const slip_tensor *tensor, slip_weight *weight)
+static slip_status read_tensor(const slip_source *source, slip_checked_file *file, const slip_program *program, const slip_tensor *tensor,
+                               slip_weight *weight)
 {
     slip_status status = describe(source, program, tensor, weight);
     if (status != SLIP_OK)
@@ -189,8 +194,7 @@ static slip_status fill_tensor(const slip_program *program, int32_t index, const
     return kind->fill(executor, index, first->row->dtype, slip_hash_text(SLIP_HASH_START, first->name));
 }
 
-slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
-                            slip_executor *executor)
+slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind, slip_executor *executor)
 {
     slip_checked_file file = {.checkpoint = &source->table, .path = source->path, .file = source->file};
     slip_status status = SLIP_OK;

@@ -71,8 +71,7 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
     if (slip_comm_rank(comm) != 0)
         table->datasets = calloc((size_t)sizes.datasets + 1, sizeof *table->datasets);
     status = slip_comm_agree(comm, table->datasets ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory"));
-    return status != SLIP_OK ? status
-                             : slip_comm_broadcast(comm, table->datasets, (size_t)sizes.datasets * sizeof *table->datasets);
+    return status != SLIP_OK ? status : slip_comm_broadcast(comm, table->datasets, (size_t)sizes.datasets * sizeof *table->datasets);
 }
 
 static slip_status open_here(slip_source *source)

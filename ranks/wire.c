@@ -32,10 +32,9 @@ slip_status slip_wire_unpack(const unsigned char *bytes, size_t size, slip_order
     size_t spans = (size_t)step->span_count * sizeof step->span[0], tokens = (size_t)step->row_count * sizeof step->token[0];
     if (number < 0 || number >= SLIP_ORDERS)
         return slip_fail(SLIP_ERR_FAILED, "a step for program %d came from rank 0", number);
-    if (step->span_count < 0 || step->span_count > SLIP_MAX_SPANS || step->row_count < 0 ||
-        step->row_count > SLIP_MAX_ROWS || step->logit_rows < 0 || step->logit_rows > step->row_count || size != HEADER + spans + tokens)
-        return slip_fail(SLIP_ERR_FAILED, "a step of %d spans and %d rows came in %zu bytes", step->span_count,
-                         step->row_count, size);
+    if (step->span_count < 0 || step->span_count > SLIP_MAX_SPANS || step->row_count < 0 || step->row_count > SLIP_MAX_ROWS ||
+        step->logit_rows < 0 || step->logit_rows > step->row_count || size != HEADER + spans + tokens)
+        return slip_fail(SLIP_ERR_FAILED, "a step of %d spans and %d rows came in %zu bytes", step->span_count, step->row_count, size);
     memcpy(step->span, bytes + HEADER, spans);
     memcpy(step->token, bytes + HEADER + spans, tokens);
     *order = (slip_order)number;

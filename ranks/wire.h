@@ -10,8 +10,8 @@ typedef enum {
     SLIP_ORDER_TARGET,
     SLIP_ORDER_INJECT, /* the draft, cut over the ranks: its two phases */
     SLIP_ORDER_DRAFT,
-    SLIP_ORDER_IDLE,   /* nothing, for now; the step is empty */
-    SLIP_ORDER_END,    /* nothing, ever again */
+    SLIP_ORDER_IDLE, /* nothing, for now; the step is empty */
+    SLIP_ORDER_END,  /* nothing, ever again */
     SLIP_ORDERS
 } slip_order;
 

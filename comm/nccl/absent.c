@@ -34,7 +34,10 @@ void *const *slip_windows_peers(const slip_windows *windows)
     return NULL;
 }
 
-void slip_windows_close(slip_windows *windows) { (void)windows; }
+void slip_windows_close(slip_windows *windows)
+{
+    (void)windows;
+}
 
 slip_status slip_nccl_open(slip_comm *comm, int device, slip_nccl **out)
 {
@@ -54,6 +57,12 @@ slip_status slip_nccl_check(slip_nccl *nccl)
     return absent();
 }
 
-void slip_nccl_close(slip_nccl *nccl, bool failed) { (void)nccl, (void)failed; }
+void slip_nccl_close(slip_nccl *nccl, bool failed)
+{
+    (void)nccl, (void)failed;
+}
 
-void slip_nccl_version(char text[SLIP_VERSION_TEXT]) { strcpy(text, "none in this build"); }
+void slip_nccl_version(char text[SLIP_VERSION_TEXT])
+{
+    strcpy(text, "none in this build");
+}

@@ -17,11 +17,11 @@ static slip_status find(void *library, const char *name, void **address)
 
 static slip_status find_all(void *library, slip_nccl_table *table)
 {
-#define FIND(name)                                                                     \
-    {                                                                                  \
-        slip_status status = find(library, "nccl" #name, (void **)&table->name);       \
-        if (status != SLIP_OK)                                                         \
-            return status;                                                             \
+#define FIND(name) \
+    { \
+        slip_status status = find(library, "nccl" #name, (void **)&table->name); \
+        if (status != SLIP_OK) \
+            return status; \
     }
     SLIP_NCCL_CALLS(FIND)
     FIND(TeamLsa)
@@ -37,9 +37,10 @@ static slip_status check_version(const slip_nccl_table *table)
         return slip_fail(SLIP_ERR_FAILED, "NCCL: it does not tell its version");
     if (found / 100 == NCCL_VERSION_CODE / 100 && found >= NCCL_VERSION_CODE)
         return SLIP_OK;
-    return slip_fail(SLIP_ERR_FAILED, "this build is for NCCL %d.%d.%d, and the library found at run time is %d.%d.%d: "
-                     "put the matching libnccl.so.2 first in LD_LIBRARY_PATH", NCCL_MAJOR,
-                     NCCL_MINOR, NCCL_PATCH, found / 10000, found / 100 % 100, found % 100);
+    return slip_fail(SLIP_ERR_FAILED,
+                     "this build is for NCCL %d.%d.%d, and the library found at run time is %d.%d.%d: "
+                     "put the matching libnccl.so.2 first in LD_LIBRARY_PATH",
+                     NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH, found / 10000, found / 100 % 100, found % 100);
 }
 
 slip_status slip_nccl_load(void)
@@ -48,8 +49,10 @@ slip_status slip_nccl_load(void)
         return SLIP_OK;
     void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
     if (!library)
-        return slip_fail(SLIP_ERR_FAILED, "NCCL, which several ranks on GPUs need, cannot be loaded: %s: "
-                         "put the folder of libnccl.so.2 into LD_LIBRARY_PATH", dlerror());
+        return slip_fail(SLIP_ERR_FAILED,
+                         "NCCL, which several ranks on GPUs need, cannot be loaded: %s: "
+                         "put the folder of libnccl.so.2 into LD_LIBRARY_PATH",
+                         dlerror());
     slip_nccl_table table;
     slip_status status = find_all(library, &table);
     if (status == SLIP_OK)

@@ -15,9 +15,9 @@ static inline slip_status slip_nccl_failed(ncclResult_t result, const char *what
     return slip_fail(SLIP_ERR_FAILED, "NCCL: %s: %s (%s)", what, slip_libnccl.GetErrorString(result), slip_libnccl.GetLastError(NULL));
 }
 
-#define SLIP_TRY_NCCL(call, what)                    \
-    do {                                             \
-        ncclResult_t result_ = (call);               \
-        if (result_ != ncclSuccess)                  \
-            return slip_nccl_failed(result_, what);  \
+#define SLIP_TRY_NCCL(call, what) \
+    do { \
+        ncclResult_t result_ = (call); \
+        if (result_ != ncclSuccess) \
+            return slip_nccl_failed(result_, what); \
     } while (0)

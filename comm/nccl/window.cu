@@ -14,7 +14,7 @@ struct slip_windows {
     ncclWindow_t window;
     ncclDevComm device;
     bool registered, created;
-    bool failed;     // while opening: peers may not join NCCL's collective calls
+    bool failed; // while opening: peers may not join NCCL's collective calls
 };
 
 static const char use_launch[] = "use --engine launch";
@@ -48,7 +48,7 @@ static slip_status share_arena(slip_windows *w, size_t bytes)
     memset(&needs, 0, sizeof needs);
 #endif
     SLIP_TRY_NCCL(slip_libnccl.CommWindowRegister(w->nccl->handle, w->arena, bytes, &w->window, NCCL_WIN_COLL_SYMMETRIC),
-             "registering memory for exchanges");
+                  "registering memory for exchanges");
     w->registered = w->window != NULL;
     ncclResult_t result = w->registered ? slip_libnccl.DevCommCreate(w->nccl->handle, &needs, &w->device) : ncclInvalidUsage;
     if (result == ncclInvalidUsage)

@@ -12,9 +12,9 @@ typedef struct {
     char *const *stops;              /* borrowed, [stop_count], none empty */
     int32_t stop_count;
     slip_utf8_stream stream;
-    char *bytes;                     /* what has been decoded; a found stop string and what follows are cut off */
+    char *bytes; /* what has been decoded; a found stop string and what follows are cut off */
     size_t size, room;
-    size_t safe;                     /* bytes[0 .. safe) can be shown: no stop string can begin before `safe` */
+    size_t safe; /* bytes[0 .. safe) can be shown: no stop string can begin before `safe` */
     bool stopped;
 } slip_detokenizer;
 

@@ -27,7 +27,7 @@ typedef struct {
     const char *error;         /* why it failed; NULL: it did not */
     const char *text;          /* all of it, never NULL; empty without a tokenizer */
     size_t text_size;
-    const int32_t *tokens;     /* [completion_tokens] */
+    const int32_t *tokens; /* [completion_tokens] */
     int32_t prompt_tokens, completion_tokens;
     slip_acceptance acceptance;
     double time_to_first_token_ms, total_ms;
@@ -35,7 +35,7 @@ typedef struct {
 
 /* Where a request's text goes. A status other than SLIP_OK ends the step with it. */
 typedef struct {
-    slip_status (*text)(void *context, const char *bytes, size_t size); /* more of it, whole characters; NULL: not wanted */
+    slip_status (*text)(void *context, const char *bytes, size_t size);   /* more of it, whole characters; NULL: not wanted */
     slip_status (*end)(void *context, const slip_completion *completion); /* once, the last call */
     void *context;
 } slip_sink;

@@ -29,7 +29,12 @@ slip_status slip_task_create(slip_request *request, slip_ready_prompt *prompts, 
         slip_request_free(request);
         return slip_fail(SLIP_ERR_FAILED, "out of memory for a request");
     }
-    *made = (slip_task){*request, prompts, end, context, .count = count, .choices = calloc((size_t)count, sizeof(choice)),
+    *made = (slip_task){*request,
+                        prompts,
+                        end,
+                        context,
+                        .count = count,
+                        .choices = calloc((size_t)count, sizeof(choice)),
                         .answers = calloc((size_t)count, sizeof(slip_answer))};
     *request = (slip_request){0};
     if (!made->choices || !made->answers) {
@@ -132,12 +137,13 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
     const slip_ready_prompt *prompt = prompt_of(task, index);
     task->choices[index] = (choice){task, index};
     slip_serve_request request = {
-        .query = {
-            .prompt = prompt->ids,
-            .prompt_count = (int32_t)prompt->count,
-            .max_tokens = prompt->max_tokens,
-            .sampling = task->request.sampling,
-        },
+        .query =
+            {
+                .prompt = prompt->ids,
+                .prompt_count = (int32_t)prompt->count,
+                .max_tokens = prompt->max_tokens,
+                .sampling = task->request.sampling,
+            },
         .stops = task->request.stops,
         .stop_count = task->request.stop_count,
         .sink = {.end = end_choice, .context = &task->choices[index]},

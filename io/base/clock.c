@@ -9,4 +9,7 @@ double slip_now_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-double slip_now_ms(void) { return 1e3 * slip_now_s(); }
+double slip_now_ms(void)
+{
+    return 1e3 * slip_now_s();
+}

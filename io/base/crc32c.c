@@ -37,12 +37,18 @@ uint32_t slip_crc32c_portable(const void *data, size_t size)
 #define HARDWARE __attribute__((target("sse4.2")))
 #define CRC_64(crc, word) (uint32_t) __builtin_ia32_crc32di(crc, word)
 #define CRC_8(crc, byte) __builtin_ia32_crc32qi(crc, byte)
-static bool has_instruction(void) { return __builtin_cpu_supports("sse4.2"); }
+static bool has_instruction(void)
+{
+    return __builtin_cpu_supports("sse4.2");
+}
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 #define HARDWARE
 #define CRC_64(crc, word) __crc32cd(crc, word)
 #define CRC_8(crc, byte) __crc32cb(crc, byte)
-static bool has_instruction(void) { return true; }
+static bool has_instruction(void)
+{
+    return true;
+}
 #endif
 
 #ifdef HARDWARE

@@ -20,7 +20,10 @@ typedef enum {
 /* slip_fail(status, format, ...): record the cause and be `status`. The first cause since the last slip_clear() stands.
  * A macro, so that the compiler sees which status is returned. */
 #define slip_fail(status, ...) (slip_record_cause(__VA_ARGS__), slip_same(status))
-static inline slip_status slip_same(slip_status status) { return status; }
+static inline slip_status slip_same(slip_status status)
+{
+    return status;
+}
 void slip_record_cause(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The recorded sentence, fit for a terminal (io/base/printable.h); "" when there is none. Valid until the next slip_fail() or slip_clear(). */

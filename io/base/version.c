@@ -2,8 +2,14 @@
 
 #include <slip_commit.h> // written at every build
 
-const char *slip_version(void) { return SLIP_VERSION; }
-const char *slip_commit(void) { return SLIP_COMMIT; }
+const char *slip_version(void)
+{
+    return SLIP_VERSION;
+}
+const char *slip_commit(void)
+{
+    return SLIP_COMMIT;
+}
 
 const char *slip_compiler(void)
 {

@@ -29,24 +29,24 @@ enum { SLIP_DATASET_DIMS = 3, SLIP_CHECKPOINT_VERSION = 2 };
 /* One dataset. Plain data: the whole table travels from rank 0 to the others in one broadcast. */
 typedef struct {
     char name[SLIP_WEIGHT_NAME]; /* without the leading '/', "target/layers/3/o" */
-    int32_t dtype;                /* slip_dtype; a scale dataset is SLIP_F32, or SLIP_MXFP4 for E8M0 bytes */
+    int32_t dtype;               /* slip_dtype; a scale dataset is SLIP_F32, or SLIP_MXFP4 for E8M0 bytes */
     int32_t dims;
     int64_t shape[SLIP_DATASET_DIMS]; /* as stored (bytes for mxfp4 codes) */
-    int64_t offset;               /* of the first byte in the file */
+    int64_t offset;                   /* of the first byte in the file */
     int64_t bytes;
-    int64_t first_block;          /* of its checksums (io/checkpoint/checksum.h) */
+    int64_t first_block; /* of its checksums (io/checkpoint/checksum.h) */
 } slip_dataset;
 
 typedef struct {
-    char *config;           /* NUL-terminated */
-    char *draft_config;     /* NULL without a drafter */
-    char *settings;         /* NULL in a file of version 1 */
+    char *config;       /* NUL-terminated */
+    char *draft_config; /* NULL without a drafter */
+    char *settings;     /* NULL in a file of version 1 */
     int32_t version;
-    char *tokenizer;        /* NULL without one */
+    char *tokenizer; /* NULL without one */
     size_t tokenizer_size;
     slip_dataset *datasets; /* sorted by name */
     int32_t dataset_count;
-    uint32_t *checksums;    /* of all blocks (io/checkpoint/checksum.h); NULL in a file of version 1 */
+    uint32_t *checksums; /* of all blocks (io/checkpoint/checksum.h); NULL in a file of version 1 */
     int64_t checksum_count;
     int64_t file_size;
 } slip_checkpoint;

@@ -8,8 +8,8 @@ static slip_status bad(const slip_hdf5_source *source, const char *name, const c
     return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %s", source->path, name, problem);
 }
 
-slip_status slip_hdf5_read_string(const slip_hdf5_source *source, hid_t object, const char *owner,
-                                  const char *name, size_t limit, char **text)
+slip_status slip_hdf5_read_string(const slip_hdf5_source *source, hid_t object, const char *owner, const char *name, size_t limit,
+                                  char **text)
 {
     slip_status status = SLIP_OK;
     char *buffer = NULL;
@@ -18,13 +18,10 @@ slip_status slip_hdf5_read_string(const slip_hdf5_source *source, hid_t object, 
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s is missing", source->path, owner, name);
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
     size_t size = H5Tget_size(type);
-    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 ||
-        H5Sget_simple_extent_type(space) != H5S_SCALAR) {
-        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s is not one string of fixed size",
-                           source->path, owner, name);
+    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 || H5Sget_simple_extent_type(space) != H5S_SCALAR) {
+        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s is not one string of fixed size", source->path, owner, name);
     } else if (size == 0 || size > limit) {
-        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s has %zu bytes, more than %zu", source->path,
-                           owner, name, size, limit);
+        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s has %zu bytes, more than %zu", source->path, owner, name, size, limit);
     } else if ((buffer = calloc(size + 1, 1)) == NULL) {
         status = slip_fail(SLIP_ERR_FAILED, "%s: no memory for attribute %s", source->path, name);
     } else if (H5Aread(attribute, type, buffer) < 0) {
@@ -57,8 +54,7 @@ static slip_status check_storage(const slip_hdf5_source *source, hid_t dataset, 
     return problem != NULL ? bad(source, name, problem) : SLIP_OK;
 }
 
-static slip_status read_shape(const slip_hdf5_source *source, hid_t dataset, const char *name,
-                              slip_dataset *out)
+static slip_status read_shape(const slip_hdf5_source *source, hid_t dataset, const char *name, slip_dataset *out)
 {
     hid_t space = H5Dget_space(dataset);
     hsize_t sizes[SLIP_DATASET_DIMS], most[SLIP_DATASET_DIMS];
@@ -96,11 +92,9 @@ static slip_status locate(const slip_hdf5_source *source, hid_t dataset, int64_t
         if (__builtin_mul_overflow(out->bytes, out->shape[i], &out->bytes))
             return bad(source, out->name, "its shape makes it larger than any file");
     haddr_t address = H5Dget_offset(dataset);
-    if (address == HADDR_UNDEF || address > (haddr_t)source->file_size ||
-        out->bytes > source->file_size - (int64_t)address)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %lld bytes at %lld are outside of the file's %lld",
-                         source->path, out->name, (long long)out->bytes,
-                         address == HADDR_UNDEF ? -1LL : (long long)address, (long long)source->file_size);
+    if (address == HADDR_UNDEF || address > (haddr_t)source->file_size || out->bytes > source->file_size - (int64_t)address)
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %lld bytes at %lld are outside of the file's %lld", source->path, out->name,
+                         (long long)out->bytes, address == HADDR_UNDEF ? -1LL : (long long)address, (long long)source->file_size);
     if (H5Dget_storage_size(dataset) != (hsize_t)out->bytes)
         return bad(source, out->name, "its storage is not as large as its shape asks for");
     out->offset = (int64_t)address;
@@ -110,8 +104,7 @@ static slip_status locate(const slip_hdf5_source *source, hid_t dataset, int64_t
 static slip_status read_dtype(const slip_hdf5_source *source, hid_t dataset, const char *name, int32_t *dtype)
 {
     char *text;
-    slip_status status =
-        slip_hdf5_read_string(source, dataset, name, "dtype", SLIP_CHECKPOINT_DTYPE_SIZE, &text);
+    slip_status status = slip_hdf5_read_string(source, dataset, name, "dtype", SLIP_CHECKPOINT_DTYPE_SIZE, &text);
     if (status != SLIP_OK)
         return status;
     *dtype = slip_dtype_parse(text);
@@ -121,8 +114,7 @@ static slip_status read_dtype(const slip_hdf5_source *source, hid_t dataset, con
     return status;
 }
 
-slip_status slip_hdf5_read_dataset(const slip_hdf5_source *source, hid_t dataset, const char *name,
-                                   hid_t plain, slip_dataset *out)
+slip_status slip_hdf5_read_dataset(const slip_hdf5_source *source, hid_t dataset, const char *name, hid_t plain, slip_dataset *out)
 {
     bool typed = plain < 0;
     slip_dataset found = {.dtype = SLIP_F8E4M3}; /* plain bytes, where there is no dtype */

@@ -42,13 +42,12 @@ typedef struct {
 } slip_hdf5_source;
 
 /* A scalar attribute that is a string of fixed size, 1..limit bytes; *text is the caller's. */
-slip_status slip_hdf5_read_string(const slip_hdf5_source *source, hid_t object, const char *owner,
-                                  const char *name, size_t limit, char **text);
+slip_status slip_hdf5_read_string(const slip_hdf5_source *source, hid_t object, const char *owner, const char *name, size_t limit,
+                                  char **text);
 
 /* What a dataset is and where its bytes are: contiguous, unfiltered, of fixed size, inside of the file, or it
  * is refused. `plain` negative: it has an attribute `dtype`, and its elements are stored accordingly; else its elements
  * are of that HDF5 type. */
-slip_status slip_hdf5_read_dataset(const slip_hdf5_source *source, hid_t dataset, const char *name,
-                                   hid_t plain, slip_dataset *out);
+slip_status slip_hdf5_read_dataset(const slip_hdf5_source *source, hid_t dataset, const char *name, hid_t plain, slip_dataset *out);
 
 #endif

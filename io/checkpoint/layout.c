@@ -21,8 +21,7 @@ bool slip_layout_allows(const slip_weight_spec *weight, slip_dtype dtype)
 }
 
 /* The product cannot wrap: ranks/model/config/limits.h bounds every size. */
-static void set_shape(slip_dataset *dataset, const slip_weight_spec *weight, slip_dtype dtype, int64_t rows,
-                      int64_t columns)
+static void set_shape(slip_dataset *dataset, const slip_weight_spec *weight, slip_dtype dtype, int64_t rows, int64_t columns)
 {
     bool vector = slip_weight_is_vector(weight->row);
     int64_t sizes[SLIP_DATASET_DIMS] = {weight->experts, rows, columns};
@@ -32,15 +31,13 @@ static void set_shape(slip_dataset *dataset, const slip_weight_spec *weight, sli
     dataset->bytes = weight->experts * rows * columns * slip_dtype_item_bytes(dtype);
 }
 
-void slip_layout_datasets(const slip_weight_spec *weight, slip_dtype dtype, slip_dataset *codes,
-                          slip_dataset *scales)
+void slip_layout_datasets(const slip_weight_spec *weight, slip_dtype dtype, slip_dataset *codes, slip_dataset *scales)
 {
     memset(codes, 0, sizeof *codes);
     memset(scales, 0, sizeof *scales);
     memcpy(codes->name, weight->name, sizeof codes->name);
     slip_layout_scale_name(weight->name, scales->name);
-    set_shape(codes, weight, dtype, weight->rows,
-              slip_dtype_row_bytes(dtype, weight->columns) / slip_dtype_item_bytes(dtype));
+    set_shape(codes, weight, dtype, weight->rows, slip_dtype_row_bytes(dtype, weight->columns) / slip_dtype_item_bytes(dtype));
     if (dtype == SLIP_MXFP4)
         set_shape(scales, weight, SLIP_MXFP4, weight->rows, weight->columns / SLIP_MXFP4_BLOCK);
     if (dtype == SLIP_F8E4M3)

@@ -15,8 +15,7 @@ bool slip_layout_allows(const slip_weight_spec *weight, slip_dtype dtype);
 
 /* The dataset of a weight stored as `dtype`, and of its scales where the type has them (else scales->bytes is
  * 0). Offsets are left 0. The type must be allowed. */
-void slip_layout_datasets(const slip_weight_spec *weight, slip_dtype dtype, slip_dataset *codes,
-                          slip_dataset *scales);
+void slip_layout_datasets(const slip_weight_spec *weight, slip_dtype dtype, slip_dataset *codes, slip_dataset *scales);
 
 /* The name of the scales of a weight's dataset. */
 void slip_layout_scale_name(const char *weight, char name[SLIP_WEIGHT_NAME]);

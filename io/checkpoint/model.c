@@ -42,45 +42,37 @@ static void describe_shape(const slip_dataset *dataset, char *text, size_t size)
     size_t used = 0;
     text[0] = '\0';
     for (int i = 0; i < dataset->dims && i < SLIP_DATASET_DIMS && used < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%lld", i > 0 ? ", " : "",
-                                 (long long)dataset->shape[i]);
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i > 0 ? ", " : "", (long long)dataset->shape[i]);
 }
 
-static slip_status check_shape(const slip_checkpoint *checkpoint, const char *source,
-                               const slip_dataset *found, const slip_dataset *expected)
+static slip_status check_shape(const slip_checkpoint *checkpoint, const char *source, const slip_dataset *found,
+                               const slip_dataset *expected)
 {
-    if (found->dims != expected->dims ||
-        memcmp(found->shape, expected->shape, (size_t)expected->dims * sizeof *expected->shape) != 0) {
+    if (found->dims != expected->dims || memcmp(found->shape, expected->shape, (size_t)expected->dims * sizeof *expected->shape) != 0) {
         char is[80], must[80];
         describe_shape(found, is, sizeof is);
         describe_shape(expected, must, sizeof must);
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: shape [%s], but its config asks for [%s]", source,
-                         expected->name, is, must);
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: shape [%s], but its config asks for [%s]", source, expected->name, is, must);
     }
     if (found->bytes != expected->bytes || found->offset < 0 || found->offset > checkpoint->file_size ||
         found->bytes > checkpoint->file_size - found->offset)
-        return slip_fail(SLIP_ERR_INPUT,
-                         "%s: /%s: %lld bytes at %lld; its shape needs %lld and the file has %lld", source,
-                         expected->name, (long long)found->bytes, (long long)found->offset,
-                         (long long)expected->bytes, (long long)checkpoint->file_size);
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %lld bytes at %lld; its shape needs %lld and the file has %lld", source, expected->name,
+                         (long long)found->bytes, (long long)found->offset, (long long)expected->bytes, (long long)checkpoint->file_size);
     return SLIP_OK;
 }
 
-static slip_status check_scales(const slip_checkpoint *checkpoint, const char *source,
-                                const slip_dataset *expected, bool *known)
+static slip_status check_scales(const slip_checkpoint *checkpoint, const char *source, const slip_dataset *expected, bool *known)
 {
     const slip_dataset *scales = slip_checkpoint_find(checkpoint, expected->name);
     if (scales == NULL)
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s is missing", source, expected->name);
     known[scales - checkpoint->datasets] = true;
     if (scales->dtype != expected->dtype)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: dtype is not %s", source, expected->name,
-                         slip_dtype_name((slip_dtype)expected->dtype));
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: dtype is not %s", source, expected->name, slip_dtype_name((slip_dtype)expected->dtype));
     return check_shape(checkpoint, source, scales, expected);
 }
 
-static slip_status check_weight(const slip_checkpoint *checkpoint, const char *source,
-                                const slip_weight_spec *weight, bool *known)
+static slip_status check_weight(const slip_checkpoint *checkpoint, const char *source, const slip_weight_spec *weight, bool *known)
 {
     const slip_dataset *found = slip_checkpoint_find(checkpoint, weight->name);
     if (found == NULL && weight->row->optional)
@@ -92,8 +84,7 @@ static slip_status check_weight(const slip_checkpoint *checkpoint, const char *s
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s: dtype %d is unknown", source, weight->name, found->dtype);
     slip_dtype dtype = (slip_dtype)found->dtype;
     if (!slip_layout_allows(weight, dtype))
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: cannot be of dtype %s", source, weight->name,
-                         slip_dtype_name(dtype));
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: cannot be of dtype %s", source, weight->name, slip_dtype_name(dtype));
     slip_dataset codes, scales;
     slip_layout_datasets(weight, dtype, &codes, &scales);
     slip_status status = check_shape(checkpoint, source, found, &codes);
@@ -115,20 +106,17 @@ static slip_status check_names(const slip_checkpoint *checkpoint, const char *so
     return SLIP_OK;
 }
 
-static slip_status check_weights(const slip_checkpoint *checkpoint, const char *source,
-                                 const slip_weight_spec *weights, size_t count)
+static slip_status check_weights(const slip_checkpoint *checkpoint, const char *source, const slip_weight_spec *weights, size_t count)
 {
     bool *known = calloc((size_t)checkpoint->dataset_count + 1, sizeof *known);
     if (known == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "%s: no memory to check %d datasets", source,
-                         checkpoint->dataset_count);
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory to check %d datasets", source, checkpoint->dataset_count);
     slip_status status = SLIP_OK;
     for (size_t i = 0; i < count && status == SLIP_OK; i++)
         status = check_weight(checkpoint, source, &weights[i], known);
     for (int32_t i = 0; i < checkpoint->dataset_count && status == SLIP_OK; i++)
         if (!known[i])
-            status = slip_fail(SLIP_ERR_INPUT, "%s: /%s is not a dataset that its config asks for", source,
-                               checkpoint->datasets[i].name);
+            status = slip_fail(SLIP_ERR_INPUT, "%s: /%s is not a dataset that its config asks for", source, checkpoint->datasets[i].name);
     free(known);
     return status;
 }

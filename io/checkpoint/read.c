@@ -12,18 +12,14 @@
 #include "io/checkpoint/superblock.h"
 #include "io/base/file/file.h"
 
-enum {
-    DEPTH_MAX = 5,
-    OBJECTS_MAX = 2 * SLIP_CHECKPOINT_DATASETS_MAX,
-    NAME_MAX_BYTES = SLIP_WEIGHT_NAME - 1
-};
+enum { DEPTH_MAX = 5, OBJECTS_MAX = 2 * SLIP_CHECKPOINT_DATASETS_MAX, NAME_MAX_BYTES = SLIP_WEIGHT_NAME - 1 };
 
 /* What one opening gathers. */
 typedef struct {
     slip_hdf5_source source;
     slip_dataset *datasets;
     int32_t count, capacity;
-    int32_t objects; /* seen so far, groups and datasets */
+    int32_t objects;                   /* seen so far, groups and datasets */
     slip_dataset tokenizer, checksums; /* bytes 0: none */
     slip_status status;
 } reading;
@@ -50,8 +46,8 @@ static slip_status read_version(const reading *r, hid_t root, int32_t *out)
     if (!fine)
         return bad(r, "", "attribute version is not one integer");
     if (version < 1 || version > SLIP_CHECKPOINT_VERSION)
-        return slip_fail(SLIP_ERR_INPUT, "%s: version %d of the format; this program reads versions 1 to %d",
-                         r->source.path, version, SLIP_CHECKPOINT_VERSION);
+        return slip_fail(SLIP_ERR_INPUT, "%s: version %d of the format; this program reads versions 1 to %d", r->source.path, version,
+                         SLIP_CHECKPOINT_VERSION);
     *out = version;
     return SLIP_OK;
 }
@@ -59,22 +55,18 @@ static slip_status read_version(const reading *r, hid_t root, int32_t *out)
 static slip_status read_root(const reading *r, hid_t root, slip_checkpoint *out)
 {
     char *format;
-    slip_status status =
-        slip_hdf5_read_string(&r->source, root, "", "format", SLIP_CHECKPOINT_FORMAT_SIZE, &format);
+    slip_status status = slip_hdf5_read_string(&r->source, root, "", "format", SLIP_CHECKPOINT_FORMAT_SIZE, &format);
     if (status != SLIP_OK)
         return status;
     if (strcmp(format, SLIP_CHECKPOINT_FORMAT) != 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: format is \"%s\", not \"%s\"", r->source.path, format,
-                           SLIP_CHECKPOINT_FORMAT);
+        status = slip_fail(SLIP_ERR_INPUT, "%s: format is \"%s\", not \"%s\"", r->source.path, format, SLIP_CHECKPOINT_FORMAT);
     free(format);
     if (status == SLIP_OK)
         status = read_version(r, root, &out->version);
     if (status == SLIP_OK)
-        status =
-            slip_hdf5_read_string(&r->source, root, "", "config", SLIP_CHECKPOINT_CONFIG_MAX, &out->config);
+        status = slip_hdf5_read_string(&r->source, root, "", "config", SLIP_CHECKPOINT_CONFIG_MAX, &out->config);
     if (status == SLIP_OK && H5Aexists(root, "draft_config") > 0)
-        status = slip_hdf5_read_string(&r->source, root, "", "draft_config", SLIP_CHECKPOINT_CONFIG_MAX,
-                                       &out->draft_config);
+        status = slip_hdf5_read_string(&r->source, root, "", "draft_config", SLIP_CHECKPOINT_CONFIG_MAX, &out->draft_config);
     if (status == SLIP_OK && out->version > 1)
         status = slip_hdf5_read_string(&r->source, root, "", "settings", SLIP_CHECKPOINT_CONFIG_MAX, &out->settings);
     return status;
@@ -161,8 +153,7 @@ static herr_t visit_link(hid_t group, const char *link, const H5L_info_t *info, 
     char name[SLIP_WEIGHT_NAME];
     hid_t object;
     if (!plain_name(link) || strlen(at->prefix) + strlen(link) > NAME_MAX_BYTES)
-        r->status = slip_fail(SLIP_ERR_INPUT, "%s: a name in group /%s is too long or has odd characters",
-                              r->source.path, at->prefix);
+        r->status = slip_fail(SLIP_ERR_INPUT, "%s: a name in group /%s is too long or has odd characters", r->source.path, at->prefix);
     else if (snprintf(name, sizeof name, "%s%s", at->prefix, link) < 0 || info->type != H5L_TYPE_HARD)
         r->status = bad(r, name, "a soft, external or user-defined link");
     else if (++r->objects > OBJECTS_MAX)
@@ -198,9 +189,8 @@ static slip_status check_overlaps(reading *r)
     qsort(r->datasets, (size_t)r->count, sizeof *r->datasets, by_offset);
     for (int32_t i = 1; i < r->count && status == SLIP_OK; i++)
         if (r->datasets[i].offset - r->datasets[i - 1].offset < r->datasets[i - 1].bytes)
-            status =
-                slip_fail(SLIP_ERR_INPUT, "%s: /%s: overlaps /%s at byte %lld", r->source.path,
-                          r->datasets[i].name, r->datasets[i - 1].name, (long long)r->datasets[i].offset);
+            status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: overlaps /%s at byte %lld", r->source.path, r->datasets[i].name,
+                               r->datasets[i - 1].name, (long long)r->datasets[i].offset);
     qsort(r->datasets, (size_t)r->count, sizeof *r->datasets, by_name);
     return status;
 }
@@ -238,9 +228,7 @@ static slip_status read_tree(reading *r, slip_checkpoint *out)
     slip_hdf5_prepare();
     hid_t file = H5Fopen(r->source.path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0)
-        return slip_fail(SLIP_ERR_INPUT,
-                         "%s: HDF5 cannot open it: torn, or not written by slipstream convert",
-                         r->source.path);
+        return slip_fail(SLIP_ERR_INPUT, "%s: HDF5 cannot open it: torn, or not written by slipstream convert", r->source.path);
     hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);
     slip_status status = root < 0 ? bad(r, "", "the root group cannot be opened") : read_root(r, root, out);
     if (status == SLIP_OK)

@@ -71,8 +71,8 @@ static slip_status add_listed_shards(slip_safetensors *folder, const json_t *wei
     json_object_foreach ((json_t *)weight_map, tensor, value) {
         const char *base = json_string_value(value);
         if (base == NULL || base[0] == '\0' || base[0] == '.' || strchr(base, '/') != NULL)
-            return slip_fail(SLIP_ERR_INPUT, "%s/%s: weight_map of %.128s does not name a file of the folder",
-                             folder->path, index_name, tensor);
+            return slip_fail(SLIP_ERR_INPUT, "%s/%s: weight_map of %.128s does not name a file of the folder", folder->path, index_name,
+                             tensor);
         int known = 0;
         while (known < folder->shard_count && strcmp(folder->shards[known].base, base) != 0)
             known++;
@@ -89,8 +89,7 @@ static slip_status add_all_shards(slip_safetensors *folder)
 {
     DIR *directory = opendir(folder->path);
     if (directory == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be opened as a folder: %s", folder->path,
-                         strerror(errno));
+        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be opened as a folder: %s", folder->path, strerror(errno));
     slip_status status = SLIP_OK;
     for (struct dirent *entry; status == SLIP_OK && (entry = readdir(directory)) != NULL;) {
         const char *dot = strrchr(entry->d_name, '.');
@@ -171,17 +170,15 @@ static slip_status read_header(slip_safetensors *folder, int file)
     unsigned char length[8];
     uint64_t header_size = 0;
     if (file_size < 8)
-        return slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes are too few for a safetensors file", shard->path,
-                         (long long)file_size);
+        return slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes are too few for a safetensors file", shard->path, (long long)file_size);
     status = slip_file_read_at(shard->fd, shard->path, length, 8, 0);
     if (status != SLIP_OK)
         return status;
     for (int i = 7; i >= 0; i--)
         header_size = header_size << 8 | length[i];
     if (header_size > SLIP_ST_HEADER_MAX || header_size > (uint64_t)file_size - 8)
-        return slip_fail(
-            SLIP_ERR_INPUT, "%s: header length %llu, but the file has %lld bytes and the limit is %d",
-            shard->path, (unsigned long long)header_size, (long long)file_size, SLIP_ST_HEADER_MAX);
+        return slip_fail(SLIP_ERR_INPUT, "%s: header length %llu, but the file has %lld bytes and the limit is %d", shard->path,
+                         (unsigned long long)header_size, (long long)file_size, SLIP_ST_HEADER_MAX);
     char *header = malloc(header_size + 1);
     if (header == NULL)
         return no_memory(folder);
@@ -210,9 +207,8 @@ static slip_status read_headers(slip_safetensors *folder)
         qsort(folder->tensors, folder->count, sizeof *folder->tensors, by_name);
     for (size_t i = 1; i < folder->count; i++)
         if (by_name(&folder->tensors[i - 1], &folder->tensors[i]) == 0)
-            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is also in %s",
-                             slip_safetensors_path(folder, &folder->tensors[i]), folder->tensors[i].name,
-                             folder->shards[folder->tensors[i - 1].file].base);
+            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is also in %s", slip_safetensors_path(folder, &folder->tensors[i]),
+                             folder->tensors[i].name, folder->shards[folder->tensors[i - 1].file].base);
     return SLIP_OK;
 }
 
@@ -223,8 +219,8 @@ static slip_status check_index(const slip_safetensors *folder, const json_t *wei
     json_object_foreach ((json_t *)weight_map, name, value) {
         const slip_st_tensor *tensor = slip_safetensors_find(folder, name);
         if (tensor == NULL || strcmp(folder->shards[tensor->file].base, json_string_value(value)) != 0)
-            return slip_fail(SLIP_ERR_INPUT, "%s/%s: tensor %.128s is not in %.128s", folder->path,
-                             index_name, name, json_string_value(value));
+            return slip_fail(SLIP_ERR_INPUT, "%s/%s: tensor %.128s is not in %.128s", folder->path, index_name, name,
+                             json_string_value(value));
     }
     return SLIP_OK;
 }
@@ -299,13 +295,11 @@ const slip_st_tensor *slip_safetensors_at(const slip_safetensors *folder, size_t
     return &folder->tensors[index];
 }
 
-slip_status slip_safetensors_read(const slip_safetensors *folder, const slip_st_tensor *tensor,
-                                  int64_t offset, int64_t bytes, void *out)
+slip_status slip_safetensors_read(const slip_safetensors *folder, const slip_st_tensor *tensor, int64_t offset, int64_t bytes, void *out)
 {
     const shard_file *shard = &folder->shards[tensor->file];
     if (offset < 0 || bytes < 0 || offset > tensor->bytes || bytes > tensor->bytes - offset)
-        return slip_fail(SLIP_ERR_FAILED, "%s: tensor %s: %lld bytes at %lld are outside of its %lld",
-                         shard->path, tensor->name, (long long)bytes, (long long)offset,
-                         (long long)tensor->bytes);
+        return slip_fail(SLIP_ERR_FAILED, "%s: tensor %s: %lld bytes at %lld are outside of its %lld", shard->path, tensor->name,
+                         (long long)bytes, (long long)offset, (long long)tensor->bytes);
     return slip_file_read_at(shard->fd, shard->path, out, bytes, tensor->offset + offset);
 }

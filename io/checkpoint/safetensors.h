@@ -13,15 +13,7 @@
 
 enum { SLIP_TENSOR_DIMS = 8 }; /* vision and audio towers, which are skipped, have five */
 
-typedef enum {
-    SLIP_ST_F32,
-    SLIP_ST_BF16,
-    SLIP_ST_F16,
-    SLIP_ST_F8E4M3,
-    SLIP_ST_U8,
-    SLIP_ST_F8E8M0,
-    SLIP_ST_OTHER
-} slip_st_dtype;
+typedef enum { SLIP_ST_F32, SLIP_ST_BF16, SLIP_ST_F16, SLIP_ST_F8E4M3, SLIP_ST_U8, SLIP_ST_F8E8M0, SLIP_ST_OTHER } slip_st_dtype;
 
 typedef struct {
     const char *name; /* owned by the folder */
@@ -54,12 +46,10 @@ size_t slip_safetensors_count(const slip_safetensors *folder);
 const slip_st_tensor *slip_safetensors_at(const slip_safetensors *folder, size_t index);
 
 /* Read `bytes` bytes of a tensor from its byte `offset` on. */
-slip_status slip_safetensors_read(const slip_safetensors *folder, const slip_st_tensor *tensor,
-                                  int64_t offset, int64_t bytes, void *out);
+slip_status slip_safetensors_read(const slip_safetensors *folder, const slip_st_tensor *tensor, int64_t offset, int64_t bytes, void *out);
 
 /* Check the header of one file given as bytes (`header_size` as read from the first 8 bytes, `file_size` of
  * the whole file): the part a fuzzer exercises. Returns the number of tensors through *count. */
-slip_status slip_safetensors_check(const char *header, size_t header_size, int64_t file_size,
-                                   const char *source, size_t *count);
+slip_status slip_safetensors_check(const char *header, size_t header_size, int64_t file_size, const char *source, size_t *count);
 
 #endif

@@ -13,12 +13,11 @@ typedef struct {
 
 /* Types we never convert are still measured, since a folder may hold tensors of parts we skip. */
 static const dtype_row dtype_rows[] = {
-    {"F32", SLIP_ST_F32, 4},        {"BF16", SLIP_ST_BF16, 2}, {"F16", SLIP_ST_F16, 2},
-    {"F8_E4M3", SLIP_ST_F8E4M3, 1}, {"U8", SLIP_ST_U8, 1},     {"F8_E5M2", SLIP_ST_OTHER, 1},
-    {"F8_E8M0", SLIP_ST_F8E8M0, 1},  {"I8", SLIP_ST_OTHER, 1},  {"BOOL", SLIP_ST_OTHER, 1},
-    {"I16", SLIP_ST_OTHER, 2},      {"U16", SLIP_ST_OTHER, 2}, {"I32", SLIP_ST_OTHER, 4},
-    {"U32", SLIP_ST_OTHER, 4},      {"I64", SLIP_ST_OTHER, 8}, {"U64", SLIP_ST_OTHER, 8},
-    {"F64", SLIP_ST_OTHER, 8},      {"C64", SLIP_ST_OTHER, 8},
+    {"F32", SLIP_ST_F32, 4},    {"BF16", SLIP_ST_BF16, 2},     {"F16", SLIP_ST_F16, 2},        {"F8_E4M3", SLIP_ST_F8E4M3, 1},
+    {"U8", SLIP_ST_U8, 1},      {"F8_E5M2", SLIP_ST_OTHER, 1}, {"F8_E8M0", SLIP_ST_F8E8M0, 1}, {"I8", SLIP_ST_OTHER, 1},
+    {"BOOL", SLIP_ST_OTHER, 1}, {"I16", SLIP_ST_OTHER, 2},     {"U16", SLIP_ST_OTHER, 2},      {"I32", SLIP_ST_OTHER, 4},
+    {"U32", SLIP_ST_OTHER, 4},  {"I64", SLIP_ST_OTHER, 8},     {"U64", SLIP_ST_OTHER, 8},      {"F64", SLIP_ST_OTHER, 8},
+    {"C64", SLIP_ST_OTHER, 8},
 };
 
 static const dtype_row *find_dtype(const char *name)
@@ -30,13 +29,11 @@ static const dtype_row *find_dtype(const char *name)
 }
 
 /* *item_bytes is 0 for a type that is not known. */
-static slip_status parse_dtype(const json_t *info, const char *source, slip_st_tensor *tensor,
-                               int *item_bytes)
+static slip_status parse_dtype(const json_t *info, const char *source, slip_st_tensor *tensor, int *item_bytes)
 {
     const char *name = json_string_value(json_object_get(info, "dtype"));
     if (name == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: dtype is missing or not a string", source,
-                         tensor->name);
+        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: dtype is missing or not a string", source, tensor->name);
     const dtype_row *row = find_dtype(name);
     tensor->dtype = row != NULL ? row->dtype : SLIP_ST_OTHER;
     *item_bytes = row != NULL ? row->bytes : 0;
@@ -48,49 +45,44 @@ static slip_status parse_shape(const json_t *info, const char *source, slip_st_t
 {
     const json_t *shape = json_object_get(info, "shape");
     if (!json_is_array(shape) || json_array_size(shape) > SLIP_TENSOR_DIMS)
-        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape is not a list of at most %d sizes", source,
-                         tensor->name, SLIP_TENSOR_DIMS);
+        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape is not a list of at most %d sizes", source, tensor->name, SLIP_TENSOR_DIMS);
     tensor->dims = (int)json_array_size(shape);
     tensor->bytes = item_bytes;
     for (int i = 0; i < tensor->dims; i++) {
         const json_t *size = json_array_get(shape, (size_t)i);
         if (!json_is_integer(size) || json_integer_value(size) < 0)
-            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape[%d] is not a size", source, tensor->name,
-                             i);
+            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape[%d] is not a size", source, tensor->name, i);
         tensor->shape[i] = json_integer_value(size);
         if (__builtin_mul_overflow(tensor->bytes, tensor->shape[i], &tensor->bytes))
-            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape[%d] = %lld makes it larger than any file",
-                             source, tensor->name, i, (long long)tensor->shape[i]);
+            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: shape[%d] = %lld makes it larger than any file", source, tensor->name, i,
+                             (long long)tensor->shape[i]);
     }
     return SLIP_OK;
 }
 
 /* Offsets count from the start of the data; `data_size` bytes of it follow the header at `data_start`. */
-static slip_status parse_offsets(const json_t *info, const char *source, int64_t data_start,
-                                 int64_t data_size, int item_bytes, slip_st_tensor *tensor)
+static slip_status parse_offsets(const json_t *info, const char *source, int64_t data_start, int64_t data_size, int item_bytes,
+                                 slip_st_tensor *tensor)
 {
     const json_t *offsets = json_object_get(info, "data_offsets");
     const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end))
-        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: data_offsets is not a pair of integers", source,
-                         tensor->name);
+        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: data_offsets is not a pair of integers", source, tensor->name);
     int64_t first = json_integer_value(begin), last = json_integer_value(end);
     if (first < 0 || last < first || last > data_size)
-        return slip_fail(SLIP_ERR_INPUT,
-                         "%s: tensor %s: data_offsets [%lld, %lld] are outside of the %lld bytes of data",
-                         source, tensor->name, (long long)first, (long long)last, (long long)data_size);
+        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: data_offsets [%lld, %lld] are outside of the %lld bytes of data", source,
+                         tensor->name, (long long)first, (long long)last, (long long)data_size);
     if (item_bytes == 0)
         tensor->bytes = last - first;
     if (last - first != tensor->bytes)
-        return slip_fail(SLIP_ERR_INPUT,
-                         "%s: tensor %s: data_offsets hold %lld bytes, its shape asks for %lld", source,
-                         tensor->name, (long long)(last - first), (long long)tensor->bytes);
+        return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s: data_offsets hold %lld bytes, its shape asks for %lld", source, tensor->name,
+                         (long long)(last - first), (long long)tensor->bytes);
     tensor->offset = data_start + first;
     return SLIP_OK;
 }
 
-static slip_status parse_tensor(const char *name, const json_t *info, const char *source, int64_t data_start,
-                                int64_t data_size, slip_st_tensor *tensor)
+static slip_status parse_tensor(const char *name, const json_t *info, const char *source, int64_t data_start, int64_t data_size,
+                                slip_st_tensor *tensor)
 {
     if (name[0] == '\0')
         return slip_fail(SLIP_ERR_INPUT, "%s: a tensor's name is empty", source);
@@ -135,28 +127,25 @@ static int by_offset(const void *left, const void *right)
 }
 
 /* Every byte of the data belongs to one tensor. Sorts the tensors by offset. */
-static slip_status check_cover(slip_st_tensor *tensors, size_t count, int64_t data_start, int64_t file_size,
-                               const char *source)
+static slip_status check_cover(slip_st_tensor *tensors, size_t count, int64_t data_start, int64_t file_size, const char *source)
 {
     qsort(tensors, count, sizeof *tensors, by_offset);
     int64_t expected = data_start;
     for (size_t i = 0; i < count; i++) {
         if (tensors[i].offset != expected)
-            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s begins at byte %lld of the data, %s byte %lld",
-                             source, tensors[i].name, (long long)(tensors[i].offset - data_start),
-                             tensors[i].offset < expected ? "overlapping the tensor that ends at"
-                                                          : "leaving a gap after",
+            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s begins at byte %lld of the data, %s byte %lld", source, tensors[i].name,
+                             (long long)(tensors[i].offset - data_start),
+                             tensors[i].offset < expected ? "overlapping the tensor that ends at" : "leaving a gap after",
                              (long long)(expected - data_start));
         expected += tensors[i].bytes;
     }
     if (expected != file_size)
-        return slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes after the last tensor", source,
-                         (long long)(file_size - expected));
+        return slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes after the last tensor", source, (long long)(file_size - expected));
     return SLIP_OK;
 }
 
-static slip_status list_tensors(json_t *root, int64_t data_start, int64_t file_size, const char *source,
-                                int file, slip_st_tensor *list, size_t *count)
+static slip_status list_tensors(json_t *root, int64_t data_start, int64_t file_size, const char *source, int file, slip_st_tensor *list,
+                                size_t *count)
 {
     const char *name;
     json_t *info;
@@ -182,13 +171,12 @@ void slip_st_tensors_free(slip_st_tensor *tensors, size_t count)
     free(tensors);
 }
 
-slip_status slip_st_header_parse(const char *header, size_t header_size, int64_t file_size,
-                                 const char *source, int file, slip_st_tensor **tensors, size_t *count)
+slip_status slip_st_header_parse(const char *header, size_t header_size, int64_t file_size, const char *source, int file,
+                                 slip_st_tensor **tensors, size_t *count)
 {
     if (header_size > SLIP_ST_HEADER_MAX || file_size < 8 || (int64_t)header_size > file_size - 8)
-        return slip_fail(SLIP_ERR_INPUT,
-                         "%s: header length %zu, but the file has %lld bytes and the limit is %d", source,
-                         header_size, (long long)file_size, SLIP_ST_HEADER_MAX);
+        return slip_fail(SLIP_ERR_INPUT, "%s: header length %zu, but the file has %lld bytes and the limit is %d", source, header_size,
+                         (long long)file_size, SLIP_ST_HEADER_MAX);
     if (header_size == 0 || header[0] != '{')
         return slip_fail(SLIP_ERR_INPUT, "%s: the header does not begin with {", source);
     json_error_t error;
@@ -199,8 +187,7 @@ slip_status slip_st_header_parse(const char *header, size_t header_size, int64_t
     slip_st_tensor *list = NULL;
     size_t listed = 0, entries = json_object_size(root);
     if (entries > SLIP_ST_TENSORS_MAX) {
-        status = slip_fail(SLIP_ERR_INPUT, "%s: %zu tensors, more than the %d allowed", source, entries,
-                           SLIP_ST_TENSORS_MAX);
+        status = slip_fail(SLIP_ERR_INPUT, "%s: %zu tensors, more than the %d allowed", source, entries, SLIP_ST_TENSORS_MAX);
         goto err_root;
     }
     list = calloc(entries + 1, sizeof *list);
@@ -223,13 +210,11 @@ err_root:
     return status;
 }
 
-slip_status slip_safetensors_check(const char *header, size_t header_size, int64_t file_size,
-                                   const char *source, size_t *count)
+slip_status slip_safetensors_check(const char *header, size_t header_size, int64_t file_size, const char *source, size_t *count)
 {
     slip_st_tensor *tensors;
     size_t tensor_count;
-    slip_status status =
-        slip_st_header_parse(header, header_size, file_size, source, 0, &tensors, &tensor_count);
+    slip_status status = slip_st_header_parse(header, header_size, file_size, source, 0, &tensors, &tensor_count);
     if (status != SLIP_OK)
         return status;
     slip_st_tensors_free(tensors, tensor_count);

@@ -19,8 +19,8 @@ enum {
 /* Check a header and list its tensors, in no promised order. `file` is copied into each; offsets count from
  * the start of the file. The caller frees (*tensors)[i].name and *tensors. SLIP_ERR_INPUT names `source`, the
  * tensor and the value. */
-slip_status slip_st_header_parse(const char *header, size_t header_size, int64_t file_size,
-                                 const char *source, int file, slip_st_tensor **tensors, size_t *count);
+slip_status slip_st_header_parse(const char *header, size_t header_size, int64_t file_size, const char *source, int file,
+                                 slip_st_tensor **tensors, size_t *count);
 
 void slip_st_tensors_free(slip_st_tensor *tensors, size_t count);
 

@@ -16,7 +16,7 @@
 /* Find the storage of `elements` values of f32 or bf16 in an archive given as bytes: *dtype, and where its
  * bytes begin. SLIP_ERR_INPUT names `source` and what is wrong: torn, compressed, CRC, no such storage, or
  * more than one. */
-slip_status slip_torch_file_find(const unsigned char *archive, size_t size, const char *source,
-                                 int64_t elements, slip_dtype *dtype, size_t *offset);
+slip_status slip_torch_file_find(const unsigned char *archive, size_t size, const char *source, int64_t elements, slip_dtype *dtype,
+                                 size_t *offset);
 
 #endif

@@ -48,8 +48,7 @@ static bool write_string(hid_t object, const char *name, const char *text, size_
     bool fine = false;
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR), attribute = -1;
     char *padded = calloc(size, 1);
-    if (type >= 0 && space >= 0 && padded != NULL && H5Tset_size(type, size) >= 0 &&
-        H5Tset_strpad(type, H5T_STR_NULLPAD) >= 0) {
+    if (type >= 0 && space >= 0 && padded != NULL && H5Tset_size(type, size) >= 0 && H5Tset_strpad(type, H5T_STR_NULLPAD) >= 0) {
         memcpy(padded, text, strlen(text) < size ? strlen(text) : size);
         attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
         fine = attribute >= 0 && H5Awrite(attribute, type, padded) >= 0;
@@ -77,15 +76,14 @@ static bool write_version(hid_t object)
  * of one model differ. */
 static bool set_group(hid_t creation)
 {
-    return H5Pset_link_phase_change(creation, UINT16_MAX, 0) >= 0 &&
-           H5Pset_obj_track_times(creation, false) >= 0;
+    return H5Pset_link_phase_change(creation, UINT16_MAX, 0) >= 0 && H5Pset_obj_track_times(creation, false) >= 0;
 }
 
 static hid_t create_file(const char *path)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE), file = -1;
-    if (H5Pset_alignment(access, ALIGN_FROM, ALIGN_TO) >= 0 &&
-        H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 && set_group(creation))
+    if (H5Pset_alignment(access, ALIGN_FROM, ALIGN_TO) >= 0 && H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 &&
+        set_group(creation))
         file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
     H5Pclose(creation);
     H5Pclose(access);
@@ -97,12 +95,10 @@ static slip_status write_texts(slip_checkpoint_writer *writer, const slip_checkp
     const struct {
         const char *name, *text;
     } attributes[] = {{"config", texts->config}, {"draft_config", texts->draft_config}, {"settings", texts->settings}};
-    if (!write_string(writer->file, "format", SLIP_CHECKPOINT_FORMAT, SLIP_CHECKPOINT_FORMAT_SIZE) ||
-        !write_version(writer->file))
+    if (!write_string(writer->file, "format", SLIP_CHECKPOINT_FORMAT, SLIP_CHECKPOINT_FORMAT_SIZE) || !write_version(writer->file))
         return failed(writer, "write the attribute ", "format or version");
     for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
-        if (attributes[i].text != NULL &&
-            !write_string(writer->file, attributes[i].name, attributes[i].text, strlen(attributes[i].text)))
+        if (attributes[i].text != NULL && !write_string(writer->file, attributes[i].name, attributes[i].text, strlen(attributes[i].text)))
             return failed(writer, "write the attribute ", attributes[i].name);
     return SLIP_OK;
 }
@@ -127,8 +123,7 @@ static bool make_groups(hid_t file, const char *name)
 }
 
 /* Reserve room for a dataset; `dtype` NULL writes no such attribute. False with errno where it has one. */
-static bool reserve(hid_t file, const char *name, hid_t type, int dims, const hsize_t *shape,
-                    const char *dtype, int64_t *offset)
+static bool reserve(hid_t file, const char *name, hid_t type, int dims, const hsize_t *shape, const char *dtype, int64_t *offset)
 {
     hid_t creation = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(dims, shape, NULL), dataset = -1;
     haddr_t address = HADDR_UNDEF;
@@ -232,8 +227,8 @@ static slip_status check_sizes(const char *path, const slip_checkpoint_texts *te
     size_t tokenizer_size = texts->tokenizer_size;
     const char *tokenizer = texts->tokenizer;
     if (tokenizer != NULL && (tokenizer_size == 0 || tokenizer_size > SLIP_CHECKPOINT_TOKENIZER_MAX))
-        return slip_fail(SLIP_ERR_INPUT, "%s: a tokenizer of %zu bytes; it must have 1 to %d", path,
-                         tokenizer_size, SLIP_CHECKPOINT_TOKENIZER_MAX);
+        return slip_fail(SLIP_ERR_INPUT, "%s: a tokenizer of %zu bytes; it must have 1 to %d", path, tokenizer_size,
+                         SLIP_CHECKPOINT_TOKENIZER_MAX);
     if (access(path, F_OK) == 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: exists already; remove it or choose another name", path);
     return SLIP_OK;
@@ -245,9 +240,8 @@ static slip_status open_partial(slip_checkpoint_writer *writer)
     writer->fd = open(writer->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     /* A folder that is not there or not ours is the user's to mend; a full disk is not. */
     if (writer->fd < 0)
-        return slip_fail(errno == ENOSPC || errno == EDQUOT || errno == EIO ? SLIP_ERR_FAILED
-                                                                            : SLIP_ERR_INPUT,
-                         "%s: cannot be created: %s", writer->partial, strerror(errno));
+        return slip_fail(errno == ENOSPC || errno == EDQUOT || errno == EIO ? SLIP_ERR_FAILED : SLIP_ERR_INPUT, "%s: cannot be created: %s",
+                         writer->partial, strerror(errno));
     slip_hdf5_prepare();
     errno = 0;
     writer->file = create_file(writer->partial);
@@ -290,12 +284,10 @@ slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_datas
     for (int i = 0; i < dataset->dims; i++) {
         shape[i] = (hsize_t)dataset->shape[i];
         if (dataset->shape[i] <= 0 || __builtin_mul_overflow(bytes, dataset->shape[i], &bytes))
-            return slip_fail(SLIP_ERR_FAILED, "%s: /%s: shape[%d] = %lld", writer->partial, dataset->name, i,
-                             (long long)dataset->shape[i]);
+            return slip_fail(SLIP_ERR_FAILED, "%s: /%s: shape[%d] = %lld", writer->partial, dataset->name, i, (long long)dataset->shape[i]);
     }
     errno = 0;
-    if (!reserve(writer->file, dataset->name, slip_hdf5_type(dtype), dataset->dims, shape,
-                 slip_dtype_name(dtype), &offset))
+    if (!reserve(writer->file, dataset->name, slip_hdf5_type(dtype), dataset->dims, shape, slip_dtype_name(dtype), &offset))
         return failed(writer, "add /", dataset->name);
     slip_status status = add_checksums(writer, dataset->name, data, bytes);
     return status == SLIP_OK ? slip_file_write_at(writer->fd, writer->partial, data, bytes, offset) : status;
@@ -328,8 +320,7 @@ slip_status slip_checkpoint_commit(slip_checkpoint_writer *writer)
     if (fsync(writer->fd) != 0)
         return slip_fail(SLIP_ERR_FAILED, "%s: cannot be synced: %s", writer->partial, strerror(errno));
     if (rename(writer->partial, writer->path) != 0)
-        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be renamed to %s: %s", writer->partial, writer->path,
-                         strerror(errno));
+        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be renamed to %s: %s", writer->partial, writer->path, strerror(errno));
     free(writer->partial);
     writer->partial = NULL;
     return sync_folder(writer->path);

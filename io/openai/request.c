@@ -149,8 +149,7 @@ static slip_status read_custom_id(const outline *line, slip_request *request)
     const char *text = text_of(member, &json, &why);
     slip_status status = SLIP_OK;
     if (text == NULL || text[0] == '\0') {
-        status = slip_request_refuse(request, 400, "invalid_value", "custom_id", "custom_id %s",
-                                     text != NULL ? "must not be empty" : why);
+        status = slip_request_refuse(request, 400, "invalid_value", "custom_id", "custom_id %s", text != NULL ? "must not be empty" : why);
     } else {
         free(request->custom_id);
         request->custom_id = strdup(text);
@@ -164,9 +163,9 @@ static slip_status read_custom_id(const outline *line, slip_request *request)
 
 static slip_status check_method(const char *method, slip_request *request)
 {
-    return strcmp(method, "POST") == 0 ? SLIP_OK
-                                       : slip_request_refuse(request, 400, "invalid_value", "method",
-                                                             "method must be \"POST\", not \"%.40s\"", method);
+    return strcmp(method, "POST") == 0
+               ? SLIP_OK
+               : slip_request_refuse(request, 400, "invalid_value", "method", "method must be \"POST\", not \"%.40s\"", method);
 }
 
 static slip_status check_url(const char *url, slip_request *request)
@@ -187,8 +186,7 @@ static slip_status read_required(const outline *line, int which, slip_request *r
     if (!is_given(&line->found[which]))
         return slip_request_refuse(request, 400, "missing_field", name, "%s is missing", name);
     const char *text = text_of(&line->found[which], &json, &why);
-    slip_status status = text != NULL ? check(text, request)
-                                      : slip_request_refuse(request, 400, "invalid_value", name, "%s %s", name, why);
+    slip_status status = text != NULL ? check(text, request) : slip_request_refuse(request, 400, "invalid_value", name, "%s %s", name, why);
     json_decref(json);
     return status;
 }
@@ -231,8 +229,7 @@ static slip_status read_line(const char *text, size_t size, const slip_request_d
     return slip_request_body(body->value, body->value_size, defaults, request);
 }
 
-static slip_status read_text(const char *text, size_t size, const slip_request_defaults *defaults,
-                             slip_request *request)
+static slip_status read_text(const char *text, size_t size, const slip_request_defaults *defaults, slip_request *request)
 {
     if (size <= SLIP_REQUEST_LINE_MAX)
         return read_line(text, size, defaults, request);
@@ -260,8 +257,9 @@ static uint64_t hash_accepted(const slip_request *request)
     hash = slip_hash_text(hash, request->model);
     for (int32_t i = 0; i < request->prompt_count; i++)
         hash = hash_prompt(hash, &request->prompts[i]);
-    const uint64_t numbers[] = {(uint64_t)request->prompt_count, (uint64_t)request->n, request->echo, request->return_token_ids,
-                                (uint64_t)request->max_tokens, request->seed_given, (uint64_t)request->stop_count};
+    const uint64_t numbers[] = {(uint64_t)request->prompt_count, (uint64_t)request->n,          request->echo,
+                                request->return_token_ids,       (uint64_t)request->max_tokens, request->seed_given,
+                                (uint64_t)request->stop_count};
     hash = slip_hash(hash, numbers, sizeof numbers);
     hash = slip_hash(hash, &request->sampling, sizeof request->sampling);
     for (int32_t i = 0; i < request->stop_count; i++)
@@ -269,8 +267,7 @@ static uint64_t hash_accepted(const slip_request *request)
     return hash;
 }
 
-slip_status slip_request_parse(const char *line, size_t size, int64_t number,
-                               const slip_request_defaults *defaults, slip_request *request)
+slip_status slip_request_parse(const char *line, size_t size, int64_t number, const slip_request_defaults *defaults, slip_request *request)
 {
     slip_request parsed = {0};
     if (asprintf(&parsed.custom_id, "line-%" PRId64, number) < 0) {
@@ -283,9 +280,8 @@ slip_status slip_request_parse(const char *line, size_t size, int64_t number,
         return status;
     }
     /* A refused line has no fields to go by: it is the same request while its bytes are the same. */
-    parsed.hash = status == SLIP_OK
-                      ? hash_accepted(&parsed)
-                      : slip_hash_field(slip_hash_text(SLIP_HASH_START, parsed.refusal.code), line, size);
+    parsed.hash = status == SLIP_OK ? hash_accepted(&parsed)
+                                    : slip_hash_field(slip_hash_text(SLIP_HASH_START, parsed.refusal.code), line, size);
     *request = parsed;
     return SLIP_OK;
 }

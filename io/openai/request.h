@@ -32,10 +32,10 @@ typedef struct {
 
 /* What holds for lines that do not say. */
 typedef struct {
-    int32_t max_tokens; /* 0 = not given */
-    slip_sampling sampling; /* its seed is mixed with custom_id into the seed of a line that has none */
+    int32_t max_tokens;        /* 0 = not given */
+    slip_sampling sampling;    /* its seed is mixed with custom_id into the seed of a line that has none */
     const slip_family *family; /* renders chats; NULL: the first of ranks/model/family.h */
-    const char *models; /* the names the model goes by, with commas between them; NULL: any */
+    const char *models;        /* the names the model goes by, with commas between them; NULL: any */
 } slip_request_defaults;
 
 /* A prompt: text, or token ids. */
@@ -47,30 +47,29 @@ typedef struct {
 } slip_prompt;
 
 typedef struct {
-    char *custom_id;    /* never NULL: a line without a readable one is given "line-<number>" */
-    bool named;         /* custom_id is the line's own */
-    int64_t index;      /* its place in a file (io/openai/request_file.h) */
-    bool chat;          /* /v1/chat/completions, else /v1/completions */
+    char *custom_id;      /* never NULL: a line without a readable one is given "line-<number>" */
+    bool named;           /* custom_id is the line's own */
+    int64_t index;        /* its place in a file (io/openai/request_file.h) */
+    bool chat;            /* /v1/chat/completions, else /v1/completions */
     slip_prompt *prompts; /* [prompt_count], at least one; a chat has one */
     int32_t prompt_count;
-    int32_t n; /* answers a prompt */
-    bool echo;          /* completions: the answer's text begins with the prompt */
-    int32_t max_tokens; /* 0 = not given */
+    int32_t n;              /* answers a prompt */
+    bool echo;              /* completions: the answer's text begins with the prompt */
+    int32_t max_tokens;     /* 0 = not given */
     slip_sampling sampling; /* its seed given, or derived from custom_id: the same line always samples the same */
     bool seed_given;
     bool return_token_ids;
     char *stops[SLIP_MAX_STOPS];
     int32_t stop_count;
-    char *model;   /* echoed back; "slipstream" where the line names none */
-    uint64_t hash; /* of everything that decides the answer: the key of --resume beside custom_id */
+    char *model;          /* echoed back; "slipstream" where the line names none */
+    uint64_t hash;        /* of everything that decides the answer: the key of --resume beside custom_id */
     slip_refusal refusal; /* status_code 0 when the request may run; else only custom_id and hash are of use */
 } slip_request;
 
 /* Parse one line (without its newline). Always fills *request with an owned custom_id, refusal set if it
  * cannot run. Fails only when memory does, and owns nothing then. `number` counts lines from 1. `defaults`
  * may be NULL: OpenAI's, temperature and top_p 1. */
-slip_status slip_request_parse(const char *line, size_t size, int64_t number,
-                               const slip_request_defaults *defaults, slip_request *request);
+slip_status slip_request_parse(const char *line, size_t size, int64_t number, const slip_request_defaults *defaults, slip_request *request);
 void slip_request_free(slip_request *request);
 
 /* What can be told of a line without parsing it. */
@@ -93,8 +92,8 @@ uint64_t slip_request_seed(const slip_request *request, int32_t choice);
 
 /* Refuse a request: used by whoever finds the fault later (too long for the context, say). Returns
  * SLIP_ERR_INPUT, for a checker to return in turn; slip_fail() is not told, since the run goes on. */
-slip_status slip_request_refuse(slip_request *request, int status_code, const char *code, const char *param,
-                                const char *format, ...) __attribute__((format(printf, 5, 6)));
+slip_status slip_request_refuse(slip_request *request, int status_code, const char *code, const char *param, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 
 /* The same for a fault that is not the request's: status 500, type "server_error". */
 slip_status slip_request_fail(slip_request *request, const char *code, const char *message);

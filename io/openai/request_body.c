@@ -11,8 +11,7 @@
 slip_status slip_request_wrong_value(slip_request *request, const char *param, const char *expected, const json_t *value)
 {
     char *shown = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    slip_request_refuse(request, 400, "invalid_value", param, "%s must be %s, not %.80s", param, expected,
-                        shown != NULL ? shown : "this");
+    slip_request_refuse(request, 400, "invalid_value", param, "%s must be %s, not %.80s", param, expected, shown != NULL ? shown : "this");
     free(shown);
     return SLIP_ERR_INPUT;
 }
@@ -27,8 +26,7 @@ static slip_status copy_string(const char *string, const char *what, char **copy
 static bool goes_by(const char *model, const char *name, size_t size)
 {
     const char *slash = strrchr(model, '/'), *last = slash != NULL ? slash + 1 : model;
-    return (strlen(model) == size && strncasecmp(model, name, size) == 0) ||
-           (strlen(last) == size && strncasecmp(last, name, size) == 0);
+    return (strlen(model) == size && strncasecmp(model, name, size) == 0) || (strlen(last) == size && strncasecmp(last, name, size) == 0);
 }
 
 static bool is_served(const char *model, const char *names)
@@ -50,7 +48,8 @@ static slip_status read_model(const json_t *body, const slip_request_defaults *d
     if (member != NULL && !is_served(model, defaults->models))
         return slip_request_refuse(request, 400, "unsupported", "model",
                                    "model \"%.80s\" is not the one at hand, which goes by %.160s; --served-model-name gives it another "
-                                   "name", model, defaults->models);
+                                   "name",
+                                   model, defaults->models);
     return copy_string(model, "model", &request->model);
 }
 
@@ -71,7 +70,8 @@ static slip_status refuse_no_tokens(const json_t *body, const char *name, slip_r
     if (json_is_true(json_object_get(body, "echo")))
         return slip_request_refuse(request, 400, "unsupported", name,
                                    "%s 0 with echo would read the prompt and answer nothing: logprobs of a prompt are not served; "
-                                   "slipstream score gives a text's", name);
+                                   "slipstream score gives a text's",
+                                   name);
     return slip_request_refuse(request, 400, "invalid_value", name, "%s must be an integer of at least 1, not 0", name);
 }
 
@@ -128,9 +128,8 @@ static slip_status read_stops(const json_t *body, slip_request *request)
     if (!json_is_array(member))
         return add_stop(member, request);
     if (json_array_size(member) > SLIP_MAX_STOPS)
-        return slip_request_refuse(request, 400, "invalid_value", "stop",
-                                   "stop holds %zu strings; at most %d are served", json_array_size(member),
-                                   SLIP_MAX_STOPS);
+        return slip_request_refuse(request, 400, "invalid_value", "stop", "stop holds %zu strings; at most %d are served",
+                                   json_array_size(member), SLIP_MAX_STOPS);
     slip_status status = SLIP_OK;
     for (size_t i = 0; i < json_array_size(member) && status == SLIP_OK; i++)
         status = add_stop(json_array_get(member, i), request);
@@ -147,8 +146,8 @@ static slip_status add_member(json_t *fields, const slip_member *member, const c
         return slip_request_refuse(request, 400, "invalid_json", name, "%.80s stands twice in body", name);
     json_t *value = slip_member_value(member, &error);
     if (value == NULL)
-        return slip_request_refuse(request, 400, "invalid_json", name, "%.80s: not valid JSON: %s (byte %d of it)", name,
-                                   error.text, error.position);
+        return slip_request_refuse(request, 400, "invalid_json", name, "%.80s: not valid JSON: %s (byte %d of it)", name, error.text,
+                                   error.position);
     slip_status status = slip_request_check_field(request, name, value);
     if (json_object_set_new(fields, name, value) != 0 && status == SLIP_OK)
         status = slip_fail(SLIP_ERR_FAILED, "no memory for the field %.80s of a request", name);
@@ -180,9 +179,9 @@ static slip_status read_members(json_t *fields, const char *body, size_t size, s
 static slip_status read_fields(const json_t *body, const slip_request_defaults *defaults, slip_request *request)
 {
     slip_status status;
-    if ((status = read_model(body, defaults, request)) != SLIP_OK ||
-        (status = read_max_tokens(body, defaults, request)) != SLIP_OK || (status = read_n(body, request)) != SLIP_OK ||
-        (status = slip_request_sampling(body, defaults, request)) != SLIP_OK || (status = read_stops(body, request)) != SLIP_OK ||
+    if ((status = read_model(body, defaults, request)) != SLIP_OK || (status = read_max_tokens(body, defaults, request)) != SLIP_OK ||
+        (status = read_n(body, request)) != SLIP_OK || (status = slip_request_sampling(body, defaults, request)) != SLIP_OK ||
+        (status = read_stops(body, request)) != SLIP_OK ||
         (status = slip_request_bool(body, "return_token_ids", request, &request->return_token_ids)) != SLIP_OK)
         return status;
     return request->chat ? slip_request_chat(body, defaults->family != NULL ? defaults->family : slip_families[0], request)

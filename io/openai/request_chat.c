@@ -52,10 +52,11 @@ static slip_status read_template_argument(const char *name, const json_t *value,
     if (!thinks)
         return slip_request_refuse(request, 400, "unsupported", "chat_template_kwargs",
                                    "chat_template_kwargs.%.80s: only enable_thinking, its other name thinking, and keep_all_reasoning "
-                                   "true are served", name);
+                                   "true are served",
+                                   name);
     if (!json_is_boolean(value))
-        return slip_request_refuse(request, 400, "invalid_value", "chat_template_kwargs",
-                                   "chat_template_kwargs.%s must be true or false", name);
+        return slip_request_refuse(request, 400, "invalid_value", "chat_template_kwargs", "chat_template_kwargs.%s must be true or false",
+                                   name);
     if (*thinking >= 0 && *thinking != json_is_true(value))
         return slip_request_refuse(request, 400, "invalid_value", "chat_template_kwargs",
                                    "chat_template_kwargs: enable_thinking and thinking disagree");
@@ -70,7 +71,7 @@ static slip_status read_template_arguments(const json_t *body, slip_request *req
     int given = -1; /* neither */
     if (arguments != NULL && !json_is_object(arguments))
         return slip_request_wrong_value(request, "chat_template_kwargs", "an object", arguments);
-    json_object_foreach(arguments, name, value) {
+    json_object_foreach (arguments, name, value) {
         slip_status status = read_template_argument(name, value, request, &given);
         if (status != SLIP_OK)
             return status;
@@ -83,8 +84,7 @@ static slip_status read_template_arguments(const json_t *body, slip_request *req
 static slip_status read_thinking(const json_t *body, slip_request *request, bool *thinking)
 {
     slip_status status;
-    if ((status = read_effort(body, request, thinking)) != SLIP_OK ||
-        (status = read_thinking_type(body, request, thinking)) != SLIP_OK ||
+    if ((status = read_effort(body, request, thinking)) != SLIP_OK || (status = read_thinking_type(body, request, thinking)) != SLIP_OK ||
         (status = slip_request_bool(body, "enable_thinking", request, thinking)) != SLIP_OK)
         return status;
     return read_template_arguments(body, request, thinking);
@@ -124,8 +124,7 @@ static json_t *without_developer(const json_t *messages)
     return copy;
 }
 
-static slip_status render(const slip_family *family, const json_t *given, const json_t *tools, bool thinking,
-                          slip_request *request)
+static slip_status render(const slip_family *family, const json_t *given, const json_t *tools, bool thinking, slip_request *request)
 {
     json_t *messages = without_developer(given);
     request->prompts = calloc(1, sizeof *request->prompts);
@@ -153,8 +152,7 @@ slip_status slip_request_chat(const json_t *body, const slip_family *family, sli
     slip_status status;
     if (messages == NULL)
         return slip_request_refuse(request, 400, "missing_field", "messages", "messages is missing");
-    if ((status = read_thinking(body, request, &thinking)) != SLIP_OK ||
-        (status = read_tools(body, request, &tools)) != SLIP_OK)
+    if ((status = read_thinking(body, request, &thinking)) != SLIP_OK || (status = read_tools(body, request, &tools)) != SLIP_OK)
         return status;
     return render(family, messages, tools, thinking, request);
 }

@@ -23,8 +23,7 @@ typedef struct {
 #define SAMPLING(name, ...) {#name, BOTH, SERVED, 0, NULL},
 
 static const field fields[] = {
-    SLIP_SAMPLING_FIELDS(SAMPLING)
-    {"model", BOTH, SERVED, 0, NULL},
+    SLIP_SAMPLING_FIELDS(SAMPLING){"model", BOTH, SERVED, 0, NULL},
     {"messages", CHAT, SERVED, 0, NULL},
     {"prompt", TEXT, SERVED, 0, NULL},
     {"max_tokens", BOTH, SERVED, 0, NULL},
@@ -204,8 +203,7 @@ static bool is_word(const json_t *value, const char *word)
 
 static bool is_empty(const json_t *value)
 {
-    return (json_is_string(value) && json_string_length(value) == 0) ||
-           (json_is_array(value) && json_array_size(value) == 0) ||
+    return (json_is_string(value) && json_string_length(value) == 0) || (json_is_array(value) && json_array_size(value) == 0) ||
            (json_is_object(value) && json_object_size(value) == 0);
 }
 
@@ -226,9 +224,7 @@ static bool is_inert(const field *row, const json_t *value, char hint[static 128
     case TEXT_LIST:
         snprintf(hint, 128, "only [\"text\"] is served");
         return json_array_size(value) == 1 && is_word(json_array_get(value, 0), "text");
-    case TEXT_FORMAT:
-        snprintf(hint, 128, "only {\"type\": \"text\"} is served");
-        return is_word(json_object_get(value, "type"), "text");
+    case TEXT_FORMAT: snprintf(hint, 128, "only {\"type\": \"text\"} is served"); return is_word(json_object_get(value, "type"), "text");
     case ELSEWHERE: snprintf(hint, 128, "is not read here; use %s", row->word); return false;
     case NEVER: break;
     }
@@ -261,6 +257,5 @@ slip_status slip_request_check_field(slip_request *request, const char *name, co
         return slip_request_refuse(request, 400, "unsupported", name, "%s: %s", name, hint);
     const char *meant = nearest(name, request->chat);
     return slip_request_refuse(request, 400, "unsupported", name, "\"%.80s\" is not a field that is known here%s%s%s", name,
-                               meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "",
-                               meant != NULL ? "\"?" : "");
+                               meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?" : "");
 }

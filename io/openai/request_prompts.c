@@ -32,8 +32,7 @@ static slip_status read_one(const json_t *value, slip_request *request, slip_pro
     if (json_array_size(value) > 0)
         return read_token_ids(value, request, prompt);
     if (!json_is_string(value) || json_string_length(value) == 0)
-        return slip_request_wrong_value(request, "prompt", "a string that is not empty, an array of token ids, or an array of such",
-                                        value);
+        return slip_request_wrong_value(request, "prompt", "a string that is not empty, an array of token ids, or an array of such", value);
     prompt->text = strdup(json_string_value(value));
     prompt->size = json_string_length(value);
     return prompt->text != NULL ? SLIP_OK : no_memory(prompt->size);
@@ -51,8 +50,8 @@ slip_status slip_request_prompts(const json_t *body, slip_request *request)
     size_t count = list ? json_array_size(prompt) : 1;
     if (count * (size_t)request->n > SLIP_MAX_CHOICES)
         return slip_request_refuse(request, 400, "invalid_value", "prompt",
-                                   "prompt holds %zu prompts, %d answers each; at most %d answers a line are served", count,
-                                   request->n, SLIP_MAX_CHOICES);
+                                   "prompt holds %zu prompts, %d answers each; at most %d answers a line are served", count, request->n,
+                                   SLIP_MAX_CHOICES);
     request->prompts = calloc(count, sizeof *request->prompts);
     if (request->prompts == NULL)
         return no_memory(count * sizeof *request->prompts);

@@ -3,8 +3,7 @@
 
 #include "io/openai/request.h"
 
-slip_status slip_request_refuse(slip_request *request, int status_code, const char *code, const char *param,
-                                const char *format, ...)
+slip_status slip_request_refuse(slip_request *request, int status_code, const char *code, const char *param, const char *format, ...)
 {
     slip_refusal *refusal = &request->refusal;
     refusal->status_code = status_code;

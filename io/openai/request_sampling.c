@@ -12,8 +12,7 @@ typedef struct {
     double low, high;
 } sampling_field;
 
-#define FIELD(field, option, kind, argument, low, high, alone, many, help) \
-    {#field, kind, offsetof(slip_sampling, field), low, high},
+#define FIELD(field, option, kind, argument, low, high, alone, many, help) {#field, kind, offsetof(slip_sampling, field), low, high},
 
 static const sampling_field fields[] = {SLIP_SAMPLING_FIELDS(FIELD)};
 

@@ -10,8 +10,7 @@ enum { BAR = 24, LINE = 160 };
 
 void slip_progress_start(slip_progress *progress, FILE *stream, size_t total, size_t skipped, double now)
 {
-    *progress = (slip_progress){
-        .stream = stream, .total = total, .skipped = skipped, .started = now, .shown = now, .width = 80};
+    *progress = (slip_progress){.stream = stream, .total = total, .skipped = skipped, .started = now, .shown = now, .width = 80};
     if (stream == NULL || fileno(stream) < 0 || !isatty(fileno(stream)))
         return;
     struct winsize window;
@@ -23,9 +22,7 @@ void slip_progress_start(slip_progress *progress, FILE *stream, size_t total, si
 /* "1:02:03" or "2:03"; "unknown" before the first request of this run is done. */
 static void format_time_left(const slip_progress *progress, size_t done, double elapsed, char text[static 24])
 {
-    double left = done > progress->skipped
-                      ? elapsed * (double)(progress->total - done) / (double)(done - progress->skipped)
-                      : -1;
+    double left = done > progress->skipped ? elapsed * (double)(progress->total - done) / (double)(done - progress->skipped) : -1;
     if (left < 0 || left > 1e8) {
         snprintf(text, 24, "unknown");
         return;
@@ -38,16 +35,14 @@ static void format_time_left(const slip_progress *progress, size_t done, double 
 }
 
 /* "12/16 done, 1 failed, 512 tokens, 123.4 tokens/s, ETA 0:04" */
-static void format_state(const slip_progress *progress, const slip_progress_counts *counts, double now,
-                         char line[static LINE])
+static void format_state(const slip_progress *progress, const slip_progress_counts *counts, double now, char line[static LINE])
 {
     char left[24];
     double elapsed = now - progress->started;
     size_t done = counts->done < progress->total ? counts->done : progress->total;
     format_time_left(progress, done, elapsed, left);
-    snprintf(line, LINE, "%zu/%zu done, %zu failed, %lld tokens, %.1f tokens/s, ETA %s", done,
-             progress->total, counts->failed, (long long)counts->tokens,
-             elapsed > 0 ? (double)counts->tokens / elapsed : 0.0, left);
+    snprintf(line, LINE, "%zu/%zu done, %zu failed, %lld tokens, %.1f tokens/s, ETA %s", done, progress->total, counts->failed,
+             (long long)counts->tokens, elapsed > 0 ? (double)counts->tokens / elapsed : 0.0, left);
 }
 
 /* Redraw in place, cut to the window: a line that wraps could not be redrawn. The bar is the first to go. */
@@ -81,8 +76,7 @@ static void show(slip_progress *progress, const slip_progress_counts *counts, do
 
 void slip_progress_update(slip_progress *progress, const slip_progress_counts *counts, double now)
 {
-    if (progress->stream != NULL &&
-        now - progress->shown >= (progress->terminal ? redraw_seconds : line_seconds))
+    if (progress->stream != NULL && now - progress->shown >= (progress->terminal ? redraw_seconds : line_seconds))
         show(progress, counts, now, "");
 }
 

@@ -18,8 +18,7 @@
 typedef struct {
     FILE *stream;
     bool terminal;
-    size_t total,
-        skipped; /* requests; skipped ones were finished by an earlier run and say nothing about the pace */
+    size_t total, skipped; /* requests; skipped ones were finished by an earlier run and say nothing about the pace */
     double started, shown; /* when the run began, and when something was last written */
     size_t width;          /* columns of the terminal */
 } slip_progress;

@@ -9,29 +9,36 @@
 #include "io/report/output.h"
 
 static const char *const buffer_names[SLIP_BUFFERS] = {
-    [SLIP_BUFFER_X] = "X",             [SLIP_BUFFER_H] = "H",         [SLIP_BUFFER_QKV] = "QKV",
-    [SLIP_BUFFER_HEADS] = "HEADS",     [SLIP_BUFFER_PARTIAL] = "PARTIAL", [SLIP_BUFFER_GATE_UP] = "GATE_UP",
-    [SLIP_BUFFER_ACT] = "ACT",         [SLIP_BUFFER_ROUTE] = "ROUTE", [SLIP_BUFFER_TAPS] = "TAPS",
-    [SLIP_BUFFER_SELECT] = "SELECT",   [SLIP_BUFFER_LOGITS] = "LOGITS",
+    [SLIP_BUFFER_X] = "X",
+    [SLIP_BUFFER_H] = "H",
+    [SLIP_BUFFER_QKV] = "QKV",
+    [SLIP_BUFFER_HEADS] = "HEADS",
+    [SLIP_BUFFER_PARTIAL] = "PARTIAL",
+    [SLIP_BUFFER_GATE_UP] = "GATE_UP",
+    [SLIP_BUFFER_ACT] = "ACT",
+    [SLIP_BUFFER_ROUTE] = "ROUTE",
+    [SLIP_BUFFER_TAPS] = "TAPS",
+    [SLIP_BUFFER_SELECT] = "SELECT",
+    [SLIP_BUFFER_LOGITS] = "LOGITS",
 };
 static const char *const lane_names[SLIP_TRACE_LANES] = {"steps", "draft"};
 
 struct slip_trace_lane {
     slip_trace_ops *trace;
     const slip_program *program;
-    hid_t group;          /* of the lane */
-    int64_t step;         /* 0 = none yet */
-    int32_t op;           /* whose rows are being gathered; -1 = none */
+    hid_t group;  /* of the lane */
+    int64_t step; /* 0 = none yet */
+    int32_t op;   /* whose rows are being gathered; -1 = none */
     slip_buffer buffer;
     int64_t rows, columns;
-    float *values;        /* [rows, columns] */
-    size_t room;          /* floats */
+    float *values; /* [rows, columns] */
+    size_t room;   /* floats */
 };
 
 struct slip_trace_ops {
     const char *path;
     const char *(*name)(slip_op_kind kind);
-    hid_t file;           /* -1 when closed */
+    hid_t file; /* -1 when closed */
     bool failed;
     slip_trace_lane lane[SLIP_TRACE_LANES];
 };

@@ -74,8 +74,7 @@ static const slip_added_token *at_head(const slip_added *added, const char *text
     return NULL;
 }
 
-const slip_added_token *slip_added_find(const slip_added *added, const char *text, size_t size, size_t from,
-                                        bool special, size_t *start)
+const slip_added_token *slip_added_find(const slip_added *added, const char *text, size_t size, size_t from, bool special, size_t *start)
 {
     for (size_t at = from; at < size;) {
         const slip_added_token *token = at_head(added, text + at, size - at);

@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     slip_added_token *tokens; /* [count], by first byte and the longer first */
     size_t count, room;
-    size_t first[257];        /* the tokens that begin with byte b are tokens[first[b] .. first[b + 1]) */
+    size_t first[257]; /* the tokens that begin with byte b are tokens[first[b] .. first[b + 1]) */
 } slip_added;
 
 /* Add a token; `content` is copied and not empty. SLIP_ERR_FAILED: out of memory. slip_added_free() takes all
@@ -35,7 +35,6 @@ const char *slip_added_sort(slip_added *added);
 
 /* The first token in text[from .. size), NULL when there is none; it begins at *start. Special tokens that are
  * found while `special` is false hide what they cover, and the search goes on behind them. */
-const slip_added_token *slip_added_find(const slip_added *added, const char *text, size_t size, size_t from,
-                                        bool special, size_t *start);
+const slip_added_token *slip_added_find(const slip_added *added, const char *text, size_t size, size_t from, bool special, size_t *start);
 
 #endif

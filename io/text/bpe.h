@@ -24,7 +24,7 @@ typedef struct {
     int32_t byte_ids[256]; /* the token that is one byte, -1 where the vocabulary has none */
     slip_merge *merges;    /* [count], in order of rank */
     size_t count, room;
-    slip_map by_pair;      /* (left, right) -> rank */
+    slip_map by_pair; /* (left, right) -> rank */
 } slip_bpe;
 
 /* Learn the single bytes of `vocab` and make room for `merges`. SLIP_ERR_FAILED: out of memory. */

@@ -66,17 +66,15 @@ static size_t decompose(const char *text, size_t size, int32_t *points, size_t r
         at += slip_utf8_get(text + at, &c);
         size_t left = count < room ? room - count : 0;
         int boundary = 0;
-        count += (size_t)utf8proc_decompose_char((int32_t)c, left > 0 ? points + count : NULL,
-                                                 (utf8proc_ssize_t)left, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
-                                                 &boundary);
+        count += (size_t)utf8proc_decompose_char((int32_t)c, left > 0 ? points + count : NULL, (utf8proc_ssize_t)left,
+                                                 UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
     }
     return count;
 }
 
 static size_t compose_part(int32_t *points, size_t count, char *out)
 {
-    utf8proc_ssize_t composed = utf8proc_normalize_utf32(points, (utf8proc_ssize_t)count,
-                                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t composed = utf8proc_normalize_utf32(points, (utf8proc_ssize_t)count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     size_t written = 0;
     for (utf8proc_ssize_t i = 0; i < composed; i++)
         written += slip_utf8_put((uint32_t)points[i], out + written);

@@ -14,8 +14,7 @@ enum {
     STEPS_PER_BYTE = 16,
 };
 
-const char SLIP_SPLIT_GPT2[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char SLIP_SPLIT_GPT2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 struct slip_splitter {
     pcre2_code *code;
@@ -72,14 +71,12 @@ static pcre2_code *compile(const char *expression, const char *source, const cha
     return code;
 }
 
-slip_status slip_splitter_create(const char *expression, const char *source, const char *field,
-                                 slip_splitter **splitter)
+slip_status slip_splitter_create(const char *expression, const char *source, const char *field, slip_splitter **splitter)
 {
     slip_status status = SLIP_ERR_INPUT;
     uint32_t matches_empty = 0;
     if (strlen(expression) > EXPRESSION_MAX)
-        return slip_fail(status, "%s: %s has %zu bytes, more than %d", source, field, strlen(expression),
-                         EXPRESSION_MAX);
+        return slip_fail(status, "%s: %s has %zu bytes, more than %d", source, field, strlen(expression), EXPRESSION_MAX);
     pcre2_code *code = compile(expression, source, field);
     if (code == NULL)
         return status;
@@ -160,8 +157,7 @@ static slip_status cut_all(const subject *in, cuts *ends)
         const size_t *range = pcre2_get_ovector_pointer(in->data);
         /* \K may move the start of a match about; then it is no cut that moves on. */
         if (found < 0 || range[0] < at || range[1] <= range[0])
-            return slip_fail(SLIP_ERR_INPUT, "the tokenizer's regular expression gives up (%d) at byte %zu of %zu",
-                             found, at, in->size);
+            return slip_fail(SLIP_ERR_INPUT, "the tokenizer's regular expression gives up (%d) at byte %zu of %zu", found, at, in->size);
         if (range[0] > at)
             status = add_cut(ends, range[0]);
         if (status == SLIP_OK)
@@ -171,14 +167,12 @@ static slip_status cut_all(const subject *in, cuts *ends)
     return status;
 }
 
-slip_status slip_splitter_cut(const slip_splitter *splitter, const char *text, size_t size,
-                              size_t **ends, size_t *count)
+slip_status slip_splitter_cut(const slip_splitter *splitter, const char *text, size_t size, size_t **ends, size_t *count)
 {
     slip_status status;
     cuts made = {0};
     const size_t steps = size < (UINT32_MAX - STEPS) / STEPS_PER_BYTE ? STEPS + size * STEPS_PER_BYTE : UINT32_MAX;
-    const subject in = {splitter->code, pcre2_match_data_create(1, NULL), pcre2_match_context_create(NULL),
-                        (PCRE2_SPTR)text, size};
+    const subject in = {splitter->code, pcre2_match_data_create(1, NULL), pcre2_match_context_create(NULL), (PCRE2_SPTR)text, size};
     if (in.data != NULL && in.limits != NULL) {
         pcre2_set_match_limit(in.limits, (uint32_t)steps);
         status = cut_all(&in, &made);

@@ -19,14 +19,12 @@ extern const char SLIP_SPLIT_GPT2[];
 
 /* Compile a NUL-terminated expression; `source` and `field` name it in errors. SLIP_ERR_INPUT: not an expression,
  * longer than 4,096 bytes, or one that matches the empty string. The caller frees *splitter. */
-slip_status slip_splitter_create(const char *expression, const char *source, const char *field,
-                                 slip_splitter **splitter);
+slip_status slip_splitter_create(const char *expression, const char *source, const char *field, slip_splitter **splitter);
 void slip_splitter_free(slip_splitter *splitter);
 
 /* Cut well-formed UTF-8: piece i is text[ends[i - 1] .. ends[i]), the first one begins at 0, the last one ends
  * at `size`. *ends (malloc'ed, the caller frees it) and *count. SLIP_ERR_INPUT: the expression needs more than
  * its limit of backtracking on this text; SLIP_ERR_FAILED: out of memory. */
-slip_status slip_splitter_cut(const slip_splitter *splitter, const char *text, size_t size,
-                              size_t **ends, size_t *count);
+slip_status slip_splitter_cut(const slip_splitter *splitter, const char *text, size_t size, size_t **ends, size_t *count);
 
 #endif

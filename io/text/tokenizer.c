@@ -11,8 +11,7 @@
  * long (Unicode annex 15, part 9.2). */
 enum { TEXT_MAX = INT32_MAX / 9 };
 
-slip_status slip_tokenizer_parse(const char *json, size_t size, const char *source, int32_t vocabulary,
-                                 slip_tokenizer **tokenizer)
+slip_status slip_tokenizer_parse(const char *json, size_t size, const char *source, int32_t vocabulary, slip_tokenizer **tokenizer)
 {
     json_error_t error;
     json_t *root = json_loadb(json, size, JSON_REJECT_DUPLICATES, &error);
@@ -100,8 +99,7 @@ static slip_status encode_normalized(encoding *run, const char *text, size_t siz
     return status;
 }
 
-slip_status slip_tokenizer_encode(const slip_tokenizer *tokenizer, const char *text, size_t size, int special,
-                                  int32_t **ids, size_t *count)
+slip_status slip_tokenizer_encode(const slip_tokenizer *tokenizer, const char *text, size_t size, int special, int32_t **ids, size_t *count)
 {
     encoding run = {.tokenizer = tokenizer, .special = special != 0};
     char *repaired = NULL;

@@ -17,15 +17,14 @@ typedef struct slip_tokenizer slip_tokenizer;
 
 /* Parse `size` bytes of tokenizer.json. `source` names them in errors (a path). Ids must be below `vocabulary`.
  * SLIP_ERR_INPUT: not JSON, a missing or unsupported part, an id out of range. The caller frees *tokenizer. */
-slip_status slip_tokenizer_parse(const char *json, size_t size, const char *source, int32_t vocabulary,
-                                 slip_tokenizer **tokenizer);
+slip_status slip_tokenizer_parse(const char *json, size_t size, const char *source, int32_t vocabulary, slip_tokenizer **tokenizer);
 void slip_tokenizer_free(slip_tokenizer *tokenizer);
 
 /* Encode `size` bytes of UTF-8 (invalid bytes are replaced by U+FFFD, as Python's errors="replace" does).
  * Special tokens inside the text become their ids when `special` is nonzero, else they are ordinary text.
  * *ids (malloc'ed, the caller frees it) and *count are set on success. */
-slip_status slip_tokenizer_encode(const slip_tokenizer *tokenizer, const char *text, size_t size, int special,
-                                  int32_t **ids, size_t *count);
+slip_status slip_tokenizer_encode(const slip_tokenizer *tokenizer, const char *text, size_t size, int special, int32_t **ids,
+                                  size_t *count);
 
 /* The bytes of one token (not terminated; may be part of a UTF-8 character); NULL and *size = 0 for an unknown
  * id. A special token's bytes are its content. */

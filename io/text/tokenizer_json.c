@@ -29,8 +29,7 @@ static bool type_is(const json_t *part, const char *name)
 /* Absent, null, false or empty: a feature that is off. */
 static bool is_off(const json_t *value)
 {
-    return value == NULL || json_is_null(value) || json_is_false(value) ||
-           (json_is_string(value) && json_string_length(value) == 0);
+    return value == NULL || json_is_null(value) || json_is_false(value) || (json_is_string(value) && json_string_length(value) == 0);
 }
 
 /* ---- the pipeline around the model ---- */
@@ -53,8 +52,8 @@ static slip_status check_byte_level(const reader *in, const char *field, const j
     if (!json_is_false(json_object_get(part, "add_prefix_space")))
         return refuse(in, field, part, "only add_prefix_space = false is supported");
     if ((regex == NULL || json_is_true(regex)) != use_regex)
-        return refuse(in, field, part, use_regex ? "alone, only use_regex = true is supported"
-                                                 : "behind Split, only use_regex = false is supported");
+        return refuse(in, field, part,
+                      use_regex ? "alone, only use_regex = true is supported" : "behind Split, only use_regex = false is supported");
     return SLIP_OK;
 }
 
@@ -67,8 +66,7 @@ static slip_status read_split(const reader *in, const json_t *split, slip_splitt
         return refuse(in, field, split, "only Split by a Regex is supported here");
     if (behavior == NULL || strcmp(behavior, "Isolated") != 0 || !is_off(json_object_get(split, "invert")))
         return refuse(in, field, split, "only behavior = Isolated, not inverted, is supported");
-    return slip_splitter_create(json_string_value(expression), in->source,
-                                "pre_tokenizer.pretokenizers[0].pattern.Regex", splitter);
+    return slip_splitter_create(json_string_value(expression), in->source, "pre_tokenizer.pretokenizers[0].pattern.Regex", splitter);
 }
 
 static slip_status read_pre_tokenizer(const reader *in, const json_t *root, slip_splitter **splitter)
@@ -77,8 +75,7 @@ static slip_status read_pre_tokenizer(const reader *in, const json_t *root, slip
     const json_t *steps = json_object_get(part, "pretokenizers");
     if (type_is(part, "ByteLevel")) {
         slip_status status = check_byte_level(in, "pre_tokenizer", part, true);
-        return status != SLIP_OK ? status
-                                 : slip_splitter_create(SLIP_SPLIT_GPT2, in->source, "pre_tokenizer", splitter);
+        return status != SLIP_OK ? status : slip_splitter_create(SLIP_SPLIT_GPT2, in->source, "pre_tokenizer", splitter);
     }
     if (!type_is(part, "Sequence") || json_array_size(steps) != 2)
         return refuse(in, "pre_tokenizer", part, "only ByteLevel or a Sequence of Split and ByteLevel is supported");
@@ -127,8 +124,7 @@ static slip_status check_added_token(const reader *in, const char *field, const 
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (!is_off(json_object_get(token, flags[i])))
             return refuse(in, field, token, "single_word, lstrip and rstrip are not supported");
-    if (!json_is_boolean(json_object_get(token, "special")) ||
-        !json_is_boolean(json_object_get(token, "normalized")))
+    if (!json_is_boolean(json_object_get(token, "special")) || !json_is_boolean(json_object_get(token, "normalized")))
         return refuse(in, field, token, "special and normalized must be true or false");
     return SLIP_OK;
 }
@@ -141,13 +137,13 @@ static slip_status size_vocab(const reader *in, json_t *model_vocab, const json_
     size_t i, bytes = 0;
     int32_t id = 0, ids = 0;
     slip_status status;
-    json_object_foreach(model_vocab, spelling, value) {
+    json_object_foreach (model_vocab, spelling, value) {
         if ((status = read_id(in, "token", spelling, value, &id)) != SLIP_OK)
             return status;
         ids = id >= ids ? id + 1 : ids;
         bytes += strlen(spelling);
     }
-    json_array_foreach(added, i, token) {
+    json_array_foreach (added, i, token) {
         char field[40];
         snprintf(field, sizeof field, "added_tokens[%zu]", i);
         if ((status = check_added_token(in, field, token)) != SLIP_OK)
@@ -166,19 +162,17 @@ static slip_status fill_vocab(const reader *in, json_t *model_vocab, slip_vocab 
 {
     const char *spelling;
     json_t *value;
-    json_object_foreach(model_vocab, spelling, value) {
+    json_object_foreach (model_vocab, spelling, value) {
         int32_t id = (int32_t)json_integer_value(value);
         if (vocab->tokens[id].bytes != NULL)
-            return slip_fail(SLIP_ERR_INPUT, "%s: model.vocab gives id %d twice, to \"%.100s\" too", in->source,
-                             (int)id, spelling);
+            return slip_fail(SLIP_ERR_INPUT, "%s: model.vocab gives id %d twice, to \"%.100s\" too", in->source, (int)id, spelling);
         slip_vocab_add(vocab, id, spelling, strlen(spelling));
     }
     return SLIP_OK;
 }
 
 /* An added token that the model lists too must have its id; another must have an id of its own. */
-static slip_status fill_added_token(const reader *in, json_t *model_vocab, const json_t *token,
-                                    slip_tokenizer *tokenizer)
+static slip_status fill_added_token(const reader *in, json_t *model_vocab, const json_t *token, slip_tokenizer *tokenizer)
 {
     const json_t *text = json_object_get(token, "content");
     const char *content = json_string_value(text);
@@ -187,8 +181,8 @@ static slip_status fill_added_token(const reader *in, json_t *model_vocab, const
     bool special = json_is_true(json_object_get(token, "special"));
     const json_t *listed = json_object_get(model_vocab, content);
     if (listed != NULL ? json_integer_value(listed) != id : tokenizer->vocab.tokens[id].bytes != NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: added_tokens gives \"%.100s\" the id %d, which %s", in->source, content,
-                         (int)id, listed != NULL ? "is another in model.vocab" : "belongs to another token");
+        return slip_fail(SLIP_ERR_INPUT, "%s: added_tokens gives \"%.100s\" the id %d, which %s", in->source, content, (int)id,
+                         listed != NULL ? "is another in model.vocab" : "belongs to another token");
     slip_vocab_add_literal(&tokenizer->vocab, id, content, size, special);
     if (!json_is_true(json_object_get(token, "normalized")))
         return slip_added_put(&tokenizer->raw, content, size, id, special);
@@ -217,8 +211,7 @@ static slip_status read_vocab(const reader *in, const json_t *root, json_t *mode
         return status;
     const char *raw = slip_added_sort(&tokenizer->raw), *normalized = slip_added_sort(&tokenizer->normalized);
     const char *twice = raw != NULL ? raw : normalized;
-    return twice == NULL ? SLIP_OK
-                         : slip_fail(SLIP_ERR_INPUT, "%s: added_tokens has \"%.100s\" twice", in->source, twice);
+    return twice == NULL ? SLIP_OK : slip_fail(SLIP_ERR_INPUT, "%s: added_tokens has \"%.100s\" twice", in->source, twice);
 }
 
 /* ---- the merges ---- */
@@ -274,8 +267,7 @@ static slip_status check_bytes(const reader *in, const slip_bpe *bpe)
 
 static slip_status read_model(const reader *in, const json_t *root, slip_tokenizer *tokenizer)
 {
-    static const char *const off[] = {"model.dropout", "model.continuing_subword_prefix",
-                                      "model.end_of_word_suffix"};
+    static const char *const off[] = {"model.dropout", "model.continuing_subword_prefix", "model.end_of_word_suffix"};
     const size_t model_prefix = strlen("model.");
     const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges"), *merge;
     size_t i;
@@ -292,7 +284,7 @@ static slip_status read_model(const reader *in, const json_t *root, slip_tokeniz
         status = slip_bpe_init(&tokenizer->bpe, &tokenizer->vocab, json_array_size(merges));
     if (status == SLIP_OK)
         status = check_bytes(in, &tokenizer->bpe);
-    json_array_foreach(merges, i, merge) {
+    json_array_foreach (merges, i, merge) {
         if (status != SLIP_OK)
             break;
         status = read_merge(in, i, merge, tokenizer);
@@ -300,8 +292,7 @@ static slip_status read_model(const reader *in, const json_t *root, slip_tokeniz
     return status;
 }
 
-slip_status slip_tokenizer_fill(slip_tokenizer *tokenizer, const json_t *root, const char *source,
-                                int32_t vocabulary)
+slip_status slip_tokenizer_fill(slip_tokenizer *tokenizer, const json_t *root, const char *source, int32_t vocabulary)
 {
     const reader in = {source, vocabulary};
     if (!json_is_object(root))

@@ -24,12 +24,11 @@ struct slip_tokenizer {
     slip_added raw, normalized; /* looked for before and after normalisation */
     slip_splitter *splitter;
     bool nfc;
-    bool ignore_merges;         /* a piece that is a token as a whole is not merged from bytes */
+    bool ignore_merges; /* a piece that is a token as a whole is not merged from bytes */
 };
 
 /* Fill a zeroed tokenizer from the parsed file. On failure it may be half filled: slip_tokenizer_free() takes
  * that. SLIP_ERR_INPUT names the part that is missing, wrong or unsupported; SLIP_ERR_FAILED: out of memory. */
-slip_status slip_tokenizer_fill(slip_tokenizer *tokenizer, const json_t *root, const char *source,
-                                int32_t vocabulary);
+slip_status slip_tokenizer_fill(slip_tokenizer *tokenizer, const json_t *root, const char *source, int32_t vocabulary);
 
 #endif

@@ -44,8 +44,8 @@ static slip_status plan_mask(job *j, const slip_weight_spec *weight, slip_conver
     }
     char name[SLIP_CONVERT_PATH + 24];
     snprintf(name, sizeof name, "%s/mask_embedding.pt", j->folder.draft_path);
-    slip_status status = slip_torch_file_find((const unsigned char *)j->folder.mask, j->folder.mask_size, name, weight->columns, &dtype,
-                                              &offset);
+    slip_status status =
+        slip_torch_file_find((const unsigned char *)j->folder.mask, j->folder.mask_size, name, weight->columns, &dtype, &offset);
     if (status != SLIP_OK)
         return status;
     int64_t bad = slip_values_find_bad(dtype == SLIP_F32 ? SLIP_ST_F32 : SLIP_ST_BF16, j->folder.mask + offset, weight->columns);
@@ -155,7 +155,7 @@ static void say_settings(const job *j)
     fprintf(stderr, "%s\n", model->eos_count == 0 ? " none" : "");
     if (model->sampling.given != 0) {
         fprintf(stderr, "convert: sampling where nobody says:");
-#define SHOW(field, ...)                                        \
+#define SHOW(field, ...) \
     if (model->sampling.given & 1u << SLIP_SAMPLING_INDEX_##field) \
         fprintf(stderr, " " #field " %g", (double)model->sampling.values.field);
         SLIP_SAMPLING_FIELDS(SHOW)

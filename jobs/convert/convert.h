@@ -20,12 +20,12 @@ typedef enum { SLIP_CONVERT_KEEP, SLIP_CONVERT_MXFP4 } slip_convert_experts;
 
 typedef struct {
     const char *source_folder; /* or a checkpoint of this program, to be written again (jobs/convert/rewrap.h) */
-    const char *out_path;     /* refused when it exists; what an interrupted run left is overwritten */
-    const char *draft_folder; /* NULL: SOURCE/dflash where that exists */
+    const char *out_path;      /* refused when it exists; what an interrupted run left is overwritten */
+    const char *draft_folder;  /* NULL: SOURCE/dflash where that exists */
     slip_convert_experts experts;
-    int32_t window;           /* keys that a query of a sliding layer sees, itself included; 0: as the config says */
-    bool dry_run;             /* check, and write nothing */
-    bool quiet;               /* warnings alone */
+    int32_t window;  /* keys that a query of a sliding layer sees, itself included; 0: as the config says */
+    bool dry_run;    /* check, and write nothing */
+    bool quiet;      /* warnings alone */
     int rank, ranks; /* rank 0 converts; the others return at once, to wait where the job next meets */
 } slip_convert_options;
 

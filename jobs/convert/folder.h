@@ -9,7 +9,7 @@
 enum { SLIP_CONVERT_PATH = 4096 };
 
 typedef struct {
-    char draft_path[SLIP_CONVERT_PATH]; /* "" without a drafter */
+    char draft_path[SLIP_CONVERT_PATH];                 /* "" without a drafter */
     char *config, *draft_config, *settings, *tokenizer; /* owned */
     size_t config_size, draft_config_size, tokenizer_size;
     char *mask; /* mask_embedding.pt, owned; NULL: no such file */

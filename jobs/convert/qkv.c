@@ -16,8 +16,8 @@ static const slip_weight_row *row_of(const slip_weight_table *table, slip_axis a
 }
 
 /* The scales of a weight of a layer; NULL: it has none. */
-static const slip_st_tensor *scales_of(const slip_convert_source *source, const slip_model *model, const slip_weight_row *row, int32_t layer,
-                                       slip_weight_spec *weight)
+static const slip_st_tensor *scales_of(const slip_convert_source *source, const slip_model *model, const slip_weight_row *row,
+                                       int32_t layer, slip_weight_spec *weight)
 {
     char name[SLIP_SOURCE_NAME];
     *weight = slip_weight_make(model, row, layer);
@@ -58,7 +58,8 @@ static slip_status settle_fused(const slip_convert_source *source, const slip_we
     if (plain && chunked)
         return slip_fail(SLIP_ERR_INPUT,
                          "%s: nothing tells whether the rows of qkv lie in %d chunks or in one: metadata.tp_size in "
-                         "model.safetensors.index.json, %d or 1, would", source->path, usual, usual);
+                         "model.safetensors.index.json, %d or 1, would",
+                         source->path, usual, usual);
     if (plain && any)
         model->qkv_chunks = 1;
     return SLIP_OK;

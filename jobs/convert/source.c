@@ -33,8 +33,7 @@ static bool starts(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-bool slip_convert_source_name(const slip_weight_spec *weight, int which, int64_t expert, const char *suffix,
-                              char name[SLIP_SOURCE_NAME])
+bool slip_convert_source_name(const slip_weight_spec *weight, int which, int64_t expert, const char *suffix, char name[SLIP_SOURCE_NAME])
 {
     static const char layer_mark[] = "{layer}", expert_mark[] = "{expert}";
     const char *from = which < SLIP_WEIGHT_SOURCES ? weight->row->source[which] : NULL;
@@ -56,8 +55,7 @@ bool slip_convert_source_name(const slip_weight_spec *weight, int which, int64_t
     return true;
 }
 
-static const slip_st_tensor *find(const slip_convert_source *source, const slip_weight_spec *weight, int64_t expert,
-                                  const char *suffix)
+static const slip_st_tensor *find(const slip_convert_source *source, const slip_weight_spec *weight, int64_t expert, const char *suffix)
 {
     char name[SLIP_SOURCE_NAME];
     const slip_st_tensor *tensor = NULL;

@@ -12,10 +12,10 @@
 enum { SLIP_SOURCE_NAME = 192 };
 
 typedef struct {
-    const char *path;                /* of the folder; the caller's */
-    const slip_weight_table *table;  /* of the weights that are looked for in it */
+    const char *path;               /* of the folder; the caller's */
+    const slip_weight_table *table; /* of the weights that are looked for in it */
     slip_safetensors *folder;
-    bool *used;                      /* a flag a tensor, in the folder's order */
+    bool *used; /* a flag a tensor, in the folder's order */
 } slip_convert_source;
 
 /* Open a folder. slip_convert_source_close also takes a zeroed source. */
@@ -24,8 +24,7 @@ void slip_convert_source_close(slip_convert_source *source);
 
 /* The `which`-th of the names that a weight may have in a folder (expert 7 of target/layers/3/experts/up:
  * "model.layers.3.mlp.experts.7.up_proj.weight"), followed by `suffix`. False where it has fewer names. */
-bool slip_convert_source_name(const slip_weight_spec *weight, int which, int64_t expert, const char *suffix,
-                              char name[SLIP_SOURCE_NAME]);
+bool slip_convert_source_name(const slip_weight_spec *weight, int which, int64_t expert, const char *suffix, char name[SLIP_SOURCE_NAME]);
 
 /* Whether a weight's tensor is there. */
 bool slip_convert_source_has(const slip_convert_source *source, const slip_weight_spec *weight);

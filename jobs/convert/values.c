@@ -8,16 +8,16 @@
 enum { BLOCK = 4096 }; /* values looked through before anybody asks where: the compiler makes vectors of that */
 
 /* All bits of `mask` set: the exponent that means NaN or infinity; in E4M3, the whole code but its sign. */
-#define HAS_BAD(name, type)                                                     \
-    static bool name(const char *bytes, int64_t count, type mask)               \
-    {                                                                           \
-        unsigned found = 0;                                                     \
-        for (int64_t i = 0; i < count; i++) {                                   \
-            type value;                                                         \
-            memcpy(&value, bytes + i * (int64_t)sizeof value, sizeof value);    \
-            found |= (value & mask) == mask;                                    \
-        }                                                                       \
-        return found != 0;                                                      \
+#define HAS_BAD(name, type) \
+    static bool name(const char *bytes, int64_t count, type mask) \
+    { \
+        unsigned found = 0; \
+        for (int64_t i = 0; i < count; i++) { \
+            type value; \
+            memcpy(&value, bytes + i * (int64_t)sizeof value, sizeof value); \
+            found |= (value & mask) == mask; \
+        } \
+        return found != 0; \
     }
 HAS_BAD(has_bad_8, uint8_t)
 HAS_BAD(has_bad_16, uint16_t)

@@ -90,9 +90,7 @@ static bool stored_type(const slip_weight_spec *weight, slip_st_dtype from, bool
     switch (from) {
     case SLIP_ST_F32:
     case SLIP_ST_F16: *to = round ? SLIP_MXFP4 : SLIP_F32; break;
-    case SLIP_ST_BF16:
-        *to = round ? SLIP_MXFP4 : weight->row->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16;
-        break;
+    case SLIP_ST_BF16: *to = round ? SLIP_MXFP4 : weight->row->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16; break;
     case SLIP_ST_F8E4M3: *to = SLIP_F8E4M3; return !round && slip_layout_allows(weight, *to);
     case SLIP_ST_U8: *to = SLIP_MXFP4; break;
     case SLIP_ST_F8E8M0:
@@ -116,8 +114,8 @@ static slip_status choose_type(slip_conversion *c, const slip_st_tensor *first, 
 /* The bytes of the source are those that are stored. */
 static bool is_kept(const slip_conversion *c)
 {
-    return (c->from == SLIP_ST_F32 && c->to == SLIP_F32) || (c->from == SLIP_ST_BF16 && c->to == SLIP_BF16) ||
-           c->from == SLIP_ST_F8E4M3 || c->from == SLIP_ST_U8;
+    return (c->from == SLIP_ST_F32 && c->to == SLIP_F32) || (c->from == SLIP_ST_BF16 && c->to == SLIP_BF16) || c->from == SLIP_ST_F8E4M3 ||
+           c->from == SLIP_ST_U8;
 }
 
 static const char *scale_suffix(const slip_conversion *c)

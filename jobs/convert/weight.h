@@ -12,8 +12,8 @@
 typedef struct {
     slip_convert_source *source;
     const slip_weight_spec *weight;
-    bool joined;                /* a fused qkv from tensors that lie apart (jobs/convert/qkv.h) */
-    slip_st_dtype from;         /* of every source tensor of this weight */
+    bool joined;        /* a fused qkv from tensors that lie apart (jobs/convert/qkv.h) */
+    slip_st_dtype from; /* of every source tensor of this weight */
     slip_dtype to;
     slip_dataset codes, scales; /* as they will be stored; scales.bytes 0: none */
 } slip_conversion;

@@ -111,7 +111,8 @@ static void put_completion(FILE *file)
           "_slipstream() {\n"
           "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= words=\n"
           "    [ \"$COMP_CWORD\" -gt 1 ] && command=${COMP_WORDS[1]}\n"
-          "    case \"$command $previous\" in\n", file);
+          "    case \"$command $previous\" in\n",
+          file);
     for (int command = 1; command < SLIP_COMMANDS; command++)
         for (size_t i = 0; i < slip_option_row_count; i++)
             if (belongs(&slip_option_rows[i], command))
@@ -130,7 +131,8 @@ static void put_completion(FILE *file)
           "    esac\n"
           "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
           "}\n"
-          "complete -o default -F _slipstream slipstream\n", file);
+          "complete -o default -F _slipstream slipstream\n",
+          file);
 }
 
 static FILE *open_page(const char *folder, const char *name, const char *command, const char *ending)

@@ -112,8 +112,8 @@ static void attend_row(slip_executor *executor, const slip_op *op, const slip_sp
     const float *qkv = slip_cpu_row(executor, op->in, span->row + i);
     float *out = slip_cpu_row(executor, op->out, span->row + i);
     int64_t base = (int64_t)span->sequence * cache->slots * shape->kv_heads, first, last;
-    slip_cache_view view = {cache->k + base * cache->k_width, cache->v + base * cache->v_width, cache->slots,
-                            shape->kv_heads, cache->k_width, cache->v_width};
+    slip_cache_view view = {
+        cache->k + base * cache->k_width, cache->v + base * cache->v_width, cache->slots, shape->kv_heads, cache->k_width, cache->v_width};
     visible(shape, span, i, &first, &last);
     memset(executor->head, 0, (size_t)cache->k_width * sizeof(float));
     for (int32_t h = 0; h < shape->q_heads; h++) {

@@ -35,8 +35,8 @@ SLIP_INLINE v16u widen_bytes(const unsigned char *data)
     union {
         __m256i half[2];
         v16u whole;
-    } wide = {{_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)data)),
-               _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(data + 8)))}};
+    } wide = {
+        {_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)data)), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(data + 8)))}};
     return wide.whole;
 #else
     v16b bytes;

@@ -85,8 +85,7 @@ static bool create_buffers(slip_executor *executor)
 {
     const slip_program *program = executor->program;
     for (int b = 0; b < SLIP_BUFFERS; b++) {
-        size_t rows = (size_t)(b == SLIP_BUFFER_SELECT || b == SLIP_BUFFER_LOGITS ? executor->limits.logit_rows
-                                                                                  : executor->limits.rows);
+        size_t rows = (size_t)(b == SLIP_BUFFER_SELECT || b == SLIP_BUFFER_LOGITS ? executor->limits.logit_rows : executor->limits.rows);
         executor->stride[b] = slip_padded(program->width[b]);
         if (b != SLIP_BUFFER_PARTIAL)
             executor->buffer[b] = slip_cpu_zeros(rows * (size_t)executor->stride[b], sizeof(float));
@@ -112,9 +111,8 @@ static bool create_buffers(slip_executor *executor)
     for (int32_t i = 0; i < program->cache_count; i++)
         head = executor->cache[i].k_width > head ? executor->cache[i].k_width : head;
     executor->head = slip_cpu_zeros((size_t)head, sizeof(float));
-    return executor->partial && executor->x_rows && executor->wide_rows && executor->wide && executor->product &&
-           executor->y_rows && executor->sum_rows && executor->gain && executor->score &&
-           executor->router && executor->head;
+    return executor->partial && executor->x_rows && executor->wide_rows && executor->wide && executor->product && executor->y_rows &&
+           executor->sum_rows && executor->gain && executor->score && executor->router && executor->head;
 }
 
 static void destroy(slip_executor *executor)
@@ -153,8 +151,8 @@ static void destroy(slip_executor *executor)
     free(executor);
 }
 
-static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm,
-                          const slip_executor_options *options, slip_executor **executor)
+static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
+                          slip_executor **executor)
 {
     slip_executor *e = slip_cpu_zeros(1, sizeof *e);
     if (!e)
@@ -174,9 +172,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     }
     if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e)) {
         destroy(e);
-        return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences of %lld positions need %llu MB of K/V a rank",
-                         limits->sequences, (long long)limits->context,
-                         (unsigned long long)(cache_bytes(program, limits) >> 20));
+        return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences of %lld positions need %llu MB of K/V a rank", limits->sequences,
+                         (long long)limits->context, (unsigned long long)(cache_bytes(program, limits) >> 20));
     }
     *executor = e;
     return SLIP_OK;

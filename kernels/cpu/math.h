@@ -28,8 +28,7 @@ typedef struct {
                            double *const *y);
 
     /* The same for columns that are cut anywhere: f64 throughout, at half the speed. */
-    void (*linear_exact)(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens,
-                         double *const *y);
+    void (*linear_exact)(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens, double *const *y);
 
     /* out[c] = x[c] * rsqrt(mean of x^2 + epsilon) * weight[c]; in place allowed; x padded with zeros. */
     void (*norm)(const float *x, const float *weight, int64_t columns, float epsilon, float *out);
@@ -39,8 +38,8 @@ typedef struct {
 
     /* One query head over the keys at positions [first, last]: softmax(q.k / sqrt(head_dim)) v. `sink` joins the denominator
      * unless it is NULL. q: padded, zeros beyond. score: scratch of last - first + 1 + 16 floats. out: v_head_dim values. */
-    void (*attend)(const slip_cache_view *cache, int32_t kv_head, const float *q, int32_t head_dim, int32_t v_head_dim,
-                   int64_t first, int64_t last, const float *sink, float *score, float *out);
+    void (*attend)(const slip_cache_view *cache, int32_t kv_head, const float *q, int32_t head_dim, int32_t v_head_dim, int64_t first,
+                   int64_t last, const float *sink, float *score, float *out);
 } slip_math;
 
 /* The best that this processor runs. */

@@ -59,8 +59,8 @@ SLIP_INLINE v8d splat8d(double x)
 
 /* One block after the other in f32, blocks added up in f64: sums of f32 values lose nothing there that f32 would show, so the
  * total rounds to the same f32 wherever the columns are cut between ranks, if only at whole blocks. */
-SLIP_INLINE void tile_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const float *const *x,
-                              v8d low[tokens], v8d high[tokens])
+SLIP_INLINE void tile_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const float *const *x, v8d low[tokens],
+                              v8d high[tokens])
 {
     const size_t bytes = slip_block_bytes(dtype);
     for (int t = 0; t < tokens; t++)
@@ -86,8 +86,8 @@ SLIP_INLINE void tile_partial(slip_dtype dtype, int tokens, const slip_matrix *w
 }
 
 /* Products of two f32 are exact in f64: the columns may be cut anywhere. */
-SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const double *const *x,
-                            v8d low[tokens], v8d high[tokens])
+SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const double *const *x, v8d low[tokens],
+                            v8d high[tokens])
 {
     const size_t bytes = slip_block_bytes(dtype);
     for (int t = 0; t < tokens; t++)
@@ -140,7 +140,8 @@ SLIP_INLINE void rows_linear(slip_dtype dtype, int tokens, const slip_matrix *w,
 }
 
 /* y += gain * sum for the rows of one group that exist. */
-SLIP_INLINE void add_group(const slip_matrix *w, int64_t group, int tokens, const v8d *low, const v8d *high, const float *gain, double *const *y)
+SLIP_INLINE void add_group(const slip_matrix *w, int64_t group, int tokens, const v8d *low, const v8d *high, const float *gain,
+                           double *const *y)
 {
     size_t rows = rows_in(w, group);
     for (int t = 0; t < tokens; t++)
@@ -148,8 +149,8 @@ SLIP_INLINE void add_group(const slip_matrix *w, int64_t group, int tokens, cons
             y[t][group * SLIP_GROUP + (int64_t)r] += (double)gain[t] * (r < 8 ? low[t][r] : high[t][r - 8]);
 }
 
-SLIP_INLINE void rows_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const float *const *x,
-                              const float *gain, double *const *y)
+SLIP_INLINE void rows_partial(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const float *const *x, const float *gain,
+                              double *const *y)
 {
     for (int64_t group = 0; group < w->groups; group++) {
         v8d low[tokens], high[tokens];
@@ -158,8 +159,8 @@ SLIP_INLINE void rows_partial(slip_dtype dtype, int tokens, const slip_matrix *w
     }
 }
 
-SLIP_INLINE void rows_exact(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const double *const *x,
-                            const float *gain, double *const *y)
+SLIP_INLINE void rows_exact(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t first, const double *const *x, const float *gain,
+                            double *const *y)
 {
     for (int64_t group = 0; group < w->groups; group++) {
         v8d low[tokens], high[tokens];
@@ -171,16 +172,16 @@ SLIP_INLINE void rows_exact(slip_dtype dtype, int tokens, const slip_matrix *w, 
 #define EACH_DTYPE(CASE) CASE(SLIP_F32) CASE(SLIP_BF16) CASE(SLIP_F8E4M3) CASE(SLIP_MXFP4)
 
 /* Full tiles, then halves, pairs and single tokens: a token goes through the same operations in each. Experts often get two. */
-#define EACH_TILE(dtype, ROWS, ...)                              \
-    case dtype:                                                  \
-        for (; t + SLIP_TILE <= tokens; t += SLIP_TILE)          \
-            ROWS(dtype, SLIP_TILE, __VA_ARGS__);                 \
-        for (; t + SLIP_TILE / 2 <= tokens; t += SLIP_TILE / 2)  \
-            ROWS(dtype, SLIP_TILE / 2, __VA_ARGS__);             \
-        for (; t + 2 <= tokens; t += 2)                          \
-            ROWS(dtype, 2, __VA_ARGS__);                         \
-        for (; t < tokens; t++)                                  \
-            ROWS(dtype, 1, __VA_ARGS__);                         \
+#define EACH_TILE(dtype, ROWS, ...) \
+    case dtype: \
+        for (; t + SLIP_TILE <= tokens; t += SLIP_TILE) \
+            ROWS(dtype, SLIP_TILE, __VA_ARGS__); \
+        for (; t + SLIP_TILE / 2 <= tokens; t += SLIP_TILE / 2) \
+            ROWS(dtype, SLIP_TILE / 2, __VA_ARGS__); \
+        for (; t + 2 <= tokens; t += 2) \
+            ROWS(dtype, 2, __VA_ARGS__); \
+        for (; t < tokens; t++) \
+            ROWS(dtype, 1, __VA_ARGS__); \
         break;
 
 static void linear(const slip_matrix *w, int64_t expert, const float *const *x, int32_t tokens, float *const *y)
@@ -195,8 +196,7 @@ static void linear(const slip_matrix *w, int64_t expert, const float *const *x, 
     }
 }
 
-static void linear_partial(const slip_matrix *w, int64_t expert, const float *const *x, const float *gain, int32_t tokens,
-                           double *const *y)
+static void linear_partial(const slip_matrix *w, int64_t expert, const float *const *x, const float *gain, int32_t tokens, double *const *y)
 {
     int64_t first = expert * w->groups;
     int32_t t = 0;
@@ -208,8 +208,7 @@ static void linear_partial(const slip_matrix *w, int64_t expert, const float *co
     }
 }
 
-static void linear_exact(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens,
-                         double *const *y)
+static void linear_exact(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens, double *const *y)
 {
     int64_t first = expert * w->groups;
     int32_t t = 0;
@@ -326,8 +325,8 @@ static float exponentials(float *score, int64_t keys, float most)
     return sum16(total);
 }
 
-static void attend(const slip_cache_view *cache, int32_t kv_head, const float *q, int32_t head_dim, int32_t v_head_dim,
-                   int64_t first, int64_t last, const float *sink, float *score, float *out)
+static void attend(const slip_cache_view *cache, int32_t kv_head, const float *q, int32_t head_dim, int32_t v_head_dim, int64_t first,
+                   int64_t last, const float *sink, float *score, float *out)
 {
     run runs[2];
     int run_count = split_runs(cache, first, last, runs);

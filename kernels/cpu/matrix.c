@@ -42,8 +42,9 @@ static void pack_row(const slip_weight *weight, int64_t expert, int64_t row, sli
         if (weight->dtype == SLIP_MXFP4)
             matrix->scale_e8m0[at] = weight->scale[stored * weight->scale_columns + b];
         if (weight->dtype == SLIP_F8E4M3)
-            matrix->scale_f32[at] = ((const float *)weight->scale)[stored * weight->scale_columns +
-                                                                   (weight->scale_skew + b * SLIP_MXFP4_BLOCK) / SLIP_F8_BLOCK];
+            matrix->scale_f32[at] =
+                ((const float *)
+                     weight->scale)[stored * weight->scale_columns + (weight->scale_skew + b * SLIP_MXFP4_BLOCK) / SLIP_F8_BLOCK];
     }
 }
 
@@ -97,9 +98,7 @@ void slip_matrix_row(const slip_matrix *matrix, int64_t row, float *out)
             out[c] = slip_bf16_to_f32(half);
             break;
         case SLIP_F8E4M3: out[c] = slip_e4m3_to_f32(*at) * matrix->scale_f32[scale]; break;
-        default:
-            out[c] = slip_e2m1_to_f32(c % 2 ? *at >> 4 : *at & 15) * slip_e8m0_to_f32(matrix->scale_e8m0[scale]);
-            break;
+        default: out[c] = slip_e2m1_to_f32(c % 2 ? *at >> 4 : *at & 15) * slip_e8m0_to_f32(matrix->scale_e8m0[scale]); break;
         }
     }
 }

@@ -31,9 +31,8 @@ slip_status slip_cpu_embed(slip_executor *executor, const slip_op *op)
 slip_status slip_cpu_norm(slip_executor *executor, const slip_op *op)
 {
     for (int32_t i = 0; i < slip_cpu_rows(executor, op); i++)
-        executor->math->norm(slip_cpu_row(executor, op->in, i), executor->vectors[op->weight[0]],
-                             executor->program->width[op->out], executor->program->norm_epsilon,
-                             slip_cpu_row(executor, op->out, i));
+        executor->math->norm(slip_cpu_row(executor, op->in, i), executor->vectors[op->weight[0]], executor->program->width[op->out],
+                             executor->program->norm_epsilon, slip_cpu_row(executor, op->out, i));
     return SLIP_OK;
 }
 

@@ -19,38 +19,38 @@ struct slip_executor {
     slip_executor_options options;
     const slip_math *math;
 
-    slip_matrix *weights;          /* [tensor_count]; vectors and norms are kept as f32 rows instead */
-    float **vectors;               /* [tensor_count]; NULL for matrices */
+    slip_matrix *weights; /* [tensor_count]; vectors and norms are kept as f32 rows instead */
+    float **vectors;      /* [tensor_count]; NULL for matrices */
 
-    float *buffer[SLIP_BUFFERS];   /* PARTIAL is in `partial` */
-    int64_t stride[SLIP_BUFFERS];  /* columns of a row, padded to whole blocks */
-    double *partial;               /* [rows, hidden], no padding */
+    float *buffer[SLIP_BUFFERS];  /* PARTIAL is in `partial` */
+    int64_t stride[SLIP_BUFFERS]; /* columns of a row, padded to whole blocks */
+    double *partial;              /* [rows, hidden], no padding */
 
     slip_cpu_cache cache[SLIP_MAX_LAYERS];
 
-    float *taps;                   /* [sequences, tap_slots, taps * hidden]: position p in slot p % tap_slots. NULL: no draft reads them */
+    float *taps; /* [sequences, tap_slots, taps * hidden]: position p in slot p % tap_slots. NULL: no draft reads them */
     int64_t tap_slots;
-    float **tap_row;               /* [rows]: where the step's rows of TAPS are, in `taps` or in the buffer */
+    float **tap_row; /* [rows]: where the step's rows of TAPS are, in `taps` or in the buffer */
 
     float *cosine[SLIP_MAX_ROPES]; /* [rows, rotary_dim / 2], of the step in hand */
     float *sine[SLIP_MAX_ROPES];
     float *inverse_frequency[SLIP_MAX_ROPES];
 
-    const float **x_rows;          /* [rows] operands of a product */
-    const double **wide_rows;      /* [rows] operands of an exact product: rows of `wide` */
-    double *wide;                  /* [rows, heads' outputs, padded] */
+    const float **x_rows;     /* [rows] operands of a product */
+    const double **wide_rows; /* [rows] operands of an exact product: rows of `wide` */
+    double *wide;             /* [rows, heads' outputs, padded] */
     int64_t wide_stride;
-    float *product;                /* [rows, hidden]: partial products of a program on one rank; a row of PARTIAL to watch */
-    float *rounded;                /* [rows, widest operand, padded]: with round_activations */
+    float *product; /* [rows, hidden]: partial products of a program on one rank; a row of PARTIAL to watch */
+    float *rounded; /* [rows, widest operand, padded]: with round_activations */
     int64_t rounded_stride;
-    float **y_rows;                /* [rows] */
-    double **sum_rows;             /* [rows] */
-    float *gain;                   /* [rows] */
-    float *head;                   /* one padded query head */
-    float *score;                  /* attention scores of one head */
-    float *router;                 /* one row of router logits */
+    float **y_rows;    /* [rows] */
+    double **sum_rows; /* [rows] */
+    float *gain;       /* [rows] */
+    float *head;       /* one padded query head */
+    float *score;      /* attention scores of one head */
+    float *router;     /* one row of router logits */
 
-    const slip_step *step;         /* the step in hand */
+    const slip_step *step; /* the step in hand */
     slip_run_cost cost;
 };
 

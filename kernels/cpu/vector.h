@@ -36,8 +36,14 @@ SLIP_INLINE v16f splat16(float x)
     return (v16f){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
 }
 
-SLIP_INLINE v8f low8(v16f v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); }
-SLIP_INLINE v8f high8(v16f v) { return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15); }
+SLIP_INLINE v8f low8(v16f v)
+{
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+SLIP_INLINE v8f high8(v16f v)
+{
+    return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 
 /* The sum of the lanes, always as a tree of halves. */
 SLIP_INLINE float sum16(v16f v)
@@ -47,7 +53,10 @@ SLIP_INLINE float sum16(v16f v)
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
-SLIP_INLINE v8d widen8(v8f v) { return __builtin_convertvector(v, v8d); }
+SLIP_INLINE v8d widen8(v8f v)
+{
+    return __builtin_convertvector(v, v8d);
+}
 
 /* a where the mask is set, else b. */
 SLIP_INLINE v16f select16(v16i mask, v16f a, v16f b)

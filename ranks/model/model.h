@@ -30,38 +30,38 @@ typedef enum {
 
 /* One attention geometry. A model has two: global layers and sliding layers. */
 typedef struct {
-    int32_t heads;         /* query heads */
-    int32_t kv_heads;      /* divides heads; query head h reads K/V head h / (heads / kv_heads) */
-    int32_t head_dim;      /* of Q and K */
-    int32_t v_head_dim;    /* of V */
-    int32_t rotary_dim;    /* the first rotary_dim dimensions of a Q or K head are rotated, even, <= head_dim */
-    int32_t window;        /* keys a query sees, itself included; 0 = all */
+    int32_t heads;      /* query heads */
+    int32_t kv_heads;   /* divides heads; query head h reads K/V head h / (heads / kv_heads) */
+    int32_t head_dim;   /* of Q and K */
+    int32_t v_head_dim; /* of V */
+    int32_t rotary_dim; /* the first rotary_dim dimensions of a Q or K head are rotated, even, <= head_dim */
+    int32_t window;     /* keys a query sees, itself included; 0 = all */
     double rope_theta;
-    bool sinks;            /* one learned logit a head joins the softmax denominator */
+    bool sinks; /* one learned logit a head joins the softmax denominator */
 } slip_attention;
 
 typedef struct {
-    int32_t block;                       /* rows of a draft block: anchor + (block - 1) masks; 8 for DFlash */
+    int32_t block; /* rows of a draft block: anchor + (block - 1) masks; 8 for DFlash */
     int32_t layers;
     int32_t intermediate;
-    int32_t taps;                        /* target layers whose output feeds the draft */
-    int32_t tap_layer[SLIP_MAX_TAPS];    /* ascending ids of target layers, their residual stream after the layer */
-    int32_t mask_token;                  /* its embedding row is /draft/mask_embedding where that dataset exists */
-    bool mask_embedding;                 /* /draft/mask_embedding exists */
+    int32_t taps;                     /* target layers whose output feeds the draft */
+    int32_t tap_layer[SLIP_MAX_TAPS]; /* ascending ids of target layers, their residual stream after the layer */
+    int32_t mask_token;               /* its embedding row is /draft/mask_embedding where that dataset exists */
+    bool mask_embedding;              /* /draft/mask_embedding exists */
     float norm_epsilon;
     float value_scale;
-    slip_attention attention;            /* sliding and not causal within the block */
+    slip_attention attention; /* sliding and not causal within the block */
 } slip_draft_shape;
 
 typedef struct {
-    const struct slip_family *family;    /* who parses, programs and renders for it (ranks/model/family.h) */
-    char name[64];                       /* model_type of the config, for display */
+    const struct slip_family *family; /* who parses, programs and renders for it (ranks/model/family.h) */
+    char name[64];                    /* model_type of the config, for display */
     int32_t hidden;
     int32_t layers;
     int32_t vocabulary;
     int32_t max_positions;
     float norm_epsilon;
-    float value_scale;                   /* V is multiplied by it before it is cached */
+    float value_scale; /* V is multiplied by it before it is cached */
     slip_attention global, sliding;
     bool is_sliding[SLIP_MAX_LAYERS];
     bool is_moe[SLIP_MAX_LAYERS];
@@ -70,12 +70,12 @@ typedef struct {
     int32_t experts;
     int32_t top_k;
     slip_scoring scoring;
-    bool norm_top_k;                     /* divide the picked scores by their sum */
-    float routed_scale;                  /* then multiply by this */
-    int32_t qkv_chunks;                  /* rows of the fused qkv matrix come as this many [Q|K|V] chunks; 0 = split q, k, v */
+    bool norm_top_k;    /* divide the picked scores by their sum */
+    float routed_scale; /* then multiply by this */
+    int32_t qkv_chunks; /* rows of the fused qkv matrix come as this many [Q|K|V] chunks; 0 = split q, k, v */
     int32_t eos[SLIP_MAX_EOS];
     int32_t eos_count;
-    slip_sampling_defaults sampling;     /* for requests and options that do not say */
+    slip_sampling_defaults sampling; /* for requests and options that do not say */
     bool has_draft;
     slip_draft_shape draft;
 } slip_model;

@@ -35,13 +35,13 @@ static void place_heads(const slip_attention *attention, int32_t ranks, int32_t 
     kv->count = last - kv->first + 1;
 }
 
-slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank,
-                                slip_placement *placement)
+slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank, slip_placement *placement)
 {
     if (!slip_placement_allows(model, ranks, slices))
         return slip_fail(SLIP_ERR_INPUT,
                          "--expert-slices %d: it must divide the %d worker ranks and leave each slice of the %d expert "
-                         "columns at least %d", slices, ranks, model->moe_intermediate, SLIP_MXFP4_BLOCK);
+                         "columns at least %d",
+                         slices, ranks, model->moe_intermediate, SLIP_MXFP4_BLOCK);
     slip_placement p = {.ranks = ranks, .rank = rank, .slices = slices};
     place_heads(&model->global, ranks, rank, &p.q_heads[0], &p.kv_heads[0]);
     place_heads(&model->sliding, ranks, rank, &p.q_heads[1], &p.kv_heads[1]);

@@ -9,14 +9,14 @@
 /* The share of one rank among `ranks` worker ranks. Ranges may be empty when there are more ranks than pieces. */
 typedef struct {
     int32_t ranks, rank;
-    int32_t slices;               /* s: ranks that share one expert */
-    slip_range q_heads[2];        /* [0] global layers, [1] sliding layers */
-    slip_range kv_heads[2];       /* those that the query heads read; replicated when there are more ranks than K/V heads */
-    slip_range vocabulary;        /* rows of embedding and head */
-    slip_range dense;             /* of the dense intermediate dimension */
-    slip_range experts;           /* of the group of `slices` ranks */
-    slip_range expert_columns;    /* of the experts' intermediate dimension */
-    slip_range taps;              /* the draft's: of a row of taps, columns of its first matrix */
+    int32_t slices;            /* s: ranks that share one expert */
+    slip_range q_heads[2];     /* [0] global layers, [1] sliding layers */
+    slip_range kv_heads[2];    /* those that the query heads read; replicated when there are more ranks than K/V heads */
+    slip_range vocabulary;     /* rows of embedding and head */
+    slip_range dense;          /* of the dense intermediate dimension */
+    slip_range experts;        /* of the group of `slices` ranks */
+    slip_range expert_columns; /* of the experts' intermediate dimension */
+    slip_range taps;           /* the draft's: of a row of taps, columns of its first matrix */
 } slip_placement;
 
 /* The i-th of n nearly equal contiguous pieces of [0, total), cut at multiples of `unit`. */
@@ -26,8 +26,7 @@ slip_range slip_placement_piece(int64_t total, int64_t unit, int64_t n, int64_t 
 bool slip_placement_allows(const slip_model *model, int32_t ranks, int32_t slices);
 
 /* SLIP_ERR_INPUT when `slices` is not allowed. */
-slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank,
-                                slip_placement *placement);
+slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank, slip_placement *placement);
 
 /* The draft on `ranks` ranks, cut as the target is; its layers are all of a kind. On one: all of it. */
 void slip_placement_draft(const slip_model *model, int32_t ranks, int32_t rank, slip_placement *placement);

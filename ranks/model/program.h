@@ -11,9 +11,9 @@
 #include "ranks/model/weights.h"
 
 enum {
-    SLIP_MAX_ROWS = 512,     /* tokens in one step */
-    SLIP_MAX_SPANS = 64,     /* sequences in one step */
-    SLIP_MAX_ROPES = 4,      /* distinct (theta, rotary_dim) pairs of a program */
+    SLIP_MAX_ROWS = 512, /* tokens in one step */
+    SLIP_MAX_SPANS = 64, /* sequences in one step */
+    SLIP_MAX_ROPES = 4,  /* distinct (theta, rotary_dim) pairs of a program */
 };
 
 typedef struct {
@@ -30,11 +30,11 @@ typedef struct {
 
 /* A matrix as this rank needs it: parts stacked on top of each other, the same columns of each. A vector is one row. */
 typedef struct {
-    slip_range experts;  /* of the first axis; first -1: the datasets are not stacked */
+    slip_range experts; /* of the first axis; first -1: the datasets are not stacked */
     slip_range columns;
-    int64_t rows;        /* sum over the parts */
+    int64_t rows; /* sum over the parts */
     int32_t first_part, parts;
-    bool vector;         /* used element by element, not in products */
+    bool vector; /* used element by element, not in products */
 } slip_tensor;
 
 /* ---- what is computed on ---- */
@@ -67,15 +67,16 @@ typedef enum {
  *     ALLREDUCE   out (+)= sum over ranks of in, in rank order
  *     TAP         columns [column, column + hidden) of out = in
  *     SELECT      out = the rows of in that want logits, in order */
-#define SLIP_OP_TABLE(X)                                                                                                       \
-    X(EMBED, embed) X(NORM, norm) X(LINEAR, linear) X(ROPE_STORE, rope_store) X(ATTEND, attend) X(SWIGLU, swiglu)              \
-    X(ROUTE, route) X(EXPERTS, experts) X(ALLREDUCE, allreduce) X(TAP, tap) X(SELECT, select)
+#define SLIP_OP_TABLE(X) \
+    X(EMBED, embed) \
+    X(NORM, norm) X(LINEAR, linear) X(ROPE_STORE, rope_store) X(ATTEND, attend) X(SWIGLU, swiglu) X(ROUTE, route) X(EXPERTS, experts) \
+        X(ALLREDUCE, allreduce) X(TAP, tap) X(SELECT, select)
 
 typedef enum {
 #define SLIP_OP_KIND(kind, name) SLIP_OP_##kind,
     SLIP_OP_TABLE(SLIP_OP_KIND)
 #undef SLIP_OP_KIND
-    SLIP_OP_KINDS
+        SLIP_OP_KINDS
 } slip_op_kind;
 
 enum { SLIP_NO_WEIGHT = -1, SLIP_OP_WEIGHTS = 2 };
@@ -86,21 +87,21 @@ typedef struct {
     int32_t weight[SLIP_OP_WEIGHTS]; /* tensors of the program; SLIP_NO_WEIGHT */
     int32_t layer;                   /* whose cache; for reports elsewhere; -1 outside of layers */
     int32_t column;                  /* TAP: first column; SWIGLU: width of act */
-    bool logit_rows;                  /* runs on the selected rows only */
+    bool logit_rows;                 /* runs on the selected rows only */
     bool add;                        /* ALLREDUCE: add to out, else overwrite it */
     bool cut_anywhere;               /* LINEAR into an f64 buffer: a rank's columns may start inside of a block of 32 */
 } slip_op;
 
 /* One layer's attention on this rank, and its K/V cache. A window makes the cache a ring. */
 typedef struct {
-    int32_t q_heads, kv_heads;      /* of this rank */
+    int32_t q_heads, kv_heads;        /* of this rank */
     int32_t group, first_q, first_kv; /* local query head i reads local K/V head (first_q + i) / group - first_kv */
     int32_t head_dim, v_head_dim;
-    int32_t window;                 /* 0 = all keys */
-    int32_t rope;                   /* which of the program's ropes */
-    bool whole_block;               /* queries see every row of their span (DFlash), else causal */
+    int32_t window;   /* 0 = all keys */
+    int32_t rope;     /* which of the program's ropes */
+    bool whole_block; /* queries see every row of their span (DFlash), else causal */
     float value_scale;
-    float norm_epsilon;             /* of the head norms */
+    float norm_epsilon; /* of the head norms */
 } slip_cache;
 
 typedef struct {
@@ -123,27 +124,27 @@ typedef struct {
     int32_t cache_count;
     slip_rope rope[SLIP_MAX_ROPES];
     int32_t rope_count;
-    int64_t width[SLIP_BUFFERS];   /* columns of each buffer, 0 = unused */
+    int64_t width[SLIP_BUFFERS]; /* columns of each buffer, 0 = unused */
     float norm_epsilon;
     int32_t top_k;
-    slip_scoring scoring;          /* ROUTE: what scores are made of the products */
+    slip_scoring scoring; /* ROUTE: what scores are made of the products */
     bool norm_top_k;
     float routed_scale;
-    int32_t experts;               /* of the model */
-    slip_range vocabulary;         /* rows of embed and head on this rank */
-    int32_t mask_token;            /* EMBED reads weight 1 for it; -1 none */
-    int32_t tap_window;            /* TAP: positions that the draft looks back; 0 = all */
-    int64_t tap_first;             /* the draft's: column of a row of taps with which its TAPS buffer begins */
+    int32_t experts;       /* of the model */
+    slip_range vocabulary; /* rows of embed and head on this rank */
+    int32_t mask_token;    /* EMBED reads weight 1 for it; -1 none */
+    int32_t tap_window;    /* TAP: positions that the draft looks back; 0 = all */
+    int64_t tap_first;     /* the draft's: column of a row of taps with which its TAPS buffer begins */
 } slip_program;
 
 /* ---- on what ---- */
 
 /* Consecutive positions of one sequence; its rows are consecutive in the step. */
 typedef struct {
-    int32_t sequence;    /* K/V slot */
-    int32_t row, count;  /* rows [row, row + count) */
-    int32_t logit_rows;  /* the last so many of them want logits */
-    int64_t position;    /* of the first */
+    int32_t sequence;       /* K/V slot */
+    int32_t row, count;     /* rows [row, row + count) */
+    int32_t logit_rows;     /* the last so many of them want logits */
+    int64_t position;       /* of the first */
     slip_sampling sampling; /* of the rows that want logits */
 } slip_span;
 
@@ -174,7 +175,7 @@ typedef struct {
 /* Sizes that an executor allocates once. */
 typedef struct {
     int32_t rows;       /* most tokens in a step, <= SLIP_MAX_ROWS */
-    int32_t logit_rows;  /* most rows with logits in a step */
+    int32_t logit_rows; /* most rows with logits in a step */
     int32_t sequences;  /* K/V slots */
     int32_t span_rows;  /* most tokens of one sequence in a step: what a ring must hold beside its window */
     int64_t context;    /* positions a sequence may reach */
@@ -190,7 +191,7 @@ static inline int64_t slip_ring_slots(int32_t window, const slip_limits *limits)
 /* A weight in memory, as read from the checkpoint: this rank's part in the checkpoint's own encoding. */
 typedef struct {
     slip_dtype dtype;
-    int64_t experts;     /* 1 when not stacked */
+    int64_t experts; /* 1 when not stacked */
     int64_t rows, columns;
     size_t row_bytes;
     unsigned char *data; /* [experts, rows, row_bytes] */

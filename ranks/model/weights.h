@@ -23,20 +23,20 @@ typedef enum {
 
 /* How long an axis is, in the words of ranks/model/model.h; for a draft's weight, in those of slip_draft_shape. */
 typedef enum {
-    SLIP_AXIS_ONE,        /* the rows of a vector */
+    SLIP_AXIS_ONE, /* the rows of a vector */
     SLIP_AXIS_HIDDEN,
     SLIP_AXIS_VOCABULARY,
-    SLIP_AXIS_Q,          /* heads * head_dim */
-    SLIP_AXIS_K,          /* kv_heads * head_dim */
-    SLIP_AXIS_V,          /* kv_heads * v_head_dim */
-    SLIP_AXIS_QKV,        /* the three in model->qkv_chunks chunks [Q | K | V], each with scale blocks of its own */
-    SLIP_AXIS_O,          /* heads * v_head_dim */
+    SLIP_AXIS_Q,   /* heads * head_dim */
+    SLIP_AXIS_K,   /* kv_heads * head_dim */
+    SLIP_AXIS_V,   /* kv_heads * v_head_dim */
+    SLIP_AXIS_QKV, /* the three in model->qkv_chunks chunks [Q | K | V], each with scale blocks of its own */
+    SLIP_AXIS_O,   /* heads * v_head_dim */
     SLIP_AXIS_HEADS,
     SLIP_AXIS_HEAD_DIM,
-    SLIP_AXIS_DENSE,      /* the intermediate size of dense layers */
-    SLIP_AXIS_EXPERT,     /* and of experts */
+    SLIP_AXIS_DENSE,  /* the intermediate size of dense layers */
+    SLIP_AXIS_EXPERT, /* and of experts */
     SLIP_AXIS_EXPERTS,
-    SLIP_AXIS_TAPS,       /* taps * hidden */
+    SLIP_AXIS_TAPS, /* taps * hidden */
 } slip_axis;
 
 /* Which axis is cut over the ranks, besides the experts'. ranks/model/placement.c knows who gets what of an axis. */
@@ -44,8 +44,8 @@ typedef enum { SLIP_CUT_NONE, SLIP_CUT_ROWS, SLIP_CUT_COLUMNS } slip_cut;
 
 /* Where a weight stands. */
 typedef enum {
-    SLIP_AT_TARGET,       /* once */
-    SLIP_AT_LAYERS,       /* in each of the target's layers */
+    SLIP_AT_TARGET, /* once */
+    SLIP_AT_LAYERS, /* in each of the target's layers */
     SLIP_AT_DENSE_LAYERS,
     SLIP_AT_MOE_LAYERS,
     SLIP_AT_DRAFT,        /* the draft has it once */
@@ -70,13 +70,28 @@ typedef struct {
     float mean, size;
 } slip_random_look;
 
-#define SLIP_LOOK_NORM {1, 0.1f}
-#define SLIP_LOOK_OFFSET {0, 0.1f}  /* logits of sinks, a mask's embedding */
-#define SLIP_LOOK_BIAS {0, 0.01f}   /* of a router: it must not decide alone */
-#define SLIP_LOOK_PRODUCT {0, 1}
+#define SLIP_LOOK_NORM \
+    { \
+        1, 0.1f \
+    }
+#define SLIP_LOOK_OFFSET \
+    { \
+        0, 0.1f \
+    } /* logits of sinks, a mask's embedding */
+#define SLIP_LOOK_BIAS \
+    { \
+        0, 0.01f \
+    } /* of a router: it must not decide alone */
+#define SLIP_LOOK_PRODUCT \
+    { \
+        0, 1 \
+    }
 /* What is added to the residual stream is kept small, as in a trained model: else the average that attention adds to all tokens
  * alike would drown what tells them apart, and all would pick the same experts. */
-#define SLIP_LOOK_RESIDUAL {0, 1.0f / 16}
+#define SLIP_LOOK_RESIDUAL \
+    { \
+        0, 1.0f / 16 \
+    }
 
 typedef struct {
     const char *name;                        /* below /target or /draft, or below layers/N there */
@@ -86,16 +101,18 @@ typedef struct {
     slip_weight_kind kind;
     slip_axis rows, columns;
     slip_cut cut;
-    slip_dtype dtype;                        /* as published, and so with --shape; vectors are widened there */
+    slip_dtype dtype; /* as published, and so with --shape; vectors are widened there */
     slip_random_look random;
     slip_weight_read read;
-    bool optional;                           /* the drafter's mask embedding, which a checkpoint may lack */
+    bool optional; /* the drafter's mask embedding, which a checkpoint may lack */
 } slip_weight_row;
 
 /* A row in one line: names without their prefixes. */
 #define SLIP_WEIGHT_ROW(name, source, place, when, kind, rows, columns, cut, dtype, random, read) \
-    {name, source, SLIP_AT_##place, when, SLIP_KIND_##kind, SLIP_AXIS_##rows, SLIP_AXIS_##columns, SLIP_CUT_##cut, SLIP_##dtype, \
-     random, SLIP_READ_##read, false}
+    { \
+        name, source, SLIP_AT_##place, when, SLIP_KIND_##kind, SLIP_AXIS_##rows, SLIP_AXIS_##columns, SLIP_CUT_##cut, SLIP_##dtype, \
+            random, SLIP_READ_##read, false \
+    }
 
 typedef struct {
     const slip_weight_row *rows;

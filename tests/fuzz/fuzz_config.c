@@ -10,11 +10,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char target[] =
-    "{\"model_type\":\"mimo_v2\",\"hidden_size\":6144,\"num_hidden_layers\":70,\"num_attention_heads\":128,"
-    "\"num_key_value_heads\":8,\"head_dim\":192,\"rope_theta\":1,\"intermediate_size\":48,\"rms_norm_eps\":"
-    "1e-5,"
-    "\"vocab_size\":152576,\"max_position_embeddings\":64}";
+static const char target[] = "{\"model_type\":\"mimo_v2\",\"hidden_size\":6144,\"num_hidden_layers\":70,\"num_attention_heads\":128,"
+                             "\"num_key_value_heads\":8,\"head_dim\":192,\"rope_theta\":1,\"intermediate_size\":48,\"rms_norm_eps\":"
+                             "1e-5,"
+                             "\"vocab_size\":152576,\"max_position_embeddings\":64}";
 
 static void check(const slip_model *model)
 {

@@ -72,8 +72,11 @@ static void check_result(const slip_request *request)
     static slip_answer answers[SLIP_MAX_CHOICES];
     for (int32_t i = 0; i < slip_request_choices(request) && request->refusal.status_code == 0; i++) {
         const slip_prompt *prompt = slip_request_prompt(request, i);
-        answers[i] = (slip_answer){.text = prompt->text != NULL ? prompt->text : "", .text_size = prompt->size, .finish_reason = "stop",
-                                   .prompt_tokens = (int32_t)prompt->id_count, .prompt_ids = prompt->ids};
+        answers[i] = (slip_answer){.text = prompt->text != NULL ? prompt->text : "",
+                                   .text_size = prompt->size,
+                                   .finish_reason = "stop",
+                                   .prompt_tokens = (int32_t)prompt->id_count,
+                                   .prompt_ids = prompt->ids};
     }
     slip_status status = request->refusal.status_code == 0 ? slip_result_line_answer(request, 5, answers, &line, &size)
                                                            : slip_result_line_refuse(request, 5, &line, &size);

@@ -98,11 +98,12 @@ static bool within(const comparison *c)
         qsort(c->away[i], rows, sizeof *c->away[i], by_value);
     const double *have = c->away[HAVE], *rounded = c->away[ROUNDED];
     double share = (double)c->differ / (double)rows;
-    printf("%ld of %llu choices differ, at most %.4f apart; rows are off by %.4f (median) and %.4f (99 %%), rounding alone by %.4f and %.4f; "
-           "log-probability by %+.5f; %ld rows to explain\n", c->differ, (unsigned long long)rows, c->widest, have[middle], have[last],
-           rounded[middle], rounded[last], c->bias, c->left);
-    return have[middle] <= c->bound[TIMES] * rounded[middle] && have[last] <= c->bound[TIMES] * rounded[last] &&
-           share <= c->bound[SHARE] && fabs(c->bias) <= c->bound[BIAS];
+    printf(
+        "%ld of %llu choices differ, at most %.4f apart; rows are off by %.4f (median) and %.4f (99 %%), rounding alone by %.4f and %.4f; "
+        "log-probability by %+.5f; %ld rows to explain\n",
+        c->differ, (unsigned long long)rows, c->widest, have[middle], have[last], rounded[middle], rounded[last], c->bias, c->left);
+    return have[middle] <= c->bound[TIMES] * rounded[middle] && have[last] <= c->bound[TIMES] * rounded[last] && share <= c->bound[SHARE] &&
+           fabs(c->bias) <= c->bound[BIAS];
 }
 
 static bool read_all(comparison *c, char **argv)

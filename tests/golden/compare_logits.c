@@ -19,8 +19,8 @@
 
 typedef struct {
     uint32_t tokens, vocabulary, rows;
-    uint32_t *row;  /* [rows] */
-    float *logits;  /* [rows, vocabulary] */
+    uint32_t *row; /* [rows] */
+    float *logits; /* [rows, vocabulary] */
 } golden;
 
 typedef struct {
@@ -127,8 +127,7 @@ int main(int argc, char **argv)
     if (logits != NULL) {
         verdict v = compare(&expected, logits);
         same = v.difference <= tolerance && v.agreeing == expected.rows;
-        printf("max difference %.2e (token %u, column %u), arg max %u of %u\n", v.difference, v.token, v.column,
-               v.agreeing, expected.rows);
+        printf("max difference %.2e (token %u, column %u), arg max %u of %u\n", v.difference, v.token, v.column, v.agreeing, expected.rows);
     }
     int status = logits == NULL ? 2 : same ? 0 : 1;
     free(logits);

@@ -18,8 +18,8 @@
 enum { KINDS = 32, NAME = 256 };
 
 typedef struct {
-    char name[64];         /* of the op */
-    double worst, bound;   /* bound < 0: none given */
+    char name[64];       /* of the op */
+    double worst, bound; /* bound < 0: none given */
     char where[NAME];
     long compared, turned; /* datasets; ROUTE: rows with other experts */
 } kind;
@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
     kind kinds[KINDS];
     int count;
-    double all;            /* < 0: none given */
+    double all; /* < 0: none given */
     long missing;
     bool median, broken;
 } report;

@@ -25,15 +25,15 @@ static const double READ = 0.05; /* twice what rounding does to a row without an
 static const double MOST = 0.15; /* of the tokens may part, for whatever reason: twice what rounding does */
 
 typedef struct {
-    int op;              /* where it parted; NOWHERE */
+    int op; /* where it parted; NOWHERE */
     char why[PATH];
 } parting;
 
 /* The router of a layer. */
 typedef struct {
-    int layer;           /* -1: none yet */
-    matrix weight;       /* [experts, hidden] */
-    float *bias;         /* [experts] */
+    int layer;     /* -1: none yet */
+    matrix weight; /* [experts, hidden] */
+    float *bias;   /* [experts] */
 } router;
 
 typedef struct {
@@ -42,7 +42,7 @@ typedef struct {
     parting *tokens;
     hsize_t count, room;
     router router;
-    matrix h[2];         /* HAVE's and WANT's latest H: the router's input */
+    matrix h[2]; /* HAVE's and WANT's latest H: the router's input */
     long faults, turned, carried;
     double worst, widest; /* of rows that have not parted; of near-ties */
 } comparison;
@@ -320,7 +320,8 @@ int main(int argc, char **argv)
     }
     bool explained = explain(&c, argc - 6, argv + 6);
     printf("%llu tokens: %ld part at a near-tie of experts (widest %.4f), %ld behind them, %ld with no reason; the others' worst row is "
-           "off by %.3f\n", (unsigned long long)c.count, c.turned, c.widest, c.carried, c.faults, c.worst);
+           "off by %.3f\n",
+           (unsigned long long)c.count, c.turned, c.widest, c.carried, c.faults, c.worst);
     H5Fclose(c.have);
     H5Fclose(c.want);
     H5Fclose(c.model);

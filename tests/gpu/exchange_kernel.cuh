@@ -30,13 +30,13 @@ struct test_run {
     const test_rank *rank; // those of this GPU
     int ctas;              // of each
     int rows, hidden, exchanges;
-    uint32_t first;        // epoch
-    bool whole;            // integers, else floats of many sizes
-    bool mixed;            // 1 to `rows` rows, else always `rows`
-    bool check;            // every sum on the device, with delays in between; else as fast as it goes
+    uint32_t first;                   // epoch
+    bool whole;                       // integers, else floats of many sizes
+    bool mixed;                       // 1 to `rows` rows, else always `rows`
+    bool check;                       // every sum on the device, with delays in between; else as fast as it goes
     bool barriers_alone, sends_alone; // no messages; one-shot's messages, and nobody waits for them
-    int drop_rank, drop_at; // that rank leaves out block 0 of exchange number drop_at
-    int64_t timeout_cycles;      // clock cycles; the rank that drops has twice as much, so that the others speak first
+    int drop_rank, drop_at;           // that rank leaves out block 0 of exchange number drop_at
+    int64_t timeout_cycles;           // clock cycles; the rank that drops has twice as much, so that the others speak first
 };
 
 __host__ __device__ inline uint32_t mixed_bits(uint32_t h)
@@ -76,7 +76,8 @@ struct test_wait {
     test_words *words;
     int64_t timeout_cycles;
 
-    template <class Ready> __device__ void operator()(int hop, uint32_t epoch, Ready ready) const
+    template <class Ready>
+    __device__ void operator()(int hop, uint32_t epoch, Ready ready) const
     {
         int peer = -1;
         uint32_t seen = 0;

@@ -15,14 +15,14 @@ struct world {
     slip_comm *comm;
     int ranks, first, here; // this process plays [first, first + here)
     int sms, khz;
-    uint32_t epoch;         // of the next exchange
+    uint32_t epoch; // of the next exchange
     slip_windows *windows;
     size_t arena_bytes;
-    test_rank *table;       // device [here]
+    test_rank *table; // device [here]
     test_rank host_table[SLIP_EXCHANGE_RANKS];
-    test_words *words;      // device [here]
+    test_words *words; // device [here]
     test_words seen[SLIP_EXCHANGE_RANKS];
-    float *out;             // device [here][MAX_ROWS][MAX_HIDDEN]
+    float *out; // device [here][MAX_ROWS][MAX_HIDDEN]
 };
 
 static void must(cudaError_t error, const char *what)

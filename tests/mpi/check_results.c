@@ -102,7 +102,7 @@ static bool contained(const results *a, const results *b, bool all)
 {
     const char *id;
     json_t *line;
-    json_object_foreach(a->by_id, id, line) {
+    json_object_foreach (a->by_id, id, line) {
         if (!all && !body_of(line))
             continue;
         json_t *other = json_object_get(b->by_id, id);
@@ -140,8 +140,7 @@ static bool print_outcome(const json_t *line)
         return printf("never %s\n", json_string_value(json_object_get(json_object_get(line, "error"), "code"))) > 0;
     json_int_t status = json_integer_value(json_object_get(json_object_get(line, "response"), "status_code"));
     if (!choice)
-        return printf("%lld %s\n", (long long)status,
-                      json_string_value(json_object_get(json_object_get(body, "error"), "code"))) > 0;
+        return printf("%lld %s\n", (long long)status, json_string_value(json_object_get(json_object_get(body, "error"), "code"))) > 0;
     return printf("%lld %s %lld\n", (long long)status, json_string_value(json_object_get(choice, "finish_reason")),
                   (long long)json_integer_value(json_object_get(json_object_get(body, "usage"), "completion_tokens"))) > 0;
 }
@@ -159,8 +158,7 @@ static void print_row(const json_t *line)
                json_string_value(json_object_get(error, "code")),
                json_is_null(json_object_get(error, "param")) ? "-" : json_string_value(json_object_get(error, "param")));
     else
-        printf("200 %s\n",
-               json_string_value(json_object_get(json_array_get(json_object_get(body, "choices"), 0), "finish_reason")));
+        printf("200 %s\n", json_string_value(json_object_get(json_array_get(json_object_get(body, "choices"), 0), "finish_reason")));
 }
 
 /* Lines may share a custom_id here. */
@@ -213,7 +211,7 @@ static bool print_acceptance(const char *path)
     const char *id;
     json_t *line;
     json_int_t steps = 0, accepted = 0;
-    json_object_foreach(r.by_id, id, line) {
+    json_object_foreach (r.by_id, id, line) {
         const json_t *record = json_object_get(json_object_get(body_of(line), "slipstream"), "acceptance");
         steps += json_integer_value(json_object_get(record, "num_spec_steps"));
         accepted += json_integer_value(json_object_get(record, "num_accepted_draft_tokens"));

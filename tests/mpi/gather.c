@@ -116,7 +116,10 @@ static slip_query query_of(const slip_model *model, int i)
     static int32_t prompts[QUERIES][PROMPT];
     for (int t = 0; t < PROMPT; t++)
         prompts[i][t] = (int32_t)((unsigned)(7919 * (i + 1) + 104729 * t) % (unsigned)model->vocabulary);
-    return (slip_query){.prompt = prompts[i], .prompt_count = 1 + (3 * i + 4) % PROMPT, .max_tokens = TOKENS - i, .ignore_eos = true,
+    return (slip_query){.prompt = prompts[i],
+                        .prompt_count = 1 + (3 * i + 4) % PROMPT,
+                        .max_tokens = TOKENS - i,
+                        .ignore_eos = true,
                         .sampling = {100 + (uint64_t)i, i % 3 * 0.7, i == 1 ? 4 : 0, i == 4 ? 0.9 : 1, 0}};
 }
 

@@ -19,8 +19,18 @@ static const char *kind_of(mode_t mode)
 slip_status slip_file_blame(int error)
 {
     switch (error) {
-    case EACCES: case EEXIST: case EINVAL: case EISDIR: case ELOOP: case ENAMETOOLONG: case ENOENT: case ENOTDIR: case ENXIO: case EPERM:
-    case EROFS: case ETXTBSY: return SLIP_ERR_INPUT;
+    case EACCES:
+    case EEXIST:
+    case EINVAL:
+    case EISDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case ENOENT:
+    case ENOTDIR:
+    case ENXIO:
+    case EPERM:
+    case EROFS:
+    case ETXTBSY: return SLIP_ERR_INPUT;
     default: return SLIP_ERR_FAILED;
     }
 }
@@ -42,8 +52,8 @@ slip_status slip_file_open(const char *path, int *fd, int64_t *size)
         return checked;
     int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* should a FIFO have come in between, it does not hang */
     if (file < 0)
-        return slip_fail(errno == EMFILE || errno == ENFILE ? SLIP_ERR_FAILED : SLIP_ERR_INPUT,
-                         "%s: cannot be opened: %s", path, strerror(errno));
+        return slip_fail(errno == EMFILE || errno == ENFILE ? SLIP_ERR_FAILED : SLIP_ERR_INPUT, "%s: cannot be opened: %s", path,
+                         strerror(errno));
     struct stat info;
     if (fstat(file, &info) != 0) {
         slip_status status = slip_fail(SLIP_ERR_FAILED, "%s: %s", path, strerror(errno));
@@ -64,8 +74,7 @@ slip_status slip_file_read(const char *path, size_t limit, char **text, size_t *
         return status;
     char *buffer = NULL;
     if ((uint64_t)bytes > limit) {
-        status = slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes, more than the %zu allowed", path,
-                           (long long)bytes, limit);
+        status = slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes, more than the %zu allowed", path, (long long)bytes, limit);
         goto err_close;
     }
     buffer = malloc((size_t)bytes + 1);
@@ -96,11 +105,9 @@ slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be read at byte %lld: %s", path, (long long)offset,
-                             strerror(errno));
+            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be read at byte %lld: %s", path, (long long)offset, strerror(errno));
         if (got == 0)
-            return slip_fail(SLIP_ERR_INPUT, "%s: ends at byte %lld, %lld bytes early", path,
-                             (long long)offset, (long long)bytes);
+            return slip_fail(SLIP_ERR_INPUT, "%s: ends at byte %lld, %lld bytes early", path, (long long)offset, (long long)bytes);
         to += got;
         offset += got;
         bytes -= got;
@@ -115,8 +122,8 @@ slip_status slip_file_write_at(int fd, const char *path, const void *data, int64
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)
-            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written at byte %lld: %s", path,
-                             (long long)offset, put < 0 ? strerror(errno) : "nothing written");
+            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written at byte %lld: %s", path, (long long)offset,
+                             put < 0 ? strerror(errno) : "nothing written");
         from += put;
         offset += put;
         bytes -= put;

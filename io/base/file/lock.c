@@ -57,8 +57,8 @@ static void write_holder(const slip_lock *lock)
     if (localtime_r(&now, &local) != NULL)
         strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
     if (ftruncate(lock->file, 0) == 0) /* it only informs: a full disk is the output's to report */
-        dprintf(lock->file, "process %ld on %s%s%s since %s", (long)getpid(), host, job != NULL ? ", job " : "",
-                job != NULL ? job : "", when);
+        dprintf(lock->file, "process %ld on %s%s%s since %s", (long)getpid(), host, job != NULL ? ", job " : "", job != NULL ? job : "",
+                when);
 }
 
 static slip_status refuse(const slip_lock *lock, const char *target, const char *advice)
@@ -89,8 +89,7 @@ static slip_status open_lock(slip_lock *lock, const char *target)
 static bool is_current(const slip_lock *lock)
 {
     struct stat named, held;
-    return stat(lock->path, &named) == 0 && fstat(lock->file, &held) == 0 && named.st_dev == held.st_dev &&
-           named.st_ino == held.st_ino;
+    return stat(lock->path, &named) == 0 && fstat(lock->file, &held) == 0 && named.st_dev == held.st_dev && named.st_ino == held.st_ino;
 }
 
 static slip_status try_lock(slip_lock *lock, const char *target, bool *taken)

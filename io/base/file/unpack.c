@@ -33,8 +33,7 @@ static slip_status fill(slip_unpack *unpack)
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return slip_fail(errno == EISDIR ? SLIP_ERR_INPUT : SLIP_ERR_FAILED, "%s: cannot be read: %s", unpack->path,
-                             strerror(errno));
+            return slip_fail(errno == EISDIR ? SLIP_ERR_INPUT : SLIP_ERR_FAILED, "%s: cannot be read: %s", unpack->path, strerror(errno));
         unpack->ended = got == 0;
         unpack->left += (size_t)got;
         unpack->unread_from += got;
@@ -55,7 +54,9 @@ static slip_status refuse_foreign(const slip_unpack *unpack)
         size_t size;
     } foreign[] = {
         {"\x28\xb5\x2f\xfd", "compressed with zstd", "zstd -dc", 4},
-        {"\xfd" "7zXZ", "compressed with xz", "xz -dc", 5},
+        {"\xfd"
+         "7zXZ",
+         "compressed with xz", "xz -dc", 5},
         {"BZh", "compressed with bzip2", "bzip2 -dc", 3},
         {"PK\x03\x04", "a zip archive", "unzip -p", 4},
         {"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8", 2},
@@ -63,8 +64,8 @@ static slip_status refuse_foreign(const slip_unpack *unpack)
     };
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         if (begins(unpack, foreign[i].bytes, foreign[i].size))
-            return slip_fail(SLIP_ERR_INPUT, "%s: is %s, not text in UTF-8 or gzip: %s makes it so", unpack->path,
-                             foreign[i].kind, foreign[i].advice);
+            return slip_fail(SLIP_ERR_INPUT, "%s: is %s, not text in UTF-8 or gzip: %s makes it so", unpack->path, foreign[i].kind,
+                             foreign[i].advice);
     return SLIP_OK;
 }
 

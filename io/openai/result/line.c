@@ -53,9 +53,9 @@ static slip_answer sum_of(const slip_request *request, const slip_answer *answer
 static json_t *acceptance(const slip_answer *sum)
 {
     double mean = sum->spec_steps > 0 ? 1 + (double)sum->accepted_draft_tokens / (double)sum->spec_steps : NAN;
-    return json_pack("{s:o, s:I, s:I, s:I}", "mean_acceptance_length", real_or_null(mean), "num_spec_steps",
-                     (json_int_t)sum->spec_steps, "num_draft_tokens", (json_int_t)sum->draft_tokens,
-                     "num_accepted_draft_tokens", (json_int_t)sum->accepted_draft_tokens);
+    return json_pack("{s:o, s:I, s:I, s:I}", "mean_acceptance_length", real_or_null(mean), "num_spec_steps", (json_int_t)sum->spec_steps,
+                     "num_draft_tokens", (json_int_t)sum->draft_tokens, "num_accepted_draft_tokens",
+                     (json_int_t)sum->accepted_draft_tokens);
 }
 
 /* body.slipstream; `sum` is NULL for a refused request. */
@@ -66,9 +66,8 @@ static json_t *provenance(const slip_request *request, uint64_t run_hash, const 
     snprintf(run_hex, sizeof run_hex, "%016" PRIx64, run_hash);
     if (sum == NULL)
         return json_pack("{s:s, s:s}", "request_hash", request_hex, "run_hash", run_hex);
-    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "request_hash", request_hex, "run_hash", run_hex, "acceptance",
-                     acceptance(sum), "time_to_first_token_ms", real_or_null(sum->time_to_first_token_ms), "total_ms",
-                     real_or_null(sum->total_ms));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "request_hash", request_hex, "run_hash", run_hex, "acceptance", acceptance(sum),
+                     "time_to_first_token_ms", real_or_null(sum->time_to_first_token_ms), "total_ms", real_or_null(sum->total_ms));
 }
 
 /* The assistant's message: `<think>reasoning</think>content`; cut short there, all is reasoning. */
@@ -84,8 +83,7 @@ static json_t *message(const slip_answer *answer)
     const char *mark = memmem(reasoning, (size_t)(end - reasoning), close, closes);
     const char *content = mark != NULL ? mark + closes : end;
     return json_pack("{s:s, s:s%, s:s%}", "role", "assistant", "reasoning_content", reasoning,
-                     (size_t)((mark != NULL ? mark : end) - reasoning), "content", content,
-                     (size_t)(end - content));
+                     (size_t)((mark != NULL ? mark : end) - reasoning), "content", content, (size_t)(end - content));
 }
 
 static json_t *id_list(const int32_t *ids, int32_t count)
@@ -135,8 +133,7 @@ static json_t *choices(const slip_request *request, const slip_answer *answers)
 static json_t *usage(const slip_answer *sum)
 {
     json_int_t prompt = sum->prompt_tokens, completion = sum->completion_tokens;
-    return json_pack("{s:I, s:I, s:I}", "prompt_tokens", prompt, "completion_tokens", completion,
-                     "total_tokens", prompt + completion);
+    return json_pack("{s:I, s:I, s:I}", "prompt_tokens", prompt, "completion_tokens", completion, "total_tokens", prompt + completion);
 }
 
 /* system_fingerprint says what the run hash says: equal ones answer a request with a seed alike. */
@@ -148,8 +145,8 @@ static json_t *answer_body(const slip_request *request, uint64_t run_hash, const
     snprintf(fingerprint, sizeof fingerprint, "fp_%016" PRIx64, run_hash);
     json_t *body = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:o}", "id", id, "object",
                              request->chat ? "chat.completion" : "text_completion", "created", (json_int_t)time(NULL), "model",
-                             request->model, "system_fingerprint", fingerprint, "choices", choices(request, answers), "usage",
-                             usage(&sum), "slipstream", provenance(request, run_hash, &sum));
+                             request->model, "system_fingerprint", fingerprint, "choices", choices(request, answers), "usage", usage(&sum),
+                             "slipstream", provenance(request, run_hash, &sum));
     if (body != NULL && request->chat && request->return_token_ids && !put_prompt_ids(body, answers)) {
         json_decref(body);
         return NULL;
@@ -160,15 +157,14 @@ static json_t *answer_body(const slip_request *request, uint64_t run_hash, const
 static json_t *refusal_body(const slip_request *request, uint64_t run_hash)
 {
     const slip_refusal *refusal = &request->refusal;
-    return json_pack("{s:{s:o, s:s, s:o, s:s}, s:o}", "error", "message", slip_json_text(refusal->message),
-                     "type", refusal->type, "param",
-                     refusal->param[0] != '\0' ? slip_json_text(refusal->param) : json_null(), "code",
-                     refusal->code, "slipstream", provenance(request, run_hash, NULL));
+    return json_pack("{s:{s:o, s:s, s:o, s:s}, s:o}", "error", "message", slip_json_text(refusal->message), "type", refusal->type, "param",
+                     refusal->param[0] != '\0' ? slip_json_text(refusal->param) : json_null(), "code", refusal->code, "slipstream",
+                     provenance(request, run_hash, NULL));
 }
 
 /* Wrap `response` and `error` (both stolen, either may be NULL after a failure) into the line. */
-static slip_status wrap(const char *custom_id, uint64_t request_hash, uint64_t run_hash, json_t *response, json_t *error,
-                        char **line, size_t *size)
+static slip_status wrap(const char *custom_id, uint64_t request_hash, uint64_t run_hash, json_t *response, json_t *error, char **line,
+                        size_t *size)
 {
     char id[32];
     make_id(custom_id, request_hash, run_hash, "slip", id);
@@ -181,8 +177,7 @@ static slip_status wrap(const char *custom_id, uint64_t request_hash, uint64_t r
     return SLIP_OK;
 }
 
-static slip_status respond(const slip_request *request, uint64_t run_hash, int status_code, json_t *body, char **line,
-                           size_t *size)
+static slip_status respond(const slip_request *request, uint64_t run_hash, int status_code, json_t *body, char **line, size_t *size)
 {
     char id[32];
     result_id(request, run_hash, "req", id);
@@ -190,8 +185,7 @@ static slip_status respond(const slip_request *request, uint64_t run_hash, int s
     return wrap(request->custom_id, request->hash, run_hash, response, json_null(), line, size);
 }
 
-slip_status slip_result_line_answer(const slip_request *request, uint64_t run_hash, const slip_answer *answers,
-                                    char **line, size_t *size)
+slip_status slip_result_line_answer(const slip_request *request, uint64_t run_hash, const slip_answer *answers, char **line, size_t *size)
 {
     return respond(request, run_hash, 200, answer_body(request, run_hash, answers), line, size);
 }
@@ -201,8 +195,8 @@ slip_status slip_result_line_refuse(const slip_request *request, uint64_t run_ha
     return respond(request, run_hash, request->refusal.status_code, refusal_body(request, run_hash), line, size);
 }
 
-slip_status slip_result_line_never_ran(const char *custom_id, uint64_t run_hash, const char *code, const char *message_text,
-                                       char **line, size_t *size)
+slip_status slip_result_line_never_ran(const char *custom_id, uint64_t run_hash, const char *code, const char *message_text, char **line,
+                                       size_t *size)
 {
     json_t *error = json_pack("{s:s, s:o}", "code", code, "message", slip_json_text(message_text));
     return wrap(custom_id, 0, run_hash, json_null(), error, line, size);
@@ -229,8 +223,7 @@ static bool parse_record(slip_result_record *record)
         return json_is_object(json_object_get(record->json, "error"));
     const json_t *origin = json_object_get(json_object_get(answered, "body"), "slipstream");
     record->refused = json_object_get(json_object_get(answered, "body"), "error") != NULL;
-    return parse_hash(origin, "request_hash", &record->request_hash) &&
-           parse_hash(origin, "run_hash", &record->run_hash);
+    return parse_hash(origin, "request_hash", &record->request_hash) && parse_hash(origin, "run_hash", &record->run_hash);
 }
 
 bool slip_result_line_parse(const char *line, size_t size, slip_result_record *record)

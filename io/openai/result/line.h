@@ -10,12 +10,10 @@
 #define SLIP_RESULT_PREFIX "{\"id\":\"slip-"
 
 /* Make a line, '\n' included (malloc'ed, *size bytes). SLIP_ERR_FAILED: no memory, or text that is not UTF-8. */
-slip_status slip_result_line_answer(const slip_request *request, uint64_t run_hash, const slip_answer *answers,
-                                    char **line, size_t *size);
-slip_status slip_result_line_refuse(const slip_request *request, uint64_t run_hash, char **line,
-                                    size_t *size);
-slip_status slip_result_line_never_ran(const char *custom_id, uint64_t run_hash, const char *code, const char *message,
-                                       char **line, size_t *size);
+slip_status slip_result_line_answer(const slip_request *request, uint64_t run_hash, const slip_answer *answers, char **line, size_t *size);
+slip_status slip_result_line_refuse(const slip_request *request, uint64_t run_hash, char **line, size_t *size);
+slip_status slip_result_line_never_ran(const char *custom_id, uint64_t run_hash, const char *code, const char *message, char **line,
+                                       size_t *size);
 
 /* A line read back. */
 typedef struct {

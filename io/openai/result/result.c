@@ -18,9 +18,9 @@ enum { PENDING_MAX = 1 << 20 };
 struct slip_results {
     int file;
     char *path;
-    slip_lock *lock; /* of a regular file */
-    bool regular;    /* can be synced and cut; a pipe or a terminal cannot */
-    int64_t size;    /* of a regular file: whole, synced lines only */
+    slip_lock *lock;  /* of a regular file */
+    bool regular;     /* can be synced and cut; a pipe or a terminal cannot */
+    int64_t size;     /* of a regular file: whole, synced lines only */
     int64_t unsynced; /* bytes of whole lines behind them */
     uint64_t run_hash;
     slip_finished finished;
@@ -50,8 +50,7 @@ static slip_status open_path(slip_results *results)
         return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s", results->path,
                          errno == ENXIO ? "nobody reads from its other end" : strerror(errno));
     flags = fcntl(results->file, F_GETFL);
-    return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK
-                                                                                 : failed(results, "cannot be opened", errno);
+    return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK : failed(results, "cannot be opened", errno);
 }
 
 /* Open the file behind results->path and see what it is. */
@@ -70,15 +69,13 @@ static slip_status open_file(slip_results *results, bool resume)
     results->regular = S_ISREG(info.st_mode);
     results->size = info.st_size;
     if (results->regular && results->size > 0 && !resume)
-        return slip_fail(SLIP_ERR_INPUT, "%s: exists and is not empty; --resume goes on with it",
-                         results->path);
+        return slip_fail(SLIP_ERR_INPUT, "%s: exists and is not empty; --resume goes on with it", results->path);
     if (results->regular)
         slip_results_sync_folder(results->path);
     return SLIP_OK;
 }
 
-slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests,
-                              slip_results **results)
+slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests, slip_results **results)
 {
     if (resume && strcmp(path, "-") == 0)
         return slip_fail(SLIP_ERR_INPUT, "standard output cannot be resumed; name an output file");

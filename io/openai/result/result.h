@@ -35,9 +35,9 @@ typedef struct slip_results slip_results;
 
 /* What a resumed file held. */
 typedef struct {
-    int64_t finished;   /* requests */
-    int64_t refused;    /* how many of them were refused */
-    int64_t duplicates; /* lines that answered a request again, and have been taken out: two runs had written the file */
+    int64_t finished;        /* requests */
+    int64_t refused;         /* how many of them were refused */
+    int64_t duplicates;      /* lines that answered a request again, and have been taken out: two runs had written the file */
     int64_t first_duplicate; /* the number of the first of them */
 } slip_resumed;
 
@@ -46,8 +46,7 @@ typedef struct {
  * It must hold results of these `requests`, which are read and rewound, under the same `run_hash` (of the model and whatever
  * else decides every answer) and nothing else: a foreign line, another run's, or a request that has changed since is
  * SLIP_ERR_INPUT, the file being left as it was. The caller closes *results. */
-slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests,
-                              slip_results **results);
+slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests, slip_results **results);
 
 const slip_resumed *slip_results_resumed(const slip_results *results);
 

@@ -238,14 +238,13 @@ static slip_status rewrite(const survey *found, const char *path)
         goto err_free;
     }
     status = copy_finished(found, path, copy);
-    if (status == SLIP_OK && (fflush(copy) != 0 || ferror(copy) || fsync(fileno(copy)) != 0 ||
-                              stat(real, &info) != 0 || fchmod(fileno(copy), info.st_mode & 07777) != 0))
+    if (status == SLIP_OK && (fflush(copy) != 0 || ferror(copy) || fsync(fileno(copy)) != 0 || stat(real, &info) != 0 ||
+                              fchmod(fileno(copy), info.st_mode & 07777) != 0))
         status = slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: %s", partial, strerror(errno));
     if (fclose(copy) != 0 && status == SLIP_OK)
         status = slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: %s", partial, strerror(errno));
     if (status == SLIP_OK && rename(partial, real) != 0)
-        status =
-            slip_fail(SLIP_ERR_FAILED, "%s: cannot take the place of %s: %s", partial, real, strerror(errno));
+        status = slip_fail(SLIP_ERR_FAILED, "%s: cannot take the place of %s: %s", partial, real, strerror(errno));
     if (status == SLIP_OK)
         slip_results_sync_folder(real);
     else
@@ -261,8 +260,7 @@ static slip_status repair(const survey *found, const char *path)
     if (found->unrun || found->resumed.duplicates > 0)
         return rewrite(found, path);
     if (found->torn_line != 0 && truncate(path, found->sound) != 0)
-        return slip_fail(SLIP_ERR_FAILED, "%s: the torn line %" PRId64 " cannot be cut off: %s", path,
-                         found->torn_line, strerror(errno));
+        return slip_fail(SLIP_ERR_FAILED, "%s: the torn line %" PRId64 " cannot be cut off: %s", path, found->torn_line, strerror(errno));
     return SLIP_OK;
 }
 

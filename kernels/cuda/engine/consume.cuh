@@ -21,10 +21,11 @@ __device__ __forceinline__ void fetch_op(const slip_cuda_op *from, slip_cuda_op 
 }
 
 // Each op is a function of its own, so that its registers are not another's. Products are not: ptxas serialises wgmma across a call (C7510).
-#define NOINLINE_OP(KIND, arguments, function, watched, memory)                                                                       \
-    template <allreduce_mode MODE> __device__ __noinline__ void noinline_##KIND(const slip_cuda_##arguments &op, const context &c) \
-    {                                                                                                                              \
-        function(op, c);                                                                                                           \
+#define NOINLINE_OP(KIND, arguments, function, watched, memory) \
+    template <allreduce_mode MODE> \
+    __device__ __noinline__ void noinline_##KIND(const slip_cuda_##arguments &op, const context &c) \
+    { \
+        function(op, c); \
     }
 #define NO(...)
 SLIP_CUDA_OP_TABLE(NOINLINE_OP, NO)
@@ -36,7 +37,9 @@ __device__ __forceinline__ void consume(shared_memory &s, consumer &ring, const 
 {
     switch (op.kind) {
 #define CALL(KIND, arguments, function, watched, memory) \
-    case SLIP_CUDA_##KIND: noinline_##KIND<MODE>(op.arguments, s.here); break;
+    case SLIP_CUDA_##KIND: \
+        noinline_##KIND<MODE>(op.arguments, s.here); \
+        break;
 #define LABEL(KIND, arguments, function, watched, memory) case SLIP_CUDA_##KIND:
         SLIP_CUDA_OP_TABLE(CALL, NO)
         SLIP_CUDA_OP_TABLE(NO, LABEL) op_product(s, ring, op, first, op.early && !first);
@@ -128,19 +131,21 @@ __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, co
 // `number`: of the step on this device; 0: ops are launched one by one.
 __device__ __forceinline__ void context_of_step(shared_memory &s, const kernel_parameters &p, unsigned number)
 {
-    s.here = {p.step, s.arena, (int)blockIdx.x, (int)gridDim.x, p.step->rows, p.step->logit_rows, p.step->runs, p.step->run[0], p.step->epoch,
-              number, p.step->split_runs != 0, false, &s.consumers.wait};
+    s.here = {p.step,         s.arena,       (int)blockIdx.x, (int)gridDim.x,          p.step->rows, p.step->logit_rows, p.step->runs,
+              p.step->run[0], p.step->epoch, number,          p.step->split_runs != 0, false,        &s.consumers.wait};
 }
 
 // ---- SM 0 delivers results: to the host, or, of a step that ranks make together, to rank 0, which delivers to its host ----
 
-template <allreduce_mode MODE> __device__ __forceinline__ bool together(const slip_cuda_step &step)
+template <allreduce_mode MODE>
+__device__ __forceinline__ bool together(const slip_cuda_step &step)
 {
     return MODE == EXCHANGED && step.serial != 0;
 }
 
 // By a warp.
-template <allreduce_mode MODE> __device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const waiter &w, int slot)
+template <allreduce_mode MODE>
+__device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const waiter &w, int slot)
 {
     const slip_exchange &x = p.exchange;
     const bool leads = threadIdx.x % 32 == 0;
@@ -195,7 +200,8 @@ __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, co
 }
 
 // One step of the resident kernel; false: leave.
-template <allreduce_mode MODE> __device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_parameters &p, unsigned number)
+template <allreduce_mode MODE>
+__device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_parameters &p, unsigned number)
 {
     consumer_state &t = s.consumers;
     if (threadIdx.x == 0) {
@@ -242,7 +248,8 @@ __device__ consumer consumer_start(shared_memory &s, const kernel_parameters &p)
     return {__shfl_sync(~0u, (int)threadIdx.x / 128, 0), 0}; // uniform, for the compiler too
 }
 
-template <allreduce_mode MODE> __device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
+template <allreduce_mode MODE>
+__device__ void consumer_role(const kernel_parameters &p, shared_memory &s)
 {
     consumer ring = consumer_start(s, p);
     for (unsigned number = p.made + 1; consume_step<MODE>(s, ring, p, number); number++)

@@ -13,7 +13,8 @@ namespace slip {
 constexpr int FEW = SLIP_TOKENS; // most steps have no more rows, logit rows and runs
 
 // Elements [FEW, count) of a list of the step.
-template <class T> __device__ __forceinline__ void copy_rest(const T *from, T *to, int count, int lane)
+template <class T>
+__device__ __forceinline__ void copy_rest(const T *from, T *to, int count, int lane)
 {
     for (int i = FEW * (int)sizeof(T) / 8 + lane; i < count * (int)sizeof(T) / 8; i += 32)
         ((uint64_t *)to)[i] = __ldcv((const unsigned long long *)from + i);
@@ -25,8 +26,8 @@ struct first_words {
     uint64_t head, row, logit_row, run;
 };
 
-constexpr int HEAD_BYTES = offsetof(slip_cuda_step, row), ROW_BYTES = FEW * sizeof(slip_cuda_row), LOGIT_ROW_BYTES = FEW * sizeof(slip_cuda_logit_row),
-              RUN_BYTES = FEW * sizeof(slip_cuda_run);
+constexpr int HEAD_BYTES = offsetof(slip_cuda_step, row), ROW_BYTES = FEW * sizeof(slip_cuda_row),
+              LOGIT_ROW_BYTES = FEW * sizeof(slip_cuda_logit_row), RUN_BYTES = FEW * sizeof(slip_cuda_run);
 static_assert(HEAD_BYTES <= 256 && ROW_BYTES <= 256 && LOGIT_ROW_BYTES <= 256 && RUN_BYTES <= 256, "a word a lane");
 
 __device__ __forceinline__ uint64_t load_word(const void *from, int bytes, int lane)
@@ -59,8 +60,8 @@ __device__ __forceinline__ uint64_t fill_in_drafted(uint64_t word, const int32_t
 constexpr int ROW_WORDS = sizeof(slip_cuda_row) / 8;
 
 // Copy what the step uses.
-__device__ void copy_step(first_words first, const step_sizes &sizes, const slip_cuda_step *from, const int32_t *drafted, slip_cuda_step *to,
-                          int lane)
+__device__ void copy_step(first_words first, const step_sizes &sizes, const slip_cuda_step *from, const int32_t *drafted,
+                          slip_cuda_step *to, int lane)
 {
     if (lane % ROW_WORDS == 0 && lane / ROW_WORDS < sizes.rows)
         first.row = fill_in_drafted(first.row, drafted);
@@ -89,7 +90,8 @@ __device__ __forceinline__ bool look_at_host(const kernel_parameters &p, unsigne
 __device__ __forceinline__ void wait_delivered(const waiter &w, shared_memory &s, const kernel_parameters &p, unsigned steps)
 {
     if (steps > 0)
-        wait_for(w, SLIP_WAIT_STEP, steps, p.idle_timeout_cycles, [&](unsigned &) { return mbarrier_try(&s.step_delivered, (steps - 1) & 1); });
+        wait_for(w, SLIP_WAIT_STEP, steps, p.idle_timeout_cycles,
+                 [&](unsigned &) { return mbarrier_try(&s.step_delivered, (steps - 1) & 1); });
     __syncwarp();
 }
 

@@ -28,7 +28,8 @@ static const char *describe_device(int gpu, int ranks, int *sms, char *name, siz
     cudaError_t error = cudaGetDeviceCount(&count);
     cudaRuntimeGetVersion(&runtime);
     if (error == cudaErrorInsufficientDriver) {
-        snprintf(why, sizeof why, "there is no NVIDIA driver, or one too old for CUDA %d.%d, which this build uses", runtime / 1000, runtime % 1000 / 10);
+        snprintf(why, sizeof why, "there is no NVIDIA driver, or one too old for CUDA %d.%d, which this build uses", runtime / 1000,
+                 runtime % 1000 / 10);
         return why;
     }
     if (error != cudaSuccess || count == 0) {
@@ -44,8 +45,8 @@ static const char *describe_device(int gpu, int ranks, int *sms, char *name, siz
         return why;
     }
     if (device.major != SLIP_ARCH_MAJOR || device.minor != SLIP_ARCH_MINOR) {
-        snprintf(why, sizeof why, "%.200s has compute capability %d.%d, and the engine is written for %d.%d (" SLIP_ARCH_GPUS ")", device.name,
-                 device.major, device.minor, SLIP_ARCH_MAJOR, SLIP_ARCH_MINOR);
+        snprintf(why, sizeof why, "%.200s has compute capability %d.%d, and the engine is written for %d.%d (" SLIP_ARCH_GPUS ")",
+                 device.name, device.major, device.minor, SLIP_ARCH_MAJOR, SLIP_ARCH_MINOR);
         return why;
     }
     *sms = device.multiProcessorCount;
@@ -103,7 +104,8 @@ static slip_status alloc_events(slip_cuda_engine *e)
     void *device, *host;
     if (!e->options.profile)
         return SLIP_OK;
-    slip_status status = slip_cuda_engine_alloc_host(e, (size_t)e->sms * SLIP_ROLES * SLIP_PROFILE_EVENTS * sizeof *e->events, &host, &device);
+    slip_status status =
+        slip_cuda_engine_alloc_host(e, (size_t)e->sms * SLIP_ROLES * SLIP_PROFILE_EVENTS * sizeof *e->events, &host, &device);
     if (status != SLIP_OK)
         return status;
     e->events = (slip_cuda_event *)host;

@@ -69,9 +69,10 @@ slip_status slip_cuda_engine_begin(slip_cuda_engine *engine, bool together);
 
 /* The result of a step. */
 typedef struct {
-    const slip_candidate *candidates; /* [heads], host memory, valid until SLIP_CUDA_STEPS more have been begun; of a step made together on rank 0 alone */
-    uint32_t picked;                  /* experts that it read, over all layers and over the ranks that made it together */
-    double busy_ms;                   /* GPU time; with `launch`, host wall time */
+    const slip_candidate
+        *candidates; /* [heads], host memory, valid until SLIP_CUDA_STEPS more have been begun; of a step made together on rank 0 alone */
+    uint32_t picked; /* experts that it read, over all layers and over the ranks that made it together */
+    double busy_ms;  /* GPU time; with `launch`, host wall time */
 } slip_cuda_result;
 
 /* Wait for the oldest step that was begun. */

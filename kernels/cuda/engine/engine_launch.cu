@@ -12,8 +12,8 @@ static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
     void *arguments[] = {&e->parameters, &op};
     SLIP_TRY_CUDA(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
-                         dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
-        "launching an op");
+                                   dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
+                  "launching an op");
     if (e->ops[op].kind != SLIP_CUDA_GATHER)
         return SLIP_OK;
     const slip_cuda_partial *own = &e->ops[op].gather.out, *all = &e->ops[op + 1].reduce_norm.terms.in;
@@ -53,7 +53,8 @@ static slip_status enqueue_step(slip_cuda_engine *e)
         if (status != SLIP_OK)
             return status;
     }
-    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms, slip_cuda_engine_next_slot(e));
+    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms,
+                                                                                      slip_cuda_engine_next_slot(e));
     SLIP_TRY_CUDA(cudaGetLastError(), "launching the last op");
     return SLIP_OK;
 }
@@ -115,7 +116,8 @@ static slip_status run_op(slip_cuda_engine *e, int32_t op)
     if (status != SLIP_OK)
         return status;
     if (e->ops[op].kind == SLIP_CUDA_SAMPLE)
-        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms, slip_cuda_engine_next_slot(e));
+        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms,
+                                                                                          slip_cuda_engine_next_slot(e));
     return wait_enqueued(e, "running an op");
 }
 

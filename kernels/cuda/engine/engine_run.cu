@@ -80,8 +80,8 @@ static slip_status start_kernel(slip_cuda_engine *e)
     // Shared memory allows one CTA an SM. A cooperative launch makes sure that all of them are resident.
     void *arguments[] = {&e->parameters};
     SLIP_TRY_CUDA(cudaLaunchCooperativeKernel(slip::persistent_kernel_of(e->windows != NULL), dim3((unsigned)e->sms),
-                                    dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
-        "starting the kernel");
+                                              dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
+                  "starting the kernel");
     e->running = true;
     return SLIP_OK;
 }

@@ -20,7 +20,7 @@ static const double DEADLINE = 1.0, IDLE_DEADLINE = 3600.0; // seconds
 
 typedef struct {
     int32_t first_op;
-    int32_t rows;          // gathered from each rank; 0: nothing is gathered
+    int32_t rows; // gathered from each rank; 0: nothing is gathered
     cudaGraphExec_t graph;
 } captured;
 
@@ -36,25 +36,25 @@ struct slip_cuda_engine {
 
     slip_cuda_op *ops; // host copy of the list
     int32_t op_count;
-    int32_t longest;   // ops of the longest program that has run
+    int32_t longest; // ops of the longest program that has run
 
-    slip_cuda_step *steps;        // host, [SLIP_CUDA_STEPS]; number n in slot n % SLIP_CUDA_STEPS; with `launch` always the same slot
-    slip_candidate *candidates;   // host, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
-    slip::host_words *words;      // host
-    slip_cuda_event *events;      // host, NULL without --profile
+    slip_cuda_step *steps;      // host, [SLIP_CUDA_STEPS]; number n in slot n % SLIP_CUDA_STEPS; with `launch` always the same slot
+    slip_candidate *candidates; // host, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
+    slip::host_words *words;    // host
+    slip_cuda_event *events;    // host, NULL without --profile
     int32_t *event_counts;
-    int profiled;                 // runs of the longest program so far
+    int profiled; // runs of the longest program so far
 
-    slip_windows *windows;        // NULL: this rank is alone, or NCCL's host calls gather
-    slip_nccl *nccl;              // with `launch` and other ranks, else NULL
-    uint32_t epoch;               // of the last exchange
-    uint32_t serial;              // of the last step that all ranks made together
+    slip_windows *windows; // NULL: this rank is alone, or NCCL's host calls gather
+    slip_nccl *nccl;       // with `launch` and other ranks, else NULL
+    uint32_t epoch;        // of the last exchange
+    uint32_t serial;       // of the last step that all ranks made together
     slip::kernel_parameters parameters;
-    slip_cuda_op *device_ops;     // NULL while the list is not on the device
+    slip_cuda_op *device_ops; // NULL while the list is not on the device
     bool running, failed;
-    unsigned posted;      // last step given to the kernel, by our host or rank 0's GPU
-    unsigned waited;      // last step that the host has waited for
-    double launched_ms;   // host wall time of the last step with `launch`
+    unsigned posted;    // last step given to the kernel, by our host or rank 0's GPU
+    unsigned waited;    // last step that the host has waited for
+    double launched_ms; // host wall time of the last step with `launch`
     captured graphs[MAX_GRAPHS];
     int graph_count;
 };

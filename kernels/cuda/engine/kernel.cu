@@ -26,7 +26,8 @@ __device__ void shared_start(shared_memory &s)
 
 extern __shared__ __align__(1024) unsigned char shared_bytes[];
 
-template <allreduce_mode MODE> __global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
+template <allreduce_mode MODE>
+__global__ void __launch_bounds__(THREADS, 1) persistent_kernel(const __grid_constant__ kernel_parameters p)
 {
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
@@ -37,7 +38,8 @@ template <allreduce_mode MODE> __global__ void __launch_bounds__(THREADS, 1) per
         producer_role(p, s, warp - CONSUMER_WARPS);
 }
 
-template <allreduce_mode MODE> __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
+template <allreduce_mode MODE>
+__global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constant__ kernel_parameters p, int op)
 {
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);

@@ -12,14 +12,14 @@ struct kernel_parameters {
     const slip_cuda_step *posted; // host memory, as the device sees it: step number n in [n % SLIP_CUDA_STEPS]
     sync_words *words;
     host_words *host;
-    slip_candidate *candidates;   // host memory, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
-    slip_cuda_event *events;      // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
-    int32_t *event_counts;        // [SMs][SLIP_ROLES]
+    slip_candidate *candidates; // host memory, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
+    slip_cuda_event *events;    // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
+    int32_t *event_counts;      // [SMs][SLIP_ROLES]
     int64_t timeout_cycles, idle_timeout_cycles;
-    slip_exchange exchange;       // between ranks inside the kernel; at.ranks 0: none
-    unsigned made;                // number of the last step before this kernel
-    uint32_t serial;              // and of the last one that all ranks made together
-    int drop_op;                  // fault injection: SM 1 never arrives at the barrier behind this op of the list; -1: none
+    slip_exchange exchange; // between ranks inside the kernel; at.ranks 0: none
+    unsigned made;          // number of the last step before this kernel
+    uint32_t serial;        // and of the last one that all ranks made together
+    int drop_op;            // fault injection: SM 1 never arrives at the barrier behind this op of the list; -1: none
 };
 
 // (kernel_parameters): runs until a step says stop or a wait fails. `windows`: it sums over ranks by itself.

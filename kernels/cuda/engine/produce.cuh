@@ -40,15 +40,19 @@ __device__ void produce_ops(producer_state &t, const kernel_parameters &p, share
 __device__ void producer_drain(const producer &r)
 {
     for (unsigned i = r.count < SLIP_RING_DEPTH ? 0 : r.count - SLIP_RING_DEPTH; i < r.count; i++)
-        for (int tries = 0; tries < 1 << 20 && !mbarrier_try(&r.weights->full[r.warpgroup][i % SLIP_RING_DEPTH], i / SLIP_RING_DEPTH & 1); tries++)
+        for (int tries = 0; tries < 1 << 20 && !mbarrier_try(&r.weights->full[r.warpgroup][i % SLIP_RING_DEPTH], i / SLIP_RING_DEPTH & 1);
+             tries++)
             ;
 }
 
 __device__ producer_state producer_start(const kernel_parameters &p, shared_memory &s, int warpgroup)
 {
     s.producer_waits[warpgroup] = waiter_of(p, SLIP_ROLE_PRODUCER); // all lanes write the same
-    return {s.producer_waits[warpgroup], {&s.weights, s.stage[warpgroup], warpgroup, 0, read_once_policy()},
-            recorder_of(p, SLIP_ROLE_PRODUCER), 0, 0};
+    return {s.producer_waits[warpgroup],
+            {&s.weights, s.stage[warpgroup], warpgroup, 0, read_once_policy()},
+            recorder_of(p, SLIP_ROLE_PRODUCER),
+            0,
+            0};
 }
 
 // False: leave the kernel.

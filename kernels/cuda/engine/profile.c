@@ -37,8 +37,8 @@ static int32_t thread_of(int32_t sm, int32_t role)
 static void write_thread(FILE *file, const slip_cuda_profile *profile, int32_t sm, int32_t role)
 {
     int32_t thread = thread_of(sm, role);
-    fprintf(file, ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"SM %d %s\"}}",
-            profile->rank, thread, sm, role_name[role]);
+    fprintf(file, ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"SM %d %s\"}}", profile->rank,
+            thread, sm, role_name[role]);
     fprintf(file, ",\n{\"ph\":\"M\",\"name\":\"thread_sort_index\",\"pid\":%d,\"tid\":%d,\"args\":{\"sort_index\":%d}}", profile->rank,
             thread, thread);
 }
@@ -56,8 +56,7 @@ static void write_event(FILE *file, const slip_cuda_profile *profile, int32_t th
     snprintf(name, sizeof name, "%s", kind);
     if (event->what == SLIP_EVENT_OP)
         profile->name(profile->context, event->op, name, sizeof name);
-    fprintf(file, ",\n{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d", name, kind,
-            profile->rank, thread);
+    fprintf(file, ",\n{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d", name, kind, profile->rank, thread);
     write_time(file, "ts", event->start - origin);
     write_time(file, "dur", event->end > event->start ? event->end - event->start : 0);
     fprintf(file, ",\"args\":{\"op\":%d}}", event->op);

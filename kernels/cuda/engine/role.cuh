@@ -18,7 +18,9 @@ __device__ recorder recorder_of(const kernel_parameters &p, int role)
 
 __device__ waiter waiter_of(const kernel_parameters &p, int role)
 {
-    return {p.words, p.host, p.timeout_cycles, p.idle_timeout_cycles, p.exchange.at.ranks ? &p.exchange : NULL, 0, (int)blockIdx.x, role, -1, -1, -1};
+    return {
+        p.words, p.host, p.timeout_cycles, p.idle_timeout_cycles, p.exchange.at.ranks ? &p.exchange : NULL, 0, (int)blockIdx.x, role, -1,
+        -1,      -1};
 }
 
 __device__ __forceinline__ bool wait_step(const waiter &w, unsigned number)

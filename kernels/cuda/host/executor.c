@@ -152,7 +152,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     e->is_table = calloc((size_t)program->tensor_count, sizeof *e->is_table);
     e->use = calloc((size_t)program->tensor_count, sizeof *e->use);
     e->caches = calloc((size_t)program->cache_count + 1, sizeof *e->caches);
-    slip_status status = e->tensors && e->is_table && e->use && e->caches ? open_engine(e, comm) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    slip_status status = e->tensors && e->is_table && e->use && e->caches ? open_engine(e, comm)
+                                                                          : slip_fail(SLIP_ERR_FAILED, "out of memory");
     if (status == SLIP_OK && comm && slip_comm_ranks(comm) > 1)
         status = join(e, comm);
     if (status == SLIP_OK)

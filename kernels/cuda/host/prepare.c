@@ -22,9 +22,15 @@ static void count_bytes(slip_executor *e)
 static slip_status lower(slip_executor *e)
 {
     slip_cuda_source source = {
-        .program = e->program, .limits = &e->limits, .tensors = e->tensors, .caches = e->caches, .taps = e->taps,
-        .logits = e->device_logits, .sms = slip_cuda_engine_sms(e->engine),
-        .absent_peers = e->options.absent_peers, .ranks = e->comm ? slip_comm_ranks(e->comm) : 0,
+        .program = e->program,
+        .limits = &e->limits,
+        .tensors = e->tensors,
+        .caches = e->caches,
+        .taps = e->taps,
+        .logits = e->device_logits,
+        .sms = slip_cuda_engine_sms(e->engine),
+        .absent_peers = e->options.absent_peers,
+        .ranks = e->comm ? slip_comm_ranks(e->comm) : 0,
         .gathered = e->comm && e->options.launch,
     };
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
@@ -49,8 +55,8 @@ static slip_status lower(slip_executor *e)
 
 /* A step names its ops by their places in the list: these must be the same on all ranks. */
 typedef struct {
-    int32_t first_op, count, phase_first[SLIP_PHASES], phase_count[SLIP_PHASES], whole_first[SLIP_PHASES],
-        whole_count[SLIP_PHASES], exchanges[SLIP_PHASES];
+    int32_t first_op, count, phase_first[SLIP_PHASES], phase_count[SLIP_PHASES], whole_first[SLIP_PHASES], whole_count[SLIP_PHASES],
+        exchanges[SLIP_PHASES];
 } outline;
 
 static slip_status check_outline(const slip_executor *e)
@@ -64,8 +70,9 @@ static slip_status check_outline(const slip_executor *e)
     theirs = ours;
     slip_status status = slip_comm_broadcast(e->comm, &theirs, sizeof theirs);
     if (status == SLIP_OK && memcmp(&ours, &theirs, sizeof ours) != 0)
-        return slip_fail(SLIP_ERR_FAILED, "the program has %d ops here, the first of them op %d of the GPU's list, and on rank 0 %d and op %d",
-                         ours.count, ours.first_op, theirs.count, theirs.first_op);
+        return slip_fail(SLIP_ERR_FAILED,
+                         "the program has %d ops here, the first of them op %d of the GPU's list, and on rank 0 %d and op %d", ours.count,
+                         ours.first_op, theirs.count, theirs.first_op);
     return status;
 }
 

@@ -12,22 +12,22 @@ struct slip_executor {
     const slip_program *program;
     slip_limits limits;
     slip_executor_options options;
-    slip_cuda_engine *engine;           /* shared with the draft's executor */
-    slip_cuda_tensor *tensors;          /* [tensor_count] */
-    bool *is_table;                     /* [tensor_count]: EMBED reads its rows */
-    slip_cuda_use *use;                 /* [tensor_count] */
-    slip_cuda_cache *caches;            /* [cache_count] */
+    slip_cuda_engine *engine;  /* shared with the draft's executor */
+    slip_cuda_tensor *tensors; /* [tensor_count] */
+    bool *is_table;            /* [tensor_count]: EMBED reads its rows */
+    slip_cuda_use *use;        /* [tensor_count] */
+    slip_cuda_cache *caches;   /* [cache_count] */
     float *inverse_frequency[SLIP_MAX_ROPES];
-    slip_cuda_taps taps;                /* the target's ring; of a draft its target's */
-    float *logits, *device_logits;      /* host memory, and as the device sees it: [logit_rows][vocabulary rows] */
-    slip_cuda_list list;                /* its ops are the engine's from `first_op` on */
+    slip_cuda_taps taps;           /* the target's ring; of a draft its target's */
+    float *logits, *device_logits; /* host memory, and as the device sees it: [logit_rows][vocabulary rows] */
+    slip_cuda_list list;           /* its ops are the engine's from `first_op` on */
     int32_t first_op;
-    slip_comm *comm;                    /* of the ranks that share its sums; NULL: alone */
-    uint32_t begun, waited;             /* runs, ever */
-    slip_phase phase[SLIP_MAX_IN_FLIGHT];    /* of those in between */
-    const slip_candidate *best;         /* of the last one waited for */
-    uint64_t expert_bytes;              /* of one expert, the mean over layers' */
-    uint64_t dense_bytes[SLIP_PHASES];  /* of all other matrices that a phase reads */
+    slip_comm *comm;                      /* of the ranks that share its sums; NULL: alone */
+    uint32_t begun, waited;               /* runs, ever */
+    slip_phase phase[SLIP_MAX_IN_FLIGHT]; /* of those in between */
+    const slip_candidate *best;           /* of the last one waited for */
+    uint64_t expert_bytes;                /* of one expert, the mean over layers' */
+    uint64_t dense_bytes[SLIP_PHASES];    /* of all other matrices that a phase reads */
 };
 
 /* weights.c */

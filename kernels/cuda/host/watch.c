@@ -14,8 +14,8 @@ typedef struct {
     slip_executor *executor;
     const slip_cuda_op *op;
     const slip_step *step;
-    int32_t rows;            /* of the op: rows or logit rows of the step */
-    void *memory[6];         /* freed when the op is done */
+    int32_t rows;    /* of the op: rows or logit rows of the step */
+    void *memory[6]; /* freed when the op is done */
     int count;
     slip_status status;
 } view;
@@ -250,8 +250,7 @@ static void watch_op(view *v)
 slip_status slip_cuda_watch(slip_executor *executor, int32_t op, const slip_step *step)
 {
     const slip_cuda_op *o = &executor->list.ops[op];
-    view v = {.executor = executor, .op = o, .step = step, .rows = o->logit_rows ? step->logit_rows : step->row_count,
-              .status = SLIP_OK};
+    view v = {.executor = executor, .op = o, .step = step, .rows = o->logit_rows ? step->logit_rows : step->row_count, .status = SLIP_OK};
     watch_op(&v);
     for (int i = 0; i < v.count; i++)
         free(v.memory[i]);

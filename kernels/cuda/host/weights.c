@@ -83,7 +83,8 @@ static slip_status load_table(slip_executor *executor, slip_cuda_tensor *tensor,
     void *device;
     size_t bytes = (size_t)weight->rows * weight->row_bytes;
     tensor->table_f32 = weight->dtype != SLIP_BF16;
-    slip_status status = tensor->table_f32 ? load_floats(executor, weight, &device) : slip_cuda_engine_alloc(executor->engine, bytes, &device);
+    slip_status status = tensor->table_f32 ? load_floats(executor, weight, &device)
+                                           : slip_cuda_engine_alloc(executor->engine, bytes, &device);
     if (status == SLIP_OK && !tensor->table_f32)
         status = slip_cuda_engine_upload(executor->engine, device, weight->data, bytes);
     if (status == SLIP_OK)

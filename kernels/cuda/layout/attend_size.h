@@ -16,15 +16,15 @@
 #include "kernels/cuda/layout/buffer.h"
 
 enum {
-    SLIP_ATTEND_QUERIES = 16,       /* of a tile: one m16 tile of mma, a warp each in the softmax and behind it */
-    SLIP_ATTEND_KEYS = 64,          /* of a sub-chunk: two keys a lane, eight n8 tiles; attend_tile.cuh depends on it */
-    SLIP_ATTEND_K_WIDTH = 256,      /* widest k_width: a lane loads 16 bytes of a query */
-    SLIP_ATTEND_V_WIDTH = 256,      /* widest v_width: a warp accumulates two n8 tiles */
-    SLIP_ATTEND_K_STEP = 32,        /* rows of queries and keys are padded to it with zeros in shared memory */
-    SLIP_ATTEND_FACTORS = 128,         /* bytes at the start of the arena for factors */
-    SLIP_ATTEND_PAD = 8,            /* bf16 behind each row in shared memory, against bank conflicts */
-    SLIP_ATTEND_SCORE_STRIDE = 72,  /* f32 of a row of scores, bf16 of a row of probabilities */
-    SLIP_ATTEND_OCTAVE = 8,         /* splits of keys [n, 2n); a power of two */
+    SLIP_ATTEND_QUERIES = 16,      /* of a tile: one m16 tile of mma, a warp each in the softmax and behind it */
+    SLIP_ATTEND_KEYS = 64,         /* of a sub-chunk: two keys a lane, eight n8 tiles; attend_tile.cuh depends on it */
+    SLIP_ATTEND_K_WIDTH = 256,     /* widest k_width: a lane loads 16 bytes of a query */
+    SLIP_ATTEND_V_WIDTH = 256,     /* widest v_width: a warp accumulates two n8 tiles */
+    SLIP_ATTEND_K_STEP = 32,       /* rows of queries and keys are padded to it with zeros in shared memory */
+    SLIP_ATTEND_FACTORS = 128,     /* bytes at the start of the arena for factors */
+    SLIP_ATTEND_PAD = 8,           /* bf16 behind each row in shared memory, against bank conflicts */
+    SLIP_ATTEND_SCORE_STRIDE = 72, /* f32 of a row of scores, bf16 of a row of probabilities */
+    SLIP_ATTEND_OCTAVE = 8,        /* splits of keys [n, 2n); a power of two */
 };
 
 /* Of a narrow window's attention in one phase (attend_window.cuh). */
@@ -38,10 +38,10 @@ enum {
 /* Where things lie in the arena, in bytes; all multiples of 16. */
 enum {
     SLIP_ATTEND_SCORE = SLIP_ATTEND_FACTORS, /* f32 [2 halves of the head's dimensions][16][stride] */
-    SLIP_ATTEND_WEIGHT = SLIP_ATTEND_SCORE + 2 * SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE * 4, /* bf16 [16][stride] */
-    SLIP_ATTEND_QUERY = SLIP_ATTEND_WEIGHT + SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE * 2, /* bf16 [16][k pitch] */
+    SLIP_ATTEND_WEIGHT = SLIP_ATTEND_SCORE + 2 * SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE * 4,         /* bf16 [16][stride] */
+    SLIP_ATTEND_QUERY = SLIP_ATTEND_WEIGHT + SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE * 2,             /* bf16 [16][k pitch] */
     SLIP_ATTEND_KEY = SLIP_ATTEND_QUERY + SLIP_ATTEND_QUERIES * (SLIP_ATTEND_K_WIDTH + SLIP_ATTEND_PAD) * 2, /* bf16 [64][k pitch] */
-};                                                                                       /* then values: bf16 [64][v pitch] */
+}; /* then values: bf16 [64][v pitch] */
 
 /* Bytes of a row of queries and keys, and of values. */
 SLIP_BOTH static inline int32_t slip_attend_k_pitch(int32_t k_width)

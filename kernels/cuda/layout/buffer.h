@@ -11,8 +11,8 @@
 #include "ranks/model/program.h"
 
 enum {
-    SLIP_TOKENS = 8,             /* of a row group */
-    SLIP_CUDA_ARENA = 76 * 1024, /* shared memory beside the ring: operands of a product, keys and values, lists */
+    SLIP_TOKENS = 8,                              /* of a row group */
+    SLIP_CUDA_ARENA = 76 * 1024,                  /* shared memory beside the ring: operands of a product, keys and values, lists */
     SLIP_LIST_MAX = SLIP_TOKENS * SLIP_MAX_TOP_K, /* experts that a row group can pick */
 };
 
@@ -84,12 +84,12 @@ SLIP_BOTH static inline int32_t slip_gathered_rows(int32_t rows)
  * product: `ssq` holds the sums of squares of each block of 128 columns. Columns beyond the real ones are zeros. */
 
 typedef struct {
-    unsigned char *q8;  /* or NULL */
-    float *scale;       /* [group][block of 128 columns][token] */
-    uint16_t *hi, *lo;  /* or NULL */
-    float *ssq;         /* [group][block of 128 columns][token]; NULL: no factor */
-    int32_t columns;    /* real ones */
-    int32_t padded;     /* to whole blocks of 256 */
+    unsigned char *q8; /* or NULL */
+    float *scale;      /* [group][block of 128 columns][token] */
+    uint16_t *hi, *lo; /* or NULL */
+    float *ssq;        /* [group][block of 128 columns][token]; NULL: no factor */
+    int32_t columns;   /* real ones */
+    int32_t padded;    /* to whole blocks of 256 */
 } slip_cuda_operand;
 
 SLIP_BOTH static inline int32_t slip_operand_q8_at(int32_t padded, int32_t group, int32_t token, int32_t column)
@@ -164,7 +164,7 @@ enum {
 typedef struct {
     int32_t *expert;
     float *weight;
-    uint64_t *word;  /* [rows][top_k], for the products: an expert, above it the turn that it is of (slip_cuda_turn) */
+    uint64_t *word; /* [rows][top_k], for the products: an expert, above it the turn that it is of (slip_cuda_turn) */
 } slip_cuda_picks;
 
 /* What tells the picks of ROUTE number `route` of a step from all earlier ones in their place. `step`: its number on this device. */

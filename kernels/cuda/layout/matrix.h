@@ -15,13 +15,13 @@
 
 typedef struct {
     unsigned char *data;
-    int32_t format;          /* slip_weight_format */
-    int32_t rows, columns;   /* real ones, of one expert */
-    int32_t row_tiles;       /* down the rows */
-    int32_t plane_tiles;     /* along the columns, of one plane */
-    int32_t column_tiles;    /* of all planes */
-    int32_t chunk, chunks;   /* tiles of a chunk; how many chunks */
-    int32_t units;           /* of one expert: chunks * row_tiles; a unit of work is a chunk of one row tile */
+    int32_t format;        /* slip_weight_format */
+    int32_t rows, columns; /* real ones, of one expert */
+    int32_t row_tiles;     /* down the rows */
+    int32_t plane_tiles;   /* along the columns, of one plane */
+    int32_t column_tiles;  /* of all planes */
+    int32_t chunk, chunks; /* tiles of a chunk; how many chunks */
+    int32_t units;         /* of one expert: chunks * row_tiles; a unit of work is a chunk of one row tile */
     int64_t expert_bytes;
 } slip_cuda_matrix;
 

@@ -57,18 +57,18 @@ typedef enum {
 #define SLIP_CUDA_OP_KIND(kind, arguments, function, watched, memory) SLIP_CUDA_##kind,
     SLIP_CUDA_OP_TABLE(SLIP_CUDA_OP_KIND, SLIP_CUDA_OP_KIND)
 #undef SLIP_CUDA_OP_KIND
-    SLIP_CUDA_OPS
+        SLIP_CUDA_OPS
 } slip_cuda_op_kind;
 
 /* ---- arguments ---- */
 
 typedef struct {
-    const void *table;          /* [vocabulary rows][hidden] of table_f32 ? f32 : bf16 */
-    const float *mask;          /* embedding of mask_token, or NULL */
-    slip_cuda_partial out;      /* one part */
+    const void *table;     /* [vocabulary rows][hidden] of table_f32 ? f32 : bf16 */
+    const float *mask;     /* embedding of mask_token, or NULL */
+    slip_cuda_partial out; /* one part */
     int64_t vocabulary_first, vocabulary_count;
     int32_t table_f32;
-    int32_t mask_token;         /* -1 none */
+    int32_t mask_token; /* -1 none */
     int32_t hidden;
 } slip_cuda_embed;
 
@@ -89,27 +89,27 @@ typedef struct {
 typedef struct {
     slip_cuda_terms terms;
     slip_cuda_operand operand;
-    float *x;               /* [rows][hidden] residual stream; NULL: none is kept */
-    const float *norm;      /* NULL: no operand is written */
+    float *x;          /* [rows][hidden] residual stream; NULL: none is kept */
+    const float *norm; /* NULL: no operand is written */
     slip_cuda_taps taps;
-    float *peer_slots;      /* [peers][rows][hidden] */
-    int32_t tap;            /* first column of the tap, -1 none */
+    float *peer_slots; /* [peers][rows][hidden] */
+    int32_t tap;       /* first column of the tap, -1 none */
     int32_t hidden;
-    int32_t add;            /* add to x, else overwrite it */
-    int32_t exchange;       /* number of its exchange inside of the kernel in the program, 1, 2, ..; 0: none */
-    int32_t gathered;       /* terms.in is what the ranks gathered behind the op before, a GATHER */
-    int32_t peers;          /* absent ranks whose exchange is emulated by local copies */
+    int32_t add;      /* add to x, else overwrite it */
+    int32_t exchange; /* number of its exchange inside of the kernel in the program, 1, 2, ..; 0: none */
+    int32_t gathered; /* terms.in is what the ranks gathered behind the op before, a GATHER */
+    int32_t peers;    /* absent ranks whose exchange is emulated by local copies */
 } slip_cuda_reduce_norm;
 
 typedef struct {
-    const float *x;         /* [rows][hidden] */
+    const float *x; /* [rows][hidden] */
     const float *norm;
     slip_cuda_operand operand;
     int32_t hidden;
 } slip_cuda_select;
 
 typedef struct {
-    const float *rows;      /* [row][stride]; NULL: rows of the tap ring */
+    const float *rows; /* [row][stride]; NULL: rows of the tap ring */
     slip_cuda_taps taps;
     slip_cuda_operand operand;
     int32_t stride;
@@ -117,33 +117,33 @@ typedef struct {
 
 typedef struct {
     slip_cuda_matrix matrix;
-    slip_cuda_operand operand;     /* LINEAR, MOE_GATE_UP */
-    slip_cuda_partial in;          /* MOE_DOWN: parts of gate | up */
+    slip_cuda_operand operand; /* LINEAR, MOE_GATE_UP */
+    slip_cuda_partial in;      /* MOE_DOWN: parts of gate | up */
     slip_cuda_partial out;
     slip_cuda_picks picks;         /* experts */
     int32_t first_expert, experts; /* this rank's */
     int32_t top_k;
-    uint64_t *counted;             /* LINEAR: add to these sums [rows][out.stride] instead of writing parts; NULL: parts */
-    int32_t width;                 /* MOE_DOWN: intermediate columns */
-    int32_t route;                 /* experts: number of the ROUTE that picked them, 1, 2, .. */
-    float epsilon;                 /* of the norm in front */
+    uint64_t *counted; /* LINEAR: add to these sums [rows][out.stride] instead of writing parts; NULL: parts */
+    int32_t width;     /* MOE_DOWN: intermediate columns */
+    int32_t route;     /* experts: number of the ROUTE that picked them, 1, 2, .. */
+    float epsilon;     /* of the norm in front */
 } slip_cuda_product;
 
 typedef struct {
-    slip_cuda_partial in;          /* QKV */
+    slip_cuda_partial in; /* QKV */
     slip_cuda_cache cache;
-    uint16_t *query;               /* [rows][q_heads][k_width] bf16 */
-    const float *angles;           /* [rows][rotary_dim / 2][cosine, sine] of the step */
-    const float *norm[2];          /* of q and k heads, or NULL */
+    uint16_t *query;      /* [rows][q_heads][k_width] bf16 */
+    const float *angles;  /* [rows][rotary_dim / 2][cosine, sine] of the step */
+    const float *norm[2]; /* of q and k heads, or NULL */
     int32_t rotary_dim;
 } slip_cuda_rope;
 
 typedef struct {
-    slip_cuda_partial in;          /* QKV */
+    slip_cuda_partial in; /* QKV */
     slip_cuda_cache cache;
-    const float *angles;           /* as ROPE's */
-    const float *sinks;            /* [q_heads] or NULL */
-    slip_cuda_operand operand;     /* as ATTEND's, and so are these */
+    const float *angles;       /* as ROPE's */
+    const float *sinks;        /* [q_heads] or NULL */
+    slip_cuda_operand operand; /* as ATTEND's, and so are these */
     float *rows;
     int32_t width;
     int32_t rotary_dim;
@@ -151,38 +151,38 @@ typedef struct {
 
 typedef struct {
     slip_cuda_cache cache;
-    const uint16_t *query;         /* as ROPE left it */
-    const float *sinks;            /* [q_heads] or NULL */
-    slip_cuda_operand operand;     /* hi and lo alone: a block with one scale may belong to several heads */
-    float *rows;                   /* f32 [row][width] for QUANTISE, or NULL */
-    float *part_out;               /* partial outputs of its items; attend_size.h has the layout of these three */
-    float *part_sum;               /* their maxima and sums */
-    unsigned *count;               /* arrivals at each tile, self-wrapping */
-    int32_t width;                 /* q_heads * v_head_dim */
+    const uint16_t *query;     /* as ROPE left it */
+    const float *sinks;        /* [q_heads] or NULL */
+    slip_cuda_operand operand; /* hi and lo alone: a block with one scale may belong to several heads */
+    float *rows;               /* f32 [row][width] for QUANTISE, or NULL */
+    float *part_out;           /* partial outputs of its items; attend_size.h has the layout of these three */
+    float *part_sum;           /* their maxima and sums */
+    unsigned *count;           /* arrivals at each tile, self-wrapping */
+    int32_t width;             /* q_heads * v_head_dim */
 } slip_cuda_attend;
 
 typedef struct {
-    slip_cuda_partial in;          /* gate | up */
+    slip_cuda_partial in; /* gate | up */
     slip_cuda_operand operand;
-    int32_t width;                 /* intermediate columns */
+    int32_t width; /* intermediate columns */
 } slip_cuda_swiglu;
 
 typedef struct {
-    uint64_t *counted;             /* the router's logits: sums [rows][stride] of `parts` terms */
+    uint64_t *counted; /* the router's logits: sums [rows][stride] of `parts` terms */
     int32_t stride, parts;
     slip_cuda_picks picks;
-    const float *bias;             /* [experts] */
-    int32_t experts;               /* all */
+    const float *bias; /* [experts] */
+    int32_t experts;   /* all */
     int32_t top_k, norm_top_k;
-    int32_t route;                 /* its number in the program: 1, 2, .. */
+    int32_t route; /* its number in the program: 1, 2, .. */
     float routed_scale;
 } slip_cuda_topk;
 
 typedef struct {
-    slip_cuda_partial in;          /* logits */
+    slip_cuda_partial in; /* logits */
     int64_t vocabulary_first, vocabulary_count;
-    slip_candidate *candidates;    /* [SMs][logit rows] */
-    float *logits;                 /* host-mapped [logit rows][vocabulary rows] */
+    slip_candidate *candidates; /* [SMs][logit rows] */
+    float *logits;              /* host-mapped [logit rows][vocabulary rows] */
 } slip_cuda_sample;
 
 typedef struct {
@@ -193,12 +193,12 @@ typedef struct {
 
 /* One device op: the head, which every part of the engine reads, and the arguments of its kind. Copied 16 bytes a thread. */
 typedef struct {
-    alignas(16) int32_t kind;   /* slip_cuda_op_kind */
+    alignas(16) int32_t kind; /* slip_cuda_op_kind */
     int32_t layer;
-    int32_t first, last;        /* ops of the program that it computes: [first, last] */
-    int32_t logit_rows;         /* runs on the step's logit rows */
-    int32_t flows;              /* no grid barrier follows */
-    int32_t early;              /* MOE_GATE_UP: the op before does not write its operand */
+    int32_t first, last; /* ops of the program that it computes: [first, last] */
+    int32_t logit_rows;  /* runs on the step's logit rows */
+    int32_t flows;       /* no grid barrier follows */
+    int32_t early;       /* MOE_GATE_UP: the op before does not write its operand */
     union {
         slip_cuda_embed embed;
         slip_cuda_gather gather;

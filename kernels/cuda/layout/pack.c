@@ -115,14 +115,15 @@ static slip_status check_shape(slip_dtype dtype, int64_t experts, int64_t rows, 
 {
     if ((unsigned)dtype >= SLIP_DTYPES || experts < 0 || rows < 0 || columns < 0 || rows > INT32_MAX - SLIP_TILE_ROWS ||
         columns > INT32_MAX / 2)
-        return slip_fail(SLIP_ERR_INPUT, "a matrix of %lld experts x %lld rows x %lld columns is beyond the GPU engine",
-                         (long long)experts, (long long)rows, (long long)columns);
+        return slip_fail(SLIP_ERR_INPUT, "a matrix of %lld experts x %lld rows x %lld columns is beyond the GPU engine", (long long)experts,
+                         (long long)rows, (long long)columns);
     if (dtype == SLIP_F8E4M3 && scale_skew % SLIP_F8_BLOCK != 0)
-        return slip_fail(SLIP_ERR_INPUT, "the GPU engine wants this rank's columns of an f8e4m3 matrix to begin with a scale block of "
-                         "%d columns; they begin %lld columns into one", SLIP_F8_BLOCK, (long long)(scale_skew % SLIP_F8_BLOCK));
+        return slip_fail(SLIP_ERR_INPUT,
+                         "the GPU engine wants this rank's columns of an f8e4m3 matrix to begin with a scale block of "
+                         "%d columns; they begin %lld columns into one",
+                         SLIP_F8_BLOCK, (long long)(scale_skew % SLIP_F8_BLOCK));
     if (dtype == SLIP_MXFP4 && columns % SLIP_MXFP4_BLOCK != 0)
-        return slip_fail(SLIP_ERR_INPUT, "an mxfp4 matrix of %lld columns has part of a block of %d", (long long)columns,
-                         SLIP_MXFP4_BLOCK);
+        return slip_fail(SLIP_ERR_INPUT, "an mxfp4 matrix of %lld columns has part of a block of %d", (long long)columns, SLIP_MXFP4_BLOCK);
     return SLIP_OK;
 }
 
@@ -144,13 +145,13 @@ static slip_status check_bytes(slip_cuda_matrix *matrix, int64_t experts)
     int64_t all, tiles = (int64_t)matrix->row_tiles * matrix->column_tiles; /* no fewer than units */
     if (tiles > INT32_MAX || __builtin_mul_overflow(tiles, slip_tile_bytes(matrix->format), &matrix->expert_bytes) ||
         __builtin_mul_overflow(matrix->expert_bytes, experts, &all))
-        return slip_fail(SLIP_ERR_INPUT, "%lld experts of %d rows x %d columns are beyond the GPU engine", (long long)experts,
-                         matrix->rows, matrix->columns);
+        return slip_fail(SLIP_ERR_INPUT, "%lld experts of %d rows x %d columns are beyond the GPU engine", (long long)experts, matrix->rows,
+                         matrix->columns);
     return SLIP_OK;
 }
 
-slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t rows, int64_t columns, int64_t scale_skew,
-                                  slip_cuda_use use, slip_cuda_matrix *matrix)
+slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t rows, int64_t columns, int64_t scale_skew, slip_cuda_use use,
+                                  slip_cuda_matrix *matrix)
 {
     slip_status status = check_shape(dtype, experts, rows, columns, scale_skew);
     if (status)
@@ -180,7 +181,7 @@ typedef struct {
     const slip_weight *weight;
     int64_t row, column; /* row: of all experts */
     int32_t count, columns, format;
-    bool low;            /* of f32: the plane of what bf16 leaves */
+    bool low; /* of f32: the plane of what bf16 leaves */
 } piece;
 
 static const unsigned char *piece_row(const piece *p, int32_t row)
@@ -280,12 +281,12 @@ void slip_cuda_matrix_pack(const slip_weight *weight, int64_t expert, const slip
                 int64_t tile = chunk * matrix->chunk + i, column = tile % matrix->plane_tiles * width;
                 int64_t rows = matrix->rows - row_tile * SLIP_TILE_ROWS, columns = matrix->columns - column;
                 pack_tile(&(piece){.weight = weight,
-                                      .row = expert * matrix->rows + row_tile * SLIP_TILE_ROWS,
-                                      .column = column,
-                                      .count = (int32_t)(rows < SLIP_TILE_ROWS ? rows : SLIP_TILE_ROWS),
-                                      .columns = (int32_t)(columns < width ? columns : width),
-                                      .format = matrix->format,
-                                      .low = tile >= matrix->plane_tiles},
-                             out);
+                                   .row = expert * matrix->rows + row_tile * SLIP_TILE_ROWS,
+                                   .column = column,
+                                   .count = (int32_t)(rows < SLIP_TILE_ROWS ? rows : SLIP_TILE_ROWS),
+                                   .columns = (int32_t)(columns < width ? columns : width),
+                                   .format = matrix->format,
+                                   .low = tile >= matrix->plane_tiles},
+                          out);
             }
 }

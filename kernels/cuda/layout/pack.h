@@ -17,10 +17,10 @@ extern "C" {
 
 enum {
     SLIP_PLAN_WARPGROUPS = SLIP_ARCH_WARPGROUPS * SLIP_ARCH_SMS, /* that chunks are chosen for */
-    SLIP_PLAN_EXPERTS = 60,           /* distinct experts of a step of 8 tokens, likewise */
-    SLIP_PLAN_PICKS = 8,              /* experts of a step of one token, likewise */
-    SLIP_GATE_UP_PARTS = 4,                /* most parts of gate | up: MOE_DOWN loads so many at once */
-    SLIP_OPERAND_BYTES = 64 * 1024,   /* of the arena, for the activations of a product */
+    SLIP_PLAN_EXPERTS = 60,                                      /* distinct experts of a step of 8 tokens, likewise */
+    SLIP_PLAN_PICKS = 8,                                         /* experts of a step of one token, likewise */
+    SLIP_GATE_UP_PARTS = 4,                                      /* most parts of gate | up: MOE_DOWN loads so many at once */
+    SLIP_OPERAND_BYTES = 64 * 1024,                              /* of the arena, for the activations of a product */
 };
 
 /* What a matrix is for. Experts have gate | up and down. Down has one chunk: its results are kept by pick, not by part. */
@@ -31,8 +31,8 @@ typedef enum { SLIP_USE_LINEAR, SLIP_USE_GATE_UP, SLIP_USE_DOWN } slip_cuda_use;
  * `scale_skew` is that of slip_weight. SLIP_ERR_INPUT, naming the case: f8e4m3 whose scale blocks do not begin with a tile;
  * mxfp4 with part of a block of 32; a matrix whose activations cannot fit SLIP_OPERAND_BYTES; sizes beyond 64 bits (of experts
  * together) or 32 bits (a count of the struct). */
-slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t rows, int64_t columns, int64_t scale_skew,
-                                  slip_cuda_use use, slip_cuda_matrix *matrix);
+slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t rows, int64_t columns, int64_t scale_skew, slip_cuda_use use,
+                                  slip_cuda_matrix *matrix);
 
 /* On the device; the plan has checked that it fits. */
 static inline int64_t slip_cuda_matrix_bytes(const slip_cuda_matrix *matrix, int64_t experts)

@@ -16,13 +16,13 @@ typedef struct {
     int32_t token;
     int32_t sequence;
     int64_t position;
-    int64_t last;       /* last key it sees */
+    int64_t last; /* last key it sees */
 } slip_cuda_row;
 
 typedef struct {
-    int32_t row;        /* of the step */
+    int32_t row; /* of the step */
     int32_t unused;
-    int64_t position;   /* of the token that is sampled */
+    int64_t position; /* of the token that is sampled */
     uint64_t seed;
     double temperature; /* 0 = arg max */
 } slip_cuda_logit_row;
@@ -35,13 +35,13 @@ typedef struct {
 
 typedef struct {
     uint64_t number;
-    int32_t first_op, op_count;  /* of the device's op list */
+    int32_t first_op, op_count; /* of the device's op list */
     int32_t rows, logit_rows, runs;
     int32_t want_logits;
-    int32_t stop;                /* leave the kernel */
-    uint32_t epoch;              /* of the last exchange between ranks before this step */
-    uint32_t serial;             /* of the steps that all ranks make together, see mail.h; 0: this rank makes it alone */
-    int32_t split_runs;          /* a sequence has several runs: its rows must be in the cache before any of them attends */
+    int32_t stop;       /* leave the kernel */
+    uint32_t epoch;     /* of the last exchange between ranks before this step */
+    uint32_t serial;    /* of the steps that all ranks make together, see mail.h; 0: this rank makes it alone */
+    int32_t split_runs; /* a sequence has several runs: its rows must be in the cache before any of them attends */
     slip_cuda_row row[SLIP_MAX_ROWS];
     slip_cuda_logit_row logit_row[SLIP_MAX_ROWS];
     slip_cuda_run run[SLIP_MAX_ROWS];
@@ -49,30 +49,28 @@ typedef struct {
 
 /* ---- when a wait fails ---- */
 
-typedef enum {
-    SLIP_ROLE_PRODUCER, SLIP_ROLE_CONSUMER, SLIP_ROLE_CONTROL, SLIP_ROLES
-} slip_cuda_role;
+typedef enum { SLIP_ROLE_PRODUCER, SLIP_ROLE_CONSUMER, SLIP_ROLE_CONTROL, SLIP_ROLES } slip_cuda_role;
 
 typedef enum {
     SLIP_WAIT_NONE,
-    SLIP_WAIT_GRID,      /* all SMs at the end of an op */
-    SLIP_WAIT_PEER,      /* another rank's part of a sum, or of a step's results */
-    SLIP_WAIT_FULL,      /* a stage of weights */
-    SLIP_WAIT_EMPTY,     /* room in the ring */
-    SLIP_WAIT_LIST,      /* the experts' list */
-    SLIP_WAIT_PASSED,    /* the consumers' end of the product before */
-    SLIP_WAIT_STEP,      /* the next step */
-    SLIP_WAIT_LOGITS,    /* all parts of a router's logits */
-    SLIP_WAIT_PICKS,     /* what a row picked */
+    SLIP_WAIT_GRID,   /* all SMs at the end of an op */
+    SLIP_WAIT_PEER,   /* another rank's part of a sum, or of a step's results */
+    SLIP_WAIT_FULL,   /* a stage of weights */
+    SLIP_WAIT_EMPTY,  /* room in the ring */
+    SLIP_WAIT_LIST,   /* the experts' list */
+    SLIP_WAIT_PASSED, /* the consumers' end of the product before */
+    SLIP_WAIT_STEP,   /* the next step */
+    SLIP_WAIT_LOGITS, /* all parts of a router's logits */
+    SLIP_WAIT_PICKS,  /* what a row picked */
     SLIP_WAITS
 } slip_cuda_wait;
 
 /* The first wait that failed. Written once, to host memory. */
 typedef struct {
-    int32_t set;               /* 1: the rest is valid */
+    int32_t set; /* 1: the rest is valid */
     int32_t sm, role, wait;
-    int32_t op, kind, layer;   /* of the device's list */
-    int32_t peer;              /* SLIP_WAIT_PEER: the rank waited for */
+    int32_t op, kind, layer; /* of the device's list */
+    int32_t peer;            /* SLIP_WAIT_PEER: the rank waited for */
     uint32_t expected, seen;
     uint64_t step;
 } slip_cuda_record;
@@ -89,8 +87,8 @@ typedef enum {
 } slip_cuda_event_kind;
 
 typedef struct {
-    uint64_t start, end;       /* nanoseconds of the GPU's global timer */
-    int32_t op, what;          /* device op; slip_cuda_event_kind */
+    uint64_t start, end; /* nanoseconds of the GPU's global timer */
+    int32_t op, what;    /* device op; slip_cuda_event_kind */
 } slip_cuda_event;
 
 #ifdef __cplusplus

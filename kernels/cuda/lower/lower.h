@@ -18,7 +18,7 @@ extern "C" {
 typedef struct {
     slip_cuda_matrix matrix; /* rows 0: not a matrix */
     const float *vector;
-    const void *table;       /* an embedding: [rows][columns] bf16 or f32 */
+    const void *table; /* an embedding: [rows][columns] bf16 or f32 */
     bool table_f32;
 } slip_cuda_tensor;
 
@@ -34,24 +34,24 @@ void *slip_block_alloc(slip_cuda_block *block, size_t bytes); /* 256-byte aligne
 typedef struct {
     const slip_program *program;
     const slip_limits *limits;
-    const slip_cuda_tensor *tensors;          /* [tensor_count] */
-    const slip_cuda_cache *caches;            /* [cache_count] */
+    const slip_cuda_tensor *tensors; /* [tensor_count] */
+    const slip_cuda_cache *caches;   /* [cache_count] */
     const float *inverse_frequency[SLIP_MAX_ROPES];
     slip_cuda_taps taps;
-    float *logits;                            /* host memory [logit_rows][vocabulary rows] as the device sees it */
+    float *logits; /* host memory [logit_rows][vocabulary rows] as the device sees it */
     int32_t sms;
     int32_t absent_peers;
-    int32_t ranks;                            /* that share sums; 1 or 0: this rank is alone */
-    bool gathered;                            /* with several ranks: by the host's all-gathers between ops, not inside REDUCE_NORM */
+    int32_t ranks; /* that share sums; 1 or 0: this rank is alone */
+    bool gathered; /* with several ranks: by the host's all-gathers between ops, not inside REDUCE_NORM */
 } slip_cuda_source;
 
 /* The device's ops of a program, by phase. */
 typedef struct {
-    slip_cuda_op *ops;                        /* [count]; the caller frees */
+    slip_cuda_op *ops; /* [count]; the caller frees */
     int32_t count;
     int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES]; /* for any step */
     int32_t whole_first[SLIP_PHASES], whole_count[SLIP_PHASES]; /* for steps without split runs (slip_cuda_step): fewer ops */
-    int32_t exchanges[SLIP_PHASES];           /* inside of the kernel, numbered from 1 in each phase */
+    int32_t exchanges[SLIP_PHASES];                             /* inside of the kernel, numbered from 1 in each phase */
 } slip_cuda_list;
 
 /* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call

@@ -44,7 +44,10 @@ int32_t slip_lower_rope_store(lowering *l, int32_t i)
     const slip_op *from = &l->program->ops[i];
     const slip_cuda_cache *cache = &l->source->caches[from->layer];
     slip_lower_append(l, SLIP_CUDA_ROPE, i, i)->rope = (slip_cuda_rope){
-        .in = l->partial[SLIP_BUFFER_QKV], .cache = *cache, .query = l->query, .angles = l->angles[cache->shape.rope],
+        .in = l->partial[SLIP_BUFFER_QKV],
+        .cache = *cache,
+        .query = l->query,
+        .angles = l->angles[cache->shape.rope],
         .rotary_dim = l->program->rope[cache->shape.rope].rotary_dim,
         .norm = {slip_lower_vector(l, from->weight[0]), slip_lower_vector(l, from->weight[1])},
     };
@@ -74,7 +77,8 @@ void slip_memory_quantise(lowering *l)
 {
     if (l->program->phase_count[SLIP_PHASE_INJECT] > 0)
         slip_memory_operand(l, SLIP_BUFFER_TAPS, l->groups);
-    l->attention_rows = slip_block_alloc(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_HEADS], 4) * sizeof(float));
+    l->attention_rows =
+        slip_block_alloc(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_HEADS], 4) * sizeof(float));
 }
 
 /* Attention of a narrow window does the work of the ROPE before it as well, which stays where rows must be in the cache beforehand. */
@@ -87,8 +91,14 @@ static bool lower_window(lowering *l, int32_t i, const slip_cuda_attend *attend)
     if (!l->split)
         l->list->count--;
     slip_lower_append(l, SLIP_CUDA_ATTEND_WINDOW, i, i)->attend_window = (slip_cuda_attend_window){
-        .in = rope.in, .cache = attend->cache, .angles = rope.angles, .rotary_dim = rope.rotary_dim, .sinks = attend->sinks,
-        .operand = attend->operand, .rows = attend->rows, .width = attend->width,
+        .in = rope.in,
+        .cache = attend->cache,
+        .angles = rope.angles,
+        .rotary_dim = rope.rotary_dim,
+        .sinks = attend->sinks,
+        .operand = attend->operand,
+        .rows = attend->rows,
+        .width = attend->width,
     };
     return true;
 }
@@ -109,8 +119,15 @@ int32_t slip_lower_attend(lowering *l, int32_t i)
     operand.q8 = NULL;
     blocks.hi = blocks.lo = NULL;
     slip_cuda_attend attend = {
-        .cache = *cache, .query = l->query, .sinks = slip_lower_vector(l, from->weight[0]), .width = width, .operand = operand,
-        .rows = blocks.q8 ? l->attention_rows : NULL, .part_out = l->attend_out, .part_sum = l->attend_sum, .count = l->attend_count,
+        .cache = *cache,
+        .query = l->query,
+        .sinks = slip_lower_vector(l, from->weight[0]),
+        .width = width,
+        .operand = operand,
+        .rows = blocks.q8 ? l->attention_rows : NULL,
+        .part_out = l->attend_out,
+        .part_sum = l->attend_sum,
+        .count = l->attend_count,
     };
     if (!lower_window(l, i, &attend))
         slip_lower_append(l, SLIP_CUDA_ATTEND, i, i)->attend = attend;

@@ -46,7 +46,8 @@ slip_status slip_lower_check(const slip_cuda_source *source)
 {
     const slip_program *program = source->program;
     if (program->width[SLIP_BUFFER_X] % 4 != 0)
-        return slip_fail(SLIP_ERR_INPUT, "--device cuda: hidden size %lld is not a multiple of 4", (long long)program->width[SLIP_BUFFER_X]);
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: hidden size %lld is not a multiple of 4",
+                         (long long)program->width[SLIP_BUFFER_X]);
     if (source->taps.width % 4 != 0)
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: taps of %d columns are not a multiple of 4", source->taps.width);
     for (int32_t i = 0; i < program->cache_count; i++)

@@ -78,7 +78,10 @@ static slip_cuda_product product_of(const lowering *l, int32_t tensor, slip_buff
 {
     const slip_cuda_matrix *m = matrix_of(l, tensor);
     slip_cuda_product product = {
-        .matrix = *m, .operand = l->operand[in], .out = results_of(m, parts), .epsilon = l->program->norm_epsilon,
+        .matrix = *m,
+        .operand = l->operand[in],
+        .out = results_of(m, parts),
+        .epsilon = l->program->norm_epsilon,
     };
     product.operand.columns = m->columns;
     if (!norm)
@@ -119,9 +122,16 @@ int32_t slip_lower_route(lowering *l, int32_t i)
     linear->product.counted = l->counted;
     linear->flows = topk->flows = true;
     topk->topk = (slip_cuda_topk){
-        .counted = l->counted, .stride = linear->product.out.stride, .parts = linear->product.out.parts, .picks = l->picks,
-        .bias = slip_lower_vector(l, from->weight[1]), .experts = l->program->experts, .top_k = l->program->top_k,
-        .norm_top_k = l->program->norm_top_k, .routed_scale = l->program->routed_scale, .route = ++l->routes,
+        .counted = l->counted,
+        .stride = linear->product.out.stride,
+        .parts = linear->product.out.parts,
+        .picks = l->picks,
+        .bias = slip_lower_vector(l, from->weight[1]),
+        .experts = l->program->experts,
+        .top_k = l->program->top_k,
+        .norm_top_k = l->program->norm_top_k,
+        .routed_scale = l->program->routed_scale,
+        .route = ++l->routes,
     };
     return i;
 }

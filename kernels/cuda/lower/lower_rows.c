@@ -12,7 +12,8 @@ static size_t rows_of(const lowering *l)
 
 void slip_memory_embed(lowering *l)
 {
-    l->embedding = slip_block_alloc(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_X], SLIP_TILE_ROWS) * sizeof(float));
+    l->embedding =
+        slip_block_alloc(l->block, rows_of(l) * (size_t)slip_padded_to(l->program->width[SLIP_BUFFER_X], SLIP_TILE_ROWS) * sizeof(float));
 }
 
 int32_t slip_lower_embed(lowering *l, int32_t i)
@@ -22,9 +23,14 @@ int32_t slip_lower_embed(lowering *l, int32_t i)
     int32_t hidden = (int32_t)l->program->width[SLIP_BUFFER_X];
     slip_cuda_partial out = {l->embedding, 1, slip_padded_to(hidden, SLIP_TILE_ROWS), hidden};
     slip_lower_append(l, SLIP_CUDA_EMBED, i, i)->embed = (slip_cuda_embed){
-        .table = table->table, .table_f32 = table->table_f32, .mask = slip_lower_vector(l, from->weight[1]),
-        .mask_token = l->program->mask_token, .vocabulary_first = l->program->vocabulary.first,
-        .vocabulary_count = l->program->vocabulary.count, .hidden = hidden, .out = out,
+        .table = table->table,
+        .table_f32 = table->table_f32,
+        .mask = slip_lower_vector(l, from->weight[1]),
+        .mask_token = l->program->mask_token,
+        .vocabulary_first = l->program->vocabulary.first,
+        .vocabulary_count = l->program->vocabulary.count,
+        .hidden = hidden,
+        .out = out,
     };
     l->partial[SLIP_BUFFER_PARTIAL] = out;
     l->experts_in_partial = false;
@@ -146,7 +152,9 @@ int32_t slip_lower_select(lowering *l, int32_t i)
     slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_SELECT, i, i + 1);
     op->logit_rows = true;
     op->select = (slip_cuda_select){
-        .x = l->x, .norm = slip_lower_vector(l, norm->weight[0]), .hidden = hidden,
+        .x = l->x,
+        .norm = slip_lower_vector(l, norm->weight[0]),
+        .hidden = hidden,
         .operand = slip_lower_operand(l, i + 2, SLIP_BUFFER_SELECT, hidden, true),
     };
     return i + 1;
@@ -163,7 +171,9 @@ int32_t slip_lower_swiglu(lowering *l, int32_t i)
 {
     const slip_op *from = &l->program->ops[i];
     slip_lower_append(l, SLIP_CUDA_SWIGLU, i, i)->swiglu = (slip_cuda_swiglu){
-        .in = l->partial[from->in], .width = from->column, .operand = slip_lower_operand(l, i + 1, SLIP_BUFFER_ACT, from->column, false),
+        .in = l->partial[from->in],
+        .width = from->column,
+        .operand = slip_lower_operand(l, i + 1, SLIP_BUFFER_ACT, from->column, false),
     };
     return i;
 }
@@ -180,7 +190,10 @@ void slip_lower_sample(lowering *l)
     slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_SAMPLE, l->end - 1, l->end - 1);
     op->logit_rows = true;
     op->sample = (slip_cuda_sample){
-        .in = l->partial[SLIP_BUFFER_LOGITS], .vocabulary_first = l->program->vocabulary.first,
-        .vocabulary_count = l->program->vocabulary.count, .candidates = l->candidates, .logits = l->source->logits,
+        .in = l->partial[SLIP_BUFFER_LOGITS],
+        .vocabulary_first = l->program->vocabulary.first,
+        .vocabulary_count = l->program->vocabulary.count,
+        .candidates = l->candidates,
+        .logits = l->source->logits,
     };
 }

@@ -11,19 +11,19 @@ typedef struct {
     slip_cuda_block *block;
     slip_cuda_list *list;
     int32_t room;
-    int32_t groups, logit_groups;             /* row groups of the largest step */
+    int32_t groups, logit_groups;            /* row groups of the largest step */
     slip_phase phase;                        /* the current one */
     int32_t end;                             /* of it, an op of the program */
     bool split;                              /* for steps with split runs (slip_cuda_step) */
     slip_cuda_operand operand[SLIP_BUFFERS]; /* memory of each buffer's operands, in all forms */
     slip_cuda_partial partial[SLIP_BUFFERS]; /* what was last written there */
     bool experts_in_partial;
-    float *parts[SLIP_BUFFERS];              /* partial sums of each buffer */
+    float *parts[SLIP_BUFFERS]; /* partial sums of each buffer */
     float *embedding, *gate_up, *down, *x, *attention_rows;
-    float *own, *gathered;                   /* a sum of this rank's, and all ranks'; NULL where nothing is gathered */
+    float *own, *gathered; /* a sum of this rank's, and all ranks'; NULL where nothing is gathered */
     slip_cuda_picks picks;
-    uint64_t *counted;                       /* the router's logits */
-    int32_t routes;                          /* of the phase so far */
+    uint64_t *counted; /* the router's logits */
+    int32_t routes;    /* of the phase so far */
     uint16_t *query;
     float *attend_out, *attend_sum;
     unsigned *attend_count;

@@ -3,8 +3,8 @@
 
 static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cuda_step *out)
 {
-    out->run[out->runs++] = (slip_cuda_run){
-        .row = span->row + first, .count = last - first, .sequence = span->sequence, .position = span->position + first};
+    out->run[out->runs++] =
+        (slip_cuda_run){.row = span->row + first, .count = last - first, .sequence = span->sequence, .position = span->position + first};
 }
 
 static void fill_span(const slip_program *program, const slip_step *step, const slip_span *span, slip_cuda_step *out)
@@ -14,7 +14,9 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
     out->split_runs |= span->count > 1 && span->row / SLIP_TOKENS != (span->row + span->count - 1) / SLIP_TOKENS;
     for (int32_t i = 0; i < span->count; i++) {
         int64_t position = span->position + i;
-        out->row[span->row + i] = (slip_cuda_row){.token = step->token[span->row + i], .sequence = span->sequence, .position = position,
+        out->row[span->row + i] = (slip_cuda_row){.token = step->token[span->row + i],
+                                                  .sequence = span->sequence,
+                                                  .position = position,
                                                   .last = whole ? span->position + span->count - 1 : position};
         if (i > run && slip_token_of(span->row + i) == 0) {
             fill_run(span, run, i, out);
@@ -22,8 +24,7 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
         }
         if (i >= span->count - span->logit_rows)
             out->logit_row[out->logit_rows++] = (slip_cuda_logit_row){
-                .row = span->row + i, .position = position + 1, .seed = span->sampling.seed,
-                .temperature = span->sampling.temperature};
+                .row = span->row + i, .position = position + 1, .seed = span->sampling.seed, .temperature = span->sampling.temperature};
     }
     if (span->count > run)
         fill_run(span, run, span->count, out);

@@ -13,8 +13,8 @@ namespace slip {
 // A run as the items see it.
 struct attend_run {
     int row, count, sequence, position;
-    int last;          // key that its last row sees
-    int split, parts;  // the first split that it sees and how many
+    int last;         // key that its last row sees
+    int split, parts; // the first split that it sees and how many
     int items;
 };
 
@@ -40,8 +40,21 @@ __device__ __forceinline__ attend_job attend_open(const slip_cuda_attend &op, co
     const int part = run.parts - 1 - back, tile = offset - back * across, kv = small_quotient(tile, tiles);
     const int begin = (shape.first_kv + kv) * shape.group - shape.first_q, head = max(begin, 0);
     const int heads = min(begin + shape.group, shape.q_heads) - head, query = (tile - kv * tiles) * SLIP_ATTEND_QUERIES;
-    attend_job job = {run.row, run.count, run.position, run.sequence, run.last, kv, head, query,
-                      min(heads * run.count - query, (int)SLIP_ATTEND_QUERIES), 0, 0, partial + tile, across, part, run.parts};
+    attend_job job = {run.row,
+                      run.count,
+                      run.position,
+                      run.sequence,
+                      run.last,
+                      kv,
+                      head,
+                      query,
+                      min(heads * run.count - query, (int)SLIP_ATTEND_QUERIES),
+                      0,
+                      0,
+                      partial + tile,
+                      across,
+                      part,
+                      run.parts};
     job.first = max(slip_attend_split_first(&op.cache, run.split + part), attend_first(shape, run.position));
     job.last = min(slip_attend_split_first(&op.cache, run.split + part + 1) - 1, run.last);
     return job;
@@ -64,16 +77,17 @@ __device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &ba
     }
     const int at = __ffs((int)beyond) - 1;
     base = __shfl_sync(0xffffffff, end - run.items, at);
-    run = {__shfl_sync(0xffffffff, run.row, at),   __shfl_sync(0xffffffff, run.count, at), __shfl_sync(0xffffffff, run.sequence, at),
-           __shfl_sync(0xffffffff, run.position, at), __shfl_sync(0xffffffff, run.last, at), __shfl_sync(0xffffffff, run.split, at),
-           __shfl_sync(0xffffffff, run.parts, at), 0};
+    run = {__shfl_sync(0xffffffff, run.row, at),      __shfl_sync(0xffffffff, run.count, at),
+           __shfl_sync(0xffffffff, run.sequence, at), __shfl_sync(0xffffffff, run.position, at),
+           __shfl_sync(0xffffffff, run.last, at),     __shfl_sync(0xffffffff, run.split, at),
+           __shfl_sync(0xffffffff, run.parts, at),    0};
     return true;
 }
 
 // Finds an item's run, 32 runs at a time, and where its items begin; false: there is no such item. By a whole warp. A decode step of one
 // sequence has one run, which all lanes read.
-__device__ __forceinline__ bool attend_find(const slip_cuda_attend &op, const context &c, const slip_cuda_run *only, int item, attend_run &run,
-                                            int &base)
+__device__ __forceinline__ bool attend_find(const slip_cuda_attend &op, const context &c, const slip_cuda_run *only, int item,
+                                            attend_run &run, int &base)
 {
     const int lane = c.thread() % 32;
     bool found = false;
@@ -89,7 +103,8 @@ __device__ __forceinline__ bool attend_find(const slip_cuda_attend &op, const co
 // ---- the op ----
 
 // Padding columns of the operand are zeros.
-template <class Op> __device__ __forceinline__ void attend_pad(const Op &op, const context &c)
+template <class Op>
+__device__ __forceinline__ void attend_pad(const Op &op, const context &c)
 {
     if (op.operand.hi == nullptr)
         return;

@@ -12,20 +12,20 @@ static_assert(SLIP_ATTEND_KEYS == 64 && CONSUMERS == 8 * SLIP_ATTEND_KEYS, "eigh
 
 // An item of attention, the same in all threads: every warp works it out for itself, which saves a barrier.
 struct attend_job {
-    int row, count, position;   // the run: rows [row, row + count) of the step, the first one's position
-    int sequence;               // whose cache it reads
-    int last_of_run;            // last key that its last row sees
-    int kv, head;               // local K/V head and the first local q head that reads it
-    int query, queries;         // index of the tile's first query, how many exist: query j is row j % count, head j / count
-    int first, last;            // absolute keys to walk
-    int partial, across;        // the tile's split i leaves partial result `partial` + i * `across`
-    int part, parts;            // which of the tile's splits this is and how many there are; 0: beyond the last item
+    int row, count, position; // the run: rows [row, row + count) of the step, the first one's position
+    int sequence;             // whose cache it reads
+    int last_of_run;          // last key that its last row sees
+    int kv, head;             // local K/V head and the first local q head that reads it
+    int query, queries;       // index of the tile's first query, how many exist: query j is row j % count, head j / count
+    int first, last;          // absolute keys to walk
+    int partial, across;      // the tile's split i leaves partial result `partial` + i * `across`
+    int part, parts;          // which of the tile's splits this is and how many there are; 0: beyond the last item
 };
 
 // The query of a warp.
 struct attend_query {
-    int row, head;              // of the step, of this rank
-    int first, last;            // keys it sees; last -1: it does not exist
+    int row, head;   // of the step, of this rank
+    int first, last; // keys it sees; last -1: it does not exist
 };
 
 // At the start of the arena.

@@ -132,7 +132,8 @@ __device__ __forceinline__ float attend_finish(const float *sinks, int head, flo
     return factor * attend_reciprocal(sum);
 }
 
-template <class Op> __device__ __forceinline__ int attend_operand_at(const Op &op, int row, int column) // of hi and lo
+template <class Op>
+__device__ __forceinline__ int attend_operand_at(const Op &op, int row, int column) // of hi and lo
 {
     return slip_operand_bf16_at(op.operand.padded, slip_group_of(row), slip_token_of(row), column);
 }

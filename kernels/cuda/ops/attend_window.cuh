@@ -45,7 +45,8 @@ __device__ __forceinline__ void window_scores(window_memory &m, int warp, int la
 }
 
 // A warp of scores: its keys' weights. x[h * 2 + i]: key 2 (lane / 4) + h of the tile, token 2 (lane % 4) + i.
-__device__ __forceinline__ void window_weights(const slip_cuda_attend_window &op, window_memory &m, const window_unit &u, int warp, int lane)
+__device__ __forceinline__ void window_weights(const slip_cuda_attend_window &op, window_memory &m, const window_unit &u, int warp,
+                                               int lane)
 {
     const slip_cache &shape = op.cache.shape;
     const float scale = rsqrtf((float)shape.head_dim) * ATTEND_LOG2E;
@@ -122,7 +123,7 @@ __device__ __forceinline__ void window_values(const slip_cuda_attend_window &op,
     const int token = lane % 4 * 2;
     const float sink = op.sinks ? op.sinks[u.head] * ATTEND_LOG2E : -INFINITY;
     consumers_sync();
-    consumers_sync(); // weights are there
+    consumers_sync();                                                                                   // weights are there
     const float sink0 = attend_exp2(sink - m.top[token]), sink1 = attend_exp2(sink - m.top[token + 1]); // its weights
     const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
 #pragma unroll

@@ -9,8 +9,8 @@
 namespace slip {
 
 constexpr int WINDOW_DIMS = SLIP_WINDOW_K, WINDOW_VALUES = SLIP_WINDOW_V; // of a key; of a value that a unit computes
-constexpr int WINDOW_KEYS = SLIP_WINDOW_MOST - 1 + SLIP_TOKENS;          // that a run sees
-constexpr int WINDOW_ANGLES = SLIP_WINDOW_TURNED / 4;                      // pairs of angles of a row
+constexpr int WINDOW_KEYS = SLIP_WINDOW_MOST - 1 + SLIP_TOKENS;           // that a run sees
+constexpr int WINDOW_ANGLES = SLIP_WINDOW_TURNED / 4;                     // pairs of angles of a row
 constexpr int WINDOW_TILE = 16, WINDOW_SCORERS = 9;                       // keys of a warp; warps
 constexpr int WINDOW_STEPS = 10, WINDOW_VALUE_ROWS = 152;                 // of 16 keys from a multiple of 16 on; rows kept of them
 constexpr int WINDOW_WEIGHT_PITCH = 168;                                  // bf16: 16-byte rows in different banks
@@ -22,21 +22,21 @@ struct window_unit {
     int slot;                 // of the sequence's first key in the cache
     int first, base;          // the run's first key, and the multiple of 16 at or below it
     int head, kv, part;
-    int own;                  // slot of the run's first row, counted from `slot`
-    bool leads;               // the first of the heads that read this K/V head: it writes the cache
+    int own;    // slot of the run's first row, counted from `slot`
+    bool leads; // the first of the heads that read this K/V head: it writes the cache
 };
 
 // The arena. Rows of 16-byte chunks; a chunk's place is turned by its row, so that the 8 rows of an ldmatrix lie in different banks.
 struct window_memory {
-    uint4 key[WINDOW_KEYS + 1][WINDOW_DIMS / 8];          // from the run's first key on; scorers read 8 rows beyond, and ignore them
-    uint4 value[WINDOW_VALUE_ROWS][WINDOW_VALUES / 8];    // from the multiple of 16 below it on
+    uint4 key[WINDOW_KEYS + 1][WINDOW_DIMS / 8];       // from the run's first key on; scorers read 8 rows beyond, and ignore them
+    uint4 value[WINDOW_VALUE_ROWS][WINDOW_VALUES / 8]; // from the multiple of 16 below it on
     union {
         uint4 query[SLIP_TOKENS][WINDOW_DIMS / 8];
         uint16_t weight[SLIP_TOKENS][WINDOW_WEIGHT_PITCH]; // once all scores are there
     };
-    float most[SLIP_TOKENS][12]; // of each scorer's keys
-    float top[SLIP_TOKENS];      // of all keys and the sink
-    window_unit unit;            // in hand
+    float most[SLIP_TOKENS][12];              // of each scorer's keys
+    float top[SLIP_TOKENS];                   // of all keys and the sink
+    window_unit unit;                         // in hand
     float4 angle[SLIP_TOKENS][WINDOW_ANGLES]; // cosine, sine of two neighbouring dimensions
 };
 static_assert(sizeof(window_memory) <= SLIP_CUDA_ARENA, "it fits the arena");
@@ -109,7 +109,8 @@ __device__ __noinline__ void window_fetch(const slip_cuda_attend_window &op, con
     static_assert(KEY + WINDOW_VALUES / 8 == 32, "a chunk a lane");
     const int lane = c.thread() % 32, warp = c.thread() / 32, ahead = u.first - u.base;
     const bool key = lane < KEY;
-    const int width = key ? cache.k_width : cache.v_width, chunk = key ? lane : lane - KEY, dim = key ? lane * 8 : u.part * WINDOW_VALUES + chunk * 8;
+    const int width = key ? cache.k_width : cache.v_width, chunk = key ? lane : lane - KEY,
+              dim = key ? lane * 8 : u.part * WINDOW_VALUES + chunk * 8;
     const int stride = cache.shape.kv_heads * width, rows = cache.slots;
     const bool real = dim < width;
     const uint16_t *from = (key ? cache.k : cache.v) + (int64_t)(u.slot * cache.shape.kv_heads + u.kv) * width + (real ? dim : 0);
@@ -190,8 +191,8 @@ __device__ __forceinline__ float4 window_turn(float4 mine, float4 other, const f
 }
 
 // A finished quad to shared memory and, where this unit is to, to the cache.
-__device__ __forceinline__ void window_put(const slip_cuda_attend_window &op, window_memory &m, const window_unit &u, const window_job &j, int quad,
-                                           float4 v, bool keep)
+__device__ __forceinline__ void window_put(const slip_cuda_attend_window &op, window_memory &m, const window_unit &u, const window_job &j,
+                                           int quad, float4 v, bool keep)
 {
     const slip_cuda_cache &cache = op.cache;
     const uint2 bits = bf16_pack(v);
@@ -244,7 +245,8 @@ __device__ __forceinline__ const float *window_from(const slip_cuda_attend_windo
 }
 
 // Rotation, or V's scale.
-__device__ __forceinline__ void window_finish(const slip_cuda_attend_window &op, const window_memory &m, const window_job &j, float4 &x, float4 &y)
+__device__ __forceinline__ void window_finish(const slip_cuda_attend_window &op, const window_memory &m, const window_job &j, float4 &x,
+                                              float4 &y)
 {
     const float s = j.what == 2 ? op.cache.shape.value_scale : 1;
     if (j.turned < 0) {

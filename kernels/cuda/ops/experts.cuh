@@ -136,7 +136,8 @@ __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int s
 __device__ __forceinline__ int down_bytes(const slip_cuda_matrix &m)
 {
     int bytes = m.plane_tiles * operand_bytes<SLIP_TOKENS>(m.format);
-    return m.format == SLIP_WEIGHT_BF16 ? 2 * bytes : bytes + m.plane_tiles * slip_tile_columns(m.format) / SLIP_F8_BLOCK * BLOCK_SCALES<SLIP_TOKENS>;
+    return m.format == SLIP_WEIGHT_BF16 ? 2 * bytes
+                                        : bytes + m.plane_tiles * slip_tile_columns(m.format) / SLIP_F8_BLOCK * BLOCK_SCALES<SLIP_TOKENS>;
 }
 
 // Stores the warp's 128 columns of one token to an expert's operand in the arena. A bf16 operand may end inside the last block.
@@ -186,7 +187,13 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_pro
         s.factor[c.thread()] = m.format == SLIP_WEIGHT_MXFP4 ? DECODED : 1;
     uint32_t arena = shared_address(c.arena);
     if (c.thread() == 0)
-        s.job = {arena, (uint32_t)(m.plane_tiles * BF16_BYTES<SLIP_TOKENS>), arena + m.plane_tiles * operand_bytes<SLIP_TOKENS>(m.format), m.plane_tiles, 0, first, each};
+        s.job = {arena,
+                 (uint32_t)(m.plane_tiles * BF16_BYTES<SLIP_TOKENS>),
+                 arena + m.plane_tiles * operand_bytes<SLIP_TOKENS>(m.format),
+                 m.plane_tiles,
+                 0,
+                 first,
+                 each};
 }
 
 } // namespace slip

@@ -20,7 +20,8 @@ __device__ __forceinline__ warp_items items_of(const context &c)
 
 // Sum of `count` values `step` floats apart, in order. BATCH loads are in flight together, also in the last round: a loop that the compiler
 // unrolls would load the remainder one by one, each with the latency of L2.
-template <int BATCH> __device__ __forceinline__ float4 sum_parts(const float *from, int count, int step)
+template <int BATCH>
+__device__ __forceinline__ float4 sum_parts(const float *from, int count, int step)
 {
     float4 sum = zero();
 #pragma unroll 1
@@ -80,7 +81,8 @@ __device__ __forceinline__ void write_squares(const slip_cuda_operand &f, int ro
 // ---- loading operands ----
 
 // Loads factor[8], by the last consumer warp: `undo` times rsqrt(mean of squares + epsilon) of each token, or `undo` without a norm.
-__device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float epsilon, int group, float undo, const context &c, float *factor)
+__device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float epsilon, int group, float undo, const context &c,
+                                            float *factor)
 {
     if (c.thread() / 32 != CONSUMER_WARPS - 1)
         return;
@@ -106,12 +108,14 @@ __device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float ep
         factor[lane] = a.ssq ? undo * rsqrtf(sum / (float)a.columns + epsilon) : undo;
 }
 
-template <int N> __device__ __forceinline__ int operand_bytes(int format) // of a tile's columns, one form
+template <int N>
+__device__ __forceinline__ int operand_bytes(int format) // of a tile's columns, one form
 {
     return format == SLIP_WEIGHT_BF16 ? BF16_BYTES<N> : format == SLIP_WEIGHT_F8 ? F8_BYTES<N> : MXFP4_BYTES<N>;
 }
 
-template <int N> __device__ __forceinline__ int scale_bytes(int format) // of a tile's columns: bf16 has none
+template <int N>
+__device__ __forceinline__ int scale_bytes(int format) // of a tile's columns: bf16 has none
 {
     return (format == SLIP_WEIGHT_F8 ? 1 : 2) * BLOCK_SCALES<N>;
 }
@@ -144,8 +148,8 @@ __device__ __forceinline__ product_job load_operand(const slip_cuda_operand &a, 
     copy_ring(a.q8 + base, first * each, size, bytes, c.thread(), job.address);
     job.scale = job.address + bytes;
     int scales = scale_bytes<SLIP_TOKENS>(m.format);
-    copy_ring((const unsigned char *)(a.scale + slip_operand_block_at(a.padded, group, 0, 0)), first * scales, scales * m.plane_tiles, bytes / each * scales, c.thread(),
-              job.scale);
+    copy_ring((const unsigned char *)(a.scale + slip_operand_block_at(a.padded, group, 0, 0)), first * scales, scales * m.plane_tiles,
+              bytes / each * scales, c.thread(), job.scale);
     return job;
 }
 

@@ -94,8 +94,8 @@ __device__ __forceinline__ void produce_units(const waiter &w, producer &p, cons
     }
 }
 
-__device__ __forceinline__ void produce_product(const waiter &w, producer &p, const slip_cuda_op &op, int rows, int logit_rows, int sm, int sms,
-                                                shared_memory &s, bool first, unsigned &lists)
+__device__ __forceinline__ void produce_product(const waiter &w, producer &p, const slip_cuda_op &op, int rows, int logit_rows, int sm,
+                                                int sms, shared_memory &s, bool first, unsigned &lists)
 {
     const slip_cuda_matrix m = op.product.matrix;
     bool experts = has_experts(op), kept = list_kept(op, rows, first);
@@ -134,7 +134,8 @@ __device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_
     int warpgroup = c.thread() / 128, units = product_units(op, s);
     if (c.thread() % 128 != 0)
         return;
-    unit_range all = units_of(op, units, c.rows, c.sm * WARPGROUPS, WARPGROUPS, c.sms), batch = product_batch(op, all, first < 0 ? all.first : first);
+    unit_range all = units_of(op, units, c.rows, c.sm * WARPGROUPS, WARPGROUPS, c.sms),
+               batch = product_batch(op, all, first < 0 ? all.first : first);
     unit_range mine = overlap(units_of(op, units, c.rows, c.sm * WARPGROUPS + warpgroup, 1, c.sms), batch);
     s.deal.from[warpgroup] = cursor_of(op.product.matrix, mine.first);
     s.deal.left[warpgroup] = tiles_of(op.product.matrix, s.deal.from[warpgroup], mine);
@@ -179,7 +180,8 @@ __device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_
 }
 
 // Where a thread writes a chunk's results, for each of its tokens: row 0 of row tile 0. NULL: nowhere.
-template <int N> struct product_results {
+template <int N>
+struct product_results {
     float *to[N / 4];
 };
 
@@ -193,7 +195,8 @@ __device__ __forceinline__ product_results<N> results_of(const slip_cuda_op &op,
     for (int i = 0; i < N / 4; i++) {
         int token = i / 2 * 8 + lane % 4 * 2 + i % 2, row = group * N + token;
         if (!has_experts(op) && op.product.counted) {
-            r.to[i] = row < s.here.rows ? (float *)(op.product.counted + (int64_t)row * out.stride + tile_row) : NULL; // nobody would clear it
+            r.to[i] = row < s.here.rows ? (float *)(op.product.counted + (int64_t)row * out.stride + tile_row)
+                                        : NULL; // nobody would clear it
             continue;
         }
         if (!has_experts(op)) {
@@ -261,7 +264,8 @@ __device__ __forceinline__ operand_address operand_of(const product_job &job, co
 }
 
 // A warpgroup's progress through its tiles.
-template <int N> struct walk {
+template <int N>
+struct walk {
     cursor at;
     operand_address operand; // of the tile
     product_results<N> to;   // of the chunk
@@ -307,7 +311,8 @@ __device__ __forceinline__ operand_address next_operand(const walk<N> &t, const 
 }
 
 // Multiplies this warpgroup's tiles of the batch, in memory order, by N tokens.
-template <int N> __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
+template <int N>
+__device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, const slip_cuda_op &op, int group)
 {
     const int format = op.product.matrix.format;
     walk<N> t = {s.deal.from[r.warpgroup], {}, {}, s.deal.left[r.warpgroup], {}};

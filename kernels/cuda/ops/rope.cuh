@@ -164,9 +164,9 @@ __device__ __forceinline__ void rope_round(const slip_cuda_rope &op, const conte
     if (!item.exists || d >= item.width)
         return;
     const int first = c.thread() - d;
-    const float y = d < item.dims ? rope_finish(item, memory.head[set] + first, memory.squares[set] + first / 32,
-                                                op.cache.shape.norm_epsilon, d, angle)
-                                  : 0.0f;
+    const float y =
+        d < item.dims ? rope_finish(item, memory.head[set] + first, memory.squares[set] + first / 32, op.cache.shape.norm_epsilon, d, angle)
+                      : 0.0f;
     rope_target(op, item, sequence, position)[d] = bf16_bits(y);
 }
 

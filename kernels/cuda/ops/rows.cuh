@@ -116,7 +116,8 @@ struct sum_memory {
 static_assert(sizeof(sum_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
 
 // hidden is a multiple of 4 (lower_check.c): a lane's columns are all real or all beyond the end.
-template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(const slip_cuda_reduce_norm &op, const context &c)
+template <allreduce_mode MODE>
+__device__ __forceinline__ void op_reduce_norm(const slip_cuda_reduce_norm &op, const context &c)
 {
     sum_memory &early = *(sum_memory *)c.arena;
     int blocks = blocks_of(op.hidden), count = c.rows * blocks;
@@ -130,7 +131,8 @@ template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(co
             if (op.norm)
                 copy_16(shared_address(&early.norm[c.thread()]), op.norm + column);
         }
-        v = sum_terms(op.terms, MODE == GATHERED && op.gathered ? terms_of_ranks(op.terms, c, row) : terms_of(op.terms, row), real ? column : 0);
+        v = sum_terms(op.terms, MODE == GATHERED && op.gathered ? terms_of_ranks(op.terms, c, row) : terms_of(op.terms, row),
+                      real ? column : 0);
         if (!real)
             v = zero();
         else if (op.peers)
@@ -157,7 +159,8 @@ template <allreduce_mode MODE> __device__ __forceinline__ void op_reduce_norm(co
 }
 
 // This rank's own sums, for the host to gather.
-template <allreduce_mode MODE> __device__ __forceinline__ void op_gather(const slip_cuda_gather &op, const context &c)
+template <allreduce_mode MODE>
+__device__ __forceinline__ void op_gather(const slip_cuda_gather &op, const context &c)
 {
     if (MODE != GATHERED)
         return;

@@ -64,8 +64,7 @@ __device__ __noinline__ double sample_gumbel(uint32_t bits)
 }
 
 // `bar`: a score that some token of this row has reached; -inf when none is known.
-__device__ __forceinline__ void sample_perturbed(float logit, double temperature, uint32_t bits, int token, float bar,
-                                                 slip_candidate &best)
+__device__ __forceinline__ void sample_perturbed(float logit, double temperature, uint32_t bits, int token, float bar, slip_candidate &best)
 {
     double bound = (double)logit + temperature * sample_bound(bits);
     double known = best.token >= 0 && best.score > bar ? best.score : bar;

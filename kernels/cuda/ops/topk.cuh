@@ -12,14 +12,14 @@ namespace slip {
 constexpr uint32_t TOPK_NOBODY = 0, TOPK_NOT_A_NUMBER = 1; // below every number
 
 struct topk_memory {
-    uint32_t most[CONSUMER_WARPS];   // of each warp's experts
+    uint32_t most[CONSUMER_WARPS]; // of each warp's experts
     int candidates;
     float score[SLIP_MAX_EXPERTS];
-    uint32_t key[SLIP_MAX_EXPERTS];  // of candidates: score + bias in an order that unsigned numbers have
+    uint32_t key[SLIP_MAX_EXPERTS];   // of candidates: score + bias in an order that unsigned numbers have
     int32_t expert[SLIP_MAX_EXPERTS]; // of candidates
-    int32_t picked[SLIP_MAX_TOP_K];  // best first
-    int32_t sorted[SLIP_MAX_TOP_K];  // ascending
-    float value[SLIP_MAX_TOP_K];     // their scores
+    int32_t picked[SLIP_MAX_TOP_K];   // best first
+    int32_t sorted[SLIP_MAX_TOP_K];   // ascending
+    float value[SLIP_MAX_TOP_K];      // their scores
 };
 static_assert(sizeof(topk_memory) <= SLIP_CUDA_ARENA, "one row's choice fits the arena");
 

@@ -24,8 +24,8 @@
 enum {
     SLIP_ARCH_MAJOR = 9,
     SLIP_ARCH_MINOR = 0,
-    SLIP_ARCH_SMS = 132,        /* H100 SXM, H200 */
-    SLIP_ARCH_WARPGROUPS = 4,   /* of an SM: units are dealt out to them */
+    SLIP_ARCH_SMS = 132,      /* H100 SXM, H200 */
+    SLIP_ARCH_WARPGROUPS = 4, /* of an SM: units are dealt out to them */
 };
 #define SLIP_ARCH_GPUS "H100, H200"
 
@@ -40,14 +40,14 @@ enum {
 typedef enum { SLIP_WEIGHT_BF16, SLIP_WEIGHT_F8, SLIP_WEIGHT_MXFP4 } slip_weight_format;
 
 enum {
-    SLIP_TILE_ROWS = 64,       /* the M of wgmma */
-    SLIP_TILE_CODES = 8192,    /* bytes of codes */
+    SLIP_TILE_ROWS = 64,              /* the M of wgmma */
+    SLIP_TILE_CODES = 8192,           /* bytes of codes */
     SLIP_TILE_BF16 = SLIP_TILE_CODES, /* bytes */
     SLIP_TILE_F8 = SLIP_TILE_CODES + SLIP_TILE_ROWS * 4,
     SLIP_TILE_MXFP4 = SLIP_TILE_CODES + SLIP_TILE_ROWS * 8,
-    SLIP_STAGE_TILES = 2,      /* a stage of the ring: one bulk copy of 16 to 17 KiB */
+    SLIP_STAGE_TILES = 2, /* a stage of the ring: one bulk copy of 16 to 17 KiB */
     SLIP_STAGE_BYTES = SLIP_STAGE_TILES * SLIP_TILE_MXFP4,
-    SLIP_RING_DEPTH = 2,       /* stages of a warpgroup's ring */
+    SLIP_RING_DEPTH = 2, /* stages of a warpgroup's ring */
 };
 
 SLIP_BOTH static inline int32_t slip_tile_bytes(int32_t format)

@@ -43,7 +43,8 @@ __device__ __forceinline__ void copy_commit()
 }
 
 // All but the last `pending` groups of this thread have arrived.
-template <int pending> __device__ __forceinline__ void copy_wait()
+template <int pending>
+__device__ __forceinline__ void copy_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
@@ -75,7 +76,9 @@ __device__ __forceinline__ bool mbarrier_try(uint64_t *bar, unsigned parity)
 {
     unsigned done;
     asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                 : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
+                 : "=r"(done)
+                 : "r"(shared_address(bar)), "r"(parity)
+                 : "memory");
     return done != 0;
 }
 

@@ -42,20 +42,26 @@ __device__ __forceinline__ uint4 shared_uint4(uint32_t address)
 }
 
 // Bytes of N tokens' operand: of a tile's columns, and the scales of a block of 128 columns.
-template <int N> constexpr int BF16_BYTES = 64 * N * 2; // hi, or lo
-template <int N> constexpr int F8_BYTES = 128 * N;
-template <int N> constexpr int MXFP4_BYTES = 256 * N;
-template <int N> constexpr int BLOCK_SCALES = N * 4;
+template <int N>
+constexpr int BF16_BYTES = 64 * N * 2; // hi, or lo
+template <int N>
+constexpr int F8_BYTES = 128 * N;
+template <int N>
+constexpr int MXFP4_BYTES = 256 * N;
+template <int N>
+constexpr int BLOCK_SCALES = N * 4;
 
 // The scales of the thread's tokens 8 b + 2t and the next, in a block of 128 columns.
-template <int N> __device__ __forceinline__ float2 token_scales(uint32_t scale, int block, int b)
+template <int N>
+__device__ __forceinline__ float2 token_scales(uint32_t scale, int block, int b)
 {
     return shared_float2(scale + block * BLOCK_SCALES<N> + (b * 8 + threadIdx.x % 4 * 2) * 4);
 }
 
 // ---- bf16: 64 columns a tile, tokens twice: hi and lo ----
 
-template <int N> __device__ __forceinline__ void tile_bf16(uint32_t tile, uint32_t codes, uint32_t lo, float (&c)[2 * SUMS<N>])
+template <int N>
+__device__ __forceinline__ void tile_bf16(uint32_t tile, uint32_t codes, uint32_t lo, float (&c)[2 * SUMS<N>])
 {
     uint64_t a = matrix_descriptor(tile, 1024, 128), b = matrix_descriptor(codes, 128, lo);
     matrix_bf16<N, true>(c, a, b);
@@ -86,7 +92,8 @@ __device__ __forceinline__ void stage_bf16(uint32_t stage, uint32_t lo, const op
 
 // ---- e4m3 with scales: 128 columns a tile ----
 
-template <int N> __device__ __forceinline__ void tile_f8(uint32_t tile, uint32_t codes, float (&c)[SUMS<N>])
+template <int N>
+__device__ __forceinline__ void tile_f8(uint32_t tile, uint32_t codes, float (&c)[SUMS<N>])
 {
     uint64_t a = matrix_descriptor(tile, 1024, 128), b = matrix_descriptor(codes, 128, 256);
     matrix_f8<N, true>(c, a, b);
@@ -189,7 +196,8 @@ __device__ __forceinline__ void add_scaled(float (&sum)[SUMS<N>], float (&part)[
 }
 
 // A quarter is decoded while the tensor core multiplies the one before.
-template <int N> __device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])
+template <int N>
+__device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])
 {
     uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4, a[2][2][4];
     uint32_t codes = tile + threadIdx.x / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;

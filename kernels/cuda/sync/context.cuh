@@ -14,7 +14,7 @@ namespace slip {
 constexpr int WARPGROUPS = SLIP_ARCH_WARPGROUPS; // consumers: threads [0, CONSUMERS)
 constexpr int CONSUMERS = WARPGROUPS * 128;
 constexpr int CONSUMER_WARPS = CONSUMERS / 32;
-constexpr int PRODUCER_WARPS = WARPGROUPS;    // each fills the ring of one warpgroup; the first one of SM 0 has the control role, too
+constexpr int PRODUCER_WARPS = WARPGROUPS; // each fills the ring of one warpgroup; the first one of SM 0 has the control role, too
 constexpr int THREADS = CONSUMERS + PRODUCER_WARPS * 32; // 20 warps, five a sub-core: one more would cost all of them 16 registers
 
 struct waiter;
@@ -24,7 +24,7 @@ struct context {
     const slip_cuda_step *step; // global memory; constant while an op runs
     unsigned char *arena;       // shared memory, SLIP_CUDA_ARENA bytes, 128-byte aligned; free at the start of every op
     int sm, sms;                // this CTA and how many there are
-    int rows, logit_rows, runs;      // of the step
+    int rows, logit_rows, runs; // of the step
     slip_cuda_run run;          // the step's first
     uint32_t epoch;             // before the step
     uint32_t number;            // of the step on this device; 0: ops are launched one by one, and none waits for another's data

@@ -19,10 +19,10 @@ struct cursor {
 
 // An SM's share of a product. One thread of each warpgroup works it out while the others wait for something else.
 struct product_deal {
-    unit_range all, batch;  // units of the SM; those of the current batch, which are computed together
-    unit_range window;      // LINEAR: column tiles whose operands the SM needs
+    unit_range all, batch;   // units of the SM; those of the current batch, which are computed together
+    unit_range window;       // LINEAR: column tiles whose operands the SM needs
     cursor from[WARPGROUPS]; // where a warpgroup begins in the batch
-    int left[WARPGROUPS];   // and how many tiles it has there
+    int left[WARPGROUPS];    // and how many tiles it has there
 };
 
 // Operands in the arena, shared addresses: of column tiles from `tile` on, or of experts from index `expert` of the list on.

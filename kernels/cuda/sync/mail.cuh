@@ -36,7 +36,8 @@ __device__ __forceinline__ bool line_load(const unsigned char *from, uint32_t se
 
 constexpr int STEP_HEAD = offsetof(slip_cuda_step, row) / 8; // words with the sizes of the step's lists
 static_assert(offsetof(slip_cuda_step, row) % 8 == 0 && sizeof(slip_cuda_row) % 8 == 0 && sizeof(slip_cuda_logit_row) % 8 == 0 &&
-              sizeof(slip_cuda_run) % 8 == 0, "a step is whole words");
+                  sizeof(slip_cuda_run) % 8 == 0,
+              "a step is whole words");
 
 struct step_sizes {
     int rows, logit_rows, runs;
@@ -46,8 +47,9 @@ struct step_sizes {
 // From the words of the step's head, one a lane, by shuffles. All lanes of a warp call it.
 __device__ __forceinline__ step_sizes sizes_of(uint64_t head)
 {
-    static_assert(offsetof(slip_cuda_step, rows) == 16 && offsetof(slip_cuda_step, logit_rows) == 20 && offsetof(slip_cuda_step, runs) == 24 &&
-                  offsetof(slip_cuda_step, serial) == 40, "words 2, 3 and 5");
+    static_assert(offsetof(slip_cuda_step, rows) == 16 && offsetof(slip_cuda_step, logit_rows) == 20 &&
+                      offsetof(slip_cuda_step, runs) == 24 && offsetof(slip_cuda_step, serial) == 40,
+                  "words 2, 3 and 5");
     const uint64_t two = __shfl_sync(~0u, head, 2), three = __shfl_sync(~0u, head, 3), five = __shfl_sync(~0u, head, 5);
     return {(int)two, (int)(two >> 32), (int)three, (uint32_t)five};
 }
@@ -114,8 +116,8 @@ __device__ __forceinline__ bool look_for_step(const slip_exchange &x, uint32_t s
 }
 
 // Copy the step that has arrived to device memory.
-__device__ void receive_step(const waiter &w, const slip_exchange &x, uint32_t serial, const uint64_t (&word)[FIRST_LINES], slip_cuda_step *to,
-                          int lane)
+__device__ void receive_step(const waiter &w, const slip_exchange &x, uint32_t serial, const uint64_t (&word)[FIRST_LINES],
+                             slip_cuda_step *to, int lane)
 {
     static_assert(STEP_HEAD <= 32, "the first word of a lane");
     const step_words words(to, sizes_of(word[0]));
@@ -125,9 +127,8 @@ __device__ void receive_step(const waiter &w, const slip_exchange &x, uint32_t s
             words[j * 32 + lane] = word[j];
 #pragma unroll 1
     for (int i = FIRST_LINES * 32 + lane; i < words.count(); i += 32)
-        wait_for(w, SLIP_WAIT_STEP, serial, w.timeout_cycles, [&](unsigned &seen) {
-            return line_load(step_line(x, x.rank, i), serial, words[i], seen);
-        });
+        wait_for(w, SLIP_WAIT_STEP, serial, w.timeout_cycles,
+                 [&](unsigned &seen) { return line_load(step_line(x, x.rank, i), serial, words[i], seen); });
 }
 
 // ---- reports ----

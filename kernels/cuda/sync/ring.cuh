@@ -15,7 +15,7 @@ struct producer {
     ring *weights;
     unsigned char (*stage)[SLIP_STAGE_BYTES]; // of this warpgroup
     int warpgroup;
-    unsigned count;                           // stages so far
+    unsigned count; // stages so far
     uint64_t policy;
 };
 

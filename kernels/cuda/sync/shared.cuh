@@ -15,14 +15,14 @@ struct ring {
 // This rank's experts that a row group picked, ascending. Consumers make the list; consumers and producers read it.
 struct expert_list {
     int32_t count;
-    int32_t expert[SLIP_LIST_MAX];                 // local ids
-    uint32_t tokens[SLIP_LIST_MAX];                // bit t: token t of the group picked it
-    uint8_t pick[SLIP_LIST_MAX][SLIP_TOKENS];      // its index in the token's top-k
+    int32_t expert[SLIP_LIST_MAX];            // local ids
+    uint32_t tokens[SLIP_LIST_MAX];           // bit t: token t of the group picked it
+    uint8_t pick[SLIP_LIST_MAX][SLIP_TOKENS]; // its index in the token's top-k
 };
 
 // State of an SM's consumers that lives across ops. Thread 0 writes it; the others read it behind a barrier.
 struct consumer_state {
-    slip_exchange exchange;   // a copy: a grid barrier's acquire empties L1, from which kernel parameters are read by address
+    slip_exchange exchange; // a copy: a grid barrier's acquire empties L1, from which kernel parameters are read by address
     waiter wait;
     recorder times;
     unsigned lists;           // of experts, made so far
@@ -38,17 +38,17 @@ struct shared_memory {
     expert_list list;
     uint32_t bitmap[SLIP_MAX_EXPERTS / 32]; // of picked experts, while the list is being made
     ring weights;
-    uint64_t list_ready;    // one arrival a consumer: the current op's list is there
-    uint64_t list_free;     // one arrival a producer warp: it has read the list for the last time
+    uint64_t list_ready;     // one arrival a consumer: the current op's list is there
+    uint64_t list_free;      // one arrival a producer warp: it has read the list for the last time
     uint64_t product_passed; // one arrival a product: this SM's consumers have arrived at the barrier behind it
-    uint64_t step_issued;   // one arrival a producer warp: all weights of the step have been requested
+    uint64_t step_issued;    // one arrival a producer warp: all weights of the step have been requested
     uint64_t step_delivered; // SM 0, one arrival: the step's results are delivered, and its memory may be overwritten
     consumer_state consumers;
     context here;
     waiter producer_waits[PRODUCER_WARPS]; // in shared memory: only slow waits read them
     float factor[SLIP_TOKENS];
     product_job job;
-    product_deal deal; // of the current op
+    product_deal deal;              // of the current op
     int32_t drafted[SLIP_MAX_ROWS]; // SM 0: the best tokens of the last step's logit rows
     int stop;
 };

@@ -42,11 +42,11 @@ namespace slip {
 struct sync_words {
     unsigned arrived; // at grid barriers, ever
     unsigned unused0[31];
-    unsigned abort;   // 1: leave
+    unsigned abort; // 1: leave
     unsigned unused1[31];
-    unsigned posted;  // number of the step that may run
+    unsigned posted; // number of the step that may run
     unsigned unused2[31];
-    unsigned picked;  // experts on the step's lists, for the metrics
+    unsigned picked; // experts on the step's lists, for the metrics
     unsigned unused3[31];
 };
 
@@ -58,8 +58,8 @@ struct host_result {
 
 // Host memory that both sides see.
 struct host_words {
-    unsigned post;    // host: number of the last step posted
-    unsigned abort;   // host: leave
+    unsigned post;  // host: number of the last step posted
+    unsigned abort; // host: leave
     unsigned unused0[30];
     unsigned done;    // device: number of the last step whose results are there
     unsigned left_by; // device: 1 + the rank whose failure made this one leave; 0 none
@@ -71,12 +71,12 @@ struct host_words {
 struct waiter {
     sync_words *words;
     host_words *host;
-    int64_t timeout_cycles;      // of a wait, in clock cycles
-    int64_t idle_timeout_cycles; // for the next step
+    int64_t timeout_cycles;        // of a wait, in clock cycles
+    int64_t idle_timeout_cycles;   // for the next step
     const slip_exchange *exchange; // NULL: this rank is alone
     uint64_t step;
     int sm, role;
-    int op, kind, layer;   // the current op, for the record
+    int op, kind, layer; // the current op, for the record
 };
 
 __device__ __forceinline__ unsigned load_acquire(const unsigned *p)
@@ -207,7 +207,8 @@ __device__ __forceinline__ void grid_wait(const waiter &w, unsigned target)
 struct peer_wait {
     const waiter &w;
 
-    template <class Ready> __device__ __forceinline__ void operator()(int hop, uint32_t epoch, Ready ready) const
+    template <class Ready>
+    __device__ __forceinline__ void operator()(int hop, uint32_t epoch, Ready ready) const
     {
         unsigned seen = 0, tries = 0;
         int64_t start = 0;

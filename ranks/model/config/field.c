@@ -8,8 +8,7 @@ slip_status slip_config_json(const char *json, size_t size, const char *source, 
     json_error_t error;
     json_t *parsed = json_loadb(json, size, JSON_REJECT_DUPLICATES, &error);
     if (parsed == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: line %d, column %d: %s", source, error.line, error.column,
-                         error.text);
+        return slip_fail(SLIP_ERR_INPUT, "%s: line %d, column %d: %s", source, error.line, error.column, error.text);
     if (!json_is_object(parsed)) {
         json_decref(parsed);
         return slip_fail(SLIP_ERR_INPUT, "%s: not a JSON object", source);
@@ -49,8 +48,7 @@ void slip_field_refuse(const slip_fields *fields, const char *name, const char *
 {
     char value[64];
     describe(member(fields, name), value, sizeof value);
-    slip_status refused =
-        slip_fail(SLIP_ERR_INPUT, "%s: %s%s is %s: %s", fields->source, fields->path, name, value, problem);
+    slip_status refused = slip_fail(SLIP_ERR_INPUT, "%s: %s%s is %s: %s", fields->source, fields->path, name, value, problem);
     if (*fields->status == SLIP_OK)
         *fields->status = refused;
 }
@@ -91,14 +89,12 @@ double slip_field_number(const slip_fields *fields, const char *name, double low
     return low;
 }
 
-int32_t slip_field_int_or(const slip_fields *fields, const char *name, int32_t low, int32_t high,
-                          int32_t fallback)
+int32_t slip_field_int_or(const slip_fields *fields, const char *name, int32_t low, int32_t high, int32_t fallback)
 {
     return slip_field_given(fields, name) ? slip_field_int(fields, name, low, high) : fallback;
 }
 
-double slip_field_number_or(const slip_fields *fields, const char *name, double low, double high,
-                            double fallback)
+double slip_field_number_or(const slip_fields *fields, const char *name, double low, double high, double fallback)
 {
     return slip_field_given(fields, name) ? slip_field_number(fields, name, low, high) : fallback;
 }

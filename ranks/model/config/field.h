@@ -37,10 +37,8 @@ int32_t slip_field_int(const slip_fields *fields, const char *name, int32_t low,
 double slip_field_number(const slip_fields *fields, const char *name, double low, double high);
 
 /* Members with a fallback for absent or null. */
-int32_t slip_field_int_or(const slip_fields *fields, const char *name, int32_t low, int32_t high,
-                          int32_t fallback);
-double slip_field_number_or(const slip_fields *fields, const char *name, double low, double high,
-                            double fallback);
+int32_t slip_field_int_or(const slip_fields *fields, const char *name, int32_t low, int32_t high, int32_t fallback);
+double slip_field_number_or(const slip_fields *fields, const char *name, double low, double high, double fallback);
 bool slip_field_bool_or(const slip_fields *fields, const char *name, bool fallback);
 
 /* NULL when absent or null; valid as long as the object. */

@@ -13,9 +13,9 @@
 void slip_settings_read_sampling(const slip_fields *fields, slip_sampling_defaults *sampling)
 {
 #define READ(field, option, kind, argument, low, high, alone, many, help) \
-    if (slip_field_given(fields, #field)) {                               \
-        sampling->values.field = READ_##kind(fields, #field, low, high);  \
-        sampling->given |= 1u << SLIP_SAMPLING_INDEX_##field;             \
+    if (slip_field_given(fields, #field)) { \
+        sampling->values.field = READ_##kind(fields, #field, low, high); \
+        sampling->given |= 1u << SLIP_SAMPLING_INDEX_##field; \
     }
     SLIP_SAMPLING_FIELDS(READ)
 #undef READ
@@ -98,7 +98,7 @@ static json_t *write_sampling(const slip_sampling_defaults *sampling)
 #define WRITE_INT json_integer
 #define WRITE_REAL json_real
 #define WRITE(field, option, kind, argument, low, high, alone, many, help) \
-    if (sampling->given & 1u << SLIP_SAMPLING_INDEX_##field)               \
+    if (sampling->given & 1u << SLIP_SAMPLING_INDEX_##field) \
         json_object_set_new(object, #field, WRITE_##kind(sampling->values.field));
     SLIP_SAMPLING_FIELDS(WRITE)
 #undef WRITE

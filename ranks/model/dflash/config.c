@@ -11,13 +11,43 @@
 
 /* Every member that this file reads, at the top and in dflash_config; those of the second list say nothing of our program. */
 static const char *const members[] = {
-    "attention_bias", "attention_sink_bias", "attention_value_scale", "backbone_rotary_base", "block_size", "causal",
-    "dflash_config", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "is_causal", "layer_types", "mask_token_id",
-    "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "partial_rotary_factor", "rms_norm_eps", "rope_parameters",
-    "rope_scaling", "rope_theta", "sliding_window", "swa_window_size", "target_layer_ids", "use_swa", "v_head_dim",
+    "attention_bias",
+    "attention_sink_bias",
+    "attention_value_scale",
+    "backbone_rotary_base",
+    "block_size",
+    "causal",
+    "dflash_config",
+    "head_dim",
+    "hidden_act",
+    "hidden_size",
+    "intermediate_size",
+    "is_causal",
+    "layer_types",
+    "mask_token_id",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "partial_rotary_factor",
+    "rms_norm_eps",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+    "sliding_window",
+    "swa_window_size",
+    "target_layer_ids",
+    "use_swa",
+    "v_head_dim",
     /* the target's, or what qwen3 would need them for */
-    "eos_token_id", "max_position_embeddings", "max_window_layers", "model_type", "num_target_layers", "tie_word_embeddings",
-    "use_sliding_window", "vocab_size", NULL,
+    "eos_token_id",
+    "max_position_embeddings",
+    "max_window_layers",
+    "model_type",
+    "num_target_layers",
+    "tie_word_embeddings",
+    "use_sliding_window",
+    "vocab_size",
+    NULL,
 };
 
 /* Blank every comma with only white space between it and a closing bracket. Strings are left alone. */
@@ -55,8 +85,7 @@ static void read_taps(const slip_fields *fields, const slip_model *model, slip_d
         const json_t *value = json_array_get(list, i);
         int64_t layer = json_integer_value(value);
         if (!json_is_integer(value) || layer <= previous || layer >= model->layers) {
-            slip_field_refuse(fields, "target_layer_ids",
-                              "its entries must be layers of the target, ascending");
+            slip_field_refuse(fields, "target_layer_ids", "its entries must be layers of the target, ascending");
             return;
         }
         draft->tap_layer[draft->taps++] = (int32_t)layer;
@@ -71,8 +100,7 @@ static void read_heads(const slip_fields *fields, slip_attention *attention)
     if (attention->heads % attention->kv_heads != 0)
         slip_field_refuse(fields, "num_attention_heads", "it is no multiple of num_key_value_heads");
     attention->head_dim = slip_field_int(fields, "head_dim", 1, SLIP_MAX_HEAD_DIM);
-    attention->v_head_dim =
-        slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, attention->head_dim);
+    attention->v_head_dim = slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, attention->head_dim);
 }
 
 static void read_rotary(const slip_fields *dflash, const slip_fields *rope, const slip_fields *top, slip_attention *attention)
@@ -104,8 +132,7 @@ static void read_rope(const slip_fields *dflash, const slip_fields *top, slip_at
 }
 
 /* Every layer slides. Without use_swa, a layer list must say so. */
-static void read_window(const slip_fields *dflash, const slip_fields *top, int32_t layers,
-                        slip_attention *attention)
+static void read_window(const slip_fields *dflash, const slip_fields *top, int32_t layers, slip_attention *attention)
 {
     bool use_swa = slip_field_bool_or(where(dflash, top, "use_swa"), "use_swa", false);
     if (slip_field_given(top, "layer_types")) {
@@ -113,12 +140,10 @@ static void read_window(const slip_fields *dflash, const slip_fields *top, int32
         for (size_t i = 0; i < json_array_size(list); i++) {
             const char *kind = json_string_value(json_array_get(list, i));
             if (kind == NULL || strcmp(kind, "sliding_attention") != 0)
-                slip_field_refuse(top, "layer_types",
-                                  "only drafters of sliding_attention layers are supported");
+                slip_field_refuse(top, "layer_types", "only drafters of sliding_attention layers are supported");
         }
     } else if (!use_swa) {
-        slip_field_refuse(where(dflash, top, "use_swa"), "use_swa",
-                          "only sliding-window drafters are supported");
+        slip_field_refuse(where(dflash, top, "use_swa"), "use_swa", "only sliding-window drafters are supported");
     }
     const slip_fields *given = where(dflash, top, "swa_window_size");
     if (slip_field_given(given, "swa_window_size")) {
@@ -131,8 +156,7 @@ static void read_window(const slip_fields *dflash, const slip_fields *top, int32
      * causal false. */
     const char *causal = slip_field_given(dflash, "causal") ? "causal" : "is_causal";
     if (slip_field_bool_or(where(dflash, top, causal), causal, !use_swa))
-        slip_field_refuse(where(dflash, top, causal), causal,
-                          "only drafters that are not causal are supported");
+        slip_field_refuse(where(dflash, top, causal), causal, "only drafters that are not causal are supported");
 }
 
 static void read_draft(const slip_fields *top, const slip_model *model, slip_draft_shape *draft)
@@ -151,14 +175,11 @@ static void read_draft(const slip_fields *top, const slip_model *model, slip_dra
     draft->layers = slip_field_int(top, "num_hidden_layers", 1, SLIP_MAX_LAYERS);
     draft->intermediate = slip_field_int(top, "intermediate_size", 1, SLIP_MAX_WIDTH);
     draft->norm_epsilon = (float)slip_field_number(top, "rms_norm_eps", 1e-12, 0.1);
-    draft->value_scale = (float)slip_field_number_or(where(&dflash, top, "attention_value_scale"),
-                                                     "attention_value_scale", 1e-6, 1e6, 1.0);
-    draft->mask_token =
-        slip_field_int(where(&dflash, top, "mask_token_id"), "mask_token_id", 0, model->vocabulary - 1);
+    draft->value_scale = (float)slip_field_number_or(where(&dflash, top, "attention_value_scale"), "attention_value_scale", 1e-6, 1e6, 1.0);
+    draft->mask_token = slip_field_int(where(&dflash, top, "mask_token_id"), "mask_token_id", 0, model->vocabulary - 1);
     read_taps(where(&dflash, top, "target_layer_ids"), model, draft);
     read_heads(top, &draft->attention);
-    draft->attention.sinks =
-        slip_field_bool_or(where(&dflash, top, "attention_sink_bias"), "attention_sink_bias", false);
+    draft->attention.sinks = slip_field_bool_or(where(&dflash, top, "attention_sink_bias"), "attention_sink_bias", false);
     read_rope(&dflash, top, &draft->attention);
     read_window(&dflash, top, draft->layers, &draft->attention);
 }

@@ -36,8 +36,7 @@ static slip_status put_part(slip_text *text, size_t index, size_t part_index, co
     if (type == NULL)
         return refuse(index, field, "has no type");
     if (strcmp(type, "text") != 0)
-        return slip_fail(SLIP_ERR_INPUT, "messages[%zu]%s.type is \"%.60s\"; only text is understood", index, field,
-                         type);
+        return slip_fail(SLIP_ERR_INPUT, "messages[%zu]%s.type is \"%.60s\"; only text is understood", index, field, type);
     if (!json_is_string(words))
         return refuse(index, field, "has no text");
     slip_text_add(text, json_string_value(words), json_string_length(words));
@@ -126,7 +125,7 @@ static void put_arguments(slip_text *text, json_t *arguments)
 {
     const char *name;
     json_t *value;
-    json_object_foreach(arguments, name, value) {
+    json_object_foreach (arguments, name, value) {
         slip_text_puts(text, "<parameter=");
         slip_text_puts(text, name);
         slip_text_puts(text, ">");

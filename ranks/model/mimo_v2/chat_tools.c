@@ -8,9 +8,8 @@
 #include "io/base/json.h"
 #include "io/base/utf8.h"
 
-static const char OPENING[] =
-    "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-    "You have access to the following functions:\n\n<tools>";
+static const char OPENING[] = "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+                              "You have access to the following functions:\n\n<tools>";
 
 static const char INSTRUCTIONS[] =
     "\n</tools>\n\nFor each function call, output the function name and arguments in the following format:\n"
@@ -58,8 +57,8 @@ static void put_element(slip_text *text, const char *tag, const json_t *value)
 
 static bool is_space(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 /* The text without the white space about it, as Python's str.strip() has it. */
@@ -114,7 +113,7 @@ static void put_others(slip_text *text, json_t *object, const char *const *handl
 {
     const char *key;
     json_t *value;
-    json_object_foreach(object, key, value) {
+    json_object_foreach (object, key, value) {
         size_t i = 0;
         while (handled[i] != NULL && strcmp(handled[i], key) != 0)
             i++;
@@ -149,7 +148,7 @@ static slip_status put_parameters(slip_text *text, const place *where, json_t *s
     if (properties != NULL && !json_is_object(properties))
         return refuse(where, "properties", "is not an object");
     slip_text_puts(text, "\n<parameters>");
-    json_object_foreach(properties, name, property) {
+    json_object_foreach (properties, name, property) {
         place outer = inside(where, "properties"), field = inside(&outer, name);
         slip_status status = put_parameter(text, &field, name, property);
         if (status != SLIP_OK)

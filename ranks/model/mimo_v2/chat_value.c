@@ -72,7 +72,7 @@ static void put_object(slip_text *text, json_t *object)
     const char *key, *comma = "";
     json_t *member;
     slip_text_puts(text, "{");
-    json_object_foreach(object, key, member) {
+    json_object_foreach (object, key, member) {
         slip_text_puts(text, comma);
         put_string(text, key, strlen(key));
         slip_text_puts(text, ": ");

@@ -39,14 +39,53 @@ static const double xiaomi_rotary_factor = 1.0, transformers_rotary_factor = 0.3
 
 /* Every member that this file reads. */
 static const char *const members[] = {
-    "add_full_attention_sink_bias", "add_swa_attention_sink_bias", "attention_bias", "attention_projection_layout",
-    "attention_value_scale", "eos_token_id", "head_dim", "hidden_act", "hidden_size", "hybrid_layer_pattern", "intermediate_size",
-    "layer_types", "layernorm_epsilon", "max_position_embeddings", "mlp_layer_types", "model_type", "moe_intermediate_size",
-    "moe_layer_freq", "n_group", "n_routed_experts", "n_shared_experts", "norm_topk_prob", "num_attention_heads",
-    "num_experts_per_tok", "num_hidden_layers", "num_key_value_heads", "partial_rotary_factor", "quantization_config",
-    "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta", "routed_scaling_factor", "scoring_func", "sliding_window",
-    "sliding_window_size", "swa_head_dim", "swa_num_attention_heads", "swa_num_key_value_heads", "swa_rope_theta",
-    "swa_v_head_dim", "tie_word_embeddings", "topk_group", "topk_method", "v_head_dim", "vocab_size", NULL,
+    "add_full_attention_sink_bias",
+    "add_swa_attention_sink_bias",
+    "attention_bias",
+    "attention_projection_layout",
+    "attention_value_scale",
+    "eos_token_id",
+    "head_dim",
+    "hidden_act",
+    "hidden_size",
+    "hybrid_layer_pattern",
+    "intermediate_size",
+    "layer_types",
+    "layernorm_epsilon",
+    "max_position_embeddings",
+    "mlp_layer_types",
+    "model_type",
+    "moe_intermediate_size",
+    "moe_layer_freq",
+    "n_group",
+    "n_routed_experts",
+    "n_shared_experts",
+    "norm_topk_prob",
+    "num_attention_heads",
+    "num_experts_per_tok",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "partial_rotary_factor",
+    "quantization_config",
+    "rms_norm_eps",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+    "routed_scaling_factor",
+    "scoring_func",
+    "sliding_window",
+    "sliding_window_size",
+    "swa_head_dim",
+    "swa_num_attention_heads",
+    "swa_num_key_value_heads",
+    "swa_rope_theta",
+    "swa_v_head_dim",
+    "tie_word_embeddings",
+    "topk_group",
+    "topk_method",
+    "v_head_dim",
+    "vocab_size",
+    NULL,
 };
 
 /* The weights' own types say which layers are quantised, and how they are stored. */
@@ -102,12 +141,10 @@ static void refuse_unsupported(const slip_fields *fields)
     refuse_other_string(fields, "hidden_act", "silu");
     refuse_other_string(fields, "scoring_func", "sigmoid");
     refuse_other_string(fields, "topk_method", "noaux_tc");
-    refuse_unless(fields, "n_group", slip_field_int_or(fields, "n_group", 1, 1 << 20, 1) == 1,
-                  "group-limited routing is not supported");
+    refuse_unless(fields, "n_group", slip_field_int_or(fields, "n_group", 1, 1 << 20, 1) == 1, "group-limited routing is not supported");
     refuse_unless(fields, "topk_group", slip_field_int_or(fields, "topk_group", 1, 1 << 20, 1) == 1,
                   "group-limited routing is not supported");
-    refuse_unless(fields, "n_shared_experts",
-                  slip_field_int_or(fields, "n_shared_experts", 0, 1 << 20, 0) == 0,
+    refuse_unless(fields, "n_shared_experts", slip_field_int_or(fields, "n_shared_experts", 0, 1 << 20, 0) == 0,
                   "shared experts are not supported");
     check_quantisation(fields);
 }
@@ -118,16 +155,14 @@ static void read_sizes(const slip_fields *fields, slip_model *model)
     model->layers = slip_field_int(fields, "num_hidden_layers", 1, SLIP_MAX_LAYERS);
     model->vocabulary = slip_field_int(fields, "vocab_size", 1, SLIP_MAX_VOCABULARY);
     model->max_positions = slip_field_int(fields, "max_position_embeddings", 1, SLIP_MAX_POSITIONS);
-    const char *epsilon =
-        slip_field_given(fields, "layernorm_epsilon") ? "layernorm_epsilon" : "rms_norm_eps";
+    const char *epsilon = slip_field_given(fields, "layernorm_epsilon") ? "layernorm_epsilon" : "rms_norm_eps";
     model->norm_epsilon = (float)slip_field_number(fields, epsilon, 1e-12, 0.1);
     slip_field_refuse_other(fields, "rms_norm_eps", fields, "layernorm_epsilon");
     model->value_scale = (float)slip_field_number_or(fields, "attention_value_scale", 1e-6, 1e6, 1.0);
     model->global.heads = slip_field_int(fields, "num_attention_heads", 1, SLIP_MAX_HEADS);
     model->global.kv_heads = slip_field_int(fields, "num_key_value_heads", 1, SLIP_MAX_HEADS / 2);
     model->global.head_dim = slip_field_int(fields, "head_dim", 1, SLIP_MAX_HEAD_DIM);
-    model->global.v_head_dim =
-        slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, model->global.head_dim);
+    model->global.v_head_dim = slip_field_int_or(fields, "v_head_dim", 1, SLIP_MAX_HEAD_DIM, model->global.head_dim);
 }
 
 static void read_mlp(const slip_fields *fields, slip_model *model)
@@ -163,14 +198,15 @@ static void set_rotary(const slip_rope_place *place, double factor, slip_attenti
     attention->rotary_dim = (int32_t)((double)attention->head_dim * factor);
     if (attention->rotary_dim < 2 || attention->rotary_dim % 2 != 0) {
         char problem[112];
-        snprintf(problem, sizeof problem, "%d rotated dimensions of a head of %d; an even number is needed",
-                 attention->rotary_dim, attention->head_dim);
+        snprintf(problem, sizeof problem, "%d rotated dimensions of a head of %d; an even number is needed", attention->rotary_dim,
+                 attention->head_dim);
         slip_field_refuse(&place->fields, place->name, problem);
     }
 }
 
 /* One kind of layers: its part of rope_parameters, what rope_parameters says of all, and the top level. */
-static void read_rotary(const slip_fields *top, const slip_fields *rope, const slip_fields *part, double fallback, slip_attention *attention)
+static void read_rotary(const slip_fields *top, const slip_fields *rope, const slip_fields *part, double fallback,
+                        slip_attention *attention)
 {
     static const char name[] = "partial_rotary_factor";
     const slip_rope_place places[] = {{*part, name}, {*rope, name}, {*top, name}};
@@ -253,11 +289,9 @@ static void read_xiaomi_attention(const slip_fields *fields, slip_model *model)
 {
     slip_attention *global = &model->global, *sliding = &model->sliding;
     sliding->heads = slip_field_int_or(fields, "swa_num_attention_heads", 1, SLIP_MAX_HEADS, global->heads);
-    sliding->kv_heads =
-        slip_field_int_or(fields, "swa_num_key_value_heads", 1, SLIP_MAX_HEADS, global->kv_heads);
+    sliding->kv_heads = slip_field_int_or(fields, "swa_num_key_value_heads", 1, SLIP_MAX_HEADS, global->kv_heads);
     sliding->head_dim = slip_field_int_or(fields, "swa_head_dim", 1, SLIP_MAX_HEAD_DIM, global->head_dim);
-    sliding->v_head_dim =
-        slip_field_int_or(fields, "swa_v_head_dim", 1, SLIP_MAX_HEAD_DIM, global->v_head_dim);
+    sliding->v_head_dim = slip_field_int_or(fields, "swa_v_head_dim", 1, SLIP_MAX_HEAD_DIM, global->v_head_dim);
     read_xiaomi_rope(fields, model);
     global->sinks = slip_field_bool_or(fields, "add_full_attention_sink_bias", false);
     sliding->sinks = slip_field_bool_or(fields, "add_swa_attention_sink_bias", false);
@@ -281,8 +315,7 @@ static void read_xiaomi_layout(const slip_fields *fields, slip_model *model)
 /* ---- transformers' dialect ---- */
 
 /* One of two names a layer; flags[i] = it is the second. */
-static void read_names(const slip_fields *fields, const char *name, const char *no, const char *yes,
-                       int32_t layers, bool *flags)
+static void read_names(const slip_fields *fields, const char *name, const char *no, const char *yes, int32_t layers, bool *flags)
 {
     const json_t *list = slip_field_list(fields, name, (size_t)layers, (size_t)layers);
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -299,16 +332,14 @@ static void read_names(const slip_fields *fields, const char *name, const char *
 
 static void read_transformers_layers(const slip_fields *fields, slip_model *model)
 {
-    read_names(fields, "layer_types", "full_attention", "sliding_attention", model->layers,
-               model->is_sliding);
+    read_names(fields, "layer_types", "full_attention", "sliding_attention", model->layers, model->is_sliding);
     read_names(fields, "mlp_layer_types", "dense", "sparse", model->layers, model->is_moe);
     if (!slip_field_given(fields, "hybrid_layer_pattern"))
         return;
     /* A Xiaomi config saved again by transformers keeps this list beside the one that transformers derived. */
     bool pattern[SLIP_MAX_LAYERS] = {false};
     read_flags(fields, "hybrid_layer_pattern", model->layers, pattern);
-    refuse_unless(fields, "hybrid_layer_pattern", memcmp(pattern, model->is_sliding, sizeof pattern) == 0,
-                  "it contradicts layer_types");
+    refuse_unless(fields, "hybrid_layer_pattern", memcmp(pattern, model->is_sliding, sizeof pattern) == 0, "it contradicts layer_types");
 }
 
 static void read_transformers_attention(const slip_fields *fields, slip_model *model)
@@ -340,8 +371,8 @@ static void check_heads(const slip_fields *fields, const char *kind, const slip_
     if (attention->heads % attention->kv_heads == 0)
         return;
     char problem[96];
-    snprintf(problem, sizeof problem, "%d query heads of the %s layers are no multiple of their %d KV heads",
-             attention->heads, kind, attention->kv_heads);
+    snprintf(problem, sizeof problem, "%d query heads of the %s layers are no multiple of their %d KV heads", attention->heads, kind,
+             attention->kv_heads);
     slip_field_refuse(fields, "num_attention_heads", problem);
 }
 

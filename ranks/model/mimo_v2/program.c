@@ -93,8 +93,7 @@ slip_status slip_mimo_v2_program(const slip_model *model, const slip_placement *
 {
     int32_t layers = model->layers;
     slip_emitter e = {program, model, placement, -1};
-    slip_status status =
-        slip_emit_start(&e, 16 * layers + 8, 12 * layers + 8, (12 + 3 * (model->qkv_chunks + 2)) * layers + 8);
+    slip_status status = slip_emit_start(&e, 16 * layers + 8, 12 * layers + 8, (12 + 3 * (model->qkv_chunks + 2)) * layers + 8);
     if (status != SLIP_OK)
         return status;
     program->norm_epsilon = model->norm_epsilon;

@@ -20,10 +20,22 @@ static void set_draft(slip_model *model, const int32_t *taps)
     slip_draft_shape *draft = &model->draft;
     model->has_draft = true;
     *draft = (slip_draft_shape){
-        .block = 8, .layers = 5, .intermediate = 16384, .taps = 5, .mask_token = 151675, .mask_embedding = true,
-        .norm_epsilon = 1e-5f, .value_scale = 0.612f,
-        .attention = {.heads = model->global.heads, .kv_heads = 8, .head_dim = 128, .v_head_dim = 128, .rotary_dim = 64,
-                      .window = 1024, .rope_theta = 5e6, .sinks = true},
+        .block = 8,
+        .layers = 5,
+        .intermediate = 16384,
+        .taps = 5,
+        .mask_token = 151675,
+        .mask_embedding = true,
+        .norm_epsilon = 1e-5f,
+        .value_scale = 0.612f,
+        .attention = {.heads = model->global.heads,
+                      .kv_heads = 8,
+                      .head_dim = 128,
+                      .v_head_dim = 128,
+                      .rotary_dim = 64,
+                      .window = 1024,
+                      .rope_theta = 5e6,
+                      .sinks = true},
     };
     memcpy(draft->tap_layer, taps, 5 * sizeof *taps);
 }
@@ -52,10 +64,9 @@ static void make_flash(slip_model *model)
     model->experts = 256;
     model->value_scale = 0.707f;
     model->max_positions = 262144;
-    model->global = (slip_attention){.heads = 64, .kv_heads = 4, .head_dim = 192, .v_head_dim = 128, .rotary_dim = 64,
-                                     .rope_theta = 5e6};
-    model->sliding = (slip_attention){.heads = 64, .kv_heads = 8, .head_dim = 192, .v_head_dim = 128, .rotary_dim = 64,
-                                      .window = 128, .rope_theta = 1e4, .sinks = true};
+    model->global = (slip_attention){.heads = 64, .kv_heads = 4, .head_dim = 192, .v_head_dim = 128, .rotary_dim = 64, .rope_theta = 5e6};
+    model->sliding = (slip_attention){
+        .heads = 64, .kv_heads = 8, .head_dim = 192, .v_head_dim = 128, .rotary_dim = 64, .window = 128, .rope_theta = 1e4, .sinks = true};
     set_layers(model, global, sizeof global / sizeof *global);
     set_draft(model, taps);
 }
@@ -68,10 +79,9 @@ static void make_pro(slip_model *model)
     model->layers = 70;
     model->experts = 384;
     model->value_scale = 0.612f;
-    model->global = (slip_attention){.heads = 128, .kv_heads = 8, .head_dim = 192, .v_head_dim = 128, .rotary_dim = 64,
-                                     .rope_theta = 1e7};
-    model->sliding = (slip_attention){.heads = 128, .kv_heads = 8, .head_dim = 192, .v_head_dim = 128, .rotary_dim = 64,
-                                      .window = 128, .rope_theta = 1e4, .sinks = true};
+    model->global = (slip_attention){.heads = 128, .kv_heads = 8, .head_dim = 192, .v_head_dim = 128, .rotary_dim = 64, .rope_theta = 1e7};
+    model->sliding = (slip_attention){
+        .heads = 128, .kv_heads = 8, .head_dim = 192, .v_head_dim = 128, .rotary_dim = 64, .window = 128, .rope_theta = 1e4, .sinks = true};
     model->qkv_chunks = 8;
     set_layers(model, global, sizeof global / sizeof *global);
     set_draft(model, taps);

@@ -230,10 +230,15 @@ static int open_fixture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_end_of_text),       cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_limits),      cmocka_unit_test(test_forced_acceptance),
-        cmocka_unit_test(test_draft_context), cmocka_unit_test(test_end_of_text_inside_a_block),
-        cmocka_unit_test(test_steps_ahead), cmocka_unit_test(test_prompts_first),
+        cmocka_unit_test(test_same_tokens),
+        cmocka_unit_test(test_end_of_text),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_forced_acceptance),
+        cmocka_unit_test(test_draft_context),
+        cmocka_unit_test(test_end_of_text_inside_a_block),
+        cmocka_unit_test(test_steps_ahead),
+        cmocka_unit_test(test_prompts_first),
     };
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

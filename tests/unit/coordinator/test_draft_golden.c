@@ -307,7 +307,7 @@ static int open_fixture(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched),
-                                       cmocka_unit_test(test_drafts), cmocka_unit_test(test_positions_in_turns)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched), cmocka_unit_test(test_drafts),
+                                       cmocka_unit_test(test_positions_in_turns)};
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

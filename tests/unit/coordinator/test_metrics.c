@@ -23,8 +23,21 @@ static slip_run_facts facts_make(void)
     static const char *const hosts[] = {"node7", "node9"};
     static char *argv[] = {"slipstream", "bench", "-m", "model.h5"};
     static const int64_t peaks[] = {3000, 5000};
-    return (slip_run_facts){.command = "bench", .peak_bytes = peaks, .requests = 7, .failed = 2, .unfinished = 1, .seconds = 9, .argc = 4, .argv = argv, .device = "cpu", .model = "model.h5", .ranks = 2, .host = host_of,
-                            .context = hosts, .expert_slices = 2, .emulated = {"random weights", "absent peers 1-7"},
+    return (slip_run_facts){.command = "bench",
+                            .peak_bytes = peaks,
+                            .requests = 7,
+                            .failed = 2,
+                            .unfinished = 1,
+                            .seconds = 9,
+                            .argc = 4,
+                            .argv = argv,
+                            .device = "cpu",
+                            .model = "model.h5",
+                            .ranks = 2,
+                            .host = host_of,
+                            .context = hosts,
+                            .expert_slices = 2,
+                            .emulated = {"random weights", "absent peers 1-7"},
                             .emulated_count = 2};
 }
 
@@ -176,10 +189,18 @@ static void test_print(void **state)
         assert_int_equal(line[0], '#');
         assert_non_null(strchr(line, '\n'));
     }
-    static const char *const said[] = {"20.0 tokens/s", "768 tokens in 0.50 s: 1536.0 tokens/s, 2.00 GB/s a rank\n",
-                                       "20 of 8 sequences, 50.00 tokens each: 250.0 tokens/s; median 4011.00 ms, verify 5011.00 ms, 7.00 GB/s",
-                                       "mean length 4.00", "1 0 1 0 1 0 1 0\n", "median 51.00 ms",
-                                       "1.50 GB/s", "12.50 GB/s", "random weights\n", "absent peers 1-7\n", "2 ranks"};
+    static const char *const said[] = {
+        "20.0 tokens/s",
+        "768 tokens in 0.50 s: 1536.0 tokens/s, 2.00 GB/s a rank\n",
+        "20 of 8 sequences, 50.00 tokens each: 250.0 tokens/s; median 4011.00 ms, verify 5011.00 ms, 7.00 GB/s",
+        "mean length 4.00",
+        "1 0 1 0 1 0 1 0\n",
+        "median 51.00 ms",
+        "1.50 GB/s",
+        "12.50 GB/s",
+        "random weights\n",
+        "absent peers 1-7\n",
+        "2 ranks"};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         assert_non_null(strstr(text, said[i]));
     free(text);
@@ -197,7 +218,7 @@ static void test_clock(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantiles), cmocka_unit_test(test_json), cmocka_unit_test(test_empty_run),
+        cmocka_unit_test(test_quantiles), cmocka_unit_test(test_json),  cmocka_unit_test(test_empty_run),
         cmocka_unit_test(test_print),     cmocka_unit_test(test_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

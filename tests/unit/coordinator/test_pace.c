@@ -75,7 +75,7 @@ static void test_expectation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_are_measured_first), cmocka_unit_test(test_what_pays), cmocka_unit_test(test_change),
+        cmocka_unit_test(test_both_are_measured_first), cmocka_unit_test(test_what_pays),   cmocka_unit_test(test_change),
         cmocka_unit_test(test_one_slow_step),           cmocka_unit_test(test_expectation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

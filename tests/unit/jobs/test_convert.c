@@ -15,7 +15,6 @@
 #include "tests/unit/support/folder.h"
 #include "tests/unit/support/small_model.h"
 #include "convert_source.h"
-
 }
 
 static void test_kept_types(void **state)
@@ -24,9 +23,7 @@ static void test_kept_types(void **state)
     static const struct {
         const char *dtype, *experts;
         slip_dtype stored, stored_experts;
-    } cases[] = {{"F32", "F32", SLIP_F32, SLIP_F32},
-                 {"BF16", "MXFP4", SLIP_BF16, SLIP_MXFP4},
-                 {"BF16", "F8_E4M3", SLIP_BF16, SLIP_F8E4M3}};
+    } cases[] = {{"F32", "F32", SLIP_F32, SLIP_F32}, {"BF16", "MXFP4", SLIP_BF16, SLIP_MXFP4}, {"BF16", "F8_E4M3", SLIP_BF16, SLIP_F8E4M3}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         source s = make_source(cases[i].dtype, cases[i].experts);
         slip_checkpoint checkpoint;
@@ -36,12 +33,9 @@ static void test_kept_types(void **state)
             fail_msg("%s: %s", cases[i].dtype, slip_cause());
         open_result(&s, &checkpoint, &model, &bytes);
         const slip_dataset *o = expect(&checkpoint, "target/layers/1/o", cases[i].stored);
-        assert_memory_equal(bytes + o->offset,
-                            source_bytes(s.target, "model.layers.1.self_attn.o_proj.weight"),
-                            (size_t)o->bytes);
+        assert_memory_equal(bytes + o->offset, source_bytes(s.target, "model.layers.1.self_attn.o_proj.weight"), (size_t)o->bytes);
         const slip_dataset *up = expect(&checkpoint, "target/layers/1/experts/up", cases[i].stored_experts);
-        assert_memory_equal(bytes + up->offset + up->bytes / 3 * 2,
-                            source_bytes(s.target, "model.layers.1.mlp.experts.2.up_proj.weight"),
+        assert_memory_equal(bytes + up->offset + up->bytes / 3 * 2, source_bytes(s.target, "model.layers.1.mlp.experts.2.up_proj.weight"),
                             (size_t)up->bytes / 3);
         expect(&checkpoint, "target/layers/1/sinks", SLIP_F32);
         assert_false(model.has_draft);
@@ -125,8 +119,7 @@ static void test_draft(void **state)
 static void test_other_ranks_do_nothing(void **state)
 {
     (void)state;
-    slip_convert_options options = {
-        .source_folder = "no-such", .out_path = "no-such.h5", .rank = 1, .ranks = 2};
+    slip_convert_options options = {.source_folder = "no-such", .out_path = "no-such.h5", .rank = 1, .ranks = 2};
     assert_int_equal(slip_convert_run(&options), SLIP_OK);
 }
 
@@ -135,16 +128,15 @@ static void test_other_ranks_do_nothing(void **state)
 static void refuse(source *s, slip_convert_experts experts, const char *defect, const char *cause)
 {
     slip_status status = convert(s, experts);
-    bool left = access(folder_join(s->at, "m.h5"), F_OK) == 0 ||
-                access(folder_join(s->at, "m.h5.partial"), F_OK) == 0;
+    bool left = access(folder_join(s->at, "m.h5"), F_OK) == 0 || access(folder_join(s->at, "m.h5.partial"), F_OK) == 0;
     if (status != SLIP_ERR_INPUT || strstr(slip_cause(), cause) == NULL || left)
         fail_msg("%s: status %d, file %s, \"%s\"", defect, status, left ? "left" : "removed", slip_cause());
     slip_clear();
 }
 
 /* Build a folder whose tensors `change` alters, and refuse it. */
-static void refuse_tensors(const char *defect, const char *left_out, const char *name, const char *dtype,
-                           int rows, int columns, const char *cause)
+static void refuse_tensors(const char *defect, const char *left_out, const char *name, const char *dtype, int rows, int columns,
+                           const char *cause)
 {
     source s = {folder_make(), calloc(1, sizeof(file)), NULL};
     folder_write(s.at, "config.json", small_config, strlen(small_config));
@@ -166,22 +158,16 @@ static void test_bad_tensors(void **state)
     (void)state;
     refuse_tensors("MISSING", Q, NULL, NULL, 0, 0, "tensor " Q " is missing");
     refuse_tensors("EXPERT_MISSING", EXPERT, NULL, NULL, 0, 0, "tensor " EXPERT " is missing");
-    refuse_tensors("SHAPE", Q, Q, "BF16", 32, 16,
-                   "tensor " Q ": shape [32, 16], but the config asks for [16, 32]");
-    refuse_tensors("VECTOR", Q, Q, "BF16", 0, 512,
-                   "tensor " Q ": shape [512], but the config asks for [16, 32]");
+    refuse_tensors("SHAPE", Q, Q, "BF16", 32, 16, "tensor " Q ": shape [32, 16], but the config asks for [16, 32]");
+    refuse_tensors("VECTOR", Q, Q, "BF16", 0, 512, "tensor " Q ": shape [512], but the config asks for [16, 32]");
     refuse_tensors("DTYPE", Q, Q, "I8", 16, 32, "its dtype is not supported");
     refuse_tensors("MXFP4_ATTENTION", Q, Q, "U8", 16, 16, "its dtype is not supported");
-    refuse_tensors("F8_NORM", "model.norm.weight", "model.norm.weight", "F8_E4M3", 0, 32,
-                   "its dtype is not supported");
+    refuse_tensors("F8_NORM", "model.norm.weight", "model.norm.weight", "F8_E4M3", 0, 32, "its dtype is not supported");
     refuse_tensors("F8_WITHOUT_SCALE", Q, Q, "F8_E4M3", 16, 32, "tensor " Q "_scale_inv is missing");
     refuse_tensors("MIXED_EXPERTS", EXPERT, EXPERT, "F32", 32, 32, "tensor " EXPERT ": its dtype differs");
-    refuse_tensors("BIAS", NULL, "model.layers.0.self_attn.q_proj.bias", "BF16", 0, 16,
-                   "q_proj.bias is not one that");
-    refuse_tensors("EXPERT_TOO_MANY", NULL, "model.layers.1.mlp.experts.3.up_proj.weight", "BF16", 32, 32,
-                   "is not one that");
-    refuse_tensors("LAYER_TOO_MANY", NULL, "model.layers.2.input_layernorm.weight", "BF16", 0, 32,
-                   "is not one that");
+    refuse_tensors("BIAS", NULL, "model.layers.0.self_attn.q_proj.bias", "BF16", 0, 16, "q_proj.bias is not one that");
+    refuse_tensors("EXPERT_TOO_MANY", NULL, "model.layers.1.mlp.experts.3.up_proj.weight", "BF16", 32, 32, "is not one that");
+    refuse_tensors("LAYER_TOO_MANY", NULL, "model.layers.2.input_layernorm.weight", "BF16", 0, 32, "is not one that");
 }
 
 static void test_bad_values(void **state)
@@ -218,8 +204,7 @@ static void test_bad_folders(void **state)
     add_draft(&s, "");
     put(s.draft, "extra", "BF16", 0, 32);
     save(s.draft, s.at, "dflash/dflash_draft_model.safetensors");
-    refuse(&s, SLIP_CONVERT_KEEP, "DRAFT_TENSOR_TOO_MANY",
-           "tensor extra is not one that the config asks for");
+    refuse(&s, SLIP_CONVERT_KEEP, "DRAFT_TENSOR_TOO_MANY", "tensor extra is not one that the config asks for");
     folder_write(s.at, "dflash/mask_embedding.pt", "PK", 2);
     refuse(&s, SLIP_CONVERT_KEEP, "MASK_FILE", "mask_embedding.pt: not a whole zip archive");
     assert_int_equal(unlink(folder_join(s.at, "dflash/config.json")), 0);
@@ -229,8 +214,7 @@ static void test_bad_folders(void **state)
     folder_write(s.at, "tokenizer.json", "", 0);
     refuse(&s, SLIP_CONVERT_KEEP, "EMPTY_TOKENIZER", "tokenizer.json: line 1");
     assert_int_equal(unlink(folder_join(s.at, "tokenizer.json")), 0);
-    slip_convert_options options = {
-        .source_folder = s.at->path, .out_path = "x.h5", .draft_folder = "no-such"};
+    slip_convert_options options = {.source_folder = s.at->path, .out_path = "x.h5", .draft_folder = "no-such"};
     assert_int_equal(slip_convert_run(&options), SLIP_ERR_INPUT);
     assert_non_null(strstr(slip_cause(), "no-such"));
     slip_clear();

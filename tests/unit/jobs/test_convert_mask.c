@@ -22,8 +22,7 @@ static void test_values(void **state)
         size_t size, offset;
         slip_dtype dtype;
         char *file = folder_read(seeds[seed], &size);
-        assert_int_equal(slip_torch_file_find((unsigned char *)file, size, "m.pt", ELEMENTS, &dtype, &offset),
-                         SLIP_OK);
+        assert_int_equal(slip_torch_file_find((unsigned char *)file, size, "m.pt", ELEMENTS, &dtype, &offset), SLIP_OK);
         assert_int_equal(dtype, seed == 0 ? SLIP_BF16 : SLIP_F32);
         for (size_t i = 0; i < ELEMENTS; i++) {
             uint16_t half;
@@ -79,13 +78,11 @@ static void test_wrong_size(void **state)
     size_t size, offset;
     slip_dtype dtype;
     char *file = folder_read(seeds[0], &size);
-    assert_int_equal(slip_torch_file_find((unsigned char *)file, size, "m.pt", 65, &dtype, &offset),
-                     SLIP_ERR_INPUT);
+    assert_int_equal(slip_torch_file_find((unsigned char *)file, size, "m.pt", 65, &dtype, &offset), SLIP_ERR_INPUT);
     assert_string_equal(slip_cause(), "m.pt: 0 storages of 65 values of bf16 or f32; one is expected");
     slip_clear();
     /* half as many f32 would fit the bytes, but not the type */
-    assert_int_equal(slip_torch_file_find((unsigned char *)file, size, "m.pt", 32, &dtype, &offset),
-                     SLIP_ERR_INPUT);
+    assert_int_equal(slip_torch_file_find((unsigned char *)file, size, "m.pt", 32, &dtype, &offset), SLIP_ERR_INPUT);
     assert_string_equal(slip_cause(), "m.pt: its storage of 128 bytes is not of type f32");
     slip_clear();
     free(file);

@@ -230,9 +230,8 @@ static void test_wrong_use(void **state)
 static void test_number_ranges(void **state)
 {
     (void)state;
-    static const char *const garbage[] = {"x",     "1x",    "0x10", "inf", "nan", "1e",
-                                          "+",     "-",     "--5",  "1,5", "''",  "99999999999999999999999",
-                                          "1e999", "-1e999"};
+    static const char *const garbage[] = {
+        "x", "1x", "0x10", "inf", "nan", "1e", "+", "-", "--5", "1,5", "''", "99999999999999999999999", "1e999", "-1e999"};
     static const char *const base[SLIP_COMMANDS] = {[SLIP_COMMAND_GENERATE] = "generate -m m -p x",
                                                     [SLIP_COMMAND_BATCH] = "batch -m m -i i -o o",
                                                     [SLIP_COMMAND_BENCH] = "bench --shape pro",
@@ -250,8 +249,7 @@ static void test_number_ranges(void **state)
         for (int command = 1; command < SLIP_COMMANDS; command++) {
             if ((row->commands & 1u << command) == 0)
                 continue;
-            const double in[] = {row->min, row->max},
-                         out[] = {row->min - step, row->max + (row->kind == OPTION_INT ? step : 1)};
+            const double in[] = {row->min, row->max}, out[] = {row->min - step, row->max + (row->kind == OPTION_INT ? step : 1)};
             for (int k = 0; k < 2; k++) {
                 snprintf(line, sizeof line, "%s --%s %.17g", base[command], row->name, in[k]);
                 accept(line);
@@ -338,10 +336,15 @@ static void test_examples_parse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generate),       cmocka_unit_test(test_sampling), cmocka_unit_test(test_batch),
-        cmocka_unit_test(test_others),         cmocka_unit_test(test_help_and_version),
-        cmocka_unit_test(test_wrong_use),      cmocka_unit_test(test_number_ranges),
-        cmocka_unit_test(test_table),          cmocka_unit_test(test_help_text),
+        cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_help_and_version),
+        cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_number_ranges),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_help_text),
         cmocka_unit_test(test_examples_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ static void test_distinct_experts(void **state)
     static const struct {
         int32_t tokens;
         double flash, pro, slack;
-    } table[] = {{1, 8.0, 8.0, 0.001}, {2, 15.8, 15.8, 0.06}, {3, 23.3, 23.5, 0.06}, {4, 30.5, 31.0, 0.06},
+    } table[] = {{1, 8.0, 8.0, 0.001},  {2, 15.8, 15.8, 0.06}, {3, 23.3, 23.5, 0.06}, {4, 30.5, 31.0, 0.06},
                  {6, 44.4, 45.6, 0.06}, {8, 57.4, 59.5, 0.06}, {16, 102, 109.8, 0.3}};
     slip_model flash, pro;
     slip_shape_make("flash", &flash);
@@ -117,9 +117,12 @@ static void test_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_distinct_experts), cmocka_unit_test(test_imbalance),
-        cmocka_unit_test(test_step_adds_up),     cmocka_unit_test(test_draft_bytes),
-        cmocka_unit_test(test_chosen_slices_are_the_fastest), cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_distinct_experts),
+        cmocka_unit_test(test_imbalance),
+        cmocka_unit_test(test_step_adds_up),
+        cmocka_unit_test(test_draft_bytes),
+        cmocka_unit_test(test_chosen_slices_are_the_fastest),
+        cmocka_unit_test(test_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

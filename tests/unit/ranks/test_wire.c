@@ -16,12 +16,18 @@ enum { ORDER = sizeof(int32_t) }; /* before the step */
 static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t rows)
 {
     memset(step, 0, sizeof *step);
-    *step = (slip_step){.number = key << 40 | 7, .want = key % 2 ? SLIP_WANT_LOGITS : SLIP_WANT_TOKENS,
-                        .span_count = spans, .row_count = rows, .logit_rows = spans};
+    *step = (slip_step){.number = key << 40 | 7,
+                        .want = key % 2 ? SLIP_WANT_LOGITS : SLIP_WANT_TOKENS,
+                        .span_count = spans,
+                        .row_count = rows,
+                        .logit_rows = spans};
     for (int32_t s = 0; s < spans; s++) {
         int32_t first = rows * s / spans, end = rows * (s + 1) / spans;
-        step->span[s] = (slip_span){.sequence = s, .row = first, .count = end - first, .logit_rows = 1,
-                                    .position = (int64_t)(key << 33) + s, 
+        step->span[s] = (slip_span){.sequence = s,
+                                    .row = first,
+                                    .count = end - first,
+                                    .logit_rows = 1,
+                                    .position = (int64_t)(key << 33) + s,
                                     .sampling = {tiny_hash(key + (uint64_t)s), 0.1 * s, s - 1, 1 - 0.01 * s, 0.02 * s}};
     }
     for (int32_t i = 0; i < rows; i++)

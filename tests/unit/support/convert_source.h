@@ -44,9 +44,8 @@ static inline void put(file *f, const char *name, const char *dtype, int rows, i
         return;
     snprintf(shape, sizeof shape, rows > 0 ? "%d,%d" : "%.0d%d", rows, columns);
     assert_true(f->data_size + bytes <= sizeof f->data && f->header_size + 256 <= sizeof f->header);
-    f->header_size += (size_t)sprintf(
-        f->header + f->header_size, "%c\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
-        f->header_size == 0 ? '{' : ',', name, dtype, shape, f->data_size, f->data_size + bytes);
+    f->header_size += (size_t)sprintf(f->header + f->header_size, "%c\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+                                      f->header_size == 0 ? '{' : ',', name, dtype, shape, f->data_size, f->data_size + bytes);
     for (size_t i = 0; i < count; i++) {
         unsigned char *at = f->data + f->data_size + i * item_bytes(dtype);
         float value = (float)(pattern(name, i) - 128) / 64.0f;
@@ -79,10 +78,10 @@ static inline void save(file *f, folder *to, const char *name)
 static inline void put_layer(file *f, int layer, int kv, const char *dtype)
 {
     char name[128];
-#define PUT(tail, type, rows, columns)                                                                       \
-    do {                                                                                                     \
-        snprintf(name, sizeof name, "model.layers.%d." tail, layer);                                         \
-        put(f, name, type, rows, columns);                                                                   \
+#define PUT(tail, type, rows, columns) \
+    do { \
+        snprintf(name, sizeof name, "model.layers.%d." tail, layer); \
+        put(f, name, type, rows, columns); \
     } while (0)
     PUT("input_layernorm.weight", dtype, 0, 32);
     PUT("post_attention_layernorm.weight", dtype, 0, 32);
@@ -101,8 +100,7 @@ static inline void put_experts(file *f, const char *dtype)
     for (int expert = 0; expert < 3; expert++)
         for (int part = 0; part < 3; part++) {
             char name[128];
-            int size =
-                snprintf(name, sizeof name, "model.layers.1.mlp.experts.%d.%s.weight", expert, parts[part]);
+            int size = snprintf(name, sizeof name, "model.layers.1.mlp.experts.%d.%s.weight", expert, parts[part]);
             put(f, name, mx ? "U8" : dtype, 32, mx ? 16 : 32);
             snprintf(name + size, sizeof name - (size_t)size, mx ? "_scale" : "_scale_inv");
             if (mx)
@@ -196,8 +194,7 @@ static inline slip_status convert(source *s, slip_convert_experts experts)
 {
     char out[256];
     snprintf(out, sizeof out, "%s", folder_join(s->at, "m.h5"));
-    slip_convert_options options = {
-        .source_folder = s->at->path, .out_path = out, .experts = experts, .ranks = 1};
+    slip_convert_options options = {.source_folder = s->at->path, .out_path = out, .experts = experts, .ranks = 1};
     slip_clear();
     return slip_convert_run(&options);
 }
@@ -207,8 +204,7 @@ static inline void open_result(source *s, slip_checkpoint *checkpoint, slip_mode
     size_t size;
     char path[256];
     snprintf(path, sizeof path, "%s", folder_join(s->at, "m.h5"));
-    if (slip_checkpoint_open(path, checkpoint) != SLIP_OK ||
-        slip_checkpoint_model(checkpoint, path, model) != SLIP_OK)
+    if (slip_checkpoint_open(path, checkpoint) != SLIP_OK || slip_checkpoint_model(checkpoint, path, model) != SLIP_OK)
         fail_msg("%s", slip_cause());
     *bytes = folder_read(path, &size);
 }

@@ -40,7 +40,7 @@ typedef struct {
 static slip_executor_kind ahead;
 static struct {
     slip_candidate drafted[SLIP_MAX_ROWS]; /* of the last draft */
-    int32_t logit_rows, filled_in, open;    /* of it; tokens that were found in it; runs that nobody has waited for */
+    int32_t logit_rows, filled_in, open;   /* of it; tokens that were found in it; runs that nobody has waited for */
 } device;
 
 static inline void fill_in(slip_step *step)
@@ -88,8 +88,11 @@ static inline void ahead_make(void)
 
 static inline void machine_make(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, machine *m)
 {
-    slip_decoder_options decoding = {.sequences = how->sequences, .chunk = how->chunk, .forced_acceptance = how->forced,
-                                     .always_draft = !how->paced, .prompts_first = how->prompts_first};
+    slip_decoder_options decoding = {.sequences = how->sequences,
+                                     .chunk = how->chunk,
+                                     .forced_acceptance = how->forced,
+                                     .always_draft = !how->paced,
+                                     .prompts_first = how->prompts_first};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
     const slip_executor_kind *kind = how->ahead ? &ahead : &slip_executor_cpu;
     slip_rank_options options = {.kind = kind, .slices = 1, .limits = limits};
@@ -123,7 +126,9 @@ static inline slip_query query_of(const slip_model *model, int i)
     static const int64_t top_k[QUERIES] = {3, 5, -1, 0, 2, 40};
     for (int32_t t = 0; t < lengths[i]; t++)
         prompts[i][t] = (int32_t)tiny_below((uint64_t)i, (uint64_t)t, (uint32_t)model->vocabulary);
-    return (slip_query){.prompt = prompts[i], .prompt_count = lengths[i], .max_tokens = tokens[i],
+    return (slip_query){.prompt = prompts[i],
+                        .prompt_count = lengths[i],
+                        .max_tokens = tokens[i],
                         .sampling = {1000 + (uint64_t)i, temperatures[i], top_k[i], top_p[i], min_p[i]}};
 }
 
@@ -158,7 +163,7 @@ static inline void decode_all(machine *m, const slip_model *model, int32_t seque
 }
 
 static inline void run_setting(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, bool backwards,
-                        answer *answers)
+                               answer *answers)
 {
     machine m;
     machine_make(checkpoint, model, how, &m);

@@ -38,7 +38,8 @@ static inline void plan_tensors(lowered *l, slip_dtype dtype)
         l->tensors[i].table = l->frequency;
         if (!t->vector)
             assert_int_equal(slip_cuda_matrix_plan(dtype, 1, t->rows, t->columns.count, 0,
-                                                   t->experts.first >= 0 ? SLIP_USE_GATE_UP : SLIP_USE_LINEAR, &l->tensors[i].matrix), SLIP_OK);
+                                                   t->experts.first >= 0 ? SLIP_USE_GATE_UP : SLIP_USE_LINEAR, &l->tensors[i].matrix),
+                             SLIP_OK);
     }
 }
 
@@ -66,14 +67,23 @@ static inline void make_share(lowered *l, bool draft, int32_t ranks, int32_t ran
     if (draft)
         slip_placement_draft(&l->model, ranks, rank, &l->placement);
     assert_int_equal(draft ? slip_program_draft(&l->model, &l->placement, &l->program)
-                           : slip_program_target(&l->model, &l->placement, &l->program), SLIP_OK);
+                           : slip_program_target(&l->model, &l->placement, &l->program),
+                     SLIP_OK);
     l->limits = (slip_limits){.rows = 24, .logit_rows = 24, .sequences = SEQUENCES, .span_rows = 8, .context = 40};
     plan_tensors(l, dtype);
     for (int32_t i = 0; i < l->program.cache_count; i++)
-        l->caches[i] = (slip_cuda_cache){.slots = (int32_t)slip_ring_slots(l->program.cache[i].window, &l->limits), .k_width = 32, .v_width = 32,
-                                         .split = 64, .shape = l->program.cache[i]};
-    l->source = (slip_cuda_source){.program = &l->program, .limits = &l->limits, .tensors = l->tensors, .caches = l->caches,
-                                   .taps = {l->taps, 40, l->model.draft.taps * l->model.hidden}, .sms = 132, .ranks = ranks};
+        l->caches[i] = (slip_cuda_cache){.slots = (int32_t)slip_ring_slots(l->program.cache[i].window, &l->limits),
+                                         .k_width = 32,
+                                         .v_width = 32,
+                                         .split = 64,
+                                         .shape = l->program.cache[i]};
+    l->source = (slip_cuda_source){.program = &l->program,
+                                   .limits = &l->limits,
+                                   .tensors = l->tensors,
+                                   .caches = l->caches,
+                                   .taps = {l->taps, 40, l->model.draft.taps * l->model.hidden},
+                                   .sms = 132,
+                                   .ranks = ranks};
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         l->source.inverse_frequency[r] = l->frequency;
     lower(l);

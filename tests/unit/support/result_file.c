@@ -17,15 +17,15 @@ slip_request requests[REQUESTS];
 slip_request_file *input;
 
 const slip_answer plain = {.text = "a\n\xc3\xa9\0z",
-                                  .text_size = 6,
-                                  .finish_reason = "stop",
-                                  .prompt_tokens = 3,
-                                  .completion_tokens = 4,
-                                  .spec_steps = 2,
-                                  .accepted_draft_tokens = 3,
-                                  .draft_tokens = 14,
-                                  .time_to_first_token_ms = 1.5,
-                                  .total_ms = 20};
+                           .text_size = 6,
+                           .finish_reason = "stop",
+                           .prompt_tokens = 3,
+                           .completion_tokens = 4,
+                           .spec_steps = 2,
+                           .accepted_draft_tokens = 3,
+                           .draft_tokens = 14,
+                           .time_to_first_token_ms = 1.5,
+                           .total_ms = 20};
 
 slip_answer say(const char *text)
 {

@@ -8,7 +8,7 @@
 
 enum { RUN = 0x1234, REQUESTS = 4 };
 
-extern char path[96]; /* of the results */
+extern char path[96];                   /* of the results */
 extern slip_request requests[REQUESTS]; /* 0: completion, 1: chat, 2: refused, 3: completion; "r0", "r1", ... */
 extern slip_request_file *input;        /* the file that holds them */
 extern const slip_answer plain;

@@ -31,8 +31,7 @@ static const char small_tokenizer[] = "{\"version\":\"1.0\"}";
 static inline void small_parse(slip_model *model)
 {
     assert_int_equal(slip_config_parse(small_config, strlen(small_config), "config", model), SLIP_OK);
-    assert_int_equal(slip_config_parse_draft(small_draft_config, strlen(small_draft_config), "draft", model),
-                     SLIP_OK);
+    assert_int_equal(slip_config_parse_draft(small_draft_config, strlen(small_draft_config), "draft", model), SLIP_OK);
 }
 
 /* Matrices as f8e4m3, experts as mxfp4, tables and vectors as bf16, scalars as f32: every type is there. */
@@ -48,8 +47,7 @@ static inline slip_dtype small_dtype(const slip_weight_spec *weight)
 static inline void small_fill(const slip_dataset *dataset, unsigned char *bytes)
 {
     for (int64_t i = 0; i < dataset->bytes; i++)
-        bytes[i] =
-            (unsigned char)((size_t)i * 7 + strlen(dataset->name) * 31 + (unsigned char)dataset->name[7]);
+        bytes[i] = (unsigned char)((size_t)i * 7 + strlen(dataset->name) * 31 + (unsigned char)dataset->name[7]);
 }
 
 static inline slip_status small_add(slip_checkpoint_writer *writer, const slip_dataset *dataset)

@@ -14,18 +14,50 @@ void tiny_model_shape(int32_t hidden, slip_model *model)
 {
     int32_t v_head_dim = hidden == 64 ? 32 : 20;
     *model = (slip_model){
-        .family = slip_families[0], .name = "tiny", .hidden = hidden, .layers = 4, .vocabulary = TINY_VOCABULARY, .max_positions = 256,
-        .norm_epsilon = 1e-5f, .value_scale = 0.7f,
+        .family = slip_families[0],
+        .name = "tiny",
+        .hidden = hidden,
+        .layers = 4,
+        .vocabulary = TINY_VOCABULARY,
+        .max_positions = 256,
+        .norm_epsilon = 1e-5f,
+        .value_scale = 0.7f,
         .global = {.heads = 6, .kv_heads = 3, .head_dim = 24, .v_head_dim = v_head_dim, .rotary_dim = 8, .rope_theta = 1e4},
-        .sliding = {.heads = 8, .kv_heads = 2, .head_dim = 24, .v_head_dim = v_head_dim, .rotary_dim = 8, .window = TINY_WINDOW,
-                    .rope_theta = 1e3, .sinks = true},
-        .is_sliding = {false, true, true, false}, .is_moe = {false, true, true, true},
-        .dense_intermediate = 96, .moe_intermediate = 96, .experts = 6, .top_k = 2, .norm_top_k = true, .routed_scale = 1.3f,
-        .qkv_chunks = hidden == 64, .has_draft = true,
-        .draft = {.block = 4, .layers = 2, .intermediate = 40, .taps = 2, .tap_layer = {1, 3}, .mask_token = TINY_VOCABULARY - 1,
-                  .mask_embedding = true, .norm_epsilon = 1e-5f, .value_scale = 0.6f,
-                  .attention = {.heads = 4, .kv_heads = 2, .head_dim = 16, .v_head_dim = 16, .rotary_dim = 8, .window = 5,
-                                .rope_theta = 1e4, .sinks = true}},
+        .sliding = {.heads = 8,
+                    .kv_heads = 2,
+                    .head_dim = 24,
+                    .v_head_dim = v_head_dim,
+                    .rotary_dim = 8,
+                    .window = TINY_WINDOW,
+                    .rope_theta = 1e3,
+                    .sinks = true},
+        .is_sliding = {false, true, true, false},
+        .is_moe = {false, true, true, true},
+        .dense_intermediate = 96,
+        .moe_intermediate = 96,
+        .experts = 6,
+        .top_k = 2,
+        .norm_top_k = true,
+        .routed_scale = 1.3f,
+        .qkv_chunks = hidden == 64,
+        .has_draft = true,
+        .draft = {.block = 4,
+                  .layers = 2,
+                  .intermediate = 40,
+                  .taps = 2,
+                  .tap_layer = {1, 3},
+                  .mask_token = TINY_VOCABULARY - 1,
+                  .mask_embedding = true,
+                  .norm_epsilon = 1e-5f,
+                  .value_scale = 0.6f,
+                  .attention = {.heads = 4,
+                                .kv_heads = 2,
+                                .head_dim = 16,
+                                .v_head_dim = 16,
+                                .rotary_dim = 8,
+                                .window = 5,
+                                .rope_theta = 1e4,
+                                .sinks = true}},
     };
 }
 
@@ -66,7 +98,9 @@ static void load_tensor(const slip_program *program, int32_t index, slip_executo
         int64_t row = 0;
         for (int32_t p = 0; p < tensor->parts; p++)
             for (int64_t i = 0; i < parts[p].rows.count; i++) {
-                tiny_origin origin = {.key = key_of(parts[p].weight.name), .expert = first + e, .row = parts[p].rows.first + i,
+                tiny_origin origin = {.key = key_of(parts[p].weight.name),
+                                      .expert = first + e,
+                                      .row = parts[p].rows.first + i,
                                       .size = ends_with(parts[p].weight.name, "embed") ? 1.0f : 0.3f,
                                       .about_one = ends_with(parts[p].weight.name, "norm")};
                 tiny_weight_row(&weight, e, row++, tensor->columns, &origin);
@@ -97,7 +131,11 @@ void tiny_step_start(slip_step *step)
 slip_span *tiny_step_add(slip_step *step, int32_t sequence, int64_t position, const int32_t *tokens, int32_t count, int32_t logit_rows)
 {
     slip_span *span = &step->span[step->span_count++];
-    *span = (slip_span){.sequence = sequence, .row = step->row_count, .count = count, .logit_rows = logit_rows, .position = position,
+    *span = (slip_span){.sequence = sequence,
+                        .row = step->row_count,
+                        .count = count,
+                        .logit_rows = logit_rows,
+                        .position = position,
                         .sampling = {.top_p = 1}};
     memcpy(step->token + step->row_count, tokens, (size_t)count * sizeof *tokens);
     step->row_count += count;

@@ -33,7 +33,7 @@ typedef struct {
 
 /* `span_rows`: what a ring holds beside its window. */
 static inline void share_make_with(share *s, int32_t hidden, int32_t span_rows, int32_t ranks, int32_t slices, int32_t rank,
-                            const slip_executor_options *options)
+                                   const slip_executor_options *options)
 {
     slip_limits limits = {.rows = 64, .logit_rows = 64, .sequences = SEQUENCES, .span_rows = span_rows, .context = CONTEXT};
     tiny_model_shape(hidden, &s->model);

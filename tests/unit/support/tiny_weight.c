@@ -16,8 +16,8 @@ static size_t code_bytes(slip_dtype dtype, int64_t columns)
 
 slip_weight tiny_weight_make(slip_dtype dtype, int64_t experts, int64_t rows, slip_range columns)
 {
-    slip_weight w = {.dtype = dtype, .experts = experts, .rows = rows, .columns = columns.count,
-                     .row_bytes = code_bytes(dtype, columns.count)};
+    slip_weight w = {
+        .dtype = dtype, .experts = experts, .rows = rows, .columns = columns.count, .row_bytes = code_bytes(dtype, columns.count)};
     assert_true(dtype != SLIP_MXFP4 || (columns.first % 32 == 0 && columns.count % 32 == 0));
     if (dtype == SLIP_MXFP4)
         w.scale_columns = columns.count / 32;

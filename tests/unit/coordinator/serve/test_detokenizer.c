@@ -81,10 +81,18 @@ static void test_characters_are_whole(void **state)
     push(&text, "\xf0\x9f\x98");
     assert_text(&text, "a\xe2\x82\xac", "a\xe2\x82\xac");
     push(&text, "b"); /* it will never be whole */
-    assert_text(&text, "a\xe2\x82\xac\xef\xbf\xbd""b", "a\xe2\x82\xac\xef\xbf\xbd""b");
+    assert_text(&text,
+                "a\xe2\x82\xac\xef\xbf\xbd"
+                "b",
+                "a\xe2\x82\xac\xef\xbf\xbd"
+                "b");
     push(&text, "\xc3");
     assert_int_equal(slip_detokenizer_finish(&text), SLIP_OK);
-    assert_text(&text, "a\xe2\x82\xac\xef\xbf\xbd""b\xef\xbf\xbd", "a\xe2\x82\xac\xef\xbf\xbd""b\xef\xbf\xbd");
+    assert_text(&text,
+                "a\xe2\x82\xac\xef\xbf\xbd"
+                "b\xef\xbf\xbd",
+                "a\xe2\x82\xac\xef\xbf\xbd"
+                "b\xef\xbf\xbd");
     slip_detokenizer_free(&text);
 }
 
@@ -178,9 +186,12 @@ static void test_special_and_unknown_tokens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),                  cmocka_unit_test(test_characters_are_whole),
-        cmocka_unit_test(test_stop_across_tokens),     cmocka_unit_test(test_overlapping_beginnings),
-        cmocka_unit_test(test_first_stop_and_finish),  cmocka_unit_test(test_stop_at_the_end),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_characters_are_whole),
+        cmocka_unit_test(test_stop_across_tokens),
+        cmocka_unit_test(test_overlapping_beginnings),
+        cmocka_unit_test(test_first_stop_and_finish),
+        cmocka_unit_test(test_stop_at_the_end),
         cmocka_unit_test(test_special_and_unknown_tokens),
     };
     return cmocka_run_group_tests(tests, load_tokenizer, free_tokenizer);

@@ -103,7 +103,10 @@ static slip_serve_request request_of(const tiny_checkpoint *checkpoint, int n, i
         prompts[n][t] = (int32_t)tiny_below((uint64_t)n, (uint64_t)t, (uint32_t)checkpoint->source.model.vocabulary);
     *h = (heard){0};
     return (slip_serve_request){
-        .query = {.prompt = prompts[n], .prompt_count = PROMPT, .max_tokens = tokens, .ignore_eos = true,
+        .query = {.prompt = prompts[n],
+                  .prompt_count = PROMPT,
+                  .max_tokens = tokens,
+                  .ignore_eos = true,
                   .sampling = {.seed = (uint64_t)n, .temperature = 1, .top_p = 1}},
         .sink = {text, end, h},
     };
@@ -343,9 +346,12 @@ static int close_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_come_first_served), cmocka_unit_test(test_at_any_time),
-        cmocka_unit_test(test_stop_string),             cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_cancel_all),              cmocka_unit_test(test_sinks_that_do_something),
+        cmocka_unit_test(test_first_come_first_served),
+        cmocka_unit_test(test_at_any_time),
+        cmocka_unit_test(test_stop_string),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel_all),
+        cmocka_unit_test(test_sinks_that_do_something),
         cmocka_unit_test(test_logits_that_are_not_finite),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

@@ -18,8 +18,12 @@ static void test_bytes(void **state)
         {"caf\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80"},
         {"\x1b[31mred\a", "?[31mred?"},
         {"two\nlines\r\t.", "two?lines??."},
-        {"\x7f\xc2\x9b" "0m", "???0m"},             /* DEL; C1's CSI */
-        {"a\xe2\x80\xae" "b\xe2\x80\xa8", "a???b???"}, /* right-to-left override; line separator */
+        {"\x7f\xc2\x9b"
+         "0m",
+         "???0m"}, /* DEL; C1's CSI */
+        {"a\xe2\x80\xae"
+         "b\xe2\x80\xa8",
+         "a???b???"}, /* right-to-left override; line separator */
         {"\xff\xc3", "??"},
         {"\xe4\xb8", "??"}, /* cut inside of a character */
         {"", ""},

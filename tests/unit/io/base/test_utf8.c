@@ -61,8 +61,7 @@ static uint32_t next(uint32_t *random)
 static void chunks_do_not_matter(void **state)
 {
     (void)state;
-    static const unsigned char pool[] = {'a',  0x80, 0xbf, 0xa0, 0x90, 0x8f, 0xc2,
-                                         0xe0, 0xe2, 0xed, 0xf0, 0xf4, 0xf5, 0xff};
+    static const unsigned char pool[] = {'a', 0x80, 0xbf, 0xa0, 0x90, 0x8f, 0xc2, 0xe0, 0xe2, 0xed, 0xf0, 0xf4, 0xf5, 0xff};
     uint32_t random = 1;
     for (int round = 0; round < 20000; round++) {
         char text[24], whole[TEXT_ROOM], *repaired;
@@ -113,13 +112,13 @@ static void normalises(void **state)
     (void)state;
     check_nfc("", "");
     check_nfc("plain", "plain");
-    check_nfc("e\xcc\x81", "\xc3\xa9");                                          /* e, acute */
-    check_nfc("a\xcc\x81\xcc\xa3", "\xe1\xba\xa1\xcc\x81");                      /* the dot below goes first */
-    check_nfc("\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81");           /* Hangul L V T */
-    check_nfc("\xea\xb0\x80\xe1\x86\xa7", "\xea\xb0\x80\xe1\x86\xa7");           /* U+11A7 is no trailing consonant */
+    check_nfc("e\xcc\x81", "\xc3\xa9");                                /* e, acute */
+    check_nfc("a\xcc\x81\xcc\xa3", "\xe1\xba\xa1\xcc\x81");            /* the dot below goes first */
+    check_nfc("\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81"); /* Hangul L V T */
+    check_nfc("\xea\xb0\x80\xe1\x86\xa7", "\xea\xb0\x80\xe1\x86\xa7"); /* U+11A7 is no trailing consonant */
     check_nfc("\xe1\x86\xa7", "\xe1\x86\xa7");
-    check_nfc("\xe2\x84\xa6", "\xce\xa9");                                       /* the ohm sign is an omega */
-    check_nfc("\xef\xac\x81", "\xef\xac\x81");                                   /* a ligature is not canonical */
+    check_nfc("\xe2\x84\xa6", "\xce\xa9");     /* the ohm sign is an omega */
+    check_nfc("\xef\xac\x81", "\xef\xac\x81"); /* a ligature is not canonical */
 }
 
 /* 200,000 marks in the worst order: seconds at most, where a bubble sort would take minutes. */
@@ -142,11 +141,8 @@ static void orders_long_runs_of_marks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stream_equals_python),
-        cmocka_unit_test(chunks_do_not_matter),
-        cmocka_unit_test(code_points_survive),
-        cmocka_unit_test(normalises),
-        cmocka_unit_test(orders_long_runs_of_marks),
+        cmocka_unit_test(stream_equals_python), cmocka_unit_test(chunks_do_not_matter),      cmocka_unit_test(code_points_survive),
+        cmocka_unit_test(normalises),           cmocka_unit_test(orders_long_runs_of_marks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

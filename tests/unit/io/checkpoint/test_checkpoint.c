@@ -57,8 +57,7 @@ static void test_round_trip(void **state)
     }
     free(file);
     const slip_dataset *gate = slip_checkpoint_find(&checkpoint, "target/layers/1/experts/gate");
-    assert_true(gate->dtype == SLIP_MXFP4 && gate->dims == 3 && gate->shape[2] == 16 &&
-                gate->bytes == 3 * 32 * 16);
+    assert_true(gate->dtype == SLIP_MXFP4 && gate->dims == 3 && gate->shape[2] == 16 && gate->bytes == 3 * 32 * 16);
     const slip_dataset *scale = slip_checkpoint_find(&checkpoint, "target/layers/1/experts/gate_scale");
     assert_true(scale->dtype == SLIP_MXFP4 && scale->shape[2] == 1);
     assert_null(slip_checkpoint_find(&checkpoint, "target/layers/2/o"));
@@ -153,9 +152,8 @@ static void test_full_disk(void **state)
 
 static bool same_table(const slip_checkpoint *a, const slip_checkpoint *b)
 {
-    return strcmp(a->config, b->config) == 0 && strcmp(a->draft_config, b->draft_config) == 0 &&
-           a->tokenizer_size == b->tokenizer_size && a->dataset_count == b->dataset_count &&
-           memcmp(a->datasets, b->datasets, (size_t)a->dataset_count * sizeof *a->datasets) == 0;
+    return strcmp(a->config, b->config) == 0 && strcmp(a->draft_config, b->draft_config) == 0 && a->tokenizer_size == b->tokenizer_size &&
+           a->dataset_count == b->dataset_count && memcmp(a->datasets, b->datasets, (size_t)a->dataset_count * sizeof *a->datasets) == 0;
 }
 
 /* A damaged file is refused by name, or the damage was where nothing is kept. */
@@ -222,8 +220,7 @@ static void test_not_a_checkpoint(void **state)
     slip_checkpoint checkpoint;
     static const struct {
         const char *path, *cause;
-    } cases[] = {
-        {"/dev/null", "not a regular file"}, {".", "not a regular file"}, {"no-such.h5", "No such file"}};
+    } cases[] = {{"/dev/null", "not a regular file"}, {".", "not a regular file"}, {"no-such.h5", "No such file"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         slip_clear();
         assert_int_equal(slip_checkpoint_open(cases[i].path, &checkpoint), SLIP_ERR_INPUT);
@@ -251,18 +248,17 @@ static void refuse_table(const slip_checkpoint *checkpoint, const char *defect, 
     slip_model untouched = {.hidden = 7}, model = untouched;
     slip_clear();
     slip_status status = slip_checkpoint_model(checkpoint, "m.h5", &model);
-    if (status != SLIP_ERR_INPUT || strstr(slip_cause(), cause) == NULL ||
-        memcmp(&model, &untouched, sizeof model) != 0)
+    if (status != SLIP_ERR_INPUT || strstr(slip_cause(), cause) == NULL || memcmp(&model, &untouched, sizeof model) != 0)
         fail_msg("%s: status %d, \"%s\"", defect, status, slip_cause());
     slip_clear();
 }
 
-#define REFUSE(defect, name, change, cause)                                                                  \
-    do {                                                                                                     \
-        slip_dataset *d = row(&checkpoint, name), kept = *d;                                                 \
-        change;                                                                                              \
-        refuse_table(&checkpoint, defect, cause);                                                            \
-        *d = kept;                                                                                           \
+#define REFUSE(defect, name, change, cause) \
+    do { \
+        slip_dataset *d = row(&checkpoint, name), kept = *d; \
+        change; \
+        refuse_table(&checkpoint, defect, cause); \
+        *d = kept; \
     } while (0)
 
 static void test_tables(void **state)
@@ -272,8 +268,7 @@ static void test_tables(void **state)
     slip_checkpoint checkpoint;
     slip_model model;
     open_small(f, &checkpoint);
-    REFUSE("SHAPE", "target/layers/0/o", d->shape[1]++,
-           "/target/layers/0/o: shape [32, 9], but its config asks for [32, 8]");
+    REFUSE("SHAPE", "target/layers/0/o", d->shape[1]++, "/target/layers/0/o: shape [32, 9], but its config asks for [32, 8]");
     REFUSE("SHAPE_NEGATIVE", "target/layers/0/o", d->shape[0] = -32, "shape [-32, 8]");
     REFUSE("SHAPE_WRAPS", "target/layers/0/o", d->shape[0] = INT64_MAX, "/target/layers/0/o: shape [");
     REFUSE("DIMS", "target/layers/0/o", d->dims = 3, "/target/layers/0/o: shape");
@@ -281,22 +276,16 @@ static void test_tables(void **state)
     REFUSE("DIMS_NEGATIVE", "target/norm", d->dims = -1, "/target/norm: shape");
     REFUSE("BYTES", "target/norm", d->bytes--, "/target/norm: 63 bytes");
     REFUSE("OFFSET_NEGATIVE", "target/norm", d->offset = -1, "bytes at -1");
-    REFUSE("OFFSET_PAST_END", "target/norm", d->offset = checkpoint.file_size - 63,
-           "/target/norm: 64 bytes at");
+    REFUSE("OFFSET_PAST_END", "target/norm", d->offset = checkpoint.file_size - 63, "/target/norm: 64 bytes at");
     REFUSE("OFFSET_WRAPS", "target/norm", d->offset = INT64_MAX, "/target/norm: 64 bytes at");
     REFUSE("DTYPE_UNKNOWN", "target/norm", d->dtype = 4, "dtype 4 is unknown");
     REFUSE("DTYPE_NEGATIVE", "target/norm", d->dtype = -1, "dtype -1 is unknown");
-    REFUSE("DTYPE_NOT_ALLOWED", "target/embed", d->dtype = SLIP_MXFP4,
-           "/target/embed: cannot be of dtype mxfp4");
-    REFUSE("DTYPE_OF_SCALE", "target/layers/0/o_scale", d->dtype = SLIP_BF16,
-           "/target/layers/0/o_scale: dtype is not f32");
-    REFUSE("SCALE_SHAPE", "target/layers/1/experts/up_scale", d->shape[2] = 2,
-           "/target/layers/1/experts/up_scale: shape");
-    REFUSE("SCALE_MISSING", "target/layers/0/o_scale", d->name[17] = 'd',
-           "/target/layers/0/o_scale is missing");
+    REFUSE("DTYPE_NOT_ALLOWED", "target/embed", d->dtype = SLIP_MXFP4, "/target/embed: cannot be of dtype mxfp4");
+    REFUSE("DTYPE_OF_SCALE", "target/layers/0/o_scale", d->dtype = SLIP_BF16, "/target/layers/0/o_scale: dtype is not f32");
+    REFUSE("SCALE_SHAPE", "target/layers/1/experts/up_scale", d->shape[2] = 2, "/target/layers/1/experts/up_scale: shape");
+    REFUSE("SCALE_MISSING", "target/layers/0/o_scale", d->name[17] = 'd', "/target/layers/0/o_scale is missing");
     REFUSE("MISSING", "target/norm", d->name[10] = 'z', "/target/norm is missing");
-    REFUSE("SCALE_TO_SPARE", "target/layers/0/q", (d->dtype = SLIP_F32, d->bytes *= 4),
-           "q_scale is not a dataset that");
+    REFUSE("SCALE_TO_SPARE", "target/layers/0/q", (d->dtype = SLIP_F32, d->bytes *= 4), "q_scale is not a dataset that");
     REFUSE("DUPLICATE", "target/norm", d[0] = d[-1], "given twice");
     REFUSE("OUT_OF_ORDER", "target/norm", d->name[0] = 'a', "given twice or out of order");
     REFUSE("NAME_DOES_NOT_END", "target/norm", memset(d->name, 't', sizeof d->name), "its name does not end");

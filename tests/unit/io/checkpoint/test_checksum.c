@@ -164,6 +164,7 @@ static void test_damage_at_opening(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parts), cmocka_unit_test(test_damage), cmocka_unit_test(test_damage_at_opening)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parts), cmocka_unit_test(test_damage),
+                                       cmocka_unit_test(test_damage_at_opening)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

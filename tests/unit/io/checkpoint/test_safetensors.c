@@ -16,8 +16,7 @@ typedef struct {
     const char *cause; /* part of the sentence that must come */
 } bad_header;
 
-#define TENSOR(dtype, shape, begin, end)                                                                     \
-    "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
+#define TENSOR(dtype, shape, begin, end) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
 
 static const bad_header bad_headers[] = {
     {"EMPTY", "", 0, "does not begin with {"},
@@ -25,8 +24,7 @@ static const bad_header bad_headers[] = {
     {"NOT_OBJECT", "[]", 0, "does not begin with {"},
     {"SPACE_FIRST", " {}", 0, "does not begin with {"},
     {"TRAILING_TEXT", "{}x", 0, "header: byte"},
-    {"DUPLICATE", "{\"a\":" TENSOR("U8", "[1]", 0, 1) ",\"a\":" TENSOR("U8", "[1]", 1, 2) "}", 2,
-     "duplicate"},
+    {"DUPLICATE", "{\"a\":" TENSOR("U8", "[1]", 0, 1) ",\"a\":" TENSOR("U8", "[1]", 1, 2) "}", 2, "duplicate"},
     {"NAME_EMPTY", "{\"\":" TENSOR("U8", "[1]", 0, 1) "}", 1, "a tensor's name is empty"},
     {"NAME_NUL", "{\"a\\u0000b\":" TENSOR("U8", "[1]", 0, 1) "}", 1, "header: byte"},
     {"TENSOR_NOT_OBJECT", "{\"a\":7}", 0, "not an object"},
@@ -38,23 +36,18 @@ static const bad_header bad_headers[] = {
     {"SHAPE_TOO_LONG", "{\"a\":" TENSOR("U8", "[1,1,1,1,1,1,1,1,1]", 0, 1) "}", 1, "at most 8 sizes"},
     {"DIM_PAST_INT64", "{\"a\":" TENSOR("U8", "[18446744073709551616]", 0, 1) "}", 1, "header: byte"},
     {"PRODUCT_WRAPS", "{\"a\":" TENSOR("U8", "[4294967296,4294967296]", 0, 0) "}", 0, "larger than any file"},
-    {"PRODUCT_WRAPS_TO_FIT", "{\"a\":" TENSOR("F32", "[4611686018427387905]", 0, 4) "}", 4,
-     "larger than any file"},
+    {"PRODUCT_WRAPS_TO_FIT", "{\"a\":" TENSOR("F32", "[4611686018427387905]", 0, 4) "}", 4, "larger than any file"},
     {"OFFSETS_MISSING", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, "not a pair"},
     {"OFFSETS_THREE", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1,2]}}", 1, "not a pair"},
-    {"OFFSETS_STRING", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[\"0\",1]}}", 1,
-     "not a pair"},
+    {"OFFSETS_STRING", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[\"0\",1]}}", 1, "not a pair"},
     {"OFFSET_NEGATIVE", "{\"a\":" TENSOR("U8", "[1]", -1, 0) "}", 1, "outside of"},
     {"OFFSETS_REVERSED", "{\"a\":" TENSOR("U8", "[1]", 1, 0) "}", 1, "outside of"},
     {"OFFSET_PAST_END", "{\"a\":" TENSOR("U8", "[2]", 0, 2) "}", 1, "outside of"},
-    {"OFFSET_HUGE", "{\"a\":" TENSOR("U8", "[9223372036854775807]", 0, 9223372036854775807) "}", 1,
-     "outside of"},
+    {"OFFSET_HUGE", "{\"a\":" TENSOR("U8", "[9223372036854775807]", 0, 9223372036854775807) "}", 1, "outside of"},
     {"BAD_LENGTH_SHORT", "{\"a\":" TENSOR("F32", "[1]", 0, 2) "}", 4, "hold 2 bytes, its shape asks for 4"},
     {"BAD_LENGTH_LONG", "{\"a\":" TENSOR("U8", "[1]", 0, 4) "}", 4, "hold 4 bytes, its shape asks for 1"},
-    {"OVERLAP", "{\"a\":" TENSOR("U8", "[2]", 0, 2) ",\"b\":" TENSOR("U8", "[2]", 1, 3) "}", 3,
-     "overlapping"},
-    {"SAME_BYTES", "{\"a\":" TENSOR("U8", "[2]", 0, 2) ",\"b\":" TENSOR("U8", "[2]", 0, 2) "}", 2,
-     "overlapping"},
+    {"OVERLAP", "{\"a\":" TENSOR("U8", "[2]", 0, 2) ",\"b\":" TENSOR("U8", "[2]", 1, 3) "}", 3, "overlapping"},
+    {"SAME_BYTES", "{\"a\":" TENSOR("U8", "[2]", 0, 2) ",\"b\":" TENSOR("U8", "[2]", 0, 2) "}", 2, "overlapping"},
     {"GAP", "{\"a\":" TENSOR("U8", "[1]", 0, 1) ",\"b\":" TENSOR("U8", "[1]", 2, 3) "}", 3, "leaving a gap"},
     {"GAP_FIRST", "{\"a\":" TENSOR("U8", "[1]", 1, 2) "}", 2, "leaving a gap"},
     {"TRAILING_BYTES", "{\"a\":" TENSOR("U8", "[1]", 0, 1) "}", 3, "2 bytes after the last tensor"},
@@ -70,8 +63,7 @@ static void test_bad_headers(void **state)
         const bad_header *bad = &bad_headers[i];
         size_t size = strlen(bad->header), count = 99;
         slip_clear();
-        slip_status status =
-            slip_safetensors_check(bad->header, size, 8 + (int64_t)size + bad->data_size, "x", &count);
+        slip_status status = slip_safetensors_check(bad->header, size, 8 + (int64_t)size + bad->data_size, "x", &count);
         if (status != SLIP_ERR_INPUT || strstr(slip_cause(), bad->cause) == NULL || count != 99)
             fail_msg("%s: status %d, count %zu, \"%s\"", bad->defect, status, count, slip_cause());
     }
@@ -83,14 +75,10 @@ static void test_good_header(void **state)
     (void)state;
     static const char long_name[300] = {[0 ... 298] = 'n'};
     char odd[512];
-    const char *header =
-        "{\"__metadata__\":{\"format\":\"pt\"},\"b\":" TENSOR("BF16", "[2,3]", 4, 16) ",\"empty\":" TENSOR(
-            "F32", "[0,5]", 4, 4) ",\"scalar\":" TENSOR("F32", "[]", 0,
-                                                        4) ",\"other\":" TENSOR("I64", "[1]", 16, 24) "}   ";
+    const char *header = "{\"__metadata__\":{\"format\":\"pt\"},\"b\":" TENSOR("BF16", "[2,3]", 4, 16) ",\"empty\":" TENSOR(
+        "F32", "[0,5]", 4, 4) ",\"scalar\":" TENSOR("F32", "[]", 0, 4) ",\"other\":" TENSOR("I64", "[1]", 16, 24) "}   ";
     size_t count = 0;
-    assert_int_equal(
-        slip_safetensors_check(header, strlen(header), 8 + (int64_t)strlen(header) + 24, "x", &count),
-        SLIP_OK);
+    assert_int_equal(slip_safetensors_check(header, strlen(header), 8 + (int64_t)strlen(header) + 24, "x", &count), SLIP_OK);
     assert_int_equal(count, 4);
     /* Of what nobody reads: no metadata, a type that is not known and packs as it likes, a long name. */
     snprintf(odd, sizeof odd, "{\"__metadata__\":null,\"a\":" TENSOR("F5", "[7,3]", 0, 14) ",\"%s\":" TENSOR("U8", "[1]", 14, 15) "}",
@@ -237,9 +225,8 @@ static void test_index(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_headers), cmocka_unit_test(test_good_header),
-        cmocka_unit_test(test_bad_files),   cmocka_unit_test(test_truncated_everywhere),
-        cmocka_unit_test(test_read),        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_bad_headers),          cmocka_unit_test(test_good_header), cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_truncated_everywhere), cmocka_unit_test(test_read),        cmocka_unit_test(test_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

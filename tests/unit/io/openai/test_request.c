@@ -11,10 +11,8 @@
 
 #include "io/openai/request.h"
 
-#define TEXT_LINE(fields)                                                                                    \
-    "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{" fields "}}"
-#define CHAT_LINE(fields)                                                                                    \
-    "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{" fields "}}"
+#define TEXT_LINE(fields) "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{" fields "}}"
+#define CHAT_LINE(fields) "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{" fields "}}"
 #define HELLO "\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]"
 
 static slip_request parse(const char *line)
@@ -30,8 +28,8 @@ static void assert_refused(const char *line, int status_code, const char *code, 
     slip_request request = parse(line);
     if (request.refusal.status_code != status_code || strcmp(request.refusal.code, code) != 0 ||
         strcmp(request.refusal.param, param) != 0 || request.refusal.message[0] == '\0')
-        fail_msg("%s\n-> %d %s '%s': %s", line, request.refusal.status_code, request.refusal.code,
-                 request.refusal.param, request.refusal.message);
+        fail_msg("%s\n-> %d %s '%s': %s", line, request.refusal.status_code, request.refusal.code, request.refusal.param,
+                 request.refusal.message);
     assert_string_equal(request.refusal.type, "invalid_request_error");
     slip_request_free(&request);
 }
@@ -116,10 +114,9 @@ static void test_chat(void **state)
     assert_int_equal(request.prompts->size, strlen(request.prompts->text));
     assert_int_equal(request.max_tokens, 4);
     slip_request_free(&request);
-    const char *quiet[] = {
-        CHAT_LINE(HELLO ",\"enable_thinking\":false"),
-        CHAT_LINE(HELLO ",\"chat_template_kwargs\":{\"enable_thinking\":false}"),
-        CHAT_LINE(HELLO ",\"enable_thinking\":true,\"chat_template_kwargs\":{\"enable_thinking\":false}")};
+    const char *quiet[] = {CHAT_LINE(HELLO ",\"enable_thinking\":false"),
+                           CHAT_LINE(HELLO ",\"chat_template_kwargs\":{\"enable_thinking\":false}"),
+                           CHAT_LINE(HELLO ",\"enable_thinking\":true,\"chat_template_kwargs\":{\"enable_thinking\":false}")};
     for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++) {
         request = parse(quiet[i]);
         assert_int_equal(request.refusal.status_code, 0);
@@ -167,12 +164,9 @@ static void test_refused_lines(void **state)
     assert_refused("{\"custom_id\":\"a\"}", 400, "missing_field", "method");
     assert_refused("{\"custom_id\":\"a\",\"method\":\"GET\"}", 400, "invalid_value", "method");
     assert_refused("{\"custom_id\":\"a\",\"method\":\"POST\"}", 400, "missing_field", "url");
-    assert_refused("{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/embeddings\"}", 404, "unknown_url",
-                   "url");
-    assert_refused("{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\"}", 400,
-                   "missing_field", "body");
-    assert_refused("{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":[]}", 400,
-                   "invalid_value", "body");
+    assert_refused("{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/embeddings\"}", 404, "unknown_url", "url");
+    assert_refused("{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\"}", 400, "missing_field", "body");
+    assert_refused("{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":[]}", 400, "invalid_value", "body");
 }
 
 static void test_refused_values(void **state)
@@ -251,9 +245,8 @@ static void test_unsupported(void **state)
     };
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
         assert_refused(asked[i].line, 400, "unsupported", asked[i].param);
-    assert_accepted(
-        TEXT_LINE("\"prompt\":\"x\",\"stream\":false,\"n\":1,\"logprobs\":null,\"suffix\":\"\",\"tools\":[],"
-                  "\"logit_bias\":{},\"presence_penalty\":0.0,\"response_format\":{\"type\":\"text\"}"));
+    assert_accepted(TEXT_LINE("\"prompt\":\"x\",\"stream\":false,\"n\":1,\"logprobs\":null,\"suffix\":\"\",\"tools\":[],"
+                              "\"logit_bias\":{},\"presence_penalty\":0.0,\"response_format\":{\"type\":\"text\"}"));
     assert_accepted(CHAT_LINE(HELLO ",\"logprobs\":false,\"tool_choice\":\"none\",\"something_else\":null"));
 }
 
@@ -278,8 +271,7 @@ static void test_long_and_deep_lines(void **state)
 static void test_hash(void **state)
 {
     (void)state;
-    static const char *same[] = {TEXT_LINE("\"prompt\":\"x\",\"temperature\":1"),
-                                 TEXT_LINE("\"temperature\": 1.0, \"prompt\":\"\\u0078\""),
+    static const char *same[] = {TEXT_LINE("\"prompt\":\"x\",\"temperature\":1"), TEXT_LINE("\"temperature\": 1.0, \"prompt\":\"\\u0078\""),
                                  TEXT_LINE("\"prompt\":[\"x\"],\"user\":\"u\",\"stop\":[]")};
     static const char *different[] = {
         TEXT_LINE("\"prompt\":\"x\""),

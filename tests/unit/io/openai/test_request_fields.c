@@ -38,8 +38,8 @@ static void assert_passes(bool chat, const char *field)
 static void assert_refused(bool chat, const char *field, const char *code, const char *param, const char *words)
 {
     slip_request request = parse(chat, field);
-    if (request.refusal.status_code != 400 || strcmp(request.refusal.code, code) != 0 ||
-        strcmp(request.refusal.param, param) != 0 || strstr(request.refusal.message, words) == NULL)
+    if (request.refusal.status_code != 400 || strcmp(request.refusal.code, code) != 0 || strcmp(request.refusal.param, param) != 0 ||
+        strstr(request.refusal.message, words) == NULL)
         fail_msg("%s\n-> %d %s %s: %s", field, request.refusal.status_code, request.refusal.code, request.refusal.param,
                  request.refusal.message);
     slip_request_free(&request);
@@ -121,7 +121,8 @@ static void test_misspelt(void **state)
 static void test_beside_body(void **state)
 {
     (void)state;
-    static const char line[] = "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"temperature\":0,\"body\":{\"prompt\":\"x\"}}";
+    static const char line[] =
+        "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"temperature\":0,\"body\":{\"prompt\":\"x\"}}";
     static const char note[] = "{\"note\":12345678901234567890,\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\","
                                "\"body\":{\"prompt\":\"x\"},\"note\":[\"\xff\"]}";
     slip_request request;
@@ -139,15 +140,16 @@ static void test_model(void **state)
     static const struct {
         const char *model;
         bool served;
-    } cases[] = {{"MiMo-V2.5-Pro", true}, {"XiaomiMiMo/mimo-v2.5-pro", true}, {"second", true}, {"gpt-4o", false},
-                 {"", false},            {"MiMo-V2.5", false},               {"MiMo-V2.5-Pro/", false}};
+    } cases[] = {{"MiMo-V2.5-Pro", true}, {"XiaomiMiMo/mimo-v2.5-pro", true}, {"second", true}, {"gpt-4o", false}, {"", false},
+                 {"MiMo-V2.5", false},    {"MiMo-V2.5-Pro/", false}};
     const slip_request_defaults defaults = {.sampling = {.temperature = 1, .top_p = 1}, .models = "MiMo-V2.5-Pro,,second"};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[300];
         slip_request request;
-        int size = snprintf(line, sizeof line,
-                            "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"model\":\"%s\",\"prompt\":\"x\"}}",
-                            cases[i].model);
+        int size =
+            snprintf(line, sizeof line,
+                     "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"model\":\"%s\",\"prompt\":\"x\"}}",
+                     cases[i].model);
         assert_int_equal(slip_request_parse(line, (size_t)size, 1, &defaults, &request), SLIP_OK);
         assert_int_equal(request.refusal.status_code, cases[i].served ? 0 : 400);
         assert_string_equal(request.refusal.param, cases[i].served ? "" : "model");
@@ -180,8 +182,8 @@ static void test_thinking(void **state)
     assert_refused(true, "\"reasoning_effort\":\"huge\"", "invalid_value", "reasoning_effort", "xhigh");
     assert_refused(true, "\"reasoning\":{\"enabled\":false}", "unsupported", "reasoning", "");
     assert_refused(true, "\"chat_template_kwargs\":{\"keep_all_reasoning\":false}", "unsupported", "chat_template_kwargs", "keep_all");
-    assert_refused(true, "\"chat_template_kwargs\":{\"thinking\":true,\"enable_thinking\":false}", "invalid_value",
-                   "chat_template_kwargs", "disagree");
+    assert_refused(true, "\"chat_template_kwargs\":{\"thinking\":true,\"enable_thinking\":false}", "invalid_value", "chat_template_kwargs",
+                   "disagree");
 }
 
 static void test_developer(void **state)
@@ -207,7 +209,8 @@ static slip_request parse_text(const char *custom_id, const char *body)
 {
     char line[400];
     slip_request request;
-    int size = snprintf(line, sizeof line, "{\"custom_id\":\"%s\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{%s}}", custom_id, body);
+    int size = snprintf(line, sizeof line, "{\"custom_id\":\"%s\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{%s}}",
+                        custom_id, body);
     assert_int_equal(slip_request_parse(line, (size_t)size, 1, NULL, &request), SLIP_OK);
     assert_int_equal(request.refusal.status_code, 0);
     return request;
@@ -217,7 +220,8 @@ static slip_request parse_text(const char *custom_id, const char *body)
 static void test_choices(void **state)
 {
     (void)state;
-    slip_request one = parse_text("a", "\"prompt\":\"x\",\"seed\":5"), many = parse_text("b", "\"prompt\":[\"x\",\"y\",\"x\"],\"n\":3,\"seed\":5"),
+    slip_request one = parse_text("a", "\"prompt\":\"x\",\"seed\":5"),
+                 many = parse_text("b", "\"prompt\":[\"x\",\"y\",\"x\"],\"n\":3,\"seed\":5"),
                  unseeded = parse_text("a", "\"prompt\":[\"x\",\"x\"],\"n\":2"), alone = parse_text("a", "\"prompt\":\"x\"");
     assert_int_equal(slip_request_choices(&many), 9);
     assert_string_equal(slip_request_prompt(&many, 5)->text, "y");
@@ -239,9 +243,15 @@ static void test_choices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_client),         cmocka_unit_test(test_harmless), cmocka_unit_test(test_asks_for_nothing),
-        cmocka_unit_test(test_asks_for_something), cmocka_unit_test(test_misspelt), cmocka_unit_test(test_beside_body),
-        cmocka_unit_test(test_model),          cmocka_unit_test(test_thinking), cmocka_unit_test(test_developer),
+        cmocka_unit_test(test_client),
+        cmocka_unit_test(test_harmless),
+        cmocka_unit_test(test_asks_for_nothing),
+        cmocka_unit_test(test_asks_for_something),
+        cmocka_unit_test(test_misspelt),
+        cmocka_unit_test(test_beside_body),
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_thinking),
+        cmocka_unit_test(test_developer),
         cmocka_unit_test(test_choices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,8 +15,7 @@
 
 #include "io/openai/request_file.h"
 
-#define TEXT(custom_id, fields)                                                                                                  \
-    "{\"custom_id\":\"" custom_id "\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{" fields "}}"
+#define TEXT(custom_id, fields) "{\"custom_id\":\"" custom_id "\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{" fields "}}"
 
 static char path[40];
 
@@ -54,8 +53,8 @@ static void assert_next(slip_request_file *file, const char *name, const char *c
 {
     slip_request request = next(file);
     if (strcmp(request.custom_id, name) != 0 || strcmp(request.refusal.code, code) != 0 || strcmp(request.refusal.param, param) != 0)
-        fail_msg("%s %s '%s' instead of %s %s '%s': %s", request.custom_id, request.refusal.code, request.refusal.param, name, code,
-                 param, request.refusal.message);
+        fail_msg("%s %s '%s' instead of %s %s '%s': %s", request.custom_id, request.refusal.code, request.refusal.param, name, code, param,
+                 request.refusal.message);
     slip_request_free(&request);
 }
 
@@ -69,9 +68,9 @@ static void assert_end(slip_request_file *file)
 static void test_read_file(void **state)
 {
     (void)state;
-    static const char text[] = TEXT("a", "\"prompt\":\"x\"") "\r\n\n  \t\njunk\n" TEXT("a", "\"prompt\":\"x\"") "\n" TEXT(
-        "a", "\"prompt\":\"x\"") "\na\0b\n" TEXT("line-4", "\"prompt\":\"z\"") "\n[]\n" TEXT("line-9", "\"prompt\":\"z\"") "\n" TEXT(
-        "line-9.1", "\"prompt\":\"z\"");
+    static const char text[] =
+        TEXT("a", "\"prompt\":\"x\"") "\r\n\n  \t\njunk\n" TEXT("a", "\"prompt\":\"x\"") "\n" TEXT("a", "\"prompt\":\"x\"") "\na\0b\n" TEXT(
+            "line-4", "\"prompt\":\"z\"") "\n[]\n" TEXT("line-9", "\"prompt\":\"z\"") "\n" TEXT("line-9.1", "\"prompt\":\"z\"");
     uint64_t hashes[3];
     write_file(text, sizeof text - 1);
     slip_request_file *file = open_file(path);
@@ -306,8 +305,8 @@ static void test_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read_file), cmocka_unit_test(test_names_survive),  cmocka_unit_test(test_gzip),
-        cmocka_unit_test(test_bad_gzip),  cmocka_unit_test(test_bad_files),      cmocka_unit_test(test_standard_input),
+        cmocka_unit_test(test_read_file), cmocka_unit_test(test_names_survive),     cmocka_unit_test(test_gzip),
+        cmocka_unit_test(test_bad_gzip),  cmocka_unit_test(test_bad_files),         cmocka_unit_test(test_standard_input),
         cmocka_unit_test(test_many),      cmocka_unit_test(test_changed_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,8 +34,7 @@ static void test_log_lines(void **state)
     slip_progress progress = start(16, 0);
     FILE *stream = progress.stream;
     for (int second = 0; second <= 25; second++)
-        slip_progress_update(&progress, &(slip_progress_counts){.done = 4, .failed = 1, .tokens = 1000},
-                             100 + second);
+        slip_progress_update(&progress, &(slip_progress_counts){.done = 4, .failed = 1, .tokens = 1000}, 100 + second);
     assert_string_equal(text, "progress: 4/16 done, 1 failed, 1000 tokens, 100.0 tokens/s, ETA 0:30\n"
                               "progress: 4/16 done, 1 failed, 1000 tokens, 50.0 tokens/s, ETA 1:00\n");
     slip_progress_finish(&progress, &(slip_progress_counts){.done = 16, .failed = 1, .tokens = 4096}, 132);
@@ -88,8 +87,7 @@ static void draw(unsigned short columns, char *drawn, size_t room)
     slip_progress_start(&progress, stream, 8, 0, 0);
     assert_true(progress.terminal);
     for (int tick = 0; tick < 10; tick++) /* a tenth of a second in all: one redraw */
-        slip_progress_update(&progress, &(slip_progress_counts){.done = 2, .tokens = 10},
-                             0.0101 * (tick + 1));
+        slip_progress_update(&progress, &(slip_progress_counts){.done = 2, .tokens = 10}, 0.0101 * (tick + 1));
     slip_progress_finish(&progress, &(slip_progress_counts){.done = 8, .tokens = 80}, 2);
     fclose(stream);
     /* A terminal hands over what it likes at a time; once the writer is gone, reading ends in an error. */
@@ -105,9 +103,8 @@ static void test_terminal(void **state)
     (void)state;
     char drawn[1024];
     draw(120, drawn, sizeof drawn);
-    assert_string_equal(
-        drawn, "\r[######..................] 2/8 done, 0 failed, 10 tokens, 99.0 tokens/s, ETA 0:00\033[K"
-               "\r[########################] 8/8 done, 0 failed, 80 tokens, 40.0 tokens/s, ETA 0:00\033[K\n");
+    assert_string_equal(drawn, "\r[######..................] 2/8 done, 0 failed, 10 tokens, 99.0 tokens/s, ETA 0:00\033[K"
+                               "\r[########################] 8/8 done, 0 failed, 80 tokens, 40.0 tokens/s, ETA 0:00\033[K\n");
     draw(20, drawn, sizeof drawn);
     assert_string_equal(drawn, "\r2/8 done, 0 failed,\033[K\r8/8 done, 0 failed,\033[K\n");
 }

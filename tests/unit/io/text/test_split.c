@@ -48,7 +48,11 @@ static void spaces_are_unicodes(void **state)
 {
     (void)state;
     check("\\s+", "a\xc2\x85\xe2\x80\xa8\tb", "a|\xc2\x85\xe2\x80\xa8\t|b|");
-    check("\\s+", "a\xe1\xa0\x8e" "b", "a\xe1\xa0\x8e" "b|"); /* U+180E is not one */
+    check("\\s+",
+          "a\xe1\xa0\x8e"
+          "b",
+          "a\xe1\xa0\x8e"
+          "b|"); /* U+180E is not one */
     check("\\S+", "a\xe1\xa0\x8e b", "a\xe1\xa0\x8e| |b|");
     check("[^\\sx]+", "a bx", "a| |b|x|");
     check("\\\\s", "a\\s s", "a|\\s| s|"); /* an escaped backslash is no space */

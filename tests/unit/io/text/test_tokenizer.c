@@ -82,8 +82,7 @@ static char *decode(const slip_tokenizer *tokenizer, const int32_t *ids, size_t 
 }
 
 /* decode(encode(s)) is NFC(s) where the tokenizer normalises and added tokens are their own normal form. */
-static void check_round_trip(const slip_tokenizer *tokenizer, const char *text, size_t size, const int32_t *ids,
-                             size_t count)
+static void check_round_trip(const slip_tokenizer *tokenizer, const char *text, size_t size, const int32_t *ids, size_t count)
 {
     char *repaired, *normal;
     size_t repaired_size, normal_size, decoded_size;
@@ -118,8 +117,7 @@ static size_t check_golden(const char *name, bool round_trip)
             uint16_t id;
             memcpy(&id, golden + i * sizeof id, sizeof id);
             if (ids[i] != id)
-                fail_msg("%s: record %zu, token %zu of \"%.*s\": %d, not %d", name, records, i, (int)text_size, text,
-                         (int)ids[i], (int)id);
+                fail_msg("%s: record %zu, token %zu of \"%.*s\": %d, not %d", name, records, i, (int)text_size, text, (int)ids[i], (int)id);
         }
         assert_int_equal(count, expected);
         if (round_trip)
@@ -291,8 +289,8 @@ static const char *letter(int byte)
  * JSON. */
 static char *big_file(int32_t tokens)
 {
-    json_t *root = json_pack("{s:n, s:{s:s, s:b}, s:{s:s}}", "normalizer", "pre_tokenizer", "type", "ByteLevel",
-                             "add_prefix_space", 0, "decoder", "type", "ByteLevel");
+    json_t *root = json_pack("{s:n, s:{s:s, s:b}, s:{s:s}}", "normalizer", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0,
+                             "decoder", "type", "ByteLevel");
     json_t *vocab = json_object(), *merges = json_array();
     char(*spelling)[24] = calloc((size_t)tokens, sizeof *spelling);
     for (int32_t i = 0, next = 0x100; i < 256; i++) {

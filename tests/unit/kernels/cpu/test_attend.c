@@ -108,7 +108,7 @@ static void check_attend(const slip_math *math)
             for (float size = 1; size < 100; size *= 9) {
                 const float *joins = sink < 0 ? NULL : &sinks[sink];
                 check_one_attend(math, SLOTS, 0, counts[n] - 1, size, joins);
-                check_one_attend(math, 41, 1000, 1000 + counts[n] - 1, size, joins); /* wraps: 1000 = 24 * 41 + 16 */
+                check_one_attend(math, 41, 1000, 1000 + counts[n] - 1, size, joins);    /* wraps: 1000 = 24 * 41 + 16 */
                 check_one_attend(math, counts[n], 77, 77 + counts[n] - 1, size, joins); /* a full ring */
             }
 }

@@ -62,8 +62,7 @@ static void test_neighbours(void **state)
     run(&s);
     for (int32_t i = 0, row = 0; i < SEQUENCES; i++)
         for (int32_t j = 0; j < count[order[i]]; j++, row++)
-            assert_memory_equal(cpu->row(s.executor, SLIP_BUFFER_LOGITS, row), alone[order[i]][from[order[i]] + j],
-                                sizeof alone[0][0]);
+            assert_memory_equal(cpu->row(s.executor, SLIP_BUFFER_LOGITS, row), alone[order[i]][from[order[i]] + j], sizeof alone[0][0]);
     share_free(&s);
 }
 
@@ -210,12 +209,8 @@ static int start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_neighbours),
-        cmocka_unit_test(test_selected_rows),
-        cmocka_unit_test(test_rejected_blocks),
-        cmocka_unit_test(test_slot_again),
-        cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_chunks),          cmocka_unit_test(test_neighbours), cmocka_unit_test(test_selected_rows),
+        cmocka_unit_test(test_rejected_blocks), cmocka_unit_test(test_slot_again), cmocka_unit_test(test_ranks),
     };
     return cmocka_run_group_tests(tests, start, tiny_comm_finish);
 }

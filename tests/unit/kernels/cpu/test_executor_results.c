@@ -229,14 +229,9 @@ static int start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_taps),
-        cmocka_unit_test(test_candidates),
-        cmocka_unit_test(test_cost),
-        cmocka_unit_test(test_cache_bytes),
-        cmocka_unit_test(test_watch),
-        cmocka_unit_test(test_rounded_activations),
-        cmocka_unit_test(test_rounded_chunks),
-        cmocka_unit_test(test_device),
+        cmocka_unit_test(test_taps),           cmocka_unit_test(test_candidates), cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_cache_bytes),    cmocka_unit_test(test_watch),      cmocka_unit_test(test_rounded_activations),
+        cmocka_unit_test(test_rounded_chunks), cmocka_unit_test(test_device),
     };
     return cmocka_run_group_tests(tests, start, tiny_comm_finish);
 }

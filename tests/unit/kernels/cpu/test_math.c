@@ -112,7 +112,8 @@ static void check_values_of(const slip_math *math, product *p, bool exact)
             for (int r = 0; r < ROWS; r++) {
                 double want = reference(p, e, r, t, &magnitude);
                 assert_true(fabs(y[t][r] - want) <= 2e-6 * magnitude);
-                assert_true(fabs(sums[t][r] - (1000 * t + r + p->gain[t] * want)) <= 1e-12 * (1000 * t + r) + (exact ? 1e-7 : 2e-6) * magnitude);
+                assert_true(fabs(sums[t][r] - (1000 * t + r + p->gain[t] * want)) <=
+                            1e-12 * (1000 * t + r) + (exact ? 1e-7 : 2e-6) * magnitude);
             }
         }
     }

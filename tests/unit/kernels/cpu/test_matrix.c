@@ -142,9 +142,8 @@ static void test_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_weights),   cmocka_unit_test(test_every_e4m3_code),
-        cmocka_unit_test(test_e4m3_nan),         cmocka_unit_test(test_every_mxfp4_code),
-        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_random_weights),   cmocka_unit_test(test_every_e4m3_code), cmocka_unit_test(test_e4m3_nan),
+        cmocka_unit_test(test_every_mxfp4_code), cmocka_unit_test(test_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

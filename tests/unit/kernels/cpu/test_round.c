@@ -27,12 +27,25 @@ static void test_e4m3(void **state)
 {
     (void)state;
     static const golden table[] = {
-        {0, 0},           {1, 1},           {1.07f, 1.125f},
-        {1.0625f, 1},     {1.1875f, 1.25f}, /* ties: the even mantissa */
-        {17, 16},         {19, 20},
-        {431, 416},       {432, 448},       {449, 448},       {1e9f, 448},      {INFINITY, 448},
-        {0x1p-6f, 0x1p-6f}, {0x1.fp-7f, 0x1p-6f}, /* the smallest normal number, and what rounds up to it */
-        {0x1p-9f, 0x1p-9f}, {0x1p-10f, 0},        {0x1.8p-9f, 0x1p-8f}, {0x1.01p-10f, 0x1p-9f}, {1e-20f, 0},
+        {0, 0},
+        {1, 1},
+        {1.07f, 1.125f},
+        {1.0625f, 1},
+        {1.1875f, 1.25f}, /* ties: the even mantissa */
+        {17, 16},
+        {19, 20},
+        {431, 416},
+        {432, 448},
+        {449, 448},
+        {1e9f, 448},
+        {INFINITY, 448},
+        {0x1p-6f, 0x1p-6f},
+        {0x1.fp-7f, 0x1p-6f}, /* the smallest normal number, and what rounds up to it */
+        {0x1p-9f, 0x1p-9f},
+        {0x1p-10f, 0},
+        {0x1.8p-9f, 0x1p-8f},
+        {0x1.01p-10f, 0x1p-9f},
+        {1e-20f, 0},
     };
     check(slip_round_e4m3, table, sizeof table / sizeof *table);
     assert_true(isnan(slip_round_e4m3(NAN)));
@@ -44,11 +57,11 @@ static void test_bf16(void **state)
     (void)state;
     static const golden table[] = {
         {0, 0},
-        {1 + 0x1p-8f, 1},                          /* ties: the even mantissa */
+        {1 + 0x1p-8f, 1}, /* ties: the even mantissa */
         {1 + 3 * 0x1p-8f, 1 + 0x1p-6f},
         {1 + 0x1p-8f + 0x1p-20f, 1 + 0x1p-7f},
         {1 + 0x1p-9f, 1},
-        {0x1.fffp3f, 16},                          /* carries into the exponent */
+        {0x1.fffp3f, 16}, /* carries into the exponent */
         {INFINITY, INFINITY},
     };
     check(slip_round_bf16, table, sizeof table / sizeof *table);
@@ -71,7 +84,7 @@ static void test_scaled_operand(void **state)
     }
     float x[2] = {0.3f, 0.1f}, y[2];
     slip_round_operand(SLIP_MXFP4, x, 2, y);
-    assert_true(fabsf(y[0] - 0.3f) <= 0x1p-24f);       /* amax meets 448 but for the division's last bit */
+    assert_true(fabsf(y[0] - 0.3f) <= 0x1p-24f);               /* amax meets 448 but for the division's last bit */
     assert_true(fabsf(y[1] - 144 * (0.3f / 448)) <= 0x1p-25f); /* 0.1 / scale = 149.33: between 144 and 160 */
     slip_round_operand(SLIP_MXFP4, x, 2, x);
     assert_memory_equal(x, y, sizeof x);
@@ -98,7 +111,7 @@ static void test_split_operand(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_e4m3), cmocka_unit_test(test_bf16),
-                                       cmocka_unit_test(test_scaled_operand), cmocka_unit_test(test_split_operand)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_e4m3), cmocka_unit_test(test_bf16), cmocka_unit_test(test_scaled_operand),
+                                       cmocka_unit_test(test_split_operand)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,8 +25,12 @@ typedef struct {
 
 static void load(slip_executor *executor, int32_t index, float *values, int64_t rows, int64_t columns)
 {
-    slip_weight weight = {.dtype = SLIP_F32, .experts = 1, .rows = rows, .columns = columns,
-                          .row_bytes = (size_t)columns * sizeof(float), .data = (unsigned char *)values};
+    slip_weight weight = {.dtype = SLIP_F32,
+                          .experts = 1,
+                          .rows = rows,
+                          .columns = columns,
+                          .row_bytes = (size_t)columns * sizeof(float),
+                          .data = (unsigned char *)values};
     assert_int_equal(slip_executor_cpu.load(executor, index, &weight), SLIP_OK);
 }
 
@@ -37,12 +41,20 @@ static void route(routed *r, slip_scoring scoring, bool bias, bool norm_top_k, f
     slip_executor *executor;
     slip_run_cost cost;
     int32_t tokens[ROWS] = {0};
-    r->op = (slip_op){.kind = SLIP_OP_ROUTE, .in = SLIP_BUFFER_H, .out = SLIP_BUFFER_ROUTE, .weight = {0, bias ? 1 : SLIP_NO_WEIGHT},
-                      .layer = -1};
+    r->op = (slip_op){
+        .kind = SLIP_OP_ROUTE, .in = SLIP_BUFFER_H, .out = SLIP_BUFFER_ROUTE, .weight = {0, bias ? 1 : SLIP_NO_WEIGHT}, .layer = -1};
     r->tensors[0] = (slip_tensor){.experts = {-1, 0}, .columns = {0, HIDDEN}, .rows = EXPERTS};
     r->tensors[1] = (slip_tensor){.experts = {-1, 0}, .columns = {0, EXPERTS}, .rows = 1, .vector = true};
-    r->program = (slip_program){.ops = &r->op, .op_count = 1, .phase_count = {1}, .tensors = r->tensors, .tensor_count = 2,
-                                .experts = EXPERTS, .top_k = TOP_K, .scoring = scoring, .norm_top_k = norm_top_k, .routed_scale = scale};
+    r->program = (slip_program){.ops = &r->op,
+                                .op_count = 1,
+                                .phase_count = {1},
+                                .tensors = r->tensors,
+                                .tensor_count = 2,
+                                .experts = EXPERTS,
+                                .top_k = TOP_K,
+                                .scoring = scoring,
+                                .norm_top_k = norm_top_k,
+                                .routed_scale = scale};
     r->program.width[SLIP_BUFFER_H] = HIDDEN;
     r->program.width[SLIP_BUFFER_ROUTE] = 2 * TOP_K;
     assert_int_equal(slip_executor_cpu.create(&r->program, &limits, NULL, NULL, &executor), SLIP_OK);

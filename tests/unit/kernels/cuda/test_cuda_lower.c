@@ -359,8 +359,10 @@ static void test_step(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops), cmocka_unit_test(test_windows), cmocka_unit_test(test_forms), cmocka_unit_test(test_sums),
-                                       cmocka_unit_test(test_ranks), cmocka_unit_test(test_draft_share),
-                                       cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_routers), cmocka_unit_test(test_step)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops),       cmocka_unit_test(test_windows),
+                                       cmocka_unit_test(test_forms),         cmocka_unit_test(test_sums),
+                                       cmocka_unit_test(test_ranks),         cmocka_unit_test(test_draft_share),
+                                       cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_routers),       cmocka_unit_test(test_step)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,8 +54,8 @@ static void decode_mxfp4(const unsigned char *tile, block *b)
         const unsigned char *scales = tile + SLIP_TILE_CODES + (warp * 8 + g) * 16;
         for (int second = 0; second < 2; second++) {
             int row = warp * 16 + g + 8 * second;
-            b->value[row][column] =
-                (double)slip_e4m3_to_f32((uint8_t)code[second]) * 64 * slip_e8m0_to_f32(scales[second * 8 + scale_block]);
+            b->value[row][column] = (double)slip_e4m3_to_f32((uint8_t)code[second]) * 64 *
+                                    slip_e8m0_to_f32(scales[second * 8 + scale_block]);
             b->coded[row][column] = code[second] != 0 || scales[second * 8 + scale_block] != 127;
         }
     }
@@ -113,8 +113,7 @@ static void check_expert(const slip_weight *weight, int64_t expert, const slip_c
 static void check_weight(const slip_weight *weight, slip_cuda_use use, int chunk)
 {
     slip_cuda_matrix m;
-    assert_int_equal(slip_cuda_matrix_plan(weight->dtype, weight->experts, weight->rows, weight->columns, weight->scale_skew,
-                                           use, &m),
+    assert_int_equal(slip_cuda_matrix_plan(weight->dtype, weight->experts, weight->rows, weight->columns, weight->scale_skew, use, &m),
                      SLIP_OK);
     if (chunk > 0 && chunk <= m.column_tiles) {
         m.chunk = chunk;
@@ -191,7 +190,7 @@ static void check_planes(float value, double high, double low)
 static void test_two_planes(void **state)
 {
     (void)state;
-    check_planes(1 + 0x1p-8f, 1, 0x1p-8);                 /* ties go to the even one */
+    check_planes(1 + 0x1p-8f, 1, 0x1p-8); /* ties go to the even one */
     check_planes(1 + 0x3p-8f, 1 + 0x1p-6, -0x1p-8);
     check_planes(-1 - 0x1p-8f - 0x1p-23f, -1 - 0x1p-7, 0x1p-8); /* 2^-8 - 2^-23 rounds up */
     check_planes(0x1p-130f, 0x1p-130, 0);
@@ -226,8 +225,7 @@ static void check_deal(const slip_cuda_matrix *m, int32_t sms)
     assert_null(memchr(seen, 0, (size_t)tiles));
     free(seen);
     assert_int_equal(slip_cuda_matrix_busiest(m, 1, sms), busiest);
-    assert_int_equal(slip_cuda_matrix_arena(m, sms),
-                     arena * slip_tile_columns(m->format) * 8 * (m->format == SLIP_WEIGHT_BF16 ? 4 : 1));
+    assert_int_equal(slip_cuda_matrix_arena(m, sms), arena * slip_tile_columns(m->format) * 8 * (m->format == SLIP_WEIGHT_BF16 ? 4 : 1));
 }
 
 static void check_plan(slip_dtype dtype, int64_t rows, int64_t columns, slip_cuda_use use)
@@ -333,21 +331,14 @@ static const struct {
 } published[] = {
     {SLIP_F8E4M3, SLIP_USE_LINEAR, 3392, 6144, 25}, /* Pro, an eighth: qkv, o, router, head, experts, the dense layer */
     {SLIP_BF16, SLIP_USE_LINEAR, 6144, 2048, 5},    /* evenness beyond that would cost more in partial sums */
-    {SLIP_BF16, SLIP_USE_LINEAR, 384, 6144, 0},
-    {SLIP_BF16, SLIP_USE_LINEAR, 19072, 6144, 5},
-    {SLIP_MXFP4, SLIP_USE_GATE_UP, 512, 6144, 11},
-    {SLIP_MXFP4, SLIP_USE_DOWN, 6144, 256, 2},
-    {SLIP_F8E4M3, SLIP_USE_LINEAR, 4096, 6144, 5},
-    {SLIP_F8E4M3, SLIP_USE_LINEAR, 6144, 2048, 5},
+    {SLIP_BF16, SLIP_USE_LINEAR, 384, 6144, 0},      {SLIP_BF16, SLIP_USE_LINEAR, 19072, 6144, 5},
+    {SLIP_MXFP4, SLIP_USE_GATE_UP, 512, 6144, 11},   {SLIP_MXFP4, SLIP_USE_DOWN, 6144, 256, 2},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 4096, 6144, 5},   {SLIP_F8E4M3, SLIP_USE_LINEAR, 6144, 2048, 5},
     {SLIP_F8E4M3, SLIP_USE_LINEAR, 14848, 4096, 15}, /* Flash, whole */
-    {SLIP_F8E4M3, SLIP_USE_LINEAR, 13568, 4096, 18},
-    {SLIP_BF16, SLIP_USE_LINEAR, 4096, 8192, 5},
-    {SLIP_F32, SLIP_USE_LINEAR, 256, 4096, 0},
-    {SLIP_BF16, SLIP_USE_LINEAR, 152576, 4096, 5},
-    {SLIP_MXFP4, SLIP_USE_GATE_UP, 4096, 4096, 5},
-    {SLIP_MXFP4, SLIP_USE_DOWN, 4096, 2048, 11},
-    {SLIP_F8E4M3, SLIP_USE_LINEAR, 32768, 4096, 5},
-    {SLIP_F8E4M3, SLIP_USE_LINEAR, 4096, 16384, 5},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 13568, 4096, 18}, {SLIP_BF16, SLIP_USE_LINEAR, 4096, 8192, 5},
+    {SLIP_F32, SLIP_USE_LINEAR, 256, 4096, 0},       {SLIP_BF16, SLIP_USE_LINEAR, 152576, 4096, 5},
+    {SLIP_MXFP4, SLIP_USE_GATE_UP, 4096, 4096, 5},   {SLIP_MXFP4, SLIP_USE_DOWN, 4096, 2048, 11},
+    {SLIP_F8E4M3, SLIP_USE_LINEAR, 32768, 4096, 5},  {SLIP_F8E4M3, SLIP_USE_LINEAR, 4096, 16384, 5},
 };
 
 static void test_published_shapes(void **state)
@@ -356,8 +347,7 @@ static void test_published_shapes(void **state)
     for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
         slip_cuda_matrix m;
         int64_t experts = published[i].use != SLIP_USE_LINEAR ? SLIP_PLAN_EXPERTS : 1;
-        assert_int_equal(slip_cuda_matrix_plan(published[i].dtype, 384, published[i].rows, published[i].columns, 0,
-                                               published[i].use, &m),
+        assert_int_equal(slip_cuda_matrix_plan(published[i].dtype, 384, published[i].rows, published[i].columns, 0, published[i].use, &m),
                          SLIP_OK);
         double mean = (double)(experts * m.row_tiles * m.column_tiles) / SLIP_PLAN_WARPGROUPS;
         double most = fmax(mean * (1 + published[i].percent / 100), 2 * SLIP_STAGE_TILES);
@@ -369,14 +359,9 @@ static void test_published_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_weights),
-        cmocka_unit_test(test_special_codes),
-        cmocka_unit_test(test_two_planes),
-        cmocka_unit_test(test_many_plans),
-        cmocka_unit_test(test_wide_plans),
-        cmocka_unit_test(test_nothing_to_do),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_published_shapes),
+        cmocka_unit_test(test_random_weights), cmocka_unit_test(test_special_codes),    cmocka_unit_test(test_two_planes),
+        cmocka_unit_test(test_many_plans),     cmocka_unit_test(test_wide_plans),       cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_published_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

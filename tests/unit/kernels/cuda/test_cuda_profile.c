@@ -72,7 +72,7 @@ static json_t *event_of(const json_t *root, const char *phase, size_t index, siz
     json_t *found = NULL, *event;
     size_t i;
     *count = 0;
-    json_array_foreach(json_object_get(root, "traceEvents"), i, event) {
+    json_array_foreach (json_object_get(root, "traceEvents"), i, event) {
         assert_int_equal(number(event, "pid"), RANK);
         if (strcmp(text(event, "ph"), phase) == 0 && (*count)++ == index)
             found = event;

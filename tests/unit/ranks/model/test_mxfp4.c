@@ -14,12 +14,9 @@ static void test_small_floats(void **state)
     assert_true(slip_bf16_to_f32(0x3f80) == 1.0f && slip_bf16_to_f32(0xc040) == -3.0f);
     assert_true(slip_f16_to_f32(0x3c00) == 1.0f && slip_f16_to_f32(0xc200) == -3.0f);
     assert_true(slip_f16_to_f32(0x7bff) == 65504.0f && slip_f16_to_f32(0x0001) == ldexpf(1.0f, -24));
-    assert_true(slip_f16_to_f32(0x03ff) == ldexpf(1023.0f, -24) &&
-                slip_f16_to_f32(0x0400) == ldexpf(1.0f, -14));
-    assert_true(isinf(slip_f16_to_f32(0x7c00)) && isnan(slip_f16_to_f32(0x7e00)) &&
-                signbit(slip_f16_to_f32(0x8000)));
-    assert_true(slip_e4m3_to_f32(0x38) == 1.0f && slip_e4m3_to_f32(0x7e) == 448.0f &&
-                slip_e4m3_to_f32(0xb8) == -1.0f);
+    assert_true(slip_f16_to_f32(0x03ff) == ldexpf(1023.0f, -24) && slip_f16_to_f32(0x0400) == ldexpf(1.0f, -14));
+    assert_true(isinf(slip_f16_to_f32(0x7c00)) && isnan(slip_f16_to_f32(0x7e00)) && signbit(slip_f16_to_f32(0x8000)));
+    assert_true(slip_e4m3_to_f32(0x38) == 1.0f && slip_e4m3_to_f32(0x7e) == 448.0f && slip_e4m3_to_f32(0xb8) == -1.0f);
     assert_true(slip_e4m3_to_f32(0x01) == ldexpf(1.0f, -9) && slip_e4m3_to_f32(0x08) == ldexpf(1.0f, -6));
     assert_true(isnan(slip_e4m3_to_f32(0x7f)) && isnan(slip_e4m3_to_f32(0xff)));
     assert_true(slip_e8m0_to_f32(127) == 1.0f && slip_e8m0_to_f32(0) == ldexpf(1.0f, -127));
@@ -40,10 +37,8 @@ static float rounded(float value)
 static void test_ties_go_to_even(void **state)
 {
     (void)state;
-    static const float pairs[][2] = {{0.25f, 0.0f}, {0.75f, 1.0f}, {1.25f, 1.0f}, {1.75f, 2.0f},
-                                     {2.5f, 2.0f},  {3.5f, 4.0f},  {5.0f, 4.0f},  {5.01f, 6.0f},
-                                     {0.26f, 0.5f}, {0.74f, 0.5f}, {1.3f, 1.5f},  {2.6f, 3.0f},
-                                     {3.49f, 3.0f}, {6.9f, 6.0f}};
+    static const float pairs[][2] = {{0.25f, 0.0f}, {0.75f, 1.0f}, {1.25f, 1.0f}, {1.75f, 2.0f}, {2.5f, 2.0f}, {3.5f, 4.0f},  {5.0f, 4.0f},
+                                     {5.01f, 6.0f}, {0.26f, 0.5f}, {0.74f, 0.5f}, {1.3f, 1.5f},  {2.6f, 3.0f}, {3.49f, 3.0f}, {6.9f, 6.0f}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         assert_true(rounded(pairs[i][0]) == pairs[i][1]);
         assert_true(rounded(-pairs[i][0]) == -pairs[i][1]);
@@ -125,9 +120,8 @@ static void test_nearest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_floats),  cmocka_unit_test(test_ties_go_to_even),
-        cmocka_unit_test(test_scale_rule),    cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_grid_is_exact), cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_small_floats), cmocka_unit_test(test_ties_go_to_even), cmocka_unit_test(test_scale_rule),
+        cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_grid_is_exact),   cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -218,9 +218,8 @@ static void test_draft_is_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),         cmocka_unit_test(test_everything_once),
-        cmocka_unit_test(test_what_slices_are_allowed), cmocka_unit_test(test_planned_slices),
-        cmocka_unit_test(test_draft_is_whole), cmocka_unit_test(test_draft_is_cut),
+        cmocka_unit_test(test_pieces),         cmocka_unit_test(test_everything_once), cmocka_unit_test(test_what_slices_are_allowed),
+        cmocka_unit_test(test_planned_slices), cmocka_unit_test(test_draft_is_whole),  cmocka_unit_test(test_draft_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -333,10 +333,14 @@ static void test_pro_at_eight(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_targets_are_well_formed), cmocka_unit_test(test_drafts_are_well_formed),
-        cmocka_unit_test(test_targets_are_in_order),    cmocka_unit_test(test_taps),
-        cmocka_unit_test(test_draft_phases),            cmocka_unit_test(test_draft_shares),
-        cmocka_unit_test(test_fused_rows),              cmocka_unit_test(test_pro_at_eight),
+        cmocka_unit_test(test_targets_are_well_formed),
+        cmocka_unit_test(test_drafts_are_well_formed),
+        cmocka_unit_test(test_targets_are_in_order),
+        cmocka_unit_test(test_taps),
+        cmocka_unit_test(test_draft_phases),
+        cmocka_unit_test(test_draft_shares),
+        cmocka_unit_test(test_fused_rows),
+        cmocka_unit_test(test_pro_at_eight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,16 +26,17 @@ static void test_philox_known_answers(void **state)
         uint32_t c[4], k[2], want[4], have[4];
         if (line[0] == '#')
             continue;
-        assert_int_equal(sscanf(line, "%x %x %x %x %x %x %x %x %x %x", &c[0], &c[1], &c[2], &c[3], &k[0], &k[1], &want[0],
-                                &want[1], &want[2], &want[3]), 10);
+        assert_int_equal(
+            sscanf(line, "%x %x %x %x %x %x %x %x %x %x", &c[0], &c[1], &c[2], &c[3], &k[0], &k[1], &want[0], &want[1], &want[2], &want[3]),
+            10);
         slip_philox(c, k, have);
         assert_memory_equal(have, want, sizeof want);
         lines++;
         if (c[3] != 0 || c[0] >= 1u << 29)
             continue;
         for (uint32_t j = 0; j < 4; j++) /* the layout of the counter: (token / 4, position), key = seed */
-            assert_int_equal(slip_sample_bits(k[0] | (uint64_t)k[1] << 32, (int64_t)(c[1] | (uint64_t)c[2] << 32),
-                                              (int32_t)(4 * c[0] + j)), want[j]);
+            assert_int_equal(slip_sample_bits(k[0] | (uint64_t)k[1] << 32, (int64_t)(c[1] | (uint64_t)c[2] << 32), (int32_t)(4 * c[0] + j)),
+                             want[j]);
     }
     fclose(file);
     assert_int_equal(lines, 64);
@@ -51,12 +52,14 @@ static void test_not_finite(void **state)
     for (int kind = 0; kind < 3; kind++)
         for (int at = 0; at < 64; at++)
             for (int rule = 0; rule < 4; rule++) {
-                const slip_sampling sampling = {.seed = 3, .temperature = rule ? 0.7 : 0, .top_p = rule > 1 ? 0.9 : 1, .top_k = rule > 2 ? 5 : 0};
+                const slip_sampling sampling = {
+                    .seed = 3, .temperature = rule ? 0.7 : 0, .top_p = rule > 1 ? 0.9 : 1, .top_k = rule > 2 ? 5 : 0};
                 tiny_fill((uint64_t)at, 4.0f, 64, logits);
                 assert_true(isfinite(slip_sample_filtered(logits, 64, &sampling, 9, order).score));
                 logits[at] = bad[kind];
                 assert_false(isfinite(slip_sample_filtered(logits, 64, &sampling, 9, order).score));
-                slip_candidate low = slip_sample_best(logits, 0, 32, &sampling, 9), high = slip_sample_best(logits + 32, 32, 32, &sampling, 9);
+                slip_candidate low = slip_sample_best(logits, 0, 32, &sampling, 9),
+                               high = slip_sample_best(logits + 32, 32, 32, &sampling, 9);
                 assert_false(isfinite(slip_candidate_better(low, high).score));
                 assert_false(isfinite(slip_candidate_better(high, low).score));
             }
@@ -70,7 +73,7 @@ static void test_gumbel(void **state)
 {
     (void)state;
     assert_true(fabs(slip_gumbel(0x7fffffff) + log(log(2))) < 1e-8); /* u = 1/2 */
-    assert_true(slip_gumbel(0) > -4 && slip_gumbel(0) < -3);          /* u = 2^-33: finite at both ends */
+    assert_true(slip_gumbel(0) > -4 && slip_gumbel(0) < -3);         /* u = 2^-33: finite at both ends */
     assert_true(fabs(slip_gumbel(0xffffffff) - 33 * log(2)) < 1e-6);
 }
 
@@ -93,8 +96,7 @@ static float score_of(float logit, double temperature, uint64_t seed, int64_t po
     return (float)fma(temperature, slip_gumbel(slip_sample_bits(seed, position, (int32_t)token)), logit);
 }
 
-static slip_candidate brute_force(const float *logits, int64_t first, int64_t count, double temperature, uint64_t seed,
-                                  int64_t position)
+static slip_candidate brute_force(const float *logits, int64_t first, int64_t count, double temperature, uint64_t seed, int64_t position)
 {
     slip_candidate best = {0, -1};
     for (int64_t i = 0; i < count; i++) {
@@ -226,8 +228,7 @@ static void test_low_temperatures(void **state)
             }
 }
 
-static slip_candidate nucleus(const float *logits, int64_t count, double temperature, double top_p, uint64_t seed,
-                              int64_t position)
+static slip_candidate nucleus(const float *logits, int64_t count, double temperature, double top_p, uint64_t seed, int64_t position)
 {
     double total = 0;
     slip_candidate best = {0, -1};
@@ -254,16 +255,14 @@ static void test_nucleus_is_the_smallest_set(void **state)
         double temperature = 0.5 + 0.1 * (double)(seed % 10), top_p = 0.05 + 0.1 * (double)(seed % 9);
         tiny_fill(seed, 4.0f, 100, logits);
         logits[3] = logits[90] = logits[50];
-        assert_same(nucleus_of(logits, 100, temperature, top_p, seed, 8, order),
-                    nucleus(logits, 100, temperature, top_p, seed, 8));
+        assert_same(nucleus_of(logits, 100, temperature, top_p, seed, 8, order), nucleus(logits, 100, temperature, top_p, seed, 8));
     }
     const float thirds[] = {logf(0.3f), logf(0.5f), logf(0.2f)};
     int seen[3] = {0};
     for (int64_t position = 0; position < 2000; position++) {
         assert_int_equal(nucleus_of(thirds, 3, 1.0, 0.45, 1, position, order).token, 1);
         seen[nucleus_of(thirds, 3, 1.0, 0.75, 1, position, order).token]++;
-        assert_same(nucleus_of(thirds, 3, 1.0, 1.0, 1, position, order),
-                    best_of(thirds, 0, 3, 1.0, 1, position));
+        assert_same(nucleus_of(thirds, 3, 1.0, 1.0, 1, position, order), best_of(thirds, 0, 3, 1.0, 1, position));
     }
     assert_true(seen[2] == 0 && abs(seen[1] - 1250) < 90);
     assert_int_equal(nucleus_of(thirds, 3, 0.0, 0.1, 1, 0, order).token, 1);
@@ -327,8 +326,7 @@ static void test_filters_by_hand(void **state)
         {{0, 1, 1, 1, 0}, {1, 0, 0, 0}},      {{0, 1, 9, 1, 0}, {1, 1, 1, 1}},    {{0, 1, 0, 1, 0.6}, {1, 1, 0, 0}},
         {{0, 1, 0, 1, 0.2}, {1, 1, 1, 1}},    {{0, 1, 0, 1, 1}, {1, 0, 0, 0}},    {{0, 1, 0, 0.65, 0}, {1, 1, 0, 0}},
         {{0, 1, 0, 0.75, 0}, {1, 1, 1, 0}},   {{0, 1, 3, 0.75, 0}, {1, 1, 0, 0}}, /* 0.7 of 0.9 */
-        {{0, 1, 0, 0.95, 0.4}, {1, 1, 1, 0}}, {{0, 1, 2, 1, 0.8}, {1, 0, 0, 0}},
-        {{0, 1, 0, 0.75, 0.6}, {1, 1, 0, 0}},
+        {{0, 1, 0, 0.95, 0.4}, {1, 1, 1, 0}}, {{0, 1, 2, 1, 0.8}, {1, 0, 0, 0}},  {{0, 1, 0, 0.75, 0.6}, {1, 1, 0, 0}},
     };
     const float logits[] = {logf(0.4f), logf(0.3f), logf(0.2f), logf(0.1f)};
     int32_t order[4];
@@ -347,12 +345,17 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_low_temperatures),
-        cmocka_unit_test(test_philox_known_answers),       cmocka_unit_test(test_gumbel),
+        cmocka_unit_test(test_philox_known_answers),
+        cmocka_unit_test(test_gumbel),
         cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_best_is_the_arg_max),        cmocka_unit_test(test_bound_is_a_bound),
-        cmocka_unit_test(test_pieces_merge),               cmocka_unit_test(test_ties_go_to_the_lowest),
-        cmocka_unit_test(test_frequencies_are_the_softmax), cmocka_unit_test(test_nucleus_is_the_smallest_set),
-        cmocka_unit_test(test_filters_in_their_order),     cmocka_unit_test(test_filters_by_hand),
+        cmocka_unit_test(test_best_is_the_arg_max),
+        cmocka_unit_test(test_bound_is_a_bound),
+        cmocka_unit_test(test_pieces_merge),
+        cmocka_unit_test(test_ties_go_to_the_lowest),
+        cmocka_unit_test(test_frequencies_are_the_softmax),
+        cmocka_unit_test(test_nucleus_is_the_smallest_set),
+        cmocka_unit_test(test_filters_in_their_order),
+        cmocka_unit_test(test_filters_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,14 +93,22 @@ static void test_dtypes(void **state)
         bool vector;
         slip_dtype dtype;
     } table[] = {
-        {"target/layers/1/experts/gate", false, SLIP_MXFP4}, {"target/layers/1/experts/down", false, SLIP_MXFP4},
-        {"target/layers/0/qkv", false, SLIP_F8E4M3},         {"target/layers/0/q", false, SLIP_F8E4M3},
-        {"target/layers/0/gate", false, SLIP_F8E4M3},        {"target/layers/0/down", false, SLIP_F8E4M3},
-        {"target/layers/0/o", false, SLIP_BF16},             {"target/layers/1/router", false, SLIP_BF16},
-        {"target/layers/1/router_bias", true, SLIP_F32},     {"target/layers/1/attn_norm", true, SLIP_F32},
-        {"target/embed", false, SLIP_BF16},                  {"target/head", false, SLIP_BF16},
-        {"draft/layers/0/q", false, SLIP_BF16},              {"draft/layers/0/gate", false, SLIP_BF16},
-        {"draft/fc", false, SLIP_BF16},                      {"draft/hidden_norm", true, SLIP_F32},
+        {"target/layers/1/experts/gate", false, SLIP_MXFP4},
+        {"target/layers/1/experts/down", false, SLIP_MXFP4},
+        {"target/layers/0/qkv", false, SLIP_F8E4M3},
+        {"target/layers/0/q", false, SLIP_F8E4M3},
+        {"target/layers/0/gate", false, SLIP_F8E4M3},
+        {"target/layers/0/down", false, SLIP_F8E4M3},
+        {"target/layers/0/o", false, SLIP_BF16},
+        {"target/layers/1/router", false, SLIP_BF16},
+        {"target/layers/1/router_bias", true, SLIP_F32},
+        {"target/layers/1/attn_norm", true, SLIP_F32},
+        {"target/embed", false, SLIP_BF16},
+        {"target/head", false, SLIP_BF16},
+        {"draft/layers/0/q", false, SLIP_BF16},
+        {"draft/layers/0/gate", false, SLIP_BF16},
+        {"draft/fc", false, SLIP_BF16},
+        {"draft/hidden_norm", true, SLIP_F32},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         const slip_weight_row *row = find_row("pro", table[i].name);

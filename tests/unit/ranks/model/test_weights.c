@@ -184,8 +184,10 @@ static void test_programs_cover_the_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lists_are_well_formed), cmocka_unit_test(test_published_weights),
-        cmocka_unit_test(test_alternatives),          cmocka_unit_test(test_programs_cover_the_weights),
+        cmocka_unit_test(test_lists_are_well_formed),
+        cmocka_unit_test(test_published_weights),
+        cmocka_unit_test(test_alternatives),
+        cmocka_unit_test(test_programs_cover_the_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

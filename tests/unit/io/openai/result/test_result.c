@@ -30,12 +30,10 @@ static void test_completion(void **state)
     assert_int_equal(json_unpack(line,
                                  "{s:s, s:s, s:{s:i, s:s, s:{s:s, s:s, s:[{s:s%, s:s}], s:{s:i, s:i, s:i},"
                                  "s:{s:{s:f}}}}, s:o}",
-                                 "id", &id, "custom_id", &custom_id, "response", "status_code", &code,
-                                 "request_id", &request_id, "body", "object", &object, "model", &model,
-                                 "choices", "text", &text, &size, "finish_reason", &reason, "usage",
-                                 "prompt_tokens", &prompt, "completion_tokens", &completion, "total_tokens",
-                                 &total, "slipstream", "acceptance", "mean_acceptance_length", &mean, "error",
-                                 &error),
+                                 "id", &id, "custom_id", &custom_id, "response", "status_code", &code, "request_id", &request_id, "body",
+                                 "object", &object, "model", &model, "choices", "text", &text, &size, "finish_reason", &reason, "usage",
+                                 "prompt_tokens", &prompt, "completion_tokens", &completion, "total_tokens", &total, "slipstream",
+                                 "acceptance", "mean_acceptance_length", &mean, "error", &error),
                      0);
     assert_int_equal(strncmp(id, "slip-", 5), 0);
     assert_string_equal(custom_id, "r0");
@@ -54,31 +52,27 @@ static void test_refused_and_never_ran(void **state)
     (void)state;
     slip_results *results = open_results(false);
     assert_int_equal(slip_results_refuse(results, &requests[2]), SLIP_OK);
-    assert_int_equal(slip_results_never_ran(results, requests[0].custom_id, "rank_lost", "rank 1 of \xff died"),
-                     SLIP_OK);
+    assert_int_equal(slip_results_never_ran(results, requests[0].custom_id, "rank_lost", "rank 1 of \xff died"), SLIP_OK);
     slip_request_refuse(&requests[3], 400, "context_length_exceeded", "", "caf%s", "\xc3\xa9 \xc3");
     assert_int_equal(slip_results_refuse(results, &requests[3]), SLIP_OK);
     assert_int_equal(slip_results_close(results), SLIP_OK);
     const char *message, *code;
     int status_code;
     json_t *line = read_line(0), *response, *error, *param;
-    assert_int_equal(json_unpack(line, "{s:{s:i, s:{s:{s:s, s:s, s:s, s:s}}}, s:n}", "response",
-                                 "status_code", &status_code, "body", "error", "message", &message, "type",
-                                 &code, "param", &code, "code", &code, "error"),
+    assert_int_equal(json_unpack(line, "{s:{s:i, s:{s:{s:s, s:s, s:s, s:s}}}, s:n}", "response", "status_code", &status_code, "body",
+                                 "error", "message", &message, "type", &code, "param", &code, "code", &code, "error"),
                      0);
     assert_int_equal(status_code, 404);
     assert_string_equal(code, "unknown_url");
     json_decref(line);
     line = read_line(1);
-    assert_int_equal(json_unpack(line, "{s:o, s:{s:s, s:s}}", "response", &response, "error", "code", &code,
-                                 "message", &message),
-                     0);
+    assert_int_equal(json_unpack(line, "{s:o, s:{s:s, s:s}}", "response", &response, "error", "code", &code, "message", &message), 0);
     assert_true(json_is_null(response));
     assert_string_equal(message, "rank 1 of ? died");
     json_decref(line);
     line = read_line(2);
-    assert_int_equal(json_unpack(line, "{s:{s:{s:{s:s, s:o}}}, s:o}", "response", "body", "error", "message",
-                                 &message, "param", &param, "error", &error),
+    assert_int_equal(json_unpack(line, "{s:{s:{s:{s:s, s:o}}}, s:o}", "response", "body", "error", "message", &message, "param", &param,
+                                 "error", &error),
                      0);
     assert_string_equal(message, "caf\xc3\xa9 ?");
     assert_true(json_is_null(param));
@@ -107,8 +101,7 @@ static void test_reasoning(void **state)
     assert_int_equal(slip_results_close(results), SLIP_OK);
     for (int i = 0; i < CASES; i++) {
         json_t *line = read_line(i), *message;
-        assert_int_equal(
-            json_unpack(line, "{s:{s:{s:[{s:o}]}}}", "response", "body", "choices", "message", &message), 0);
+        assert_int_equal(json_unpack(line, "{s:{s:{s:[{s:o}]}}}", "response", "body", "choices", "message", &message), 0);
         const char *reasoning = json_string_value(json_object_get(message, "reasoning_content"));
         assert_string_equal(json_string_value(json_object_get(message, "content")), cases[i].content);
         assert_int_equal(reasoning != NULL, cases[i].reasoning != NULL);
@@ -145,17 +138,16 @@ static void test_choices(void **state)
     int prompt, completion, index;
     double total;
     assert_int_equal(json_unpack(answer, "{s:{s:{s:o, s:s, s:{s:i, s:i}, s:{s:F}}}}", "response", "body", "choices", &choices,
-                                 "system_fingerprint", &fingerprint, "usage", "prompt_tokens", &prompt, "completion_tokens",
-                                 &completion, "slipstream", "total_ms", &total),
+                                 "system_fingerprint", &fingerprint, "usage", "prompt_tokens", &prompt, "completion_tokens", &completion,
+                                 "slipstream", "total_ms", &total),
                      0);
     assert_string_equal(fingerprint, "fp_0000000000001234");
     assert_int_equal(json_array_size(choices), 4);
     assert_int_equal(prompt, 4);
     assert_int_equal(completion, 10);
     assert_true(total == 30);
-    assert_int_equal(json_unpack(json_array_get(choices, 3), "{s:i, s:o, s:o}", "index", &index, "prompt_token_ids", &first,
-                                 "token_ids", &last),
-                     0);
+    assert_int_equal(
+        json_unpack(json_array_get(choices, 3), "{s:i, s:o, s:o}", "index", &index, "prompt_token_ids", &first, "token_ids", &last), 0);
     assert_int_equal(index, 3);
     assert_int_equal(json_array_size(first), 3);
     assert_int_equal(json_array_size(last), 4);
@@ -279,16 +271,11 @@ static void test_broken_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_completion),
-        TEST(test_refused_and_never_ran),
-        TEST(test_reasoning),
-        TEST(test_choices),
-        TEST(test_never_ran_together),
-        TEST(test_fifo),
-        TEST(test_full_device),
-        TEST(test_file_limit),
-        TEST(test_full_after_success),
-        TEST(test_broken_text),
+        TEST(test_completion),         TEST(test_refused_and_never_ran),
+        TEST(test_reasoning),          TEST(test_choices),
+        TEST(test_never_ran_together), TEST(test_fifo),
+        TEST(test_full_device),        TEST(test_file_limit),
+        TEST(test_full_after_success), TEST(test_broken_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,8 +29,7 @@ static void test_never_overwrites(void **state)
     slip_clear();
     assert_int_equal(slip_results_open("-", true, RUN, input, &results), SLIP_ERR_INPUT);
     slip_clear();
-    assert_int_equal(slip_results_open("no/such/folder/r.jsonl", false, RUN, input, &results),
-                     SLIP_ERR_INPUT);
+    assert_int_equal(slip_results_open("no/such/folder/r.jsonl", false, RUN, input, &results), SLIP_ERR_INPUT);
     slip_clear();
     assert_int_equal(slip_results_open("/dev/full", true, RUN, input, &results), SLIP_ERR_INPUT);
 }
@@ -56,8 +55,7 @@ static void test_torn_at_every_byte(void **state)
     size_t size, again;
     write_three();
     char *text = read_all(&size);
-    size_t two =
-        (size_t)((char *)memrchr(text, '\n', size - 1) + 1 - text); /* bytes of the first two lines */
+    size_t two = (size_t)((char *)memrchr(text, '\n', size - 1) + 1 - text); /* bytes of the first two lines */
     for (size_t cut = two; cut <= size; cut++) {
         write_all(text, cut);
         slip_results *results = open_results(true);
@@ -104,11 +102,9 @@ static void test_never_ran_is_taken_out(void **state)
     size_t size, before;
     slip_results *results = open_results(false);
     assert_int_equal(chmod(path, 0640), 0);
-    assert_int_equal(slip_results_never_ran(results, requests[0].custom_id, "interrupted", "the job was stopped"),
-                     SLIP_OK);
+    assert_int_equal(slip_results_never_ran(results, requests[0].custom_id, "interrupted", "the job was stopped"), SLIP_OK);
     assert_int_equal(slip_results_answer(results, &requests[1], &plain), SLIP_OK);
-    assert_int_equal(slip_results_never_ran(results, requests[3].custom_id, "interrupted", "the job was stopped"),
-                     SLIP_OK);
+    assert_int_equal(slip_results_never_ran(results, requests[3].custom_id, "interrupted", "the job was stopped"), SLIP_OK);
     assert_int_equal(slip_results_close(results), SLIP_OK);
     char *text = read_all(&before);
     strcpy(text + before, "{\"id\":\"sl"); /* and torn as well */
@@ -256,17 +252,10 @@ static void test_no_room_to_repair(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_never_overwrites),
-        TEST(test_resume_skips_finished),
-        TEST(test_torn_at_every_byte),
-        TEST(test_torn_into_zeros),
-        TEST(test_never_ran_is_taken_out),
-        TEST(test_resume_refuses_foreign_files),
-        TEST(test_changed_request),
-        TEST(test_duplicates_are_taken_out),
-        TEST(test_one_writer),
-        TEST(test_resume_of_nothing),
-        TEST(test_no_room_to_repair),
+        TEST(test_never_overwrites),  TEST(test_resume_skips_finished),    TEST(test_torn_at_every_byte),
+        TEST(test_torn_into_zeros),   TEST(test_never_ran_is_taken_out),   TEST(test_resume_refuses_foreign_files),
+        TEST(test_changed_request),   TEST(test_duplicates_are_taken_out), TEST(test_one_writer),
+        TEST(test_resume_of_nothing), TEST(test_no_room_to_repair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

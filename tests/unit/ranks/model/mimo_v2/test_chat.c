@@ -62,22 +62,22 @@ static void turns_and_contents(void **state)
     expect("[{\"role\":\"user\",\"content\":\"\"}]", "null", 1, DEFAULT USER("") CUE);
     expect("[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":["
            "{\"type\":\"text\",\"text\":\"a \"},{\"type\":\"text\",\"text\":\"b\\n\\u00e9\"}]},"
-           "{\"role\":\"system\",\"content\":[]}]", NULL, 1,
-           "<|im_start|>system\nBe brief.<|im_end|>" USER("a b\n\xc3\xa9") "<|im_start|>system\n<|im_end|>" CUE);
+           "{\"role\":\"system\",\"content\":[]}]",
+           NULL, 1, "<|im_start|>system\nBe brief.<|im_end|>" USER("a b\n\xc3\xa9") "<|im_start|>system\n<|im_end|>" CUE);
 }
 
 static void reasoning(void **state)
 {
     (void)state;
     expect("[{\"role\":\"user\",\"content\":\"1\"},{\"role\":\"assistant\",\"content\":\"2\"},"
-           "{\"role\":\"user\",\"content\":\"3\"}]", NULL, 1,
-           DEFAULT USER("1") ASSISTANT("<think></think>2") USER("3") CUE);
+           "{\"role\":\"user\",\"content\":\"3\"}]",
+           NULL, 1, DEFAULT USER("1") ASSISTANT("<think></think>2") USER("3") CUE);
     expect("[{\"role\":\"user\",\"content\":\"1\"},"
-           "{\"role\":\"assistant\",\"content\":\"2\",\"reasoning_content\":\"why\\n\"}]", NULL, 1,
-           DEFAULT USER("1") ASSISTANT("<think>why\n</think>2") CUE);
+           "{\"role\":\"assistant\",\"content\":\"2\",\"reasoning_content\":\"why\\n\"}]",
+           NULL, 1, DEFAULT USER("1") ASSISTANT("<think>why\n</think>2") CUE);
     expect("[{\"role\":\"user\",\"content\":\"1\"},"
-           "{\"role\":\"assistant\",\"content\":\"<think>why</think>2\",\"reasoning_content\":null}]", NULL, 1,
-           DEFAULT USER("1") ASSISTANT("<think>why</think>2") CUE);
+           "{\"role\":\"assistant\",\"content\":\"<think>why</think>2\",\"reasoning_content\":null}]",
+           NULL, 1, DEFAULT USER("1") ASSISTANT("<think>why</think>2") CUE);
     expect("[{\"role\":\"assistant\",\"content\":\"x<think>a<think>b</think>c</think>d\"}]", NULL, 1,
            DEFAULT ASSISTANT("<think>b</think>d") CUE);
 }
@@ -85,15 +85,13 @@ static void reasoning(void **state)
 static void tool_calls_and_results(void **state)
 {
     (void)state;
-    const char *expected =
-        DEFAULT USER("weather?")
+    const char *expected = DEFAULT USER("weather?")
         ASSISTANT("<think>look</think><tool_call>\n<function=get>\n<parameter=city>Lyon</parameter>\n"
                   "<parameter=days>3</parameter>\n<parameter=fine>True</parameter>\n"
                   "<parameter=at>[1.5, null, \"\xc3\xa9\"]</parameter>\n</function>\n</tool_call>"
-                  "<tool_call>\n<function=now>\n</function>\n</tool_call>")
-        "<|im_start|>tool\n<tool_response>\n18 C\n</tool_response>\n<tool_response>\nnoon\n</tool_response>\n"
-        "<|im_end|>"
-        CUE;
+                  "<tool_call>\n<function=now>\n</function>\n</tool_call>") "<|im_start|>tool\n<tool_response>\n18 "
+                                                                            "C\n</tool_response>\n<tool_response>\nnoon\n</tool_response>\n"
+                                                                            "<|im_end|>" CUE;
     /* Arguments come as the text of a JSON object, or as the object itself. */
     expect("[{\"role\":\"user\",\"content\":\"weather?\"},{\"role\":\"assistant\",\"content\":null,"
            "\"reasoning_content\":\"look\",\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
@@ -102,17 +100,20 @@ static void tool_calls_and_results(void **state)
            "\\\"days\\\":3,\\\"fine\\\":true,\\\"at\\\":[1.5,null,\\\"\\u00e9\\\"]}\"}},"
            "{\"id\":\"2\",\"type\":\"function\",\"function\":{\"name\":\"now\",\"arguments\":\"\"}}]},"
            "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"18 C\"},"
-           "{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"noon\"}]", NULL, 1, expected);
+           "{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"noon\"}]",
+           NULL, 1, expected);
     expect("[{\"role\":\"user\",\"content\":\"weather?\"},{\"role\":\"assistant\",\"reasoning_content\":\"look\","
            "\"tool_calls\":[{\"function\":{\"name\":\"get\",\"arguments\":"
            "{\"city\":\"Lyon\",\"days\":3,\"fine\":true,\"at\":[1.5,null,\"\\u00e9\"]}}},"
            "{\"function\":{\"name\":\"now\"}}]},"
            "{\"role\":\"tool\",\"content\":\"18 C\"},{\"role\":\"tool\","
-           "\"content\":\"noon\"}]", NULL, 1, expected);
+           "\"content\":\"noon\"}]",
+           NULL, 1, expected);
     /* A number is what Python prints: the fewest digits, and an exponent only where it is long. */
     expect("[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":"
            "{\"a\":0.1,\"b\":1e-7,\"c\":1e16,\"d\":5.0,\"e\":-0.0,\"f\":123456789.125,\"g\":null,"
-           "\"h\":{\"i\":[]}}}}]}]", NULL, 1,
+           "\"h\":{\"i\":[]}}}}]}]",
+           NULL, 1,
            DEFAULT ASSISTANT("<think></think><tool_call>\n<function=f>\n<parameter=a>0.1</parameter>\n"
                              "<parameter=b>1e-07</parameter>\n<parameter=c>1e+16</parameter>\n"
                              "<parameter=d>5.0</parameter>\n<parameter=e>-0.0</parameter>\n"
@@ -124,14 +125,13 @@ static void tools_in_the_system_turn(void **state)
 {
     (void)state;
     char *text = NULL;
-    static const char tools[] =
-        "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"description\":\" Look it up.\\n\","
-        "\"parameters\":{"
-        "\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\",\"description\":\"Where\","
-        "\"enum\":[\"Lyon\",\"Rome\"]},"
-        "\"days\":{\"type\":[\"integer\",\"null\"],\"default\":1}},\"required\":[\"city\"],"
-        "\"additionalProperties\":false},"
-        "\"strict\":true}},{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
+    static const char tools[] = "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"description\":\" Look it up.\\n\","
+                                "\"parameters\":{"
+                                "\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\",\"description\":\"Where\","
+                                "\"enum\":[\"Lyon\",\"Rome\"]},"
+                                "\"days\":{\"type\":[\"integer\",\"null\"],\"default\":1}},\"required\":[\"city\"],"
+                                "\"additionalProperties\":false},"
+                                "\"strict\":true}},{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
     static const char beginning[] =
         "<|im_start|>system\nBe brief.\n\n# Tools\n\n"
         "You may call one or more functions to assist with the user query.\n\n"
@@ -146,8 +146,9 @@ static void tools_in_the_system_turn(void **state)
         "For each function call, ";
     static const char end[] = "including newlines and spaces.\n</IMPORTANT><|im_end|>" USER("Hi") CUE;
     assert_int_equal(render("[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\","
-                            "\"content\":\"Hi\"}]", tools, 1,
-                            &text), SLIP_OK);
+                            "\"content\":\"Hi\"}]",
+                            tools, 1, &text),
+                     SLIP_OK);
     assert_memory_equal(text, beginning, strlen(beginning));
     assert_string_equal(text + strlen(text) - strlen(end), end);
     free(text);
@@ -165,13 +166,11 @@ static const struct {
     {"[{\"role\":\"user\",\"content\":null}]", NULL, "messages[0].content is neither"},
     {"[{\"role\":\"user\",\"content\":5}]", NULL, "messages[0].content is neither"},
     {"[{\"role\":\"system\",\"content\":{}}]", NULL, "messages[0].content is neither"},
-    {"[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]", NULL,
-     "messages[0].content[0].type is \"image_url\""},
+    {"[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]", NULL, "messages[0].content[0].type is \"image_url\""},
     {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", NULL, "messages[0].content[0] has no text"},
     {"[{\"role\":\"user\",\"content\":[\"x\"]}]", NULL, "messages[0].content[0] has no type"},
     {"[{\"role\":\"tool\",\"content\":\"x\"}]", NULL, "messages[0] is a tool's result"},
-    {"[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"tool\",\"content\":\"x\"}]", NULL,
-     "messages[1] is a tool's result"},
+    {"[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"tool\",\"content\":\"x\"}]", NULL, "messages[1] is a tool's result"},
     {"[{\"role\":\"assistant\",\"reasoning_content\":[]}]", NULL, "messages[0].reasoning_content is not"},
     {"[{\"role\":\"assistant\",\"tool_calls\":{}}]", NULL, "messages[0].tool_calls is not"},
     {"[{\"role\":\"assistant\",\"tool_calls\":[{}]}]", NULL, "messages[0].tool_calls[0].function has no name"},
@@ -181,18 +180,18 @@ static const struct {
      "messages[0].tool_calls[0].function has arguments that"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "{}", "tools is not an array"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"web\"}]", "tools[0].type is not \"function\""},
+    {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\"}]", "tools[0].function is not an object"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]",
-     "[{\"type\":\"function\"}]", "tools[0].function is not an object"},
-    {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\","
-                                                "\"function\":{}}]", "tools[0].function.name"},
+     "[{\"type\":\"function\","
+     "\"function\":{}}]",
+     "tools[0].function.name"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]",
      "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":{\"type\":5}}}}}]",
      "tools[0].function.parameters.properties.a.type is not"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]",
      "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":true}}}}]",
      "tools[0].function.parameters.properties.a is not an object"},
-    {"[{\"role\":\"user\",\"content\":\"x\"}]",
-     "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":[]}}]",
+    {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":[]}}]",
      "tools[0].function.description is not"},
 };
 
@@ -212,12 +211,8 @@ static void names_what_it_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published_prompt),
-        cmocka_unit_test(turns_and_contents),
-        cmocka_unit_test(reasoning),
-        cmocka_unit_test(tool_calls_and_results),
-        cmocka_unit_test(tools_in_the_system_turn),
-        cmocka_unit_test(names_what_it_refuses),
+        cmocka_unit_test(published_prompt),       cmocka_unit_test(turns_and_contents),       cmocka_unit_test(reasoning),
+        cmocka_unit_test(tool_calls_and_results), cmocka_unit_test(tools_in_the_system_turn), cmocka_unit_test(names_what_it_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -193,8 +193,7 @@ static const change changes[] = {
     {PRO, "sliding_window", "129", "sliding_window_size is 128: it differs"},
     {PRO, "sliding_window_size", NULL, NULL},
     {PRO, "rope_parameters", "{\"rope_theta\":10000000.0,\"partial_rotary_factor\":0.334,\"rope_type\":\"default\"}", NULL},
-    {PRO, "rope_parameters", "{\"rope_theta\":5000}",
-     "rope_parameters.rope_theta is 5000: it differs from rope_theta, which is 10000000"},
+    {PRO, "rope_parameters", "{\"rope_theta\":5000}", "rope_parameters.rope_theta is 5000: it differs from rope_theta, which is 10000000"},
     {PRO, "rope_parameters", "{\"partial_rotary_factor\":0.5}",
      "partial_rotary_factor is 0.334: it differs from rope_parameters.partial_rotary_factor, which is 0.5"},
     {PRO, "rope_parameters", "{\"sliding_attention\":{\"rope_theta\":20000}}",
@@ -285,10 +284,8 @@ static void test_changes(void **state)
         slip_model model;
         slip_clear();
         slip_status status = parse(c, &model);
-        if (c->cause == NULL ? status != SLIP_OK
-                             : status != SLIP_ERR_INPUT || strstr(slip_cause(), c->cause) == NULL)
-            fail_msg("%s, %s = %s: status %d, \"%s\"", c->seed, c->member, c->value ? c->value : "(none)",
-                     status, slip_cause());
+        if (c->cause == NULL ? status != SLIP_OK : status != SLIP_ERR_INPUT || strstr(slip_cause(), c->cause) == NULL)
+            fail_msg("%s, %s = %s: status %d, \"%s\"", c->seed, c->member, c->value ? c->value : "(none)", status, slip_cause());
     }
     slip_clear();
 }
@@ -298,8 +295,7 @@ static void test_meanings(void **state)
 {
     (void)state;
     slip_model m;
-    change resaved = {HF, "sliding_window_size", "128",
-                      NULL}; /* transformers reads it as 128 before + the query */
+    change resaved = {HF, "sliding_window_size", "128", NULL}; /* transformers reads it as 128 before + the query */
     assert_int_equal(parse(&resaved, &m), SLIP_OK);
     assert_int_equal(m.sliding.window, 129);
     change all_global = {PRO, "hybrid_layer_pattern", NULL, NULL};
@@ -316,7 +312,7 @@ static void test_meanings(void **state)
     assert_int_equal(m.draft.attention.window, 1024);
     change in_rope = {DRAFT, "partial_rotary_factor", NULL, NULL};
     assert_int_equal(parse(&in_rope, &m), SLIP_OK);
-    assert_int_equal(m.draft.attention.rotary_dim, 128); /* nobody says */
+    assert_int_equal(m.draft.attention.rotary_dim, 128);   /* nobody says */
     change previous = {PRO, "sliding_window", NULL, NULL}; /* alone, it counts the keys before the query */
     assert_int_equal(parse(&previous, &m), SLIP_OK);
     assert_int_equal(m.sliding.window, 129);
@@ -325,21 +321,12 @@ static void test_meanings(void **state)
 static void test_not_json(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"",
-                                        "{",
-                                        "[]",
-                                        "{\"a\":1,\"a\":2}",
-                                        "{\"a\":1e999}",
-                                        "{}x",
-                                        "{\"a\":01}",
-                                        "{\"a\":\"\xff\"}",
-                                        "null",
-                                        "{\"a\":1,}"};
+    static const char *const texts[] = {
+        "", "{", "[]", "{\"a\":1,\"a\":2}", "{\"a\":1e999}", "{}x", "{\"a\":01}", "{\"a\":\"\xff\"}", "null", "{\"a\":1,}"};
     slip_model untouched = {.hidden = 7}, model = untouched;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         slip_clear();
-        assert_int_equal(slip_config_parse(texts[i], strlen(texts[i]), "config.json", &model),
-                         SLIP_ERR_INPUT);
+        assert_int_equal(slip_config_parse(texts[i], strlen(texts[i]), "config.json", &model), SLIP_ERR_INPUT);
         assert_non_null(strstr(slip_cause(), "config.json"));
         assert_memory_equal(&model, &untouched, sizeof model);
     }
@@ -349,9 +336,8 @@ static void test_not_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformers), cmocka_unit_test(test_xiaomi_pro),
-        cmocka_unit_test(test_xiaomi_flash), cmocka_unit_test(test_draft),
-        cmocka_unit_test(test_changes),      cmocka_unit_test(test_meanings),
+        cmocka_unit_test(test_transformers), cmocka_unit_test(test_xiaomi_pro), cmocka_unit_test(test_xiaomi_flash),
+        cmocka_unit_test(test_draft),        cmocka_unit_test(test_changes),    cmocka_unit_test(test_meanings),
         cmocka_unit_test(test_not_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,12 +12,12 @@
 
 static_assert(NCCL_VERSION_CODE >= NCCL_VERSION(2, 28, 7), "windows in kernels need NCCL 2.28.7 or later");
 
+/* clang-format off */
 #define SLIP_NCCL_CALLS(CALL) \
-    CALL(GetVersion) \
-    CALL(GetErrorString) \
-    CALL(GetLastError) CALL(GetUniqueId) CALL(CommInitRankConfig) CALL(CommGetAsyncError) CALL(CommAbort) CALL(CommDestroy) \
-        CALL(AllGather) CALL(MemAlloc) CALL(MemFree) CALL(CommWindowRegister) CALL(CommWindowDeregister) CALL(DevCommCreate) \
-            CALL(DevCommDestroy)
+    CALL(GetVersion) CALL(GetErrorString) CALL(GetLastError) CALL(GetUniqueId) CALL(CommInitRankConfig) \
+    CALL(CommGetAsyncError) CALL(CommAbort) CALL(CommDestroy) CALL(AllGather) CALL(MemAlloc) CALL(MemFree) \
+    CALL(CommWindowRegister) CALL(CommWindowDeregister) CALL(DevCommCreate) CALL(DevCommDestroy)
+/* clang-format on */
 
 struct slip_nccl_table {
 #define SLIP_NCCL_POINTER(name) decltype(&nccl##name) name;

@@ -67,10 +67,11 @@ typedef enum {
  *     ALLREDUCE   out (+)= sum over ranks of in, in rank order
  *     TAP         columns [column, column + hidden) of out = in
  *     SELECT      out = the rows of in that want logits, in order */
+/* clang-format off */
 #define SLIP_OP_TABLE(X) \
-    X(EMBED, embed) \
-    X(NORM, norm) X(LINEAR, linear) X(ROPE_STORE, rope_store) X(ATTEND, attend) X(SWIGLU, swiglu) X(ROUTE, route) X(EXPERTS, experts) \
-        X(ALLREDUCE, allreduce) X(TAP, tap) X(SELECT, select)
+    X(EMBED, embed) X(NORM, norm) X(LINEAR, linear) X(ROPE_STORE, rope_store) X(ATTEND, attend) X(SWIGLU, swiglu) \
+    X(ROUTE, route) X(EXPERTS, experts) X(ALLREDUCE, allreduce) X(TAP, tap) X(SELECT, select)
+/* clang-format on */
 
 typedef enum {
 #define SLIP_OP_KIND(kind, name) SLIP_OP_##kind,

@@ -8,7 +8,7 @@
 #include "ranks/model/family.h"
 #include "ranks/plan.h"
 
-enum { VERIFY = 8 /* tokens of a verify step */, TERMS = 13, WARNINGS = 6, WARNING_SIZE = 160, RANKS_TRIED = 1024 };
+enum { VERIFY = 8 /* tokens of a verify step */, TERMS = 13, WARNINGS = 8, WARNING_SIZE = 160, RANKS_TRIED = 1024 };
 
 /* Acceptance lengths published for MiMo-V2.5-Pro's drafter: code, mathematics, agents. */
 static const double acceptance[] = {6.30, 5.56, 4.29};
@@ -79,24 +79,6 @@ static void size_memory(plan *p, int32_t ranks, int32_t slices)
         slip_plan_draft_memory(&p->source, &slip_executor_cuda, ranks, &p->limits, &p->draft);
 }
 
-/* What does not fit: how much it is, and how many ranks it would fit on. */
-static slip_status check_memory(const plan *p)
-{
-    plan more = *p;
-    char advice[64] = "";
-    if (needed(p) <= p->memory)
-        return SLIP_OK;
-    for (int32_t ranks = 2 * p->ranks; ranks <= RANKS_TRIED && !advice[0]; ranks *= 2) {
-        int32_t slices = slip_plan_slices(&p->source.model, ranks);
-        if (!slip_placement_allows(&p->source.model, ranks, slices))
-            break;
-        size_memory(&more, ranks, slices);
-        if (needed(&more) <= p->memory && more.target.weights > 0)
-            snprintf(advice, sizeof advice, "; it fits on %d ranks", ranks);
-    }
-    return slip_fail(SLIP_ERR_INPUT, "does not fit: %.3g GB a rank, and there are %.3g GB%s", needed(p) * 1e-9, p->memory * 1e-9, advice);
-}
-
 /* ---- time ---- */
 
 static void list_terms(const slip_step_plan *p, term terms[TERMS])
@@ -127,6 +109,24 @@ __attribute__((format(printf, 2, 3))) static void warn(plan *p, const char *form
     va_start(arguments, format);
     vsnprintf(p->warnings[p->warning_count++], WARNING_SIZE, format, arguments);
     va_end(arguments);
+}
+
+/* What does not fit: how much it is, and how many ranks it would fit on. */
+static void warn_of_memory(plan *p)
+{
+    plan more = *p;
+    char advice[64] = "";
+    if (needed(p) <= p->memory)
+        return;
+    for (int32_t ranks = 2 * p->ranks; ranks <= RANKS_TRIED && !advice[0]; ranks *= 2) {
+        int32_t slices = slip_plan_slices(&p->source.model, ranks);
+        if (!slip_placement_allows(&p->source.model, ranks, slices))
+            break;
+        size_memory(&more, ranks, slices);
+        if (needed(&more) <= p->memory && more.target.weights > 0)
+            snprintf(advice, sizeof advice, "; it fits on %d ranks", ranks);
+    }
+    warn(p, "does not fit: %.3g GB a rank, and there are %.3g GB%s", needed(p) * 1e-9, p->memory * 1e-9, advice);
 }
 
 /* Where the times leave what was measured. */
@@ -226,6 +226,7 @@ static slip_status make(plan *p)
     slip_plan_step(&p->source.model, p->ranks, slices, VERIFY, &p->step);
     size_memory(p, p->ranks, slices);
     list_terms(&p->step, p->terms);
+    warn_of_memory(p);
     list_warnings(p);
     return SLIP_OK;
 }
@@ -238,8 +239,6 @@ slip_status slip_plan(const slip_options *options, int argc, char **argv)
         status = print_json(&p, argc, argv);
     else if (status == SLIP_OK)
         print_text(&p);
-    if (status == SLIP_OK)
-        status = check_memory(&p);
     slip_source_close(&p.source);
     return status;
 }

@@ -158,8 +158,8 @@ plans() { # status, pattern, arguments...
     fi
 }
 plans 0 "# memory .*, the draft" --shape pro --ranks 8
-plans 2 "does not fit: .*; it fits on 8 ranks" --shape pro --ranks 2
-plans 2 "does not fit" -m "$MODEL" --ranks 2 --memory 0.001
+plans 0 "# warning .*does not fit: .*; it fits on 8 ranks" --shape pro --ranks 2
+plans 0 "# warning .*does not fit" -m "$MODEL" --ranks 2 --memory 0.001
 plans 2 "--context 5000: the model has 4096" -m "$MODEL" --ranks 2 --context 5000
 plans 0 "# warning .*more than one node" --shape pro --ranks 16
 plans 0 "# warning .*not of 4" --shape flash --ranks 2 --sequences 4 --memory 200

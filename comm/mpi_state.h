@@ -33,7 +33,7 @@ struct slip_comm {
  * when the process of one of them has been stopped for a while. `status` (NULL: not wanted) is of requests[0], the only one then. */
 slip_status slip_comm_wait(slip_comm *comm, int count, double timeout_s, const char *what, MPI_Status *status);
 
-/* The same of a nonblocking collective in requests[0]. Start-up exchanges are rare and in lockstep: nobody can say who is missing. */
+/* As above, for one nonblocking collective in requests[0]. Its error can't name the missing rank. */
 slip_status slip_comm_wait_collective(slip_comm *comm, const char *what);
 
 #endif

@@ -16,7 +16,8 @@ static bool reads_prompt(const slip_decoder *decoder)
     return false;
 }
 
-/* Collects who is to be drafted for, and decides whether to. A sequence without a block yet is expected to do as the others. */
+/* Collects who is to be drafted for, and decides whether to. A sequence without a
+ * block yet is assumed to have the others' mean acceptance. */
 static void choose(slip_decoder *decoder)
 {
     double expected = 0;
@@ -54,8 +55,8 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     return status == SLIP_OK ? slip_draft_begin(decoder->draft) : status;
 }
 
-/* Random weights draft one token over and over, and equal tokens pick equal experts: blocks of such a benchmark are random, too, other ones in
- * every sequence. */
+/* With random weights the draft repeats one token, and equal tokens pick equal experts. Such a benchmark replaces drafted tokens by random
+ * ones, different in every sequence. */
 static int32_t random_token(int32_t slot, int64_t position, int32_t tokens)
 {
     return (int32_t)((((uint64_t)slot << 32) + (uint64_t)(position + 1)) * 0x9E3779B97F4A7C15u >> 33) % tokens;
@@ -154,7 +155,7 @@ static int32_t next_prompt(const slip_decoder *decoder, uint64_t turn)
     return next;
 }
 
-/* The rows that decoding leaves are the prompts', in the order of admission: whoever comes later, by whatever slot, waits. */
+/* Rows not used for decoding go to prompts, the earliest admission first, whatever the slot. */
 static void add_prompts(slip_decoder *decoder)
 {
     int32_t slot;

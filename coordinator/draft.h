@@ -24,7 +24,8 @@ slip_status slip_draft_flush(slip_draft *draft);
 /* Add a block to the next draft: `anchor` at `position` is committed but in no cache. At most limits.rows rows in all. */
 void slip_draft_add(slip_draft *draft, int32_t sequence, int32_t anchor, int64_t position);
 
-/* Begin one forward, greedy, for all blocks added since the last one. One draft, and before it one inject, are open at a time. */
+/* Begin one forward, greedy, for all blocks added since the last one. At most one draft is in
+ * flight, behind at most one inject. */
 slip_status slip_draft_begin(slip_draft *draft);
 
 /* What came of a draft, and of the injects since the last one. */

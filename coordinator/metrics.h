@@ -19,8 +19,8 @@ typedef struct {
 void slip_times_add(slip_times *times, double ms);
 double slip_times_quantile(const slip_times *times, double q); /* 0 when empty */
 
-/* Steps that verified a block of every sequence at once and read no prompt: what several sequences together are worth, without the
- * beginning and the end of a run, where some of them are missing. */
+/* Steps in which every slot verified a block and no prompt was read: the throughput of a full batch, without the beginning and the end of a
+ * run. */
 typedef struct {
     int32_t sequences; /* a step */
     slip_times step, verify;

@@ -59,7 +59,7 @@ void slip_serve_free(slip_serve *serve);
 /* Put a request behind the others. `ticket` (may be NULL): its name for slip_serve_cancel(). */
 slip_status slip_serve_submit(slip_serve *serve, const slip_serve_request *request, uint64_t *ticket);
 
-/* End a request, or all of them, wherever they are: sinks hear of an end without a reason. A ticket that has ended is passed over. */
+/* End a request, or all of them, queued or running. Their sinks' end() gets no finish reason. A ticket that has ended is ignored. */
 slip_status slip_serve_cancel(slip_serve *serve, uint64_t ticket);
 slip_status slip_serve_cancel_all(slip_serve *serve);
 

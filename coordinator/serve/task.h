@@ -1,6 +1,4 @@
-/* A request line in the serving core: each of its choices is a sequence of its own, and when the last one has ended, the answer is
- * whole.
- */
+/* A request in the serving core: one sequence per choice. The answer is built when the last one ends. */
 #ifndef SLIP_COORDINATOR_SERVE_TASK_H
 #define SLIP_COORDINATOR_SERVE_TASK_H
 

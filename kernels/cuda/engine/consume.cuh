@@ -59,7 +59,7 @@ __device__ __forceinline__ void fetch_window(shared_memory &s, const slip_cuda_a
         window_fetch(next, s.here);
 }
 
-// What the next op can have ready while SMs wait for each other: who does what and, where the op in hand does not write them, operands.
+// Prepares the next op during the barrier: its jobs, and operands that the current op doesn't write.
 // `first`: the next op is the first of its launch or step.
 __device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next, bool first)
 {
@@ -73,7 +73,7 @@ __device__ __noinline__ void prepare(shared_memory &s, const slip_cuda_op &next,
         fetch_window(s, next.attend_window, first);
 }
 
-// Behind an op: all SMs are through, unless it flows into the next. `next`: the op that follows, NULL: none.
+// The grid barrier behind an op, skipped where the op flows into the next. `next`: the op that follows, NULL: none.
 __device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameters &p, int op, const slip_cuda_op *next)
 {
     const bool flows = s.op[op & 1].flows;

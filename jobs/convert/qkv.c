@@ -1,5 +1,6 @@
 #include "jobs/convert/qkv.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,6 +132,7 @@ static slip_status find_part(slip_convert_source *source, const slip_weight_spec
         status = slip_conversion_take(source, &p.weight, 0, "_scale_inv", NULL, 0, &p.scales);
     if (status != SLIP_OK)
         return status;
+    assert(p.codes != NULL && p.scales != NULL); /* taken */
     if (p.codes->dtype != SLIP_ST_F8E4M3 || p.scales->dtype != SLIP_ST_F32)
         return refuse(source, p.codes, "beside scales that heads of k and v share, q, k and v must be F8_E4M3 with F32 scales");
     if (p.codes->dims != 2 || p.codes->shape[1] != fused->columns || p.codes->shape[0] % fused->chunks != 0)

@@ -10,23 +10,28 @@ void slip_sequence_finish(slip_sequence *sequence, const char *reason)
     sequence->finished_ms = slip_now_ms();
 }
 
-/* The sample of a row with a logit that is not finite. No draft equals it. */
+/* The sample of a row that was not looked at, or has a logit that is not finite. No draft equals it. */
 enum { SLIP_NO_SAMPLE = -1 };
 
-/* The sampled token of every logit row. */
-static void sample_rows(slip_decoder *decoder, const slip_outcome *outcome)
+/* The sampled token of a logit row. */
+static int32_t sample_row(slip_decoder *decoder, const slip_outcome *outcome, const slip_span *span, int32_t i, int32_t row)
 {
-    const slip_step *step = &decoder->step;
-    int32_t row = 0;
-    for (int32_t s = 0; s < step->span_count; s++) {
-        const slip_span *span = &step->span[s];
-        for (int32_t i = span->count - span->logit_rows; i < span->count; i++, row++) {
-            slip_candidate best = outcome->candidates[row];
-            if (step->want == SLIP_WANT_LOGITS)
-                best = slip_sample_filtered(outcome->logits + (int64_t)row * decoder->model->vocabulary, decoder->model->vocabulary,
-                                            &span->sampling, span->position + i + 1, decoder->order);
-            decoder->samples[row] = isfinite(best.score) ? best.token : SLIP_NO_SAMPLE;
-        }
+    slip_candidate best = outcome->candidates[row];
+    int64_t vocabulary = decoder->model->vocabulary;
+    if (decoder->step.want == SLIP_WANT_LOGITS)
+        best =
+            slip_sample_filtered(outcome->logits + row * vocabulary, vocabulary, &span->sampling, span->position + i + 1, decoder->order);
+    return isfinite(best.score) ? best.token : SLIP_NO_SAMPLE;
+}
+
+/* Rows of a span are sampled until one is not the draft behind it: what follows is not looked at. A forced acceptance looks at all. */
+static void sample_span(slip_decoder *decoder, const slip_outcome *outcome, const slip_span *span, int32_t row)
+{
+    const int32_t *tokens = decoder->step.token + span->row;
+    bool agree = true;
+    for (int32_t i = span->count - span->logit_rows; i < span->count; i++, row++) {
+        decoder->samples[row] = agree ? sample_row(decoder, outcome, span, i, row) : SLIP_NO_SAMPLE;
+        agree = agree && (decoder->options.forced_acceptance > 0 || (i + 1 < span->count && tokens[i + 1] == decoder->samples[row]));
     }
 }
 
@@ -109,11 +114,11 @@ static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const s
 
 void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome)
 {
-    sample_rows(decoder, outcome);
     int32_t row = 0;
     for (int32_t s = 0; s < decoder->step.span_count; s++) {
         const slip_span *span = &decoder->step.span[s];
         slip_sequence *sequence = &decoder->sequences[decoder->owner[s]];
+        sample_span(decoder, outcome, span, row);
         if (sequence->phase == SLIP_PREFILL)
             commit_chunk(decoder, sequence, span, decoder->samples + row);
         else

@@ -38,8 +38,9 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     decoder->trace = trace;
     decoder->sequences = calloc((size_t)options->sequences, sizeof *decoder->sequences);
     decoder->order = calloc((size_t)model->vocabulary, sizeof *decoder->order);
+    decoder->adjusted = calloc((size_t)model->vocabulary, sizeof *decoder->adjusted);
     slip_status status = SLIP_OK;
-    if (!decoder->sequences || !decoder->order)
+    if (!decoder->sequences || !decoder->order || !decoder->adjusted)
         status = slip_fail(SLIP_ERR_FAILED, "out of memory for %d sequences", options->sequences);
     if (status == SLIP_OK && draft)
         status = create_tap_store(decoder);
@@ -51,12 +52,23 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     return SLIP_OK;
 }
 
+/* What a sequence keeps beside its tokens; a slot keeps the room for tokens. */
+static void forget(slip_sequence *sequence)
+{
+    slip_past_free(&sequence->past);
+    free(sequence->logprobs);
+    sequence->logprobs = NULL;
+}
+
 void slip_decoder_free(slip_decoder *decoder)
 {
-    for (int32_t i = 0; decoder->sequences && i < decoder->options.sequences; i++)
+    for (int32_t i = 0; decoder->sequences && i < decoder->options.sequences; i++) {
         free(decoder->sequences[i].tokens);
+        forget(&decoder->sequences[i]);
+    }
     free(decoder->sequences);
     free(decoder->order);
+    free(decoder->adjusted);
     if (decoder->taps)
         slip_tap_store_free(decoder->taps);
     free(decoder);
@@ -75,6 +87,11 @@ int32_t slip_decoder_vacancy(const slip_decoder *decoder)
     return -1;
 }
 
+static size_t logprobs_bytes(const slip_query *query)
+{
+    return (size_t)query->max_tokens * (1 + (size_t)query->wishes.top_logprobs) * sizeof(slip_logprob);
+}
+
 slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_query *query)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
@@ -83,8 +100,10 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d tokens", query->max_tokens);
     *sequence = (slip_sequence){
         .phase = SLIP_PREFILL, .query = *query, .turn = ++decoder->admissions, .tokens = tokens, .admitted_ms = slip_now_ms()};
+    if (query->wishes.logprobs && !(sequence->logprobs = malloc(logprobs_bytes(query))))
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for the logprobs of %d tokens", query->max_tokens);
     decoder->metrics.prompt_tokens += query->prompt_count;
-    return SLIP_OK;
+    return slip_past_start(&sequence->past, &query->sampling, decoder->model->vocabulary, query->prompt, query->prompt_count);
 }
 
 void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep)
@@ -102,6 +121,7 @@ void slip_decoder_release(slip_decoder *decoder, int32_t slot)
     slip_acceptance_add(&metrics->acceptance, &sequence->acceptance);
     if (sequence->first_token_ms > 0) /* else it was given up while its prompt was read */
         slip_times_add(&metrics->first_token, sequence->first_token_ms - sequence->admitted_ms);
+    forget(sequence);
     sequence->phase = SLIP_FREE;
 }
 

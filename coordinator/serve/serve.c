@@ -136,6 +136,7 @@ static slip_status end_lane(slip_serve *serve, int32_t slot, const char *finish_
         .text = l->text.bytes ? l->text.bytes : "",
         .text_size = l->text.size,
         .tokens = sequence->tokens,
+        .logprobs = sequence->logprobs,
         .prompt_tokens = sequence->query.prompt_count,
         .completion_tokens = sequence->count,
         .acceptance = sequence->acceptance,
@@ -166,6 +167,11 @@ static slip_status digest(slip_serve *serve, int32_t slot)
     ends &= l->used; /* the sink may have cancelled it */
     /* Bytes that the last token left unfinished may complete a stop string. */
     return status == SLIP_OK && ends ? end_lane(serve, slot, l->text.stopped ? "stop" : sequence->finish_reason) : status;
+}
+
+const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve)
+{
+    return serve->tokenizer;
 }
 
 slip_status slip_serve_step(slip_serve *serve)

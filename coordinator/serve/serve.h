@@ -27,7 +27,8 @@ typedef struct {
     const char *error;         /* why it failed; NULL: it did not */
     const char *text;          /* all of it, never NULL; empty without a tokenizer */
     size_t text_size;
-    const int32_t *tokens; /* [completion_tokens] */
+    const int32_t *tokens;        /* [completion_tokens] */
+    const slip_logprob *logprobs; /* [completion_tokens, 1 + the query's top_logprobs]; NULL: not wanted */
     int32_t prompt_tokens, completion_tokens;
     slip_acceptance acceptance;
     double time_to_first_token_ms, total_ms;
@@ -66,6 +67,7 @@ slip_status slip_serve_cancel_all(slip_serve *serve);
 /* Admit what there are slots for, and make one step for all admitted requests. */
 slip_status slip_serve_step(slip_serve *serve);
 
+const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve);
 bool slip_serve_busy(const slip_serve *serve);       /* a request waits or runs */
 bool slip_serve_has_room(const slip_serve *serve);   /* one more would be admitted by the next step */
 uint64_t slip_serve_tokens(const slip_serve *serve); /* generated so far, over all requests */

@@ -14,6 +14,7 @@ struct slip_task {
     slip_ready_prompt *prompts; /* [request.prompt_count] */
     slip_task_end end;
     void *context;
+    const slip_tokenizer *tokenizer; /* of the serving core */
     int32_t count, submitted, ended;
     bool given_up;
     choice *choices;      /* [count] */
@@ -50,6 +51,7 @@ void slip_task_free(slip_task *task)
     for (int32_t i = 0; task->answers && i < task->count; i++) {
         free((char *)task->answers[i].text);
         free((int32_t *)task->answers[i].ids);
+        free((slip_answer_logprob *)task->answers[i].logprobs);
     }
     slip_admission_free(task->prompts, task->request.prompt_count);
     slip_request_free(&task->request);
@@ -91,6 +93,17 @@ static int32_t *copy_ids(const slip_completion *c)
     return ids;
 }
 
+static slip_answer_logprob *copy_logprobs(const slip_task *task, const slip_completion *c)
+{
+    size_t count = (size_t)c->completion_tokens * (1 + (size_t)task->request.top_logprobs);
+    slip_answer_logprob *copy = malloc(count * sizeof *copy + 1);
+    for (size_t i = 0; copy && i < count; i++) {
+        copy[i].logprob = c->logprobs[i].value;
+        copy[i].bytes = slip_tokenizer_bytes(task->tokenizer, c->logprobs[i].token, &copy[i].size);
+    }
+    return copy;
+}
+
 static slip_status keep_answer(slip_task *task, int32_t index, const slip_completion *c)
 {
     slip_answer *answer = &task->answers[index];
@@ -107,7 +120,8 @@ static slip_status keep_answer(slip_task *task, int32_t index, const slip_comple
     };
     answer->text = copy_text(task, index, c, &answer->text_size);
     answer->ids = task->request.return_token_ids ? copy_ids(c) : NULL;
-    return answer->text && (answer->ids || !task->request.return_token_ids)
+    answer->logprobs = task->request.logprobs ? copy_logprobs(task, c) : NULL;
+    return answer->text && (answer->ids || !task->request.return_token_ids) && (answer->logprobs || !task->request.logprobs)
                ? SLIP_OK
                : slip_fail(SLIP_ERR_FAILED, "out of memory for an answer of %zu bytes", c->text_size);
 }
@@ -136,6 +150,7 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
     int32_t index = task->submitted++;
     const slip_ready_prompt *prompt = prompt_of(task, index);
     task->choices[index] = (choice){task, index};
+    task->tokenizer = slip_serve_tokenizer(serve);
     slip_serve_request request = {
         .query =
             {
@@ -143,6 +158,7 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
                 .prompt_count = (int32_t)prompt->count,
                 .max_tokens = prompt->max_tokens,
                 .sampling = task->request.sampling,
+                .wishes = {task->request.biases, task->request.bias_count, task->request.logprobs, task->request.top_logprobs},
             },
         .stops = task->request.stops,
         .stop_count = task->request.stop_count,

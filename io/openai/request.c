@@ -21,6 +21,7 @@ void slip_request_free(slip_request *request)
     for (int32_t i = 0; i < request->stop_count; i++)
         free(request->stops[i]);
     free(request->prompts);
+    free(request->biases);
     free(request->custom_id);
     free(request->model);
     *request = (slip_request){0};
@@ -257,11 +258,18 @@ static uint64_t hash_accepted(const slip_request *request)
     hash = slip_hash_text(hash, request->model);
     for (int32_t i = 0; i < request->prompt_count; i++)
         hash = hash_prompt(hash, &request->prompts[i]);
-    const uint64_t numbers[] = {(uint64_t)request->prompt_count, (uint64_t)request->n,          request->echo,
-                                request->return_token_ids,       (uint64_t)request->max_tokens, request->seed_given,
-                                (uint64_t)request->stop_count};
+    const uint64_t numbers[] = {(uint64_t)request->prompt_count,
+                                (uint64_t)request->n,
+                                request->echo,
+                                request->return_token_ids,
+                                (uint64_t)request->max_tokens,
+                                request->seed_given,
+                                (uint64_t)request->stop_count,
+                                request->logprobs,
+                                (uint64_t)request->top_logprobs};
     hash = slip_hash(hash, numbers, sizeof numbers);
     hash = slip_hash(hash, &request->sampling, sizeof request->sampling);
+    hash = slip_hash_field(hash, request->biases, (size_t)request->bias_count * sizeof *request->biases);
     for (int32_t i = 0; i < request->stop_count; i++)
         hash = slip_hash_text(hash, request->stops[i]);
     return hash;

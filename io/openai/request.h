@@ -58,6 +58,10 @@ typedef struct {
     int32_t max_tokens;     /* 0 = not given */
     slip_sampling sampling; /* its seed given, or derived from custom_id: the same line always samples the same */
     bool seed_given;
+    slip_bias *biases; /* [bias_count], by token; the vocabulary is the caller's to check */
+    int32_t bias_count;
+    bool logprobs;        /* of every token of the answer */
+    int32_t top_logprobs; /* and of so many likeliest ones */
     bool return_token_ids;
     char *stops[SLIP_MAX_STOPS];
     int32_t stop_count;

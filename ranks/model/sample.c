@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-_Static_assert(sizeof(slip_sampling) == 5 * sizeof(double), "it is hashed and sent as bytes: no padding");
+_Static_assert(sizeof(slip_sampling) == 8 * sizeof(double), "it is hashed and sent as bytes: no padding");
 
 void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {

@@ -100,8 +100,8 @@ rm -f "$work/out.jsonl"
 "$SLIPSTREAM" batch -m "$out" --device cpu -q -i "$work/in.jsonl" -o "$work/out.jsonl" 2>"$log" </dev/null
 for id in own typed greedy; do "$check" text "$work/out.jsonl" $id >"$work/$id" 2>>"$log"; done
 if [ -s "$work/own" ] && cmp -s "$work/own" "$work/typed" && ! cmp -s "$work/own" "$work/greedy"; then ok "batch too; a request's own values win"; else fail "batch too; a request's own values win" "otherwise" "$log"; fi
-take eos-none && echo '{"repetition_penalty": 1.05}' >"$copy/generation_config.json"
-refused "generation_config: what we do not do" "repetition_penalty is 1.05: it is not supported"
+take eos-none && echo '{"length_penalty": 1.05}' >"$copy/generation_config.json"
+refused "generation_config: what we do not do" "length_penalty is 1.05: it is not supported"
 
 # ---- values and files ----
 

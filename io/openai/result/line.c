@@ -9,6 +9,7 @@
 
 #include "io/base/hash.h"
 #include "io/base/json.h"
+#include "io/openai/result/logprobs.h"
 
 enum { HEX = 17 };
 
@@ -105,10 +106,11 @@ static bool put_prompt_ids(json_t *object, const slip_answer *answer)
 
 static json_t *choice(const slip_request *request, int32_t index, const slip_answer *answer)
 {
-    json_t *made = request->chat ? json_pack("{s:i, s:o, s:s, s:n}", "index", index, "message", message(answer), "finish_reason",
-                                             answer->finish_reason, "logprobs")
-                                 : json_pack("{s:i, s:s%, s:s, s:n}", "index", index, "text", answer->text, answer->text_size,
-                                             "finish_reason", answer->finish_reason, "logprobs");
+    json_t *logprobs = slip_result_logprobs(request, answer);
+    json_t *made = request->chat ? json_pack("{s:i, s:o, s:s, s:o}", "index", index, "message", message(answer), "finish_reason",
+                                             answer->finish_reason, "logprobs", logprobs)
+                                 : json_pack("{s:i, s:s%, s:s, s:o}", "index", index, "text", answer->text, answer->text_size,
+                                             "finish_reason", answer->finish_reason, "logprobs", logprobs);
     bool whole = !request->return_token_ids ||
                  (json_object_set_new(made, "token_ids", id_list(answer->ids, answer->completion_tokens)) == 0 &&
                   (request->chat || put_prompt_ids(made, answer)));

@@ -20,13 +20,22 @@
 #include "io/openai/request.h"
 #include "io/openai/request_file.h"
 
+/* The natural logarithm of a token's probability, and its bytes. */
+typedef struct {
+    const char *bytes;
+    size_t size;
+    double logprob;
+} slip_answer_logprob;
+
 /* One choice of a request that ran. Counts are tokens; times are milliseconds. */
 typedef struct {
     const char *text; /* UTF-8; for a chat, <think>reasoning</think> at its start is split off */
     size_t text_size;
     const char *finish_reason; /* "stop" or "length" */
     int32_t prompt_tokens, completion_tokens;
-    const int32_t *prompt_ids, *ids; /* the tokens so counted, for requests with return_token_ids; else not looked at */
+    const int32_t *prompt_ids, *ids;     /* the tokens so counted, for requests with return_token_ids; else not looked at */
+    const slip_answer_logprob *logprobs; /* [completion_tokens, 1 + the request's top_logprobs], each token before the likeliest ones; a
+                                            NULL among those: there are no more. For requests with logprobs */
     int64_t spec_steps, accepted_draft_tokens, draft_tokens;
     double time_to_first_token_ms, total_ms;
 } slip_answer;

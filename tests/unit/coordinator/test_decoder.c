@@ -122,7 +122,9 @@ static void test_draft_context(void **state)
     const slip_model *model = &checkpoint->source.model;
     const setting how = {.draft = true, .sequences = 1, .chunk = 64};
     machine m, again;
-    slip_query query = query_of(model, 3), longer = query;
+    slip_query query = query_of(model, 3);
+    query.sampling.presence_penalty = 0; /* it tells a prompt from an answer */
+    slip_query longer = query;
     int32_t prompt[CONTEXT], compared = 0;
     machine_make(checkpoint, model, &how, &m);
     assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);

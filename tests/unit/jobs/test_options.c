@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -245,7 +246,7 @@ static void test_number_ranges(void **state)
         const option_row *row = &slip_option_rows[i];
         if (row->kind != OPTION_INT && row->kind != OPTION_REAL)
             continue;
-        double step = row->kind == OPTION_INT ? row->max > 1e15 ? 2 : 1 : row->min * 0.5 + 1e-7;
+        double step = row->kind == OPTION_INT ? row->max > 1e15 ? 2 : 1 : fabs(row->min) * 0.5 + 1e-7;
         for (int command = 1; command < SLIP_COMMANDS; command++) {
             if ((row->commands & 1u << command) == 0)
                 continue;

@@ -20,7 +20,7 @@ static slip_status answer(void *context, slip_task *task, const slip_answer *ans
     bool failed = request->refusal.status_code != 0;
     slip_status status = answers  ? slip_results_answer(b->results, request, answers)
                          : failed ? slip_results_refuse(b->results, request)
-                                  : slip_results_never_ran(b->results, request->custom_id, "interrupted", INTERRUPTED);
+                                  : slip_results_give_up(b->results, request, slip_task_answers(task), "interrupted", INTERRUPTED);
     b->counts.done += answers || failed;
     b->counts.failed += failed;
     b->left += !answers && !failed;
@@ -53,6 +53,25 @@ static void check_memory(const batch *b, slip_request *request, const slip_ready
     }
 }
 
+/* A request becomes the current task, and goes on where the run before was stopped. */
+static slip_status begin(batch *b, slip_request *request, slip_ready_prompt *prompts)
+{
+    slip_begun begun;
+    slip_status status = slip_results_begun(b->results, request, &begun);
+    if (status != SLIP_OK) {
+        slip_admission_free(prompts, request->prompt_count);
+        slip_request_free(request);
+        return status;
+    }
+    b->open++;
+    status = slip_task_create(request, prompts, answer, b, &b->current);
+    if (status == SLIP_OK && begun.count > 0 && !slip_task_resume(b->current, &begun, b->job->source.model.vocabulary))
+        fprintf(stderr, "# output           what an earlier run left of request \"%.200s\" does not fit it: it begins again\n",
+                slip_task_request(b->current)->custom_id);
+    slip_begun_free(&begun);
+    return status;
+}
+
 /* The line at hand becomes the current task, or is refused. */
 static slip_status take_line(batch *b)
 {
@@ -67,10 +86,8 @@ static slip_status take_line(batch *b)
         return status;
     }
     check_memory(b, &request, prompts);
-    if (!request.refusal.status_code) {
-        b->open++;
-        return slip_task_create(&request, prompts, answer, b, &b->current);
-    }
+    if (!request.refusal.status_code)
+        return begin(b, &request, prompts);
     slip_admission_free(prompts, request.prompt_count);
     return refuse(b, &request);
 }
@@ -137,6 +154,13 @@ static bool is_overdue(const batch *b)
     return b->signal && b->job->options->drain > 0 && slip_now_s() - b->drained_s >= b->job->options->drain;
 }
 
+/* What is in flight is kept as far as it has come: the tokens so far, on disk before anything else is done. */
+static slip_status give_up(batch *b)
+{
+    slip_status status = slip_serve_cancel_all(b->serve);
+    return status == SLIP_OK ? slip_results_save(b->results) : status;
+}
+
 static slip_status decode(batch *b)
 {
     hear_signal(b);
@@ -147,7 +171,7 @@ static slip_status decode(batch *b)
         if (status == SLIP_OK)
             status = submit(b);
         if (status == SLIP_OK && is_overdue(b)) /* behind submit(): a task with nothing in flight would not hear of it */
-            status = slip_serve_cancel_all(b->serve);
+            status = give_up(b);
         b->counts.tokens = slip_serve_tokens(b->serve);
         slip_progress_update(&b->progress, &b->counts, slip_now_ms() * 1e-3);
     }
@@ -207,6 +231,11 @@ static void warn(const batch *b)
                 "# output           %lld lines of it answered a request again, line %lld the first, and were taken out: two runs had "
                 "written it\n",
                 (long long)resumed->duplicates, (long long)resumed->first_duplicate);
+    if (resumed->begun > 0 && !b->job->options->quiet)
+        fprintf(stderr, "# output           %lld answers go on where the run before was stopped\n", (long long)resumed->begun);
+    if (resumed->damaged > 0)
+        fprintf(stderr, "# output           %s.unfinished: %lld lines are damaged, line %lld the first: their requests begin again\n",
+                b->job->options->output, (long long)resumed->damaged, (long long)resumed->first_damaged);
     if (strcmp(b->job->options->output, "-") == 0 && is_launched() && !isatty(STDOUT_FILENO))
         fprintf(stderr, "# output           goes through the launcher, which does not tell when it cannot be written: -o FILE is safe\n");
 }

@@ -1,6 +1,7 @@
 #include "coordinator/decoder_state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_options *options, int64_t context)
 {
@@ -98,12 +99,21 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
     int32_t *tokens = realloc(sequence->tokens, (size_t)query->max_tokens * sizeof *tokens);
     if (!tokens)
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d tokens", query->max_tokens);
-    *sequence = (slip_sequence){
-        .phase = SLIP_PREFILL, .query = *query, .turn = ++decoder->admissions, .tokens = tokens, .admitted_ms = slip_now_ms()};
+    if (query->resumed_count > 0)
+        memcpy(tokens, query->resumed, (size_t)query->resumed_count * sizeof *tokens);
+    *sequence = (slip_sequence){.phase = SLIP_PREFILL,
+                                .query = *query,
+                                .turn = ++decoder->admissions,
+                                .tokens = tokens,
+                                .count = query->resumed_count,
+                                .admitted_ms = slip_now_ms()};
+    decoder->metrics.prompt_tokens += slip_sequence_read_count(sequence);
     if (query->wishes.logprobs && !(sequence->logprobs = malloc(logprobs_bytes(query))))
         return slip_fail(SLIP_ERR_FAILED, "out of memory for the logprobs of %d tokens", query->max_tokens);
-    decoder->metrics.prompt_tokens += query->prompt_count;
-    return slip_past_start(&sequence->past, &query->sampling, decoder->model->vocabulary, query->prompt, query->prompt_count);
+    slip_status status = slip_past_start(&sequence->past, &query->sampling, decoder->model->vocabulary, query->prompt, query->prompt_count);
+    for (int32_t i = 0; i < query->resumed_count && status == SLIP_OK; i++)
+        slip_past_add(&sequence->past, query->resumed[i]);
+    return status;
 }
 
 void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep)
@@ -117,7 +127,7 @@ void slip_decoder_release(slip_decoder *decoder, int32_t slot)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
     slip_metrics *metrics = &decoder->metrics;
-    metrics->tokens += sequence->count;
+    metrics->tokens += sequence->count - sequence->query.resumed_count;
     slip_acceptance_add(&metrics->acceptance, &sequence->acceptance);
     if (sequence->first_token_ms > 0) /* else it was given up while its prompt was read */
         slip_times_add(&metrics->first_token, sequence->first_token_ms - sequence->admitted_ms);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "io/base/file/lock.h"
+#include "io/base/file/replace.h"
 #include "io/base/text.h"
 #include "io/openai/result/line.h"
 #include "io/openai/result/resume.h"
@@ -24,7 +25,8 @@ struct slip_results {
     int64_t unsynced; /* bytes of whole lines behind them */
     uint64_t run_hash;
     slip_finished finished;
-    slip_text pending; /* whole lines to be written */
+    slip_unfinished *unfinished; /* beside a regular file */
+    slip_text pending;           /* whole lines to be written */
 };
 
 static slip_status failed(const slip_results *results, const char *what, int cause)
@@ -71,7 +73,7 @@ static slip_status open_file(slip_results *results, bool resume)
     if (results->regular && results->size > 0 && !resume)
         return slip_fail(SLIP_ERR_INPUT, "%s: exists and is not empty; --resume goes on with it", results->path);
     if (results->regular)
-        slip_results_sync_folder(results->path);
+        slip_file_sync_folder(results->path);
     return SLIP_OK;
 }
 
@@ -88,8 +90,10 @@ slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, 
         status = slip_fail(SLIP_ERR_FAILED, "%s: no memory for results", path);
     if (status == SLIP_OK)
         status = take_lock(opened);
+    if (status == SLIP_OK && opened->lock != NULL)
+        status = slip_unfinished_open(path, resume, run_hash, &opened->unfinished);
     if (status == SLIP_OK && resume)
-        status = slip_results_resume(path, run_hash, requests, &opened->finished);
+        status = slip_results_resume(path, run_hash, requests, opened->unfinished, &opened->finished);
     if (status == SLIP_OK)
         status = open_file(opened, resume);
     if (status != SLIP_OK) {
@@ -159,12 +163,21 @@ static slip_status append(slip_results *results, char *line, size_t size, bool a
     return results->pending.size > PENDING_MAX ? write_pending(results) : SLIP_OK;
 }
 
+/* Add the line of a request that has ended, at once: nothing of it is unfinished any more. */
+static slip_status finish(slip_results *results, const slip_request *request, char *line, size_t size)
+{
+    slip_status status = append(results, line, size, true);
+    if (status == SLIP_OK && results->unfinished != NULL)
+        slip_unfinished_drop(results->unfinished, slip_result_key(request->custom_id, request->hash));
+    return status;
+}
+
 slip_status slip_results_answer(slip_results *results, const slip_request *request, const slip_answer *answers)
 {
     char *line;
     size_t size;
     slip_status status = slip_result_line_answer(request, results->run_hash, answers, &line, &size);
-    return status == SLIP_OK ? append(results, line, size, true) : status;
+    return status == SLIP_OK ? finish(results, request, line, size) : status;
 }
 
 slip_status slip_results_refuse(slip_results *results, const slip_request *request)
@@ -172,7 +185,7 @@ slip_status slip_results_refuse(slip_results *results, const slip_request *reque
     char *line;
     size_t size;
     slip_status status = slip_result_line_refuse(request, results->run_hash, &line, &size);
-    return status == SLIP_OK ? append(results, line, size, true) : status;
+    return status == SLIP_OK ? finish(results, request, line, size) : status;
 }
 
 slip_status slip_results_never_ran(slip_results *results, const char *custom_id, const char *code, const char *message)
@@ -183,14 +196,56 @@ slip_status slip_results_never_ran(slip_results *results, const char *custom_id,
     return status == SLIP_OK ? append(results, line, size, false) : status;
 }
 
+void slip_begun_free(slip_begun *begun)
+{
+    for (int32_t i = 0; i < begun->count; i++) {
+        free((char *)begun->choices[i].text);
+        free((int32_t *)begun->choices[i].ids);
+    }
+    free(begun->choices);
+    *begun = (slip_begun){0};
+}
+
+slip_status slip_results_begun(const slip_results *results, const slip_request *request, slip_begun *begun)
+{
+    *begun = (slip_begun){0};
+    return results->unfinished != NULL ? slip_unfinished_find(results->unfinished, request, begun) : SLIP_OK;
+}
+
+static bool has_tokens(const slip_request *request, const slip_answer *answers)
+{
+    int32_t i = 0;
+    while (i < slip_request_choices(request) && answers[i].completion_tokens == 0)
+        i++;
+    return i < slip_request_choices(request);
+}
+
+slip_status slip_results_give_up(slip_results *results, const slip_request *request, const slip_answer *answers, const char *code,
+                                 const char *message)
+{
+    slip_status status = SLIP_OK;
+    if (results->unfinished != NULL && !request->logprobs && has_tokens(request, answers))
+        status = slip_unfinished_put(results->unfinished, request, answers);
+    return status == SLIP_OK ? slip_results_never_ran(results, request->custom_id, code, message) : status;
+}
+
+slip_status slip_results_save(slip_results *results)
+{
+    return results->unfinished != NULL ? slip_unfinished_save(results->unfinished) : SLIP_OK;
+}
+
 slip_status slip_results_close(slip_results *results)
 {
     if (results == NULL)
         return SLIP_OK;
     slip_status status = results->file >= 0 ? flush(results) : SLIP_OK;
+    slip_status saved = results->file >= 0 ? slip_results_save(results) : SLIP_OK;
+    if (status == SLIP_OK)
+        status = saved;
     if (results->file >= 0 && close(results->file) != 0 && errno != EINTR)
         status = failed(results, "closing it failed", errno);
     slip_lock_release(results->lock);
+    slip_unfinished_close(results->unfinished);
     slip_text_free(&results->pending);
     free(results->finished.flags);
     free(results->path);

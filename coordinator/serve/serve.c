@@ -38,6 +38,11 @@ slip_status slip_serve_create(slip_decoder *decoder, const slip_tokenizer *token
     return SLIP_OK;
 }
 
+const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve)
+{
+    return serve->tokenizer;
+}
+
 void slip_serve_free(slip_serve *serve)
 {
     for (int32_t slot = 0; slot < serve->slots; slot++)
@@ -82,6 +87,7 @@ static slip_status admit(slip_serve *serve, int32_t slot)
     *l = (lane){.used = true, .item = slip_queue_pop(&serve->queue)};
     const slip_serve_request *request = &l->item.request;
     slip_detokenizer_start(&l->text, serve->tokenizer, request->stops, request->stop_count);
+    l->text.special = request->special;
     serve->running++;
     return slip_decoder_admit(serve->decoder, slot, &request->query);
 }

@@ -45,6 +45,7 @@ typedef struct {
     slip_query query;
     char *const *stops;
     int32_t stop_count;
+    bool special; /* special tokens are part of the text */
     slip_sink sink;
 } slip_serve_request;
 
@@ -52,6 +53,8 @@ typedef struct slip_serve slip_serve;
 
 /* Both are borrowed. `tokenizer` NULL: tokens only, no text and no stop strings. */
 slip_status slip_serve_create(slip_decoder *decoder, const slip_tokenizer *tokenizer, slip_serve **serve);
+
+const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve);
 
 /* What has not ended is forgotten: no sink is called. */
 void slip_serve_free(slip_serve *serve);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/serve/detokenizer.h"
+
 /* The context of a choice's sink. */
 typedef struct {
     slip_task *task;
@@ -14,6 +16,7 @@ struct slip_task {
     slip_ready_prompt *prompts; /* [request.prompt_count] */
     slip_task_end end;
     void *context;
+    const slip_tokenizer *tokenizer; /* of the core that runs it */
     int32_t count, submitted, ended;
     bool given_up;
     choice *choices;      /* [count] */
@@ -91,6 +94,27 @@ static int32_t *copy_ids(const slip_completion *c)
     return ids;
 }
 
+/* Tokens of a chat's answer that are reasoning, its marks left out. */
+static slip_status count_reasoning(const slip_task *task, const slip_completion *c, int32_t *tokens)
+{
+    slip_chat_answer parts;
+    int32_t before = 0, within = 0;
+    if (!task->request.chat || !task->tokenizer)
+        return SLIP_OK;
+    slip_status status = slip_request_read_answer(&task->request, c->text, c->text_size, &parts);
+    if (status != SLIP_OK)
+        return status;
+    bool special = task->request.special_tokens;
+    if (parts.reasoning_end > parts.reasoning_start) {
+        status = slip_detokenizer_count(task->tokenizer, special, c->tokens, c->completion_tokens, parts.reasoning_start, &before);
+        if (status == SLIP_OK)
+            status = slip_detokenizer_count(task->tokenizer, special, c->tokens, c->completion_tokens, parts.reasoning_end, &within);
+    }
+    slip_chat_answer_free(&parts);
+    *tokens = within - before;
+    return status;
+}
+
 static slip_status keep_answer(slip_task *task, int32_t index, const slip_completion *c)
 {
     slip_answer *answer = &task->answers[index];
@@ -105,6 +129,9 @@ static slip_status keep_answer(slip_task *task, int32_t index, const slip_comple
         .time_to_first_token_ms = c->time_to_first_token_ms,
         .total_ms = c->total_ms,
     };
+    slip_status status = count_reasoning(task, c, &answer->reasoning_tokens);
+    if (status != SLIP_OK)
+        return status;
     answer->text = copy_text(task, index, c, &answer->text_size);
     answer->ids = task->request.return_token_ids ? copy_ids(c) : NULL;
     return answer->text && (answer->ids || !task->request.return_token_ids)
@@ -136,6 +163,7 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
     int32_t index = task->submitted++;
     const slip_ready_prompt *prompt = prompt_of(task, index);
     task->choices[index] = (choice){task, index};
+    task->tokenizer = slip_serve_tokenizer(serve);
     slip_serve_request request = {
         .query =
             {
@@ -146,6 +174,7 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
             },
         .stops = task->request.stops,
         .stop_count = task->request.stop_count,
+        .special = task->request.special_tokens,
         .sink = {.end = end_choice, .context = &task->choices[index]},
     };
     request.query.sampling.seed = slip_request_seed(&task->request, index);

@@ -22,10 +22,10 @@
 
 /* One choice of a request that ran. Counts are tokens; times are milliseconds. */
 typedef struct {
-    const char *text; /* UTF-8; for a chat, <think>reasoning</think> at its start is split off */
+    const char *text; /* UTF-8; a chat's is taken apart: slip_request_read_answer() */
     size_t text_size;
     const char *finish_reason; /* "stop" or "length" */
-    int32_t prompt_tokens, completion_tokens;
+    int32_t prompt_tokens, completion_tokens, reasoning_tokens;
     const int32_t *prompt_ids, *ids; /* the tokens so counted, for requests with return_token_ids; else not looked at */
     int64_t spec_steps, accepted_draft_tokens, draft_tokens;
     double time_to_first_token_ms, total_ms;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/base/range.h"
+#include "io/base/utf8.h"
 #include "jobs/options_table.h"
 #include "ranks/model/family.h"
 
@@ -205,6 +206,8 @@ static const char *bench_clash(const slip_options *options)
 /* What any run's options exclude. Without --device it is chosen later, and what it excludes is met then (jobs/device.c). */
 static const char *run_clash(const slip_options *options)
 {
+    if (options->prompt != NULL && slip_utf8_valid(options->prompt, strlen(options->prompt)) != strlen(options->prompt))
+        return "-p is not UTF-8";
     if (options->device == SLIP_DEVICE_CPU && options->engine == SLIP_ENGINE_LAUNCH)
         return "--engine launch is the GPU's: not with --device cpu";
     if (options->device == SLIP_DEVICE_CPU && options->profile != NULL)

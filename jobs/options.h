@@ -42,6 +42,7 @@ typedef struct {
     const char *prompt;            /* generate: always there; bench: NULL = one of its own */
     const char *input;             /* batch -i; "-" = standard input */
     const char *served_model_name; /* batch: names, with commas between them */
+    const char *chat_template;     /* batch: a name; NULL = the model's own */
     const char *output;            /* batch -o; "-" = standard output */
     const char *trace;             /* batch: .h5 to write */
     const char *text, *ids;        /* score: exactly one of them */

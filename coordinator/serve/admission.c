@@ -49,9 +49,8 @@ static void check_length(slip_request *request, slip_ready_prompt *ready, int64_
 static slip_status prepare_prompt(const slip_tokenizer *tokenizer, int32_t vocabulary, int64_t context, slip_request *request,
                                   const slip_prompt *prompt, slip_ready_prompt *ready)
 {
-    slip_status status = prompt->text
-                             ? slip_tokenizer_encode(tokenizer, prompt->text, prompt->size, request->chat, &ready->ids, &ready->count)
-                             : copy_ids(prompt, ready);
+    slip_status status = prompt->text ? slip_tokenizer_encode(tokenizer, prompt->text, prompt->size, 1, &ready->ids, &ready->count)
+                                      : copy_ids(prompt, ready);
     if (status != SLIP_OK)
         return status;
     check_prompt(request, vocabulary, prompt, ready);

@@ -38,6 +38,11 @@ slip_status slip_serve_create(slip_decoder *decoder, const slip_tokenizer *token
     return SLIP_OK;
 }
 
+const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve)
+{
+    return serve->tokenizer;
+}
+
 void slip_serve_free(slip_serve *serve)
 {
     for (int32_t slot = 0; slot < serve->slots; slot++)
@@ -83,6 +88,7 @@ static slip_status admit(slip_serve *serve, int32_t slot)
     const slip_serve_request *request = &l->item.request;
     slip_status status = slip_decoder_admit(serve->decoder, slot, &request->query);
     slip_detokenizer_start(&l->text, serve->tokenizer, request->stops, request->stop_count);
+    l->text.special = request->special;
     serve->running++;
     for (int32_t i = 0; serve->tokenizer && i < request->query.resumed_count && status == SLIP_OK; i++)
         status = slip_detokenizer_push(&l->text, request->query.resumed[i]);
@@ -170,11 +176,6 @@ static slip_status digest(slip_serve *serve, int32_t slot)
     ends &= l->used; /* the sink may have cancelled it */
     /* Bytes that the last token left unfinished may complete a stop string. */
     return status == SLIP_OK && ends ? end_lane(serve, slot, l->text.stopped ? "stop" : sequence->finish_reason) : status;
-}
-
-const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve)
-{
-    return serve->tokenizer;
 }
 
 slip_status slip_serve_step(slip_serve *serve)

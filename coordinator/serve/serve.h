@@ -46,6 +46,7 @@ typedef struct {
     slip_query query;
     char *const *stops;
     int32_t stop_count;
+    bool special; /* special tokens are part of the text */
     slip_sink sink;
 } slip_serve_request;
 
@@ -53,6 +54,8 @@ typedef struct slip_serve slip_serve;
 
 /* Both are borrowed. `tokenizer` NULL: tokens only, no text and no stop strings. */
 slip_status slip_serve_create(slip_decoder *decoder, const slip_tokenizer *tokenizer, slip_serve **serve);
+
+const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve);
 
 /* What has not ended is forgotten: no sink is called. */
 void slip_serve_free(slip_serve *serve);
@@ -67,7 +70,6 @@ slip_status slip_serve_cancel_all(slip_serve *serve);
 /* Admit what there are slots for, and make one step for all admitted requests. */
 slip_status slip_serve_step(slip_serve *serve);
 
-const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve);
 bool slip_serve_busy(const slip_serve *serve);       /* a request waits or runs */
 bool slip_serve_has_room(const slip_serve *serve);   /* one more would be admitted by the next step */
 uint64_t slip_serve_tokens(const slip_serve *serve); /* generated so far, over all requests */

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/serve/detokenizer.h"
+
 /* The context of a choice's sink. */
 typedef struct {
     slip_task *task;
@@ -15,7 +17,7 @@ struct slip_task {
     slip_task_end end;
     void *context;
     const slip_tokenizer *tokenizer; /* of the serving core */
-    int32_t count, next, running; /* choices: all, the one to be submitted next, those in the serving core */
+    int32_t count, next, running;    /* choices: all, the one to be submitted next, those in the serving core */
     bool given_up;
     choice *choices;      /* [count] */
     slip_answer *answers; /* [count]; text and ids are the task's */
@@ -189,6 +191,35 @@ const slip_answer *slip_task_answers(const slip_task *task)
     return task->answers;
 }
 
+/* Tokens of a chat's answer that are reasoning, its marks left out. */
+static slip_status count_reasoning(const slip_task *task, slip_answer *answer)
+{
+    slip_chat_answer parts;
+    int32_t before = 0, within = 0;
+    if (!task->request.chat || !task->tokenizer)
+        return SLIP_OK;
+    slip_status status = slip_request_read_answer(&task->request, answer->text, answer->text_size, &parts);
+    if (status != SLIP_OK)
+        return status;
+    bool special = task->request.special_tokens;
+    if (parts.reasoning_end > parts.reasoning_start) {
+        status = slip_detokenizer_count(task->tokenizer, special, answer->ids, answer->completion_tokens, parts.reasoning_start, &before);
+        if (status == SLIP_OK)
+            status = slip_detokenizer_count(task->tokenizer, special, answer->ids, answer->completion_tokens, parts.reasoning_end, &within);
+    }
+    slip_chat_answer_free(&parts);
+    answer->reasoning_tokens = within - before;
+    return status;
+}
+
+static slip_status end_task(slip_task *task)
+{
+    slip_status status = SLIP_OK;
+    for (int32_t i = 0; i < task->count && status == SLIP_OK && !task->given_up; i++)
+        status = count_reasoning(task, &task->answers[i]);
+    return status == SLIP_OK ? task->end(task->context, task, task->given_up ? NULL : task->answers) : status;
+}
+
 static slip_status end_choice(void *context, const slip_completion *c)
 {
     const choice *ended = context;
@@ -202,7 +233,7 @@ static slip_status end_choice(void *context, const slip_completion *c)
         status = keep_answer(task, ended->index, c);
     task->running--;
     bool last = task->running == 0 && !slip_task_waits(task);
-    return status == SLIP_OK && last ? task->end(task->context, task, task->given_up ? NULL : task->answers) : status;
+    return status == SLIP_OK && last ? end_task(task) : status;
 }
 
 bool slip_task_waits(const slip_task *task)
@@ -230,6 +261,7 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
             },
         .stops = task->request.stops,
         .stop_count = task->request.stop_count,
+        .special = task->request.special_tokens,
         .sink = {.end = end_choice, .context = &task->choices[index]},
     };
     request.query.sampling.seed = slip_request_seed(&task->request, index);

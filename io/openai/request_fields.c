@@ -44,6 +44,9 @@ static const field fields[] = {
     {"thinking", CHAT, SERVED, 0, NULL},
     {"reasoning_effort", CHAT, SERVED, 0, NULL},
     {"chat_template_kwargs", CHAT, SERVED, 0, NULL},
+    {"add_generation_prompt", CHAT, SERVED, 0, NULL},
+    {"continue_final_message", CHAT, SERVED, 0, NULL},
+    {"skip_special_tokens", BOTH, SERVED, 0, NULL},
 
     {"user", BOTH, HARMLESS, 0, NULL},
     {"metadata", BOTH, HARMLESS, 0, NULL},
@@ -102,9 +105,8 @@ static const field fields[] = {
     {"stop_regex", BOTH, EMPTY, 0, NULL},
     {"include_stop_str_in_output", BOTH, FALSE, 0, NULL},
     {"no_stop_trim", BOTH, FALSE, 0, NULL},
-    {"skip_special_tokens", BOTH, TRUE, 0, NULL},
-    {"spaces_between_special_tokens", BOTH, TRUE, 0, NULL},
-    {"add_special_tokens", BOTH, EITHER, 0, NULL}, /* the family's tokenizers add none; tokenizers that would are not read */
+    {"spaces_between_special_tokens", BOTH, EITHER, 0, NULL}, /* byte-level tokenizers put none anywhere */
+    {"add_special_tokens", BOTH, EITHER, 0, NULL},            /* the family's tokenizers add none; tokenizers that would are not read */
     {"truncate_prompt_tokens", BOTH, NEVER, 0, NULL},
     {"bad_words", BOTH, EMPTY, 0, NULL},
     {"allowed_token_ids", BOTH, EMPTY, 0, NULL},
@@ -150,8 +152,6 @@ static const field fields[] = {
     {"tool_choice", TEXT, WORD, 0, "none"},
     {"parallel_tool_calls", TEXT, EITHER, 0, NULL},
     {"chat_template", CHAT, EMPTY, 0, NULL},
-    {"add_generation_prompt", CHAT, TRUE, 0, NULL},
-    {"continue_final_message", CHAT, FALSE, 0, NULL},
     {"documents", BOTH, EMPTY, 0, NULL},
     {"mm_processor_kwargs", BOTH, EMPTY, 0, NULL},
     {"images_config", BOTH, EMPTY, 0, NULL},

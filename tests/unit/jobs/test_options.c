@@ -141,6 +141,8 @@ static void test_others(void **state)
     assert_int_equal(accept("bench -m m").draft_ranks, 0); /* by the device */
     assert_int_equal(accept("batch -m m -i i -o o --draft-ranks all").draft_ranks, SLIP_DRAFT_ON_ALL);
     assert_int_equal(accept("generate -m m -p x --no-draft --draft-ranks 1").draft_ranks, SLIP_DRAFT_ON_ONE);
+    assert_refused("generate -m m -p a\xff", "-p is not UTF-8");
+    assert_refused("bench -m m -p \xc3", "-p is not UTF-8");
     assert_refused("generate -m m -p x --no-draft --always-draft", "exclude each other");
     assert_refused("bench --shape pro --engine launch --profile p", "not with --engine launch");
     options = accept("generate -m m -p x -n 256");

@@ -151,6 +151,7 @@ static void test_refused_lines(void **state)
     assert_refused("{", 400, "invalid_json", "");
     assert_refused("[1,2]", 400, "invalid_json", "");
     assert_refused("\"x\"", 400, "invalid_json", "");
+    assert_refused("null", 400, "invalid_json", "");
     assert_refused(TEXT_LINE("\"prompt\":\"x\"") " {}", 400, "invalid_json", "");
     assert_refused(TEXT_LINE("\"prompt\":\"\xff\""), 400, "invalid_json", "prompt");
     assert_refused(TEXT_LINE("\"prompt\":\"\\ud800\""), 400, "invalid_json", "prompt");

@@ -233,7 +233,7 @@ fi
 full() { # arguments...
     timeout "$seconds" "$SLIPSTREAM" "$@" >/dev/full 2>"$log" </dev/null
     status=$?
-    if [ "$status" = 1 ] && grep -q '^slipstream: .*standard output\|^slipstream: .*No space left' "$log"; then
+    if [ "$status" = 1 ] && grep -q '^slipstream: .*standard output: .*\(cannot\|could not\) be written' "$log"; then
         ok "$1 onto a full disk" "$(grep -m1 '^slipstream:' "$log")"
     else
         fail "$1 onto a full disk" "exit status $status" "$log"
@@ -242,7 +242,9 @@ full() { # arguments...
 full --help
 full plan --shape pro --ranks 8
 full inspect "$MODEL"
+full inspect "$MODEL" --json
 full generate -m "$MODEL" -p x -n 4
+full generate -m "$MODEL" -p x -n 4 --json
 full score -m "$MODEL" -f "$place/jobs/train/tokenizer.py"
 full bench -m "$MODEL" -n 4 --json
 full batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -

@@ -71,8 +71,8 @@ hunt() { # tests...
 caught=0 missed=0
 try() { # name, file, old, new, tests...
     local name=$1 file=$tree/$2 start=$SECONDS by status
-    cp -p "$file" "$work/original" 2>/dev/null
-    if ! change "$file" "$3" "$4"; then
+    [ -d "$file" ] && file=$(grep -rlF -e "$3" "$file") # several: none is of that name
+    if ! cp "$file" "$work/original" 2>/dev/null || ! change "$file" "$3" "$4"; then
         missed=$((missed + 1))
         printf 'STALE     %-24s %s does not hold the line once\n' "$name" "$2"
         return

@@ -103,7 +103,7 @@ wanted() { # name, names...
 }
 
 name='' old=''
-while IFS= read -r line; do
+while IFS= read -r line <&3; do
     case $line in
     '['*) name=${line#[} name=${name%%]*} rest=${line#*] } ;;
     '- '*) old=${line#- } ;;
@@ -116,7 +116,7 @@ while IFS= read -r line; do
         fi
         ;;
     esac
-done <"$list"
+done 3<"$list" # tests may read standard input
 
 echo "$caught caught, $missed not"
 [ "$caught" -gt 0 ] && [ "$missed" -eq 0 ]

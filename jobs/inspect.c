@@ -1,11 +1,10 @@
 #include "jobs/inspect.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "io/base/file/stdout.h"
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
 #include "jobs/inspect_totals.h"
@@ -165,8 +164,8 @@ slip_status slip_inspect_run(const char *path, bool json)
         status = slip_inspect_json(path, &checkpoint, &model, &target, &draft);
     else if (status == SLIP_OK)
         print_all(path, &checkpoint, &model, &target, &draft);
-    if (status == SLIP_OK && fflush(stdout) != 0)
-        status = slip_fail(SLIP_ERR_FAILED, "standard output: %s", strerror(errno));
+    if (status == SLIP_OK)
+        status = slip_stdout_flush();
     slip_checkpoint_free(&checkpoint);
     return status;
 }

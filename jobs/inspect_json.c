@@ -98,7 +98,8 @@ slip_status slip_inspect_json(const char *path, const slip_checkpoint *checkpoin
                                checkpoint->version, "file_bytes", (json_int_t)checkpoint->file_size, "tokenizer_bytes",
                                (json_int_t)checkpoint->tokenizer_size, "checksums", (json_int_t)checksums, "target",
                                target_object(model, target), "draft", draft_object(model, draft), "datasets", datasets(checkpoint));
-    int written = object != NULL ? json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : -1;
+    bool made = object != NULL && (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) == 0 || ferror(stdout));
     json_decref(object);
-    return written < 0 || putchar('\n') == EOF ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
+    putchar('\n');
+    return made ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "%s: out of memory to print it", path);
 }

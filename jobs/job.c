@@ -103,11 +103,23 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
     return context < most ? context : most;
 }
 
+/* The fields of sampling that are the model's own: a bit each, as in slip_sampling_defaults. */
+static uint32_t sampling_of_model(const slip_job *job)
+{
+    uint32_t fields = job->source.model.sampling.given;
+#define TYPED(field, option, ...) \
+    if (slip_options_given(job->options, option)) \
+        fields &= ~(1u << SLIP_SAMPLING_INDEX_##field);
+    SLIP_SAMPLING_FIELDS(TYPED)
+#undef TYPED
+    return fields;
+}
+
 slip_sampling slip_job_sampling(const slip_job *job)
 {
     const slip_sampling_defaults *model = &job->source.model.sampling;
     slip_sampling sampling = job->options->sampling;
-    uint32_t of_model = model->given & ~job->options->sampling_given;
+    uint32_t of_model = sampling_of_model(job);
 #define TAKE(field, ...) \
     if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
         sampling.field = model->values.field;
@@ -120,7 +132,7 @@ slip_sampling slip_job_sampling(const slip_job *job)
 static void print_sampling(const slip_job *job)
 {
     const slip_sampling_defaults *model = &job->source.model.sampling;
-    uint32_t of_model = model->given & ~job->options->sampling_given;
+    uint32_t of_model = sampling_of_model(job);
     if (of_model == 0 || (job->options->command != SLIP_COMMAND_GENERATE && job->options->command != SLIP_COMMAND_BATCH))
         return;
     fprintf(stderr, "# sampling         the model's own, where nobody says:");

@@ -123,17 +123,6 @@ static const option_row *find_row(slip_command command, int value)
     return NULL;
 }
 
-/* The bit of a field of sampling; 0 for other options. */
-static uint32_t sampling_bit(const option_row *row)
-{
-#define BIT(field, ...) \
-    if (row->offset == offsetof(slip_options, sampling.field)) \
-        return 1u << SLIP_SAMPLING_INDEX_##field;
-    SLIP_SAMPLING_FIELDS(BIT)
-#undef BIT
-    return 0;
-}
-
 /* Read the options; argv[optind..] are the operands afterwards. */
 static slip_status read_options(slip_command command, int argc, char **argv, slip_options *options)
 {
@@ -155,7 +144,6 @@ static slip_status read_options(slip_command command, int argc, char **argv, sli
         options->given[(row - slip_option_rows) / 64] |= UINT64_C(1) << (row - slip_option_rows) % 64;
         if (status != SLIP_OK)
             return status;
-        options->sampling_given |= sampling_bit(row);
     }
     return SLIP_OK;
 }

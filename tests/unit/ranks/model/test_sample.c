@@ -318,6 +318,22 @@ static void test_filters_in_their_order(void **state)
     }
 }
 
+/* Where the mass is exactly top_p, the set is complete: of four equal tokens, top_p 0.5 leaves the two lowest. */
+static void test_nucleus_ends_at_its_edge(void **state)
+{
+    (void)state;
+    const float logits[] = {2, 2, 2, 2};
+    int32_t order[4];
+    for (int kept = 1; kept <= 4; kept++) {
+        bool out[4] = {false};
+        const slip_sampling sampling = {.temperature = 1, .top_p = kept / 4.0};
+        for (int64_t position = 0; position < 200; position++)
+            out[slip_sample_filtered(logits, 4, &sampling, position, order).token] = true;
+        for (int token = 0; token < 4; token++)
+            assert_int_equal(out[token], token < kept);
+    }
+}
+
 /* Which tokens can come out at all: p = 0.4, 0.3, 0.2, 0.1. top_p counts the mass of what top_k left, min_p comes last. */
 static void test_filters_by_hand(void **state)
 {
@@ -359,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_ties_go_to_the_lowest),
         cmocka_unit_test(test_frequencies_are_the_softmax),
         cmocka_unit_test(test_nucleus_is_the_smallest_set),
+        cmocka_unit_test(test_nucleus_ends_at_its_edge),
         cmocka_unit_test(test_filters_in_their_order),
         cmocka_unit_test(test_filters_by_hand),
     };

@@ -44,6 +44,7 @@ typedef struct {
     const char *served_model_name; /* batch: names, with commas between them */
     const char *output;            /* batch -o; "-" = standard output */
     const char *trace;             /* batch: .h5 to write */
+    const char *metrics;           /* batch: file for Prometheus */
     const char *text, *ids;        /* score: exactly one of them */
     const char *logits;            /* score: .h5 to write */
     const char *trace_ops;         /* generate, score: .h5 to write */

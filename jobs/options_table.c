@@ -103,7 +103,9 @@ const option_row slip_option_rows[] = {
     {"shard-of", 0, OPTION_INT, "N", BENCH, FIELD(shard_of), 1, RANKS_MAX, NULL,
      "of --shape: run one shard of N without its peers; the figures say so"},
     {"trace", 0, OPTION_TEXT, "RUN.h5", BATCH, FIELD(trace), 0, 0, NULL,
-     "write every verified block there: step, slot, position,\ndrafts verified and accepted"},
+     "write every step, verified block and request there, as the run\ngoes; --resume appends; slipstream report shows it"},
+    {"metrics", 0, OPTION_TEXT, "FILE.prom", BATCH, FIELD(metrics), 0, 0, NULL,
+     "replace this file every 5 s by the state of the run, for the\ntextfile collector of Prometheus' node_exporter"},
     {"profile", 0, OPTION_TEXT, "FILE", BENCH, FIELD(profile), 0, 0, NULL,
      "cuda only: write a timeline of a step of rank 0 there, for Perfetto"},
 

@@ -136,6 +136,7 @@ static slip_status end_lane(slip_serve *serve, int32_t slot, const char *finish_
         .text = l->text.bytes ? l->text.bytes : "",
         .text_size = l->text.size,
         .tokens = sequence->tokens,
+        .admission = sequence->turn,
         .prompt_tokens = sequence->query.prompt_count,
         .completion_tokens = sequence->count,
         .acceptance = sequence->acceptance,

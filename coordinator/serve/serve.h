@@ -28,6 +28,7 @@ typedef struct {
     const char *text;          /* all of it, never NULL; empty without a tokenizer */
     size_t text_size;
     const int32_t *tokens; /* [completion_tokens] */
+    uint64_t admission;    /* counts admissions of the decoder from 1; 0: never admitted */
     int32_t prompt_tokens, completion_tokens;
     slip_acceptance acceptance;
     double time_to_first_token_ms, total_ms;

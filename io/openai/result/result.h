@@ -25,6 +25,7 @@ typedef struct {
     const char *text; /* UTF-8; for a chat, <think>reasoning</think> at its start is split off */
     size_t text_size;
     const char *finish_reason; /* "stop" or "length" */
+    uint64_t admission;        /* counts what the decoder admitted, from 1 */
     int32_t prompt_tokens, completion_tokens;
     const int32_t *prompt_ids, *ids; /* the tokens so counted, for requests with return_token_ids; else not looked at */
     int64_t spec_steps, accepted_draft_tokens, draft_tokens;

@@ -153,6 +153,15 @@ slip_metrics *slip_decoder_metrics(slip_decoder *decoder)
     return &decoder->metrics;
 }
 
+/* Tokens that the step added, over all sequences. */
+static int32_t count_fresh(const slip_decoder *decoder)
+{
+    int32_t tokens = 0;
+    for (int32_t i = 0; i < decoder->options.sequences; i++)
+        tokens += decoder->sequences[i].fresh;
+    return tokens;
+}
+
 static void record_full_step(slip_decoder *decoder, double ms, double verify_ms, uint64_t bytes)
 {
     slip_full_steps *full = &decoder->metrics.full;
@@ -162,8 +171,7 @@ static void record_full_step(slip_decoder *decoder, double ms, double verify_ms,
     full->seconds += ms * 1e-3;
     full->verify_seconds += verify_ms * 1e-3;
     full->verify_bytes += bytes;
-    for (int32_t i = 0; i < decoder->options.sequences; i++)
-        full->tokens += decoder->sequences[i].fresh;
+    full->tokens += count_fresh(decoder);
 }
 
 /* A step that only verified took `ms` with the drafting before it. */
@@ -198,6 +206,29 @@ slip_status slip_decoder_idle(slip_decoder *decoder)
     return slip_rank_idle(decoder->rank);
 }
 
+/* The step for the trace; `verified` is when its outcome was there. */
+static void trace_step(const slip_decoder *decoder, const slip_outcome *outcome, double start, double verified, double end)
+{
+    const slip_step *step = &decoder->step;
+    int32_t prompt_rows = step->row_count;
+    for (int32_t s = 0; s < decoder->decoding; s++)
+        prompt_rows -= step->span[s].count;
+    slip_trace_add_step(decoder->trace, (slip_trace_step){
+                                            .step = (int64_t)step->number,
+                                            .seconds = slip_trace_seconds(decoder->trace),
+                                            .sequences = decoder->decoding,
+                                            .prompt_rows = prompt_rows,
+                                            .drafted = decoder->drafting,
+                                            .tokens = count_fresh(decoder),
+                                            .weight_bytes = (int64_t)outcome->weight_bytes,
+                                            .step_ms = end - start,
+                                            .draft_ms = decoder->draft_ms,
+                                            .verify_ms = verified - start - decoder->draft_ms,
+                                            .commit_ms = end - verified,
+                                            .device_ms = decoder->device_ms + outcome->device_ms,
+                                        });
+}
+
 slip_status slip_decoder_step(slip_decoder *decoder)
 {
     slip_metrics *metrics = &decoder->metrics;
@@ -225,5 +256,7 @@ slip_status slip_decoder_step(slip_decoder *decoder)
         metrics->prefill_bytes += outcome.weight_bytes;
     }
     metrics->seconds = (end - decoder->first_step_ms) * 1e-3;
+    if (decoder->trace)
+        trace_step(decoder, &outcome, start, verified, end);
     return SLIP_OK;
 }

@@ -11,7 +11,7 @@
 #include "coordinator/draft.h"
 #include "coordinator/logits.h"
 #include "coordinator/metrics.h"
-#include "io/report/trace.h"
+#include "io/report/trace/trace.h"
 #include "ranks/rank.h"
 
 /* What to decode. `prompt` is borrowed until the release. prompt_count >= 1 and prompt_count + max_tokens <= context.

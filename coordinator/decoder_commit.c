@@ -127,7 +127,12 @@ static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const s
         sequence->expected = slip_pace_expect(sequence->expected, accepted + 1);
     }
     if (decoder->trace)
-        slip_trace_block(decoder->trace, decoder->step.number, span->sequence, span->position, drafted, kept - 1);
+        slip_trace_add_block(decoder->trace, (slip_trace_block){.step = (int64_t)decoder->step.number,
+                                                                .admission = (int64_t)sequence->turn,
+                                                                .slot = span->sequence,
+                                                                .position = span->position,
+                                                                .drafts = drafted,
+                                                                .accepted = kept - 1});
     if (sequence->phase == SLIP_DECODE)
         keep_taps(decoder, span, accepted + 1);
 }

@@ -8,6 +8,7 @@
 void slip_times_add(slip_times *times, double ms)
 {
     times->ms[times->count++ % SLIP_TIMES] = (float)ms;
+    times->sum += ms;
 }
 
 static int by_value(const void *a, const void *b)

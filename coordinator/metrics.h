@@ -14,6 +14,7 @@ enum { SLIP_TIMES = 1 << 15 };
 typedef struct {
     float ms[SLIP_TIMES];
     int64_t count;
+    double sum; /* of all of them */
 } slip_times;
 
 void slip_times_add(slip_times *times, double ms);

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "comm/signals.h"
+#include "io/report/metrics_file.h"
 #include "jobs/device.h"
 #include "ranks/model/build.h"
 #include "ranks/model/family.h"
@@ -57,22 +58,32 @@ static slip_status check_options(const slip_job *job)
     return SLIP_OK;
 }
 
-/* Before anything is computed for them. A resumed batch replaces the trace of the run that it goes on with. */
+/* The files of a batch that outlive a failed run: the record of what it did is worth more then. */
+enum { TRACE, METRICS };
+
+/* May this output be there already? A resumed batch appends to the trace of the run that it goes on with; metrics are replaced all the time. */
+static bool may_exist(const slip_options *options, int output, const char *path)
+{
+    return (output == TRACE && options->resume && slip_trace_is(path)) || (output == METRICS && slip_metrics_file_is(path));
+}
+
+/* Before anything is computed for them. */
 static slip_status claim_outputs(slip_job *job)
 {
     const slip_options *options = job->options;
-    const char *paths[SLIP_JOB_OUTPUTS] = {options->trace, options->logits, options->trace_ops, options->profile};
+    const char *paths[SLIP_JOB_OUTPUTS] = {
+        [TRACE] = options->trace, [METRICS] = options->metrics, options->logits, options->trace_ops, options->profile};
     slip_status status = SLIP_OK;
     for (int i = 0; i < SLIP_JOB_OUTPUTS && status == SLIP_OK; i++)
         if (paths[i])
-            status = slip_output_claim(paths[i], i == 0 && options->resume && slip_trace_is(paths[i]), &job->outputs[i]);
+            status = slip_output_claim(paths[i], may_exist(options, i, paths[i]), &job->outputs[i]);
     return status;
 }
 
 void slip_job_settle_outputs(slip_job *job, slip_status status)
 {
     for (int i = 0; i < SLIP_JOB_OUTPUTS; i++) {
-        slip_output_close(job->outputs[i], status != SLIP_ERR_FAILED && status != SLIP_ERR_INPUT);
+        slip_output_close(job->outputs[i], i == TRACE || i == METRICS || (status != SLIP_ERR_FAILED && status != SLIP_ERR_INPUT));
         job->outputs[i] = NULL;
     }
 }

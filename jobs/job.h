@@ -12,7 +12,7 @@
 #include "io/report/trace_ops.h"
 #include "jobs/options.h"
 
-enum { SLIP_JOB_OUTPUTS = 4 };
+enum { SLIP_JOB_OUTPUTS = 5 };
 
 typedef struct {
     slip_comm *comm;             /* borrowed */

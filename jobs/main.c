@@ -10,6 +10,7 @@
 #include "jobs/convert/convert.h"
 #include "jobs/inspect.h"
 #include "jobs/job.h"
+#include "jobs/report/report.h"
 #include "kernels/version.h"
 
 static void print_versions(void)
@@ -35,6 +36,8 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
         return slip_inspect_run(options->model, options->json);
     if (options->command == SLIP_COMMAND_PLAN)
         return slip_plan(options, argc, argv);
+    if (options->command == SLIP_COMMAND_REPORT)
+        return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
@@ -64,7 +67,8 @@ static slip_status run_together(slip_job *job)
 
 static slip_status run(const slip_options *options, int argc, char **argv, slip_comm *comm)
 {
-    if (options->command == SLIP_COMMAND_INSPECT || options->command == SLIP_COMMAND_PLAN || options->command == SLIP_COMMAND_CONVERT)
+    if (options->command == SLIP_COMMAND_INSPECT || options->command == SLIP_COMMAND_PLAN || options->command == SLIP_COMMAND_CONVERT ||
+        options->command == SLIP_COMMAND_REPORT)
         return run_alone(options, argc, argv, comm);
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)

@@ -23,6 +23,7 @@ typedef enum {
     SLIP_COMMAND_CONVERT,
     SLIP_COMMAND_INSPECT,
     SLIP_COMMAND_PLAN,
+    SLIP_COMMAND_REPORT,
     SLIP_COMMANDS
 } slip_command;
 
@@ -37,7 +38,7 @@ typedef struct {
     slip_command command;
     bool help, version; /* asked for: then nothing else was checked */
 
-    const char *model;             /* -m; or the operand of inspect and convert: the file to write */
+    const char *model;             /* -m; or the operand: what inspect and report read, and convert writes */
     const char *source;            /* convert: the folder to read */
     const char *prompt;            /* generate: always there; bench: NULL = one of its own */
     const char *input;             /* batch -i; "-" = standard input */
@@ -45,10 +46,12 @@ typedef struct {
     const char *chat_template;     /* batch: a name; NULL = the model's own */
     const char *output;            /* batch -o; "-" = standard output */
     const char *trace;             /* batch: .h5 to write */
+    const char *metrics;           /* batch: file for Prometheus */
     const char *text, *ids;        /* score: exactly one of them */
     const char *logits;            /* score: .h5 to write */
     const char *trace_ops;         /* generate, score: .h5 to write */
     const char *profile;           /* bench: file to write */
+    const char *html;              /* report: page to write */
     const char *shape;             /* bench, plan: one of slip_shape_names() */
     const char *draft;             /* convert: folder of the drafter; NULL = look beside the source */
 

@@ -12,9 +12,10 @@ enum {
     CONVERT = 1 << SLIP_COMMAND_CONVERT,
     INSPECT = 1 << SLIP_COMMAND_INSPECT,
     PLAN = 1 << SLIP_COMMAND_PLAN,
+    REPORT = 1 << SLIP_COMMAND_REPORT,
     RUNS = GENERATE | BATCH | BENCH | SCORE, /* they load a model and spread it over the ranks */
     DECODES = GENERATE | BATCH | BENCH,
-    EVERY = RUNS | CONVERT | INSPECT | PLAN,
+    EVERY = RUNS | CONVERT | INSPECT | PLAN | REPORT,
 };
 
 /* Bounds that keep later arithmetic in 32 bits with room to spare. */
@@ -106,9 +107,14 @@ const option_row slip_option_rows[] = {
     {"shard-of", 0, OPTION_INT, "N", BENCH, FIELD(shard_of), 1, RANKS_MAX, NULL,
      "of --shape: run one shard of N without its peers; the figures say so"},
     {"trace", 0, OPTION_TEXT, "RUN.h5", BATCH, FIELD(trace), 0, 0, NULL,
-     "write every verified block there: step, slot, position,\ndrafts verified and accepted"},
+     "write every step, verified block and request there, as the run\ngoes; --resume appends; slipstream report shows it"},
+    {"metrics", 0, OPTION_TEXT, "FILE.prom", BATCH, FIELD(metrics), 0, 0, NULL,
+     "replace this file every 5 s by the state of the run, for the\ntextfile collector of Prometheus' node_exporter"},
     {"profile", 0, OPTION_TEXT, "FILE", BENCH, FIELD(profile), 0, 0, NULL,
      "cuda only: write a timeline of a step of rank 0 there, for Perfetto"},
+
+    {"html", 0, OPTION_TEXT, "FILE.html", REPORT, FIELD(html), 0, 0, NULL,
+     "write the tables and plots there, as one page that needs nothing else"},
 
     {"device", 0, OPTION_CHOICE, "cpu|cuda", RUNS, FIELD(device), 0, 0, NULL,
      "what computes (default: cuda where a GPU and a build for it exist)"},
@@ -117,7 +123,7 @@ const option_row slip_option_rows[] = {
     {"expert-slices", 0, OPTION_INT, "S", RUNS, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "cut each expert over S ranks; S divides the ranks\n(default: what slipstream plan finds fastest)"},
     {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120", "give up on a rank that is silent so long"},
-    {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN | INSPECT, FIELD(json), 0, 0, NULL,
+    {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN | INSPECT | REPORT, FIELD(json), 0, 0, NULL,
      "print one JSON object with the figures on standard output"},
     {"quiet", 'q', OPTION_FLAG, NULL, RUNS | CONVERT, FIELD(quiet), 0, 0, NULL, "no progress and no figures on standard error"},
     {"help", 'h', OPTION_FLAG, NULL, EVERY | 1, FIELD(help), 0, 0, NULL, "print this and exit"},
@@ -169,4 +175,9 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                            "  build/slipstream plan --shape pro --ranks 8\n"
                            "  build/slipstream plan --shape flash --ranks 4 --json\n"
                            "  build/slipstream plan -m jobs/demo/model.h5 --ranks 2 --context 4096 --sequences 8 --memory 80\n"},
+    [SLIP_COMMAND_REPORT] = {"report", "RUN.h5", 1, "RUN.h5",
+                             "show what a trace of slipstream batch tells: rates, times, acceptance, expert load",
+                             "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+                             "-i jobs/demo/requests.jsonl -o results.jsonl --trace run.h5\n"
+                             "  build/slipstream report run.h5 --html run.html\n"},
 };

@@ -84,6 +84,10 @@ typedef struct {
     /* Bytes of K/V caches that create() will take, for the estimate before loading. */
     uint64_t (*cache_bytes)(const slip_program *program, const slip_limits *limits);
 
+    /* How often each expert was picked since create(), over all rows of all steps, rejected drafts among them: [SLIP_MAX_LAYERS, experts] of
+     * the whole model, live. NULL, here or returned: not counted. */
+    const int64_t *(*expert_picks)(const slip_executor *executor);
+
     /* What computes, for the metrics: "NVIDIA H200"; valid as long as the executor. */
     const char *(*device)(const slip_executor *executor);
 

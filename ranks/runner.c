@@ -118,6 +118,11 @@ const slip_program *slip_runner_program(const slip_runner *runner)
     return &runner->program;
 }
 
+const slip_executor_kind *slip_runner_kind(const slip_runner *runner)
+{
+    return runner->options.kind;
+}
+
 slip_executor *slip_runner_executor(const slip_runner *runner)
 {
     return runner->executor;

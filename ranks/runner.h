@@ -56,6 +56,7 @@ slip_status slip_runner_follow(slip_runner *runner, slip_phase phase, const slip
 void slip_runner_rest(slip_runner *runner);
 
 const slip_program *slip_runner_program(const slip_runner *runner);
+const slip_executor_kind *slip_runner_kind(const slip_runner *runner);
 slip_executor *slip_runner_executor(const slip_runner *runner);
 
 #endif

@@ -146,6 +146,7 @@ static slip_status end_lane(slip_serve *serve, int32_t slot, const char *finish_
         .text_size = l->text.size,
         .tokens = sequence->tokens,
         .logprobs = sequence->logprobs,
+        .admission = sequence->turn,
         .prompt_tokens = sequence->query.prompt_count,
         .completion_tokens = sequence->count,
         .acceptance = sequence->acceptance,

@@ -29,6 +29,7 @@ typedef struct {
     size_t text_size;
     const int32_t *tokens;        /* [completion_tokens] */
     const slip_logprob *logprobs; /* [completion_tokens, 1 + the query's top_logprobs]; NULL: not wanted */
+    uint64_t admission;           /* counts admissions of the decoder from 1; 0: never admitted */
     int32_t prompt_tokens, completion_tokens;
     slip_acceptance acceptance;
     double time_to_first_token_ms, total_ms;

@@ -125,6 +125,7 @@ static slip_status keep_answer(slip_task *task, int32_t index, const slip_comple
 {
     slip_answer answer = {
         .finish_reason = c->finish_reason,
+        .admission = c->admission,
         .prompt_tokens = c->prompt_tokens,
         .completion_tokens = c->completion_tokens,
         .prompt_ids = prompt_of(task, index)->ids,

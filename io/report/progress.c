@@ -19,10 +19,16 @@ void slip_progress_start(slip_progress *progress, FILE *stream, size_t total, si
         progress->width = window.ws_col;
 }
 
-/* "1:02:03" or "2:03"; "unknown" before the first request of this run is done. */
-static void format_time_left(const slip_progress *progress, size_t done, double elapsed, char text[static 24])
+double slip_progress_left(const slip_progress *progress, size_t done, double now)
 {
-    double left = done > progress->skipped ? elapsed * (double)(progress->total - done) / (double)(done - progress->skipped) : -1;
+    double elapsed = now - progress->started;
+    size_t left = done < progress->total ? progress->total - done : 0;
+    return done > progress->skipped ? elapsed * (double)left / (double)(done - progress->skipped) : -1;
+}
+
+/* "1:02:03" or "2:03" */
+static void format_time(double left, char text[static 24])
+{
     if (left < 0 || left > 1e8) {
         snprintf(text, 24, "unknown");
         return;
@@ -40,7 +46,7 @@ static void format_state(const slip_progress *progress, const slip_progress_coun
     char left[24];
     double elapsed = now - progress->started;
     size_t done = counts->done < progress->total ? counts->done : progress->total;
-    format_time_left(progress, done, elapsed, left);
+    format_time(slip_progress_left(progress, done, now), left);
     snprintf(line, LINE, "%zu/%zu done, %zu failed, %lld tokens, %.1f tokens/s, ETA %s", done, progress->total, counts->failed,
              (long long)counts->tokens, elapsed > 0 ? (double)counts->tokens / elapsed : 0.0, left);
 }

@@ -32,6 +32,9 @@ typedef struct {
 /* Begin. `stream` may be NULL. */
 void slip_progress_start(slip_progress *progress, FILE *stream, size_t total, size_t skipped, double now);
 
+/* Seconds left at the pace so far; negative: unknown, before the first request of this run is done. */
+double slip_progress_left(const slip_progress *progress, size_t done, double now);
+
 /* Write the state if it is time to; cheap enough for every step. */
 void slip_progress_update(slip_progress *progress, const slip_progress_counts *counts, double now);
 

@@ -21,6 +21,7 @@ static slip_status answer(void *context, slip_task *task, const slip_answer *ans
     slip_status status = answers  ? slip_results_answer(b->results, request, answers)
                          : failed ? slip_results_refuse(b->results, request)
                                   : slip_results_give_up(b->results, request, slip_task_answers(task), "interrupted", INTERRUPTED);
+    slip_record_request(&b->record, request, answers);
     b->counts.done += answers || failed;
     b->counts.failed += failed;
     b->left += !answers && !failed;
@@ -34,6 +35,7 @@ static slip_status answer(void *context, slip_task *task, const slip_answer *ans
 static slip_status refuse(batch *b, slip_request *request)
 {
     slip_status status = slip_results_refuse(b->results, request);
+    slip_record_request(&b->record, request, NULL);
     b->counts.done++;
     b->counts.failed++;
     slip_request_free(request);
@@ -173,7 +175,9 @@ static slip_status decode(batch *b)
         if (status == SLIP_OK && is_overdue(b)) /* behind submit(): a task with nothing in flight would not hear of it */
             status = give_up(b);
         b->counts.tokens = slip_serve_tokens(b->serve);
-        slip_progress_update(&b->progress, &b->counts, slip_now_ms() * 1e-3);
+        slip_progress_update(&b->progress, &b->counts, slip_now_s());
+        if (status == SLIP_OK)
+            status = slip_record_tick(&b->record);
     }
     return status;
 }
@@ -212,8 +216,7 @@ static void free_batch(batch *b)
         slip_serve_free(b->serve);
     slip_request_file_close(b->requests);
     free(b->models);
-    if (b->trace)
-        slip_trace_free(b->trace);
+    slip_record_close(&b->record);
 }
 
 /* Does a launcher stand between us and where standard output goes? */
@@ -242,20 +245,26 @@ static void warn(const batch *b)
 
 static slip_status run(batch *b)
 {
+    char emulated[4][SLIP_EMULATED_SIZE];
     FILE *stream = b->job->options->quiet ? NULL : stderr;
     const slip_resumed *resumed = slip_results_resumed(b->results);
     size_t finished = (size_t)resumed->finished, count = (size_t)slip_request_file_count(b->requests);
     b->counts.done = finished;
     b->counts.failed = (size_t)resumed->refused;
     warn(b);
-    slip_progress_start(&b->progress, stream, count, finished, slip_now_ms() * 1e-3);
+    slip_progress_start(&b->progress, stream, count, finished, slip_now_s());
+    b->record.progress = &b->progress;
+    b->record.counts = &b->counts;
+    b->record.in_flight = &b->open;
+    b->record.figures = slip_decoder_metrics(b->job->decoder);
     slip_status status = slip_serve_create(b->job->decoder, b->job->tokenizer, &b->serve);
     if (status == SLIP_OK)
+        status = slip_record_begin(&b->record, slip_job_facts(b->job, emulated), b->job->rank, resumed);
+    if (status == SLIP_OK)
         status = decode(b);
+    status = slip_record_end(&b->record, status);
     slip_status ended = status == SLIP_OK ? slip_job_end(b->job) : status;
-    slip_progress_finish(&b->progress, &b->counts, slip_now_ms() * 1e-3);
-    if (ended == SLIP_OK && b->trace)
-        ended = slip_trace_write(b->trace);
+    slip_progress_finish(&b->progress, &b->counts, slip_now_s());
     b->job->requests = (int64_t)count;
     b->job->failed = (int64_t)b->counts.failed;
     b->job->unfinished = (int64_t)(count - b->counts.done);
@@ -286,7 +295,7 @@ slip_status slip_batch(slip_job *job)
     made = coordinator && access(job->options->output, F_OK) != 0;
     if (coordinator)
         status = slip_batch_prepare(&b);
-    status = slip_job_start(job, status, (int32_t)job->options->sequences, b.context, b.trace);
+    status = slip_job_start(job, status, (int32_t)job->options->sequences, b.context, b.record.trace);
     if (coordinator && status == SLIP_OK)
         status = run(&b);
     if (status != SLIP_OK && made && b.results && !b.serve)

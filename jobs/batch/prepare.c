@@ -99,7 +99,5 @@ slip_status slip_batch_prepare(batch *b)
         status = hash_run(b->job, &hash);
     if (status == SLIP_OK)
         status = slip_results_open(options->output, options->resume, hash, b->requests, &b->results);
-    if (status == SLIP_OK && options->trace)
-        status = slip_trace_create(options->trace, &b->trace);
-    return status;
+    return status == SLIP_OK ? slip_record_open(&b->record, options->trace, options->metrics, hash) : status;
 }

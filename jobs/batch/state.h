@@ -9,13 +9,14 @@
 #include "io/openai/result/result.h"
 #include "io/report/progress.h"
 #include "jobs/job.h"
+#include "jobs/record/record.h"
 
 typedef struct {
     slip_job *job;
     char *models; /* the names that requests may call the model by */
     slip_request_file *requests;
     slip_results *results;
-    slip_trace *trace;
+    slip_record record;
     slip_serve *serve;
     slip_task *current;     /* whose choices are being submitted; NULL: the next line is to be read */
     bool read_all;          /* the file has no more requests */

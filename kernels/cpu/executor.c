@@ -107,12 +107,13 @@ static bool create_buffers(slip_executor *executor)
     executor->gain = slip_cpu_zeros(rows, sizeof *executor->gain);
     executor->score = slip_cpu_zeros((size_t)executor->limits.context + 32, sizeof(float));
     executor->router = slip_cpu_zeros((size_t)program->experts, sizeof(float));
+    executor->picks = slip_cpu_zeros((size_t)program->experts * SLIP_MAX_LAYERS, sizeof(int64_t));
     int64_t head = 0;
     for (int32_t i = 0; i < program->cache_count; i++)
         head = executor->cache[i].k_width > head ? executor->cache[i].k_width : head;
     executor->head = slip_cpu_zeros((size_t)head, sizeof(float));
     return executor->partial && executor->x_rows && executor->wide_rows && executor->wide && executor->product && executor->y_rows &&
-           executor->sum_rows && executor->gain && executor->score && executor->router && executor->head;
+           executor->sum_rows && executor->gain && executor->score && executor->router && executor->picks && executor->head;
 }
 
 static void destroy(slip_executor *executor)
@@ -147,6 +148,7 @@ static void destroy(slip_executor *executor)
     free(executor->gain);
     free(executor->score);
     free(executor->router);
+    free(executor->picks);
     free(executor->head);
     free(executor);
 }
@@ -259,6 +261,11 @@ static const char *device(const slip_executor *executor)
     return "cpu";
 }
 
+static const int64_t *expert_picks(const slip_executor *executor)
+{
+    return executor->picks;
+}
+
 const slip_executor_kind slip_executor_cpu = {
     .name = "cpu",
     .create = create,
@@ -270,6 +277,7 @@ const slip_executor_kind slip_executor_cpu = {
     .candidates = candidates,
     .stream_ceiling = slip_cpu_ceiling,
     .cache_bytes = cache_bytes,
+    .expert_picks = expert_picks,
     .device = device,
     .destroy = destroy,
 };

@@ -54,7 +54,7 @@ static void softmax(float *score, int32_t count)
 }
 
 /* Scores of the program's kind, picked with the bias and weighted without it: with sigmoid DeepSeek-V3's noaux_tc without groups. */
-static void route_row(slip_executor *executor, const float *bias, float *route)
+static void route_row(slip_executor *executor, const float *bias, int64_t *picks, float *route)
 {
     const slip_program *program = executor->program;
     float *score = executor->router;
@@ -67,6 +67,7 @@ static void route_row(slip_executor *executor, const float *bias, float *route)
         sum += score[picked[k]];
     for (int32_t k = 0; k < program->top_k; k++) {
         float weight = program->norm_top_k ? score[picked[k]] / sum : score[picked[k]];
+        picks[picked[k]]++;
         route[k] = (float)picked[k];
         route[program->top_k + k] = weight * program->routed_scale;
     }
@@ -81,7 +82,7 @@ slip_status slip_cpu_route(slip_executor *executor, const slip_op *op)
         executor->x_rows[0] = slip_cpu_row(executor, op->in, i);
         slip_cpu_round_rows(executor, router, 1);
         executor->math->linear(router, 0, executor->x_rows, 1, &executor->router);
-        route_row(executor, bias, slip_cpu_row(executor, op->out, i));
+        route_row(executor, bias, executor->picks + (int64_t)op->layer * executor->program->experts, slip_cpu_row(executor, op->out, i));
     }
     return SLIP_OK;
 }

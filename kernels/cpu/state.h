@@ -49,6 +49,7 @@ struct slip_executor {
     float *head;       /* one padded query head */
     float *score;      /* attention scores of one head */
     float *router;     /* one row of router logits */
+    int64_t *picks;    /* [SLIP_MAX_LAYERS, experts]: rows that picked each */
 
     const slip_step *step; /* the step in hand */
     slip_run_cost cost;

@@ -32,6 +32,7 @@ typedef struct {
     const char *text; /* UTF-8; a chat's is taken apart: slip_request_read_answer() */
     size_t text_size;
     const char *finish_reason; /* "stop" or "length"; NULL: it was in flight when its run ended */
+    uint64_t admission;        /* counts what the decoder admitted, from 1 */
     int32_t prompt_tokens, completion_tokens, reasoning_tokens;
     const int32_t *prompt_ids, *ids;     /* the tokens so counted */
     const slip_answer_logprob *logprobs; /* [completion_tokens, 1 + the request's top_logprobs], each token before the likeliest ones; a

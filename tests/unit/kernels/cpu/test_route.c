@@ -34,6 +34,17 @@ static void load(slip_executor *executor, int32_t index, float *values, int64_t 
     assert_int_equal(slip_executor_cpu.load(executor, index, &weight), SLIP_OK);
 }
 
+/* What the executor counted is what it picked. */
+static void check_picks(const routed *r, const int64_t *picks)
+{
+    int64_t wanted[EXPERTS] = {0};
+    for (int32_t i = 0; i < ROWS; i++)
+        for (int32_t k = 0; k < TOP_K; k++)
+            wanted[(int32_t)r->out[i][k]]++;
+    for (int32_t e = 0; e < EXPERTS; e++)
+        assert_int_equal(picks[e], wanted[e]);
+}
+
 static void route(routed *r, slip_scoring scoring, bool bias, bool norm_top_k, float scale)
 {
     static slip_step step;
@@ -42,7 +53,7 @@ static void route(routed *r, slip_scoring scoring, bool bias, bool norm_top_k, f
     slip_run_cost cost;
     int32_t tokens[ROWS] = {0};
     r->op = (slip_op){
-        .kind = SLIP_OP_ROUTE, .in = SLIP_BUFFER_H, .out = SLIP_BUFFER_ROUTE, .weight = {0, bias ? 1 : SLIP_NO_WEIGHT}, .layer = -1};
+        .kind = SLIP_OP_ROUTE, .in = SLIP_BUFFER_H, .out = SLIP_BUFFER_ROUTE, .weight = {0, bias ? 1 : SLIP_NO_WEIGHT}, .layer = 2};
     r->tensors[0] = (slip_tensor){.experts = {-1, 0}, .columns = {0, HIDDEN}, .rows = EXPERTS};
     r->tensors[1] = (slip_tensor){.experts = {-1, 0}, .columns = {0, EXPERTS}, .rows = 1, .vector = true};
     r->program = (slip_program){.ops = &r->op,
@@ -67,6 +78,7 @@ static void route(routed *r, slip_scoring scoring, bool bias, bool norm_top_k, f
     assert_int_equal(slip_executor_run(&slip_executor_cpu, executor, SLIP_PHASE_RUN, &step, &cost), SLIP_OK);
     for (int32_t i = 0; i < ROWS; i++)
         memcpy(r->out[i], slip_executor_cpu.row(executor, SLIP_BUFFER_ROUTE, i), sizeof r->out[i]);
+    check_picks(r, slip_executor_cpu.expert_picks(executor) + (int64_t)r->op.layer * EXPERTS);
     slip_executor_cpu.destroy(executor);
 }
 

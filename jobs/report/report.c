@@ -1,0 +1,64 @@
+#include "jobs/report/report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/base/file/file.h"
+#include "io/report/output.h"
+#include "io/report/summary.h"
+#include "jobs/report/print.h"
+
+static slip_status failed(const char *path)
+{
+    return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s", path, strerror(errno));
+}
+
+static slip_status write_page(const char *path, const slip_trace_data *data, const slip_report *report)
+{
+    slip_output *output;
+    slip_status status = slip_output_claim(path, false, &output);
+    if (status != SLIP_OK)
+        return status;
+    FILE *page = fopen(path, "we");
+    status = page ? slip_report_html(data, report, page) : failed(path);
+    if (page && (fflush(page) != 0 || ferror(page)) && status == SLIP_OK)
+        status = failed(path);
+    if (page && fclose(page) != 0 && status == SLIP_OK)
+        status = failed(path);
+    slip_output_close(output, status == SLIP_OK);
+    return status;
+}
+
+static slip_status print_json(const slip_report_options *options, const slip_trace_data *data, const slip_report *report)
+{
+    json_t *object = slip_summary_begin("report", options->argc, options->argv);
+    slip_status status = object ? slip_report_json(data, report, object) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    if (status == SLIP_OK)
+        return slip_summary_print(object);
+    json_decref(object);
+    return status;
+}
+
+slip_status slip_report_show(const slip_report_options *options)
+{
+    slip_trace_data data = {0};
+    slip_report report;
+    slip_status status = slip_trace_read(options->trace, &data);
+    if (status != SLIP_OK)
+        return status;
+    status = slip_report_make(&data, &report);
+    if (status != SLIP_OK) {
+        slip_trace_data_free(&data);
+        return status;
+    }
+    if (options->html)
+        status = write_page(options->html, &data, &report);
+    if (status == SLIP_OK && options->json)
+        status = print_json(options, &data, &report);
+    else if (status == SLIP_OK)
+        slip_report_print(&data, &report, stdout);
+    slip_report_free(&report);
+    slip_trace_data_free(&data);
+    return status;
+}

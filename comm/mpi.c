@@ -1,10 +1,14 @@
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "comm/mpi_state.h"
+#include "comm/watch.h"
 
+enum { SECONDS_TO_ABORT = 5 };
 enum { TAG_POST = 1, TAG_SEND, TAG_SUM, TAG_AGREE };
 
 static const double SECOND_TO_SPEAK_S = 2;
@@ -33,8 +37,9 @@ static void free_comm(slip_comm *comm)
 slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm)
 {
     prepare_environment();
-    int level;
-    if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level) != MPI_SUCCESS)
+    slip_watch_hold_signal();
+    int level; /* the watch ends a job whose main thread is stuck: no two threads call MPI at a time */
+    if (MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &level) != MPI_SUCCESS)
         return slip_fail(SLIP_ERR_FAILED, "MPI could not be initialised");
     slip_comm *c = calloc(1, sizeof *c);
     if (!c)
@@ -60,12 +65,16 @@ slip_status slip_comm_start(int *argc, char ***argv, slip_comm **comm)
     MPI_Allgather(host, SLIP_HOST_NAME, MPI_CHAR, c->hosts, SLIP_HOST_NAME, MPI_CHAR, MPI_COMM_WORLD);
     const slip_process self = slip_process_self();
     MPI_Allgather(&self, sizeof self, MPI_BYTE, c->processes, sizeof self, MPI_BYTE, MPI_COMM_WORLD);
+    slip_board_open(&c->board, c->rank);
+    slip_watch_begin(c);
     *comm = c;
     return SLIP_OK;
 }
 
 void slip_comm_finish(slip_comm *comm)
 {
+    slip_watch_end();
+    slip_board_close(&comm->board);
     MPI_Finalize();
     free_comm(comm);
 }
@@ -73,6 +82,7 @@ void slip_comm_finish(slip_comm *comm)
 void slip_comm_set_deadline(slip_comm *comm, double seconds)
 {
     comm->deadline_s = seconds;
+    comm->watched = true;
 }
 void slip_comm_set_idle_deadline(slip_comm *comm, double seconds)
 {
@@ -263,10 +273,28 @@ slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, 
     return SLIP_OK;
 }
 
+/* MPI_Abort may itself wait for a launcher that does not answer. */
+static void end_process(int number)
+{
+    (void)number;
+    _exit(slip_exit_status(SLIP_ERR_FAILED));
+}
+
+_Noreturn void slip_comm_end_job(slip_status status)
+{
+    sigset_t alarms;
+    sigemptyset(&alarms);
+    sigaddset(&alarms, SIGALRM);
+    signal(SIGALRM, end_process);
+    pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
+    alarm(SECONDS_TO_ABORT);
+    MPI_Abort(MPI_COMM_WORLD, slip_exit_status(status));
+    _exit(slip_exit_status(status));
+}
+
 _Noreturn void slip_comm_abort(slip_comm *comm, slip_status status)
 {
     fprintf(stderr, "slipstream: rank %d on %s: %s\n", comm->rank, comm->hosts[comm->rank], slip_cause());
     fflush(NULL);
-    MPI_Abort(MPI_COMM_WORLD, slip_exit_status(status));
-    _exit(slip_exit_status(status));
+    slip_comm_end_job(status);
 }

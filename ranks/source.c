@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/base/activity/activity.h"
 #include "ranks/shard.h"
 
 typedef struct {
@@ -89,6 +90,7 @@ static slip_status open_here(slip_source *source)
 slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *source)
 {
     *source = (slip_source){.path = path, .file = -1};
+    slip_activity_phase("opening the model");
     slip_status status = SLIP_OK;
     if (slip_comm_rank(comm) == 0)
         status = slip_checkpoint_open(path, &source->table);

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/activity/activity.h"
+
 /* Linux moves at most 2 GiB - 4 KiB in one call; a smaller piece also keeps a slow disk interruptible. */
 enum { PIECE = 1 << 30 };
 
@@ -101,7 +103,9 @@ err_close:
 slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes, int64_t offset)
 {
     for (char *to = out; bytes > 0;) {
+        slip_activity_wait(SLIP_WAIT_FILE, "reading", path);
         ssize_t got = pread(fd, to, bytes < PIECE ? (size_t)bytes : PIECE, offset);
+        slip_activity_go_on();
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -118,7 +122,9 @@ slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes
 slip_status slip_file_write_at(int fd, const char *path, const void *data, int64_t bytes, int64_t offset)
 {
     for (const char *from = data; bytes > 0;) {
+        slip_activity_wait(SLIP_WAIT_FILE, "writing", path);
         ssize_t put = pwrite(fd, from, bytes < PIECE ? (size_t)bytes : PIECE, offset);
+        slip_activity_go_on();
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/activity/activity.h"
 #include "io/base/file/lock.h"
 #include "io/base/text.h"
 #include "io/openai/result/line.h"
@@ -141,9 +142,12 @@ static slip_status write_pending(slip_results *results)
 /* All that was added is on the disk. */
 static slip_status flush(slip_results *results)
 {
+    if (results->regular) /* a pipe's reader may take its time */
+        slip_activity_wait(SLIP_WAIT_FILE, "writing", results->path);
     slip_status status = write_pending(results);
     if (status == SLIP_OK && results->unsynced > 0 && results->regular && fdatasync(results->file) != 0)
         status = take_back(results, errno);
+    slip_activity_go_on();
     results->size += results->unsynced;
     results->unsynced = 0;
     return status;

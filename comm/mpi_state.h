@@ -32,6 +32,9 @@ struct slip_comm {
     const double **parts;        /* [ranks]: its row of sums, or our own partial */
 };
 
+/* Did a call of MPI's succeed? Otherwise the cause is set, and MPI is not to be used any more. */
+bool slip_comm_called(slip_comm *comm, int error, const char *call, const char *what);
+
 /* Take the job down, from whichever thread. */
 _Noreturn void slip_comm_end_job(slip_status status);
 

@@ -22,6 +22,18 @@ static bool named_before(const slip_comm *comm, int i)
     return false;
 }
 
+bool slip_comm_called(slip_comm *comm, int error, const char *call, const char *what)
+{
+    char reason[MPI_MAX_ERROR_STRING] = "";
+    int length;
+    if (error == MPI_SUCCESS)
+        return true;
+    comm->lost = true;
+    MPI_Error_string(error, reason, &length);
+    slip_fail(SLIP_ERR_FAILED, "%s: %s failed: %s", what, call, reason);
+    return false;
+}
+
 /* Testall leaves finished requests open while others are not done. */
 static void close_finished(slip_comm *comm, int count)
 {
@@ -56,14 +68,15 @@ static void describe_late(const slip_comm *comm, int rank, char at[static AT])
     snprintf(at, AT, "; its state: %s, for %.1f s", what, slip_now_s() - activity.since_s);
 }
 
-static bool all_done(slip_comm *comm, int count, MPI_Status *status)
+/* Are the requests done, or can that not be told any more? */
+typedef enum { OPEN, DONE, BROKEN } progress;
+
+static progress poll(slip_comm *comm, int count, const char *what, MPI_Status *status)
 {
     int done = 0;
-    if (status)
-        MPI_Test(&comm->requests[0], &done, status);
-    else
-        MPI_Testall(count, comm->requests, &done, MPI_STATUSES_IGNORE);
-    return done;
+    bool ok = status ? slip_comm_called(comm, MPI_Test(&comm->requests[0], &done, status), "MPI_Test", what)
+                     : slip_comm_called(comm, MPI_Testall(count, comm->requests, &done, MPI_STATUSES_IGNORE), "MPI_Testall", what);
+    return !ok ? BROKEN : done ? DONE : OPEN;
 }
 
 /* Between two polls. Peers at work answer within microseconds. A peer that has not answered for a while is busy elsewhere (rank 0 drafts or
@@ -151,7 +164,8 @@ static slip_status wait_long(slip_comm *comm, int count, double timeout_s, const
 {
     double start = slip_now_s();
     stop_watch watch = {.rank = -1};
-    while (!all_done(comm, count, status)) {
+    progress made;
+    while ((made = poll(comm, count, what, status)) == OPEN) {
         double waited = slip_now_s() - start;
         pause_between_polls(comm, waited);
         if (gave_up(comm, count, what, waited, status, &watch))
@@ -163,21 +177,23 @@ static slip_status wait_long(slip_comm *comm, int count, double timeout_s, const
     }
     if (watch.looked > 0)
         slip_activity_go_on();
-    return SLIP_OK;
+    return made == DONE ? SLIP_OK : SLIP_ERR_FAILED;
 }
 
 slip_status slip_comm_wait(slip_comm *comm, int count, double timeout_s, const char *what, MPI_Status *status)
 {
+    progress made;
     for (int spin = 0; spin < SPINS_BEFORE_YIELD; spin++)
-        if (all_done(comm, count, status))
-            return SLIP_OK;
+        if ((made = poll(comm, count, what, status)) != OPEN)
+            return made == DONE ? SLIP_OK : SLIP_ERR_FAILED;
     return wait_long(comm, count, timeout_s, what, status);
 }
 
 slip_status slip_comm_wait_collective(slip_comm *comm, const char *what)
 {
     bool told = false;
-    for (double start = slip_now_s(); !all_done(comm, 1, NULL); sched_yield()) {
+    progress made;
+    for (double start = slip_now_s(); (made = poll(comm, 1, what, NULL)) == OPEN; sched_yield()) {
         double waited = slip_now_s() - start;
         if (waited > LOOK_S && !told) {
             told = true;
@@ -190,5 +206,5 @@ slip_status slip_comm_wait_collective(slip_comm *comm, const char *what)
     }
     if (told)
         slip_activity_go_on();
-    return SLIP_OK;
+    return made == DONE ? SLIP_OK : SLIP_ERR_FAILED;
 }

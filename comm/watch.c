@@ -65,7 +65,7 @@ void slip_watch_show(const slip_comm *comm)
 static bool is_bounded(const slip_comm *comm, const slip_activity *activity)
 {
     return !activity->idle &&
-           (activity->wait == SLIP_WAIT_FILE || (activity->wait == SLIP_WAIT_NONE && activity->op[0] && comm->ranks > 1));
+           (activity->wait == SLIP_WAIT_CALL || (activity->wait == SLIP_WAIT_NONE && activity->op[0] && comm->ranks > 1));
 }
 
 /* *told: since when the call lasts that was last told to be slow. */

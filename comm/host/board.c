@@ -39,28 +39,42 @@ static bool find_places(slip_board *board, int count)
     return true;
 }
 
-void slip_board_open(slip_board *board, int rank)
+/* Have all ranks of this host got so far? Tells them, too, that all places are written. */
+static slip_status agree(MPI_Comm node, bool *ok)
+{
+    int mine = *ok, all = 0;
+    if (MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MIN, node) != MPI_SUCCESS)
+        return slip_fail(SLIP_ERR_FAILED, "starting MPI: MPI_Allreduce failed among the ranks of this host");
+    *ok = all == 1;
+    return SLIP_OK;
+}
+
+slip_status slip_board_open(slip_board *board, int rank)
 {
     place *mine;
-    int count;
+    int count = 1;
     *board = (slip_board){.node = MPI_COMM_NULL, .window = MPI_WIN_NULL};
     see_self_alone(board);
     if (MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &board->node) != MPI_SUCCESS)
-        return;
-    MPI_Comm_set_errhandler(board->node, MPI_ERRORS_RETURN);
-    MPI_Comm_size(board->node, &count);
-    if (MPI_Win_allocate_shared(sizeof *mine, 1, MPI_INFO_NULL, board->node, &mine, &board->window) != MPI_SUCCESS) {
+        return slip_fail(SLIP_ERR_FAILED, "starting MPI: MPI_Comm_split_type failed");
+    bool ok = MPI_Comm_size(board->node, &count) == MPI_SUCCESS;
+    ok = MPI_Win_allocate_shared(sizeof *mine, 1, MPI_INFO_NULL, board->node, &mine, &board->window) == MPI_SUCCESS && ok;
+    if (ok) {
+        MPI_Win_set_errhandler(board->window, MPI_ERRORS_RETURN);
+        memset(mine, 0, sizeof *mine);
+        mine->rank = rank;
+    } else {
         board->window = MPI_WIN_NULL;
-        return;
     }
-    memset(mine, 0, sizeof *mine);
-    mine->rank = rank;
-    MPI_Barrier(board->node); /* all places are written */
+    slip_status status = agree(board->node, &ok);
+    if (status != SLIP_OK || !ok)
+        return status;
     if (find_places(board, count))
         board->count = count;
     else
         see_self_alone(board);
     slip_activity_publish_in(&mine->slot);
+    return SLIP_OK;
 }
 
 void slip_board_close(slip_board *board)

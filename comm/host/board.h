@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "io/base/activity/activity.h"
+#include "io/base/status.h"
 
 typedef struct {
     MPI_Comm node;
@@ -19,8 +20,8 @@ typedef struct {
     double own_shown_s;
 } slip_board;
 
-/* Lockstep. From now on this rank publishes there. Never fails: where MPI cannot share memory the board has one rank. */
-void slip_board_open(slip_board *board, int rank);
+/* Lockstep. From now on this rank publishes there. Where MPI cannot share memory the board is empty: that is no failure. */
+slip_status slip_board_open(slip_board *board, int rank);
 void slip_board_close(slip_board *board);
 
 /* What `rank` is doing; false for one that can't be seen. */

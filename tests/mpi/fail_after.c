@@ -262,10 +262,18 @@ int close(int file)
         FAIL(mpi, 0, MPI_ERR_OTHER) \
         return PMPI_##name(__VA_ARGS__); \
     }
+/* The other ranks have their part of it, and it fails here. */
+#define COLLECTIVE(name, parameters, ...) \
+    int MPI_##name parameters \
+    { \
+        bool failing = fails(KIND_mpi, CALLER); \
+        int error = PMPI_##name(__VA_ARGS__); \
+        return failing ? MPI_ERR_OTHER : error; \
+    }
 MPI(Init_thread, (int *argc, char ***argv, int level, int *given), argc, argv, level, given)
 MPI(Comm_rank, (MPI_Comm comm, int *rank), comm, rank)
 MPI(Comm_size, (MPI_Comm comm, int *size), comm, size)
-MPI(Allgather, (const void *from, int n, MPI_Datatype t, void *to, int m, MPI_Datatype u, MPI_Comm comm), from, n, t, to, m, u, comm)
+COLLECTIVE(Allgather, (const void *from, int n, MPI_Datatype t, void *to, int m, MPI_Datatype u, MPI_Comm comm), from, n, t, to, m, u, comm)
 MPI(Iallgather, (const void *from, int n, MPI_Datatype t, void *to, int m, MPI_Datatype u, MPI_Comm comm, MPI_Request *request), from, n, t,
     to, m, u, comm, request)
 MPI(Ibcast, (void *data, int n, MPI_Datatype t, int root, MPI_Comm comm, MPI_Request *request), data, n, t, root, comm, request)
@@ -276,12 +284,12 @@ MPI(Irecv, (void *data, int n, MPI_Datatype t, int from, int tag, MPI_Comm comm,
 MPI(Test, (MPI_Request * request, int *done, MPI_Status *status), request, done, status)
 MPI(Testall, (int count, MPI_Request requests[], int *done, MPI_Status statuses[]), count, requests, done, statuses)
 MPI(Get_count, (const MPI_Status *status, MPI_Datatype t, int *count), status, t, count)
-MPI(Comm_split_type, (MPI_Comm comm, int type, int key, MPI_Info info, MPI_Comm *made), comm, type, key, info, made)
+COLLECTIVE(Comm_split_type, (MPI_Comm comm, int type, int key, MPI_Info info, MPI_Comm *made), comm, type, key, info, made)
 MPI(Comm_set_errhandler, (MPI_Comm comm, MPI_Errhandler handler), comm, handler)
-MPI(Win_allocate_shared, (MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *window), size, unit, info, comm, base,
-    window)
+COLLECTIVE(Win_allocate_shared, (MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *window), size, unit, info,
+           comm, base, window)
 MPI(Win_shared_query, (MPI_Win window, int rank, MPI_Aint *size, int *unit, void *base), window, rank, size, unit, base)
-MPI(Win_free, (MPI_Win * window), window)
+COLLECTIVE(Win_free, (MPI_Win * window), window)
 MPI(Comm_free, (MPI_Comm * comm), comm)
-MPI(Barrier, (MPI_Comm comm), comm)
+COLLECTIVE(Allreduce, (const void *from, void *to, int n, MPI_Datatype t, MPI_Op op, MPI_Comm comm), from, to, n, t, op, comm)
 MPI(Finalize, (void), )

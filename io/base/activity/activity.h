@@ -13,7 +13,7 @@
 /* Who ends it if it lasts too long. */
 typedef enum {
     SLIP_WAIT_NONE,
-    SLIP_WAIT_FILE, /* a system call on a file: nobody but comm/watch.c */
+    SLIP_WAIT_CALL, /* a call that has no deadline of its own, on a file mostly: comm/watch.c */
     SLIP_WAIT_RANK, /* a message: the wait itself, see comm/mpi_wait.c */
 } slip_wait;
 

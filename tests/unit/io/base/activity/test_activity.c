@@ -30,7 +30,7 @@ static void test_levels(void **state)
     slip_activity_go_on();
     slip_activity_op(-1, "SAMPLE");
     assert_text("step 17, SAMPLE");
-    slip_activity_wait(SLIP_WAIT_FILE, "writing", "out.jsonl");
+    slip_activity_wait(SLIP_WAIT_CALL, "writing", "out.jsonl");
     slip_activity_idle("nothing to do");
     assert_text("nothing to do");
     assert_int_equal(slip_activity_now().idle, 1);
@@ -61,7 +61,7 @@ static void test_long_names_are_cut(void **state)
     name[sizeof name - 1] = '\0';
     slip_activity_phase("%s", name);
     slip_activity_op(3, name);
-    slip_activity_wait(SLIP_WAIT_FILE, "reading", name);
+    slip_activity_wait(SLIP_WAIT_CALL, "reading", name);
     slip_activity activity = slip_activity_now();
     assert_int_equal(strlen(activity.phase), sizeof activity.phase - 1);
     assert_int_equal(strlen(activity.wait_for), sizeof activity.wait_for - 1);

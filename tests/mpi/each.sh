@@ -94,6 +94,7 @@ sample 1 slipstream sync 3 0
 sample 1 slipstream cut 1 0
 sample 1 slipstream close 3 0
 sample 1 slipstream mpi 6 0
+sample 2 slipstream poll 1 1
 sample 1 libjansson memory 4 0
 sample 1 libhdf5 read 2 0
 sample 1 libhdf5 write 3 0

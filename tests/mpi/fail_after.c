@@ -1,6 +1,7 @@
 /* Preloaded into a rank (LD_PRELOAD): makes the Nth call of a kind fail, never return, or be the process's last.
  *
- *   FAIL_KIND   memory, open, read, write, sync, rename, cut (ftruncate), close, mpi
+ *   FAIL_KIND   memory, open, read, write, sync, rename, cut (ftruncate), close, mpi; poll: MPI's tests of what is on its way, of which
+ *               no two runs make the same number
  *   FAIL_AT     which call of that kind, from 1; 0: none
  *   FAIL_HOW    error (the default), hang, kill
  *   FAIL_RANK   the rank it is for; others run as ever
@@ -23,7 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define KINDS(X) X(memory) X(open) X(read) X(write) X(sync) X(rename) X(cut) X(close) X(mpi)
+#define KINDS(X) X(memory) X(open) X(read) X(write) X(sync) X(rename) X(cut) X(close) X(mpi) X(poll)
 typedef enum {
 #define KIND(name) KIND_##name,
     KINDS(KIND)
@@ -256,10 +257,11 @@ int close(int file)
 
 /* ---- MPI ---- */
 
-#define MPI(name, parameters, ...) \
+#define MPI(name, ...) CALL(mpi, name, __VA_ARGS__)
+#define CALL(of, name, parameters, ...) \
     int MPI_##name parameters \
     { \
-        FAIL(mpi, 0, MPI_ERR_OTHER) \
+        FAIL(of, 0, MPI_ERR_OTHER) \
         return PMPI_##name(__VA_ARGS__); \
     }
 /* The other ranks have their part of it, and it fails here. */
@@ -281,8 +283,8 @@ MPI(Isend, (const void *data, int n, MPI_Datatype t, int to, int tag, MPI_Comm c
     request)
 MPI(Irecv, (void *data, int n, MPI_Datatype t, int from, int tag, MPI_Comm comm, MPI_Request *request), data, n, t, from, tag, comm,
     request)
-MPI(Test, (MPI_Request * request, int *done, MPI_Status *status), request, done, status)
-MPI(Testall, (int count, MPI_Request requests[], int *done, MPI_Status statuses[]), count, requests, done, statuses)
+CALL(poll, Test, (MPI_Request * request, int *done, MPI_Status *status), request, done, status)
+CALL(poll, Testall, (int count, MPI_Request requests[], int *done, MPI_Status statuses[]), count, requests, done, statuses)
 MPI(Get_count, (const MPI_Status *status, MPI_Datatype t, int *count), status, t, count)
 COLLECTIVE(Comm_split_type, (MPI_Comm comm, int type, int key, MPI_Info info, MPI_Comm *made), comm, type, key, info, made)
 MPI(Comm_set_errhandler, (MPI_Comm comm, MPI_Errhandler handler), comm, handler)

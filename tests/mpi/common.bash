@@ -51,8 +51,9 @@ on_ranks() { # count, arguments...
     timeout "$seconds" mpirun --oversubscribe --bind-to none -n "$count" "$SLIPSTREAM" "$2" "${device[@]}" "${@:3}" </dev/null
 }
 
-# ---- a run in the background: `job` is mpirun's process ----
+# ---- a job in the background: `job` is its launcher, `status` what wait_for_end saw ----
 
+job=0 status=0
 alive() {
     kill -0 "$job" 2>/dev/null
 }

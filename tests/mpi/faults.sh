@@ -18,7 +18,6 @@ for i in $(seq "$((4 + many))"); do
         "$i" "$i" "$((i <= 4 ? 3 : tokens))" "$i"
 done >"$requests"
 
-job=0 status=0
 start() { # options...: 3 ranks in the background
     mpirun --oversubscribe --bind-to none -n 3 "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" --sequences 2 \
         "$@" >"$work/stdout" 2>"$log" </dev/null &

@@ -16,7 +16,7 @@ for i in 1 2 3 4; do
         "$i" "$i" "$((i < 3 ? 3 : tokens))" "$i"
 done >"$requests"
 
-job=0 status=0 preloaded=()
+preloaded=()
 start() { # ranks, options...
     rm -f "$output"
     mpirun --oversubscribe --bind-to none -n "$1" "${preloaded[@]}" "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" \

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/activity/activity.h"
+#include "io/base/file/file.h"
 #include "io/base/file/lock.h"
 #include "io/base/file/replace.h"
 #include "io/base/text.h"
@@ -49,7 +51,7 @@ static slip_status open_path(slip_results *results)
     int flags;
     results->file = open(results->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     if (results->file < 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s", results->path,
+        return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s", results->path,
                          errno == ENXIO ? "nobody reads from its other end" : strerror(errno));
     flags = fcntl(results->file, F_GETFL);
     return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK : failed(results, "cannot be opened", errno);
@@ -145,9 +147,12 @@ static slip_status write_pending(slip_results *results)
 /* All that was added is on the disk. */
 static slip_status flush(slip_results *results)
 {
+    if (results->regular) /* a pipe's reader may take its time */
+        slip_activity_wait(SLIP_WAIT_CALL, "writing", results->path);
     slip_status status = write_pending(results);
     if (status == SLIP_OK && results->unsynced > 0 && results->regular && fdatasync(results->file) != 0)
         status = take_back(results, errno);
+    slip_activity_go_on();
     results->size += results->unsynced;
     results->unsynced = 0;
     return status;

@@ -20,6 +20,14 @@ static bool answered;
 
 slip_status __wrap_slip_serve_submit(slip_serve *serve, const slip_serve_request *request, uint64_t *ticket);
 
+const slip_tokenizer *__wrap_slip_serve_tokenizer(const slip_serve *serve);
+
+const slip_tokenizer *__wrap_slip_serve_tokenizer(const slip_serve *serve)
+{
+    (void)serve;
+    return NULL;
+}
+
 slip_status __wrap_slip_serve_submit(slip_serve *serve, const slip_serve_request *request, uint64_t *ticket)
 {
     (void)serve, (void)ticket;

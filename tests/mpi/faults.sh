@@ -18,26 +18,10 @@ for i in $(seq "$((4 + many))"); do
         "$i" "$i" "$((i <= 4 ? 3 : tokens))" "$i"
 done >"$requests"
 
-job=0 status=0
 start() { # options...: 3 ranks in the background
     mpirun --oversubscribe --bind-to none -n 3 "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" --sequences 2 \
         "$@" >"$work/stdout" 2>"$log" </dev/null &
     job=$!
-}
-
-alive() {
-    kill -0 "$job" 2>/dev/null
-}
-
-# The process of a rank: mpirun's child that was told so.
-rank_process() { # rank
-    local child
-    for child in $(cat "/proc/$job/task/"*/children); do
-        if tr '\0' '\n' <"/proc/$child/environ" | grep -q "^\(PMIX_RANK\|OMPI_COMM_WORLD_RANK\)=$1\$"; then
-            echo "$child"
-            return
-        fi
-    done
 }
 
 wait_for_lines() { # count
@@ -46,24 +30,6 @@ wait_for_lines() { # count
         sleep 0.1
     done
     alive
-}
-
-# Sets `status`; a job that is still there after the given time is taken down and counts as 124.
-wait_for_end() { # seconds
-    local tries=$(($1 * 10)) child
-    while alive && [ $((tries -= 1)) -gt 0 ]; do
-        sleep 0.1
-    done
-    if alive; then
-        child=$(cat "/proc/$job/task/"*/children)
-        # shellcheck disable=SC2086 # several processes
-        kill -KILL $child "$job"
-        wait "$job" 2>/dev/null
-        status=124
-        return
-    fi
-    wait "$job"
-    status=$?
 }
 
 # The answers so far are whole and right.

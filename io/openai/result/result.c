@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/file/leftover.h"
 #include "io/base/file/lock.h"
 #include "io/base/file/replace.h"
 #include "io/base/text.h"
@@ -47,10 +48,13 @@ static slip_status take_lock(slip_results *results)
 static slip_status open_path(slip_results *results)
 {
     int flags;
+    bool made = access(results->path, F_OK) != 0;
     results->file = open(results->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     if (results->file < 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s", results->path,
                          errno == ENXIO ? "nobody reads from its other end" : strerror(errno));
+    if (made)
+        slip_leftover_add(results->path);
     flags = fcntl(results->file, F_GETFL);
     return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK : failed(results, "cannot be opened", errno);
 }
@@ -59,6 +63,8 @@ static slip_status open_path(slip_results *results)
 static slip_status open_file(slip_results *results, bool resume)
 {
     if (strcmp(results->path, "-") == 0) {
+        if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
+            return slip_fail(SLIP_ERR_INPUT, "standard output is closed; name an output file");
         results->file = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
         return results->file >= 0 ? SLIP_OK : failed(results, "standard output cannot be used", errno);
     }
@@ -129,6 +135,8 @@ static slip_status write_pending(slip_results *results)
     slip_status status = SLIP_OK;
     if (pending->failed)
         status = slip_fail(SLIP_ERR_FAILED, "%s: out of memory for result lines", results->path);
+    if (pending->size > 0)
+        slip_leftover_forget(results->path);
     for (size_t done = 0; done < pending->size && status == SLIP_OK;) {
         ssize_t wrote = write(results->file, pending->bytes + done, pending->size - done);
         if (wrote > 0)
@@ -244,6 +252,8 @@ slip_status slip_results_close(slip_results *results)
         status = saved;
     if (results->file >= 0 && close(results->file) != 0 && errno != EINTR)
         status = failed(results, "closing it failed", errno);
+    if (results->path != NULL)
+        slip_leftover_forget(results->path);
     slip_lock_release(results->lock);
     slip_unfinished_close(results->unfinished);
     slip_text_free(&results->pending);

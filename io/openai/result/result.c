@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/clock.h"
 #include "io/base/file/leftover.h"
 #include "io/base/file/lock.h"
 #include "io/base/file/replace.h"
@@ -17,6 +18,8 @@
 
 enum { PENDING_MAX = 1 << 20 };
 
+static const double PENDING_S = 0.5; /* refusals wait for each other this long */
+
 struct slip_results {
     int file;
     char *path;
@@ -24,6 +27,7 @@ struct slip_results {
     bool regular;     /* can be synced and cut; a pipe or a terminal cannot */
     int64_t size;     /* of a regular file: whole, synced lines only */
     int64_t unsynced; /* bytes of whole lines behind them */
+    double synced_s;
     uint64_t run_hash;
     slip_finished finished;
     slip_unfinished *unfinished; /* beside a regular file */
@@ -158,6 +162,7 @@ static slip_status flush(slip_results *results)
         status = take_back(results, errno);
     results->size += results->unsynced;
     results->unsynced = 0;
+    results->synced_s = slip_now_s();
     return status;
 }
 
@@ -171,10 +176,10 @@ static slip_status append(slip_results *results, char *line, size_t size, bool a
     return results->pending.size > PENDING_MAX ? write_pending(results) : SLIP_OK;
 }
 
-/* Add the line of a request that has ended, at once: nothing of it is unfinished any more. */
-static slip_status finish(slip_results *results, const slip_request *request, char *line, size_t size)
+/* Add the line of a request that has ended: nothing of it is unfinished any more. */
+static slip_status finish(slip_results *results, const slip_request *request, char *line, size_t size, bool at_once)
 {
-    slip_status status = append(results, line, size, true);
+    slip_status status = append(results, line, size, at_once);
     if (status == SLIP_OK && results->unfinished != NULL)
         slip_unfinished_drop(results->unfinished, slip_result_key(request->custom_id, request->hash));
     return status;
@@ -185,7 +190,7 @@ slip_status slip_results_answer(slip_results *results, const slip_request *reque
     char *line;
     size_t size;
     slip_status status = slip_result_line_answer(request, results->run_hash, answers, &line, &size);
-    return status == SLIP_OK ? finish(results, request, line, size) : status;
+    return status == SLIP_OK ? finish(results, request, line, size, true) : status;
 }
 
 slip_status slip_results_refuse(slip_results *results, const slip_request *request)
@@ -193,7 +198,7 @@ slip_status slip_results_refuse(slip_results *results, const slip_request *reque
     char *line;
     size_t size;
     slip_status status = slip_result_line_refuse(request, results->run_hash, &line, &size);
-    return status == SLIP_OK ? finish(results, request, line, size) : status;
+    return status == SLIP_OK ? finish(results, request, line, size, slip_now_s() - results->synced_s >= PENDING_S) : status;
 }
 
 slip_status slip_results_never_ran(slip_results *results, const char *custom_id, const char *code, const char *message)

@@ -108,24 +108,6 @@ static slip_status next_line(batch *b)
     return found ? take_line(b) : SLIP_OK;
 }
 
-/* As much as there is room for. Refused lines pass by on the way; after a signal no new line is begun. */
-static slip_status submit(batch *b)
-{
-    slip_status status = SLIP_OK;
-    while (status == SLIP_OK && slip_serve_has_room(b->serve)) {
-        if (b->current) {
-            status = slip_task_submit(b->current, b->serve);
-            if (!slip_task_waits(b->current))
-                b->current = NULL;
-            continue;
-        }
-        if (b->read_all || b->signal)
-            return SLIP_OK;
-        status = next_line(b);
-    }
-    return status;
-}
-
 /* "SIGUSR1 (at rank 2)" */
 static const char *name_signal(const batch *b, char text[static 48])
 {
@@ -151,6 +133,32 @@ static void hear_signal(batch *b)
             (long long)b->open, bound);
 }
 
+static void show_progress(batch *b)
+{
+    b->counts.tokens = slip_serve_tokens(b->serve);
+    slip_progress_update(&b->progress, &b->counts, slip_now_s());
+}
+
+/* As much as there is room for. Refused lines pass by on the way; after a signal no new line is begun. */
+static slip_status submit(batch *b)
+{
+    slip_status status = SLIP_OK;
+    while (status == SLIP_OK && slip_serve_has_room(b->serve)) {
+        if (b->current) {
+            status = slip_task_submit(b->current, b->serve);
+            if (!slip_task_waits(b->current))
+                b->current = NULL;
+            continue;
+        }
+        hear_signal(b);
+        if (b->read_all || b->signal)
+            return SLIP_OK;
+        status = next_line(b);
+        show_progress(b);
+    }
+    return status;
+}
+
 static bool is_overdue(const batch *b)
 {
     return b->signal && b->job->options->drain > 0 && slip_now_s() - b->drained_s >= b->job->options->drain;
@@ -174,8 +182,7 @@ static slip_status decode(batch *b)
             status = submit(b);
         if (status == SLIP_OK && is_overdue(b)) /* behind submit(): a task with nothing in flight would not hear of it */
             status = give_up(b);
-        b->counts.tokens = slip_serve_tokens(b->serve);
-        slip_progress_update(&b->progress, &b->counts, slip_now_s());
+        show_progress(b);
         if (status == SLIP_OK)
             status = slip_record_tick(&b->record);
     }

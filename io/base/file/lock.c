@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "io/base/file/file.h"
+#include "io/base/file/leftover.h"
 #include "io/base/file/replace.h"
 
 enum { ATTEMPTS = 100 };
@@ -120,6 +121,7 @@ slip_status slip_lock_take(const char *path, slip_lock **lock)
         free(made);
         return status;
     }
+    slip_leftover_add(made->path);
     write_holder(made);
     *lock = made;
     return SLIP_OK;
@@ -129,6 +131,7 @@ void slip_lock_release(slip_lock *lock)
 {
     if (lock == NULL)
         return;
+    slip_leftover_forget(lock->path);
     unlink(lock->path); /* first: whoever locks it from now on sees that it is not the current one */
     close(lock->file);
     free(lock->path);

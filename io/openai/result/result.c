@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "io/base/activity/activity.h"
+#include "io/base/clock.h"
 #include "io/base/file/file.h"
+#include "io/base/file/leftover.h"
 #include "io/base/file/lock.h"
 #include "io/base/file/replace.h"
 #include "io/base/text.h"
@@ -18,6 +20,8 @@
 
 enum { PENDING_MAX = 1 << 20 };
 
+static const double PENDING_S = 0.5; /* refusals wait for each other this long */
+
 struct slip_results {
     int file;
     char *path;
@@ -25,6 +29,7 @@ struct slip_results {
     bool regular;     /* can be synced and cut; a pipe or a terminal cannot */
     int64_t size;     /* of a regular file: whole, synced lines only */
     int64_t unsynced; /* bytes of whole lines behind them */
+    double synced_s;
     uint64_t run_hash;
     slip_finished finished;
     slip_unfinished *unfinished; /* beside a regular file */
@@ -49,10 +54,13 @@ static slip_status take_lock(slip_results *results)
 static slip_status open_path(slip_results *results)
 {
     int flags;
+    bool made = access(results->path, F_OK) != 0;
     results->file = open(results->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     if (results->file < 0)
         return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s", results->path,
                          errno == ENXIO ? "nobody reads from its other end" : strerror(errno));
+    if (made)
+        slip_leftover_add(results->path);
     flags = fcntl(results->file, F_GETFL);
     return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK : failed(results, "cannot be opened", errno);
 }
@@ -61,6 +69,8 @@ static slip_status open_path(slip_results *results)
 static slip_status open_file(slip_results *results, bool resume)
 {
     if (strcmp(results->path, "-") == 0) {
+        if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
+            return slip_fail(SLIP_ERR_INPUT, "standard output is closed; name an output file");
         results->file = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
         return results->file >= 0 ? SLIP_OK : failed(results, "standard output cannot be used", errno);
     }
@@ -131,6 +141,8 @@ static slip_status write_pending(slip_results *results)
     slip_status status = SLIP_OK;
     if (pending->failed)
         status = slip_fail(SLIP_ERR_FAILED, "%s: out of memory for result lines", results->path);
+    if (pending->size > 0)
+        slip_leftover_forget(results->path);
     for (size_t done = 0; done < pending->size && status == SLIP_OK;) {
         ssize_t wrote = write(results->file, pending->bytes + done, pending->size - done);
         if (wrote > 0)
@@ -155,6 +167,7 @@ static slip_status flush(slip_results *results)
     slip_activity_go_on();
     results->size += results->unsynced;
     results->unsynced = 0;
+    results->synced_s = slip_now_s();
     return status;
 }
 
@@ -168,10 +181,10 @@ static slip_status append(slip_results *results, char *line, size_t size, bool a
     return results->pending.size > PENDING_MAX ? write_pending(results) : SLIP_OK;
 }
 
-/* Add the line of a request that has ended, at once: nothing of it is unfinished any more. */
-static slip_status finish(slip_results *results, const slip_request *request, char *line, size_t size)
+/* Add the line of a request that has ended: nothing of it is unfinished any more. */
+static slip_status finish(slip_results *results, const slip_request *request, char *line, size_t size, bool at_once)
 {
-    slip_status status = append(results, line, size, true);
+    slip_status status = append(results, line, size, at_once);
     if (status == SLIP_OK && results->unfinished != NULL)
         slip_unfinished_drop(results->unfinished, slip_result_key(request->custom_id, request->hash));
     return status;
@@ -182,7 +195,7 @@ slip_status slip_results_answer(slip_results *results, const slip_request *reque
     char *line;
     size_t size;
     slip_status status = slip_result_line_answer(request, results->run_hash, answers, &line, &size);
-    return status == SLIP_OK ? finish(results, request, line, size) : status;
+    return status == SLIP_OK ? finish(results, request, line, size, true) : status;
 }
 
 slip_status slip_results_refuse(slip_results *results, const slip_request *request)
@@ -190,7 +203,7 @@ slip_status slip_results_refuse(slip_results *results, const slip_request *reque
     char *line;
     size_t size;
     slip_status status = slip_result_line_refuse(request, results->run_hash, &line, &size);
-    return status == SLIP_OK ? finish(results, request, line, size) : status;
+    return status == SLIP_OK ? finish(results, request, line, size, slip_now_s() - results->synced_s >= PENDING_S) : status;
 }
 
 slip_status slip_results_never_ran(slip_results *results, const char *custom_id, const char *code, const char *message)
@@ -249,6 +262,8 @@ slip_status slip_results_close(slip_results *results)
         status = saved;
     if (results->file >= 0 && close(results->file) != 0 && errno != EINTR)
         status = failed(results, "closing it failed", errno);
+    if (results->path != NULL)
+        slip_leftover_forget(results->path);
     slip_lock_release(results->lock);
     slip_unfinished_close(results->unfinished);
     slip_text_free(&results->pending);

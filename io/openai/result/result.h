@@ -74,7 +74,8 @@ const slip_resumed *slip_results_resumed(const slip_results *results);
 /* Was the request at this place of the file (slip_request_file_index) finished in the file that was resumed? */
 bool slip_results_has(const slip_results *results, int64_t index);
 
-/* Append one line and sync it. `answers` has slip_request_choices() elements. A full disk or a limit on file sizes:
+/* Append one line and sync it; refusals, which may come by the thousand and cost nothing to make again, are synced together twice a second,
+ * with the next answer, and by slip_results_close() at the latest. `answers` has slip_request_choices() elements. A full disk or a limit on file sizes:
  * SLIP_ERR_FAILED, and the torn tail is cut off again. (A write beyond RLIMIT_FSIZE or into a closed pipe raises SIGXFSZ or
  * SIGPIPE: the program ignores both.) */
 slip_status slip_results_answer(slip_results *results, const slip_request *request, const slip_answer *answers);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every call that can fail fails once (tests/mpi/fail_after.c): memory, files, MPI. The run must end with exit status 1 and say why, and with
+# Every call that can fail fails once (tests/mpi/tools/fail_after.c): memory, files, MPI. The run must end with exit status 1 and say why, and with
 # --resume give what an undisturbed run gives; or get by without what failed, and give that at once. Never may it crash, hang, or end well with
 # less than all answers.
 #

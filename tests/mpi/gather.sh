@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Ranks whose devices hand on steps by themselves (tests/mpi/gather.c): the same answers as from ranks that do not, and what a host has to
-# do then. And the sums over ranks that all answers rest on (tests/mpi/sums.c).
+# Ranks whose devices hand on steps by themselves (tests/mpi/tools/gather.c): the same answers as from ranks that do not, and what a host has to
+# do then. And the sums over ranks that all answers rest on (tests/mpi/tools/sums.c).
 . "$(dirname "$0")/common.bash"
 for tool in gather sums; do
     [ -x "$TOOLS/$tool" ] || { echo "gather.sh: $TOOLS/$tool is not there" >&2; exit 2; }

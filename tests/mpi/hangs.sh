@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A hang is named within seconds and ends the job; SIGUSR2 shows what every rank does, and the run goes on; a rank that is killed anywhere
-# takes the job down, and the launcher names it. tests/mpi/fail_after.c makes calls that never return and ranks that die.
+# takes the job down, and the launcher names it. tests/mpi/tools/fail_after.c makes calls that never return and ranks that die.
 #
 # MATRIX=all kills every rank of 2 to 4 at many places; otherwise at one each. Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"

@@ -13,14 +13,16 @@ enum {
     INSPECT = 1 << SLIP_COMMAND_INSPECT,
     PLAN = 1 << SLIP_COMMAND_PLAN,
     REPORT = 1 << SLIP_COMMAND_REPORT,
+    MERGE = 1 << SLIP_COMMAND_MERGE,
     RUNS = GENERATE | BATCH | BENCH | SCORE, /* they load a model and spread it over the ranks */
     DECODES = GENERATE | BATCH | BENCH,
-    EVERY = RUNS | CONVERT | INSPECT | PLAN | REPORT,
+    EVERY = RUNS | CONVERT | INSPECT | PLAN | REPORT | MERGE,
 };
 
 /* Bounds that keep later arithmetic in 32 bits with room to spare. */
 #define TOKENS_MAX (1 << 24)
 #define RANKS_MAX 4096
+#define SHARDS_MAX 1000000
 #define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
 
 /* A field of sampling is an option of generate, and of batch for the requests that leave it out; where neither says, a model may have
@@ -59,6 +61,12 @@ const option_row slip_option_rows[] = {
      "instance, become their ids"},
     {"output", 'o', OPTION_TEXT, "FILE", BATCH, FIELD(output), 0, 0, NULL,
      "results, a line each as it ends; - is standard output.\nA file that is not empty needs --resume"},
+    {"input", 'i', OPTION_TEXT, "FILE", MERGE, FIELD(input), 0, 0, NULL, "the requests that the shards have answered"},
+    {"output", 'o', OPTION_TEXT, "FILE", MERGE, FIELD(output), 0, 0, NULL,
+     "the results of all shards, in the requests' order; whole or not\nthere at all. A file that is not empty is refused"},
+    {"shard", 0, OPTION_SHARD, "i/N", BATCH, FIELD(shard), 0, SHARDS_MAX, NULL,
+     "only the requests i, i + N, i + 2N ... of the file, both counted\nfrom 0: i is SLURM_ARRAY_TASK_ID of --array=0-(N-1). Shards "
+     "have\nfiles of their own, which slipstream merge joins"},
     {"resume", 0, OPTION_FLAG, NULL, BATCH, FIELD(resume), 0, 0, NULL, "repair the output of an interrupted run and do what is missing"},
     {"drain", 0, OPTION_REAL, "SECONDS", BATCH, FIELD(drain), 0.1, 86400, NULL,
      "stop what is still in flight so long after SIGUSR1, SIGTERM or\nSIGINT and keep it beside the output; --resume goes on there "
@@ -67,7 +75,7 @@ const option_row slip_option_rows[] = {
      "names that requests may call the model by, with commas between\nthem, beside its file's name; others are refused"},
     {"chat-template", 0, OPTION_TEXT, "NAME", BATCH, FIELD(chat_template), 0, 0, NULL,
      "render chats by this template, one of those in docs/chat.md:\nneeded where the model's own is not known"},
-    {"ok-if-some-fail", 0, OPTION_FLAG, NULL, BATCH, FIELD(ok_if_some_fail), 0, 0, NULL,
+    {"ok-if-some-fail", 0, OPTION_FLAG, NULL, BATCH | MERGE, FIELD(ok_if_some_fail), 0, 0, NULL,
      "exit status 0, not 3, when all is done but some requests were refused"},
     {"file", 'f', OPTION_TEXT, "TEXT", SCORE, FIELD(text), 0, 0, NULL, "the text file to score"},
     {"ids", 0, OPTION_TEXT, "IDS.json", SCORE, FIELD(ids), 0, 0, NULL, "instead of a text: one JSON array of token ids"},
@@ -124,7 +132,7 @@ const option_row slip_option_rows[] = {
     {"expert-slices", 0, OPTION_INT, "S", RUNS, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "cut each expert over S ranks; S divides the ranks\n(default: what slipstream plan finds fastest)"},
     {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120", "give up on a rank that is silent so long"},
-    {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN | INSPECT | REPORT, FIELD(json), 0, 0, NULL,
+    {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN | INSPECT | REPORT | MERGE, FIELD(json), 0, 0, NULL,
      "print one JSON object with the figures on standard output"},
     {"quiet", 'q', OPTION_FLAG, NULL, RUNS | CONVERT, FIELD(quiet), 0, 0, NULL, "no progress and no figures on standard error"},
     {"help", 'h', OPTION_FLAG, NULL, EVERY | 1, FIELD(help), 0, 0, NULL, "print this and exit"},
@@ -181,4 +189,10 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                              "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
                              "-i jobs/demo/requests.jsonl -o results.jsonl --trace run.h5\n"
                              "  build/slipstream report run.h5 --html run.html\n"},
+    [SLIP_COMMAND_MERGE] =
+        {"merge", "RESULTS...", -1, "RESULTS... -i REQUESTS -o FILE",
+         "join the results of batch --shard, after checking that every request has one",
+         "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 -i jobs/demo/requests.jsonl -o shard-0.jsonl --shard 0/2\n"
+         "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 -i jobs/demo/requests.jsonl -o shard-1.jsonl --shard 1/2\n"
+         "  build/slipstream merge shard-0.jsonl shard-1.jsonl -i jobs/demo/requests.jsonl -o merged.jsonl\n"},
 };

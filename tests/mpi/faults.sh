@@ -138,6 +138,30 @@ else fail "what --drain gives up never ran" "$("$check" outcome "$output" long)"
 fi
 long_request "a second signal ends at once" "SIGUSR1, the second signal" two_signals
 
+# What is given up is kept as far as it has come, and goes on to the answer of an undisturbed run.
+goes_on() { # name
+    local all=$requests undisturbed=$reference
+    requests=$work/two.jsonl reference=$work/two-reference.jsonl
+    head -n 1 "$all" >"$requests"
+    printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":200,"n":2,"temperature":1,"return_token_ids":true}}\n' >>"$requests"
+    on_ranks 1 batch -m "$MODEL" -i "$requests" -o "$reference" --quiet >"$log" 2>&1
+    rm -f "$output" "$output.unfinished"
+    start --drain 0.3
+    wait_for_lines 1
+    signal_job USR1
+    wait_for_end "$soon"
+    if [ "$status" != 75 ] || [ "$(wc -l <"$output.unfinished")" != 1 ]; then
+        fail "$1" "exit status $status, or no results.jsonl.unfinished" "$log"
+    elif on_ranks 1 batch -m "$MODEL" -i "$requests" -o "$output" >"$log" 2>&1 || ! grep -q "exists and is not empty\|an earlier run began" "$log"; then
+        fail "$1" "a run without --resume began" "$log"
+    else
+        resumes "$1"
+        [ ! -e "$output.unfinished" ] || fail "$1" "results.jsonl.unfinished is still there"
+    fi
+    requests=$all reference=$undisturbed
+}
+goes_on "what --drain gives up goes on"
+
 # As many lines as requests, even of an interrupted run.
 rm -f "$output" "$output.unfinished"
 start

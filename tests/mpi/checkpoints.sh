@@ -113,6 +113,23 @@ fi
 take eos-none && echo '{"length_penalty": 1.05}' >"$copy/generation_config.json"
 refused "generation_config: what we do not do" "length_penalty is 1.05: it is not supported"
 
+# ---- the chat template ----
+
+echo '{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"hi"}],"max_tokens":2}}' >"$work/chat.jsonl"
+chats() { # name, exit status, what the answer must hold, options of batch...
+    rm -f "$work/chat.out"
+    "$SLIPSTREAM" batch -m "$out" --device cpu -q -i "$work/chat.jsonl" -o "$work/chat.out" "${@:4}" 2>"$log" </dev/null
+    status=$?
+    if [ "$status" = "$2" ] && grep -q -- "$3" "$work/chat.out"; then ok "$1"; else fail "$1" "exit status $status, or not said: $3" "$log"; fi
+}
+take eos-none && echo '{{ messages }}' >"$copy/chat_template.jinja"
+taken "a chat template that is not known" "SHA-256 [0-9a-f]*, is not known"
+chats "chats are refused then" 3 'SHA-256 .*--chat-template NAME'
+chats "unless the user names one" 0 '"status_code":200' --chat-template mimo-v2-flash
+cp "$root/tests/golden/chat/mimo-v2.5.jinja" "$copy/chat_template.jinja"
+taken "a chat template that is known" "chats are rendered as mimo-v2.5's"
+chats "chats are rendered by it" 0 '"status_code":200'
+
 # ---- values and files ----
 
 poke() { # offset, bytes as printf writes them

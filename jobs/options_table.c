@@ -48,7 +48,7 @@ const option_row slip_option_rows[] = {
     {"sequences", 0, OPTION_INT, "N", PLAN, FIELD(sequences), 1, SLIP_MAX_SPANS, "1", "sequences to have memory for"},
     {"context", 0, OPTION_INT, "TOKENS", PLAN, FIELD(context), 1, TOKENS_MAX, "1024", "tokens of each, up to the model's limit"},
     {"memory", 0, OPTION_REAL, "GB", PLAN, FIELD(memory), 0.001, 1e6, NULL,
-     "memory a rank has, in units of 1e9 bytes (default: the GPU's that\nwas measured); exit status 2 when it does not suffice"},
+     "memory a rank has, in units of 1e9 bytes (default: the GPU's that\nwas measured); a warning says when it does not suffice"},
 
     {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL, "the text to continue (default: one of its own)"},

@@ -49,13 +49,20 @@ static slip_status name_model(batch *b)
     return slip_fail(SLIP_ERR_FAILED, "out of memory");
 }
 
+static void show_reading(void *context, int64_t lines)
+{
+    slip_job *job = context;
+    slip_progress_items(&job->work, "requests read", lines, slip_now_s());
+}
+
 static slip_status open_requests(batch *b)
 {
     const slip_options *options = b->job->options;
     if (!b->job->tokenizer)
         return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
     slip_status status = name_model(b);
-    slip_request_defaults defaults = {(int32_t)options->max_tokens, slip_job_sampling(b->job), b->job->source.model.family, b->models};
+    slip_request_defaults defaults = {
+        (int32_t)options->max_tokens, slip_job_sampling(b->job), b->job->source.model.family, b->models, show_reading, b->job};
     if (status == SLIP_OK)
         status = slip_request_file_open(options->input, &defaults, &b->requests);
     if (status != SLIP_OK)
@@ -235,6 +242,19 @@ static bool is_overdue(const batch *b)
     return b->signal && b->job->options->drain > 0 && slip_now_s() - b->drained_s >= b->job->options->drain;
 }
 
+static void show_progress(batch *b)
+{
+    const slip_acceptance *acceptance = &slip_decoder_metrics(b->job->decoder)->acceptance;
+    double drain = b->job->options->drain, now = slip_now_s();
+    b->counts.tokens = (int64_t)slip_serve_tokens(b->serve);
+    b->counts.refused = (size_t)b->record.refused;
+    b->counts.acceptance = acceptance->steps > 0 ? slip_acceptance_mean(acceptance) : 0;
+    b->counts.draining = b->signal != 0;
+    b->counts.in_flight = b->open;
+    b->counts.drain_left = drain > 0 ? drain - (now - b->drained_s) : 0;
+    slip_progress_update(&b->progress, &b->counts, now);
+}
+
 static slip_status decode(batch *b)
 {
     hear_signal(b);
@@ -246,8 +266,7 @@ static slip_status decode(batch *b)
             status = submit(b);
         if (status == SLIP_OK && is_overdue(b)) /* behind submit(): a task with nothing in flight would not hear of it */
             status = slip_serve_cancel_all(b->serve);
-        b->counts.tokens = slip_serve_tokens(b->serve);
-        slip_progress_update(&b->progress, &b->counts, slip_now_s());
+        show_progress(b);
         if (status == SLIP_OK)
             status = slip_record_tick(&b->record);
     }
@@ -331,6 +350,7 @@ static slip_status run(batch *b)
         status = decode(b);
     status = slip_record_end(&b->record, status);
     slip_status ended = status == SLIP_OK ? slip_job_end(b->job) : status;
+    b->counts.draining = false;
     slip_progress_finish(&b->progress, &b->counts, slip_now_s());
     b->job->requests = (int64_t)count;
     b->job->failed = (int64_t)b->counts.failed;

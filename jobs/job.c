@@ -88,9 +88,17 @@ void slip_job_settle_outputs(slip_job *job, slip_status status)
     }
 }
 
+/* Reading or loading begins. */
+static void start_work(slip_job *job)
+{
+    slip_progress_clear(&job->work);
+    slip_progress_start(&job->work, is_coordinator(job) && !job->options->quiet ? stderr : NULL, 0, 0, slip_now_s());
+}
+
 slip_status slip_job_open(slip_job *job)
 {
     slip_comm_set_deadline(job->comm, job->options->deadline);
+    start_work(job);
     slip_status status = slip_device_agree(job->options, job->comm, &job->kind);
     if (status == SLIP_OK)
         status = job->options->shape ? open_shape(job) : slip_source_open(job->comm, job->options->model, &job->source);
@@ -279,6 +287,8 @@ static slip_status start_rank(slip_job *job)
 static slip_status load(slip_job *job, int32_t sequences, int64_t context, slip_trace *trace)
 {
     slip_decoder_options decoding = decoder_options(job, sequences);
+    start_work(job);
+    job->source.progress = &job->work;
     slip_status status = settle_limits(job, &decoding, context);
     if (status == SLIP_OK)
         status = start_rank(job);
@@ -287,6 +297,7 @@ static slip_status load(slip_job *job, int32_t sequences, int64_t context, slip_
     status = load_draft(job);
     if (status == SLIP_OK && is_coordinator(job))
         status = start_decoder(job, &decoding, trace);
+    slip_progress_clear(&job->work);
     return slip_comm_agree(job->comm, status);
 }
 

@@ -19,7 +19,7 @@ json_t *slip_summary_begin(const char *command, int argc, char **argv)
 slip_status slip_summary_print(json_t *object)
 {
     errno = 0;
-    int written = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
+    int written = object ? json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : -1;
     json_decref(object);
     if (written < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
         return slip_fail(SLIP_ERR_FAILED, "standard output could not be written: %s", errno ? strerror(errno) : "out of memory");

@@ -148,7 +148,9 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                             "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
                             "-i jobs/demo/requests.jsonl -o results.jsonl --resume\n"
                             "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 "
-                            "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"},
+                            "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"
+                            "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+                            "-i jobs/demo/requests.jsonl -o traced.jsonl --trace run.h5 --metrics run.prom\n"},
     [SLIP_COMMAND_BENCH] = {"bench", "", 0, "(-m MODEL.h5 | --shape NAME)", "measure decoding",
                             "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5\n"
                             "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5 --no-draft --sequences 4 --json\n"
@@ -173,7 +175,5 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                            "  build/slipstream plan -m jobs/demo/model.h5 --ranks 2 --context 4096 --sequences 8 --memory 80\n"},
     [SLIP_COMMAND_REPORT] = {"report", "RUN.h5", 1, "RUN.h5",
                              "show what a trace of slipstream batch tells: rates, times, acceptance, expert load",
-                             "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
-                             "-i jobs/demo/requests.jsonl -o traced.jsonl --trace run.h5\n"
                              "  build/slipstream report run.h5 --html run.html\n"},
 };

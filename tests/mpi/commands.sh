@@ -45,8 +45,8 @@ for command in generate batch bench score convert inspect plan report; do
     "$SLIPSTREAM" "$command" --help >"$out" 2>"$log"
     status=$?
     silent "$command --help"
-    # Those of convert name models that nobody has here; random weights want a GPU.
-    grep '^ *\(mpirun\|build/slipstream\|echo\)' "$out" | sed 's/^ *//' | grep -v ' convert \| bench --shape ' >"$work/examples"
+    # Those of convert and report name files that nobody has here; random weights want a GPU.
+    grep '^ *\(mpirun\|build/slipstream\|echo\)' "$out" | sed 's/^ *//' | grep -v ' convert \| report \| bench --shape ' >"$work/examples"
     [ "$QUICK" = 1 ] && sed -i 1q "$work/examples"
     while read -r line; do
         example "$line"

@@ -150,7 +150,7 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                             "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 "
                             "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"
                             "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
-                            "-i jobs/demo/requests.jsonl -o traced.jsonl --trace run.h5 --metrics run.prom\n"},
+                            "-i jobs/demo/requests.jsonl -o traced.jsonl --trace run.h5\n"},
     [SLIP_COMMAND_BENCH] = {"bench", "", 0, "(-m MODEL.h5 | --shape NAME)", "measure decoding",
                             "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5\n"
                             "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5 --no-draft --sequences 4 --json\n"

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "io/base/clock.h"
+#include "io/base/file/leftover.h"
 #include "io/base/status.h"
 
 static const int caught[] = {SIGUSR1, SIGTERM, SIGINT};
@@ -28,6 +29,7 @@ static void end_process(int number, const char *why)
     for (size_t i = 0; loud && i < sizeof words / sizeof *words; i++)
         if (write(STDERR_FILENO, words[i], strlen(words[i])) < 0)
             break;
+    slip_leftover_remove();
     _exit(slip_exit_status(SLIP_ERR_INTERRUPTED));
 }
 

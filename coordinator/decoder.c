@@ -1,6 +1,7 @@
 #include "coordinator/decoder_state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_options *options, int64_t context)
 {
@@ -81,9 +82,15 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
     int32_t *tokens = realloc(sequence->tokens, (size_t)query->max_tokens * sizeof *tokens);
     if (!tokens)
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d tokens", query->max_tokens);
-    *sequence = (slip_sequence){
-        .phase = SLIP_PREFILL, .query = *query, .turn = ++decoder->admissions, .tokens = tokens, .admitted_ms = slip_now_ms()};
-    decoder->metrics.prompt_tokens += query->prompt_count;
+    if (query->resumed_count > 0)
+        memcpy(tokens, query->resumed, (size_t)query->resumed_count * sizeof *tokens);
+    *sequence = (slip_sequence){.phase = SLIP_PREFILL,
+                                .query = *query,
+                                .turn = ++decoder->admissions,
+                                .tokens = tokens,
+                                .count = query->resumed_count,
+                                .admitted_ms = slip_now_ms()};
+    decoder->metrics.prompt_tokens += slip_sequence_read_count(sequence);
     return SLIP_OK;
 }
 
@@ -98,7 +105,7 @@ void slip_decoder_release(slip_decoder *decoder, int32_t slot)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
     slip_metrics *metrics = &decoder->metrics;
-    metrics->tokens += sequence->count;
+    metrics->tokens += sequence->count - sequence->query.resumed_count;
     slip_acceptance_add(&metrics->acceptance, &sequence->acceptance);
     if (sequence->first_token_ms > 0) /* else it was given up while its prompt was read */
         slip_times_add(&metrics->first_token, sequence->first_token_ms - sequence->admitted_ms);

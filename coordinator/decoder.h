@@ -13,11 +13,16 @@
 #include "io/report/trace/trace.h"
 #include "ranks/rank.h"
 
-/* What to decode. `prompt` is borrowed until the release. prompt_count >= 1 and prompt_count + max_tokens <= context. */
+/* What to decode. `prompt` is borrowed until the release. prompt_count >= 1 and prompt_count + max_tokens <= context.
+ *
+ * An answer that an earlier run began is gone on with: its tokens are read again behind the prompt. Sampling is keyed by seed, position
+ * and token, so nothing else is needed for the same answer. They count as tokens of the answer; `fresh` never covers them. */
 typedef struct {
     const int32_t *prompt;
     int32_t prompt_count;
-    int32_t max_tokens;
+    int32_t max_tokens;     /* of the whole answer */
+    const int32_t *resumed; /* [resumed_count], copied by slip_decoder_admit() */
+    int32_t resumed_count;  /* < max_tokens */
     slip_sampling sampling;
     bool ignore_eos; /* benchmarks */
 } slip_query;
@@ -28,7 +33,7 @@ typedef struct {
     slip_phase_of_sequence phase;
     slip_query query;
     uint64_t turn;     /* counts admissions: who came earlier has the smaller one */
-    int32_t prefilled; /* prompt tokens in the caches */
+    int32_t prefilled; /* tokens in the caches of those that are read: the prompt, then the resumed ones */
     int32_t *tokens;   /* generated, [query.max_tokens]; the end-of-text token is not among them */
     int32_t count;
     int32_t fresh;             /* tokens that the last step added: tokens[count - fresh .. count) */

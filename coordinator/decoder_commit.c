@@ -72,7 +72,7 @@ static void commit_chunk(slip_decoder *decoder, slip_sequence *sequence, const s
 {
     sequence->prefilled += span->count;
     keep_taps(decoder, span, span->count);
-    if (sequence->prefilled < sequence->query.prompt_count)
+    if (sequence->prefilled < slip_sequence_read_count(sequence))
         return;
     sequence->phase = SLIP_DECODE;
     sequence->first_token_ms = slip_now_ms();

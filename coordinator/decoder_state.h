@@ -48,6 +48,12 @@ slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start);
 /* Turn a step's outcome into tokens. */
 void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome);
 
+/* Tokens that are read before the first new one: the prompt, and an answer's that an earlier run began. */
+static inline int32_t slip_sequence_read_count(const slip_sequence *sequence)
+{
+    return sequence->query.prompt_count + sequence->query.resumed_count;
+}
+
 /* The sequence is done, for this reason ("stop", "length" or "error"). */
 void slip_sequence_finish(slip_sequence *sequence, const char *reason);
 

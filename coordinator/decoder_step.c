@@ -1,5 +1,3 @@
-#include <string.h>
-
 #include "coordinator/decoder_state.h"
 
 /* Position of the newest token: committed, in no cache yet. */
@@ -130,17 +128,25 @@ static void add_block(slip_decoder *decoder, int32_t slot)
         tokens[j] = decoder->options.random_drafts ? draft_token(decoder, slot, j) : SLIP_TOKEN_OF_LOGIT_ROW(first + j - 1);
 }
 
+/* Tokens [from, from + count) of those that are read. */
+static void copy_read(const slip_sequence *sequence, int32_t from, int32_t count, int32_t *out)
+{
+    const slip_query *query = &sequence->query;
+    for (int32_t i = from; i < from + count; i++)
+        *out++ = i < query->prompt_count ? query->prompt[i] : sequence->tokens[i - query->prompt_count];
+}
+
 static void add_chunk(slip_decoder *decoder, int32_t slot)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
-    int32_t left = sequence->query.prompt_count - sequence->prefilled;
+    int32_t left = slip_sequence_read_count(sequence) - sequence->prefilled;
     int32_t room = decoder->limits.rows - decoder->step.row_count;
     int32_t count = left < decoder->options.chunk ? left : decoder->options.chunk;
     count = count < room ? count : room;
     if (count == 0)
         return;
     const slip_span *span = add_span(decoder, slot, sequence->prefilled, count, count == left);
-    memcpy(decoder->step.token + span->row, sequence->query.prompt + sequence->prefilled, (size_t)count * sizeof(int32_t));
+    copy_read(sequence, sequence->prefilled, count, decoder->step.token + span->row);
 }
 
 /* The slot whose prompt is read next behind the one admitted as number `turn`; -1 when there is none. */

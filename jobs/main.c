@@ -1,7 +1,9 @@
 /* slipstream: one program for every rank. Errors are printed here and become the exit status here. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "comm/launcher.h"
 #include "comm/version.h"
@@ -101,6 +103,15 @@ static slip_status run(const slip_options *options, int argc, char **argv, slip_
     return status;
 }
 
+/* MPI opens files of its own, and would get the numbers of streams that are closed: we would read and write those. What stands there
+ * instead can neither be read nor written. */
+static void hold_closed_streams(void)
+{
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            return;
+}
+
 int main(int argc, char **argv)
 {
     slip_comm *comm;
@@ -108,6 +119,7 @@ int main(int argc, char **argv)
     /* A write to a closed pipe or beyond a size limit is an error to report, not a reason to vanish. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    hold_closed_streams();
     slip_status status = slip_comm_start(&argc, &argv, &comm);
     if (status != SLIP_OK) {
         fprintf(stderr, "slipstream: %s\n", slip_cause());

@@ -60,7 +60,8 @@ const option_row slip_option_rows[] = {
      "results, a line each as it ends; - is standard output.\nA file that is not empty needs --resume"},
     {"resume", 0, OPTION_FLAG, NULL, BATCH, FIELD(resume), 0, 0, NULL, "repair the output of an interrupted run and do what is missing"},
     {"drain", 0, OPTION_REAL, "SECONDS", BATCH, FIELD(drain), 0.1, 86400, NULL,
-     "give up what is still in flight so long after SIGUSR1, SIGTERM or\nSIGINT; --resume takes it up (default: finish it)"},
+     "stop what is still in flight so long after SIGUSR1, SIGTERM or\nSIGINT and keep it beside the output; --resume goes on there "
+     "(default:\nfinish it)"},
     {"served-model-name", 0, OPTION_TEXT, "NAME", BATCH, FIELD(served_model_name), 0, 0, NULL,
      "names that requests may call the model by, with commas between\nthem, beside its file's name; others are refused"},
     {"ok-if-some-fail", 0, OPTION_FLAG, NULL, BATCH, FIELD(ok_if_some_fail), 0, 0, NULL,

@@ -81,9 +81,12 @@ static slip_status admit(slip_serve *serve, int32_t slot)
     lane *l = &serve->lanes[slot];
     *l = (lane){.used = true, .item = slip_queue_pop(&serve->queue)};
     const slip_serve_request *request = &l->item.request;
+    slip_status status = slip_decoder_admit(serve->decoder, slot, &request->query);
     slip_detokenizer_start(&l->text, serve->tokenizer, request->stops, request->stop_count);
     serve->running++;
-    return slip_decoder_admit(serve->decoder, slot, &request->query);
+    for (int32_t i = 0; serve->tokenizer && i < request->query.resumed_count && status == SLIP_OK; i++)
+        status = slip_detokenizer_push(&l->text, request->query.resumed[i]);
+    return status;
 }
 
 static slip_status admit_all(slip_serve *serve)
@@ -140,7 +143,7 @@ static slip_status end_lane(slip_serve *serve, int32_t slot, const char *finish_
         .prompt_tokens = sequence->query.prompt_count,
         .completion_tokens = sequence->count,
         .acceptance = sequence->acceptance,
-        .time_to_first_token_ms = sequence->count > 0 ? sequence->first_token_ms - sequence->admitted_ms : 0,
+        .time_to_first_token_ms = sequence->first_token_ms > 0 ? sequence->first_token_ms - sequence->admitted_ms : 0,
         .total_ms = sequence->finished_ms - sequence->admitted_ms,
     };
     slip_status status = l->item.request.sink.end(l->item.request.sink.context, &completion);
@@ -185,7 +188,9 @@ slip_status slip_serve_step(slip_serve *serve)
 
 static slip_status give_up_queued(const slip_queued *item)
 {
-    const slip_completion never = {.text = "", .prompt_tokens = item->request.query.prompt_count};
+    const slip_query *query = &item->request.query;
+    const slip_completion never = {
+        .text = "", .tokens = query->resumed, .prompt_tokens = query->prompt_count, .completion_tokens = query->resumed_count};
     return item->request.sink.end(item->request.sink.context, &never);
 }
 

@@ -41,7 +41,7 @@ typedef struct {
     void *context;
 } slip_sink;
 
-/* What `query` and `stops` point to is borrowed until the sink's end(). */
+/* What `query` and `stops` point to is borrowed until the sink's end(). The text of resumed tokens comes again. */
 typedef struct {
     slip_query query;
     char *const *stops;

@@ -14,7 +14,7 @@ struct slip_task {
     slip_ready_prompt *prompts; /* [request.prompt_count] */
     slip_task_end end;
     void *context;
-    int32_t count, submitted, ended;
+    int32_t count, next, running; /* choices: all, the one to be submitted next, those in the serving core */
     bool given_up;
     choice *choices;      /* [count] */
     slip_answer *answers; /* [count]; text and ids are the task's */
@@ -45,12 +45,16 @@ slip_status slip_task_create(slip_request *request, slip_ready_prompt *prompts, 
     return SLIP_OK;
 }
 
+static void free_answer(slip_answer *answer)
+{
+    free((char *)answer->text);
+    free((int32_t *)answer->ids);
+}
+
 void slip_task_free(slip_task *task)
 {
-    for (int32_t i = 0; task->answers && i < task->count; i++) {
-        free((char *)task->answers[i].text);
-        free((int32_t *)task->answers[i].ids);
-    }
+    for (int32_t i = 0; task->answers && i < task->count; i++)
+        free_answer(&task->answers[i]);
     slip_admission_free(task->prompts, task->request.prompt_count);
     slip_request_free(&task->request);
     free(task->choices);
@@ -83,18 +87,28 @@ static char *copy_text(const slip_task *task, int32_t index, const slip_completi
     return text;
 }
 
-static int32_t *copy_ids(const slip_completion *c)
+static int32_t *copy_ids(const int32_t *ids, int32_t count)
 {
-    int32_t *ids = malloc((size_t)c->completion_tokens * sizeof *ids + 1);
-    if (ids)
-        memcpy(ids, c->tokens, (size_t)c->completion_tokens * sizeof *ids);
-    return ids;
+    int32_t *copy = malloc((size_t)count * sizeof *copy + 1);
+    if (copy && count > 0)
+        memcpy(copy, ids, (size_t)count * sizeof *copy);
+    return copy;
+}
+
+/* What the runs before took for a choice adds to what this one took. */
+static void add_earlier(slip_answer *answer, const slip_answer *earlier)
+{
+    answer->spec_steps += earlier->spec_steps;
+    answer->accepted_draft_tokens += earlier->accepted_draft_tokens;
+    answer->draft_tokens += earlier->draft_tokens;
+    answer->total_ms += earlier->total_ms;
+    if (earlier->completion_tokens > 0)
+        answer->time_to_first_token_ms = earlier->time_to_first_token_ms;
 }
 
 static slip_status keep_answer(slip_task *task, int32_t index, const slip_completion *c)
 {
-    slip_answer *answer = &task->answers[index];
-    *answer = (slip_answer){
+    slip_answer answer = {
         .finish_reason = c->finish_reason,
         .admission = c->admission,
         .prompt_tokens = c->prompt_tokens,
@@ -106,11 +120,60 @@ static slip_status keep_answer(slip_task *task, int32_t index, const slip_comple
         .time_to_first_token_ms = c->time_to_first_token_ms,
         .total_ms = c->total_ms,
     };
-    answer->text = copy_text(task, index, c, &answer->text_size);
-    answer->ids = task->request.return_token_ids ? copy_ids(c) : NULL;
-    return answer->text && (answer->ids || !task->request.return_token_ids)
-               ? SLIP_OK
-               : slip_fail(SLIP_ERR_FAILED, "out of memory for an answer of %zu bytes", c->text_size);
+    answer.text = copy_text(task, index, c, &answer.text_size);
+    answer.ids = copy_ids(c->tokens, c->completion_tokens);
+    if (!answer.text || !answer.ids) {
+        free_answer(&answer);
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for an answer of %zu bytes", c->text_size);
+    }
+    add_earlier(&answer, &task->answers[index]);
+    free_answer(&task->answers[index]);
+    task->answers[index] = answer;
+    return SLIP_OK;
+}
+
+/* Move on to the next choice that has not ended. */
+static void skip_ended(slip_task *task)
+{
+    while (task->next < task->count && task->answers[task->next].finish_reason)
+        task->next++;
+}
+
+static bool fits(const slip_task *task, const slip_answer *begun, int32_t index, int32_t vocabulary)
+{
+    if (!begun->finish_reason && begun->completion_tokens >= prompt_of(task, index)->max_tokens)
+        return false;
+    for (int32_t i = 0; i < begun->completion_tokens; i++)
+        if (begun->ids[i] < 0 || begun->ids[i] >= vocabulary)
+            return false;
+    return true;
+}
+
+bool slip_task_resume(slip_task *task, slip_begun *begun, int32_t vocabulary)
+{
+    int32_t ended = 0;
+    if (begun->count != task->count)
+        return false;
+    for (int32_t i = 0; i < task->count; i++) {
+        ended += begun->choices[i].finish_reason != NULL;
+        if (!fits(task, &begun->choices[i], i, vocabulary))
+            return false;
+    }
+    if (ended == task->count)
+        return false;
+    for (int32_t i = 0; i < task->count; i++) {
+        task->answers[i] = begun->choices[i];
+        task->answers[i].prompt_ids = prompt_of(task, i)->ids;
+        task->answers[i].prompt_tokens = (int32_t)prompt_of(task, i)->count;
+        begun->choices[i] = (slip_answer){0};
+    }
+    skip_ended(task);
+    return true;
+}
+
+const slip_answer *slip_task_answers(const slip_task *task)
+{
+    return task->answers;
 }
 
 static slip_status end_choice(void *context, const slip_completion *c)
@@ -121,21 +184,24 @@ static slip_status end_choice(void *context, const slip_completion *c)
         task->given_up = true;
     if (c->error)
         slip_request_fail(&task->request, "not_finite", c->error);
-    slip_status status = c->finish_reason ? keep_answer(task, ended->index, c) : SLIP_OK;
-    task->ended++;
-    bool last = task->ended == (task->given_up ? task->submitted : task->count);
+    slip_status status = SLIP_OK;
+    if (c->finish_reason || c->completion_tokens > task->answers[ended->index].completion_tokens)
+        status = keep_answer(task, ended->index, c);
+    task->running--;
+    bool last = task->running == 0 && !slip_task_waits(task);
     return status == SLIP_OK && last ? task->end(task->context, task, task->given_up ? NULL : task->answers) : status;
 }
 
 bool slip_task_waits(const slip_task *task)
 {
-    return task->submitted < task->count && !task->given_up;
+    return task->next < task->count && !task->given_up;
 }
 
 slip_status slip_task_submit(slip_task *task, slip_serve *serve)
 {
-    int32_t index = task->submitted++;
+    int32_t index = task->next++;
     const slip_ready_prompt *prompt = prompt_of(task, index);
+    const slip_answer *begun = &task->answers[index];
     task->choices[index] = (choice){task, index};
     slip_serve_request request = {
         .query =
@@ -143,6 +209,8 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
                 .prompt = prompt->ids,
                 .prompt_count = (int32_t)prompt->count,
                 .max_tokens = prompt->max_tokens,
+                .resumed = begun->ids,
+                .resumed_count = begun->completion_tokens,
                 .sampling = task->request.sampling,
             },
         .stops = task->request.stops,
@@ -150,5 +218,7 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
         .sink = {.end = end_choice, .context = &task->choices[index]},
     };
     request.query.sampling.seed = slip_request_seed(&task->request, index);
+    task->running++;
+    skip_ended(task);
     return slip_serve_submit(serve, &request, NULL);
 }

@@ -6,16 +6,18 @@
 #include <string.h>
 
 #include "io/base/hash.h"
-#include "io/base/table/tally.h"
+#include "io/base/table/repeats.h"
 #include "io/openai/request_input.h"
 
 static const slip_request_defaults OPENAI_DEFAULTS = {.sampling = {.temperature = 1, .top_p = 1}};
 
+/* How a made-up name begins. */
+static const char MADE_UP[] = "line-";
+
 struct slip_request_file {
     slip_lines lines;
     slip_request_defaults defaults;
-    slip_tally names; /* of all lines */
-    slip_tally seen;  /* of those up to the one at hand */
+    slip_repeats names; /* the lines' own */
     int64_t count, positions;
     /* the one at hand: */
     int64_t index;
@@ -64,7 +66,6 @@ static slip_status survey(slip_request_file *file)
     for (;;) {
         bool found;
         slip_request_glance glance;
-        uint64_t before;
         slip_status status = next_line(file, &found);
         if (status != SLIP_OK || !found)
             return status;
@@ -75,7 +76,7 @@ static slip_status survey(slip_request_file *file)
             file->defaults.watch(file->defaults.watch_context, file->count);
         file->positions = positions > file->positions ? positions : file->positions;
         if (glance.custom_id != NULL)
-            status = slip_tally_add(&file->names, hash_of(glance.custom_id), &before);
+            status = slip_repeats_add(&file->names, hash_of(glance.custom_id), strncmp(glance.custom_id, MADE_UP, strlen(MADE_UP)) == 0);
         free(glance.custom_id);
         if (status != SLIP_OK)
             return status;
@@ -111,8 +112,7 @@ void slip_request_file_close(slip_request_file *file)
     if (file == NULL)
         return;
     slip_lines_close(&file->lines);
-    slip_tally_free(&file->names);
-    slip_tally_free(&file->seen);
+    slip_repeats_free(&file->names);
     free(file->name);
     free(file);
 }
@@ -137,9 +137,9 @@ static slip_status changed(const slip_request_file *file)
 static slip_status make_up_name(const slip_request_file *file, char **name)
 {
     char text[64];
-    snprintf(text, sizeof text, "line-%" PRId64, file->lines.number);
-    for (int64_t i = 1; slip_tally_count(&file->names, hash_of(text)) > 0; i++)
-        snprintf(text, sizeof text, "line-%" PRId64 ".%" PRId64, file->lines.number, i);
+    snprintf(text, sizeof text, "%s%" PRId64, MADE_UP, file->lines.number);
+    for (int64_t i = 1; slip_repeats_has(&file->names, hash_of(text)); i++)
+        snprintf(text, sizeof text, "%s%" PRId64 ".%" PRId64, MADE_UP, file->lines.number, i);
     *name = strdup(text);
     return *name != NULL ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "no memory to name line %" PRId64, file->lines.number);
 }
@@ -157,10 +157,9 @@ static slip_status find_name(slip_request_file *file)
     file->name = glance.custom_id;
     if (file->name == NULL)
         return make_up_name(file, &file->name);
-    status = slip_tally_add(&file->seen, hash_of(file->name), &file->before);
-    if (status == SLIP_OK && file->before >= slip_tally_count(&file->names, hash_of(file->name)))
-        status = changed(file);
-    return status;
+    bool same = true;
+    status = slip_repeats_next(&file->names, hash_of(file->name), &file->before, &same);
+    return status == SLIP_OK && !same ? changed(file) : status;
 }
 
 slip_status slip_request_file_next(slip_request_file *file, bool *found)
@@ -215,7 +214,7 @@ slip_status slip_request_file_parse(const slip_request_file *file, slip_request 
 
 slip_status slip_request_file_rewind(slip_request_file *file)
 {
-    slip_tally_free(&file->seen);
+    slip_repeats_rewind(&file->names);
     file->index = -1;
     return slip_lines_rewind(&file->lines);
 }

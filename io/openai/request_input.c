@@ -50,8 +50,11 @@ static slip_status copy(int from, int to, const char *folder)
 static slip_status open_standard_input(int *file)
 {
     struct stat info;
+    int mode = fcntl(STDIN_FILENO, F_GETFL);
     const char *folder = getenv("TMPDIR");
     folder = folder != NULL && folder[0] != '\0' ? folder : "/tmp";
+    if (mode < 0 || (mode & O_ACCMODE) == O_WRONLY)
+        return slip_fail(SLIP_ERR_INPUT, "%s: is closed; -i names a file", NAME);
     if (fstat(STDIN_FILENO, &info) != 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: cannot be read: %s", NAME, strerror(errno));
     if (S_ISREG(info.st_mode) && lseek(STDIN_FILENO, 0, SEEK_CUR) == 0) {

@@ -51,6 +51,42 @@ on_ranks() { # count, arguments...
     timeout "$seconds" mpirun --oversubscribe --bind-to none -n "$count" "$SLIPSTREAM" "$2" "${device[@]}" "${@:3}" </dev/null
 }
 
+# ---- a job in the background: `job` is its launcher, `status` what wait_for_end saw ----
+
+job=0 status=0
+alive() {
+    kill -0 "$job" 2>/dev/null
+}
+
+# The process of a rank: mpirun's child that was told so.
+rank_process() { # rank
+    local child
+    for child in $(cat "/proc/$job/task/"*/children); do
+        if tr '\0' '\n' <"/proc/$child/environ" | grep -q "^\(PMIX_RANK\|OMPI_COMM_WORLD_RANK\)=$1\$"; then
+            echo "$child"
+            return
+        fi
+    done
+}
+
+# Sets `status`; a job that is still there after the given time is taken down and counts as 124.
+wait_for_end() { # seconds
+    local tries=$(($1 * 10)) child
+    while alive && [ $((tries -= 1)) -gt 0 ]; do
+        sleep 0.1
+    done
+    if alive; then
+        child=$(cat "/proc/$job/task/"*/children)
+        # shellcheck disable=SC2086 # several processes
+        kill -KILL $child "$job"
+        wait "$job" 2>/dev/null
+        status=124
+        return
+    fi
+    wait "$job"
+    status=$?
+}
+
 finish() {
     echo "$passed passed, $failed failed"
     [ "$passed" -gt 0 ] && [ "$failed" -eq 0 ]

@@ -18,26 +18,10 @@ for i in $(seq "$((4 + many))"); do
         "$i" "$i" "$((i <= 4 ? 3 : tokens))" "$i"
 done >"$requests"
 
-job=0 status=0
 start() { # options...: 3 ranks in the background
     mpirun --oversubscribe --bind-to none -n 3 "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" --sequences 2 \
         "$@" >"$work/stdout" 2>"$log" </dev/null &
     job=$!
-}
-
-alive() {
-    kill -0 "$job" 2>/dev/null
-}
-
-# The process of a rank: mpirun's child that was told so.
-rank_process() { # rank
-    local child
-    for child in $(cat "/proc/$job/task/"*/children); do
-        if tr '\0' '\n' <"/proc/$child/environ" | grep -q "^\(PMIX_RANK\|OMPI_COMM_WORLD_RANK\)=$1\$"; then
-            echo "$child"
-            return
-        fi
-    done
 }
 
 wait_for_lines() { # count
@@ -46,24 +30,6 @@ wait_for_lines() { # count
         sleep 0.1
     done
     alive
-}
-
-# Sets `status`; a job that is still there after the given time is taken down and counts as 124.
-wait_for_end() { # seconds
-    local tries=$(($1 * 10)) child
-    while alive && [ $((tries -= 1)) -gt 0 ]; do
-        sleep 0.1
-    done
-    if alive; then
-        child=$(cat "/proc/$job/task/"*/children)
-        # shellcheck disable=SC2086 # several processes
-        kill -KILL $child "$job"
-        wait "$job" 2>/dev/null
-        status=124
-        return
-    fi
-    wait "$job"
-    status=$?
 }
 
 # The answers so far are whole and right.
@@ -89,7 +55,7 @@ resumes() { # name
 disturb() { # name, wanted status, pattern, action, argument, options...
     local name=$1 wanted=$2 pattern=$3 action=$4 argument=$5 limit=${limit:-$soon}
     shift 5
-    rm -f "$output"
+    rm -f "$output" "$output.unfinished"
     start "$@"
     if ! wait_for_lines 4; then
         wait_for_end 0
@@ -145,7 +111,7 @@ long_request() { # name, what to find in the log, action, options...
     head -n 1 "$all" >"$requests"
     printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":500,"n":100,"temperature":1}}\n' >>"$requests"
     sed -n 2p "$all" >>"$requests"
-    rm -f "$output"
+    rm -f "$output" "$output.unfinished"
     start "$@"
     wait_for_lines 1
     "$action"
@@ -173,7 +139,7 @@ fi
 long_request "a second signal ends at once" "SIGUSR1, the second signal" two_signals
 
 # As many lines as requests, even of an interrupted run.
-rm -f "$output"
+rm -f "$output" "$output.unfinished"
 start
 wait_for_lines 4
 signal_job USR1
@@ -215,7 +181,7 @@ mkfifo "$work/rank1/model.h5"
 lacking "a rank's disk hangs" 1 "no answer from rank 1"
 
 # A signal before decoding has begun: nothing is in flight, and nobody waits for the disk.
-rm -f "$output"
+rm -f "$output" "$output.unfinished"
 # shellcheck disable=SC2016 # for the rank's shell
 mpirun --oversubscribe --bind-to none -n 3 sh -c 'cd "$1/rank${PMIX_RANK:-$OMPI_COMM_WORLD_RANK}" && shift && exec "$@"' sh "$work" \
     "$SLIPSTREAM" batch -m model.h5 -i "$requests" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
@@ -226,6 +192,21 @@ wait_for_end "$soon"
 if [ "$status" = 75 ] && grep -q "SIGUSR1 before decoding began: run again with --resume" "$log" && [ ! -s "$output" ]
 then ok "SIGUSR1 while loading"
 else fail "SIGUSR1 while loading" "exit status $status" "$log"
+fi
+
+# A signal when the output has just been made, which a slow disk keeps us at: neither it nor its lock stays behind.
+if [ -e "$TOOLS/slow_sync.so" ] && ! grep -q __asan_init "$SLIPSTREAM"; then
+    LD_PRELOAD=$TOOLS/slow_sync.so SLOW_SYNC_MS=20000 "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
+    job=$!
+    tries=100
+    while [ ! -e "$output" ] && [ $((tries -= 1)) -gt 0 ]; do sleep 0.1; done
+    made=$(ls "$output" "$output.lock" 2>/dev/null | wc -l)
+    signal_job TERM
+    wait_for_end "$soon"
+    if [ "$status" = 75 ] && [ "$made" = 2 ] && [ ! -e "$output" ] && [ ! -e "$output.lock" ]
+    then ok "SIGTERM when the output has been made"
+    else fail "SIGTERM when the output has been made" "exit status $status, $(ls "$work")" "$log"
+    fi
 fi
 
 # ---- disks ----

@@ -108,6 +108,16 @@ mkdir "$requests"
 bad_requests "a folder" "Is a directory"
 rmdir "$requests"
 
+# MPI opens files of its own: they must not be taken for streams that are closed.
+printf '{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":"x","max_tokens":1}}\n' >"$requests"
+timeout "$seconds" "$SLIPSTREAM" batch -m "$MODEL" -i - -o "$output" >"$work/stdout" 2>"$log" <&-
+status=$?
+judge "requests: standard input is closed" "standard input: is closed"
+: >"$work/stdout"
+timeout "$seconds" "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o - 2>"$log" </dev/null >&-
+status=$?
+judge "results: standard output is closed" "standard output is closed"
+
 bad_ids() { # name, JSON, pattern
     printf %s "$2" >"$work/ids.json"
     alone score -m "$MODEL" --ids "$work/ids.json"

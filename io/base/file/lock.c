@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,8 @@
 #include <unistd.h>
 
 #include "io/base/file/file.h"
+#include "io/base/file/leftover.h"
+#include "io/base/file/replace.h"
 
 enum { ATTEMPTS = 100 };
 
@@ -21,22 +22,6 @@ struct slip_lock {
     bool made; /* PATH.lock was not there before */
     char *path;
 };
-
-/* The file that `path` leads to, in words that every link to it shares; NULL when memory or the folder fails. */
-static char *resolve(const char *path)
-{
-    char *whole = realpath(path, NULL), *copy = NULL, *folder = NULL, *joined = NULL;
-    if (whole != NULL || errno != ENOENT)
-        return whole;
-    copy = strdup(path);
-    folder = copy != NULL ? realpath(dirname(copy), NULL) : NULL;
-    const char *slash = strrchr(path, '/');
-    if (folder != NULL && asprintf(&joined, "%s/%s", folder, slash != NULL ? slash + 1 : path) < 0)
-        joined = NULL;
-    free(copy);
-    free(folder);
-    return joined;
-}
 
 static const char *job_id(void)
 {
@@ -113,7 +98,7 @@ static slip_status try_lock(slip_lock *lock, const char *target, bool *taken)
 slip_status slip_lock_take(const char *path, slip_lock **lock)
 {
     slip_lock *made = calloc(1, sizeof *made);
-    char *resolved = resolve(path);
+    char *resolved = slip_file_resolve(path);
     slip_status status = SLIP_OK;
     bool taken = false;
     if (made == NULL || resolved == NULL || asprintf(&made->path, "%s.lock", resolved) < 0) {
@@ -136,6 +121,7 @@ slip_status slip_lock_take(const char *path, slip_lock **lock)
         free(made);
         return status;
     }
+    slip_leftover_add(made->path);
     write_holder(made);
     *lock = made;
     return SLIP_OK;
@@ -145,6 +131,7 @@ void slip_lock_release(slip_lock *lock)
 {
     if (lock == NULL)
         return;
+    slip_leftover_forget(lock->path);
     unlink(lock->path); /* first: whoever locks it from now on sees that it is not the current one */
     close(lock->file);
     free(lock->path);

@@ -10,8 +10,6 @@
 #include "io/base/hash.h"
 #include "io/base/json.h"
 
-enum { HEX = 17 };
-
 /* The id of a result: the same request in the same run has the same one. */
 static void make_id(const char *custom_id, uint64_t request_hash, uint64_t run_hash, const char *prefix, char id[static 32])
 {
@@ -61,7 +59,7 @@ static json_t *acceptance(const slip_answer *sum)
 /* body.slipstream; `sum` is NULL for a refused request. */
 static json_t *provenance(const slip_request *request, uint64_t run_hash, const slip_answer *sum)
 {
-    char request_hex[HEX], run_hex[HEX];
+    char request_hex[SLIP_RESULT_HEX], run_hex[SLIP_RESULT_HEX];
     snprintf(request_hex, sizeof request_hex, "%016" PRIx64, request->hash);
     snprintf(run_hex, sizeof run_hex, "%016" PRIx64, run_hash);
     if (sum == NULL)
@@ -86,7 +84,7 @@ static json_t *message(const slip_answer *answer)
                      (size_t)((mark != NULL ? mark : end) - reasoning), "content", content, (size_t)(end - content));
 }
 
-static json_t *id_list(const int32_t *ids, int32_t count)
+json_t *slip_result_id_list(const int32_t *ids, int32_t count)
 {
     json_t *list = json_array();
     for (int32_t i = 0; i < count; i++)
@@ -100,7 +98,7 @@ static json_t *id_list(const int32_t *ids, int32_t count)
 /* Where vLLM puts them: a chat has one prompt, whose ids stand in the body. */
 static bool put_prompt_ids(json_t *object, const slip_answer *answer)
 {
-    return json_object_set_new(object, "prompt_token_ids", id_list(answer->prompt_ids, answer->prompt_tokens)) == 0;
+    return json_object_set_new(object, "prompt_token_ids", slip_result_id_list(answer->prompt_ids, answer->prompt_tokens)) == 0;
 }
 
 static json_t *choice(const slip_request *request, int32_t index, const slip_answer *answer)
@@ -110,7 +108,7 @@ static json_t *choice(const slip_request *request, int32_t index, const slip_ans
                                  : json_pack("{s:i, s:s%, s:s, s:n}", "index", index, "text", answer->text, answer->text_size,
                                              "finish_reason", answer->finish_reason, "logprobs");
     bool whole = !request->return_token_ids ||
-                 (json_object_set_new(made, "token_ids", id_list(answer->ids, answer->completion_tokens)) == 0 &&
+                 (json_object_set_new(made, "token_ids", slip_result_id_list(answer->ids, answer->completion_tokens)) == 0 &&
                   (request->chat || put_prompt_ids(made, answer)));
     if (whole)
         return made;
@@ -202,10 +200,10 @@ slip_status slip_result_line_never_ran(const char *custom_id, uint64_t run_hash,
     return wrap(custom_id, 0, run_hash, json_null(), error, line, size);
 }
 
-static bool parse_hash(const json_t *object, const char *name, uint64_t *hash)
+bool slip_result_parse_hash(const json_t *object, const char *name, uint64_t *hash)
 {
     const char *text = json_string_value(json_object_get(object, name));
-    if (text == NULL || strlen(text) != HEX - 1 || strspn(text, "0123456789abcdef") != HEX - 1)
+    if (text == NULL || strlen(text) != SLIP_RESULT_HEX - 1 || strspn(text, "0123456789abcdef") != SLIP_RESULT_HEX - 1)
         return false;
     *hash = strtoull(text, NULL, 16);
     return true;
@@ -223,7 +221,8 @@ static bool parse_record(slip_result_record *record)
         return json_is_object(json_object_get(record->json, "error"));
     const json_t *origin = json_object_get(json_object_get(answered, "body"), "slipstream");
     record->refused = json_object_get(json_object_get(answered, "body"), "error") != NULL;
-    return parse_hash(origin, "request_hash", &record->request_hash) && parse_hash(origin, "run_hash", &record->run_hash);
+    return slip_result_parse_hash(origin, "request_hash", &record->request_hash) &&
+           slip_result_parse_hash(origin, "run_hash", &record->run_hash);
 }
 
 bool slip_result_line_parse(const char *line, size_t size, slip_result_record *record)

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "io/base/hash.h"
 #include "io/openai/result/result.h"
 
 /* Every line begins so: it is how a torn one is known for ours. */
@@ -14,6 +15,21 @@ slip_status slip_result_line_answer(const slip_request *request, uint64_t run_ha
 slip_status slip_result_line_refuse(const slip_request *request, uint64_t run_hash, char **line, size_t *size);
 slip_status slip_result_line_never_ran(const char *custom_id, uint64_t run_hash, const char *code, const char *message, char **line,
                                        size_t *size);
+
+/* A result line may be this long: an answer may echo its prompt, and JSON may write one byte as six. */
+enum { SLIP_RESULT_LINE_MAX = SLIP_REQUEST_LINE_MAX * 8 };
+
+/* How names are told apart. */
+static inline slip_hash128 slip_result_name(const char *custom_id)
+{
+    return slip_hash128_on(SLIP_HASH128_START, custom_id, strlen(custom_id));
+}
+
+/* A request is the same while its name and its hash are. */
+static inline slip_hash128 slip_result_key(const char *custom_id, uint64_t hash)
+{
+    return slip_hash128_on(slip_result_name(custom_id), &hash, sizeof hash);
+}
 
 /* A line read back. */
 typedef struct {
@@ -26,5 +42,10 @@ typedef struct {
 
 /* False when it is not a line as the functions above make them. */
 bool slip_result_line_parse(const char *line, size_t size, slip_result_record *record);
+
+/* Parts of lines: a hash as SLIP_RESULT_HEX - 1 digits, and token ids as a list (NULL when memory fails). */
+enum { SLIP_RESULT_HEX = 17 };
+bool slip_result_parse_hash(const json_t *object, const char *name, uint64_t *hash);
+json_t *slip_result_id_list(const int32_t *ids, int32_t count);
 
 #endif

@@ -8,12 +8,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/clock.h"
+#include "io/base/file/leftover.h"
 #include "io/base/file/lock.h"
+#include "io/base/file/replace.h"
 #include "io/base/text.h"
 #include "io/openai/result/line.h"
 #include "io/openai/result/resume.h"
 
 enum { PENDING_MAX = 1 << 20 };
+
+static const double PENDING_S = 0.5; /* refusals wait for each other this long */
 
 struct slip_results {
     int file;
@@ -22,9 +27,11 @@ struct slip_results {
     bool regular;     /* can be synced and cut; a pipe or a terminal cannot */
     int64_t size;     /* of a regular file: whole, synced lines only */
     int64_t unsynced; /* bytes of whole lines behind them */
+    double synced_s;
     uint64_t run_hash;
     slip_finished finished;
-    slip_text pending; /* whole lines to be written */
+    slip_unfinished *unfinished; /* beside a regular file */
+    slip_text pending;           /* whole lines to be written */
 };
 
 static slip_status failed(const slip_results *results, const char *what, int cause)
@@ -45,10 +52,13 @@ static slip_status take_lock(slip_results *results)
 static slip_status open_path(slip_results *results)
 {
     int flags;
+    bool made = access(results->path, F_OK) != 0;
     results->file = open(results->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     if (results->file < 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s", results->path,
                          errno == ENXIO ? "nobody reads from its other end" : strerror(errno));
+    if (made)
+        slip_leftover_add(results->path);
     flags = fcntl(results->file, F_GETFL);
     return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK : failed(results, "cannot be opened", errno);
 }
@@ -57,6 +67,8 @@ static slip_status open_path(slip_results *results)
 static slip_status open_file(slip_results *results, bool resume)
 {
     if (strcmp(results->path, "-") == 0) {
+        if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
+            return slip_fail(SLIP_ERR_INPUT, "standard output is closed; name an output file");
         results->file = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
         return results->file >= 0 ? SLIP_OK : failed(results, "standard output cannot be used", errno);
     }
@@ -71,7 +83,7 @@ static slip_status open_file(slip_results *results, bool resume)
     if (results->regular && results->size > 0 && !resume)
         return slip_fail(SLIP_ERR_INPUT, "%s: exists and is not empty; --resume goes on with it", results->path);
     if (results->regular)
-        slip_results_sync_folder(results->path);
+        slip_file_sync_folder(results->path);
     return SLIP_OK;
 }
 
@@ -88,8 +100,10 @@ slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, 
         status = slip_fail(SLIP_ERR_FAILED, "%s: no memory for results", path);
     if (status == SLIP_OK)
         status = take_lock(opened);
+    if (status == SLIP_OK && opened->lock != NULL)
+        status = slip_unfinished_open(path, resume, run_hash, &opened->unfinished);
     if (status == SLIP_OK && resume)
-        status = slip_results_resume(path, run_hash, requests, &opened->finished);
+        status = slip_results_resume(path, run_hash, requests, opened->unfinished, &opened->finished);
     if (status == SLIP_OK)
         status = open_file(opened, resume);
     if (status != SLIP_OK) {
@@ -125,6 +139,8 @@ static slip_status write_pending(slip_results *results)
     slip_status status = SLIP_OK;
     if (pending->failed)
         status = slip_fail(SLIP_ERR_FAILED, "%s: out of memory for result lines", results->path);
+    if (pending->size > 0)
+        slip_leftover_forget(results->path);
     for (size_t done = 0; done < pending->size && status == SLIP_OK;) {
         ssize_t wrote = write(results->file, pending->bytes + done, pending->size - done);
         if (wrote > 0)
@@ -146,6 +162,7 @@ static slip_status flush(slip_results *results)
         status = take_back(results, errno);
     results->size += results->unsynced;
     results->unsynced = 0;
+    results->synced_s = slip_now_s();
     return status;
 }
 
@@ -159,12 +176,21 @@ static slip_status append(slip_results *results, char *line, size_t size, bool a
     return results->pending.size > PENDING_MAX ? write_pending(results) : SLIP_OK;
 }
 
+/* Add the line of a request that has ended: nothing of it is unfinished any more. */
+static slip_status finish(slip_results *results, const slip_request *request, char *line, size_t size, bool at_once)
+{
+    slip_status status = append(results, line, size, at_once);
+    if (status == SLIP_OK && results->unfinished != NULL)
+        slip_unfinished_drop(results->unfinished, slip_result_key(request->custom_id, request->hash));
+    return status;
+}
+
 slip_status slip_results_answer(slip_results *results, const slip_request *request, const slip_answer *answers)
 {
     char *line;
     size_t size;
     slip_status status = slip_result_line_answer(request, results->run_hash, answers, &line, &size);
-    return status == SLIP_OK ? append(results, line, size, true) : status;
+    return status == SLIP_OK ? finish(results, request, line, size, true) : status;
 }
 
 slip_status slip_results_refuse(slip_results *results, const slip_request *request)
@@ -172,7 +198,7 @@ slip_status slip_results_refuse(slip_results *results, const slip_request *reque
     char *line;
     size_t size;
     slip_status status = slip_result_line_refuse(request, results->run_hash, &line, &size);
-    return status == SLIP_OK ? append(results, line, size, true) : status;
+    return status == SLIP_OK ? finish(results, request, line, size, slip_now_s() - results->synced_s >= PENDING_S) : status;
 }
 
 slip_status slip_results_never_ran(slip_results *results, const char *custom_id, const char *code, const char *message)
@@ -183,14 +209,58 @@ slip_status slip_results_never_ran(slip_results *results, const char *custom_id,
     return status == SLIP_OK ? append(results, line, size, false) : status;
 }
 
+void slip_begun_free(slip_begun *begun)
+{
+    for (int32_t i = 0; i < begun->count; i++) {
+        free((char *)begun->choices[i].text);
+        free((int32_t *)begun->choices[i].ids);
+    }
+    free(begun->choices);
+    *begun = (slip_begun){0};
+}
+
+slip_status slip_results_begun(const slip_results *results, const slip_request *request, slip_begun *begun)
+{
+    *begun = (slip_begun){0};
+    return results->unfinished != NULL ? slip_unfinished_find(results->unfinished, request, begun) : SLIP_OK;
+}
+
+static bool has_tokens(const slip_request *request, const slip_answer *answers)
+{
+    int32_t i = 0;
+    while (i < slip_request_choices(request) && answers[i].completion_tokens == 0)
+        i++;
+    return i < slip_request_choices(request);
+}
+
+slip_status slip_results_give_up(slip_results *results, const slip_request *request, const slip_answer *answers, const char *code,
+                                 const char *message)
+{
+    slip_status status = SLIP_OK;
+    if (results->unfinished != NULL && has_tokens(request, answers))
+        status = slip_unfinished_put(results->unfinished, request, answers);
+    return status == SLIP_OK ? slip_results_never_ran(results, request->custom_id, code, message) : status;
+}
+
+slip_status slip_results_save(slip_results *results)
+{
+    return results->unfinished != NULL ? slip_unfinished_save(results->unfinished) : SLIP_OK;
+}
+
 slip_status slip_results_close(slip_results *results)
 {
     if (results == NULL)
         return SLIP_OK;
     slip_status status = results->file >= 0 ? flush(results) : SLIP_OK;
+    slip_status saved = results->file >= 0 ? slip_results_save(results) : SLIP_OK;
+    if (status == SLIP_OK)
+        status = saved;
     if (results->file >= 0 && close(results->file) != 0 && errno != EINTR)
         status = failed(results, "closing it failed", errno);
+    if (results->path != NULL)
+        slip_leftover_forget(results->path);
     slip_lock_release(results->lock);
+    slip_unfinished_close(results->unfinished);
     slip_text_free(&results->pending);
     free(results->finished.flags);
     free(results->path);

@@ -24,13 +24,21 @@
 typedef struct {
     const char *text; /* UTF-8; for a chat, <think>reasoning</think> at its start is split off */
     size_t text_size;
-    const char *finish_reason; /* "stop" or "length" */
+    const char *finish_reason; /* "stop" or "length"; NULL: it was in flight when its run ended */
     uint64_t admission;        /* counts what the decoder admitted, from 1 */
     int32_t prompt_tokens, completion_tokens;
-    const int32_t *prompt_ids, *ids; /* the tokens so counted, for requests with return_token_ids; else not looked at */
+    const int32_t *prompt_ids, *ids; /* the tokens so counted */
     int64_t spec_steps, accepted_draft_tokens, draft_tokens;
     double time_to_first_token_ms, total_ms;
 } slip_answer;
+
+/* What an earlier run had of a request that was in flight when it ended: all choices, as far as they had come. */
+typedef struct {
+    slip_answer *choices; /* [count], owned, and so are their texts and ids */
+    int32_t count;        /* 0: it had nothing */
+} slip_begun;
+
+void slip_begun_free(slip_begun *begun);
 
 typedef struct slip_results slip_results;
 
@@ -40,6 +48,9 @@ typedef struct {
     int64_t refused;         /* how many of them were refused */
     int64_t duplicates;      /* lines that answered a request again, and have been taken out: two runs had written the file */
     int64_t first_duplicate; /* the number of the first of them */
+    int64_t begun;           /* requests that are gone on with where the run before was stopped */
+    int64_t damaged;         /* lines of OUT.unfinished that cannot be read, so that their requests begin again */
+    int64_t first_damaged;   /* the number of the first of them */
 } slip_resumed;
 
 /* Open `path` for appending ("-": standard output, which cannot be resumed) and lock it. Without `resume` an existing
@@ -54,7 +65,8 @@ const slip_resumed *slip_results_resumed(const slip_results *results);
 /* Was the request at this place of the file (slip_request_file_index) finished in the file that was resumed? */
 bool slip_results_has(const slip_results *results, int64_t index);
 
-/* Append one line and sync it. `answers` has slip_request_choices() elements. A full disk or a limit on file sizes:
+/* Append one line and sync it; refusals, which may come by the thousand and cost nothing to make again, are synced together twice a second,
+ * with the next answer, and by slip_results_close() at the latest. `answers` has slip_request_choices() elements. A full disk or a limit on file sizes:
  * SLIP_ERR_FAILED, and the torn tail is cut off again. (A write beyond RLIMIT_FSIZE or into a closed pipe raises SIGXFSZ or
  * SIGPIPE: the program ignores both.) */
 slip_status slip_results_answer(slip_results *results, const slip_request *request, const slip_answer *answers);
@@ -63,6 +75,16 @@ slip_status slip_results_refuse(slip_results *results, const slip_request *reque
 /* The same for requests that never ran, of which there may be many: they are written and synced together, by
  * slip_results_close() at the latest. */
 slip_status slip_results_never_ran(slip_results *results, const char *custom_id, const char *code, const char *message);
+
+/* What the resumed run had of a request, which slip_begun_free() takes back. */
+slip_status slip_results_begun(const slip_results *results, const slip_request *request, slip_begun *begun);
+
+/* A request that was in flight and is given up: it never ran, but what there is of it [slip_request_choices()] is kept for a run that
+ * resumes. slip_results_save() puts all that was kept on the disk, as OUT.unfinished; the file goes when nothing of it is left. Where the
+ * output is no regular file nothing is kept. */
+slip_status slip_results_give_up(slip_results *results, const slip_request *request, const slip_answer *answers, const char *code,
+                                 const char *message);
+slip_status slip_results_save(slip_results *results);
 
 /* Frees *results in any case; NULL is fine. A network file system may report a failed write only here. */
 slip_status slip_results_close(slip_results *results);

@@ -1,9 +1,7 @@
 #include "io/openai/result/resume.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +9,9 @@
 #include <unistd.h>
 
 #include "io/base/file/lines.h"
+#include "io/base/file/replace.h"
 #include "io/base/table/tally.h"
 #include "io/openai/result/line.h"
-
-/* An answer may echo its prompt, and JSON may write one byte as six. */
-static const size_t line_limit = (size_t)SLIP_REQUEST_LINE_MAX * 8;
 
 /* What the first reading found. */
 typedef struct {
@@ -24,31 +20,9 @@ typedef struct {
     slip_tally names;    /* their custom_ids */
     int64_t sound;       /* bytes of the file that are sound lines; what follows is torn */
     int64_t torn_line;   /* its number, 0 when there is none */
-    bool unrun;          /* there are lines of requests that never ran */
+    bool idle;           /* there are blank lines, or lines of requests that never ran: they are taken out */
     slip_resumed resumed;
 } survey;
-
-static slip_hash128 name_of(const char *custom_id)
-{
-    return slip_hash128_on(SLIP_HASH128_START, custom_id, strlen(custom_id));
-}
-
-/* A request is the same while its name and its hash are. */
-static slip_hash128 key_of(const char *custom_id, uint64_t hash)
-{
-    return slip_hash128_on(name_of(custom_id), &hash, sizeof hash);
-}
-
-void slip_results_sync_folder(const char *path)
-{
-    char *copy = strdup(path);
-    int folder = copy == NULL ? -1 : open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder >= 0) {
-        (void)fsync(folder);
-        close(folder);
-    }
-    free(copy);
-}
 
 /* Could these be the first bytes of one of our lines? A crash may leave zeros in place of its bytes. */
 static bool looks_torn(const slip_lines *lines)
@@ -64,7 +38,7 @@ static slip_status survey_record(survey *found, const slip_lines *lines, const s
 {
     uint64_t before;
     if (record->never_ran) {
-        found->unrun = true;
+        found->idle = true;
         return SLIP_OK;
     }
     if (record->run_hash != found->run_hash)
@@ -72,7 +46,7 @@ static slip_status survey_record(survey *found, const slip_lines *lines, const s
                          "%s: line %" PRId64 " was written with another model or other settings (run_hash "
                          "%016" PRIx64 ", now %016" PRIx64 "); give another output file",
                          lines->path, lines->number, record->run_hash, found->run_hash);
-    slip_status status = slip_tally_add(&found->finished, key_of(record->custom_id, record->request_hash), &before);
+    slip_status status = slip_tally_add(&found->finished, slip_result_key(record->custom_id, record->request_hash), &before);
     if (status == SLIP_OK && before > 0) {
         if (found->resumed.duplicates++ == 0)
             found->resumed.first_duplicate = lines->number;
@@ -80,7 +54,7 @@ static slip_status survey_record(survey *found, const slip_lines *lines, const s
     }
     found->resumed.finished++;
     found->resumed.refused += record->refused;
-    return status == SLIP_OK ? slip_tally_add(&found->names, name_of(record->custom_id), &before) : status;
+    return status == SLIP_OK ? slip_tally_add(&found->names, slip_result_name(record->custom_id), &before) : status;
 }
 
 static slip_status survey_line(survey *found, const slip_lines *lines)
@@ -93,6 +67,7 @@ static slip_status survey_line(survey *found, const slip_lines *lines)
                          lines->path, found->torn_line);
     if (slip_lines_blank(lines) && lines->whole) {
         found->sound = lines->end;
+        found->idle = true;
         return SLIP_OK;
     }
     if (!lines->whole || !slip_result_line_parse(lines->line, lines->size, &record)) {
@@ -113,7 +88,7 @@ static slip_status survey_line(survey *found, const slip_lines *lines)
 static slip_status survey_file(survey *found, const char *path)
 {
     slip_lines lines;
-    slip_status status = slip_lines_open(path, line_limit, &lines);
+    slip_status status = slip_lines_open(path, SLIP_RESULT_LINE_MAX, &lines);
     if (status != SLIP_OK)
         return status;
     bool more = true;
@@ -127,22 +102,35 @@ static slip_status survey_file(survey *found, const char *path)
 
 /* ---- the requests ---- */
 
-/* Which requests are finished; *matched counts their keys. Only those are parsed whose name has a result. */
-static slip_status match_requests(const survey *found, slip_request_file *requests, bool *flags, slip_tally *matched)
+/* Is this request finished, or begun? */
+static slip_status match_request(const survey *found, const slip_request *request, slip_unfinished *unfinished, bool *flags,
+                                 slip_tally *matched)
+{
+    uint64_t before;
+    slip_hash128 key = slip_result_key(request->custom_id, request->hash);
+    flags[request->index] = slip_tally_count(&found->finished, key) > 0;
+    if (!flags[request->index]) {
+        slip_unfinished_match(unfinished, key);
+        return SLIP_OK;
+    }
+    slip_unfinished_drop(unfinished, key);
+    return slip_tally_add(matched, key, &before);
+}
+
+/* Which requests are finished; *matched counts their keys. Only those are parsed whose name has a result or is unfinished. */
+static slip_status match_requests(const survey *found, slip_request_file *requests, slip_unfinished *unfinished, bool *flags,
+                                  slip_tally *matched)
 {
     bool more;
     slip_status status;
     while ((status = slip_request_file_next(requests, &more)) == SLIP_OK && more) {
         slip_request request;
-        uint64_t before;
-        if (slip_tally_count(&found->names, name_of(slip_request_file_name(requests))) == 0)
+        const char *name = slip_request_file_name(requests);
+        if (slip_tally_count(&found->names, slip_result_name(name)) == 0 && !slip_unfinished_named(unfinished, name))
             continue;
         if ((status = slip_request_file_parse(requests, &request)) != SLIP_OK)
             return status;
-        slip_hash128 key = key_of(request.custom_id, request.hash);
-        flags[request.index] = slip_tally_count(&found->finished, key) > 0;
-        if (flags[request.index])
-            status = slip_tally_add(matched, key, &before);
+        status = match_request(found, &request, unfinished, flags, matched);
         slip_request_free(&request);
         if (status != SLIP_OK)
             return status;
@@ -154,7 +142,7 @@ static slip_status match_requests(const survey *found, slip_request_file *reques
 static slip_status refuse_stray(const char *path, const slip_tally *matched)
 {
     slip_lines lines;
-    slip_status status = slip_lines_open(path, line_limit, &lines);
+    slip_status status = slip_lines_open(path, SLIP_RESULT_LINE_MAX, &lines);
     if (status != SLIP_OK)
         return status;
     bool more = true;
@@ -162,7 +150,7 @@ static slip_status refuse_stray(const char *path, const slip_tally *matched)
         slip_result_record record;
         if (!slip_result_line_parse(lines.line, lines.size, &record))
             continue;
-        if (!record.never_ran && slip_tally_count(matched, key_of(record.custom_id, record.request_hash)) == 0)
+        if (!record.never_ran && slip_tally_count(matched, slip_result_key(record.custom_id, record.request_hash)) == 0)
             status = slip_fail(SLIP_ERR_INPUT,
                                "%s: line %" PRId64 " answers a request \"%.200s\" that is not in the input, or has "
                                "changed since; take the line out or give another output file",
@@ -173,12 +161,14 @@ static slip_status refuse_stray(const char *path, const slip_tally *matched)
     return status;
 }
 
-static slip_status match(const survey *found, const char *path, slip_request_file *requests, bool *flags)
+static slip_status match(const survey *found, const char *path, slip_request_file *requests, slip_unfinished *unfinished, bool *flags)
 {
     slip_tally matched = {0};
-    slip_status status = match_requests(found, requests, flags, &matched);
+    slip_status status = match_requests(found, requests, unfinished, flags, &matched);
     if (status == SLIP_OK && matched.used != found->finished.used)
         status = refuse_stray(path, &matched);
+    if (status == SLIP_OK)
+        status = slip_unfinished_check(unfinished);
     slip_tally_free(&matched);
     return status;
 }
@@ -195,26 +185,33 @@ static slip_status keep_line(const slip_lines *lines, slip_tally *copied, bool *
     if (slip_lines_blank(lines) || !slip_result_line_parse(lines->line, lines->size, &record))
         return SLIP_OK;
     if (!record.never_ran)
-        status = slip_tally_add(copied, key_of(record.custom_id, record.request_hash), &before);
+        status = slip_tally_add(copied, slip_result_key(record.custom_id, record.request_hash), &before);
     *keep = !record.never_ran && before == 0;
     json_decref(record.json);
     return status;
 }
 
+/* Where the repaired file comes from. */
+typedef struct {
+    const survey *found;
+    const char *path;
+} repaired;
+
 /* Copy the first line of each finished request. */
-static slip_status copy_finished(const survey *found, const char *path, FILE *copy)
+static slip_status copy_finished(void *context, FILE *copy)
 {
+    const repaired *from = context;
     slip_lines lines;
     slip_tally copied = {0};
-    slip_status status = slip_lines_open(path, line_limit, &lines);
+    slip_status status = slip_lines_open(from->path, SLIP_RESULT_LINE_MAX, &lines);
     if (status != SLIP_OK)
         return status;
     bool more = true, keep;
-    while (status == SLIP_OK && (status = slip_lines_next(&lines, &more)) == SLIP_OK && more && lines.end <= found->sound) {
+    while (status == SLIP_OK && (status = slip_lines_next(&lines, &more)) == SLIP_OK && more && lines.end <= from->found->sound) {
         status = keep_line(&lines, &copied, &keep);
         if (status == SLIP_OK && keep) {
             fwrite(lines.line, 1, lines.size, copy);
-            putc('\n', copy); /* the caller asks ferror() */
+            putc('\n', copy);
         }
     }
     slip_lines_close(&lines);
@@ -222,49 +219,18 @@ static slip_status copy_finished(const survey *found, const char *path, FILE *co
     return status;
 }
 
-/* The finished lines go to PATH.partial, which takes the place of `path` once it is safely on disk. */
-static slip_status rewrite(const survey *found, const char *path)
-{
-    char *real = realpath(path, NULL), *partial = NULL; /* a link stays a link */
-    slip_status status = SLIP_OK;
-    if (real == NULL || asprintf(&partial, "%s.partial", real) < 0) {
-        free(real);
-        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be repaired: %s", path, strerror(errno));
-    }
-    struct stat info;
-    FILE *copy = fopen(partial, "we");
-    if (copy == NULL) {
-        status = slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: %s", partial, strerror(errno));
-        goto err_free;
-    }
-    status = copy_finished(found, path, copy);
-    if (status == SLIP_OK && (fflush(copy) != 0 || ferror(copy) || fsync(fileno(copy)) != 0 || stat(real, &info) != 0 ||
-                              fchmod(fileno(copy), info.st_mode & 07777) != 0))
-        status = slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: %s", partial, strerror(errno));
-    if (fclose(copy) != 0 && status == SLIP_OK)
-        status = slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: %s", partial, strerror(errno));
-    if (status == SLIP_OK && rename(partial, real) != 0)
-        status = slip_fail(SLIP_ERR_FAILED, "%s: cannot take the place of %s: %s", partial, real, strerror(errno));
-    if (status == SLIP_OK)
-        slip_results_sync_folder(real);
-    else
-        unlink(partial);
-err_free:
-    free(partial);
-    free(real);
-    return status;
-}
-
 static slip_status repair(const survey *found, const char *path)
 {
-    if (found->unrun || found->resumed.duplicates > 0)
-        return rewrite(found, path);
+    if (found->idle || found->resumed.duplicates > 0) {
+        repaired from = {found, path};
+        return slip_file_replace(path, copy_finished, &from);
+    }
     if (found->torn_line != 0 && truncate(path, found->sound) != 0)
         return slip_fail(SLIP_ERR_FAILED, "%s: the torn line %" PRId64 " cannot be cut off: %s", path, found->torn_line, strerror(errno));
     return SLIP_OK;
 }
 
-static slip_status survey_and_repair(survey *found, const char *path, slip_request_file *requests, bool *flags)
+static slip_status survey_and_repair(survey *found, const char *path, slip_request_file *requests, slip_unfinished *unfinished, bool *flags)
 {
     struct stat info;
     bool exists = stat(path, &info) == 0;
@@ -273,16 +239,17 @@ static slip_status survey_and_repair(survey *found, const char *path, slip_reque
         return slip_fail(SLIP_ERR_INPUT, "%s: cannot be resumed: it is not a regular file", path);
     if (exists)
         status = survey_file(found, path);
-    if (status == SLIP_OK && exists)
-        status = match(found, path, requests, flags);
+    if (status == SLIP_OK && (found->finished.used > 0 || slip_unfinished_count(unfinished) > 0))
+        status = match(found, path, requests, unfinished, flags);
     return status == SLIP_OK && exists ? repair(found, path) : status;
 }
 
-slip_status slip_results_resume(const char *path, uint64_t run_hash, slip_request_file *requests, slip_finished *finished)
+slip_status slip_results_resume(const char *path, uint64_t run_hash, slip_request_file *requests, slip_unfinished *unfinished,
+                                slip_finished *finished)
 {
     survey found = {.run_hash = run_hash};
     bool *flags = calloc((size_t)slip_request_file_count(requests), sizeof *flags);
-    slip_status status = flags != NULL ? survey_and_repair(&found, path, requests, flags)
+    slip_status status = flags != NULL ? survey_and_repair(&found, path, requests, unfinished, flags)
                                        : slip_fail(SLIP_ERR_FAILED, "%s: no memory to resume", path);
     slip_tally_free(&found.finished);
     slip_tally_free(&found.names);
@@ -290,6 +257,8 @@ slip_status slip_results_resume(const char *path, uint64_t run_hash, slip_reques
         free(flags);
         return status;
     }
+    found.resumed.begun = slip_unfinished_count(unfinished);
+    found.resumed.damaged = slip_unfinished_damaged(unfinished, &found.resumed.first_damaged);
     *finished = (slip_finished){.flags = flags, .resumed = found.resumed};
     return SLIP_OK;
 }

@@ -39,6 +39,44 @@ static void test_same_tokens(void **state)
         }
 }
 
+/* An answer that is gone on with, wherever it was cut, is the answer; chunks may end in the prompt or in the answer so far. */
+static void test_resumed(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    static const setting settings[] = {
+        {.draft = true, .sequences = 2, .chunk = 64},
+        {.draft = true, .sequences = 1, .chunk = 5},
+        {.sequences = 1, .chunk = 7},
+    };
+    answer plain[QUERIES], resumed;
+    run_setting(checkpoint, model, &(setting){.sequences = 1, .chunk = 64}, false, plain);
+    for (size_t s = 0; s < sizeof settings / sizeof *settings; s++) {
+        machine m;
+        int64_t tokens = 0;
+        machine_make(checkpoint, model, &settings[s], &m);
+        for (int i = 0; i < QUERIES; i++)
+            for (int32_t cut = 1; cut < plain[i].count; cut += 1 + cut / 2) {
+                slip_query query = query_of(model, i);
+                query.resumed = plain[i].tokens;
+                query.resumed_count = cut;
+                assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);
+                while (slip_decoder_busy(m.decoder)) {
+                    assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+                    const slip_sequence *sequence = slip_decoder_sequence(m.decoder, 0);
+                    assert_true(sequence->count - sequence->fresh >= cut);
+                }
+                take_answer(&m, 0, &resumed);
+                assert_int_equal(resumed.count, plain[i].count);
+                assert_memory_equal(resumed.tokens, plain[i].tokens, (size_t)resumed.count * sizeof *resumed.tokens);
+                assert_string_equal(resumed.reason, plain[i].reason);
+                tokens += resumed.count - cut;
+            }
+        assert_int_equal(slip_decoder_metrics(m.decoder)->tokens, tokens);
+        machine_free(&m);
+    }
+}
+
 /* An end-of-text token ends the answer and is not part of it, wherever in a block it falls. */
 static void test_end_of_text(void **state)
 {
@@ -230,15 +268,11 @@ static int open_fixture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_tokens),
-        cmocka_unit_test(test_end_of_text),
-        cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_forced_acceptance),
-        cmocka_unit_test(test_draft_context),
-        cmocka_unit_test(test_end_of_text_inside_a_block),
-        cmocka_unit_test(test_steps_ahead),
-        cmocka_unit_test(test_prompts_first),
+        cmocka_unit_test(test_same_tokens),   cmocka_unit_test(test_resumed),
+        cmocka_unit_test(test_end_of_text),   cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_forced_acceptance),
+        cmocka_unit_test(test_draft_context), cmocka_unit_test(test_end_of_text_inside_a_block),
+        cmocka_unit_test(test_steps_ahead),   cmocka_unit_test(test_prompts_first),
     };
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

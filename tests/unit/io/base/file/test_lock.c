@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "io/base/file/leftover.h"
 #include "io/base/file/lock.h"
 
 static char folder[40], path[80], lock_path[90];
@@ -148,8 +149,26 @@ static void test_no_folder(void **state)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
+/* A process that a signal ends takes its lock along; a lock that was given back is not its any more. */
+static void test_leftover(void **state)
+{
+    (void)state;
+    slip_lock *lock;
+    assert_int_equal(slip_lock_take(path, &lock), SLIP_OK);
+    assert_int_equal(access(lock_path, F_OK), 0);
+    slip_leftover_remove();
+    assert_int_equal(access(lock_path, F_OK), -1);
+    slip_lock_release(lock);
+    FILE *other = fopen(lock_path, "w");
+    assert_non_null(other);
+    fclose(other);
+    slip_leftover_remove();
+    assert_int_equal(unlink(lock_path), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_twice), TEST(test_link), TEST(test_killed), TEST(test_race), TEST(test_no_folder)};
+    const struct CMUnitTest tests[] = {TEST(test_twice), TEST(test_link),      TEST(test_killed),
+                                       TEST(test_race),  TEST(test_no_folder), TEST(test_leftover)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -209,6 +209,28 @@ static void test_one_writer(void **state)
     assert_int_equal(slip_results_close(second), SLIP_OK);
 }
 
+/* An editor may have added blank lines: as many lines come out as requests went in. */
+static void test_blank_lines_are_taken_out(void **state)
+{
+    (void)state;
+    size_t size, after;
+    write_three();
+    char *text = read_all(&size), spaced[1 << 13];
+    const char *second = strchr(text, '\n') + 1;
+    int length = snprintf(spaced, sizeof spaced, "\n%.*s  \r\n%s\n", (int)(second - text), text, second);
+    assert_true(length > 0 && (size_t)length < sizeof spaced);
+    write_all(spaced, (size_t)length);
+    slip_results *results = open_results(true);
+    for (int i = 0; i < 3; i++)
+        assert_true(slip_results_has(results, i));
+    assert_int_equal(slip_results_close(results), SLIP_OK);
+    char *repaired = read_all(&after);
+    assert_int_equal(after, size);
+    assert_memory_equal(repaired, text, size);
+    free(repaired);
+    free(text);
+}
+
 static void test_resume_of_nothing(void **state)
 {
     (void)state;
@@ -255,7 +277,7 @@ int main(void)
         TEST(test_never_overwrites),  TEST(test_resume_skips_finished),    TEST(test_torn_at_every_byte),
         TEST(test_torn_into_zeros),   TEST(test_never_ran_is_taken_out),   TEST(test_resume_refuses_foreign_files),
         TEST(test_changed_request),   TEST(test_duplicates_are_taken_out), TEST(test_one_writer),
-        TEST(test_resume_of_nothing), TEST(test_no_room_to_repair),
+        TEST(test_resume_of_nothing), TEST(test_no_room_to_repair),        TEST(test_blank_lines_are_taken_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

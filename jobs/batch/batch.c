@@ -6,110 +6,7 @@
 #include <unistd.h>
 
 #include "comm/signals.h"
-#include "coordinator/serve/task.h"
-#include "io/base/file/file.h"
-#include "io/base/hash.h"
-#include "io/report/progress.h"
-#include "io/openai/result/result.h"
-#include "jobs/job.h"
-#include "jobs/record/record.h"
-
-typedef struct {
-    slip_job *job;
-    char *models; /* the names that requests may call the model by */
-    slip_request_file *requests;
-    slip_results *results;
-    slip_record record;
-    slip_serve *serve;
-    slip_task *current;     /* whose choices are being submitted; NULL: the next line is to be read */
-    bool read_all;          /* the file has no more requests */
-    int64_t context, limit; /* positions there is memory for; those a request may ask for */
-    int64_t open;           /* requests in flight */
-    int64_t left;           /* requests that a signal kept from running */
-    int signal, signalled;  /* the signal that asked to drain, 0: none; the rank that was sent it */
-    double drained_s;       /* when it was heard */
-    slip_progress progress;
-    slip_progress_counts counts;
-} batch;
-
-/* ---- before decoding ---- */
-
-/* The model goes by its file's name, without .h5, and by ours; --served-model-name adds others. */
-static slip_status name_model(batch *b)
-{
-    const slip_options *options = b->job->options;
-    const char *slash = strrchr(options->model, '/'), *name = slash ? slash + 1 : options->model;
-    size_t size = strlen(name);
-    if (size > 3 && strcmp(name + size - 3, ".h5") == 0)
-        size -= 3;
-    if (asprintf(&b->models, "%.*s,slipstream%s%s", (int)size, name, options->served_model_name ? "," : "",
-                 options->served_model_name ? options->served_model_name : "") >= 0)
-        return SLIP_OK;
-    b->models = NULL;
-    return slip_fail(SLIP_ERR_FAILED, "out of memory");
-}
-
-static void show_reading(void *context, int64_t lines)
-{
-    slip_job *job = context;
-    slip_progress_items(&job->work, "requests read", lines, slip_now_s());
-}
-
-static slip_status open_requests(batch *b)
-{
-    const slip_options *options = b->job->options;
-    if (!b->job->tokenizer)
-        return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
-    slip_status status = name_model(b);
-    slip_request_defaults defaults = {
-        (int32_t)options->max_tokens, slip_job_sampling(b->job), b->job->source.model.family, b->models, show_reading, b->job};
-    if (status == SLIP_OK)
-        status = slip_request_file_open(options->input, &defaults, &b->requests);
-    if (status != SLIP_OK)
-        return status;
-    int64_t bound = slip_request_file_positions(b->requests);
-    b->limit = slip_job_context(b->job, 0);
-    if (options->max_tokens >= b->limit)
-        return slip_fail(SLIP_ERR_INPUT, "-n %lld: the context holds %lld tokens, prompt included", (long long)options->max_tokens,
-                         (long long)b->limit);
-    b->context = bound < b->limit ? bound : b->limit;
-    return SLIP_OK;
-}
-
-/* What decides every answer beside the request: the context, which ends answers without max_tokens, and the model, known by
- * its config, its settings, its tokenizer and its checksums; without checksums, by the beginning of every tensor. */
-static slip_status hash_run(const slip_job *job, uint64_t *out)
-{
-    const slip_checkpoint *table = &job->source.table;
-    int64_t limit = slip_job_context(job, 0);
-    uint64_t hash = slip_hash_text(SLIP_HASH_START, table->config);
-    hash = slip_hash_text(hash, table->settings ? table->settings : "");
-    hash = slip_hash_field(hash, table->tokenizer, table->tokenizer_size);
-    hash = slip_hash_field(hash, &limit, sizeof limit);
-    hash = slip_hash_field(hash, table->checksums, (size_t)table->checksum_count * sizeof *table->checksums);
-    slip_status status = SLIP_OK;
-    for (int32_t i = 0; i < table->dataset_count && status == SLIP_OK && !table->checksums; i++) {
-        const slip_dataset *dataset = &table->datasets[i];
-        unsigned char head[4096];
-        int64_t bytes = dataset->bytes < (int64_t)sizeof head ? dataset->bytes : (int64_t)sizeof head;
-        status = slip_file_read_at(job->source.file, job->source.path, head, bytes, dataset->offset);
-        hash = slip_hash_field(slip_hash_text(hash, dataset->name), head, (size_t)bytes);
-    }
-    *out = hash;
-    return status;
-}
-
-static slip_status prepare(batch *b)
-{
-    const slip_options *options = b->job->options;
-    uint64_t hash = 0;
-    slip_status status = open_requests(b);
-    if (status == SLIP_OK)
-        status = hash_run(b->job, &hash);
-    if (status == SLIP_OK)
-        status = slip_results_open(options->output, options->resume, hash, b->requests, &b->results);
-    return status == SLIP_OK ? slip_record_open(&b->record, options->trace, options->metrics, hash) : status;
-}
+#include "jobs/batch/state.h"
 
 /* ---- decoding ---- */
 
@@ -123,7 +20,7 @@ static slip_status answer(void *context, slip_task *task, const slip_answer *ans
     bool failed = request->refusal.status_code != 0;
     slip_status status = answers  ? slip_results_answer(b->results, request, answers)
                          : failed ? slip_results_refuse(b->results, request)
-                                  : slip_results_never_ran(b->results, request->custom_id, "interrupted", INTERRUPTED);
+                                  : slip_results_give_up(b->results, request, slip_task_answers(task), "interrupted", INTERRUPTED);
     slip_record_request(&b->record, request, answers);
     b->counts.done += answers || failed;
     b->counts.failed += failed;
@@ -158,6 +55,25 @@ static void check_memory(const batch *b, slip_request *request, const slip_ready
     }
 }
 
+/* A request becomes the current task, and goes on where the run before was stopped. */
+static slip_status begin(batch *b, slip_request *request, slip_ready_prompt *prompts)
+{
+    slip_begun begun;
+    slip_status status = slip_results_begun(b->results, request, &begun);
+    if (status != SLIP_OK) {
+        slip_admission_free(prompts, request->prompt_count);
+        slip_request_free(request);
+        return status;
+    }
+    b->open++;
+    status = slip_task_create(request, prompts, answer, b, &b->current);
+    if (status == SLIP_OK && begun.count > 0 && !slip_task_resume(b->current, &begun, b->job->source.model.vocabulary))
+        fprintf(stderr, "# output           what an earlier run left of request \"%.200s\" does not fit it: it begins again\n",
+                slip_task_request(b->current)->custom_id);
+    slip_begun_free(&begun);
+    return status;
+}
+
 /* The line at hand becomes the current task, or is refused. */
 static slip_status take_line(batch *b)
 {
@@ -172,10 +88,8 @@ static slip_status take_line(batch *b)
         return status;
     }
     check_memory(b, &request, prompts);
-    if (!request.refusal.status_code) {
-        b->open++;
-        return slip_task_create(&request, prompts, answer, b, &b->current);
-    }
+    if (!request.refusal.status_code)
+        return begin(b, &request, prompts);
     slip_admission_free(prompts, request.prompt_count);
     return refuse(b, &request);
 }
@@ -192,24 +106,6 @@ static slip_status next_line(batch *b)
         return status;
     b->read_all = !found;
     return found ? take_line(b) : SLIP_OK;
-}
-
-/* As much as there is room for. Refused lines pass by on the way; after a signal no new line is begun. */
-static slip_status submit(batch *b)
-{
-    slip_status status = SLIP_OK;
-    while (status == SLIP_OK && slip_serve_has_room(b->serve)) {
-        if (b->current) {
-            status = slip_task_submit(b->current, b->serve);
-            if (!slip_task_waits(b->current))
-                b->current = NULL;
-            continue;
-        }
-        if (b->read_all || b->signal)
-            return SLIP_OK;
-        status = next_line(b);
-    }
-    return status;
 }
 
 /* "SIGUSR1 (at rank 2)" */
@@ -237,11 +133,6 @@ static void hear_signal(batch *b)
             (long long)b->open, bound);
 }
 
-static bool is_overdue(const batch *b)
-{
-    return b->signal && b->job->options->drain > 0 && slip_now_s() - b->drained_s >= b->job->options->drain;
-}
-
 static void show_progress(batch *b)
 {
     const slip_acceptance *acceptance = &slip_decoder_metrics(b->job->decoder)->acceptance;
@@ -255,6 +146,38 @@ static void show_progress(batch *b)
     slip_progress_update(&b->progress, &b->counts, now);
 }
 
+/* As much as there is room for. Refused lines pass by on the way; after a signal no new line is begun. */
+static slip_status submit(batch *b)
+{
+    slip_status status = SLIP_OK;
+    while (status == SLIP_OK && slip_serve_has_room(b->serve)) {
+        if (b->current) {
+            status = slip_task_submit(b->current, b->serve);
+            if (!slip_task_waits(b->current))
+                b->current = NULL;
+            continue;
+        }
+        hear_signal(b);
+        if (b->read_all || b->signal)
+            return SLIP_OK;
+        status = next_line(b);
+        show_progress(b);
+    }
+    return status;
+}
+
+static bool is_overdue(const batch *b)
+{
+    return b->signal && b->job->options->drain > 0 && slip_now_s() - b->drained_s >= b->job->options->drain;
+}
+
+/* What is in flight is kept as far as it has come: the tokens so far, on disk before anything else is done. */
+static slip_status give_up(batch *b)
+{
+    slip_status status = slip_serve_cancel_all(b->serve);
+    return status == SLIP_OK ? slip_results_save(b->results) : status;
+}
+
 static slip_status decode(batch *b)
 {
     hear_signal(b);
@@ -265,7 +188,7 @@ static slip_status decode(batch *b)
         if (status == SLIP_OK)
             status = submit(b);
         if (status == SLIP_OK && is_overdue(b)) /* behind submit(): a task with nothing in flight would not hear of it */
-            status = slip_serve_cancel_all(b->serve);
+            status = give_up(b);
         show_progress(b);
         if (status == SLIP_OK)
             status = slip_record_tick(&b->record);
@@ -325,6 +248,11 @@ static void warn(const batch *b)
                 "# output           %lld lines of it answered a request again, line %lld the first, and were taken out: two runs had "
                 "written it\n",
                 (long long)resumed->duplicates, (long long)resumed->first_duplicate);
+    if (resumed->begun > 0 && !b->job->options->quiet)
+        fprintf(stderr, "# output           %lld answers go on where the run before was stopped\n", (long long)resumed->begun);
+    if (resumed->damaged > 0)
+        fprintf(stderr, "# output           %s.unfinished: %lld lines are damaged, line %lld the first: their requests begin again\n",
+                b->job->options->output, (long long)resumed->damaged, (long long)resumed->first_damaged);
     if (strcmp(b->job->options->output, "-") == 0 && is_launched() && !isatty(STDOUT_FILENO))
         fprintf(stderr, "# output           goes through the launcher, which does not tell when it cannot be written: -o FILE is safe\n");
 }
@@ -381,7 +309,7 @@ slip_status slip_batch(slip_job *job)
         return status;
     made = coordinator && access(job->options->output, F_OK) != 0;
     if (coordinator)
-        status = prepare(&b);
+        status = slip_batch_prepare(&b);
     status = slip_job_start(job, status, (int32_t)job->options->sequences, b.context, b.record.trace);
     if (coordinator && status == SLIP_OK)
         status = run(&b);

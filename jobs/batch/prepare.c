@@ -1,0 +1,84 @@
+/* A batch before it decodes: what it reads, what it writes, and the hash that says which run its answers are of. */
+#include <stdio.h>
+#include <string.h>
+
+#include "io/base/file/file.h"
+#include "io/base/hash.h"
+#include "jobs/batch/state.h"
+
+/* The model goes by its file's name, without .h5, and by ours; --served-model-name adds others. */
+static slip_status name_model(batch *b)
+{
+    const slip_options *options = b->job->options;
+    const char *slash = strrchr(options->model, '/'), *name = slash ? slash + 1 : options->model;
+    size_t size = strlen(name);
+    if (size > 3 && strcmp(name + size - 3, ".h5") == 0)
+        size -= 3;
+    if (asprintf(&b->models, "%.*s,slipstream%s%s", (int)size, name, options->served_model_name ? "," : "",
+                 options->served_model_name ? options->served_model_name : "") >= 0)
+        return SLIP_OK;
+    b->models = NULL;
+    return slip_fail(SLIP_ERR_FAILED, "out of memory");
+}
+
+static void show_reading(void *context, int64_t lines)
+{
+    slip_job *job = context;
+    slip_progress_items(&job->work, "requests read", lines, slip_now_s());
+}
+
+static slip_status open_requests(batch *b)
+{
+    const slip_options *options = b->job->options;
+    if (!b->job->tokenizer)
+        return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
+    slip_status status = name_model(b);
+    slip_request_defaults defaults = {
+        (int32_t)options->max_tokens, slip_job_sampling(b->job), b->job->source.model.family, b->models, show_reading, b->job};
+    if (status == SLIP_OK)
+        status = slip_request_file_open(options->input, &defaults, &b->requests);
+    if (status != SLIP_OK)
+        return status;
+    int64_t bound = slip_request_file_positions(b->requests);
+    b->limit = slip_job_context(b->job, 0);
+    if (options->max_tokens >= b->limit)
+        return slip_fail(SLIP_ERR_INPUT, "-n %lld: the context holds %lld tokens, prompt included", (long long)options->max_tokens,
+                         (long long)b->limit);
+    b->context = bound < b->limit ? bound : b->limit;
+    return SLIP_OK;
+}
+
+/* What decides every answer beside the request: the context, which ends answers without max_tokens, and the model, known by
+ * its config, its settings, its tokenizer and its checksums; without checksums, by the beginning of every tensor. */
+static slip_status hash_run(const slip_job *job, uint64_t *out)
+{
+    const slip_checkpoint *table = &job->source.table;
+    int64_t limit = slip_job_context(job, 0);
+    uint64_t hash = slip_hash_text(SLIP_HASH_START, table->config);
+    hash = slip_hash_text(hash, table->settings ? table->settings : "");
+    hash = slip_hash_field(hash, table->tokenizer, table->tokenizer_size);
+    hash = slip_hash_field(hash, &limit, sizeof limit);
+    hash = slip_hash_field(hash, table->checksums, (size_t)table->checksum_count * sizeof *table->checksums);
+    slip_status status = SLIP_OK;
+    for (int32_t i = 0; i < table->dataset_count && status == SLIP_OK && !table->checksums; i++) {
+        const slip_dataset *dataset = &table->datasets[i];
+        unsigned char head[4096];
+        int64_t bytes = dataset->bytes < (int64_t)sizeof head ? dataset->bytes : (int64_t)sizeof head;
+        status = slip_file_read_at(job->source.file, job->source.path, head, bytes, dataset->offset);
+        hash = slip_hash_field(slip_hash_text(hash, dataset->name), head, (size_t)bytes);
+    }
+    *out = hash;
+    return status;
+}
+
+slip_status slip_batch_prepare(batch *b)
+{
+    const slip_options *options = b->job->options;
+    uint64_t hash = 0;
+    slip_status status = open_requests(b);
+    if (status == SLIP_OK)
+        status = hash_run(b->job, &hash);
+    if (status == SLIP_OK)
+        status = slip_results_open(options->output, options->resume, hash, b->requests, &b->results);
+    return status == SLIP_OK ? slip_record_open(&b->record, options->trace, options->metrics, hash) : status;
+}

@@ -5,7 +5,8 @@
 #include <mpi.h>
 
 #include "comm/comm.h"
-#include "comm/process.h"
+#include "comm/host/process.h"
+#include "comm/host/board.h"
 
 enum { SLIP_CAUSE_SIZE = 1024 };
 
@@ -18,7 +19,9 @@ typedef struct {
 struct slip_comm {
     int rank, ranks;
     double deadline_s, idle_deadline_s, polling_s;
-    bool lost; /* a wait has passed its deadline */
+    bool lost;    /* a wait has passed its deadline */
+    bool watched; /* the deadline was set: it is a run */
+    slip_board board;
     char (*hosts)[SLIP_HOST_NAME];
     char (*gpus)[SLIP_GPU_NAME]; /* [ranks]: the first that each sees */
     slip_process *processes;     /* [ranks] */
@@ -28,6 +31,12 @@ struct slip_comm {
     double *sums;                /* [ranks, room for a sum]: what each rank sent */
     const double **parts;        /* [ranks]: its row of sums, or our own partial */
 };
+
+/* Did a call of MPI's succeed? Otherwise the cause is set, and MPI is not to be used any more. */
+bool slip_comm_called(slip_comm *comm, int error, const char *call, const char *what);
+
+/* Take the job down, from whichever thread. */
+_Noreturn void slip_comm_end_job(slip_status status);
 
 /* Poll requests[0 .. count) until all are done. SLIP_ERR_FAILED names the ranks that were waited for, after `timeout_s` seconds or
  * when the process of one of them has been stopped for a while. `status` (NULL: not wanted) is of requests[0], the only one then. */

@@ -39,8 +39,9 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     decoder->trace = trace;
     decoder->sequences = calloc((size_t)options->sequences, sizeof *decoder->sequences);
     decoder->order = calloc((size_t)model->vocabulary, sizeof *decoder->order);
+    decoder->adjusted = calloc((size_t)model->vocabulary, sizeof *decoder->adjusted);
     slip_status status = SLIP_OK;
-    if (!decoder->sequences || !decoder->order)
+    if (!decoder->sequences || !decoder->order || !decoder->adjusted)
         status = slip_fail(SLIP_ERR_FAILED, "out of memory for %d sequences", options->sequences);
     if (status == SLIP_OK && draft)
         status = create_tap_store(decoder);
@@ -52,12 +53,23 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     return SLIP_OK;
 }
 
+/* What a sequence keeps beside its tokens; a slot keeps the room for tokens. */
+static void forget(slip_sequence *sequence)
+{
+    slip_past_free(&sequence->past);
+    free(sequence->logprobs);
+    sequence->logprobs = NULL;
+}
+
 void slip_decoder_free(slip_decoder *decoder)
 {
-    for (int32_t i = 0; decoder->sequences && i < decoder->options.sequences; i++)
+    for (int32_t i = 0; decoder->sequences && i < decoder->options.sequences; i++) {
         free(decoder->sequences[i].tokens);
+        forget(&decoder->sequences[i]);
+    }
     free(decoder->sequences);
     free(decoder->order);
+    free(decoder->adjusted);
     if (decoder->taps)
         slip_tap_store_free(decoder->taps);
     free(decoder);
@@ -76,6 +88,11 @@ int32_t slip_decoder_vacancy(const slip_decoder *decoder)
     return -1;
 }
 
+static size_t logprobs_bytes(const slip_query *query)
+{
+    return (size_t)query->max_tokens * (1 + (size_t)query->wishes.top_logprobs) * sizeof(slip_logprob);
+}
+
 slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_query *query)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
@@ -91,7 +108,12 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
                                 .count = query->resumed_count,
                                 .admitted_ms = slip_now_ms()};
     decoder->metrics.prompt_tokens += slip_sequence_read_count(sequence);
-    return SLIP_OK;
+    if (query->wishes.logprobs && !(sequence->logprobs = malloc(logprobs_bytes(query))))
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for the logprobs of %d tokens", query->max_tokens);
+    slip_status status = slip_past_start(&sequence->past, &query->sampling, decoder->model->vocabulary, query->prompt, query->prompt_count);
+    for (int32_t i = 0; i < query->resumed_count && status == SLIP_OK; i++)
+        slip_past_add(&sequence->past, query->resumed[i]);
+    return status;
 }
 
 void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep)
@@ -109,6 +131,7 @@ void slip_decoder_release(slip_decoder *decoder, int32_t slot)
     slip_acceptance_add(&metrics->acceptance, &sequence->acceptance);
     if (sequence->first_token_ms > 0) /* else it was given up while its prompt was read */
         slip_times_add(&metrics->first_token, sequence->first_token_ms - sequence->admitted_ms);
+    forget(sequence);
     sequence->phase = SLIP_FREE;
 }
 

@@ -9,6 +9,7 @@
 #define SLIP_COORDINATOR_DECODER_H
 
 #include "coordinator/draft.h"
+#include "coordinator/logits.h"
 #include "coordinator/metrics.h"
 #include "io/report/trace/trace.h"
 #include "ranks/rank.h"
@@ -24,6 +25,7 @@ typedef struct {
     const int32_t *resumed; /* [resumed_count], copied by slip_decoder_admit() */
     int32_t resumed_count;  /* < max_tokens */
     slip_sampling sampling;
+    slip_row_wishes wishes;
     bool ignore_eos; /* benchmarks */
 } slip_query;
 
@@ -36,6 +38,8 @@ typedef struct {
     int32_t prefilled; /* tokens in the caches of those that are read: the prompt, then the resumed ones */
     int32_t *tokens;   /* generated, [query.max_tokens]; the end-of-text token is not among them */
     int32_t count;
+    slip_past past;
+    slip_logprob *logprobs;    /* [query.max_tokens, 1 + query.wishes.top_logprobs] of `tokens`; NULL: not wanted */
     int32_t fresh;             /* tokens that the last step added: tokens[count - fresh .. count) */
     const char *finish_reason; /* "stop", "length", "error": logits that are not finite; NULL while it goes on */
     uint64_t broken_step;      /* "error": number of the step that computed them */

@@ -1,4 +1,5 @@
 #include <math.h>
+#include <string.h>
 
 #include "coordinator/decoder_state.h"
 #include "ranks/model/sample.h"
@@ -10,23 +11,47 @@ void slip_sequence_finish(slip_sequence *sequence, const char *reason)
     sequence->finished_ms = slip_now_ms();
 }
 
-/* The sample of a row with a logit that is not finite. No draft equals it. */
+/* The sample of a row that was not looked at, or has a logit that is not finite. No draft equals it. */
 enum { SLIP_NO_SAMPLE = -1 };
 
-/* The sampled token of every logit row. */
-static void sample_rows(slip_decoder *decoder, const slip_outcome *outcome)
+/* The pick from a whole row, and what the sequence keeps of it. `place`: of the token in the answer. */
+static slip_candidate sample_logits(slip_decoder *decoder, slip_sequence *sequence, const float *logits, int64_t position, int32_t place)
 {
-    const slip_step *step = &decoder->step;
-    int32_t row = 0;
-    for (int32_t s = 0; s < step->span_count; s++) {
-        const slip_span *span = &step->span[s];
-        for (int32_t i = span->count - span->logit_rows; i < span->count; i++, row++) {
-            slip_candidate best = outcome->candidates[row];
-            if (step->want == SLIP_WANT_LOGITS)
-                best = slip_sample_filtered(outcome->logits + (int64_t)row * decoder->model->vocabulary, decoder->model->vocabulary,
-                                            &span->sampling, span->position + i + 1, decoder->order);
-            decoder->samples[row] = isfinite(best.score) ? best.token : SLIP_NO_SAMPLE;
-        }
+    const slip_query *query = &sequence->query;
+    const int32_t vocabulary = decoder->model->vocabulary, top = query->wishes.top_logprobs;
+    const float *adjusted = logits;
+    if (query->wishes.bias_count > 0 || sequence->past.counts) {
+        adjusted = memcpy(decoder->adjusted, logits, (size_t)vocabulary * sizeof *logits);
+        slip_logits_adjust(decoder->adjusted, &query->wishes, &query->sampling, &sequence->past);
+    }
+    slip_candidate best = slip_sample_filtered(adjusted, vocabulary, &query->sampling, position, decoder->order);
+    if (!isfinite(best.score))
+        return best;
+    slip_past_add(&sequence->past, best.token);
+    if (sequence->logprobs && place < query->max_tokens) {
+        slip_logprob *out = sequence->logprobs + (size_t)place * (1 + (size_t)top);
+        out->token = best.token;
+        slip_logprobs(logits, vocabulary, top, out);
+    }
+    return best;
+}
+
+/* Rows of a span are sampled until one is not the draft behind it: what follows is not looked at. A forced acceptance looks at all. */
+static void sample_span(slip_decoder *decoder, slip_sequence *sequence, const slip_outcome *outcome, const slip_span *span, int32_t row)
+{
+    const int32_t *tokens = decoder->step.token + span->row;
+    bool agree = true;
+    for (int32_t i = span->count - span->logit_rows, place = sequence->count; i < span->count; i++, row++, place++) {
+        decoder->samples[row] = SLIP_NO_SAMPLE;
+        if (!agree)
+            continue;
+        slip_candidate best = outcome->candidates[row];
+        if (decoder->step.want == SLIP_WANT_LOGITS)
+            best = sample_logits(decoder, sequence, outcome->logits + (int64_t)row * decoder->model->vocabulary, span->position + i + 1,
+                                 place);
+        if (isfinite(best.score))
+            decoder->samples[row] = best.token;
+        agree = decoder->options.forced_acceptance > 0 || (i + 1 < span->count && tokens[i + 1] == decoder->samples[row]);
     }
 }
 
@@ -114,11 +139,11 @@ static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const s
 
 void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome)
 {
-    sample_rows(decoder, outcome);
     int32_t row = 0;
     for (int32_t s = 0; s < decoder->step.span_count; s++) {
         const slip_span *span = &decoder->step.span[s];
         slip_sequence *sequence = &decoder->sequences[decoder->owner[s]];
+        sample_span(decoder, sequence, outcome, span, row);
         if (sequence->phase == SLIP_PREFILL)
             commit_chunk(decoder, sequence, span, decoder->samples + row);
         else

@@ -25,6 +25,7 @@ struct slip_decoder {
     slip_step step;
     int32_t samples[SLIP_MAX_ROWS]; /* the target's token after each logit row */
     int32_t *order;                 /* [vocabulary] scratch of the sampling filters */
+    float *adjusted;                /* [vocabulary] a row as its request wants it */
     slip_pace pace;
     int32_t decoding;           /* how many they are */
     bool drafting;              /* this step verifies drafts */

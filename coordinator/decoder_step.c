@@ -112,7 +112,7 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
                         .sampling = query->sampling};
     step->row_count += count;
     step->logit_rows += logit_rows;
-    if (logit_rows > 0 && slip_sampling_filters(&query->sampling))
+    if (logit_rows > 0 && slip_logits_wanted(&query->wishes, &query->sampling))
         step->want = SLIP_WANT_LOGITS;
     return span;
 }

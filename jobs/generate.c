@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "coordinator/serve/serve.h"
+#include "io/base/file/stdout.h"
 #include "jobs/job.h"
 
 /* The sink's context: with --json the text waits for the object that it goes into. */
@@ -16,9 +17,10 @@ typedef struct {
 static slip_status show(void *context, const char *bytes, size_t size)
 {
     const output *o = context;
-    if (!o->json && (fwrite(bytes, 1, size, stdout) != size || fflush(stdout) != 0))
-        return slip_fail(SLIP_ERR_FAILED, "the text could not be written to standard output");
-    return SLIP_OK;
+    if (o->json)
+        return SLIP_OK;
+    fwrite(bytes, 1, size, stdout);
+    return slip_stdout_flush();
 }
 
 static slip_status finish(void *context, const slip_completion *completion)
@@ -26,8 +28,10 @@ static slip_status finish(void *context, const slip_completion *completion)
     output *o = context;
     if (completion->error)
         return slip_fail(SLIP_ERR_FAILED, "%s", completion->error);
-    if (!o->json)
-        return putchar('\n') == EOF || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
+    if (!o->json) {
+        putchar('\n');
+        return slip_stdout_flush();
+    }
     o->size = completion->text_size;
     o->text = malloc(o->size + 1);
     if (!o->text)

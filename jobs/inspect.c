@@ -1,15 +1,15 @@
 #include "jobs/inspect.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "io/base/file/stdout.h"
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
 #include "io/report/summary.h"
 #include "jobs/inspect_totals.h"
+#include "ranks/model/family.h"
 
 /* Bytes and parameters of the target's weights, or of the draft's. A type's scales count with it, whatever they are stored as. */
 static slip_status sum(const slip_checkpoint *checkpoint, const slip_model *model, bool draft, slip_inspect_totals *t)
@@ -56,6 +56,16 @@ static void print_attention(const char *kind, int32_t layers, const slip_attenti
     printf("%s\n", a->sinks ? ", sinks" : "");
 }
 
+static void print_chat(const slip_model *model)
+{
+    const slip_family *family = model->family;
+    const slip_chat_template *found = slip_chat_template_of(family->chat_templates, family->chat_texts, model->chat_template);
+    if (model->chat_template[0] == '\0' && family->chat_templates != NULL)
+        printf("  chat template   no record; rendered as %s's\n", family->chat_templates->name);
+    else if (model->chat_template[0] != '\0')
+        printf("  chat template   SHA-256 %s, %s\n", model->chat_template, found != NULL ? found->name : "not known: --chat-template");
+}
+
 static void print_model(const slip_model *model)
 {
     int32_t sliding = 0, moe = 0;
@@ -79,6 +89,7 @@ static void print_model(const slip_model *model)
     for (int32_t i = 0; i < model->eos_count; i++)
         printf(" %d", model->eos[i]);
     printf("%s\n", model->eos_count == 0 ? " none" : "");
+    print_chat(model);
     if (model->sampling.given != 0) {
         printf("  sampling       ");
 #define SHOW(field, ...) \
@@ -171,7 +182,5 @@ slip_status slip_inspect_run(const char *path, bool json, int argc, char **argv)
     if (status == SLIP_OK && json)
         return slip_summary_print(object);
     json_decref(object);
-    if (status == SLIP_OK && fflush(stdout) != 0)
-        status = slip_fail(SLIP_ERR_FAILED, "standard output: %s", strerror(errno));
-    return status;
+    return status == SLIP_OK ? slip_stdout_flush() : status;
 }

@@ -58,6 +58,7 @@ static json_t *target_object(const slip_model *m, const slip_inspect_totals *tot
                                      m->moe_intermediate, "dense_intermediate", m->dense_intermediate, "qkv_chunks", m->qkv_chunks));
     json_object_set_new(object, "eos_token_id", integers(m->eos, m->eos_count));
     json_object_set_new(object, "sampling", sampling(&m->sampling));
+    json_object_set_new(object, "chat_template", m->chat_template[0] != '\0' ? json_string(m->chat_template) : json_null());
     json_object_set_new(object, "parameters", json_integer(totals->parameters));
     json_object_set_new(object, "bytes", bytes_by_type(totals));
     return object;

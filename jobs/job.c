@@ -122,35 +122,6 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
     return context < most ? context : most;
 }
 
-slip_sampling slip_job_sampling(const slip_job *job)
-{
-    const slip_sampling_defaults *model = &job->source.model.sampling;
-    slip_sampling sampling = job->options->sampling;
-    uint32_t of_model = model->given & ~job->options->sampling_given;
-#define TAKE(field, ...) \
-    if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
-        sampling.field = model->values.field;
-    SLIP_SAMPLING_FIELDS(TAKE)
-#undef TAKE
-    return sampling;
-}
-
-/* A user who did not ask for it should know. */
-static void print_sampling(const slip_job *job)
-{
-    const slip_sampling_defaults *model = &job->source.model.sampling;
-    uint32_t of_model = model->given & ~job->options->sampling_given;
-    if (of_model == 0 || (job->options->command != SLIP_COMMAND_GENERATE && job->options->command != SLIP_COMMAND_BATCH))
-        return;
-    fprintf(stderr, "# sampling         the model's own, where nobody says:");
-#define SHOW(field, ...) \
-    if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
-        fprintf(stderr, " " #field " %g", (double)model->values.field);
-    SLIP_SAMPLING_FIELDS(SHOW)
-#undef SHOW
-    fputc('\n', stderr);
-}
-
 /* Pieces that the target is cut into. */
 static int32_t shards_of(const slip_job *job)
 {
@@ -277,7 +248,7 @@ static slip_status start_rank(slip_job *job)
         fprintf(stderr, "# checkpoint       has no checksums, so damage goes unseen: slipstream convert %s NEW.h5 makes a copy that has\n",
                 job->source.path);
     if (is_coordinator(job) && !job->options->quiet)
-        print_sampling(job);
+        slip_job_print_sampling(job);
     if (is_coordinator(job) && !job->options->quiet)
         print_estimate(job, shards, options.slices);
     return slip_rank_create(job->comm, &job->source, &options, &job->rank);

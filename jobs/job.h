@@ -64,6 +64,9 @@ void slip_job_close(slip_job *job);
 /* Encode a text for the model; SLIP_ERR_INPUT without a tokenizer or for an empty text. The caller frees *ids. */
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count);
 
+/* Say where the model's own sampling is used: a user who did not ask for it should know. */
+void slip_job_print_sampling(const slip_job *job);
+
 /* What a report says of the run; strings are the job's. */
 enum { SLIP_EMULATED_SIZE = 48 };
 slip_run_facts slip_job_facts(const slip_job *job, char emulated[4][SLIP_EMULATED_SIZE]);

@@ -7,6 +7,7 @@
 
 #include "comm/launcher.h"
 #include "comm/version.h"
+#include "io/base/file/stdout.h"
 #include "io/base/json.h"
 #include "io/checkpoint/hdf5_version.h"
 #include "io/report/summary.h"
@@ -136,8 +137,8 @@ int main(int argc, char **argv)
     } else if (status == SLIP_OK) {
         status = run(&options, argc, argv, comm);
     }
-    if (status == SLIP_OK && (fflush(stdout) != 0 || ferror(stdout)))
-        status = slip_fail(SLIP_ERR_FAILED, "standard output could not be written");
+    if (status == SLIP_OK)
+        status = slip_stdout_flush();
     if (status != SLIP_OK && speaks)
         fprintf(stderr, "slipstream: %s\n", slip_cause());
     slip_comm_finish(comm);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/base/range.h"
+#include "io/base/utf8.h"
 #include "jobs/options_table.h"
 #include "ranks/model/family.h"
 
@@ -122,17 +123,6 @@ static const option_row *find_row(slip_command command, int value)
     return NULL;
 }
 
-/* The bit of a field of sampling; 0 for other options. */
-static uint32_t sampling_bit(const option_row *row)
-{
-#define BIT(field, ...) \
-    if (row->offset == offsetof(slip_options, sampling.field)) \
-        return 1u << SLIP_SAMPLING_INDEX_##field;
-    SLIP_SAMPLING_FIELDS(BIT)
-#undef BIT
-    return 0;
-}
-
 /* Read the options; argv[optind..] are the operands afterwards. */
 static slip_status read_options(slip_command command, int argc, char **argv, slip_options *options)
 {
@@ -154,7 +144,6 @@ static slip_status read_options(slip_command command, int argc, char **argv, sli
         options->given[(row - slip_option_rows) / 64] |= UINT64_C(1) << (row - slip_option_rows) % 64;
         if (status != SLIP_OK)
             return status;
-        options->sampling_given |= sampling_bit(row);
     }
     return SLIP_OK;
 }
@@ -205,6 +194,8 @@ static const char *bench_clash(const slip_options *options)
 /* What any run's options exclude. Without --device it is chosen later, and what it excludes is met then (jobs/device.c). */
 static const char *run_clash(const slip_options *options)
 {
+    if (options->prompt != NULL && slip_utf8_valid(options->prompt, strlen(options->prompt)) != strlen(options->prompt))
+        return "-p is not UTF-8";
     if (options->device == SLIP_DEVICE_CPU && options->engine == SLIP_ENGINE_LAUNCH)
         return "--engine launch is the GPU's: not with --device cpu";
     if (options->device == SLIP_DEVICE_CPU && options->profile != NULL)

@@ -43,6 +43,7 @@ typedef struct {
     const char *prompt;            /* generate: always there; bench: NULL = one of its own */
     const char *input;             /* batch -i; "-" = standard input */
     const char *served_model_name; /* batch: names, with commas between them */
+    const char *chat_template;     /* batch: a name; NULL = the model's own */
     const char *output;            /* batch -o; "-" = standard output */
     const char *trace;             /* batch: .h5 to write */
     const char *metrics;           /* batch: file for Prometheus */
@@ -54,9 +55,8 @@ typedef struct {
     const char *shape;             /* bench, plan: one of slip_shape_names() */
     const char *draft;             /* convert: folder of the drafter; NULL = look beside the source */
 
-    int64_t max_tokens;      /* to make; batch: for lines that do not say, 0 = what the context leaves */
-    slip_sampling sampling;  /* batch: for lines that do not say */
-    uint32_t sampling_given; /* which of its fields were typed: bits as in slip_sampling_defaults */
+    int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
+    slip_sampling sampling; /* batch: for lines that do not say */
     int64_t sequences;
     int64_t context;       /* tokens a sequence may hold, prompt included; 0 = not given */
     int64_t expert_slices; /* 0 = what the plan finds fastest */

@@ -55,7 +55,8 @@ const option_row slip_option_rows[] = {
     {"prompt-tokens", 0, OPTION_INT, "N", BENCH, FIELD(prompt_tokens), 1, TOKENS_MAX, NULL,
      "instead of a text: N token ids (default of --shape: so many that\nprompt and answer fill --context, or 1024 tokens)"},
     {"input", 'i', OPTION_TEXT, "FILE", BATCH, FIELD(input), 0, 0, NULL,
-     "requests, OpenAI batch lines, packed with gzip or not;\n- is standard input"},
+     "requests, OpenAI batch lines, packed with gzip or not;\n- is standard input. Special tokens in a prompt's text, chat\nmarkup for "
+     "instance, become their ids"},
     {"output", 'o', OPTION_TEXT, "FILE", BATCH, FIELD(output), 0, 0, NULL,
      "results, a line each as it ends; - is standard output.\nA file that is not empty needs --resume"},
     {"resume", 0, OPTION_FLAG, NULL, BATCH, FIELD(resume), 0, 0, NULL, "repair the output of an interrupted run and do what is missing"},
@@ -64,6 +65,8 @@ const option_row slip_option_rows[] = {
      "(default:\nfinish it)"},
     {"served-model-name", 0, OPTION_TEXT, "NAME", BATCH, FIELD(served_model_name), 0, 0, NULL,
      "names that requests may call the model by, with commas between\nthem, beside its file's name; others are refused"},
+    {"chat-template", 0, OPTION_TEXT, "NAME", BATCH, FIELD(chat_template), 0, 0, NULL,
+     "render chats by this template, one of those in docs/chat.md:\nneeded where the model's own is not known"},
     {"ok-if-some-fail", 0, OPTION_FLAG, NULL, BATCH, FIELD(ok_if_some_fail), 0, 0, NULL,
      "exit status 0, not 3, when all is done but some requests were refused"},
     {"file", 'f', OPTION_TEXT, "TEXT", SCORE, FIELD(text), 0, 0, NULL, "the text file to score"},

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "io/base/file/file.h"
+#include "io/base/file/stdout.h"
 #include "io/report/logits.h"
 #include "io/report/progress.h"
 #include "io/report/summary.h"
@@ -176,7 +177,8 @@ static slip_status report(const slip_job *job, const score *s, double seconds)
             printf(", %.4f bits per token", s->bits / (double)s->scored);
         if (s->scored && s->bytes)
             printf(", %.4f bits per byte (%zu bytes)", s->bits / (double)s->bytes, s->bytes);
-        return printf("\n") < 0 || fflush(stdout) != 0 ? slip_fail(SLIP_ERR_FAILED, "standard output failed") : SLIP_OK;
+        putchar('\n');
+        return slip_stdout_flush();
     }
     char emulated[4][SLIP_EMULATED_SIZE];
     const slip_run_facts facts = slip_job_facts(job, emulated);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "comm/signals.h"
+#include "io/base/activity/activity.h"
 #include "io/base/clock.h"
 #include "ranks/model/build.h"
 
@@ -64,6 +65,7 @@ slip_status slip_rank_create(slip_comm *comm, const slip_source *source, const s
     if (status == SLIP_OK) {
         assert(rank != NULL); /* agreeing makes no status better */
         slip_runner_options made = runner_options(rank);
+        slip_activity_phase("loading the target");
         status = slip_runner_create(&program, &made, &rank->target);
     }
     slip_program_free(&program);
@@ -81,6 +83,7 @@ slip_status slip_rank_load_draft(slip_rank *rank, bool cut, const slip_executor_
     slip_program program = {0};
     slip_placement placement;
     slip_runner_options made = runner_options(rank);
+    slip_activity_phase("loading the draft");
     made.draft = true;
     made.executor = *options;
     made.executor.target = slip_runner_executor(rank->target);
@@ -167,6 +170,7 @@ slip_status slip_rank_serve(slip_rank *rank)
         char what[64];
         slip_order order;
         snprintf(what, sizeof what, "waiting for the step after step %llu", (unsigned long long)last);
+        slip_activity_idle("%s", what);
         status = slip_link_next(&rank->link, &order, &rank->step, what);
         if (status == SLIP_OK && order == SLIP_ORDER_END)
             break;
@@ -192,6 +196,7 @@ slip_status slip_rank_idle(slip_rank *rank)
     if (slip_now_s() - rank->link.posted_s < slip_comm_idle_deadline(rank->comm) / KEEP_ALIVES)
         return SLIP_OK;
     rest(rank);
+    slip_activity_idle("nothing to do");
     slip_status status = order_all(rank, SLIP_ORDER_IDLE, "nothing to do");
     rank->link.unanswered++;
     return status;

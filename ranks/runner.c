@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/base/activity/activity.h"
 #include "ranks/model/build.h"
 #include "ranks/model/sample.h"
 
@@ -148,6 +149,14 @@ static const char *name_step(const slip_runner *runner, const slip_step *step, c
     return what;
 }
 
+/* For SIGUSR2 and deadlines. */
+static void say_step(const slip_runner *runner, const slip_step *step)
+{
+    char what[WHAT];
+    slip_activity_sequences(step->span_count);
+    slip_activity_phase("%s", name_step(runner, step, what));
+}
+
 /* Is a run answered although devices collect its results? */
 static bool answered_to_host(const slip_runner *runner)
 {
@@ -173,6 +182,12 @@ static void pack_logits(slip_runner *runner, const slip_step *step)
                (size_t)count * sizeof(float));
 }
 
+static void find_candidates(slip_runner *runner, const slip_step *step)
+{
+    slip_activity_op(-1, "SAMPLE");
+    runner->options.kind->candidates(runner->executor, step, runner->candidates);
+}
+
 /* ---- a rank that is not rank 0 ---- */
 
 static slip_status send_results(slip_runner *runner, const slip_step *step)
@@ -184,13 +199,14 @@ static slip_status send_results(slip_runner *runner, const slip_step *step)
     }
     if (step->logit_rows == 0 || runner->device_collects)
         return SLIP_OK;
-    runner->options.kind->candidates(runner->executor, step, runner->candidates);
+    find_candidates(runner, step);
     return slip_comm_send(comm, runner->candidates, (size_t)step->logit_rows * sizeof *runner->candidates, "sending candidates");
 }
 
 slip_status slip_runner_follow(slip_runner *runner, slip_phase phase, const slip_step *step)
 {
     slip_run_cost cost;
+    say_step(runner, step);
     slip_status status = slip_executor_run(runner->options.kind, runner->executor, phase, step, &cost);
     if (status != SLIP_OK || phase == SLIP_PHASE_INJECT || (runner->device_collects && !answered_to_host(runner)))
         return status;
@@ -233,6 +249,7 @@ static slip_status begin_collecting(slip_runner *runner, slip_phase phase, const
 
 slip_status slip_runner_begin(slip_runner *runner, slip_phase phase, const slip_step *step)
 {
+    say_step(runner, step);
     if (runner->device_collects)
         return begin_collecting(runner, phase, step);
     slip_status status = hear(runner, step);
@@ -256,7 +273,7 @@ static slip_status wait_own_share(slip_runner *runner, const slip_step *step, sl
         pack_logits(runner, step);
         unpack_logits(runner, step, 0);
     } else if (status == SLIP_OK) {
-        runner->options.kind->candidates(runner->executor, step, runner->candidates);
+        find_candidates(runner, step);
     }
     return status;
 }
@@ -304,6 +321,7 @@ slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_ou
         status = hear(runner, step); /* it comes before the logits */
     for (int from = 1; from < ranks && status == SLIP_OK; from++)
         status = collect_from(runner, step, from, &bytes);
+    slip_activity_phase("after step %llu", (unsigned long long)step->number);
     if (status == SLIP_OK) /* a device that collects has the mean already */
         *outcome =
             (slip_outcome){runner->candidates, runner->logits, runner->device_collects ? bytes : bytes / (uint64_t)ranks, cost.device_ms};

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/base/activity/activity.h"
+#include "io/base/file/file.h"
 #include "ranks/shard.h"
 
 typedef struct {
@@ -78,7 +80,7 @@ static slip_status open_here(slip_source *source)
 {
     source->file = open(source->path, O_RDONLY | O_CLOEXEC);
     if (source->file < 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: %s", source->path, strerror(errno));
+        return slip_fail(slip_file_blame(errno), "%s: %s", source->path, strerror(errno));
     int64_t size = lseek(source->file, 0, SEEK_END);
     if (size != source->table.file_size)
         return slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes here, %lld on rank 0: not the same file", source->path, (long long)size,
@@ -89,6 +91,7 @@ static slip_status open_here(slip_source *source)
 slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *source)
 {
     *source = (slip_source){.path = path, .file = -1};
+    slip_activity_phase("opening the model");
     slip_status status = SLIP_OK;
     if (slip_comm_rank(comm) == 0)
         status = slip_checkpoint_open(path, &source->table);

@@ -28,6 +28,13 @@ static void check_prompt(slip_request *request, int32_t vocabulary, const slip_p
         slip_request_refuse(request, 400, "invalid_value", "prompt", "the prompt is empty: there is nothing to continue");
 }
 
+static void check_biases(slip_request *request, int32_t vocabulary)
+{
+    if (request->bias_count > 0 && request->biases[request->bias_count - 1].token >= vocabulary)
+        slip_request_refuse(request, 400, "invalid_value", "logit_bias", "token id %d is not below the vocabulary's %d",
+                            request->biases[request->bias_count - 1].token, vocabulary);
+}
+
 /* K/V for prompt + max_tokens is reserved when a request gets a slot: what cannot fit is refused now. */
 static void check_length(slip_request *request, slip_ready_prompt *ready, int64_t context)
 {
@@ -42,9 +49,8 @@ static void check_length(slip_request *request, slip_ready_prompt *ready, int64_
 static slip_status prepare_prompt(const slip_tokenizer *tokenizer, int32_t vocabulary, int64_t context, slip_request *request,
                                   const slip_prompt *prompt, slip_ready_prompt *ready)
 {
-    slip_status status = prompt->text
-                             ? slip_tokenizer_encode(tokenizer, prompt->text, prompt->size, request->chat, &ready->ids, &ready->count)
-                             : copy_ids(prompt, ready);
+    slip_status status = prompt->text ? slip_tokenizer_encode(tokenizer, prompt->text, prompt->size, 1, &ready->ids, &ready->count)
+                                      : copy_ids(prompt, ready);
     if (status != SLIP_OK)
         return status;
     check_prompt(request, vocabulary, prompt, ready);
@@ -58,6 +64,7 @@ slip_status slip_admission_prepare(const slip_tokenizer *tokenizer, int32_t voca
 {
     slip_status status = SLIP_OK;
     *prompts = NULL;
+    check_biases(request, vocabulary);
     if (request->refusal.status_code)
         return SLIP_OK;
     slip_ready_prompt *ready = calloc((size_t)request->prompt_count, sizeof *ready);

@@ -61,7 +61,7 @@ slip_status slip_detokenizer_push(slip_detokenizer *text, int32_t token)
 {
     size_t size, written;
     const char *bytes = slip_tokenizer_bytes(text->tokenizer, token, &size);
-    if (text->stopped || !bytes || slip_tokenizer_is_special(text->tokenizer, token))
+    if (text->stopped || !bytes || (!text->special && slip_tokenizer_is_special(text->tokenizer, token)))
         return SLIP_OK;
     slip_status status = make_room(text, SLIP_UTF8_ROOM(size));
     if (status != SLIP_OK)
@@ -86,4 +86,19 @@ slip_status slip_detokenizer_finish(slip_detokenizer *text)
     if (!find_stop(text))
         text->safe = text->size;
     return SLIP_OK;
+}
+
+slip_status slip_detokenizer_count(const slip_tokenizer *tokenizer, bool special, const int32_t *tokens, int32_t count, size_t size,
+                                   int32_t *needed)
+{
+    slip_detokenizer text;
+    slip_status status = SLIP_OK;
+    int32_t i = 0;
+    slip_detokenizer_start(&text, tokenizer, NULL, 0);
+    text.special = special;
+    for (; i < count && text.size < size && status == SLIP_OK; i++)
+        status = slip_detokenizer_push(&text, tokens[i]);
+    slip_detokenizer_free(&text);
+    *needed = i;
+    return status;
 }

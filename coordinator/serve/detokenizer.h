@@ -16,15 +16,20 @@ typedef struct {
     size_t size, room;
     size_t safe; /* bytes[0 .. safe) can be shown: no stop string can begin before `safe` */
     bool stopped;
+    bool special; /* special tokens are text, too; set it after the start */
 } slip_detokenizer;
 
 void slip_detokenizer_start(slip_detokenizer *text, const slip_tokenizer *tokenizer, char *const *stops, int32_t stop_count);
 void slip_detokenizer_free(slip_detokenizer *text);
 
-/* Add one token (special tokens add nothing). After a stop string was found, `stopped` is set and nothing is added. */
+/* Add one token (special tokens add nothing, unless `special` is set). After a stop string was found, `stopped` is set and nothing is added. */
 slip_status slip_detokenizer_push(slip_detokenizer *text, int32_t token);
 
 /* The end: held bytes become U+FFFD, everything is safe. */
 slip_status slip_detokenizer_finish(slip_detokenizer *text);
+
+/* How many of the tokens it takes until their text has `size` bytes. */
+slip_status slip_detokenizer_count(const slip_tokenizer *tokenizer, bool special, const int32_t *tokens, int32_t count, size_t size,
+                                   int32_t *needed);
 
 #endif

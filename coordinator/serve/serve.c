@@ -38,6 +38,11 @@ slip_status slip_serve_create(slip_decoder *decoder, const slip_tokenizer *token
     return SLIP_OK;
 }
 
+const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve)
+{
+    return serve->tokenizer;
+}
+
 void slip_serve_free(slip_serve *serve)
 {
     for (int32_t slot = 0; slot < serve->slots; slot++)
@@ -83,6 +88,7 @@ static slip_status admit(slip_serve *serve, int32_t slot)
     const slip_serve_request *request = &l->item.request;
     slip_status status = slip_decoder_admit(serve->decoder, slot, &request->query);
     slip_detokenizer_start(&l->text, serve->tokenizer, request->stops, request->stop_count);
+    l->text.special = request->special;
     serve->running++;
     for (int32_t i = 0; serve->tokenizer && i < request->query.resumed_count && status == SLIP_OK; i++)
         status = slip_detokenizer_push(&l->text, request->query.resumed[i]);
@@ -139,6 +145,7 @@ static slip_status end_lane(slip_serve *serve, int32_t slot, const char *finish_
         .text = l->text.bytes ? l->text.bytes : "",
         .text_size = l->text.size,
         .tokens = sequence->tokens,
+        .logprobs = sequence->logprobs,
         .admission = sequence->turn,
         .prompt_tokens = sequence->query.prompt_count,
         .completion_tokens = sequence->count,

@@ -27,8 +27,9 @@ typedef struct {
     const char *error;         /* why it failed; NULL: it did not */
     const char *text;          /* all of it, never NULL; empty without a tokenizer */
     size_t text_size;
-    const int32_t *tokens; /* [completion_tokens] */
-    uint64_t admission;    /* counts admissions of the decoder from 1; 0: never admitted */
+    const int32_t *tokens;        /* [completion_tokens] */
+    const slip_logprob *logprobs; /* [completion_tokens, 1 + the query's top_logprobs]; NULL: not wanted */
+    uint64_t admission;           /* counts admissions of the decoder from 1; 0: never admitted */
     int32_t prompt_tokens, completion_tokens;
     slip_acceptance acceptance;
     double time_to_first_token_ms, total_ms;
@@ -46,6 +47,7 @@ typedef struct {
     slip_query query;
     char *const *stops;
     int32_t stop_count;
+    bool special; /* special tokens are part of the text */
     slip_sink sink;
 } slip_serve_request;
 
@@ -53,6 +55,8 @@ typedef struct slip_serve slip_serve;
 
 /* Both are borrowed. `tokenizer` NULL: tokens only, no text and no stop strings. */
 slip_status slip_serve_create(slip_decoder *decoder, const slip_tokenizer *tokenizer, slip_serve **serve);
+
+const slip_tokenizer *slip_serve_tokenizer(const slip_serve *serve);
 
 /* What has not ended is forgotten: no sink is called. */
 void slip_serve_free(slip_serve *serve);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/serve/detokenizer.h"
+
 /* The context of a choice's sink. */
 typedef struct {
     slip_task *task;
@@ -14,7 +16,8 @@ struct slip_task {
     slip_ready_prompt *prompts; /* [request.prompt_count] */
     slip_task_end end;
     void *context;
-    int32_t count, next, running; /* choices: all, the one to be submitted next, those in the serving core */
+    const slip_tokenizer *tokenizer; /* of the serving core */
+    int32_t count, next, running;    /* choices: all, the one to be submitted next, those in the serving core */
     bool given_up;
     choice *choices;      /* [count] */
     slip_answer *answers; /* [count]; text and ids are the task's */
@@ -49,6 +52,7 @@ static void free_answer(slip_answer *answer)
 {
     free((char *)answer->text);
     free((int32_t *)answer->ids);
+    free((slip_answer_logprob *)answer->logprobs);
 }
 
 void slip_task_free(slip_task *task)
@@ -106,6 +110,17 @@ static void add_earlier(slip_answer *answer, const slip_answer *earlier)
         answer->time_to_first_token_ms = earlier->time_to_first_token_ms;
 }
 
+static slip_answer_logprob *copy_logprobs(const slip_task *task, const slip_completion *c)
+{
+    size_t count = (size_t)c->completion_tokens * (1 + (size_t)task->request.top_logprobs);
+    slip_answer_logprob *copy = malloc(count * sizeof *copy + 1);
+    for (size_t i = 0; copy && i < count; i++) {
+        copy[i].logprob = c->logprobs[i].value;
+        copy[i].bytes = slip_tokenizer_bytes(task->tokenizer, c->logprobs[i].token, &copy[i].size);
+    }
+    return copy;
+}
+
 static slip_status keep_answer(slip_task *task, int32_t index, const slip_completion *c)
 {
     slip_answer answer = {
@@ -122,7 +137,8 @@ static slip_status keep_answer(slip_task *task, int32_t index, const slip_comple
     };
     answer.text = copy_text(task, index, c, &answer.text_size);
     answer.ids = copy_ids(c->tokens, c->completion_tokens);
-    if (!answer.text || !answer.ids) {
+    answer.logprobs = task->request.logprobs ? copy_logprobs(task, c) : NULL;
+    if (!answer.text || !answer.ids || (task->request.logprobs && !answer.logprobs)) {
         free_answer(&answer);
         return slip_fail(SLIP_ERR_FAILED, "out of memory for an answer of %zu bytes", c->text_size);
     }
@@ -176,6 +192,35 @@ const slip_answer *slip_task_answers(const slip_task *task)
     return task->answers;
 }
 
+/* Tokens of a chat's answer that are reasoning, its marks left out. */
+static slip_status count_reasoning(const slip_task *task, slip_answer *answer)
+{
+    slip_chat_answer parts;
+    int32_t before = 0, within = 0;
+    if (!task->request.chat || !task->tokenizer)
+        return SLIP_OK;
+    slip_status status = slip_request_read_answer(&task->request, answer->text, answer->text_size, &parts);
+    if (status != SLIP_OK)
+        return status;
+    bool special = task->request.special_tokens;
+    if (parts.reasoning_end > parts.reasoning_start) {
+        status = slip_detokenizer_count(task->tokenizer, special, answer->ids, answer->completion_tokens, parts.reasoning_start, &before);
+        if (status == SLIP_OK)
+            status = slip_detokenizer_count(task->tokenizer, special, answer->ids, answer->completion_tokens, parts.reasoning_end, &within);
+    }
+    slip_chat_answer_free(&parts);
+    answer->reasoning_tokens = within - before;
+    return status;
+}
+
+static slip_status end_task(slip_task *task)
+{
+    slip_status status = SLIP_OK;
+    for (int32_t i = 0; i < task->count && status == SLIP_OK && !task->given_up; i++)
+        status = count_reasoning(task, &task->answers[i]);
+    return status == SLIP_OK ? task->end(task->context, task, task->given_up ? NULL : task->answers) : status;
+}
+
 static slip_status end_choice(void *context, const slip_completion *c)
 {
     const choice *ended = context;
@@ -189,7 +234,7 @@ static slip_status end_choice(void *context, const slip_completion *c)
         status = keep_answer(task, ended->index, c);
     task->running--;
     bool last = task->running == 0 && !slip_task_waits(task);
-    return status == SLIP_OK && last ? task->end(task->context, task, task->given_up ? NULL : task->answers) : status;
+    return status == SLIP_OK && last ? end_task(task) : status;
 }
 
 bool slip_task_waits(const slip_task *task)
@@ -203,6 +248,7 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
     const slip_ready_prompt *prompt = prompt_of(task, index);
     const slip_answer *begun = &task->answers[index];
     task->choices[index] = (choice){task, index};
+    task->tokenizer = slip_serve_tokenizer(serve);
     slip_serve_request request = {
         .query =
             {
@@ -212,9 +258,11 @@ slip_status slip_task_submit(slip_task *task, slip_serve *serve)
                 .resumed = begun->ids,
                 .resumed_count = begun->completion_tokens,
                 .sampling = task->request.sampling,
+                .wishes = {task->request.biases, task->request.bias_count, task->request.logprobs, task->request.top_logprobs},
             },
         .stops = task->request.stops,
         .stop_count = task->request.stop_count,
+        .special = task->request.special_tokens,
         .sink = {.end = end_choice, .context = &task->choices[index]},
     };
     request.query.sampling.seed = slip_request_seed(&task->request, index);

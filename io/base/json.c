@@ -53,6 +53,11 @@ char *slip_json_line(const json_t *object, size_t *size)
     return line;
 }
 
+const char *slip_json_fault(const json_error_t *error)
+{
+    return strstr(error->text, "JSON_ALLOW_NUL") != NULL ? "\\u0000 cannot stand in a text" : error->text;
+}
+
 json_t *slip_json_given(const json_t *object, const char *name)
 {
     json_t *value = json_object_get(object, name);

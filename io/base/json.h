@@ -12,6 +12,9 @@ json_t *slip_json_text(const char *text);
  * fails. */
 char *slip_json_line(const json_t *object, size_t *size);
 
+/* What is wrong with a text, in words that name no flag of jansson's. */
+const char *slip_json_fault(const json_error_t *error);
+
 /* The member `name`; NULL when it is absent or null, which mean the same to OpenAI's clients. */
 json_t *slip_json_given(const json_t *object, const char *name);
 

@@ -89,7 +89,7 @@ static slip_status add_all_shards(slip_safetensors *folder)
 {
     DIR *directory = opendir(folder->path);
     if (directory == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be opened as a folder: %s", folder->path, strerror(errno));
+        return slip_fail(slip_file_blame(errno), "%s: cannot be opened as a folder: %s", folder->path, strerror(errno));
     slip_status status = SLIP_OK;
     for (struct dirent *entry; status == SLIP_OK && (entry = readdir(directory)) != NULL;) {
         const char *dot = strrchr(entry->d_name, '.');

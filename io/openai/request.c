@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "io/base/hash.h"
+#include "io/base/json.h"
 #include "io/openai/request_body.h"
 #include "io/openai/request_scan.h"
 
@@ -20,7 +21,9 @@ void slip_request_free(slip_request *request)
     }
     for (int32_t i = 0; i < request->stop_count; i++)
         free(request->stops[i]);
+    json_decref((json_t *)request->reading.tools);
     free(request->prompts);
+    free(request->biases);
     free(request->custom_id);
     free(request->model);
     *request = (slip_request){0};
@@ -195,13 +198,13 @@ static slip_status read_required(const outline *line, int which, slip_request *r
 static slip_status refuse_line(const char *text, size_t size, const outline *line, slip_request *request)
 {
     json_error_t error = {.text = ""};
-    json_t *json = json_loadb(text, size, 0, &error), *key = line->torn.key != NULL ? slip_member_key(&line->torn) : NULL;
+    json_t *json = json_loadb(text, size, JSON_DECODE_ANY, &error), *key = line->torn.key != NULL ? slip_member_key(&line->torn) : NULL;
     const char *param = json_string_value(key);
     if (json != NULL)
         slip_request_refuse(request, 400, "invalid_json", "", "a line must be a JSON object");
     else
-        slip_request_refuse(request, 400, "invalid_json", param != NULL ? param : "", "not valid JSON: %s (byte %d)", error.text,
-                            error.position);
+        slip_request_refuse(request, 400, "invalid_json", param != NULL ? param : "", "not valid JSON: %s (byte %d)",
+                            slip_json_fault(&error), error.position);
     json_decref(json);
     json_decref(key);
     return SLIP_ERR_INPUT;
@@ -257,13 +260,24 @@ static uint64_t hash_accepted(const slip_request *request)
     hash = slip_hash_text(hash, request->model);
     for (int32_t i = 0; i < request->prompt_count; i++)
         hash = hash_prompt(hash, &request->prompts[i]);
-    const uint64_t numbers[] = {(uint64_t)request->prompt_count, (uint64_t)request->n,          request->echo,
-                                request->return_token_ids,       (uint64_t)request->max_tokens, request->seed_given,
-                                (uint64_t)request->stop_count};
+    const uint64_t numbers[] = {(uint64_t)request->prompt_count,
+                                (uint64_t)request->n,
+                                request->echo,
+                                request->return_token_ids,
+                                (uint64_t)request->max_tokens,
+                                request->seed_given,
+                                (uint64_t)request->stop_count,
+                                request->logprobs,
+                                (uint64_t)request->top_logprobs};
     hash = slip_hash(hash, numbers, sizeof numbers);
     hash = slip_hash(hash, &request->sampling, sizeof request->sampling);
+    hash = slip_hash_field(hash, request->biases, (size_t)request->bias_count * sizeof *request->biases);
     for (int32_t i = 0; i < request->stop_count; i++)
         hash = slip_hash_text(hash, request->stops[i]);
+    if (request->special_tokens)
+        hash = slip_hash_text(hash, "special_tokens");
+    if (request->reading.one_call)
+        hash = slip_hash_text(hash, "one_call");
     return hash;
 }
 

@@ -36,13 +36,15 @@ typedef struct {
     slip_sampling sampling;                      /* its seed is mixed with custom_id into the seed of a line that has none */
     const slip_family *family;                   /* renders chats; NULL: the first of ranks/model/family.h */
     const char *models;                          /* the names the model goes by, with commas between them; NULL: any */
+    const slip_chat_template *chat;              /* NULL: the family's first, or, with the next, none: chats are refused */
+    const char *unknown_chat;                    /* SHA-256 of the model's template, which is not known */
     void (*watch)(void *context, int64_t lines); /* called now and then while a file is read through; NULL: nobody looks */
     void *watch_context;
 } slip_request_defaults;
 
 /* A prompt: text, or token ids. */
 typedef struct {
-    char *text;   /* to encode, NUL-terminated; special tokens inside count only in a chat. NULL: ids */
+    char *text;   /* to encode, NUL-terminated; special tokens inside become their ids. NULL: ids */
     size_t size;  /* bytes of text */
     int32_t *ids; /* >= 0; the vocabulary is the caller's to check */
     size_t id_count;
@@ -60,13 +62,23 @@ typedef struct {
     int32_t max_tokens;     /* 0 = not given */
     slip_sampling sampling; /* its seed given, or derived from custom_id: the same line always samples the same */
     bool seed_given;
+    slip_bias *biases; /* [bias_count], by token; the vocabulary is the caller's to check */
+    int32_t bias_count;
+    bool logprobs;        /* of every token of the answer */
+    int32_t top_logprobs; /* and of so many likeliest ones */
     bool return_token_ids;
+    bool special_tokens;       /* skip_special_tokens false: the answer's text has them */
+    const slip_family *family; /* of a chat: who reads its answers */
+    slip_chat_reading reading; /* of a chat: how; it owns its tools */
     char *stops[SLIP_MAX_STOPS];
     int32_t stop_count;
     char *model;          /* echoed back; "slipstream" where the line names none */
     uint64_t hash;        /* of everything that decides the answer: the key of --resume beside custom_id */
     slip_refusal refusal; /* status_code 0 when the request may run; else only custom_id and hash are of use */
 } slip_request;
+
+/* Take a chat's answer apart, reasoning from content from calls. The caller frees *parts. SLIP_ERR_FAILED: no memory, or not UTF-8. */
+slip_status slip_request_read_answer(const slip_request *request, const char *text, size_t size, slip_chat_answer *parts);
 
 /* Parse one line (without its newline). Always fills *request with an owned custom_id, refusal set if it
  * cannot run. Fails only when memory does, and owns nothing then. `number` counts lines from 1. `defaults`

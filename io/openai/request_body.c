@@ -146,8 +146,8 @@ static slip_status add_member(json_t *fields, const slip_member *member, const c
         return slip_request_refuse(request, 400, "invalid_json", name, "%.80s stands twice in body", name);
     json_t *value = slip_member_value(member, &error);
     if (value == NULL)
-        return slip_request_refuse(request, 400, "invalid_json", name, "%.80s: not valid JSON: %s (byte %d of it)", name, error.text,
-                                   error.position);
+        return slip_request_refuse(request, 400, "invalid_json", name, "%.80s: not valid JSON: %s (byte %d of it)", name,
+                                   slip_json_fault(&error), error.position);
     slip_status status = slip_request_check_field(request, name, value);
     if (json_object_set_new(fields, name, value) != 0 && status == SLIP_OK)
         status = slip_fail(SLIP_ERR_FAILED, "no memory for the field %.80s of a request", name);
@@ -170,8 +170,8 @@ static slip_status read_members(json_t *fields, const char *body, size_t size, s
     if (status == SLIP_OK && (scan.broken || !slip_scan_at_end(&scan))) {
         json_error_t error = {.text = "something is wrong in it"};
         json_decref(json_loadb(body, size, 0, &error));
-        status = slip_request_refuse(request, 400, "invalid_json", "body", "body: not valid JSON: %s (byte %d of it)", error.text,
-                                     error.position);
+        status = slip_request_refuse(request, 400, "invalid_json", "body", "body: not valid JSON: %s (byte %d of it)",
+                                     slip_json_fault(&error), error.position);
     }
     return status;
 }
@@ -184,8 +184,11 @@ static slip_status read_fields(const json_t *body, const slip_request_defaults *
         (status = read_stops(body, request)) != SLIP_OK ||
         (status = slip_request_bool(body, "return_token_ids", request, &request->return_token_ids)) != SLIP_OK)
         return status;
-    return request->chat ? slip_request_chat(body, defaults->family != NULL ? defaults->family : slip_families[0], request)
-                         : slip_request_prompts(body, request);
+    bool skips = true;
+    if ((status = slip_request_bool(body, "skip_special_tokens", request, &skips)) != SLIP_OK)
+        return status;
+    request->special_tokens = !skips;
+    return request->chat ? slip_request_chat(body, defaults, request) : slip_request_prompts(body, request);
 }
 
 slip_status slip_request_body(const char *body, size_t size, const slip_request_defaults *defaults, slip_request *request)

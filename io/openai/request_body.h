@@ -11,12 +11,12 @@
 /* Fill *request from the text of `body`, in the dialect that request->chat says. */
 slip_status slip_request_body(const char *body, size_t size, const slip_request_defaults *defaults, slip_request *request);
 
-/* Fill request->sampling: every field of ranks/model/sampling.h by its name, and the seed. */
+/* Fill request->sampling: every field of ranks/model/sampling.h by its name, and the seed; logit_bias and logprobs. */
 slip_status slip_request_sampling(const json_t *body, const slip_request_defaults *defaults, slip_request *request);
 
 /* The prompts of a completion, and the one of a chat. */
 slip_status slip_request_prompts(const json_t *body, slip_request *request);
-slip_status slip_request_chat(const json_t *body, const slip_family *family, slip_request *request);
+slip_status slip_request_chat(const json_t *body, const slip_request_defaults *defaults, slip_request *request);
 
 /* Refuse `param` because of its value, which the message shows: `expected` completes "must be ...". */
 slip_status slip_request_wrong_value(slip_request *request, const char *param, const char *expected, const json_t *value);

@@ -80,7 +80,7 @@ static slip_status read_template_arguments(const json_t *body, slip_request *req
     return SLIP_OK;
 }
 
-/* Thinking is on unless the request says otherwise. The nearer a field is to the template, the more it counts. */
+/* A request that does not say thinks as the template would by itself. The nearer a field is to the template, the more it counts. */
 static slip_status read_thinking(const json_t *body, slip_request *request, bool *thinking)
 {
     slip_status status;
@@ -90,18 +90,33 @@ static slip_status read_thinking(const json_t *body, slip_request *request, bool
     return read_template_arguments(body, request, thinking);
 }
 
-/* The tools that the model shall see: tool_choice "none" hides them, and we cannot force a call or limit calls to one. */
-static slip_status read_tools(const json_t *body, slip_request *request, const json_t **tools)
+/* The tools that the model shall see: tool_choice "none" hides them, and we cannot force a call. */
+static slip_status read_tools(const json_t *body, slip_request *request)
 {
     const json_t *choice = slip_json_given(body, "tool_choice");
     const char *name = choice == NULL ? "auto" : json_string_value(choice);
     bool parallel = true;
     if (name == NULL || (strcmp(name, "none") != 0 && strcmp(name, "auto") != 0))
         return unsupported(request, "tool_choice", "\"none\" and \"auto\" are");
-    *tools = strcmp(name, "none") == 0 ? NULL : slip_json_given(body, "tools");
+    json_t *tools = strcmp(name, "none") == 0 ? NULL : slip_json_given(body, "tools");
     slip_status status = slip_request_bool(body, "parallel_tool_calls", request, &parallel);
-    if (status == SLIP_OK && !parallel && json_array_size(*tools) > 0)
-        return unsupported(request, "parallel_tool_calls", "true is, where there are tools,");
+    request->reading.tools = json_incref(tools);
+    request->reading.one_call = !parallel && json_array_size(tools) > 0;
+    return status;
+}
+
+/* As vLLM has it, but that a final message that is to be continued needs no word that no cue follows it. */
+static slip_status read_ending(const json_t *body, slip_request *request, slip_chat_ending *ending)
+{
+    bool cue = true, continues = false;
+    slip_status status = slip_request_bool(body, "add_generation_prompt", request, &cue);
+    if (status == SLIP_OK)
+        status = slip_request_bool(body, "continue_final_message", request, &continues);
+    if (status == SLIP_OK && continues && cue && slip_json_given(body, "add_generation_prompt") != NULL)
+        return slip_request_refuse(request, 400, "invalid_value", "continue_final_message",
+                                   "continue_final_message and add_generation_prompt cannot both be true");
+    request->reading.continues = continues;
+    *ending = continues ? SLIP_CHAT_CONTINUE : cue ? SLIP_CHAT_CUE : SLIP_CHAT_NO_CUE;
     return status;
 }
 
@@ -124,7 +139,7 @@ static json_t *without_developer(const json_t *messages)
     return copy;
 }
 
-static slip_status render(const slip_family *family, const json_t *given, const json_t *tools, bool thinking, slip_request *request)
+static slip_status render(const json_t *given, bool thinking, slip_chat_ending ending, slip_request *request)
 {
     json_t *messages = without_developer(given);
     request->prompts = calloc(1, sizeof *request->prompts);
@@ -133,7 +148,8 @@ static slip_status render(const slip_family *family, const json_t *given, const 
         return slip_fail(SLIP_ERR_FAILED, "no memory for the messages of a request");
     }
     request->prompt_count = 1;
-    slip_status status = family->chat(messages, tools, thinking, &request->prompts->text, &request->prompts->size);
+    slip_prompt *prompt = request->prompts;
+    slip_status status = request->family->chat(messages, request->reading.tools, thinking, ending, &prompt->text, &prompt->size);
     json_decref(messages);
     if (status == SLIP_ERR_INPUT) {
         slip_request_refuse(request, 400, "invalid_value", "messages", "%s", slip_cause());
@@ -142,17 +158,45 @@ static slip_status render(const slip_family *family, const json_t *given, const 
     return status;
 }
 
-slip_status slip_request_chat(const json_t *body, const slip_family *family, slip_request *request)
+static slip_status refuse_unknown_template(const slip_request_defaults *defaults, slip_request *request)
 {
+    char names[200];
+    slip_chat_template_names(request->family->chat_templates, names, sizeof names);
+    return slip_request_refuse(request, 400, "unsupported", "messages",
+                               "messages: the model's chat template (SHA-256 %.16s...) is not known; --chat-template NAME says which of %s "
+                               "it is like, and /v1/completions takes a text",
+                               defaults->unknown_chat, names);
+}
+
+slip_status slip_request_chat(const json_t *body, const slip_request_defaults *defaults, slip_request *request)
+{
+    const slip_family *family = request->family = defaults->family != NULL ? defaults->family : slip_families[0];
     if (family->chat == NULL)
         return slip_request_refuse(request, 400, "unsupported", "messages",
                                    "messages: this model family has no chat template; /v1/completions takes a text");
-    const json_t *messages = slip_json_given(body, "messages"), *tools = NULL;
-    bool thinking = true;
+    if (defaults->chat == NULL && defaults->unknown_chat != NULL)
+        return refuse_unknown_template(defaults, request);
+    const json_t *messages = slip_json_given(body, "messages");
+    bool thinking = (defaults->chat != NULL ? defaults->chat : family->chat_templates)->thinks;
+    slip_chat_ending ending = SLIP_CHAT_CUE;
     slip_status status;
     if (messages == NULL)
         return slip_request_refuse(request, 400, "missing_field", "messages", "messages is missing");
-    if ((status = read_thinking(body, request, &thinking)) != SLIP_OK || (status = read_tools(body, request, &tools)) != SLIP_OK)
+    if ((status = read_thinking(body, request, &thinking)) != SLIP_OK || (status = read_tools(body, request)) != SLIP_OK ||
+        (status = read_ending(body, request, &ending)) != SLIP_OK)
         return status;
-    return render(family, messages, tools, thinking, request);
+    return render(messages, thinking, ending, request);
+}
+
+slip_status slip_request_read_answer(const slip_request *request, const char *text, size_t size, slip_chat_answer *parts)
+{
+    enum { PIECE = 4096 }; /* what is done with is moved out of the way at each part that ends */
+    *parts = (slip_chat_answer){.reading = request->reading};
+    for (size_t at = 0; at < size; at += PIECE)
+        request->family->answer_feed(parts, text + at, size - at < PIECE ? size - at : PIECE);
+    request->family->answer_finish(parts);
+    if (!parts->failed)
+        return SLIP_OK;
+    slip_chat_answer_free(parts);
+    return slip_fail(SLIP_ERR_FAILED, "an answer of %zu bytes cannot be read: no memory, or not UTF-8", size);
 }

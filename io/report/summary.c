@@ -1,8 +1,9 @@
 #include "io/report/summary.h"
 
-#include <errno.h>
-#include <string.h>
+#include <stdbool.h>
+#include <stdio.h>
 
+#include "io/base/file/stdout.h"
 #include "io/base/version.h"
 
 json_t *slip_summary_begin(const char *command, int argc, char **argv)
@@ -18,10 +19,8 @@ json_t *slip_summary_begin(const char *command, int argc, char **argv)
 
 slip_status slip_summary_print(json_t *object)
 {
-    errno = 0;
-    int written = object ? json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : -1;
+    bool made = object && (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) == 0 || ferror(stdout));
     json_decref(object);
-    if (written < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
-        return slip_fail(SLIP_ERR_FAILED, "standard output could not be written: %s", errno ? strerror(errno) : "out of memory");
-    return SLIP_OK;
+    putchar('\n');
+    return made ? slip_stdout_flush() : slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
 }

@@ -27,14 +27,41 @@ static void show_reading(void *context, int64_t lines)
     slip_progress_items(&job->work, "requests read", lines, slip_now_s());
 }
 
+/* The chat template that the user names, or the one that the model's text is known by, or, of a model without a record, the family's. */
+static slip_status choose_template(const slip_job *job, slip_request_defaults *defaults)
+{
+    const char *name = job->options->chat_template;
+    const slip_model *model = &job->source.model;
+    const slip_chat_template *templates = model->family->chat_templates;
+    if (name) {
+        char names[200];
+        slip_chat_template_names(templates, names, sizeof names);
+        defaults->chat = slip_chat_template_find(templates, name);
+        return defaults->chat ? SLIP_OK
+                              : slip_fail(SLIP_ERR_INPUT, "--chat-template %s: not a template of this model's family, which has %s", name,
+                                          names[0] ? names : "none");
+    }
+    if (model->chat_template[0]) {
+        defaults->chat = slip_chat_template_of(templates, model->family->chat_texts, model->chat_template);
+        defaults->unknown_chat = model->chat_template;
+    }
+    return SLIP_OK;
+}
+
 static slip_status open_requests(batch *b)
 {
     const slip_options *options = b->job->options;
     if (!b->job->tokenizer)
         return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
     slip_status status = name_model(b);
-    slip_request_defaults defaults = {
-        (int32_t)options->max_tokens, slip_job_sampling(b->job), b->job->source.model.family, b->models, show_reading, b->job};
+    slip_request_defaults defaults = {.max_tokens = (int32_t)options->max_tokens,
+                                      .sampling = slip_job_sampling(b->job),
+                                      .family = b->job->source.model.family,
+                                      .models = b->models,
+                                      .watch = show_reading,
+                                      .watch_context = b->job};
+    if (status == SLIP_OK)
+        status = choose_template(b->job, &defaults);
     if (status == SLIP_OK)
         status = slip_request_file_open(options->input, &defaults, &b->requests);
     if (status != SLIP_OK)

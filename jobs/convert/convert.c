@@ -12,6 +12,7 @@
 #include "io/base/clock.h"
 #include "io/base/file/lock.h"
 #include "io/checkpoint/torch_file.h"
+#include "jobs/convert/chat.h"
 #include "jobs/convert/folder.h"
 #include "jobs/convert/rewrap.h"
 #include "jobs/convert/values.h"
@@ -165,6 +166,7 @@ static void say_settings(const job *j)
     if (model->sliding.window > 0)
         fprintf(stderr, "convert: a query of a sliding layer sees %d keys, itself included (--window sets another number)\n",
                 model->sliding.window);
+    slip_convert_say_chat(model);
     if (model->qkv_chunks > 0)
         fprintf(stderr, "convert: q, k and v are fused in %d chunks\n", model->qkv_chunks);
 }

@@ -7,6 +7,7 @@
 
 #include "io/base/file/file.h"
 #include "io/text/tokenizer.h"
+#include "jobs/convert/chat.h"
 #include "jobs/convert/generation.h"
 #include "jobs/convert/qkv.h"
 #include "ranks/model/config/settings.h"
@@ -67,6 +68,8 @@ static slip_status read_texts(const slip_convert_options *options, slip_convert_
         status = read_tokenizer(options, f, &tokenizer);
     if (status == SLIP_OK)
         status = slip_convert_generation(options->source_folder, tokenizer, &f->model);
+    if (status == SLIP_OK)
+        status = slip_convert_chat(options->source_folder, &f->model);
     slip_tokenizer_free(tokenizer);
     return status;
 }

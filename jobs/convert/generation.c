@@ -38,14 +38,16 @@ static bool asks_for_more(const slip_fields *fields, const char *name)
 
 static void refuse_unsupported(const slip_fields *fields)
 {
-    static const char *const neutral[] = {"repetition_penalty", "encoder_repetition_penalty", "length_penalty", "typical_p", "num_beams",
-                                          "num_beam_groups",    "num_return_sequences",       "guidance_scale", NULL};
+    static const char *const neutral[] = {"encoder_repetition_penalty", "length_penalty", "typical_p", "num_beams", "num_beam_groups",
+                                          "num_return_sequences",       "guidance_scale", NULL};
     static const char *const read[] = {"do_sample",
                                        "eos_token_id",
                                        "temperature",
                                        "top_k",
                                        "top_p",
                                        "min_p",
+                                       "presence_penalty",
+                                       "frequency_penalty",
                                        "_from_model_config",
                                        "max_length",
                                        "max_new_tokens",

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/base/activity/activity.h"
 #include "io/base/clock.h"
 #include "kernels/cpu/state.h"
+#include "ranks/model/build.h"
 #include "ranks/model/sample.h"
 
 void *slip_cpu_zeros(size_t count, size_t size)
@@ -222,6 +224,7 @@ static slip_status begin(slip_executor *executor, slip_phase phase, const slip_s
     slip_cpu_rope_tables(executor);
     for (int32_t i = 0; i < program->phase_count[phase]; i++) {
         const slip_op *op = &program->ops[program->phase_first[phase] + i];
+        slip_activity_op(op->layer, slip_op_name(op->kind));
         slip_status status = run_op[op->kind](executor, op);
         if (status != SLIP_OK)
             return status;

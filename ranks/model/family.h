@@ -9,6 +9,8 @@
 #include <stddef.h>
 
 #include "io/base/status.h"
+#include "ranks/model/chat/answer.h"
+#include "ranks/model/chat/template.h"
 #include "ranks/model/config/field.h"
 #include "ranks/model/placement.h"
 #include "ranks/model/program.h"
@@ -39,9 +41,17 @@ typedef struct slip_family {
     slip_status (*program_target)(const slip_model *model, const slip_placement *placement, slip_program *program);
     slip_status (*program_draft)(const slip_model *model, const slip_placement *placement, slip_program *program);
 
-    /* Render an OpenAI `messages` array and `tools` (NULL: none) to the text that cues the assistant. *text is malloc'ed and
+    /* Render an OpenAI `messages` array and `tools` (NULL: none) to the text that the assistant goes on with. *text is malloc'ed and
      * NUL-terminated; the caller frees it. SLIP_ERR_INPUT names the message and the field that is wrong. NULL: it has no template. */
-    slip_status (*chat)(const json_t *messages, const json_t *tools, bool thinking, char **text, size_t *size);
+    slip_status (*chat)(const json_t *messages, const json_t *tools, bool thinking, slip_chat_ending ending, char **text, size_t *size);
+
+    /* Read what it answers, as ranks/model/chat/answer.h says. */
+    void (*answer_feed)(slip_chat_answer *answer, const char *text, size_t size);
+    void (*answer_finish)(slip_chat_answer *answer);
+
+    /* Its templates, the first being that of a checkpoint without a record of one, and the texts that they are known by. */
+    const slip_chat_template *chat_templates;
+    const slip_chat_text *chat_texts;
 
     const slip_shape *shapes; /* NULL: none */
 } slip_family;

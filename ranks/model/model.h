@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ranks/model/chat/template.h"
 #include "ranks/model/dtype.h"
 #include "ranks/model/sampling.h"
 
@@ -75,7 +76,8 @@ typedef struct {
     int32_t qkv_chunks; /* rows of the fused qkv matrix come as this many [Q|K|V] chunks; 0 = split q, k, v */
     int32_t eos[SLIP_MAX_EOS];
     int32_t eos_count;
-    slip_sampling_defaults sampling; /* for requests and options that do not say */
+    slip_sampling_defaults sampling;     /* for requests and options that do not say */
+    char chat_template[SLIP_SHA256_HEX]; /* SHA-256 of its text; "" where no record of one is kept */
     bool has_draft;
     slip_draft_shape draft;
 } slip_model;

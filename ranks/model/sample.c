@@ -1,9 +1,8 @@
 #include "ranks/model/sample.h"
 
 #include <math.h>
-#include <stdlib.h>
 
-_Static_assert(sizeof(slip_sampling) == 5 * sizeof(double), "it is hashed and sent as bytes: no padding");
+_Static_assert(sizeof(slip_sampling) == 8 * sizeof(double), "it is hashed and sent as bytes: no padding");
 
 void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
@@ -83,6 +82,13 @@ static float perturbed(float logit, double temperature, uint32_t bits)
     return (float)fma(temperature, slip_gumbel(bits), logit);
 }
 
+/* Could a token of this logit and these bits still beat `best`? One that is not finite could. The score is rounded to f32: the slack keeps the bound a bound. */
+static bool may_win(float logit, double temperature, uint32_t bits, slip_candidate best)
+{
+    double bound = logit + temperature * gumbel_bound(bits);
+    return best.token < 0 || !(bound + 1e-5 * fabs(bound) + 1e-5 < best.score);
+}
+
 slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position)
 {
     const double temperature = sampling->temperature;
@@ -95,63 +101,121 @@ slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_
         if (i == 0 || token % 4 == 0)
             bits_of_four(sampling->seed, position, token, four);
         uint32_t bits = four[token % 4];
-        /* The score is rounded to f32: the slack keeps the bound a bound. */
-        double bound = logits[i] + temperature * gumbel_bound(bits);
-        if (best.token >= 0 && bound + 1e-5 * fabs(bound) + 1e-5 < best.score)
-            continue;
-        slip_candidate mine = {perturbed(logits[i], temperature, bits), (int32_t)token};
-        best = slip_candidate_better(best, mine);
+        if (may_win(logits[i], temperature, bits, best))
+            best = slip_candidate_better(best, (slip_candidate){perturbed(logits[i], temperature, bits), (int32_t)token});
     }
     return best;
 }
 
-static int by_logit(const void *a, const void *b, void *logits_of)
+/* ---- filters ----
+ *
+ * The filters keep the first tokens of the row in the order of likelihood, and whether a token is among them is a sum over those ahead of
+ * it. So nothing is sorted: the best of all tokens is drawn and looked at; was it left out, so was everything behind it, and the next draw
+ * is from those ahead. With top_p P, P of all rows are done after one draw.
+ */
+
+typedef struct {
+    const float *logits;
+    const slip_sampling *sampling;
+    const int32_t *tokens; /* [count], the top_k likeliest in any order */
+    int64_t count;
+    float highest;
+    double mass; /* of `tokens`; summed in their order, as every part of it, so that more tokens never weigh less */
+} row_of_logits;
+
+/* The order of likelihood: of equals the lower token comes first. */
+static bool is_ahead(const float *logits, int32_t a, int32_t b)
 {
-    const float *logits = logits_of;
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    if (logits[x] != logits[y])
-        return logits[x] > logits[y] ? -1 : 1;
-    return (x > y) - (x < y);
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+}
+
+static void swap(int32_t *a, int32_t *b)
+{
+    int32_t token = *a;
+    *a = *b;
+    *b = token;
+}
+
+/* Hoare's selection: the `count` likeliest of tokens[0 .. size) come to its beginning, in no order. */
+static void select_likeliest(const float *logits, int32_t *tokens, int64_t size, int64_t count)
+{
+    for (int64_t low = 0, high = size - 1; low < high;) {
+        int32_t pivot = tokens[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (is_ahead(logits, tokens[i], pivot))
+                i++;
+            while (is_ahead(logits, pivot, tokens[j]))
+                j--;
+            if (i <= j)
+                swap(&tokens[i++], &tokens[j--]);
+        }
+        if (count - 1 <= j)
+            high = j;
+        else if (count - 1 >= i)
+            low = i;
+        else
+            return;
+    }
 }
 
 /* exp((logit - the highest logit) / temperature): 1 for the likeliest token. */
-static double likelihood(const float *logits, const int32_t *order, int64_t i, double temperature)
+static double likelihood(const row_of_logits *row, int32_t token)
 {
-    return exp((logits[order[i]] - (double)logits[order[0]]) / temperature);
+    return exp((row->logits[token] - (double)row->highest) / row->sampling->temperature);
 }
 
-/* How many of `order`, the likeliest first, the filters leave: at least one. */
-static int64_t count_kept(const float *logits, int64_t vocabulary, const slip_sampling *sampling, const int32_t *order)
+/* The mass of the tokens ahead of `limit`; of all where it is -1. */
+static double mass_ahead(const row_of_logits *row, int32_t limit)
 {
-    const double temperature = sampling->temperature;
-    int64_t count = sampling->top_k > 0 && sampling->top_k < vocabulary ? sampling->top_k : vocabulary, kept = 0;
-    double total = 0, mass = 0;
-    for (int64_t i = 0; i < count; i++)
-        total += likelihood(logits, order, i, temperature);
-    for (; kept < count && (sampling->top_p >= 1 || mass < sampling->top_p * total); kept++) {
-        double mine = likelihood(logits, order, kept, temperature);
-        if (mine < sampling->min_p)
-            break;
-        mass += mine;
+    double mass = 0;
+    for (int64_t i = 0; i < row->count; i++)
+        if (limit < 0 || is_ahead(row->logits, row->tokens[i], limit))
+            mass += likelihood(row, row->tokens[i]);
+    return mass;
+}
+
+/* Nothing is ahead of the likeliest token, which is always kept. */
+static bool is_kept(const row_of_logits *row, int32_t token)
+{
+    const slip_sampling *sampling = row->sampling;
+    return likelihood(row, token) >= sampling->min_p && (sampling->top_p >= 1 || mass_ahead(row, token) < sampling->top_p * row->mass);
+}
+
+/* The best of the tokens ahead of `limit`; of all where it is -1. */
+static slip_candidate best_ahead(const row_of_logits *row, int64_t position, int32_t limit)
+{
+    const slip_sampling *sampling = row->sampling;
+    slip_candidate best = {0, -1};
+    for (int64_t i = 0; i < row->count; i++) {
+        int32_t token = row->tokens[i];
+        if (limit >= 0 && !is_ahead(row->logits, token, limit))
+            continue;
+        uint32_t bits = slip_sample_bits(sampling->seed, position, token);
+        if (may_win(row->logits[token], sampling->temperature, bits, best))
+            best = slip_candidate_better(best, (slip_candidate){perturbed(row->logits[token], sampling->temperature, bits), token});
     }
-    return kept;
+    return best;
 }
 
 slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
-                                    int32_t *order)
+                                    int32_t *scratch)
 {
-    if (!slip_sampling_filters(sampling))
-        return slip_sample_best(logits, 0, vocabulary, sampling, position);
+    slip_candidate best = slip_sample_best(logits, 0, vocabulary, sampling, position);
+    if (!slip_sampling_filters(sampling) || !isfinite(best.score))
+        return best;
+    bool cut = sampling->top_k > 0 && sampling->top_k < vocabulary;
+    row_of_logits row = {logits, sampling, scratch, cut ? sampling->top_k : vocabulary, -INFINITY, 0};
     for (int64_t i = 0; i < vocabulary; i++) {
-        if (!isfinite(logits[i]))
-            return (slip_candidate){logits[i], (int32_t)i};
-        order[i] = (int32_t)i;
+        scratch[i] = (int32_t)i;
+        row.highest = logits[i] > row.highest ? logits[i] : row.highest;
     }
-    qsort_r(order, (size_t)vocabulary, sizeof *order, by_logit, (void *)logits);
-    slip_candidate best = {0, -1};
-    for (int64_t i = 0, kept = count_kept(logits, vocabulary, sampling, order); i < kept; i++) {
-        uint32_t bits = slip_sample_bits(sampling->seed, position, order[i]);
-        best = slip_candidate_better(best, (slip_candidate){perturbed(logits[order[i]], sampling->temperature, bits), order[i]});
+    if (cut) {
+        select_likeliest(logits, scratch, vocabulary, row.count);
+        best = best_ahead(&row, position, -1);
     }
+    row.mass = sampling->top_p < 1 ? mass_ahead(&row, -1) : 0;
+    while (!is_kept(&row, best.token))
+        best = best_ahead(&row, position, best.token);
     return best;
 }

@@ -26,9 +26,9 @@ slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_
 
 /* The same among the tokens that the filters leave: of the top_k likeliest (softmax at `temperature`; of equals the lower token), the
  * fewest likeliest that hold top_p of their mass, and of those the ones at least min_p times as likely as the likeliest.
- * `logits` [vocabulary], the whole row. `order` [vocabulary] is scratch. */
+ * `logits` [vocabulary], the whole row. `scratch` [vocabulary]. */
 slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
-                                    int32_t *order);
+                                    int32_t *scratch);
 
 /* The better of two candidates: higher score, then lower token; token -1 loses. A score that is not finite wins, so that a logit that is
  * not finite is seen wherever it stood: such a candidate's score says so, its token is some token of the vocabulary. */

@@ -32,7 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = NULL;
     size_t text_size;
     slip_clear();
-    slip_status status = slip_mimo_v2_chat(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking, &text, &text_size);
+    slip_status status =
+        slip_mimo_v2_chat(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking, SLIP_CHAT_CUE, &text, &text_size);
     if (status == SLIP_OK)
         check_text(text, text_size, thinking);
     else

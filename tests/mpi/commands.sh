@@ -132,6 +132,15 @@ if grep -q "^progress: .* $count/$count done" "$log"
 then ok "score: progress on standard error"
 else fail "score: progress on standard error" "no line with all of ${count:-no} tokens" "$log"
 fi
+# A text longer than the context: every token but the first is scored, and once.
+for context in 2 7 64; do
+    on_ranks 1 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --context $context --quiet --json >"$work/windows" 2>"$log"
+    count=$(sed -n 's/.*"tokens": \([0-9]*\).*/\1/p' "$work/windows") scored=$(sed -n 's/.*"scored_tokens": \([0-9]*\).*/\1/p' "$work/windows")
+    if [ "${count:-0}" -gt 1 ] && [ "${scored:-0}" = $((count - 1)) ]
+    then ok "score --context $context: every token once" "$scored of $count"
+    else fail "score --context $context: every token once" "${scored:-none} of ${count:-none}" "$log"
+    fi
+done
 # shellcheck disable=SC2086 # a list of keys
 one_object score $common scored_tokens bits_per_token bits_per_byte
 "$SLIPSTREAM" plan --shape pro --ranks 8 --json >"$out" 2>"$log"
@@ -233,7 +242,7 @@ fi
 full() { # arguments...
     timeout "$seconds" "$SLIPSTREAM" "$@" >/dev/full 2>"$log" </dev/null
     status=$?
-    if [ "$status" = 1 ] && grep -q '^slipstream: .*standard output\|^slipstream: .*No space left' "$log"; then
+    if [ "$status" = 1 ] && grep -q '^slipstream: .*standard output: .*\(cannot\|could not\) be written' "$log"; then
         ok "$1 onto a full disk" "$(grep -m1 '^slipstream:' "$log")"
     else
         fail "$1 onto a full disk" "exit status $status" "$log"
@@ -242,7 +251,9 @@ full() { # arguments...
 full --help
 full plan --shape pro --ranks 8
 full inspect "$MODEL"
+full inspect "$MODEL" --json
 full generate -m "$MODEL" -p x -n 4
+full generate -m "$MODEL" -p x -n 4 --json
 full score -m "$MODEL" -f "$place/jobs/train/tokenizer.py"
 full bench -m "$MODEL" -n 4 --json
 full batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A job with nothing to decode (tests/mpi/idle.c): it may last, as long as rank 0 says now and then that it is there.
+# A job with nothing to decode (tests/mpi/tools/idle.c): it may last, as long as rank 0 says now and then that it is there.
 . "$(dirname "$0")/common.bash"
 [ -x "$TOOLS/idle" ] || { echo "idle.sh: $TOOLS/idle is not there" >&2; exit 2; }
 

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/activity/activity.h"
+
 /* Linux moves at most 2 GiB - 4 KiB in one call; a smaller piece also keeps a slow disk interruptible. */
 enum { PIECE = 1 << 30 };
 
@@ -39,7 +41,7 @@ slip_status slip_file_check_regular(const char *path)
 {
     struct stat info;
     if (stat(path, &info) != 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+        return slip_fail(slip_file_blame(errno), "%s: cannot be opened: %s", path, strerror(errno));
     if (!S_ISREG(info.st_mode))
         return slip_fail(SLIP_ERR_INPUT, "%s: Is %s, not a regular file", path, kind_of(info.st_mode));
     return SLIP_OK;
@@ -52,8 +54,7 @@ slip_status slip_file_open(const char *path, int *fd, int64_t *size)
         return checked;
     int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* should a FIFO have come in between, it does not hang */
     if (file < 0)
-        return slip_fail(errno == EMFILE || errno == ENFILE ? SLIP_ERR_FAILED : SLIP_ERR_INPUT, "%s: cannot be opened: %s", path,
-                         strerror(errno));
+        return slip_fail(slip_file_blame(errno), "%s: cannot be opened: %s", path, strerror(errno));
     struct stat info;
     if (fstat(file, &info) != 0) {
         slip_status status = slip_fail(SLIP_ERR_FAILED, "%s: %s", path, strerror(errno));
@@ -101,7 +102,9 @@ err_close:
 slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes, int64_t offset)
 {
     for (char *to = out; bytes > 0;) {
+        slip_activity_wait(SLIP_WAIT_CALL, "reading", path);
         ssize_t got = pread(fd, to, bytes < PIECE ? (size_t)bytes : PIECE, offset);
+        slip_activity_go_on();
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -118,7 +121,9 @@ slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes
 slip_status slip_file_write_at(int fd, const char *path, const void *data, int64_t bytes, int64_t offset)
 {
     for (const char *from = data; bytes > 0;) {
+        slip_activity_wait(SLIP_WAIT_CALL, "writing", path);
         ssize_t put = pwrite(fd, from, bytes < PIECE ? (size_t)bytes : PIECE, offset);
+        slip_activity_go_on();
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)

@@ -9,6 +9,7 @@
 
 #include "io/base/hash.h"
 #include "io/base/json.h"
+#include "io/openai/result/logprobs.h"
 
 /* The id of a result: the same request in the same run has the same one. */
 static void make_id(const char *custom_id, uint64_t request_hash, uint64_t run_hash, const char *prefix, char id[static 32])
@@ -38,6 +39,7 @@ static slip_answer sum_of(const slip_request *request, const slip_answer *answer
         const slip_answer *one = &answers[i];
         sum.prompt_tokens += i % request->n == 0 ? one->prompt_tokens : 0; /* a prompt is read once */
         sum.completion_tokens += one->completion_tokens;
+        sum.reasoning_tokens += one->reasoning_tokens;
         sum.spec_steps += one->spec_steps;
         sum.accepted_draft_tokens += one->accepted_draft_tokens;
         sum.draft_tokens += one->draft_tokens;
@@ -68,20 +70,64 @@ static json_t *provenance(const slip_request *request, uint64_t run_hash, const 
                      "time_to_first_token_ms", real_or_null(sum->time_to_first_token_ms), "total_ms", real_or_null(sum->total_ms));
 }
 
-/* The assistant's message: `<think>reasoning</think>content`; cut short there, all is reasoning. */
-static json_t *message(const slip_answer *answer)
+/* What the model calls, in OpenAI's shape; NULL when memory fails. The ids are made from hashes, as those of results are. */
+static json_t *tool_calls(const slip_request *request, int32_t index, const json_t *calls)
 {
-    static const char open[] = "<think>", close[] = "</think>";
-    const size_t opens = sizeof open - 1, closes = sizeof close - 1;
-    const char *text = answer->text;
-    size_t size = answer->text_size;
-    if (size < opens || memcmp(text, open, opens) != 0)
-        return json_pack("{s:s, s:s%}", "role", "assistant", "content", text, size);
-    const char *reasoning = text + opens, *end = text + size;
-    const char *mark = memmem(reasoning, (size_t)(end - reasoning), close, closes);
-    const char *content = mark != NULL ? mark + closes : end;
-    return json_pack("{s:s, s:s%, s:s%}", "role", "assistant", "reasoning_content", reasoning,
-                     (size_t)((mark != NULL ? mark : end) - reasoning), "content", content, (size_t)(end - content));
+    json_t *list = json_array();
+    for (size_t i = 0; i < json_array_size(calls); i++) {
+        const json_t *call = json_array_get(calls, i);
+        const uint64_t place[] = {(uint64_t)index, i};
+        char id[32];
+        snprintf(id, sizeof id, "call_%016" PRIx64,
+                 slip_hash(slip_hash(SLIP_HASH_START, &request->hash, sizeof request->hash), place, sizeof place));
+        json_t *made = json_pack("{s:s, s:s, s:{s:O, s:O}}", "id", id, "type", "function", "function", "name",
+                                 json_object_get(call, "name"), "arguments", json_object_get(call, "arguments"));
+        if (json_array_append_new(list, made) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+/* The assistant's message. Content is null where it has none but has calls or reasoning, and "" where it has nothing at all. */
+static json_t *message(const slip_request *request, int32_t index, const slip_chat_answer *parts)
+{
+    const slip_text *content = &parts->content, *reasoning = &parts->reasoning;
+    json_t *made = json_pack("{s:s, s:o}", "role", "assistant", "content",
+                             content->size > 0                        ? json_stringn(content->bytes, content->size)
+                             : parts->reasons || parts->calls != NULL ? json_null()
+                                                                      : json_string(""));
+    bool whole = made != NULL;
+    if (whole && parts->reasons)
+        whole =
+            json_object_set_new(made, "reasoning_content", json_stringn(reasoning->size > 0 ? reasoning->bytes : "", reasoning->size)) == 0;
+    if (whole && parts->calls != NULL)
+        whole = json_object_set_new(made, "tool_calls", tool_calls(request, index, parts->calls)) == 0;
+    if (whole)
+        return made;
+    json_decref(made);
+    return NULL;
+}
+
+static json_t *chat_choice(const slip_request *request, int32_t index, const slip_answer *answer)
+{
+    slip_chat_answer parts;
+    if (slip_request_read_answer(request, answer->text, answer->text_size, &parts) != SLIP_OK)
+        return NULL;
+    const char *reason = answer->finish_reason;
+    if (parts.calls != NULL && strcmp(reason, "stop") == 0)
+        reason = "tool_calls";
+    json_t *made = json_pack("{s:i, s:o, s:s, s:o}", "index", index, "message", message(request, index, &parts), "finish_reason", reason,
+                             "logprobs", slip_result_logprobs(request, answer));
+    slip_chat_answer_free(&parts);
+    return made;
+}
+
+static json_t *text_choice(const slip_request *request, int32_t index, const slip_answer *answer)
+{
+    return json_pack("{s:i, s:s%, s:s, s:o}", "index", index, "text", answer->text, answer->text_size, "finish_reason",
+                     answer->finish_reason, "logprobs", slip_result_logprobs(request, answer));
 }
 
 json_t *slip_result_id_list(const int32_t *ids, int32_t count)
@@ -103,10 +149,7 @@ static bool put_prompt_ids(json_t *object, const slip_answer *answer)
 
 static json_t *choice(const slip_request *request, int32_t index, const slip_answer *answer)
 {
-    json_t *made = request->chat ? json_pack("{s:i, s:o, s:s, s:n}", "index", index, "message", message(answer), "finish_reason",
-                                             answer->finish_reason, "logprobs")
-                                 : json_pack("{s:i, s:s%, s:s, s:n}", "index", index, "text", answer->text, answer->text_size,
-                                             "finish_reason", answer->finish_reason, "logprobs");
+    json_t *made = request->chat ? chat_choice(request, index, answer) : text_choice(request, index, answer);
     bool whole = !request->return_token_ids ||
                  (json_object_set_new(made, "token_ids", slip_result_id_list(answer->ids, answer->completion_tokens)) == 0 &&
                   (request->chat || put_prompt_ids(made, answer)));
@@ -128,10 +171,14 @@ static json_t *choices(const slip_request *request, const slip_answer *answers)
     return list;
 }
 
-static json_t *usage(const slip_answer *sum)
+static json_t *usage(const slip_request *request, const slip_answer *sum)
 {
     json_int_t prompt = sum->prompt_tokens, completion = sum->completion_tokens;
-    return json_pack("{s:I, s:I, s:I}", "prompt_tokens", prompt, "completion_tokens", completion, "total_tokens", prompt + completion);
+    json_t *made =
+        json_pack("{s:I, s:I, s:I}", "prompt_tokens", prompt, "completion_tokens", completion, "total_tokens", prompt + completion);
+    if (made != NULL && request->chat)
+        json_object_set_new(made, "completion_tokens_details", json_pack("{s:i}", "reasoning_tokens", sum->reasoning_tokens));
+    return made;
 }
 
 /* system_fingerprint says what the run hash says: equal ones answer a request with a seed alike. */
@@ -143,8 +190,8 @@ static json_t *answer_body(const slip_request *request, uint64_t run_hash, const
     snprintf(fingerprint, sizeof fingerprint, "fp_%016" PRIx64, run_hash);
     json_t *body = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:o}", "id", id, "object",
                              request->chat ? "chat.completion" : "text_completion", "created", (json_int_t)time(NULL), "model",
-                             request->model, "system_fingerprint", fingerprint, "choices", choices(request, answers), "usage", usage(&sum),
-                             "slipstream", provenance(request, run_hash, &sum));
+                             request->model, "system_fingerprint", fingerprint, "choices", choices(request, answers), "usage",
+                             usage(request, &sum), "slipstream", provenance(request, run_hash, &sum));
     if (body != NULL && request->chat && request->return_token_ids && !put_prompt_ids(body, answers)) {
         json_decref(body);
         return NULL;

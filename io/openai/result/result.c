@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/activity/activity.h"
 #include "io/base/clock.h"
+#include "io/base/file/file.h"
 #include "io/base/file/leftover.h"
 #include "io/base/file/lock.h"
 #include "io/base/file/replace.h"
@@ -55,7 +57,7 @@ static slip_status open_path(slip_results *results)
     bool made = access(results->path, F_OK) != 0;
     results->file = open(results->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     if (results->file < 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s", results->path,
+        return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s", results->path,
                          errno == ENXIO ? "nobody reads from its other end" : strerror(errno));
     if (made)
         slip_leftover_add(results->path);
@@ -157,9 +159,12 @@ static slip_status write_pending(slip_results *results)
 /* All that was added is on the disk. */
 static slip_status flush(slip_results *results)
 {
+    if (results->regular) /* a pipe's reader may take its time */
+        slip_activity_wait(SLIP_WAIT_CALL, "writing", results->path);
     slip_status status = write_pending(results);
     if (status == SLIP_OK && results->unsynced > 0 && results->regular && fdatasync(results->file) != 0)
         status = take_back(results, errno);
+    slip_activity_go_on();
     results->size += results->unsynced;
     results->unsynced = 0;
     results->synced_s = slip_now_s();
@@ -237,7 +242,7 @@ slip_status slip_results_give_up(slip_results *results, const slip_request *requ
                                  const char *message)
 {
     slip_status status = SLIP_OK;
-    if (results->unfinished != NULL && has_tokens(request, answers))
+    if (results->unfinished != NULL && !request->logprobs && has_tokens(request, answers))
         status = slip_unfinished_put(results->unfinished, request, answers);
     return status == SLIP_OK ? slip_results_never_ran(results, request->custom_id, code, message) : status;
 }

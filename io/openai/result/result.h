@@ -20,14 +20,23 @@
 #include "io/openai/request.h"
 #include "io/openai/request_file.h"
 
+/* The natural logarithm of a token's probability, and its bytes. */
+typedef struct {
+    const char *bytes;
+    size_t size;
+    double logprob;
+} slip_answer_logprob;
+
 /* One choice of a request that ran. Counts are tokens; times are milliseconds. */
 typedef struct {
-    const char *text; /* UTF-8; for a chat, <think>reasoning</think> at its start is split off */
+    const char *text; /* UTF-8; a chat's is taken apart: slip_request_read_answer() */
     size_t text_size;
     const char *finish_reason; /* "stop" or "length"; NULL: it was in flight when its run ended */
     uint64_t admission;        /* counts what the decoder admitted, from 1 */
-    int32_t prompt_tokens, completion_tokens;
-    const int32_t *prompt_ids, *ids; /* the tokens so counted */
+    int32_t prompt_tokens, completion_tokens, reasoning_tokens;
+    const int32_t *prompt_ids, *ids;     /* the tokens so counted */
+    const slip_answer_logprob *logprobs; /* [completion_tokens, 1 + the request's top_logprobs], each token before the likeliest ones; a
+                                            NULL among those: there are no more. For requests with logprobs */
     int64_t spec_steps, accepted_draft_tokens, draft_tokens;
     double time_to_first_token_ms, total_ms;
 } slip_answer;
@@ -81,7 +90,7 @@ slip_status slip_results_begun(const slip_results *results, const slip_request *
 
 /* A request that was in flight and is given up: it never ran, but what there is of it [slip_request_choices()] is kept for a run that
  * resumes. slip_results_save() puts all that was kept on the disk, as OUT.unfinished; the file goes when nothing of it is left. Where the
- * output is no regular file nothing is kept. */
+ * output is no regular file nothing is kept, and nothing of a request with logprobs, which begins again. */
 slip_status slip_results_give_up(slip_results *results, const slip_request *request, const slip_answer *answers, const char *code,
                                  const char *message);
 slip_status slip_results_save(slip_results *results);

@@ -1,6 +1,7 @@
 #include "ranks/model/config/settings.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "ranks/model/config/known.h"
 #include "ranks/model/config/limits.h"
@@ -59,9 +60,20 @@ bool slip_settings_chunks_fit(const slip_model *model, int64_t chunks)
     return true;
 }
 
+static void read_chat_template(const slip_fields *fields, slip_model *model)
+{
+    if (!slip_field_given(fields, "chat_template"))
+        return;
+    const char *hash = json_string_value(json_object_get(fields->object, "chat_template"));
+    if (hash == NULL || strlen(hash) != SLIP_SHA256_HEX - 1 || strspn(hash, "0123456789abcdef") != SLIP_SHA256_HEX - 1)
+        slip_field_refuse(fields, "chat_template", "it is not a SHA-256, 64 lower-case hexadecimal digits");
+    else
+        memcpy(model->chat_template, hash, SLIP_SHA256_HEX);
+}
+
 static void apply(const slip_fields *fields, slip_model *model)
 {
-    static const char *const members[] = {"qkv_chunks", "window", "eos_token_id", "sampling", NULL};
+    static const char *const members[] = {"qkv_chunks", "window", "eos_token_id", "sampling", "chat_template", NULL};
     slip_fields sampling = slip_field_object(fields, "sampling", "sampling.");
     slip_field_refuse_unknown(fields, members);
     model->qkv_chunks = slip_field_int_or(fields, "qkv_chunks", 1, SLIP_MAX_HEADS, model->qkv_chunks);
@@ -73,6 +85,7 @@ static void apply(const slip_fields *fields, slip_model *model)
         model->eos_count = 0;
     slip_settings_add_eos(fields, "eos_token_id", model);
     slip_settings_read_sampling(&sampling, &model->sampling);
+    read_chat_template(fields, model);
 }
 
 slip_status slip_settings_apply(const char *json, size_t size, const char *source, slip_model *model)
@@ -116,6 +129,8 @@ char *slip_settings_text(const slip_model *model)
         json_array_append_new(eos, json_integer(model->eos[i]));
     json_object_set_new(root, "eos_token_id", eos);
     json_object_set_new(root, "sampling", write_sampling(&model->sampling));
+    if (model->chat_template[0] != '\0')
+        json_object_set_new(root, "chat_template", json_string(model->chat_template));
     char *text = json_dumps(root, 0);
     json_decref(root);
     return text;

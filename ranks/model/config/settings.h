@@ -4,7 +4,8 @@
  *   {"qkv_chunks": 8,                            where qkv is stored fused: chunks [Q | K | V] of its rows
  *    "window": 128,                              where layers slide: keys that a query sees, itself included
  *    "eos_token_id": [151643, 151645],
- *    "sampling": {"temperature": 1.0, ...}}      for requests that do not say; names of SLIP_SAMPLING_FIELDS
+ *    "sampling": {"temperature": 1.0, ...},      for requests that do not say; names of SLIP_SAMPLING_FIELDS
+ *    "chat_template": "d5e7..."}                 SHA-256 of the chat template's text, where the folder has one
  */
 #ifndef SLIP_RANKS_MODEL_CONFIG_SETTINGS_H
 #define SLIP_RANKS_MODEL_CONFIG_SETTINGS_H

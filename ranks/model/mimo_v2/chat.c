@@ -171,7 +171,20 @@ static slip_status put_tool_call(slip_text *text, size_t index, size_t call_inde
     return SLIP_OK;
 }
 
-static slip_status put_assistant(slip_text *text, size_t index, const json_t *message)
+/* A turn that is to be continued has content and ends in it. */
+static slip_status check_open(size_t index, const json_t *message)
+{
+    const json_t *content = json_object_get(message, "content");
+    if (!role_is(message, "assistant"))
+        return refuse(index, ".role", "is not assistant: only its turn can be continued");
+    if (json_array_size(json_object_get(message, "tool_calls")) > 0)
+        return refuse(index, ".tool_calls", "stand where the turn is to be continued");
+    if (json_string_length(content) == 0 && json_array_size(content) == 0)
+        return refuse(index, ".content", "is empty: there is nothing to continue");
+    return SLIP_OK;
+}
+
+static slip_status put_assistant(slip_text *text, size_t index, const json_t *message, bool open)
 {
     const json_t *calls = slip_json_given(message, "tool_calls");
     if (calls != NULL && !json_is_array(calls))
@@ -180,7 +193,8 @@ static slip_status put_assistant(slip_text *text, size_t index, const json_t *me
     slip_status status = put_reasoning_and_content(text, index, message);
     for (size_t i = 0; i < json_array_size(calls) && status == SLIP_OK; i++)
         status = put_tool_call(text, index, i, json_array_get(calls, i));
-    close_turn(text);
+    if (!open)
+        close_turn(text);
     return status;
 }
 
@@ -210,12 +224,12 @@ static slip_status put_plain(slip_text *text, size_t index, const json_t *messag
     return status;
 }
 
-/* `first` is the message behind the leading system turn. */
-static slip_status put_message(slip_text *text, size_t index, size_t first, const json_t *messages)
+/* `first` is the message behind the leading system turn; an `open` one is not closed. */
+static slip_status put_message(slip_text *text, size_t index, size_t first, const json_t *messages, bool open)
 {
     const json_t *message = json_array_get(messages, index);
     if (role_is(message, "assistant"))
-        return put_assistant(text, index, message);
+        return put_assistant(text, index, message, open);
     if (role_is(message, "tool"))
         return put_tool_result(text, index, first, messages);
     if (role_is(message, "user"))
@@ -240,20 +254,25 @@ static slip_status put_system(slip_text *text, const json_t *messages, const jso
     return status;
 }
 
-slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool thinking, char **text, size_t *size)
+slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool thinking, slip_chat_ending ending, char **text,
+                              size_t *size)
 {
     slip_text prompt = {0};
-    size_t first;
-    if (!json_is_array(messages) || json_array_size(messages) == 0)
+    size_t first = 0, count = json_array_size(messages);
+    if (count == 0)
         return slip_fail(SLIP_ERR_INPUT, "messages is not an array of at least one message");
-    slip_status status = put_system(&prompt, messages, tools, &first);
-    for (size_t i = first; i < json_array_size(messages) && status == SLIP_OK; i++)
-        status = put_message(&prompt, i, first, messages);
+    slip_status status = ending == SLIP_CHAT_CONTINUE ? check_open(count - 1, json_array_get(messages, count - 1)) : SLIP_OK;
+    if (status == SLIP_OK)
+        status = put_system(&prompt, messages, tools, &first);
+    for (size_t i = first; i < count && status == SLIP_OK; i++)
+        status = put_message(&prompt, i, first, messages, ending == SLIP_CHAT_CONTINUE && i == count - 1);
     if (status != SLIP_OK) {
         slip_text_free(&prompt);
         return status;
     }
-    open_turn(&prompt, "assistant");
-    slip_text_puts(&prompt, thinking ? "" : "<think></think>");
+    if (ending == SLIP_CHAT_CUE) {
+        open_turn(&prompt, "assistant");
+        slip_text_puts(&prompt, thinking ? "" : "<think></think>");
+    }
     return slip_text_take(&prompt, text, size);
 }

@@ -1,4 +1,4 @@
-/* The chat template of MiMo-V2.5: ChatML with no newline after <|im_end|>, a default system turn,
+/* The chat templates of MiMo-V2-Flash and MiMo-V2.5, which differ in whether they think by default: ChatML with no newline after <|im_end|>, a default system turn,
  * <think></think> around reasoning in every assistant turn, tools in the system turn. Rendering makes text;
  * special tokens in it are then encoded as such.
  *
@@ -12,12 +12,17 @@
 #include <stddef.h>
 
 #include "io/base/status.h"
+#include "ranks/model/chat/template.h"
 
-/* Render an OpenAI `messages` array (and optional `tools`, may be NULL) to the prompt text that cues the
- * assistant. Roles: system, user, assistant (with reasoning_content and tool_calls, whose arguments are an
+/* Render an OpenAI `messages` array (and optional `tools`, may be NULL) to the prompt text that `ending`
+ * says. Roles: system, user, assistant (with reasoning_content and tool_calls, whose arguments are an
  * object or its JSON text) and tool. Content is a string, an array of {type: "text", text}, or for an assistant
- * null. `thinking` = false appends `<think></think>`. *text is malloc'ed, NUL-terminated; the caller frees it.
+ * null. `thinking` = false appends `<think></think>` to the cue. *text is malloc'ed, NUL-terminated; the caller frees it.
  * SLIP_ERR_INPUT names the message and the field that is wrong. */
-slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool thinking, char **text, size_t *size);
+slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool thinking, slip_chat_ending ending, char **text,
+                              size_t *size);
+
+extern const slip_chat_template slip_mimo_v2_templates[];
+extern const slip_chat_text slip_mimo_v2_chat_texts[];
 
 #endif

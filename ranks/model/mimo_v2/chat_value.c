@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void put_string(slip_text *text, const char *bytes, size_t size)
+void slip_chat_put_string(slip_text *text, const char *bytes, size_t size)
 {
     static const char named[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
     slip_text_puts(text, "\"");
@@ -74,7 +74,7 @@ static void put_object(slip_text *text, json_t *object)
     slip_text_puts(text, "{");
     json_object_foreach (object, key, member) {
         slip_text_puts(text, comma);
-        put_string(text, key, strlen(key));
+        slip_chat_put_string(text, key, strlen(key));
         slip_text_puts(text, ": ");
         put_json(text, member);
         comma = ", ";
@@ -87,7 +87,7 @@ static void put_json(slip_text *text, const json_t *value)
     switch (json_typeof(value)) {
     case JSON_OBJECT: put_object(text, (json_t *)value); break;
     case JSON_ARRAY: put_array(text, value); break;
-    case JSON_STRING: put_string(text, json_string_value(value), json_string_length(value)); break;
+    case JSON_STRING: slip_chat_put_string(text, json_string_value(value), json_string_length(value)); break;
     case JSON_INTEGER:
     case JSON_REAL: put_number(text, value); break;
     case JSON_TRUE: slip_text_puts(text, "true"); break;

@@ -3,6 +3,7 @@
 #include "ranks/model/dflash/dflash.h"
 #include "ranks/model/dflash/weights.h"
 #include "ranks/model/mimo_v2/chat.h"
+#include "ranks/model/mimo_v2/chat_answer.h"
 #include "ranks/model/mimo_v2/weights.h"
 
 static const char *const model_types[] = {"mimo_v2", "mimo_v2_flash", NULL};
@@ -18,5 +19,9 @@ const slip_family slip_mimo_v2 = {
     .program_target = slip_mimo_v2_program,
     .program_draft = slip_dflash_program,
     .chat = slip_mimo_v2_chat,
+    .answer_feed = slip_mimo_v2_answer_feed,
+    .answer_finish = slip_mimo_v2_answer_finish,
+    .chat_templates = slip_mimo_v2_templates,
+    .chat_texts = slip_mimo_v2_chat_texts,
     .shapes = slip_mimo_v2_shapes,
 };

@@ -160,7 +160,9 @@ static void test_draft_context(void **state)
     const slip_model *model = &checkpoint->source.model;
     const setting how = {.draft = true, .sequences = 1, .chunk = 64};
     machine m, again;
-    slip_query query = query_of(model, 3), longer = query;
+    slip_query query = query_of(model, 3);
+    query.sampling.presence_penalty = 0; /* it tells a prompt from an answer */
+    slip_query longer = query;
     int32_t prompt[CONTEXT], compared = 0;
     machine_make(checkpoint, model, &how, &m);
     assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);
@@ -202,6 +204,62 @@ static void test_forced_acceptance(void **state)
     assert_true(record->histogram[2] == 4 && record->histogram[3] == 4 && slip_acceptance_mean(record) == 3.5);
     slip_decoder_release(m.decoder, 0);
     machine_free(&m);
+}
+
+/* A block that the limit of tokens cuts counts the drafts that came into the answer. */
+static void test_acceptance_of_a_cut_block(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    machine m;
+    machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 1, .chunk = 64, .forced = 8}, &m);
+    slip_query query = query_of(model, 5);
+    query.max_tokens = 12; /* the first comes from the prompt, then 8, then 3: the bonus token and 2 drafts */
+    assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);
+    while (slip_decoder_busy(m.decoder))
+        assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+    const slip_acceptance *record = &slip_decoder_sequence(m.decoder, 0)->acceptance;
+    assert_true(record->steps == 2 && record->accepted == 7 + 2 && record->histogram[7] == 1 && record->histogram[2] == 1);
+    machine_free(&m);
+}
+
+/* Where a step has no rows for all prompts, the request admitted first is read first, whatever its slot. */
+static void test_prompts_in_order_of_admission(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    for (int32_t first = 0; first < 2; first++) {
+        machine m;
+        machine_make(checkpoint, model, &(setting){.sequences = 2, .chunk = 64}, &m);
+        slip_query longest = query_of(model, 5), other = query_of(model, 4); /* 70 and 40 tokens, and a step has 64 rows */
+        assert_int_equal(slip_decoder_admit(m.decoder, first, &longest), SLIP_OK);
+        assert_int_equal(slip_decoder_admit(m.decoder, 1 - first, &other), SLIP_OK);
+        assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+        assert_int_equal(slip_decoder_sequence(m.decoder, first)->prefilled, 64);
+        assert_int_equal(slip_decoder_sequence(m.decoder, 1 - first)->prefilled, 0);
+        machine_free(&m);
+    }
+}
+
+/* A filter that leaves every token in changes nothing, though its samples are taken another way. */
+static void test_filter_that_filters_nothing(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    int32_t tokens[2][LONGEST];
+    for (int filtered = 0; filtered < 2; filtered++) {
+        machine m;
+        machine_make(checkpoint, model, &(setting){.sequences = 1, .chunk = 64}, &m);
+        slip_query query = query_of(model, 3);
+        query.sampling = (slip_sampling){.seed = 5, .temperature = 1.3, .top_p = 1, .top_k = filtered ? model->vocabulary : 0};
+        assert_int_equal(slip_sampling_filters(&query.sampling), filtered);
+        assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);
+        while (slip_decoder_busy(m.decoder))
+            assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+        memcpy(tokens[filtered], slip_decoder_sequence(m.decoder, 0)->tokens, sizeof tokens[filtered]);
+        machine_free(&m);
+    }
+    assert_memory_equal(tokens[0], tokens[1], sizeof tokens[0]);
 }
 
 /* Prompts of several lengths are read before anybody decodes, so that equal answers begin and end together: every step is full. */
@@ -268,11 +326,19 @@ static int open_fixture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_tokens),   cmocka_unit_test(test_resumed),
-        cmocka_unit_test(test_end_of_text),   cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_limits),        cmocka_unit_test(test_forced_acceptance),
-        cmocka_unit_test(test_draft_context), cmocka_unit_test(test_end_of_text_inside_a_block),
-        cmocka_unit_test(test_steps_ahead),   cmocka_unit_test(test_prompts_first),
+        cmocka_unit_test(test_same_tokens),
+        cmocka_unit_test(test_resumed),
+        cmocka_unit_test(test_end_of_text),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_forced_acceptance),
+        cmocka_unit_test(test_acceptance_of_a_cut_block),
+        cmocka_unit_test(test_prompts_in_order_of_admission),
+        cmocka_unit_test(test_filter_that_filters_nothing),
+        cmocka_unit_test(test_draft_context),
+        cmocka_unit_test(test_end_of_text_inside_a_block),
+        cmocka_unit_test(test_steps_ahead),
+        cmocka_unit_test(test_prompts_first),
     };
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

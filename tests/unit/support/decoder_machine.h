@@ -10,7 +10,7 @@
 #include "tiny_checkpoint.h"
 #include "tiny_random.h"
 
-enum { QUERIES = 6, LONGEST = 30, CONTEXT = 120 };
+enum { QUERIES = 6, LONGEST = 30, CONTEXT = 120, TOP = 3 };
 
 /* How to decode; what the result must not depend on. */
 typedef struct {
@@ -24,6 +24,7 @@ typedef struct {
 
 typedef struct {
     int32_t tokens[LONGEST], count;
+    slip_logprob logprobs[LONGEST][1 + TOP];
     int32_t drafts[7]; /* of the last block */
     const char *reason;
     slip_acceptance acceptance;
@@ -117,19 +118,25 @@ static inline void machine_free(machine *m)
 
 static int32_t prompts[QUERIES][70];
 
-/* Prompts from one token to several windows, all temperatures, with and without each filter. */
+/* Prompts from one token to several windows, all temperatures, with and without each filter and penalty; queries 3 and 4 have a bias, odd
+ * ones want logprobs. */
 static inline slip_query query_of(const slip_model *model, int i)
 {
     static const int32_t lengths[QUERIES] = {1, 3, 12, 25, 40, 70}, tokens[QUERIES] = {LONGEST, 20, 1, LONGEST, 9, LONGEST};
     static const double temperatures[QUERIES] = {0, 0.7, 1.3, 1.3, 0, 0.7}, top_p[QUERIES] = {1, 1, 1, 0.8, 1, 0.9},
                         min_p[QUERIES] = {0.5, 0, 0.1, 0, 0, 0.02};
+    static const double presence[QUERIES] = {0, 0, 0, 1.5, -1, 0}, frequency[QUERIES] = {0, 0, 0, 0, 0.5, 0.25},
+                        repetition[QUERIES] = {1, 1, 1, 1, 1.5, 1.2};
+    static const slip_bias biases[] = {{5, 1.5f}, {17, -100}};
     static const int64_t top_k[QUERIES] = {3, 5, -1, 0, 2, 40};
     for (int32_t t = 0; t < lengths[i]; t++)
         prompts[i][t] = (int32_t)tiny_below((uint64_t)i, (uint64_t)t, (uint32_t)model->vocabulary);
-    return (slip_query){.prompt = prompts[i],
-                        .prompt_count = lengths[i],
-                        .max_tokens = tokens[i],
-                        .sampling = {1000 + (uint64_t)i, temperatures[i], top_k[i], top_p[i], min_p[i]}};
+    return (slip_query){
+        .prompt = prompts[i],
+        .prompt_count = lengths[i],
+        .max_tokens = tokens[i],
+        .sampling = {1000 + (uint64_t)i, temperatures[i], top_k[i], top_p[i], min_p[i], presence[i], frequency[i], repetition[i]},
+        .wishes = {biases, i == 3 || i == 4 ? 2 : 0, i % 2 == 1, i % 2 == 1 ? TOP : 0}};
 }
 
 static inline void take_answer(machine *m, int32_t slot, answer *a)
@@ -139,6 +146,9 @@ static inline void take_answer(machine *m, int32_t slot, answer *a)
     a->reason = s->finish_reason;
     a->acceptance = s->acceptance;
     memcpy(a->drafts, s->drafts, sizeof a->drafts);
+    assert_true((s->logprobs != NULL) == s->query.wishes.logprobs);
+    if (s->logprobs)
+        memcpy(a->logprobs, s->logprobs, (size_t)s->count * sizeof *a->logprobs);
     memcpy(a->tokens, s->tokens, (size_t)s->count * sizeof *a->tokens);
     slip_decoder_release(m->decoder, slot);
 }
@@ -186,6 +196,8 @@ static inline void assert_same(const answer *a, const answer *b)
         assert_int_equal(a[i].count, b[i].count);
         assert_memory_equal(a[i].tokens, b[i].tokens, (size_t)a[i].count * sizeof *a[i].tokens);
         assert_string_equal(a[i].reason, b[i].reason);
+        if (i % 2 == 1)
+            assert_memory_equal(a[i].logprobs, b[i].logprobs, (size_t)a[i].count * sizeof *a[i].logprobs);
     }
 }
 

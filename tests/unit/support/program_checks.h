@@ -48,25 +48,26 @@ static inline void for_each_target(check *check_one)
     }
 }
 
-static inline void with_draft(int which, int32_t ranks, int32_t rank, check *check_one)
+static inline void with_draft(const slip_model *model, int32_t ranks, int32_t rank, check *check_one)
 {
-    slip_model model;
     slip_placement placement;
     slip_program program;
-    shape(which, &model);
-    slip_placement_draft(&model, ranks, rank, &placement);
-    assert_int_equal(slip_program_draft(&model, &placement, &program), SLIP_OK);
-    check_one(&model, &placement, &program);
+    slip_placement_draft(model, ranks, rank, &placement);
+    assert_int_equal(slip_program_draft(model, &placement, &program), SLIP_OK);
+    check_one(model, &placement, &program);
     slip_program_free(&program);
 }
 
 /* All shapes, whole and cut over 2 to 8 ranks. */
 static inline void for_each_draft(check *check_one)
 {
-    for (int which = 0; which < SHAPES; which++)
+    for (int which = 0; which < SHAPES; which++) {
+        slip_model model;
+        shape(which, &model);
         for (int32_t ranks = 1; ranks <= 8; ranks++)
             for (int32_t rank = 0; rank < ranks; rank++)
-                with_draft(which, ranks, rank, check_one);
+                with_draft(&model, ranks, rank, check_one);
+    }
 }
 
 #endif

@@ -61,6 +61,17 @@ static void test_accepted(void **state)
     release();
 }
 
+/* As vLLM reads them: markup in a completion's prompt is tokens. */
+static void test_special_tokens(void **state)
+{
+    (void)state;
+    int32_t end = slip_tokenizer_find(tokenizer, "<|endoftext|>");
+    assert_true(end >= 0 && slip_tokenizer_is_special(tokenizer, end));
+    prepare("\"prompt\":\"<|endoftext|>\",\"max_tokens\":3");
+    assert_true(request.refusal.status_code == 0 && prompts->count == 1 && prompts->ids[0] == end);
+    release();
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -91,6 +102,7 @@ static int close_tokenizer(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_accepted), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_accepted), cmocka_unit_test(test_special_tokens),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }

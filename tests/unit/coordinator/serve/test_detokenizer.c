@@ -181,6 +181,36 @@ static void test_special_and_unknown_tokens(void **state)
     push(&text, "b");
     assert_text(&text, "ab", "ab");
     slip_detokenizer_free(&text);
+    slip_detokenizer_start(&text, tokenizer, NULL, 0);
+    text.special = true;
+    push(&text, "a");
+    assert_int_equal(slip_detokenizer_push(&text, special), SLIP_OK);
+    assert_text(&text, "a<|endoftext|>", "a<|endoftext|>");
+    slip_detokenizer_free(&text);
+}
+
+/* Tokens up to a place in their text; a special one between them counts where it is text. */
+static void test_count(void **state)
+{
+    (void)state;
+    int32_t tokens[3], *ids, needed;
+    size_t count;
+    tokens[1] = slip_tokenizer_find(tokenizer, "<|endoftext|>");
+    for (int i = 0; i < 3; i += 2) {
+        assert_int_equal(slip_tokenizer_encode(tokenizer, "a", 1, 0, &ids, &count), SLIP_OK);
+        assert_int_equal(count, 1);
+        tokens[i] = ids[0];
+        free(ids);
+    }
+    static const struct {
+        size_t size;
+        bool special;
+        int32_t needed;
+    } cases[] = {{0, false, 0}, {1, false, 1}, {2, false, 3}, {9, false, 3}, {1, true, 1}, {2, true, 2}, {14, true, 2}, {15, true, 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(slip_detokenizer_count(tokenizer, cases[i].special, tokens, 3, cases[i].size, &needed), SLIP_OK);
+        assert_int_equal(needed, cases[i].needed);
+    }
 }
 
 int main(void)
@@ -193,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_first_stop_and_finish),
         cmocka_unit_test(test_stop_at_the_end),
         cmocka_unit_test(test_special_and_unknown_tokens),
+        cmocka_unit_test(test_count),
     };
     return cmocka_run_group_tests(tests, load_tokenizer, free_tokenizer);
 }

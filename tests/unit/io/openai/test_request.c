@@ -151,6 +151,7 @@ static void test_refused_lines(void **state)
     assert_refused("{", 400, "invalid_json", "");
     assert_refused("[1,2]", 400, "invalid_json", "");
     assert_refused("\"x\"", 400, "invalid_json", "");
+    assert_refused("null", 400, "invalid_json", "");
     assert_refused(TEXT_LINE("\"prompt\":\"x\"") " {}", 400, "invalid_json", "");
     assert_refused(TEXT_LINE("\"prompt\":\"\xff\""), 400, "invalid_json", "prompt");
     assert_refused(TEXT_LINE("\"prompt\":\"\\ud800\""), 400, "invalid_json", "prompt");
@@ -230,15 +231,13 @@ static void test_unsupported(void **state)
         const char *line, *param;
     } asked[] = {
         {TEXT_LINE("\"prompt\":\"x\",\"stream\":true"), "stream"},
-        {TEXT_LINE("\"prompt\":\"x\",\"logprobs\":0"), "logprobs"},
+        {TEXT_LINE("\"prompt\":\"x\",\"echo\":true,\"logprobs\":0"), "logprobs"},
+        {TEXT_LINE("\"prompt\":\"x\",\"prompt_logprobs\":1"), "prompt_logprobs"},
         {TEXT_LINE("\"prompt\":\"x\",\"best_of\":3"), "best_of"},
         {TEXT_LINE("\"prompt\":\"x\",\"suffix\":\"y\""), "suffix"},
         {TEXT_LINE("\"prompt\":\"x\",\"tools\":[{}]"), "tools"},
-        {TEXT_LINE("\"prompt\":\"x\",\"presence_penalty\":0.5"), "presence_penalty"},
-        {TEXT_LINE("\"prompt\":\"x\",\"logit_bias\":{\"5\":1}"), "logit_bias"},
         {TEXT_LINE("\"prompt\":\"x\",\"response_format\":{\"type\":\"json_object\"}"), "response_format"},
         {TEXT_LINE("\"prompt\":\"x\",\"response_format\":7"), "response_format"},
-        {CHAT_LINE(HELLO ",\"logprobs\":true"), "logprobs"},
         {CHAT_LINE(HELLO ",\"echo\":true"), "echo"},
         {CHAT_LINE(HELLO ",\"tool_choice\":\"required\""), "tool_choice"},
         {CHAT_LINE(HELLO ",\"tool_choice\":{}"), "tool_choice"},
@@ -248,6 +247,37 @@ static void test_unsupported(void **state)
     assert_accepted(TEXT_LINE("\"prompt\":\"x\",\"stream\":false,\"n\":1,\"logprobs\":null,\"suffix\":\"\",\"tools\":[],"
                               "\"logit_bias\":{},\"presence_penalty\":0.0,\"response_format\":{\"type\":\"text\"}"));
     assert_accepted(CHAT_LINE(HELLO ",\"logprobs\":false,\"tool_choice\":\"none\",\"something_else\":null"));
+}
+
+static void test_penalties_and_logprobs(void **state)
+{
+    (void)state;
+    slip_request r =
+        parse(TEXT_LINE("\"prompt\":\"x\",\"presence_penalty\":-0.5,\"frequency_penalty\":1,\"repetition_penalty\":1.5,\"logprobs\":3,"
+                        "\"logit_bias\":{\"50\":-100,\"7\":2.5,\"9\":0}"));
+    assert_int_equal(r.refusal.status_code, 0);
+    assert_true(r.sampling.presence_penalty == -0.5 && r.sampling.frequency_penalty == 1 && r.sampling.repetition_penalty == 1.5);
+    assert_true(r.logprobs && r.top_logprobs == 3 && r.bias_count == 3);
+    assert_true(r.biases[0].token == 7 && r.biases[0].value == 2.5f && r.biases[2].token == 50 && r.biases[2].value == -100);
+    slip_request_free(&r);
+    r = parse(CHAT_LINE(HELLO ",\"logprobs\":true,\"top_logprobs\":20"));
+    assert_true(r.refusal.status_code == 0 && r.logprobs && r.top_logprobs == 20);
+    slip_request_free(&r);
+    r = parse(TEXT_LINE("\"prompt\":\"x\",\"logprobs\":0"));
+    assert_true(r.refusal.status_code == 0 && r.logprobs && r.top_logprobs == 0);
+    slip_request_free(&r);
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"logprobs\":21"), 400, "invalid_value", "logprobs");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"logprobs\":true"), 400, "invalid_value", "logprobs");
+    assert_refused(CHAT_LINE(HELLO ",\"top_logprobs\":2"), 400, "invalid_value", "top_logprobs");
+    assert_refused(CHAT_LINE(HELLO ",\"logprobs\":3"), 400, "invalid_value", "logprobs");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"presence_penalty\":2.1"), 400, "invalid_value", "presence_penalty");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"repetition_penalty\":0"), 400, "invalid_value", "repetition_penalty");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"logit_bias\":[1]"), 400, "invalid_value", "logit_bias");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"logit_bias\":{\"x\":1}"), 400, "invalid_value", "logit_bias");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"logit_bias\":{\"-1\":1}"), 400, "invalid_value", "logit_bias");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"logit_bias\":{\"3\":101}"), 400, "invalid_value", "logit_bias");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"logit_bias\":{\"3\":1,\"03\":1}"), 400, "invalid_value", "logit_bias");
+    assert_refused(TEXT_LINE("\"prompt\":\"x\",\"logit_bias\":{\"4294967296\":1}"), 400, "invalid_value", "logit_bias");
 }
 
 static void test_long_and_deep_lines(void **state)
@@ -324,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_refused_lines),
         cmocka_unit_test(test_refused_values),
         cmocka_unit_test(test_unsupported),
+        cmocka_unit_test(test_penalties_and_logprobs),
         cmocka_unit_test(test_long_and_deep_lines),
         cmocka_unit_test(test_hash),
     };

@@ -85,7 +85,6 @@ static void test_asks_for_something(void **state)
 {
     (void)state;
     assert_refused(false, "\"guided_regex\":\"[0-9]+\"", "unsupported", "guided_regex", "only an empty value");
-    assert_refused(false, "\"skip_special_tokens\":false", "unsupported", "skip_special_tokens", "only true");
     assert_refused(false, "\"truncate_prompt_tokens\":2", "unsupported", "truncate_prompt_tokens", "not served");
     assert_refused(false, "\"typical_p\":0.1", "unsupported", "typical_p", "only 1 is served");
     assert_refused(false, "\"n\":2,\"best_of\":3", "unsupported", "best_of", "the value of n");
@@ -95,7 +94,6 @@ static void test_asks_for_something(void **state)
     assert_refused(true, "\"prompt\":\"x\"", "unsupported", "prompt", "/v1/completions");
     assert_refused(true, "\"response_format\":{\"type\":\"json_object\"}", "unsupported", "response_format", "text");
     assert_refused(true, "\"modalities\":[\"text\",\"audio\"]", "unsupported", "modalities", "text");
-    assert_refused(true, "\"tools\":[{}],\"parallel_tool_calls\":false", "unsupported", "parallel_tool_calls", "only true");
     assert_refused(false, "\"echo\":true,\"max_tokens\":0", "unsupported", "max_tokens", "slipstream score");
 }
 
@@ -186,6 +184,73 @@ static void test_thinking(void **state)
                    "disagree");
 }
 
+#define A_TOOL "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]"
+
+/* What the answer depends on counts in the hash; what asks for nothing does not. */
+static void test_tools_and_special_tokens(void **state)
+{
+    (void)state;
+    slip_request plain = parse(true, A_TOOL), both = parse(true, A_TOOL ",\"parallel_tool_calls\":true"),
+                 one = parse(true, A_TOOL ",\"parallel_tool_calls\":false,\"skip_special_tokens\":false");
+    assert_int_equal(plain.refusal.status_code + both.refusal.status_code + one.refusal.status_code, 0);
+    assert_int_equal(json_array_size(plain.reading.tools), 1);
+    assert_true(one.reading.one_call && !plain.reading.one_call && !both.reading.one_call);
+    assert_true(one.special_tokens && !plain.special_tokens);
+    assert_true(plain.hash == both.hash && plain.hash != one.hash);
+    slip_request_free(&plain);
+    slip_request_free(&both);
+    slip_request_free(&one);
+    slip_request none = parse(true, A_TOOL ",\"tool_choice\":\"none\",\"parallel_tool_calls\":false");
+    assert_true(none.reading.tools == NULL && !none.reading.one_call && strstr(none.prompts->text, "# Tools") == NULL);
+    slip_request_free(&none);
+    assert_passes(false, "\"skip_special_tokens\":false,\"spaces_between_special_tokens\":false,\"add_special_tokens\":true");
+    assert_refused(false, "\"skip_special_tokens\":1", "invalid_value", "skip_special_tokens", "true or false");
+    assert_refused(true, A_TOOL ",\"tool_choice\":\"required\"", "unsupported", "tool_choice", "\"auto\"");
+    assert_refused(true, A_TOOL ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}", "unsupported", "tool_choice",
+                   "\"auto\"");
+}
+
+static void test_ending(void **state)
+{
+    (void)state;
+    slip_request bare = parse(true, "\"add_generation_prompt\":false");
+    static const char end[] = "<|im_start|>user\nhi<|im_end|>";
+    assert_int_equal(bare.refusal.status_code, 0);
+    assert_string_equal(bare.prompts->text + bare.prompts->size - strlen(end), end);
+    slip_request_free(&bare);
+    assert_refused(true, "\"continue_final_message\":true", "invalid_value", "messages", "messages[0].role is not assistant");
+    assert_refused(true, "\"continue_final_message\":true,\"add_generation_prompt\":true", "invalid_value", "continue_final_message",
+                   "cannot both");
+}
+
+/* The model's template says whether a request thinks that does not say; one that is not known refuses chats alone. */
+static void test_chat_template(void **state)
+{
+    (void)state;
+    static const char chat[] = "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{\"messages\":"
+                               "[{\"role\":\"user\",\"content\":\"hi\"}]}}",
+                      text[] = "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"x\"}}";
+    slip_request request;
+    slip_request_defaults defaults = {.sampling = {.temperature = 1, .top_p = 1}, .unknown_chat = "0123456789abcdef0123"};
+    assert_int_equal(slip_request_parse(chat, sizeof chat - 1, 1, &defaults, &request), SLIP_OK);
+    assert_int_equal(request.refusal.status_code, 400);
+    assert_string_equal(request.refusal.code, "unsupported");
+    assert_non_null(strstr(request.refusal.message, "0123456789abcdef..."));
+    assert_non_null(strstr(request.refusal.message, "mimo-v2.5 and mimo-v2-flash"));
+    slip_request_free(&request);
+    assert_int_equal(slip_request_parse(text, sizeof text - 1, 1, &defaults, &request), SLIP_OK);
+    assert_int_equal(request.refusal.status_code, 0);
+    slip_request_free(&request);
+    for (const slip_chat_template *t = slip_families[0]->chat_templates; t->name != NULL; t++) {
+        defaults.chat = slip_chat_template_find(slip_families[0]->chat_templates, t->name);
+        assert_ptr_equal(defaults.chat, t);
+        assert_int_equal(slip_request_parse(chat, sizeof chat - 1, 1, &defaults, &request), SLIP_OK);
+        assert_int_equal(strcmp(request.prompts->text + request.prompts->size - 15, "<think></think>") != 0, t->thinks);
+        slip_request_free(&request);
+    }
+    assert_null(slip_chat_template_find(slip_families[0]->chat_templates, "mimo"));
+}
+
 static void test_developer(void **state)
 {
     (void)state;
@@ -251,6 +316,9 @@ int main(void)
         cmocka_unit_test(test_beside_body),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_thinking),
+        cmocka_unit_test(test_tools_and_special_tokens),
+        cmocka_unit_test(test_ending),
+        cmocka_unit_test(test_chat_template),
         cmocka_unit_test(test_developer),
         cmocka_unit_test(test_choices),
     };

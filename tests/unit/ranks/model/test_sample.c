@@ -203,7 +203,6 @@ static void test_frequencies_are_the_softmax(void **state)
     }
 }
 
-/* The nucleus by its definition: tokens in order of logit, then id, until the mass before them reaches top_p. */
 /* The lower the temperature, the nearer to the arg max, down to the lowest that there is: logits a rounding apart, equal ones, and far
  * ones. */
 static void test_low_temperatures(void **state)
@@ -228,6 +227,7 @@ static void test_low_temperatures(void **state)
             }
 }
 
+/* The nucleus by its definition: tokens in order of logit, then id, until the mass before them reaches top_p. */
 static slip_candidate nucleus(const float *logits, int64_t count, double temperature, double top_p, uint64_t seed, int64_t position)
 {
     double total = 0;
@@ -306,11 +306,31 @@ static void test_filters_in_their_order(void **state)
     float logits[VOCABULARY];
     int32_t order[VOCABULARY];
     for (uint64_t seed = 0; seed < 8 * 5 * 7; seed++) {
-        const slip_sampling s = {seed, 0.5 + 0.1 * (double)(seed % 13), top_k[seed % 8], top_p[seed % 5], min_p[seed % 7]};
+        const slip_sampling s = {.seed = seed,
+                                 .temperature = 0.5 + 0.1 * (double)(seed % 13),
+                                 .top_k = top_k[seed % 8],
+                                 .top_p = top_p[seed % 5],
+                                 .min_p = min_p[seed % 7]};
         tiny_fill(seed, 4.0f, 100, logits);
         logits[3] = logits[90] = logits[50];
         for (int64_t position = 0; position < 4; position++)
             assert_same(slip_sample_filtered(logits, 100, &s, position, order), filtered(logits, 100, &s, position));
+    }
+}
+
+/* Where the mass is exactly top_p, the set is complete: of four equal tokens, top_p 0.5 leaves the two lowest. */
+static void test_nucleus_ends_at_its_edge(void **state)
+{
+    (void)state;
+    const float logits[] = {2, 2, 2, 2};
+    int32_t order[4];
+    for (int kept = 1; kept <= 4; kept++) {
+        bool out[4] = {false};
+        const slip_sampling sampling = {.temperature = 1, .top_p = kept / 4.0};
+        for (int64_t position = 0; position < 200; position++)
+            out[slip_sample_filtered(logits, 4, &sampling, position, order).token] = true;
+        for (int token = 0; token < 4; token++)
+            assert_int_equal(out[token], token < kept);
     }
 }
 
@@ -319,21 +339,22 @@ static void test_filters_by_hand(void **state)
 {
     (void)state;
     static const struct {
-        slip_sampling sampling;
+        int64_t top_k;
+        double top_p, min_p;
         bool out[4];
     } cases[] = {
-        {{0, 1, 0, 1, 0}, {1, 1, 1, 1}},      {{0, 1, -1, 1, 0}, {1, 1, 1, 1}},   {{0, 1, 3, 1, 0}, {1, 1, 1, 0}},
-        {{0, 1, 1, 1, 0}, {1, 0, 0, 0}},      {{0, 1, 9, 1, 0}, {1, 1, 1, 1}},    {{0, 1, 0, 1, 0.6}, {1, 1, 0, 0}},
-        {{0, 1, 0, 1, 0.2}, {1, 1, 1, 1}},    {{0, 1, 0, 1, 1}, {1, 0, 0, 0}},    {{0, 1, 0, 0.65, 0}, {1, 1, 0, 0}},
-        {{0, 1, 0, 0.75, 0}, {1, 1, 1, 0}},   {{0, 1, 3, 0.75, 0}, {1, 1, 0, 0}}, /* 0.7 of 0.9 */
-        {{0, 1, 0, 0.95, 0.4}, {1, 1, 1, 0}}, {{0, 1, 2, 1, 0.8}, {1, 0, 0, 0}},  {{0, 1, 0, 0.75, 0.6}, {1, 1, 0, 0}},
+        {0, 1, 0, {1, 1, 1, 1}},    {-1, 1, 0, {1, 1, 1, 1}},     {3, 1, 0, {1, 1, 1, 0}},    {1, 1, 0, {1, 0, 0, 0}},
+        {9, 1, 0, {1, 1, 1, 1}},    {0, 1, 0.6, {1, 1, 0, 0}},    {0, 1, 0.2, {1, 1, 1, 1}},  {0, 1, 1, {1, 0, 0, 0}},
+        {0, 0.65, 0, {1, 1, 0, 0}}, {0, 0.75, 0, {1, 1, 1, 0}},   {3, 0.75, 0, {1, 1, 0, 0}}, {0, 0.95, 0.4, {1, 1, 1, 0}},
+        {2, 1, 0.8, {1, 0, 0, 0}},  {0, 0.75, 0.6, {1, 1, 0, 0}},
     };
     const float logits[] = {logf(0.4f), logf(0.3f), logf(0.2f), logf(0.1f)};
     int32_t order[4];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const slip_sampling sampling = {.temperature = 1, .top_k = cases[i].top_k, .top_p = cases[i].top_p, .min_p = cases[i].min_p};
         bool out[4] = {false};
         for (int64_t position = 0; position < 400; position++)
-            out[slip_sample_filtered(logits, 4, &cases[i].sampling, position, order).token] = true;
+            out[slip_sample_filtered(logits, 4, &sampling, position, order).token] = true;
         assert_memory_equal(out, cases[i].out, sizeof out);
     }
     const slip_sampling greedy = {.top_k = 2, .top_p = 0.5, .min_p = 0.5};
@@ -354,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_ties_go_to_the_lowest),
         cmocka_unit_test(test_frequencies_are_the_softmax),
         cmocka_unit_test(test_nucleus_is_the_smallest_set),
+        cmocka_unit_test(test_nucleus_ends_at_its_edge),
         cmocka_unit_test(test_filters_in_their_order),
         cmocka_unit_test(test_filters_by_hand),
     };

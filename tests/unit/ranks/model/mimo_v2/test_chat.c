@@ -29,7 +29,7 @@ static slip_status render(const char *messages, const char *tools, int thinking,
     size_t size = 0;
     json_t *list = json_of(messages), *functions = json_of(tools);
     slip_clear();
-    slip_status status = slip_mimo_v2_chat(list, functions, thinking, text, &size);
+    slip_status status = slip_mimo_v2_chat(list, functions, thinking, SLIP_CHAT_CUE, text, &size);
     json_decref(list);
     json_decref(functions);
     if (status == SLIP_OK)

@@ -1,7 +1,7 @@
 /* The process of a rank, for the other ranks on its host. A stopped process (SIGSTOP, a debugger, a suspended job) answers nobody and closes
  * no connection; only /proc tells. Linux; elsewhere no process counts as stopped. */
-#ifndef SLIP_COMM_PROCESS_H
-#define SLIP_COMM_PROCESS_H
+#ifndef SLIP_COMM_HOST_PROCESS_H
+#define SLIP_COMM_HOST_PROCESS_H
 
 #include <stdbool.h>
 #include <stdint.h>

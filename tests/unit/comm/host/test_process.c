@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "comm/process.h"
+#include "comm/host/process.h"
 
 static void test_self(void **state)
 {

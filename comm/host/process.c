@@ -1,4 +1,4 @@
-#include "comm/process.h"
+#include "comm/host/process.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Every call that can fail fails once (tests/mpi/tools/fail_after.c): memory, files, MPI. The run must end with exit status 1 and say why, and with
+# --resume give what an undisturbed run gives; or get by without what failed, and give that at once. Never may it crash, hang, or end well with
+# less than all answers.
+#
+# Which calls of a kind fail is a sample, spread over all that a run makes: EACH_SEED=N repeats one, EACH=all takes every call, which takes
+# an hour. Settings: tests/mpi/common.bash.
+. "$(dirname "$0")/common.bash"
+preload=$TOOLS/fail_after.so
+[ -e "$preload" ] || { echo "each.sh: $preload is not there" >&2; exit 2; }
+if nm -D "$SLIPSTREAM" 2>/dev/null | grep -q __asan_init; then
+    echo "each.sh: a sanitizer has the place of the calls that are to fail; left out"
+    exit 77
+fi
+RANDOM=${EACH_SEED:=$RANDOM}
+echo "note  EACH_SEED=$EACH_SEED"
+
+requests=$work/requests.jsonl reference=$work/reference.jsonl output=$work/results.jsonl log=$work/log
+cat >"$requests" <<'END'
+{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":6,"temperature":0}}
+{"custom_id":"b","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"Hi"}],"max_tokens":5,"temperature":0.5,"seed":3}}
+{"custom_id":"c","method":"POST","url":"/v1/embeddings","body":{}}
+{"custom_id":"d","method":"POST","url":"/v1/completions","body":{"prompt":["x","y"],"max_tokens":3,"n":2,"temperature":1,"seed":5}}
+END
+
+# Rank 0 alone needs no launcher.
+batch() { # ranks, options...
+    local launch=(mpirun --oversubscribe --bind-to none -n "$1")
+    [ "$1" = 1 ] && launch=()
+    timeout 60 "${launch[@]}" "${preloaded[@]}" "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" --sequences 2 --quiet "${@:2}" </dev/null
+}
+
+# What is wrong with a run that a failing call has disturbed; nothing: "".
+judge() { # kind, status
+    local whole=0
+    "$check" same "$output" "$reference" >/dev/null 2>&1 && whole=1
+    case $2 in
+    3) [ "$whole" = 1 ] || echo "exit status 3 without all answers" ;;
+    1)
+        grep -q '^slipstream: .' "$log" || echo "no word of why"
+        [ "$1" != memory ] || grep -qi 'memory' "$log" || echo "no word of memory"
+        ;;
+    *) echo "exit status $2" ;;
+    esac
+    [ "$whole" = 1 ] && return
+    preloaded=()
+    batch 1 -o "$output" --resume >"$work/stdout" 2>"$work/resumed"
+    "$check" same "$output" "$reference" >/dev/null 2>"$work/why" || echo "resumed, it is not the undisturbed run: $(head -n 3 "$work/why" "$work/resumed")"
+}
+
+# One call fails.
+try() { # ranks, whose calls, kind, number, rank
+    local status
+    rm -f "$output"* "$work/run.h5"
+    preloaded=(env LD_PRELOAD="$preload" FAIL_FROM="$2" FAIL_KIND="$3" FAIL_AT="$4" FAIL_RANK="$5")
+    batch "$1" -o "$output" --trace "$work/run.h5" >"$work/stdout" 2>"$log"
+    status=$?
+    wrong=$(judge "$3" "$status")
+    [ -z "$wrong" ] || fail "$2: $3 call $4 of rank $5 of $1" "$wrong" "$log"
+    [ -z "$wrong" ]
+}
+
+# How many calls there are, and then so many of them, one of each part of the range.
+sample() { # ranks, whose calls, kind, how many, rank
+    local total number bad=0 tried=0 count=$4 from
+    rm -f "$output"* "$work/run.h5"
+    preloaded=(env LD_PRELOAD="$preload" FAIL_FROM="$2" FAIL_RANK="$5" FAIL_COUNT="$work/count")
+    batch "$1" -o "$output" --trace "$work/run.h5" >"$work/stdout" 2>"$log"
+    total=$(sed -n "s/^$3 //p" "$work/count")
+    [ "${EACH:-}" = all ] || [ "$count" -gt "$total" ] && count=$total
+    for ((from = 0; from < count; from++)); do
+        number=$((from * total / count))
+        number=$((number + RANDOM % ((from + 1) * total / count - number) + 1))
+        try "$1" "$2" "$3" "$number" "$5" || bad=$((bad + 1))
+        tried=$((tried + 1))
+    done
+    [ "$bad" -gt 0 ] || ok "$2: $3 calls of rank $5 of $1" "$tried of $total failed, one at a time"
+}
+
+preloaded=()
+batch 1 -o "$reference" >"$work/stdout" 2>"$log"
+status=$?
+[ "$status" = 3 ] || { fail "undisturbed" "exit status $status" "$log"; finish; }
+
+if [ $# -gt 0 ]; then # one case: ranks, whose calls, kind, how many, rank
+    sample "$@"
+    finish
+fi
+sample 1 slipstream memory 16 0
+sample 1 slipstream open 4 0
+sample 1 slipstream read 4 0
+sample 1 slipstream write 4 0
+sample 1 slipstream sync 3 0
+sample 1 slipstream cut 1 0
+sample 1 slipstream close 3 0
+sample 1 slipstream mpi 6 0
+sample 2 slipstream poll 1 1
+sample 1 libjansson memory 4 0
+sample 1 libhdf5 read 2 0
+sample 1 libhdf5 write 3 0
+sample 2 slipstream memory 3 1
+sample 2 slipstream read 1 1
+sample 2 slipstream mpi 4 1
+finish

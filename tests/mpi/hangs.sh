@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# A hang is named within seconds and ends the job; SIGUSR2 shows what every rank does, and the run goes on; a rank that is killed anywhere
+# takes the job down, and the launcher names it. tests/mpi/tools/fail_after.c makes calls that never return and ranks that die.
+#
+# MATRIX=all kills every rank of 2 to 4 at many places; otherwise at one each. Settings: tests/mpi/common.bash.
+. "$(dirname "$0")/common.bash"
+preload=$TOOLS/fail_after.so
+[ -e "$preload" ] || { echo "hangs.sh: $preload is not there" >&2; exit 2; }
+sanitized=0
+nm -D "$SLIPSTREAM" 2>/dev/null | grep -q __asan_init && sanitized=1 # it has the place of the calls that are to fail
+
+requests=$work/requests.jsonl reference=$work/reference.jsonl output=$work/results.jsonl log=$work/log
+tokens=24
+for i in 1 2 3 4; do
+    printf '{"custom_id":"r%d","method":"POST","url":"/v1/completions","body":{"prompt":"def function_%d(","max_tokens":%d,"temperature":0.7,"seed":%d}}\n' \
+        "$i" "$i" "$((i < 3 ? 3 : tokens))" "$i"
+done >"$requests"
+
+preloaded=()
+start() { # ranks, options...
+    rm -f "$output"
+    mpirun --oversubscribe --bind-to none -n "$1" "${preloaded[@]}" "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" \
+        --sequences 2 --quiet "${@:2}" >"$work/stdout" 2>"$log" </dev/null &
+    job=$!
+}
+
+# The call that does not come back, or is the last.
+failing() { # kind, number, rank, how
+    preloaded=(env LD_PRELOAD="$preload" FAIL_KIND="$1" FAIL_AT="$2" FAIL_RANK="$3" FAIL_HOW="$4" FAIL_LOUD=1)
+}
+
+wait_for_word() { # pattern
+    local tries=$((seconds * 10))
+    while alive && ! grep -q -- "$1" "$log" && [ $((tries -= 1)) -gt 0 ]; do
+        sleep 0.1
+    done
+    grep -q -- "$1" "$log"
+}
+
+# What can be gone on with gives the undisturbed answers.
+resumes() { # name
+    preloaded=()
+    if ! on_ranks 1 batch -m "$MODEL" -i "$requests" -o "$output" --quiet --resume >"$work/stdout" 2>"$log"; then
+        fail "$1, resumed" "batch failed" "$log"
+    elif ! "$check" same "$output" "$reference" 2>"$log"; then
+        fail "$1, resumed" "not the undisturbed answers" "$log"
+    fi
+}
+
+if ! on_ranks 1 batch -m "$MODEL" -i "$requests" -o "$reference" --quiet >"$log" 2>&1; then
+    fail "undisturbed" "batch failed" "$log"
+    finish
+fi
+
+# ---- SIGUSR2 ----
+
+shown() { # name, pattern of the line of rank 1, lines wanted
+    wait_for_word "^# state .*rank $(($3 - 1)) on "
+    if [ "$(grep -c '^# state .*rank [0-9]* on .* for [0-9.]* s; [0-9]* sequences; [0-9]* MB' "$log")" != "$3" ]; then
+        fail "$1" "not one line a rank" "$log"
+    elif ! grep -q "^# state .*rank 1 on .*$2" "$log"; then
+        fail "$1" "no word of \"$2\"" "$log"
+    else
+        ok "$1" "$(grep -m1 '^# state .*rank 1' "$log" | cut -c 20-)"
+    fi
+}
+
+tokens_long=$work/long.jsonl
+printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":400,"temperature":0}}\n' >"$tokens_long"
+for who in launcher rank; do
+    rm -f "$output"
+    mpirun --oversubscribe --bind-to none -n 3 "$SLIPSTREAM" batch -m "$MODEL" -i "$tokens_long" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
+    job=$!
+    wait_for_word "^# memory"
+    sleep 1
+    [ "$who" = launcher ] && kill -USR2 "$job"
+    [ "$who" = rank ] && kill -USR2 "$(rank_process 2)"
+    shown "SIGUSR2 at the $who" "step [0-9]\|waiting for the step\|loading" 3
+    wait_for_end "$seconds"
+    [ "$status" = 0 ] || fail "SIGUSR2 at the $who" "the run ended with $status" "$log"
+done
+[ "$sanitized" = 0 ] || { echo "note  what fails is left out: a sanitizer has the place of those calls"; finish; }
+
+# ---- calls that never return ----
+
+hang() { # name, kind, number, rank, pattern
+    failing "$2" "$3" "$4" hang
+    start 2 --deadline 3
+    wait_for_word "fail_after: here"
+    local begun=$SECONDS
+    kill -USR2 "$job"
+    wait_for_end 15
+    if [ "$status" != 1 ]; then
+        fail "$1" "exit status $status after $((SECONDS - begun)) s" "$log"
+    elif ! grep -q "^slipstream: .*rank $4 .*$5" "$log" || ! grep -q "^# state .*rank $4 on .*$5" "$log"; then
+        fail "$1" "no word of \"$5\" of rank $4" "$log"
+    else
+        ok "$1" "$(grep -m1 '^slipstream:' "$log")"
+        resumes "$1"
+    fi
+}
+hang "an endless read" read 40 1 "loading the target, reading .*model.h5"
+hang "an endless sync" sync 3 0 "after step [0-9]*, writing .*results.jsonl"
+hang "an endless write" write 2 0 "after step [0-9]*, writing .*results.jsonl"
+
+# ---- every rank, killed somewhere ----
+
+calls_of() { # ranks: the last one's calls to MPI in a run, of which rank 0 makes more
+    preloaded=(env LD_PRELOAD="$preload" FAIL_RANK="$(($1 - 1))" FAIL_COUNT="$work/calls")
+    start "$1"
+    wait_for_end "$seconds"
+    sed -n 's/^mpi //p' "$work/calls"
+}
+
+killed() { # ranks, rank, call
+    local name="rank $2 of $1 is killed at its call $3 to MPI" begun=$SECONDS
+    failing mpi "$3" "$2" kill
+    start "$1"
+    wait_for_end 30
+    if [ "$status" = 0 ] || [ "$status" = 124 ] || [ $((SECONDS - begun)) -gt 20 ]; then
+        fail "$name" "exit status $status after $((SECONDS - begun)) s" "$log"
+    elif ! grep -q "rank $2 .*signal 9" "$log"; then
+        fail "$name" "the launcher does not name it" "$log"
+    else
+        ok "$name" "exit status $status after $((SECONDS - begun)) s"
+        resumes "$name"
+    fi
+}
+
+RANDOM=${MATRIX_SEED:=$RANDOM}
+echo "note  MATRIX_SEED=$MATRIX_SEED"
+for ranks in 2 3 4; do
+    total=$(calls_of "$ranks")
+    for ((rank = 0; rank < ranks; rank++)); do
+        places=1
+        [ "${MATRIX:-}" = all ] && places=8
+        for ((place = 0; place < places; place++)); do
+            killed "$ranks" "$rank" $((10 + RANDOM * RANDOM % (total - 10)))
+        done
+    done
+done
+finish

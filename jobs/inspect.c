@@ -7,6 +7,7 @@
 #include "io/base/file/stdout.h"
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
+#include "io/report/summary.h"
 #include "jobs/inspect_totals.h"
 #include "ranks/model/family.h"
 
@@ -147,7 +148,8 @@ static void print_all(const char *path, const slip_checkpoint *checkpoint, const
     print_datasets(checkpoint);
 }
 
-slip_status slip_inspect_run(const char *path, bool json)
+/* With an object its members are added to it; without one all is printed for a reader. */
+static slip_status inspect(const char *path, json_t *object)
 {
     slip_checkpoint checkpoint;
     slip_model model;
@@ -160,12 +162,25 @@ slip_status slip_inspect_run(const char *path, bool json)
         status = sum(&checkpoint, &model, false, &target);
     if (status == SLIP_OK)
         status = sum(&checkpoint, &model, true, &draft);
-    if (status == SLIP_OK && json)
-        status = slip_inspect_json(path, &checkpoint, &model, &target, &draft);
+    if (status == SLIP_OK && object != NULL)
+        status = slip_inspect_json(path, &checkpoint, &model, &target, &draft, object);
     else if (status == SLIP_OK)
         print_all(path, &checkpoint, &model, &target, &draft);
-    if (status == SLIP_OK)
-        status = slip_stdout_flush();
     slip_checkpoint_free(&checkpoint);
     return status;
+}
+
+slip_status slip_inspect_add(const char *path, json_t *object)
+{
+    return object != NULL ? inspect(path, object) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+}
+
+slip_status slip_inspect_run(const char *path, bool json, int argc, char **argv)
+{
+    json_t *object = json ? slip_summary_begin("inspect", argc, argv) : NULL;
+    slip_status status = json ? slip_inspect_add(path, object) : inspect(path, NULL);
+    if (status == SLIP_OK && json)
+        return slip_summary_print(object);
+    json_decref(object);
+    return status == SLIP_OK ? slip_stdout_flush() : status;
 }

@@ -1,6 +1,5 @@
-/* inspect --json. */
+/* inspect --json, and what convert --json says of the checkpoint that it wrote. */
 #include <jansson.h>
-#include <stdio.h>
 
 #include "io/base/json.h"
 #include "io/checkpoint/checksum.h"
@@ -91,15 +90,14 @@ static json_t *datasets(const slip_checkpoint *checkpoint)
 }
 
 slip_status slip_inspect_json(const char *path, const slip_checkpoint *checkpoint, const slip_model *model,
-                              const slip_inspect_totals *target, const slip_inspect_totals *draft)
+                              const slip_inspect_totals *target, const slip_inspect_totals *draft, json_t *object)
 {
     int64_t checksums = checkpoint->checksums != NULL ? checkpoint->checksum_count - 1 : 0;
-    json_t *object = json_pack("{s:i,s:o,s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "schema", 1, "model", slip_json_text(path), "checkpoint_version",
-                               checkpoint->version, "file_bytes", (json_int_t)checkpoint->file_size, "tokenizer_bytes",
-                               (json_int_t)checkpoint->tokenizer_size, "checksums", (json_int_t)checksums, "target",
-                               target_object(model, target), "draft", draft_object(model, draft), "datasets", datasets(checkpoint));
-    bool made = object != NULL && (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) == 0 || ferror(stdout));
-    json_decref(object);
-    putchar('\n');
-    return made ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "%s: out of memory to print it", path);
+    json_t *members = json_pack("{s:o,s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "model", slip_json_text(path), "checkpoint_version",
+                                checkpoint->version, "file_bytes", (json_int_t)checkpoint->file_size, "tokenizer_bytes",
+                                (json_int_t)checkpoint->tokenizer_size, "checksums", (json_int_t)checksums, "target",
+                                target_object(model, target), "draft", draft_object(model, draft), "datasets", datasets(checkpoint));
+    bool made = members != NULL && json_object_update(object, members) == 0;
+    json_decref(members);
+    return made ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
 }

@@ -94,9 +94,17 @@ void slip_job_settle_outputs(slip_job *job, slip_status status)
     }
 }
 
+/* Reading or loading begins. */
+static void start_work(slip_job *job)
+{
+    slip_progress_clear(&job->work);
+    slip_progress_start(&job->work, is_coordinator(job) && !job->options->quiet ? stderr : NULL, 0, 0, slip_now_s());
+}
+
 slip_status slip_job_open(slip_job *job)
 {
     slip_comm_set_deadline(job->comm, job->options->deadline);
+    start_work(job);
     slip_status status = slip_device_agree(job->options, job->comm, &job->kind);
     if (status == SLIP_OK)
         status = job->options->shape ? open_shape(job) : slip_source_open(job->comm, job->options->model, &job->source);
@@ -118,47 +126,6 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
     int64_t most = job->source.model.max_positions;
     int64_t context = job->options->context ? job->options->context : wanted ? wanted : most;
     return context < most ? context : most;
-}
-
-/* The fields of sampling that are the model's own: a bit each, as in slip_sampling_defaults. */
-static uint32_t sampling_of_model(const slip_job *job)
-{
-    uint32_t fields = job->source.model.sampling.given;
-#define TYPED(field, option, ...) \
-    if (slip_options_given(job->options, option)) \
-        fields &= ~(1u << SLIP_SAMPLING_INDEX_##field);
-    SLIP_SAMPLING_FIELDS(TYPED)
-#undef TYPED
-    return fields;
-}
-
-slip_sampling slip_job_sampling(const slip_job *job)
-{
-    const slip_sampling_defaults *model = &job->source.model.sampling;
-    slip_sampling sampling = job->options->sampling;
-    uint32_t of_model = sampling_of_model(job);
-#define TAKE(field, ...) \
-    if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
-        sampling.field = model->values.field;
-    SLIP_SAMPLING_FIELDS(TAKE)
-#undef TAKE
-    return sampling;
-}
-
-/* A user who did not ask for it should know. */
-static void print_sampling(const slip_job *job)
-{
-    const slip_sampling_defaults *model = &job->source.model.sampling;
-    uint32_t of_model = sampling_of_model(job);
-    if (of_model == 0 || (job->options->command != SLIP_COMMAND_GENERATE && job->options->command != SLIP_COMMAND_BATCH))
-        return;
-    fprintf(stderr, "# sampling         the model's own, where nobody says:");
-#define SHOW(field, ...) \
-    if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
-        fprintf(stderr, " " #field " %g", (double)model->values.field);
-    SLIP_SAMPLING_FIELDS(SHOW)
-#undef SHOW
-    fputc('\n', stderr);
 }
 
 int32_t slip_job_embedded_ids(const slip_job *job)
@@ -281,7 +248,7 @@ static slip_status start_rank(slip_job *job)
         fprintf(stderr, "# checkpoint       has no checksums, so damage goes unseen: slipstream convert %s NEW.h5 makes a copy that has\n",
                 job->source.path);
     if (is_coordinator(job) && !job->options->quiet)
-        print_sampling(job);
+        slip_job_print_sampling(job);
     if (is_coordinator(job) && !job->options->quiet)
         print_estimate(job, shards, options.slices);
     return slip_rank_create(job->comm, &job->source, &options, &job->rank);
@@ -291,6 +258,8 @@ static slip_status start_rank(slip_job *job)
 static slip_status load(slip_job *job, int32_t sequences, int64_t context, slip_trace *trace)
 {
     slip_decoder_options decoding = decoder_options(job, sequences);
+    start_work(job);
+    job->source.progress = &job->work;
     slip_status status = settle_limits(job, &decoding, context);
     if (status == SLIP_OK)
         status = start_rank(job);
@@ -299,6 +268,7 @@ static slip_status load(slip_job *job, int32_t sequences, int64_t context, slip_
     status = load_draft(job);
     if (status == SLIP_OK && is_coordinator(job))
         status = start_decoder(job, &decoding, trace);
+    slip_progress_clear(&job->work);
     return slip_comm_agree(job->comm, status);
 }
 

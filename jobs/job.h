@@ -9,6 +9,7 @@
 #include "coordinator/decoder.h"
 #include "io/text/tokenizer.h"
 #include "io/report/output.h"
+#include "io/report/progress.h"
 #include "io/report/trace_ops.h"
 #include "jobs/options.h"
 
@@ -28,6 +29,7 @@ typedef struct {
     slip_decoder *decoder;                  /* rank 0 */
     slip_trace_ops *trace_ops;              /* rank 0 with --trace-ops */
     slip_output *outputs[SLIP_JOB_OUTPUTS]; /* rank 0: files to write beside the answers */
+    slip_progress work;                     /* rank 0: reading and loading */
     slip_limits limits;
     double started_s;                     /* when the command began */
     int64_t requests, failed, unfinished; /* rank 0, for the report: the command counts them */
@@ -61,6 +63,9 @@ void slip_job_close(slip_job *job);
 
 /* Encode a text for the model; SLIP_ERR_INPUT without a tokenizer or for an empty text. The caller frees *ids. */
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count);
+
+/* Say where the model's own sampling is used: a user who did not ask for it should know. */
+void slip_job_print_sampling(const slip_job *job);
 
 /* What a report says of the run; strings are the job's. */
 enum { SLIP_EMULATED_SIZE = 48 };

@@ -1,8 +1,48 @@
-/* What a run says of itself at its end. */
+/* How a run samples, which it says before it begins, and what it says at its end. */
 #include <stdio.h>
 
 #include "io/report/summary.h"
 #include "jobs/job.h"
+
+/* The fields of sampling that are the model's own: a bit each, as in slip_sampling_defaults. */
+static uint32_t sampling_of_model(const slip_job *job)
+{
+    uint32_t fields = job->source.model.sampling.given;
+#define TYPED(field, option, ...) \
+    if (slip_options_given(job->options, option)) \
+        fields &= ~(1u << SLIP_SAMPLING_INDEX_##field);
+    SLIP_SAMPLING_FIELDS(TYPED)
+#undef TYPED
+    return fields;
+}
+
+slip_sampling slip_job_sampling(const slip_job *job)
+{
+    const slip_sampling_defaults *model = &job->source.model.sampling;
+    slip_sampling sampling = job->options->sampling;
+    uint32_t of_model = sampling_of_model(job);
+#define TAKE(field, ...) \
+    if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
+        sampling.field = model->values.field;
+    SLIP_SAMPLING_FIELDS(TAKE)
+#undef TAKE
+    return sampling;
+}
+
+void slip_job_print_sampling(const slip_job *job)
+{
+    const slip_sampling_defaults *model = &job->source.model.sampling;
+    uint32_t of_model = sampling_of_model(job);
+    if (of_model == 0 || (job->options->command != SLIP_COMMAND_GENERATE && job->options->command != SLIP_COMMAND_BATCH))
+        return;
+    fprintf(stderr, "# sampling         the model's own, where nobody says:");
+#define SHOW(field, ...) \
+    if (of_model & 1u << SLIP_SAMPLING_INDEX_##field) \
+        fprintf(stderr, " " #field " %g", (double)model->values.field);
+    SLIP_SAMPLING_FIELDS(SHOW)
+#undef SHOW
+    fputc('\n', stderr);
+}
 
 static const char *rank_host(const void *context, int rank)
 {

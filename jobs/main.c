@@ -8,7 +8,9 @@
 #include "comm/launcher.h"
 #include "comm/version.h"
 #include "io/base/file/stdout.h"
+#include "io/base/json.h"
 #include "io/checkpoint/hdf5_version.h"
+#include "io/report/summary.h"
 #include "jobs/convert/convert.h"
 #include "jobs/inspect.h"
 #include "jobs/job.h"
@@ -30,13 +32,29 @@ static void print_versions(void)
     }
 }
 
+/* convert --json: what was read, and the keys of inspect for what was written. */
+static slip_status print_converted(const slip_options *options, int argc, char **argv, double seconds)
+{
+    json_t *object = slip_summary_begin("convert", argc, argv);
+    json_t *rest = json_pack("{s:o,s:o,s:b,s:f}", "source", slip_json_text(options->source), "model", slip_json_text(options->model),
+                             "dry_run", options->dry_run, "seconds", seconds);
+    slip_status status = object && rest && json_object_update(object, rest) == 0 ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    json_decref(rest);
+    if (status == SLIP_OK && !options->dry_run)
+        status = slip_inspect_add(options->model, object);
+    if (status == SLIP_OK)
+        return slip_summary_print(object);
+    json_decref(object);
+    return status;
+}
+
 /* Commands that do not decode run on rank 0; the others have nothing to do. */
 static slip_status run_alone(const slip_options *options, int argc, char **argv, const slip_comm *comm)
 {
     if (slip_comm_rank(comm) != 0)
         return SLIP_OK;
     if (options->command == SLIP_COMMAND_INSPECT)
-        return slip_inspect_run(options->model, options->json);
+        return slip_inspect_run(options->model, options->json, argc, argv);
     if (options->command == SLIP_COMMAND_MERGE)
         return slip_merge_run(options);
     if (options->command == SLIP_COMMAND_PLAN)
@@ -57,7 +75,9 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
         .rank = slip_comm_rank(comm),
         .ranks = slip_comm_ranks(comm),
     };
-    return slip_convert_run(&convert);
+    double started = slip_now_s();
+    status = slip_convert_run(&convert);
+    return status == SLIP_OK && options->json ? print_converted(options, argc, argv, slip_now_s() - started) : status;
 }
 
 static slip_status run_together(slip_job *job)

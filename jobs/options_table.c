@@ -132,8 +132,7 @@ const option_row slip_option_rows[] = {
     {"expert-slices", 0, OPTION_INT, "S", RUNS, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "cut each expert over S ranks; S divides the ranks\n(default: what slipstream plan finds fastest)"},
     {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120", "give up on a rank that is silent so long"},
-    {"json", 0, OPTION_FLAG, NULL, RUNS | PLAN | INSPECT | REPORT | MERGE, FIELD(json), 0, 0, NULL,
-     "print one JSON object with the figures on standard output"},
+    {"json", 0, OPTION_FLAG, NULL, EVERY, FIELD(json), 0, 0, NULL, "print one JSON object with the figures on standard output"},
     {"quiet", 'q', OPTION_FLAG, NULL, RUNS | CONVERT, FIELD(quiet), 0, 0, NULL, "no progress and no figures on standard error"},
     {"help", 'h', OPTION_FLAG, NULL, EVERY | 1, FIELD(help), 0, 0, NULL, "print this and exit"},
     {"version", 0, OPTION_FLAG, NULL, EVERY | 1, FIELD(version), 0, 0, NULL, "print the versions and exit"},
@@ -161,7 +160,9 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                             "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
                             "-i jobs/demo/requests.jsonl -o results.jsonl --resume\n"
                             "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 "
-                            "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"},
+                            "-i jobs/demo/requests.jsonl -o - --temperature 0 -n 32\n"
+                            "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
+                            "-i jobs/demo/requests.jsonl -o traced.jsonl --trace run.h5\n"},
     [SLIP_COMMAND_BENCH] = {"bench", "", 0, "(-m MODEL.h5 | --shape NAME)", "measure decoding",
                             "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5\n"
                             "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5 --no-draft --sequences 4 --json\n"
@@ -186,8 +187,6 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                            "  build/slipstream plan -m jobs/demo/model.h5 --ranks 2 --context 4096 --sequences 8 --memory 80\n"},
     [SLIP_COMMAND_REPORT] = {"report", "RUN.h5", 1, "RUN.h5",
                              "show what a trace of slipstream batch tells: rates, times, acceptance, expert load",
-                             "  mpirun -n 3 build/slipstream batch -m jobs/demo/model.h5 "
-                             "-i jobs/demo/requests.jsonl -o results.jsonl --trace run.h5\n"
                              "  build/slipstream report run.h5 --html run.html\n"},
     [SLIP_COMMAND_MERGE] =
         {"merge", "RESULTS...", -1, "RESULTS... -i REQUESTS -o FILE",

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/base/clock.h"
 #include "io/base/hash.h"
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
@@ -194,12 +195,25 @@ static slip_status fill_tensor(const slip_program *program, int32_t index, const
     return kind->fill(executor, index, first->row->dtype, slip_hash_text(SLIP_HASH_START, first->name));
 }
 
+/* Codes and scales; 0 for one that cannot be loaded. */
+static uint64_t tensor_bytes(const slip_source *source, const slip_program *program, int32_t index)
+{
+    slip_weight weight;
+    if (describe(source, program, &program->tensors[index], &weight) != SLIP_OK)
+        return 0;
+    return (uint64_t)(weight.experts * weight.rows) * weight.row_bytes + scale_bytes(&weight);
+}
+
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind, slip_executor *executor)
 {
     slip_checked_file file = {.checkpoint = &source->table, .path = source->path, .file = source->file};
     slip_status status = SLIP_OK;
-    for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++)
+    int64_t done = 0, total = source->progress ? (int64_t)slip_shard_bytes(source, program) : 0;
+    for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++) {
         status = source->path ? load_tensor(source, &file, program, i, kind, executor) : fill_tensor(program, i, kind, executor);
+        done += source->progress ? (int64_t)tensor_bytes(source, program, i) : 0;
+        slip_progress_bytes(source->progress, "loading", done, total, slip_now_s());
+    }
     slip_checked_close(&file);
     return status;
 }
@@ -207,10 +221,7 @@ slip_status slip_shard_load(const slip_source *source, const slip_program *progr
 uint64_t slip_shard_bytes(const slip_source *source, const slip_program *program)
 {
     uint64_t total = 0;
-    for (int32_t i = 0; i < program->tensor_count; i++) {
-        slip_weight weight;
-        if (describe(source, program, &program->tensors[i], &weight) == SLIP_OK)
-            total += (uint64_t)(weight.experts * weight.rows) * weight.row_bytes + scale_bytes(&weight);
-    }
+    for (int32_t i = 0; i < program->tensor_count; i++)
+        total += tensor_bytes(source, program, i);
     return total;
 }

@@ -5,6 +5,7 @@
 #define SLIP_RANKS_SHARD_H
 
 #include "io/checkpoint/checkpoint.h"
+#include "io/report/progress.h"
 #include "kernels/executor.h"
 #include "ranks/model/program.h"
 
@@ -13,6 +14,7 @@ typedef struct {
     int file;              /* open for reading, -1 when closed */
     slip_checkpoint table; /* `tokenizer` on rank 0 only */
     slip_model model;
+    slip_progress *progress; /* of loading; borrowed. NULL: nobody looks */
 } slip_source;
 
 /* Lockstep on all ranks; a fault on one is everybody's. The caller closes it. */

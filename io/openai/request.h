@@ -32,12 +32,14 @@ typedef struct {
 
 /* What holds for lines that do not say. */
 typedef struct {
-    int32_t max_tokens;             /* 0 = not given */
-    slip_sampling sampling;         /* its seed is mixed with custom_id into the seed of a line that has none */
-    const slip_family *family;      /* renders chats; NULL: the first of ranks/model/family.h */
-    const char *models;             /* the names the model goes by, with commas between them; NULL: any */
-    const slip_chat_template *chat; /* NULL: the family's first, or, with the next, none: chats are refused */
-    const char *unknown_chat;       /* SHA-256 of the model's template, which is not known */
+    int32_t max_tokens;                          /* 0 = not given */
+    slip_sampling sampling;                      /* its seed is mixed with custom_id into the seed of a line that has none */
+    const slip_family *family;                   /* renders chats; NULL: the first of ranks/model/family.h */
+    const char *models;                          /* the names the model goes by, with commas between them; NULL: any */
+    const slip_chat_template *chat;              /* NULL: the family's first, or, with the next, none: chats are refused */
+    const char *unknown_chat;                    /* SHA-256 of the model's template, which is not known */
+    void (*watch)(void *context, int64_t lines); /* called now and then while a file is read through; NULL: nobody looks */
+    void *watch_context;
 } slip_request_defaults;
 
 /* A prompt: text, or token ids. */

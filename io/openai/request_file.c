@@ -60,6 +60,8 @@ static int64_t positions_of(const slip_request_file *file, int64_t max_tokens)
     return max_tokens > 0 && max_tokens < INT32_MAX ? (int64_t)file->size + TEMPLATE + max_tokens : INT64_MAX;
 }
 
+enum { WATCHED = 1024 }; /* lines from one look to the next */
+
 static slip_status survey(slip_request_file *file)
 {
     for (;;) {
@@ -71,7 +73,8 @@ static slip_status survey(slip_request_file *file)
         if ((status = slip_request_look(file->line, file->size, &glance)) != SLIP_OK)
             return status;
         int64_t positions = positions_of(file, glance.max_tokens);
-        file->count++;
+        if (++file->count % WATCHED == 0 && file->defaults.watch)
+            file->defaults.watch(file->defaults.watch_context, file->count);
         file->positions = positions > file->positions ? positions : file->positions;
         if (glance.custom_id != NULL)
             status = slip_repeats_add(&file->names, hash_of(glance.custom_id), strncmp(glance.custom_id, MADE_UP, strlen(MADE_UP)) == 0);

@@ -19,7 +19,7 @@ json_t *slip_summary_begin(const char *command, int argc, char **argv)
 
 slip_status slip_summary_print(json_t *object)
 {
-    bool made = object && (json_dumpf(object, stdout, JSON_INDENT(2)) == 0 || ferror(stdout));
+    bool made = object && (json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) == 0 || ferror(stdout));
     json_decref(object);
     putchar('\n');
     return made ? slip_stdout_flush() : slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");

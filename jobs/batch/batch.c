@@ -135,8 +135,15 @@ static void hear_signal(batch *b)
 
 static void show_progress(batch *b)
 {
-    b->counts.tokens = slip_serve_tokens(b->serve);
-    slip_progress_update(&b->progress, &b->counts, slip_now_s());
+    const slip_acceptance *acceptance = &slip_decoder_metrics(b->job->decoder)->acceptance;
+    double drain = b->job->options->drain, now = slip_now_s();
+    b->counts.tokens = (int64_t)slip_serve_tokens(b->serve);
+    b->counts.refused = (size_t)b->record.refused;
+    b->counts.acceptance = acceptance->steps > 0 ? slip_acceptance_mean(acceptance) : 0;
+    b->counts.draining = b->signal != 0;
+    b->counts.in_flight = b->open;
+    b->counts.drain_left = drain > 0 ? drain - (now - b->drained_s) : 0;
+    slip_progress_update(&b->progress, &b->counts, now);
 }
 
 /* As much as there is room for. Refused lines pass by on the way; after a signal no new line is begun. */
@@ -271,6 +278,7 @@ static slip_status run(batch *b)
         status = decode(b);
     status = slip_record_end(&b->record, status);
     slip_status ended = status == SLIP_OK ? slip_job_end(b->job) : status;
+    b->counts.draining = false;
     slip_progress_finish(&b->progress, &b->counts, slip_now_s());
     b->job->requests = (int64_t)count;
     b->job->failed = (int64_t)b->counts.failed;

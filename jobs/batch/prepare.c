@@ -21,6 +21,12 @@ static slip_status name_model(batch *b)
     return slip_fail(SLIP_ERR_FAILED, "out of memory");
 }
 
+static void show_reading(void *context, int64_t lines)
+{
+    slip_job *job = context;
+    slip_progress_items(&job->work, "requests read", lines, slip_now_s());
+}
+
 /* The chat template that the user names, or the one that the model's text is known by, or, of a model without a record, the family's. */
 static slip_status choose_template(const slip_job *job, slip_request_defaults *defaults)
 {
@@ -51,7 +57,9 @@ static slip_status open_requests(batch *b)
     slip_request_defaults defaults = {.max_tokens = (int32_t)options->max_tokens,
                                       .sampling = slip_job_sampling(b->job),
                                       .family = b->job->source.model.family,
-                                      .models = b->models};
+                                      .models = b->models,
+                                      .watch = show_reading,
+                                      .watch_context = b->job};
     if (status == SLIP_OK)
         status = choose_template(b->job, &defaults);
     if (status == SLIP_OK)

@@ -176,10 +176,16 @@ rm -f "$out.lock"
 take eos-none eos-gen && cp -r "$cases/overlay/df-rope-params/dflash" "$copy" && sed -i 's/"mask_token_id": 90/"mask_token_id": 91/' "$copy/dflash/config.json"
 taken "a model to inspect" "with a drafter"
 "$SLIPSTREAM" inspect --json "$out" | tr -d ' \n' >"$log"
-for words in '"schema":1' '"eos_token_id":[4092,0]' '"sampling":{"temperature":1.0,"top_p":0.95' '"qkv_chunks":2' '"window":16' \
+for words in '"schema":1' '"command":"inspect"' '"version":"' '"eos_token_id":[4092,0]' '"sampling":{"temperature":1.0,"top_p":0.95' '"qkv_chunks":2' '"window":16' \
     '"mask_token":91' '"name":"target/norm","dtype":"bf16","shape":[128]'; do
     if grep -qF -- "$words" "$log"; then ok "inspect --json" "$words"; else fail "inspect --json" "without $words" "$log"; fi
 done
+
+"$SLIPSTREAM" convert "$MODEL" "$work/copy.h5" --json 2>/dev/null | tr -d ' \n' >"$log"
+for words in '"schema":1' '"command":"convert"' '"dry_run":false' '"checkpoint_version":2' '"name":"target/norm"'; do
+    if grep -qF -- "$words" "$log"; then ok "convert --json" "$words"; else fail "convert --json" "without $words" "$log"; fi
+done
+rm -f "$work/copy.h5"
 
 # ---- damage ----
 

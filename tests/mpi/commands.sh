@@ -41,12 +41,12 @@ example() { # a line of --help
     fi
 }
 
-for command in generate batch bench score convert inspect plan merge; do
+for command in generate batch bench score convert inspect plan report merge; do
     "$SLIPSTREAM" "$command" --help >"$out" 2>"$log"
     status=$?
     silent "$command --help"
-    # Those of convert name models that nobody has here; random weights want a GPU.
-    grep '^ *\(mpirun\|build/slipstream\|echo\)' "$out" | sed 's/^ *//' | grep -v ' convert \| bench --shape ' >"$work/examples"
+    # Those of convert and report name files that nobody has here; random weights want a GPU.
+    grep '^ *\(mpirun\|build/slipstream\|echo\)' "$out" | sed 's/^ *//' | grep -v ' convert \| report \| bench --shape ' >"$work/examples"
     [ "$QUICK" = 1 ] && sed -i 1q "$work/examples"
     while read -r line; do
         example "$line"
@@ -128,7 +128,7 @@ else
 fi
 run 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --json
 count=$(sed -n 's/.*"tokens": \([0-9]*\).*/\1/p' "$out")
-if grep -q "^progress: $count/$count done" "$log"
+if grep -q "^progress: .* $count/$count done" "$log"
 then ok "score: progress on standard error"
 else fail "score: progress on standard error" "no line with all of ${count:-no} tokens" "$log"
 fi
@@ -302,15 +302,38 @@ for option in --trace --logits --trace-ops; do
     [ -z "$(ls "$small")" ] || fail "$option onto a full disk" "left there: $(ls "$small")" "$log"
 done
 
-# A resumed batch replaces the trace of the run before, and nothing else.
-run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/traced.jsonl" --trace "$work/run.h5"
-told_zero=$status
-head -n 1 "$work/traced.jsonl" >"$work/first.jsonl"
-run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/first.jsonl" --resume --trace "$work/run.h5"
-if [ "$told_zero$status" = 00 ]
-then ok "--resume replaces a trace"
-else fail "--resume replaces a trace" "exit status $told_zero, then $status" "$log"
+# A resumed batch appends to the trace of the run before, and to nothing else. The report of it tells both.
+requests=$place/jobs/demo/requests.jsonl
+reported() { # name, pattern...
+    local name=$1
+    "$SLIPSTREAM" report "$work/run.h5" --json >"$out" 2>"$log" || { fail "$name" "report failed" "$log"; return; }
+    counts "$name" "${@:2}"
+}
+run 2 batch -m "$MODEL" -i "$requests" -o "$work/traced.jsonl" --trace "$work/run.h5" --metrics "$work/run.prom"
+reported "report --json" '"command": "report"' '"answered": 3' '"state": "done"' '"unfinished": 0' '"max_picks": [1-9]'
+if grep -q '^slipstream_requests_total{state="answered"} 3$' "$work/run.prom" && grep -q '^slipstream_running 0$' "$work/run.prom"
+then ok "--metrics"
+else fail "--metrics" "not three answers of a run that has ended" "$work/run.prom"
 fi
+head -n 1 "$work/traced.jsonl" >"$work/first.jsonl"
+run 2 batch -m "$MODEL" -i "$requests" -o "$work/first.jsonl" --resume --trace "$work/run.h5" --metrics "$work/run.prom"
+reported "--resume appends to a trace" '"run": 2' '"answered": 3' '"answered": 2' '"failed": 0'
+"$SLIPSTREAM" report "$work/run.h5" --html "$work/run.html" >"$out" 2>"$log"
+if [ $? = 0 ] && grep -q '</svg>' "$work/run.html" && ! grep -qi '<script\|http' "$work/run.html" && grep -q '^expert load' "$out"
+then ok "report --html"
+else fail "report --html" "no page that needs nothing else" "$log"
+fi
+"$SLIPSTREAM" report "$work/run.h5" --html "$work/run.html" >"$out" 2>"$log"
+status=$?
+told "report --html onto a page" 2 "run.html: exists already"
+"$SLIPSTREAM" report "$MODEL" >"$out" 2>"$log"
+status=$?
+told "report of what is no trace" 2 "format: not .slipstream trace"
+cp "$work/run.h5" "$work/other.h5"
+head -n 1 "$work/traced.jsonl" >"$work/first.jsonl"
+run 2 batch -m "$MODEL" -i "$requests" -o "$work/other.jsonl" --resume --context 512 --trace "$work/other.h5"
+told "--resume --trace onto another run's" 2 "other.h5: run_hash: .* of another model or other settings"
+cmp -s "$work/run.h5" "$work/other.h5" || fail "--resume --trace onto another run's" "the trace was changed"
 run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/first.jsonl" --resume --trace "$MODEL"
 told "--resume --trace onto the model" 2 "exists already"
 

@@ -21,7 +21,7 @@ typedef struct {
 struct slip_trace {
     const char *path;
     hid_t file;
-    bool made, saved; /* the file is ours; something of it is on the disk */
+    bool made, tried, saved; /* the file is ours to make; that was begun; something of it is on the disk */
     bool failed;
     slip_trace_table tables[SLIP_TRACE_TABLES];
     pending pending[SLIP_TRACE_TABLES];
@@ -142,6 +142,7 @@ static slip_status make_file(slip_trace *trace)
 {
     const int32_t version = SLIP_TRACE_VERSION;
     slip_hdf5_prepare();
+    trace->tried = true;
     trace->file = H5Fcreate(trace->path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     if (trace->file < 0)
         return slip_output_failed(trace->path);
@@ -269,7 +270,7 @@ slip_status slip_trace_close(slip_trace *trace, const char *state)
     close_file(trace);
     if (trace->file > 0 && H5Fclose(trace->file) < 0 && status == SLIP_OK && trace->saved)
         status = slip_output_failed(trace->path);
-    if (trace->file > 0 && trace->made && !trace->saved)
+    if (trace->tried && !trace->saved)
         unlink(trace->path);
     free_trace(trace);
     return status;

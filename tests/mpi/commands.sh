@@ -133,8 +133,9 @@ then ok "score: progress on standard error"
 else fail "score: progress on standard error" "no line with all of ${count:-no} tokens" "$log"
 fi
 # A text longer than the context: every token but the first is scored, and once.
-for context in 2 7 64; do
-    on_ranks 1 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --context $context --quiet --json >"$work/windows" 2>"$log"
+printf 'def area(width, height):\n    return width * height\n\n\nclass Stack:\n    def push(self, item):\n        self.items.append(item)\n' >"$work/short.py"
+for context in 2 7 16; do
+    on_ranks 1 score -m "$MODEL" -f "$work/short.py" --context $context --quiet --json >"$work/windows" 2>"$log"
     count=$(sed -n 's/.*"tokens": \([0-9]*\).*/\1/p' "$work/windows") scored=$(sed -n 's/.*"scored_tokens": \([0-9]*\).*/\1/p' "$work/windows")
     if [ "${count:-0}" -gt 1 ] && [ "${scored:-0}" = $((count - 1)) ]
     then ok "score --context $context: every token once" "$scored of $count"

@@ -200,7 +200,8 @@ static void test_flipped_bytes(void **state)
     bool *data = calloc(size, sizeof *data); /* bytes of tensors carry no checksum */
     for (int32_t i = 0; i < whole.dataset_count; i++)
         memset(data + whole.datasets[i].offset, true, (size_t)whole.datasets[i].bytes);
-    for (size_t at = 0; at < size; at += at < 48 ? 1 : 11) {
+    const size_t stride = getenv("QUICK") ? 53 : 11; /* both odd: every bit of a byte is met */
+    for (size_t at = 0; at < size; at += at < 48 ? 1 : stride) {
         if (data[at] || memcmp(file + at, small_tokenizer, 1) == 0)
             continue;
         file[at] = (char)(file[at] ^ (1 << (at % 8)));

@@ -48,6 +48,7 @@ killed_node() { # the log of this run
 }
 
 requeue() { # node to leave out, or nothing
+    trap '' TERM # the requeue ends this job, and the node must be told and the job released before
     if [ -z "$1" ]; then
         scontrol requeue "$job"
         return

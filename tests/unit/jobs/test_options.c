@@ -105,6 +105,9 @@ static void test_batch(void **state)
     assert_int_equal(options.sequences, 8);
     assert_string_equal(accept("batch -m m.h5 -i in -o -").output, "-");
     assert_true(options.drain == 0 && accept("batch -m m -i i -o o --drain 2.5").drain == 2.5);
+    assert_refused("batch -m m -i i -o o --shard 3/3", "--shard must be i/N");
+    assert_refused("batch -m m -i i -o o --shard -1/3", "--shard must be i/N");
+    assert_refused("merge -i i -o o", "RESULTS... is missing");
     assert_refused("batch -m m -i i -o o --drain 0", "--drain must be a number from 0.1 to 86400");
 }
 

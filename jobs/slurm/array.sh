@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Submit a batch as a job array, every task a shard of the requests, and a job that merges the shards when all have ended.
+#
+#   jobs/slurm/array.sh 4 -n 8 -t 4:00:00 -- MODEL.h5 requests.jsonl results.jsonl [options of slipstream batch]
+#
+# Shard i answers into RESULTS.shard-i and logs to RESULTS.shard-i.log; the merge job logs to RESULTS.log and names what is missing.
+SLIPSTREAM_JOBS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=common.bash
+. "$SLIPSTREAM_JOBS/common.bash"
+usage="array.sh SHARDS [options of sbatch] -- MODEL REQUESTS RESULTS [options of slipstream batch]"
+shards=${1:-}
+[[ $shards =~ ^[1-9][0-9]{0,4}$ ]] || stop "usage: $usage"
+shift
+find_program
+read_arguments "$@"
+[ ! -s "$results" ] || stop "$results: RESULTS: exists and is not empty"
+export SLIPSTREAM_SHARDS=$shards
+id=$(submit "$results.shard-%a.log" "${sbatch_options[@]}" --array="0-$((shards - 1))" "$SLIPSTREAM_JOBS/batch.sbatch" \
+    "$model" "$requests" "$results" "${batch_options[@]}") || exit 1
+submit "$results.log" --dependency="afterany:${id%%;*}" "$SLIPSTREAM_JOBS/merge.sbatch" "$requests" "$results"

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# jobs/slurm on a real Slurm: slurmctld and slurmd of Debian's slurm-wlm, two nodes in network namespaces. Exits 77 without root, Slurm or ip.
+. "$(dirname "$0")/../mpi/common.bash"
+for needed in slurmctld slurmd sbatch ip nsenter unshare; do
+    command -v "$needed" >/dev/null || { echo "note  $needed is not there; left out"; exit 77; }
+done
+[ "$(id -u)" = 0 ] && ip link add slip-test type bridge 2>/dev/null || { echo "note  no network may be made here; left out"; exit 77; }
+export SLURM_CONF=$work/slurm.conf OMPI_MCA_mpi_yield_when_idle=1 SLIPSTREAM
+end() {
+    for pid in "$work"/*.pid; do [ -s "$pid" ] && kill "$(cat "$pid")"; done
+    for i in 1 2; do ip netns del "slip-test-$i"; done
+    ip link del slip-test
+    sleep 1
+    rm -rf "$work"
+} 2>/dev/null
+trap end EXIT
+mkdir "$work/state" "$work/tmp-n1" "$work/tmp-n2"
+cat >"$SLURM_CONF" <<CONF
+ClusterName=slipstream
+SlurmctldHost=$(hostname)(10.213.9.1)
+SlurmctldPort=16917
+SlurmUser=root
+AuthType=auth/none
+CredType=cred/none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool-%n
+SlurmctldPidFile=$work/ctld.pid
+SlurmdPidFile=$work/slurmd-%n.pid
+SlurmctldLogFile=$work/ctld.log
+SlurmdLogFile=$work/slurmd-%n.log
+TmpFS=$work/tmp-%n
+KillWait=5
+SchedulerParameters=sched_interval=2,bf_interval=2
+SlurmdParameters=config_overrides
+NodeName=n1 NodeAddr=10.213.9.11 CPUs=8
+NodeName=n2 NodeAddr=10.213.9.12 CPUs=8
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+CONF
+ip addr add 10.213.9.1/24 dev slip-test && ip link set slip-test up
+slurmctld -i >"$work/log" 2>&1
+for i in 1 2; do
+    ip netns add "slip-test-$i"
+    ip link add "slipt$i" type veth peer name eth0 netns "slip-test-$i"
+    ip link set "slipt$i" master slip-test up
+    # Not ip netns exec, which hides /sys/fs/cgroup.
+    nsenter --net="/run/netns/slip-test-$i" unshare -u sh -c \
+        "ip addr add 10.213.9.1$i/24 dev eth0; ip link set eth0 up; ip link set lo up; hostname n$i; exec slurmd -N n$i" >>"$work/log" 2>&1
+done
+for i in $(seq 20); do [ "$(sinfo -h -o %T 2>/dev/null)" = idle ] && break; sleep 0.5; done
+[ "$(sinfo -h -o %T 2>/dev/null)" = idle ] || { echo "note  Slurm does not start here; left out"; exit 77; }
+
+head -n 6 "$root/jobs/demo/requests.jsonl" | sed 's/"max_tokens": *[0-9]*/"max_tokens": 6/' >"$work/requests.jsonl"
+cd "$work" || exit 2 # a submission from elsewhere, with relative paths
+submit=$root/jobs/slurm/submit.sh
+bash "$submit" -n 1 -- nothing.h5 requests.jsonl none.jsonl >"$work/log" 2>&1
+if [ $? = 2 ] && grep -q 'nothing.h5: MODEL' "$work/log"
+then ok "arguments are checked before a submission"
+else fail "arguments are checked before a submission" "they were not" "$work/log"
+fi
+bash "$submit" -N 2 -n 2 -t 5 -- "$MODEL" requests.jsonl two.jsonl >"$work/log" 2>&1
+bash "$root/jobs/slurm/array.sh" 2 -n 1 -t 5 -- "$MODEL" requests.jsonl array.jsonl >>"$work/log" 2>&1
+for i in $(seq 120); do [ -z "$(squeue -h)" ] && break; sleep 0.5; done
+for name in two array; do
+    if [ "$("$check" whole "$work/$name.jsonl" 2>>"$work/log")" = 6 ]
+    then ok "$name: every request has its line"
+    else fail "$name: every request has its line" "it has not" "$work/$name.jsonl.log"
+    fi
+done
+finish

@@ -1,7 +1,7 @@
 /* Preloaded into a rank (LD_PRELOAD): makes the Nth call of a kind fail, never return, or be the process's last.
  *
- *   FAIL_KIND   memory, json (memory for jansson), open, read, write, sync, rename, cut (ftruncate), close, mpi; poll: MPI's tests of what is on its way, of which
- *               no two runs make the same number
+ *   FAIL_KIND   memory, json (memory for jansson), open, read, write, sync, rename, cut (ftruncate), close, mpi; poll: MPI's tests of what
+ *               is on its way, of which no two runs make the same number
  *   FAIL_AT     which call of that kind, from 1; 0: none
  *   FAIL_HOW    error (the default), hang, kill
  *   FAIL_RANK   the rank it is for; others run as ever

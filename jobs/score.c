@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/base/json.h"
 #include "io/base/file/file.h"
 #include "io/base/file/stdout.h"
 #include "io/report/logits.h"
@@ -116,9 +117,11 @@ static slip_status read_ids(const char *path, int32_t vocabulary, score *s)
         return status;
     json_t *array = json_loadb(text, size, 0, &error);
     free(text);
-    if (!array || !json_is_array(array)) {
+    if (!array)
+        return slip_json_refuse(path, "not a JSON array of token ids: ", &error);
+    if (!json_is_array(array)) {
         json_decref(array);
-        return slip_fail(SLIP_ERR_INPUT, "%s: not a JSON array of token ids%s%s", path, array ? "" : ": ", array ? "" : error.text);
+        return slip_fail(SLIP_ERR_INPUT, "%s: not a JSON array of token ids", path);
     }
     s->count = json_array_size(array);
     s->ids = malloc(s->count * sizeof *s->ids + 1);

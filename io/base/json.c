@@ -3,6 +3,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool starved;
+
+static void *allocate(size_t size)
+{
+    void *memory = malloc(size);
+    if (memory == NULL)
+        starved = true;
+    return memory;
+}
+
+/* Before anybody uses jansson: it cannot change its mind later. */
+__attribute__((constructor)) static void see_allocations(void)
+{
+    json_set_alloc_funcs(allocate, free);
+}
+
+bool slip_json_starved(void)
+{
+    return starved;
+}
+
+slip_status slip_json_refuse(const char *source, const char *where, const json_error_t *error)
+{
+    if (starved)
+        return slip_fail(SLIP_ERR_FAILED, "%s: out of memory for its JSON", source);
+    return slip_fail(SLIP_ERR_INPUT, "%s: %sline %d, column %d: %s", source, where, error->line, error->column, error->text);
+}
+
 /* Bytes of the UTF-8 character at `text`, 0 when there is none. jansson is the judge, so that what passes
  * here passes there. */
 static size_t character(const char *text, size_t left)

@@ -3,6 +3,9 @@
 #define SLIP_IO_BASE_JSON_H
 
 #include <jansson.h>
+#include <stdbool.h>
+
+#include "io/base/status.h"
 
 /* A JSON string of any text: bytes that are not UTF-8 (a path, a message cut in the middle of a character)
  * become '?'. NULL when memory fails. */
@@ -17,5 +20,11 @@ const char *slip_json_fault(const json_error_t *error);
 
 /* The member `name`; NULL when it is absent or null, which mean the same to OpenAI's clients. */
 json_t *slip_json_given(const json_t *object, const char *name);
+
+/* Has jansson lacked memory, ever? It has no word for that: a text is "invalid", a member absent. */
+bool slip_json_starved(void);
+
+/* For a text that could not be parsed: SLIP_ERR_INPUT, "SOURCE: WHERE line ...", or SLIP_ERR_FAILED when memory failed. */
+slip_status slip_json_refuse(const char *source, const char *where, const json_error_t *error);
 
 #endif

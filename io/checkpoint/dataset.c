@@ -3,9 +3,36 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "io/base/file/file.h"
+
+/* The driver tells it in words: "file read failed: time = ..., errno = 5, error message = ...". */
+static herr_t find_errno(unsigned depth, const H5E_error2_t *entry, void *found)
+{
+    (void)depth;
+    const char *text = entry->desc ? strstr(entry->desc, "errno = ") : NULL;
+    if (text != NULL)
+        *(int *)found = atoi(text + strlen("errno = "));
+    return 0;
+}
+
+int slip_hdf5_errno(void)
+{
+    int found = 0;
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, find_errno, &found);
+    return found;
+}
+
+slip_status slip_hdf5_refuse(const char *path, const char *name, const char *problem)
+{
+    int error = slip_hdf5_errno();
+    if (error != 0)
+        return slip_fail(slip_file_blame(error), "%s: /%s: cannot be read: %s", path, name, strerror(error));
+    return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %s", path, name, problem);
+}
+
 static slip_status bad(const slip_hdf5_source *source, const char *name, const char *problem)
 {
-    return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %s", source->path, name, problem);
+    return slip_hdf5_refuse(source->path, name, problem);
 }
 
 slip_status slip_hdf5_read_string(const slip_hdf5_source *source, hid_t object, const char *owner, const char *name, size_t limit,
@@ -14,8 +41,10 @@ slip_status slip_hdf5_read_string(const slip_hdf5_source *source, hid_t object, 
     slip_status status = SLIP_OK;
     char *buffer = NULL;
     hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
-    if (attribute < 0)
+    if (attribute < 0 && slip_hdf5_errno() == 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s: attribute %s is missing", source->path, owner, name);
+    if (attribute < 0)
+        return bad(source, owner, "");
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
     size_t size = H5Tget_size(type);
     if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 || H5Sget_simple_extent_type(space) != H5S_SCALAR) {

@@ -35,6 +35,12 @@ static inline void slip_hdf5_prepare(void)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
+/* The system call's error behind HDF5's last failure, 0: there was none, and the file is to blame. To be asked before any other call. */
+int slip_hdf5_errno(void);
+
+/* Refuse what HDF5 found or could not read. */
+slip_status slip_hdf5_refuse(const char *path, const char *name, const char *problem);
+
 /* The file that is being read, for messages and bounds. */
 typedef struct {
     const char *path;

@@ -26,7 +26,7 @@ typedef struct {
 
 static slip_status bad(const reading *r, const char *name, const char *problem)
 {
-    return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %s", r->source.path, name, problem);
+    return slip_hdf5_refuse(r->source.path, name, problem);
 }
 
 /* ---- attributes of the root ---- */
@@ -227,6 +227,8 @@ static slip_status read_tree(reading *r, slip_checkpoint *out)
 {
     slip_hdf5_prepare();
     hid_t file = H5Fopen(r->source.path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (file < 0 && slip_hdf5_errno() != 0)
+        return bad(r, "", "");
     if (file < 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: HDF5 cannot open it: torn, or not written by slipstream convert", r->source.path);
     hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);

@@ -1,4 +1,5 @@
 #include "io/checkpoint/safetensors.h"
+#include "io/base/json.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -119,7 +120,7 @@ static slip_status read_index(const slip_safetensors *folder, json_t **root, con
     json_t *index = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     free(text);
     if (index == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: line %d: %s", path, error.line, error.text);
+        return slip_json_refuse(path, "", &error);
     const json_t *map = json_object_get(index, "weight_map");
     if (json_object_size(map) == 0) {
         json_decref(index);

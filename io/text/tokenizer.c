@@ -1,4 +1,5 @@
 #include "io/text/tokenizer.h"
+#include "io/base/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ slip_status slip_tokenizer_parse(const char *json, size_t size, const char *sour
     json_error_t error;
     json_t *root = json_loadb(json, size, JSON_REJECT_DUPLICATES, &error);
     if (root == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: line %d, column %d: %s", source, error.line, error.column, error.text);
+        return slip_json_refuse(source, "", &error);
     slip_tokenizer *made = calloc(1, sizeof *made);
     slip_status status = made != NULL ? slip_tokenizer_fill(made, root, source, vocabulary)
                                       : slip_fail(SLIP_ERR_FAILED, "out of memory for the tokenizer of %s", source);

@@ -115,7 +115,7 @@ slip_status slip_trace_open(const char *path, const char *run_hash, slip_trace *
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     trace->path = path;
     slip_status status = allocate(trace);
-    trace->made = !slip_trace_is(path);
+    trace->made = status == SLIP_OK && !slip_trace_is(path); /* which clears the cause of what failed before */
     if (status == SLIP_OK && !trace->made)
         status = check_before(trace, run_hash);
     if (status != SLIP_OK) {

@@ -1,4 +1,5 @@
 #include "ranks/model/config/field.h"
+#include "io/base/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@ slip_status slip_config_json(const char *json, size_t size, const char *source, 
     json_error_t error;
     json_t *parsed = json_loadb(json, size, JSON_REJECT_DUPLICATES, &error);
     if (parsed == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: line %d, column %d: %s", source, error.line, error.column, error.text);
+        return slip_json_refuse(source, "", &error);
     if (!json_is_object(parsed)) {
         json_decref(parsed);
         return slip_fail(SLIP_ERR_INPUT, "%s: not a JSON object", source);

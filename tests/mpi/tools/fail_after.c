@@ -1,7 +1,7 @@
 /* Preloaded into a rank (LD_PRELOAD): makes the Nth call of a kind fail, never return, or be the process's last.
  *
- *   FAIL_KIND   memory, open, read, write, sync, rename, cut (ftruncate), close, mpi; poll: MPI's tests of what is on its way, of which
- *               no two runs make the same number
+ *   FAIL_KIND   memory, json (memory for jansson), open, read, write, sync, rename, cut (ftruncate), close, mpi; poll: MPI's tests of what
+ *               is on its way, of which no two runs make the same number
  *   FAIL_AT     which call of that kind, from 1; 0: none
  *   FAIL_HOW    error (the default), hang, kill
  *   FAIL_RANK   the rank it is for; others run as ever
@@ -24,7 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define KINDS(X) X(memory) X(open) X(read) X(write) X(sync) X(rename) X(cut) X(close) X(mpi) X(poll)
+#define KINDS(X) X(memory) X(json) X(open) X(read) X(write) X(sync) X(rename) X(cut) X(close) X(mpi) X(poll)
 typedef enum {
 #define KIND(name) KIND_##name,
     KINDS(KIND)
@@ -83,7 +83,7 @@ __attribute__((constructor)) static void start(void)
     for (int k = 0; k < KIND_COUNT; k++)
         if (strcmp(kind_names[k], setting("FAIL_KIND", "")) == 0)
             wanted = (kind)k;
-    ready = strcmp(rank, setting("FAIL_RANK", "0")) == 0;
+    ready = span_count > 0 && strcmp(rank, setting("FAIL_RANK", "0")) == 0; /* helpers of MPI's are preloaded, too */
 }
 
 __attribute__((destructor)) static void tell(void)
@@ -95,6 +95,8 @@ __attribute__((destructor)) static void tell(void)
     if (file)
         fclose(file);
 }
+
+static uintptr_t json_code; /* what allocates for jansson */
 
 static bool counts_here(uintptr_t caller)
 {
@@ -132,9 +134,21 @@ static bool fails(kind of, const void *caller)
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
 
+enum { CODE_OF_A_FUNCTION = 64 };
+
+void json_set_alloc_funcs(void *(*allocate)(size_t), void (*release)(void *))
+{
+    json_code = (uintptr_t)allocate;
+    REAL(void, json_set_alloc_funcs, void *(*)(size_t), void (*)(void *))(allocate, release);
+}
+
 void *malloc(size_t size)
 {
-    FAIL(memory, ENOMEM, NULL)
+    bool json = json_code != 0 && (uintptr_t)CALLER - json_code < CODE_OF_A_FUNCTION;
+    if (fails(json ? KIND_json : KIND_memory, CALLER)) {
+        errno = ENOMEM;
+        return NULL;
+    }
     return __libc_malloc(size);
 }
 void *calloc(size_t count, size_t size)

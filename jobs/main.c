@@ -30,7 +30,7 @@ static void print_versions(void)
     }
 }
 
-/* Commands that do not decode run on rank 0; the others have nothing to do. */
+/* Commands that only tell run on rank 0; the others have nothing to do. */
 static slip_status run_alone(const slip_options *options, int argc, char **argv, const slip_comm *comm)
 {
     if (slip_comm_rank(comm) != 0)
@@ -41,12 +41,18 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
         return slip_merge_run(options);
     if (options->command == SLIP_COMMAND_PLAN)
         return slip_plan(options, argc, argv);
-    if (options->command == SLIP_COMMAND_REPORT)
-        return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});
+    return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});
+}
+
+static slip_status convert(const slip_options *options, slip_comm *comm)
+{
+    static const slip_convert_files files[] = {[SLIP_FILES_BY_SIZE] = SLIP_CONVERT_BY_SIZE,
+                                               [SLIP_FILES_ONE] = SLIP_CONVERT_ONE_FILE,
+                                               [SLIP_FILES_LAYERS] = SLIP_CONVERT_LAYER_FILES};
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
-    slip_convert_options convert = {
+    slip_convert_options made = {
         .source_folder = options->source,
         .out_path = options->model,
         .draft_folder = options->draft,
@@ -54,10 +60,14 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
         .window = (int32_t)options->window,
         .dry_run = options->dry_run,
         .quiet = options->quiet,
-        .rank = slip_comm_rank(comm),
-        .ranks = slip_comm_ranks(comm),
+        .files = files[options->files],
+        .json = options->json,
+        .comm = comm,
     };
-    return slip_convert_run(&convert);
+    status = slip_convert_run(&made);
+    if (status != SLIP_OK && slip_comm_lost(comm))
+        slip_comm_abort(comm, status);
+    return status;
 }
 
 static slip_status run_together(slip_job *job)
@@ -76,14 +86,14 @@ static slip_status run(const slip_options *options, int argc, char **argv, slip_
     case SLIP_COMMAND_INSPECT:
     case SLIP_COMMAND_PLAN:
     case SLIP_COMMAND_MERGE:
-    case SLIP_COMMAND_REPORT:
-    case SLIP_COMMAND_CONVERT: return run_alone(options, argc, argv, comm);
+    case SLIP_COMMAND_REPORT: return run_alone(options, argc, argv, comm);
+    case SLIP_COMMAND_CONVERT: return convert(options, comm);
     default: break;
     }
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
-    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}, .started_s = slip_now_s()};
+    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .started_s = slip_now_s()};
     status = run_together(&job);
     slip_job_settle_outputs(&job, status);
     if (status != SLIP_OK && (job.running || slip_comm_lost(comm)))

@@ -196,7 +196,7 @@ static slip_status fill_tensor(const slip_program *program, int32_t index, const
 
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind, slip_executor *executor)
 {
-    slip_checked_file file = {.checkpoint = &source->table, .path = source->path, .file = source->file};
+    slip_checked_file file = {.checkpoint = &source->table, .files = &source->files};
     slip_status status = SLIP_OK;
     for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++)
         status = source->path ? load_tensor(source, &file, program, i, kind, executor) : fill_tensor(program, i, kind, executor);

@@ -32,23 +32,7 @@ static void print_versions(void)
     }
 }
 
-/* convert --json: what was read, and the keys of inspect for what was written. */
-static slip_status print_converted(const slip_options *options, int argc, char **argv, double seconds)
-{
-    json_t *object = slip_summary_begin("convert", argc, argv);
-    json_t *rest = json_pack("{s:o,s:o,s:b,s:f}", "source", slip_json_text(options->source), "model", slip_json_text(options->model),
-                             "dry_run", options->dry_run, "seconds", seconds);
-    slip_status status = object && rest && json_object_update(object, rest) == 0 ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
-    json_decref(rest);
-    if (status == SLIP_OK && !options->dry_run)
-        status = slip_inspect_add(options->model, object);
-    if (status == SLIP_OK)
-        return slip_summary_print(object);
-    json_decref(object);
-    return status;
-}
-
-/* Commands that do not decode run on rank 0; the others have nothing to do. */
+/* Commands that only tell run on rank 0; the others have nothing to do. */
 static slip_status run_alone(const slip_options *options, int argc, char **argv, const slip_comm *comm)
 {
     if (slip_comm_rank(comm) != 0)
@@ -59,12 +43,18 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
         return slip_merge_run(options);
     if (options->command == SLIP_COMMAND_PLAN)
         return slip_plan(options, argc, argv);
-    if (options->command == SLIP_COMMAND_REPORT)
-        return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});
+    return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});
+}
+
+static slip_status convert(const slip_options *options, int argc, char **argv, slip_comm *comm)
+{
+    static const slip_convert_files files[] = {[SLIP_FILES_BY_SIZE] = SLIP_CONVERT_BY_SIZE,
+                                               [SLIP_FILES_ONE] = SLIP_CONVERT_ONE_FILE,
+                                               [SLIP_FILES_LAYERS] = SLIP_CONVERT_LAYER_FILES};
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
-    slip_convert_options convert = {
+    slip_convert_options made = {
         .source_folder = options->source,
         .out_path = options->model,
         .draft_folder = options->draft,
@@ -72,12 +62,20 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
         .window = (int32_t)options->window,
         .dry_run = options->dry_run,
         .quiet = options->quiet,
-        .rank = slip_comm_rank(comm),
-        .ranks = slip_comm_ranks(comm),
+        .files = files[options->files],
+        .comm = comm,
     };
-    double started = slip_now_s();
-    status = slip_convert_run(&convert);
-    return status == SLIP_OK && options->json ? print_converted(options, argc, argv, slip_now_s() - started) : status;
+    if (options->json && slip_comm_rank(comm) == 0 && (made.json = slip_summary_begin("convert", argc, argv)) == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    status = slip_convert_run(&made);
+    if (status != SLIP_OK && slip_comm_lost(comm))
+        slip_comm_abort(comm, status);
+    if (status == SLIP_OK && made.json != NULL && !options->dry_run)
+        status = slip_inspect_add(options->model, made.json);
+    if (status == SLIP_OK && made.json != NULL)
+        return slip_summary_print(made.json);
+    json_decref(made.json);
+    return status;
 }
 
 static slip_status run_together(slip_job *job)
@@ -96,14 +94,14 @@ static slip_status run(const slip_options *options, int argc, char **argv, slip_
     case SLIP_COMMAND_INSPECT:
     case SLIP_COMMAND_PLAN:
     case SLIP_COMMAND_MERGE:
-    case SLIP_COMMAND_REPORT:
-    case SLIP_COMMAND_CONVERT: return run_alone(options, argc, argv, comm);
+    case SLIP_COMMAND_REPORT: return run_alone(options, argc, argv, comm);
+    case SLIP_COMMAND_CONVERT: return convert(options, argc, argv, comm);
     default: break;
     }
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
-    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .source = {.file = -1}, .started_s = slip_now_s()};
+    slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .started_s = slip_now_s()};
     status = run_together(&job);
     slip_job_settle_outputs(&job, status);
     if (status != SLIP_OK && (job.running || slip_comm_lost(comm)))

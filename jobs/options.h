@@ -33,6 +33,7 @@ enum { SLIP_DEVICE_CPU = 1, SLIP_DEVICE_CUDA };
 enum { SLIP_ENGINE_PERSISTENT = 1, SLIP_ENGINE_LAUNCH };
 enum { SLIP_DRAFT_ON_ONE = 1, SLIP_DRAFT_ON_ALL }; /* 0: by the device, jobs/job.c */
 enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
+enum { SLIP_FILES_BY_SIZE = 1, SLIP_FILES_ONE, SLIP_FILES_LAYERS };
 
 /* "i/N": i from 0, below N. */
 typedef struct {
@@ -79,8 +80,8 @@ typedef struct {
     int64_t ranks;         /* plan */
     int64_t window;        /* convert: keys that a query of a sliding layer sees; 0 = not given */
 
-    uint64_t given[2];                        /* a bit a row of the table: what was typed, see slip_options_given() */
-    int device, engine, draft_ranks, experts; /* of the enums above */
+    uint64_t given[2];                               /* a bit a row of the table: what was typed, see slip_options_given() */
+    int device, engine, draft_ranks, experts, files; /* of the enums above */
     bool dry_run, no_draft, always_draft, round_activations, json, quiet, resume, ok_if_some_fail;
 } slip_options;
 

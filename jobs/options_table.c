@@ -88,6 +88,8 @@ const option_row slip_option_rows[] = {
      "folder of the DFlash drafter (default: dflash in HF_FOLDER, if any)"},
     {"experts", 0, OPTION_CHOICE, "mxfp4|keep", CONVERT, FIELD(experts), 0, 0, "keep",
      "round the experts to MXFP4, or keep them as they are"},
+    {"files", 0, OPTION_CHOICE, "by-size|one|layers", CONVERT, FIELD(files), 0, 0, "by-size",
+     "one file, or an index with a file a layer, which ranks write side by\nside; by-size: layers where the weights have more than 4 GiB"},
     {"window", 0, OPTION_INT, "KEYS", CONVERT, FIELD(window), 1, TOKENS_MAX, NULL,
      "keys that a query of a sliding layer sees, itself included\n(default: sliding_window; alone, sliding_window_size + 1)"},
     {"dry-run", 0, OPTION_FLAG, NULL, CONVERT, FIELD(dry_run), 0, 0, NULL, "check the folder, and write nothing"},

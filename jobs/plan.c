@@ -40,7 +40,7 @@ static slip_status open_source(plan *p)
 {
     const slip_options *options = p->options;
     slip_model model;
-    p->source = (slip_source){.file = -1};
+    p->source = (slip_source){0};
     p->model = options->shape ? options->shape : options->model;
     if (options->shape) {
         slip_shape_make(options->shape, &model);

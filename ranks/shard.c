@@ -206,7 +206,7 @@ static uint64_t tensor_bytes(const slip_source *source, const slip_program *prog
 
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind, slip_executor *executor)
 {
-    slip_checked_file file = {.checkpoint = &source->table, .path = source->path, .file = source->file};
+    slip_checked_file file = {.checkpoint = &source->table, .files = &source->files};
     slip_status status = SLIP_OK;
     int64_t done = 0, total = source->progress ? (int64_t)slip_shard_bytes(source, program) : 0;
     for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++) {

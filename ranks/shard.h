@@ -4,15 +4,15 @@
 #ifndef SLIP_RANKS_SHARD_H
 #define SLIP_RANKS_SHARD_H
 
-#include "io/checkpoint/checkpoint.h"
+#include "io/checkpoint/parts.h"
 #include "io/report/progress.h"
 #include "kernels/executor.h"
 #include "ranks/model/program.h"
 
 typedef struct {
-    const char *path;      /* borrowed; NULL: no checkpoint but a published shape with random weights */
-    int file;              /* open for reading, -1 when closed */
-    slip_checkpoint table; /* `tokenizer` on rank 0 only */
+    const char *path;            /* borrowed; NULL: no checkpoint but a published shape with random weights */
+    slip_checkpoint_files files; /* open for reading; zeroed when closed */
+    slip_checkpoint table;       /* `tokenizer` on rank 0 only */
     slip_model model;
     slip_progress *progress; /* of loading; borrowed. NULL: nobody looks */
 } slip_source;

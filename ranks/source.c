@@ -1,18 +1,14 @@
 /* Opening a checkpoint on all ranks. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "io/base/activity/activity.h"
-#include "io/base/file/file.h"
 #include "ranks/shard.h"
 
 typedef struct {
     uint64_t config, draft_config, settings; /* bytes with the NUL; 0: none */
     int64_t file_size, checksums;
-    int32_t datasets, version;
+    int32_t datasets, version, parts;
 } table_sizes;
 
 /* *bytes is malloc'ed where it is not there yet; 0 bytes stay NULL. */
@@ -42,6 +38,14 @@ static slip_status broadcast_checksums(slip_comm *comm, slip_checkpoint *table)
     return status;
 }
 
+static slip_status broadcast_parts(slip_comm *comm, slip_checkpoint *table)
+{
+    void *bytes = table->parts;
+    slip_status status = broadcast(comm, &bytes, (uint64_t)table->part_count * sizeof *table->parts);
+    table->parts = bytes;
+    return status;
+}
+
 static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
 {
     table_sizes sizes = {0};
@@ -53,6 +57,7 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
         sizes.checksums = table->checksum_count;
         sizes.version = table->version;
         sizes.datasets = table->dataset_count;
+        sizes.parts = table->part_count;
     }
     slip_status status = slip_comm_broadcast(comm, &sizes, sizeof sizes);
     if (status != SLIP_OK)
@@ -61,6 +66,7 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
     table->dataset_count = sizes.datasets;
     table->checksum_count = sizes.checksums;
     table->version = sizes.version;
+    table->part_count = sizes.parts;
     status = broadcast_text(comm, &table->config, sizes.config);
     if (status == SLIP_OK)
         status = broadcast_text(comm, &table->draft_config, sizes.draft_config);
@@ -68,6 +74,8 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
         status = broadcast_text(comm, &table->settings, sizes.settings);
     if (status == SLIP_OK)
         status = broadcast_checksums(comm, table);
+    if (status == SLIP_OK)
+        status = broadcast_parts(comm, table);
     if (status != SLIP_OK)
         return status;
     if (slip_comm_rank(comm) != 0)
@@ -78,19 +86,13 @@ static slip_status broadcast_table(slip_comm *comm, slip_checkpoint *table)
 
 static slip_status open_here(slip_source *source)
 {
-    source->file = open(source->path, O_RDONLY | O_CLOEXEC);
-    if (source->file < 0)
-        return slip_fail(slip_file_blame(errno), "%s: %s", source->path, strerror(errno));
-    int64_t size = lseek(source->file, 0, SEEK_END);
-    if (size != source->table.file_size)
-        return slip_fail(SLIP_ERR_INPUT, "%s: %lld bytes here, %lld on rank 0: not the same file", source->path, (long long)size,
-                         (long long)source->table.file_size);
-    return slip_checkpoint_model(&source->table, source->path, &source->model);
+    slip_status status = slip_checkpoint_files_open(&source->table, source->path, &source->files);
+    return status == SLIP_OK ? slip_checkpoint_model(&source->table, source->path, &source->model) : status;
 }
 
 slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *source)
 {
-    *source = (slip_source){.path = path, .file = -1};
+    *source = (slip_source){.path = path};
     slip_activity_phase("opening the model");
     slip_status status = SLIP_OK;
     if (slip_comm_rank(comm) == 0)
@@ -107,13 +109,11 @@ slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *sou
 
 void slip_source_shape(const slip_model *model, slip_source *source)
 {
-    *source = (slip_source){.file = -1, .model = *model};
+    *source = (slip_source){.model = *model};
 }
 
 void slip_source_close(slip_source *source)
 {
-    if (source->file >= 0)
-        close(source->file);
+    slip_checkpoint_files_close(&source->files);
     slip_checkpoint_free(&source->table);
-    source->file = -1;
 }

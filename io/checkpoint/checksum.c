@@ -60,11 +60,12 @@ void slip_checked_close(slip_checked_file *file)
 static slip_status read_blocks(slip_checked_file *file, const slip_dataset *dataset, int64_t first, int64_t bytes, unsigned char *out)
 {
     const uint32_t *all = file->checkpoint->checksums;
-    slip_status status = slip_file_read_at(file->file, file->path, out, bytes, dataset->offset + first);
+    const char *path = file->files->paths[dataset->file];
+    slip_status status = slip_file_read_at(file->files->files[dataset->file], path, out, bytes, dataset->offset + first);
     for (int64_t done = 0; done < bytes && status == SLIP_OK && all != NULL; done += SLIP_CHECKSUM_BLOCK) {
         int64_t here = least(bytes - done, SLIP_CHECKSUM_BLOCK);
         if (slip_crc32c(out + done, (size_t)here) != all[dataset->first_block + (first + done) / SLIP_CHECKSUM_BLOCK])
-            status = damaged(file->path, dataset->name, first + done, here, dataset->offset);
+            status = damaged(path, dataset->name, first + done, here, dataset->offset);
     }
     return status;
 }
@@ -79,14 +80,15 @@ static slip_status read_within(slip_checked_file *file, const slip_dataset *data
         file->at = -1;
     }
     if (file->block == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "%s: no memory to check it", file->path);
-    if (file->at != dataset->offset + begin) {
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory to check it", file->files->paths[dataset->file]);
+    if (file->at != dataset->offset + begin || file->block_of_file != dataset->file) {
         file->at = -1;
         status = read_blocks(file, dataset, begin, least(dataset->bytes - begin, SLIP_CHECKSUM_BLOCK), file->block);
     }
     if (status != SLIP_OK)
         return status;
     file->at = dataset->offset + begin;
+    file->block_of_file = dataset->file;
     memcpy(out, file->block + (first - begin), (size_t)bytes);
     return SLIP_OK;
 }

@@ -8,6 +8,7 @@
 #define SLIP_IO_CHECKPOINT_CHECKSUM_H
 
 #include "io/checkpoint/checkpoint.h"
+#include "io/checkpoint/parts.h"
 
 enum { SLIP_CHECKSUM_BLOCK = 256 << 10 };
 
@@ -26,11 +27,11 @@ slip_status slip_checksum_settle(slip_checkpoint *checkpoint, const char *path);
 /* Reads parts of datasets, checking every byte where the checkpoint has checksums. Keeps the block that it read last, since small
  * parts of one often follow each other. */
 typedef struct {
-    const slip_checkpoint *checkpoint; /* borrowed, as are the two below */
-    const char *path;
-    int file;
-    unsigned char *block; /* the one at hand; NULL: none yet */
-    int64_t at;           /* where in the file it begins */
+    const slip_checkpoint *checkpoint; /* borrowed, as are its files */
+    const slip_checkpoint_files *files;
+    unsigned char *block;  /* the one at hand; NULL: none yet */
+    int32_t block_of_file; /* and where it begins in which file */
+    int64_t at;
 } slip_checked_file;
 
 void slip_checked_close(slip_checked_file *file);

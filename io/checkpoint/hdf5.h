@@ -17,6 +17,7 @@ enum {
 };
 
 #define SLIP_CHECKPOINT_FORMAT "slipstream"
+#define SLIP_CHECKPOINT_PART_FORMAT "slipstream-part" /* a layer's file */
 
 /* The HDF5 type of a dataset's elements: IEEE float, or the bits as unsigned integers. Not to be closed. */
 static inline hid_t slip_hdf5_type(slip_dtype dtype)

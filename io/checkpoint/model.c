@@ -32,6 +32,9 @@ void slip_checkpoint_free(slip_checkpoint *checkpoint)
     free(checkpoint->tokenizer);
     free(checkpoint->datasets);
     free(checkpoint->checksums);
+    free(checkpoint->parts);
+    free(checkpoint->origin);
+    free(checkpoint->rounding);
     memset(checkpoint, 0, sizeof *checkpoint);
 }
 
@@ -54,10 +57,12 @@ static slip_status check_shape(const slip_checkpoint *checkpoint, const char *so
         describe_shape(expected, must, sizeof must);
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s: shape [%s], but its config asks for [%s]", source, expected->name, is, must);
     }
-    if (found->bytes != expected->bytes || found->offset < 0 || found->offset > checkpoint->file_size ||
-        found->bytes > checkpoint->file_size - found->offset)
+    int64_t file_size = found->file > 0 && found->file <= checkpoint->part_count ? checkpoint->parts[found->file - 1].bytes
+                        : found->file == 0                                       ? checkpoint->file_size
+                                                                                 : 0;
+    if (found->bytes != expected->bytes || found->offset < 0 || found->offset > file_size || found->bytes > file_size - found->offset)
         return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %lld bytes at %lld; its shape needs %lld and the file has %lld", source, expected->name,
-                         (long long)found->bytes, (long long)found->offset, (long long)expected->bytes, (long long)checkpoint->file_size);
+                         (long long)found->bytes, (long long)found->offset, (long long)expected->bytes, (long long)file_size);
     return SLIP_OK;
 }
 

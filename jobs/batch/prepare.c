@@ -93,7 +93,7 @@ static slip_status hash_run(const slip_job *job, uint64_t *out)
         const slip_dataset *dataset = &table->datasets[i];
         unsigned char head[4096];
         int64_t bytes = dataset->bytes < (int64_t)sizeof head ? dataset->bytes : (int64_t)sizeof head;
-        status = slip_file_read_at(job->source.file, job->source.path, head, bytes, dataset->offset);
+        status = slip_file_read_at(job->source.files.files[dataset->file], job->source.path, head, bytes, dataset->offset);
         hash = slip_hash_field(slip_hash_text(hash, dataset->name), head, (size_t)bytes);
     }
     *out = hash;

@@ -1,31 +1,32 @@
 #include "jobs/convert/convert.h"
 
-#include <errno.h>
-#include <libgen.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "io/base/clock.h"
-#include "io/base/file/lock.h"
+#include "io/base/hash.h"
+#include "io/base/json.h"
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/chat.h"
 #include "jobs/convert/folder.h"
 #include "jobs/convert/rewrap.h"
 #include "jobs/convert/values.h"
-
-enum { REPORT_SECONDS = 5, SLACK = 8192 /* bytes that HDF5 may add to a dataset: its header, and an alignment */ };
+#include "jobs/convert/write/output.h"
 
 typedef struct {
     const slip_convert_options *options;
+    bool speaks; /* rank 0 */
     slip_convert_folder folder;
     slip_conversion *plans; /* one a weight; without a weight: the mask's file, or nothing */
-    slip_checkpoint_writer *writer;
-    int64_t bytes, done; /* to write, and written so far */
-    double started, reported;
+    int64_t *weight_bytes;  /* as they will be stored */
+    int64_t bytes;
+    char origin[24];
+    slip_rounding rounding;
+    slip_convert_output output;
+    double started;
 } job;
 
 /* ---- the plan ---- */
@@ -39,8 +40,9 @@ static slip_status plan_mask(job *j, const slip_weight_spec *weight, slip_conver
     if (j->folder.mask == NULL && slip_convert_source_has(&j->folder.draft, weight))
         return slip_conversion_plan(&j->folder.draft, weight, false, plan);
     if (j->folder.mask == NULL) {
-        fprintf(stderr, "warning: %s: no mask embedding; the target's row of token %d takes its place\n", j->folder.draft_path,
-                j->folder.model.draft.mask_token);
+        if (j->speaks)
+            fprintf(stderr, "warning: %s: no mask embedding; the target's row of token %d takes its place\n", j->folder.draft_path,
+                    j->folder.model.draft.mask_token);
         return SLIP_OK;
     }
     char name[SLIP_CONVERT_PATH + 24];
@@ -63,85 +65,95 @@ static slip_status check_leftovers(const job *j)
     slip_status status = slip_convert_source_check(&j->folder.target, &skipped);
     if (status == SLIP_OK && j->folder.model.has_draft)
         status = slip_convert_source_check(&j->folder.draft, &none);
-    if (status == SLIP_OK && skipped > 0 && !j->options->quiet)
+    if (status == SLIP_OK && skipped > 0 && j->speaks && !j->options->quiet)
         fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n", skipped);
     return status;
 }
 
-static slip_status check_room(const job *j)
+/* One word for what is converted, and how: files, their sizes and times, what their headers say, the texts, the types to be stored. */
+static slip_status name_origin(job *j)
 {
-    struct statvfs disk;
-    int64_t needed = j->bytes + (int64_t)j->folder.tokenizer_size + SLACK * (int64_t)(2 * j->folder.weight_count + 16);
-    char *copy = strdup(j->options->out_path);
-    const char *folder = copy != NULL ? dirname(copy) : ".";
-    slip_status status = SLIP_OK;
-    if (access(j->options->out_path, F_OK) == 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: exists already; remove it or choose another name", j->options->out_path);
-    else if (statvfs(folder, &disk) != 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: cannot be created: %s: %s", j->options->out_path, folder, strerror(errno));
-    else if (disk.f_bavail < (uint64_t)needed / disk.f_frsize)
-        status = slip_fail(SLIP_ERR_FAILED, "%s: needs %lld bytes, and its file system has %llu left", j->options->out_path,
-                           (long long)needed, (unsigned long long)disk.f_bavail * disk.f_frsize);
-    free(copy);
+    const slip_convert_folder *f = &j->folder;
+    uint64_t hash = slip_hash_text(SLIP_HASH_START, f->config);
+    hash = slip_hash_text(slip_hash_text(hash, f->settings), f->draft_config != NULL ? f->draft_config : "");
+    hash = slip_hash_field(slip_hash_field(hash, f->tokenizer, f->tokenizer_size), f->mask, f->mask_size);
+    slip_status status = slip_convert_source_hash(&f->target, &hash);
+    if (status == SLIP_OK && f->model.has_draft)
+        status = slip_convert_source_hash(&f->draft, &hash);
+    for (size_t i = 0; i < f->weight_count; i++)
+        hash = slip_hash_field(hash, &j->plans[i].to, sizeof j->plans[i].to);
+    snprintf(j->origin, sizeof j->origin, "%016llx", (unsigned long long)hash);
     return status;
 }
 
-static slip_status plan(job *j)
+static slip_status plan_weights(job *j)
 {
     slip_convert_folder *f = &j->folder;
     bool round = j->options->experts == SLIP_CONVERT_MXFP4;
-    slip_status status = slip_convert_folder_open(j->options, f);
-    if (status != SLIP_OK)
-        return status;
+    slip_status status = SLIP_OK;
     j->plans = calloc(f->weight_count + 1, sizeof *j->plans);
-    if (j->plans == NULL)
+    j->weight_bytes = calloc(f->weight_count + 1, sizeof *j->weight_bytes);
+    if (j->plans == NULL || j->weight_bytes == NULL)
         return slip_fail(SLIP_ERR_FAILED, "no memory to convert %zu weights", f->weight_count);
     for (size_t i = 0; i < f->weight_count && status == SLIP_OK; i++) {
         const slip_weight_spec *weight = &f->weights[i];
         slip_convert_source *source = slip_weight_of_draft(weight->row) ? &f->draft : &f->target;
         status = weight->row->optional ? plan_mask(j, weight, &j->plans[i]) : slip_conversion_plan(source, weight, round, &j->plans[i]);
-        j->bytes += j->plans[i].codes.bytes + j->plans[i].scales.bytes;
-    }
-    if (status == SLIP_OK)
-        status = check_leftovers(j);
-    return status == SLIP_OK ? check_room(j) : status;
-}
-
-/* ---- writing ---- */
-
-static void report(job *j, size_t weights)
-{
-    double now = slip_now_s(), rate = (double)j->done / (now - j->started);
-    if (j->options->quiet || now - j->reported < REPORT_SECONDS || rate <= 0)
-        return;
-    j->reported = now;
-    fprintf(stderr, "convert: %zu of %zu weights, %.1f of %.1f GB, %.2f GB/s, %.0f s left\n", weights, j->folder.weight_count,
-            (double)j->done * 1e-9, (double)j->bytes * 1e-9, rate * 1e-9, (double)(j->bytes - j->done) / rate);
-}
-
-static slip_status write_weights(job *j)
-{
-    slip_status status = SLIP_OK;
-    for (size_t i = 0; i < j->folder.weight_count && status == SLIP_OK; i++) {
-        const slip_conversion *planned = &j->plans[i];
-        if (planned->weight != NULL)
-            status = slip_conversion_write(planned, j->writer);
-        else if (planned->codes.bytes > 0)
-            status = slip_checkpoint_add(j->writer, &planned->codes, j->folder.mask + planned->codes.offset);
-        j->done += planned->codes.bytes + planned->scales.bytes;
-        report(j, i + 1);
+        j->weight_bytes[i] = j->plans[i].codes.bytes + j->plans[i].scales.bytes;
+        j->bytes += j->weight_bytes[i];
     }
     return status;
 }
 
-static slip_status write_all(job *j)
+static slip_status write_weight(void *context, size_t weight, slip_checkpoint_writer *writer)
 {
-    const slip_convert_folder *f = &j->folder;
-    const slip_checkpoint_texts texts = {f->config, f->draft_config, f->settings, f->tokenizer, f->tokenizer_size};
-    slip_status status = slip_checkpoint_create(j->options->out_path, &texts, &j->writer);
+    job *j = context;
+    const slip_conversion *planned = &j->plans[weight];
+    if (planned->weight != NULL)
+        return slip_conversion_write(planned, writer, &j->rounding);
+    return planned->codes.bytes > 0 ? slip_checkpoint_add(writer, &planned->codes, j->folder.mask + planned->codes.offset) : SLIP_OK;
+}
+
+static slip_status plan(job *j)
+{
+    slip_convert_folder *f = &j->folder;
+    const slip_convert_options *options = j->options;
+    slip_status status = slip_convert_folder_open(options, f);
     if (status == SLIP_OK)
-        status = write_weights(j);
-    return status == SLIP_OK ? slip_checkpoint_commit(j->writer) : status;
+        status = plan_weights(j);
+    if (status == SLIP_OK)
+        status = check_leftovers(j);
+    if (status == SLIP_OK)
+        status = name_origin(j);
+    if (status != SLIP_OK)
+        return status;
+    j->output = (slip_convert_output){
+        .comm = options->comm,
+        .path = options->out_path,
+        .apart = options->files == SLIP_CONVERT_LAYER_FILES ||
+                 (options->files == SLIP_CONVERT_BY_SIZE && slip_convert_is_large(j->weight_bytes, f->weight_count)),
+        .quiet = options->quiet,
+        .origin = j->origin,
+        .texts = {f->config, f->draft_config, f->settings, f->tokenizer, f->tokenizer_size, false},
+        .weights = f->weights,
+        .count = f->weight_count,
+        .bytes = j->weight_bytes,
+        .write = write_weight,
+        .context = j,
+        .rounding = &j->rounding,
+    };
+    return slip_convert_output_check(&j->output);
+}
+
+/* Does every rank see what rank 0 sees? */
+static slip_status compare_origins(const job *j)
+{
+    char first[sizeof j->origin];
+    memcpy(first, j->origin, sizeof first);
+    slip_status status = j->options->comm != NULL ? slip_comm_broadcast(j->options->comm, first, sizeof first) : SLIP_OK;
+    if (status == SLIP_OK && strcmp(first, j->origin) != 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: not the same files here as on rank 0", j->options->source_folder);
+    return slip_convert_agree(j->options->comm, status);
 }
 
 /* ---- the whole ---- */
@@ -174,40 +186,52 @@ static void say_settings(const job *j)
 static void say_end(const job *j)
 {
     const slip_convert_folder *f = &j->folder;
-    if (j->options->quiet)
+    if (j->options->quiet || !j->speaks)
         return;
     say_settings(j);
+    slip_rounding_print(&j->rounding, stderr);
     fprintf(stderr, "%s %s: %d layers, %s, %s, %.1f MB in %.1f s -> %s%s\n", j->options->dry_run ? "checked" : "converted",
             j->options->source_folder, f->model.layers, f->model.has_draft ? "with a drafter" : "no drafter",
             f->tokenizer != NULL ? "with a tokenizer" : "no tokenizer", (double)j->bytes * 1e-6, slip_now_s() - j->started,
             j->options->out_path, j->options->dry_run ? ", which was not written" : "");
 }
 
+/* What --json tells of it. */
+static slip_status fill_json(const job *j)
+{
+    if (j->options->json == NULL)
+        return SLIP_OK;
+    json_t *object = json_pack("{s:o,s:o,s:b,s:b,s:I,s:f,s:o}", "source", slip_json_text(j->options->source_folder), "model",
+                               slip_json_text(j->options->out_path), "dry_run", j->options->dry_run, "layer_files", j->output.apart,
+                               "converted_bytes", (json_int_t)j->bytes, "seconds", slip_now_s() - j->started, "rounded_to_mxfp4",
+                               slip_rounding_json(&j->rounding));
+    bool made = object != NULL && json_object_update(j->options->json, object) == 0;
+    json_decref(object);
+    return made ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
+}
+
 static slip_status convert(job *j)
 {
-    slip_lock *lock = NULL;
-    slip_status status = plan(j);
+    slip_status status = slip_convert_agree(j->options->comm, plan(j));
+    if (status == SLIP_OK)
+        status = compare_origins(j);
     if (status == SLIP_OK && !j->options->dry_run)
-        status = slip_lock_take(j->options->out_path, &lock);
-    if (status == SLIP_OK && !j->options->dry_run)
-        status = write_all(j);
-    slip_checkpoint_writer_free(j->writer);
-    slip_lock_release(lock);
+        status = slip_convert_output_write(&j->output);
     if (status == SLIP_OK)
         say_end(j);
-    return status;
+    return status == SLIP_OK ? fill_json(j) : status;
 }
 
 slip_status slip_convert_run(const slip_convert_options *options)
 {
-    if (options->rank != 0)
-        return SLIP_OK;
     struct stat info;
     if (stat(options->source_folder, &info) == 0 && !S_ISDIR(info.st_mode))
         return slip_convert_rewrap(options);
-    job j = {.options = options, .started = slip_now_s(), .reported = slip_now_s()};
+    job j = {.options = options, .speaks = slip_convert_speaks(options), .started = slip_now_s()};
     slip_status status = convert(&j);
     slip_convert_folder_close(&j.folder);
+    slip_rounding_clear(&j.rounding);
     free(j.plans);
+    free(j.weight_bytes);
     return status;
 }

@@ -51,7 +51,8 @@ static slip_status read_tokenizer(const slip_convert_options *options, slip_conv
     if (status != SLIP_OK)
         return status;
     if (!exists(path)) {
-        fprintf(stderr, "warning: %s: not there; the model can only score token ids\n", path);
+        if (slip_convert_speaks(options))
+            fprintf(stderr, "warning: %s: not there; the model can only score token ids\n", path);
         return SLIP_OK;
     }
     status = slip_file_read(path, TOKENIZER_MAX, &f->tokenizer, &f->tokenizer_size);
@@ -71,6 +72,8 @@ static slip_status read_texts(const slip_convert_options *options, slip_convert_
     if (status == SLIP_OK)
         status = slip_convert_chat(options->source_folder, &f->model);
     slip_tokenizer_free(tokenizer);
+    if (status == SLIP_OK && f->model.eos_count == 0 && slip_convert_speaks(options))
+        fprintf(stderr, "warning: %s: no end token is known: answers go on until their limit of tokens\n", options->source_folder);
     return status;
 }
 

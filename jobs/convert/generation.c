@@ -115,7 +115,5 @@ slip_status slip_convert_generation(const char *folder, const slip_tokenizer *to
     slip_status status = read_generation(folder, model);
     if (status == SLIP_OK && model->eos_count == 0 && tokenizer != NULL)
         status = find_eos(folder, tokenizer, model);
-    if (status == SLIP_OK && model->eos_count == 0)
-        fprintf(stderr, "warning: %s: no end token is known: answers go on until their limit of tokens\n", folder);
     return status;
 }

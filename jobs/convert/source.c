@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include "io/base/hash.h"
 
 slip_status slip_convert_source_open(const char *path, const slip_weight_table *table, slip_convert_source *source)
 {
@@ -120,4 +123,38 @@ slip_status slip_convert_source_check(const slip_convert_source *source, size_t 
     }
     *skipped = left;
     return SLIP_OK;
+}
+
+/* ---- what is read ---- */
+
+static slip_status hash_file(const char *path, uint64_t *hash)
+{
+    struct stat info;
+    const char *slash = strrchr(path, '/');
+    if (stat(path, &info) != 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: is no longer there", path);
+    int64_t facts[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+    *hash = slip_hash_field(slip_hash_text(*hash, slash != NULL ? slash + 1 : path), facts, sizeof facts);
+    return SLIP_OK;
+}
+
+/* Tensors stand in the order of their names, so that their files come in any: each is looked at where its number first shows up. */
+slip_status slip_convert_source_hash(const slip_convert_source *source, uint64_t *hash)
+{
+    size_t count = slip_safetensors_count(source->folder);
+    bool *seen = calloc(count + 1, sizeof *seen);
+    slip_status status = seen != NULL ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "%s: no memory for its files", source->path);
+    for (size_t i = 0; i < count && status == SLIP_OK; i++) {
+        const slip_st_tensor *tensor = slip_safetensors_at(source->folder, i);
+        int64_t facts[] = {tensor->dtype, tensor->file, tensor->offset, tensor->bytes};
+        *hash = slip_hash_field(slip_hash_text(*hash, tensor->name), facts, sizeof facts);
+        *hash = slip_hash_field(*hash, tensor->shape, (size_t)tensor->dims * sizeof *tensor->shape);
+        size_t file = (size_t)tensor->file; /* a file without tensors has a number too */
+        if (file >= count || !seen[file])
+            status = hash_file(slip_safetensors_path(source->folder, tensor), hash);
+        if (file < count)
+            seen[file] = true;
+    }
+    free(seen);
+    return status;
 }

@@ -38,4 +38,7 @@ const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, cons
  * *skipped. */
 slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped);
 
+/* Continue *hash over the folder's files: names, sizes, times, and what their headers say of the tensors. */
+slip_status slip_convert_source_hash(const slip_convert_source *source, uint64_t *hash);
+
 #endif

@@ -91,7 +91,7 @@ static bool stored_type(const slip_weight_spec *weight, slip_st_dtype from, bool
     case SLIP_ST_F32:
     case SLIP_ST_F16: *to = round ? SLIP_MXFP4 : SLIP_F32; break;
     case SLIP_ST_BF16: *to = round ? SLIP_MXFP4 : weight->row->kind == SLIP_KIND_SCALAR ? SLIP_F32 : SLIP_BF16; break;
-    case SLIP_ST_F8E4M3: *to = SLIP_F8E4M3; return !round && slip_layout_allows(weight, *to);
+    case SLIP_ST_F8E4M3: *to = round ? SLIP_MXFP4 : SLIP_F8E4M3; break;
     case SLIP_ST_U8: *to = SLIP_MXFP4; break;
     case SLIP_ST_F8E8M0:
     case SLIP_ST_OTHER: return false;
@@ -104,8 +104,6 @@ static slip_status choose_type(slip_conversion *c, const slip_st_tensor *first, 
     c->from = first->dtype;
     if (stored_type(c->weight, c->from, round_experts, &c->to))
         return SLIP_OK;
-    if (round_experts && c->weight->row->kind == SLIP_KIND_EXPERTS && c->from == SLIP_ST_F8E4M3)
-        return refuse(c->source, first, "experts in F8_E4M3 are kept as they are; --experts mxfp4 would round them again");
     if (c->to == SLIP_MXFP4 && c->weight->row->kind == SLIP_KIND_EXPERTS)
         return refuse(c->source, first, "MXFP4 needs columns in a multiple of 32");
     return refuse(c->source, first, "its dtype is not supported for this weight");
@@ -114,13 +112,13 @@ static slip_status choose_type(slip_conversion *c, const slip_st_tensor *first, 
 /* The bytes of the source are those that are stored. */
 static bool is_kept(const slip_conversion *c)
 {
-    return (c->from == SLIP_ST_F32 && c->to == SLIP_F32) || (c->from == SLIP_ST_BF16 && c->to == SLIP_BF16) || c->from == SLIP_ST_F8E4M3 ||
-           c->from == SLIP_ST_U8;
+    return (c->from == SLIP_ST_F32 && c->to == SLIP_F32) || (c->from == SLIP_ST_BF16 && c->to == SLIP_BF16) ||
+           (c->from == SLIP_ST_F8E4M3 && c->to == SLIP_F8E4M3) || c->from == SLIP_ST_U8;
 }
 
 static const char *scale_suffix(const slip_conversion *c)
 {
-    return c->to == SLIP_MXFP4 ? "_scale" : "_scale_inv";
+    return c->from == SLIP_ST_F8E4M3 ? "_scale_inv" : "_scale";
 }
 
 /* The shape of the source is that of unrounded values, unless they are kept. */
@@ -131,11 +129,25 @@ static slip_dataset source_shape(const slip_conversion *c)
     return is_kept(c) ? c->codes : plain;
 }
 
+/* The source's scales, which are not those that are stored where F8_E4M3 is rounded; bytes 0: none. */
+static slip_dataset source_scales(const slip_conversion *c)
+{
+    slip_dataset codes, scales = c->scales;
+    if (c->from == SLIP_ST_F8E4M3)
+        slip_layout_datasets(c->weight, SLIP_F8E4M3, &codes, &scales);
+    else if (!is_kept(c))
+        scales.bytes = 0;
+    return scales;
+}
+
 static slip_status check_scales(const slip_conversion *c, int64_t expert)
 {
-    bool mx = c->to == SLIP_MXFP4;
+    bool mx = c->from != SLIP_ST_F8E4M3;
     const slip_st_tensor *tensor;
-    slip_status status = take(c, expert, scale_suffix(c), &c->scales, &tensor);
+    slip_dataset wanted = source_scales(c);
+    if (wanted.bytes == 0)
+        return SLIP_OK;
+    slip_status status = take(c, expert, scale_suffix(c), &wanted, &tensor);
     if (status != SLIP_OK)
         return status;
     if (mx && tensor->dtype != SLIP_ST_U8 && tensor->dtype != SLIP_ST_F8E8M0)
@@ -152,7 +164,7 @@ static slip_status check_expert(const slip_conversion *c, int64_t expert)
         return refuse(c->source, tensor, "its dtype differs from expert 0's");
     if (status == SLIP_OK)
         status = take(c, expert, "", &wanted, &tensor);
-    return status == SLIP_OK && is_kept(c) && c->scales.bytes > 0 ? check_scales(c, expert) : status;
+    return status == SLIP_OK ? check_scales(c, expert) : status;
 }
 
 slip_status slip_conversion_plan(slip_convert_source *source, const slip_weight_spec *weight, bool round_experts,
@@ -188,44 +200,71 @@ static void widen(slip_st_dtype from, const void *data, int64_t count, float *ou
         out[i] = slip_f16_to_f32(halves[i]);
 }
 
-static void round_rows(const slip_weight_spec *weight, const float *values, char *codes, char *scales)
-{
-    int64_t columns = weight->columns;
-    for (int64_t row = 0; row < weight->rows; row++)
-        slip_mxfp4_round_row(values + row * columns, columns, (uint8_t *)codes + row * (columns / 2),
-                             (uint8_t *)scales + row * (columns / SLIP_MXFP4_BLOCK));
-}
-
 static slip_status no_memory(const slip_conversion *c)
 {
     return slip_fail(SLIP_ERR_FAILED, "%s: no memory to convert /%s", c->source->path, c->weight->name);
 }
 
+/* Codes times the scale of their block of 128 rows and columns, in f32. */
+static slip_status widen_f8(const slip_conversion *c, int64_t expert, const uint8_t *codes, float *out)
+{
+    slip_dataset shape = source_scales(c);
+    int64_t rows = c->weight->rows, columns = c->weight->columns, blocks = shape.shape[shape.dims - 1];
+    const slip_st_tensor *tensor;
+    float value[256], *scales = malloc((size_t)(shape.bytes / c->weight->experts) + 1);
+    slip_status status = scales != NULL ? slip_conversion_take(c->source, c->weight, expert, scale_suffix(c), NULL, 0, &tensor)
+                                        : no_memory(c);
+    if (status == SLIP_OK)
+        status = slip_conversion_read(c->source, tensor, false, scales);
+    for (int code = 0; code < 256; code++)
+        value[code] = slip_e4m3_to_f32((uint8_t)code);
+    for (int64_t row = 0; row < rows && status == SLIP_OK; row++)
+        for (int64_t column = 0; column < columns; column++)
+            out[row * columns + column] = value[codes[row * columns + column]] *
+                                          scales[row / SLIP_F8_BLOCK * blocks + column / SLIP_F8_BLOCK];
+    free(scales);
+    return status;
+}
+
+static slip_status round_rows(const slip_conversion *c, const slip_st_tensor *tensor, const float *values, char *codes, char *scales,
+                              slip_rounding *rounding)
+{
+    int64_t rows = c->weight->rows, columns = c->weight->columns;
+    for (int64_t row = 0; row < rows; row++)
+        if (!slip_mxfp4_round_row(values + row * columns, columns, (uint8_t *)codes + row * (columns / 2),
+                                  (uint8_t *)scales + row * (columns / SLIP_MXFP4_BLOCK)))
+            return refuse(c->source, tensor, "a value times its scale is not finite");
+    slip_rounding_add(rounding, values, rows, columns, (const uint8_t *)codes, (const uint8_t *)scales);
+    return SLIP_OK;
+}
+
 /* Through f32: to f32 where the source is narrower than what is stored, or rounded to MXFP4. */
-static slip_status convert_values(const slip_conversion *c, const slip_st_tensor *tensor, char *codes, char *scales)
+static slip_status convert_values(const slip_conversion *c, const slip_st_tensor *tensor, int64_t expert, char *codes, char *scales,
+                                  slip_rounding *rounding)
 {
     int64_t count = c->weight->rows * c->weight->columns;
     void *raw = malloc((size_t)tensor->bytes);
     float *values = malloc((size_t)count * sizeof *values);
     slip_status status = raw != NULL && values != NULL ? slip_conversion_read(c->source, tensor, false, raw) : no_memory(c);
-    if (status == SLIP_OK) {
+    if (status == SLIP_OK && c->from == SLIP_ST_F8E4M3)
+        status = widen_f8(c, expert, raw, values);
+    else if (status == SLIP_OK)
         widen(c->from, raw, count, values);
-        if (c->to == SLIP_F32)
-            memcpy(codes, values, (size_t)count * sizeof *values);
-        else
-            round_rows(c->weight, values, codes, scales);
-    }
+    if (status == SLIP_OK && c->to == SLIP_F32)
+        memcpy(codes, values, (size_t)count * sizeof *values);
+    else if (status == SLIP_OK)
+        status = round_rows(c, tensor, values, codes, scales, rounding);
     free(values);
     free(raw);
     return status;
 }
 
-static slip_status convert_expert(const slip_conversion *c, int64_t expert, char *codes, char *scales)
+static slip_status convert_expert(const slip_conversion *c, int64_t expert, char *codes, char *scales, slip_rounding *rounding)
 {
     const slip_st_tensor *tensor;
     slip_status status = slip_conversion_take(c->source, c->weight, expert, "", NULL, 0, &tensor);
     if (status != SLIP_OK || !is_kept(c))
-        return status == SLIP_OK ? convert_values(c, tensor, codes, scales) : status;
+        return status == SLIP_OK ? convert_values(c, tensor, expert, codes, scales, rounding) : status;
     status = slip_conversion_read(c->source, tensor, false, codes);
     if (status == SLIP_OK && c->scales.bytes > 0)
         status = slip_conversion_take(c->source, c->weight, expert, scale_suffix(c), NULL, 0, &tensor);
@@ -234,22 +273,22 @@ static slip_status convert_expert(const slip_conversion *c, int64_t expert, char
     return status;
 }
 
-static slip_status convert_all(const slip_conversion *c, char *codes, char *scales)
+static slip_status convert_all(const slip_conversion *c, char *codes, char *scales, slip_rounding *rounding)
 {
-    slip_status status = SLIP_OK;
+    slip_status status = c->to == SLIP_MXFP4 && !is_kept(c) ? slip_rounding_begin(rounding, c->weight->name) : SLIP_OK;
     if (c->joined)
         return slip_convert_qkv_join(c, codes, scales);
     for (int64_t expert = 0; expert < c->weight->experts && status == SLIP_OK; expert++)
         status = convert_expert(c, expert, codes + expert * (c->codes.bytes / c->weight->experts),
-                                scales + expert * (c->scales.bytes / c->weight->experts));
+                                scales + expert * (c->scales.bytes / c->weight->experts), rounding);
     return status;
 }
 
-slip_status slip_conversion_write(const slip_conversion *conversion, slip_checkpoint_writer *writer)
+slip_status slip_conversion_write(const slip_conversion *conversion, slip_checkpoint_writer *writer, slip_rounding *rounding)
 {
     const slip_conversion *c = conversion;
     char *codes = malloc((size_t)c->codes.bytes), *scales = malloc((size_t)c->scales.bytes + 1);
-    slip_status status = codes != NULL && scales != NULL ? convert_all(c, codes, scales) : no_memory(c);
+    slip_status status = codes != NULL && scales != NULL ? convert_all(c, codes, scales, rounding) : no_memory(c);
     if (status == SLIP_OK)
         status = slip_checkpoint_add(writer, &c->codes, codes);
     if (status == SLIP_OK && c->scales.bytes > 0)

@@ -7,6 +7,7 @@
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/layout.h"
 #include "jobs/convert/source.h"
+#include "jobs/convert/write/rounding.h"
 
 /* What becomes of a weight. Plain data, but that it borrows its source and its weight. */
 typedef struct {
@@ -18,13 +19,13 @@ typedef struct {
     slip_dataset codes, scales; /* as they will be stored; scales.bytes 0: none */
 } slip_conversion;
 
-/* Find every tensor of a weight and check what headers tell. `round_experts` turns F32, BF16 and F16 experts into MXFP4.
+/* Find every tensor of a weight and check what headers tell. `round_experts` turns F32, BF16, F16 and F8_E4M3 experts into MXFP4.
  * SLIP_ERR_INPUT names the file, the tensor and what is wrong: missing, its dtype, its shape. */
 slip_status slip_conversion_plan(slip_convert_source *source, const slip_weight_spec *weight, bool round_experts,
                                  slip_conversion *conversion);
 
-/* Read, convert and write it. SLIP_ERR_INPUT also for a value that is not finite, with its place. Weights do not depend on one another. */
-slip_status slip_conversion_write(const slip_conversion *conversion, slip_checkpoint_writer *writer);
+/* Read, convert and write it; what rounding does goes into *rounding. SLIP_ERR_INPUT also for a value that is not finite, with its place. Weights do not depend on one another. */
+slip_status slip_conversion_write(const slip_conversion *conversion, slip_checkpoint_writer *writer, slip_rounding *rounding);
 
 /* ---- for jobs/convert/qkv.c ---- */
 

@@ -121,7 +121,7 @@ static char *convert(bool fused, slip_checkpoint *checkpoint, slip_model *model)
     size_t size;
     write_folder(at, fused);
     snprintf(out, sizeof out, "%s", folder_join(at, "m.h5"));
-    slip_convert_options options = {.source_folder = at->path, .out_path = out, .experts = SLIP_CONVERT_KEEP, .quiet = true, .ranks = 1};
+    slip_convert_options options = {.source_folder = at->path, .out_path = out, .experts = SLIP_CONVERT_KEEP, .quiet = true};
     if (slip_convert_run(&options) != SLIP_OK || slip_checkpoint_open(out, checkpoint) != SLIP_OK ||
         slip_checkpoint_model(checkpoint, out, model) != SLIP_OK)
         fail_msg("%s: %s", fused ? "fused" : "apart", slip_cause());

@@ -194,7 +194,7 @@ static inline slip_status convert(source *s, slip_convert_experts experts)
 {
     char out[256];
     snprintf(out, sizeof out, "%s", folder_join(s->at, "m.h5"));
-    slip_convert_options options = {.source_folder = s->at->path, .out_path = out, .experts = experts, .ranks = 1};
+    slip_convert_options options = {.source_folder = s->at->path, .out_path = out, .experts = experts};
     slip_clear();
     return slip_convert_run(&options);
 }

@@ -67,7 +67,7 @@ static inline slip_status small_write(const char *path)
     size_t count;
     slip_checkpoint_writer *writer;
     small_parse(&model);
-    const slip_checkpoint_texts texts = {small_config, small_draft_config, small_settings, small_tokenizer, strlen(small_tokenizer)};
+    const slip_checkpoint_texts texts = {small_config, small_draft_config, small_settings, small_tokenizer, strlen(small_tokenizer), false};
     slip_status status = slip_checkpoint_create(path, &texts, &writer);
     if (status != SLIP_OK)
         return status;

@@ -46,7 +46,7 @@ int tiny_checkpoint_open(void **state, const char *name)
         return -1;
     checkpoint.comm = comm;
     strcat(checkpoint.path, "/model.h5");
-    slip_convert_options options = {.source_folder = folder, .out_path = checkpoint.path, .experts = SLIP_CONVERT_KEEP, .ranks = 1};
+    slip_convert_options options = {.source_folder = folder, .out_path = checkpoint.path, .experts = SLIP_CONVERT_KEEP};
     slip_status status = slip_convert_run(&options);
     if (status == SLIP_OK)
         status = slip_source_open(checkpoint.comm, checkpoint.path, &checkpoint.source);

@@ -101,7 +101,7 @@ static void test_uncommitted_leaves_nothing(void **state)
     (void)state;
     folder *f = folder_make();
     slip_checkpoint_writer *writer;
-    slip_checkpoint_texts texts = {small_config, NULL, small_settings, NULL, 0};
+    slip_checkpoint_texts texts = {small_config, NULL, small_settings, NULL, 0, false};
     assert_int_equal(slip_checkpoint_create(folder_join(f, "m.h5"), &texts, &writer), SLIP_OK);
     assert_true(there(f, "m.h5.partial"));
     slip_checkpoint_writer_free(writer);

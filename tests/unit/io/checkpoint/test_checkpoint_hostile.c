@@ -239,7 +239,7 @@ static void set_version(hid_t file, int32_t version)
 
 static void later_version(hid_t file)
 {
-    set_version(file, 3);
+    set_version(file, SLIP_CHECKPOINT_VERSION + 1);
 }
 
 static void no_checksums(hid_t file)
@@ -305,7 +305,7 @@ static const struct {
     {other_format, "OTHER_FORMAT", "format is \"something else\""},
     {no_format, "NO_FORMAT", "attribute format is missing"},
     {variable_config, "VARIABLE_CONFIG", "attribute config is not one string of fixed size"},
-    {later_version, "LATER_VERSION", "version 3 of the format"},
+    {later_version, "LATER_VERSION", "version 4 of the format"},
     {no_checksums, "NO_CHECKSUMS", "/checksums: it is missing"},
     {no_settings, "NO_SETTINGS", "attribute settings is missing"},
     {text_version, "TEXT_VERSION", "attribute version is not one integer"},

@@ -20,6 +20,7 @@ typedef struct {
     char path[256];
     unsigned char *data;
     slip_checkpoint checkpoint;
+    slip_checkpoint_files files;
     slip_checked_file file;
 } scene;
 
@@ -34,7 +35,7 @@ static scene *make(void)
     for (int64_t i = 0; i < big.bytes; i++)
         s->data[i] = (unsigned char)(i * 31 + i / 1000);
     snprintf(s->path, sizeof s->path, "%s", folder_join(s->at, "m.h5"));
-    const slip_checkpoint_texts texts = {small_config, NULL, small_settings, small_tokenizer, strlen(small_tokenizer)};
+    const slip_checkpoint_texts texts = {small_config, NULL, small_settings, small_tokenizer, strlen(small_tokenizer), false};
     slip_checkpoint_writer *writer;
     assert_int_equal(slip_checkpoint_create(s->path, &texts, &writer), SLIP_OK);
     assert_int_equal(slip_checkpoint_add(writer, &big, s->data), SLIP_OK);
@@ -49,14 +50,16 @@ static slip_status open_it(scene *s)
     slip_clear();
     slip_status status = slip_checkpoint_open(s->path, &s->checkpoint);
     if (status == SLIP_OK)
-        s->file = (slip_checked_file){.checkpoint = &s->checkpoint, .path = s->path, .file = open(s->path, O_RDONLY)};
+        status = slip_checkpoint_files_open(&s->checkpoint, s->path, &s->files);
+    if (status == SLIP_OK)
+        s->file = (slip_checked_file){.checkpoint = &s->checkpoint, .files = &s->files};
     return status;
 }
 
 static void close_it(scene *s)
 {
     slip_checked_close(&s->file);
-    close(s->file.file);
+    slip_checkpoint_files_close(&s->files);
     slip_checkpoint_free(&s->checkpoint);
 }
 

@@ -9,10 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/base/crc32c.h"
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/hdf5.h"
 #include "io/base/file/file.h"
+#include "io/checkpoint/parts.h"
+#include "io/checkpoint/write/sums.h"
 
 /* HDF5 lays out the file and keeps its metadata; the tensors' bytes go past it by pwrite at the offsets it
  * reserves, so that a full disk is reported with its cause, and a dataset costs no copy. */
@@ -20,20 +21,12 @@
 /* Small datasets stay packed: the demo's file must not bloat. */
 enum { ALIGN_FROM = 64 << 10, ALIGN_TO = 4096 };
 
-/* The checksums of what was added so far. */
-typedef struct {
-    char name[SLIP_WEIGHT_NAME];
-    uint32_t *checksums; /* [blocks], owned */
-    int64_t blocks;
-} summed;
-
 struct slip_checkpoint_writer {
     char *path;
     char *partial; /* PATH.partial */
     hid_t file;    /* negative once closed */
     int fd;        /* the same file, for the bytes */
-    summed *sums;
-    int32_t sum_count;
+    slip_sums sums;
 };
 
 static slip_status failed(const slip_checkpoint_writer *writer, const char *what, const char *name)
@@ -60,9 +53,8 @@ static bool write_string(hid_t object, const char *name, const char *text, size_
     return fine;
 }
 
-static bool write_version(hid_t object)
+static bool write_version(hid_t object, int32_t version)
 {
-    int32_t version = SLIP_CHECKPOINT_VERSION;
     hid_t space = H5Screate(H5S_SCALAR);
     hid_t attribute = H5Acreate2(object, "version", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
     bool fine = attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_INT32, &version) >= 0;
@@ -90,17 +82,29 @@ static hid_t create_file(const char *path)
     return file;
 }
 
+/* `text` NULL: no such attribute. */
+static slip_status write_text(slip_checkpoint_writer *writer, const char *name, const char *text)
+{
+    if (text != NULL && !write_string(writer->file, name, text, strlen(text)))
+        return failed(writer, "write the attribute ", name);
+    return SLIP_OK;
+}
+
+static slip_status write_format(slip_checkpoint_writer *writer, const char *format, int32_t version)
+{
+    if (!write_string(writer->file, "format", format, SLIP_CHECKPOINT_FORMAT_SIZE) || !write_version(writer->file, version))
+        return failed(writer, "write the attribute ", "format or version");
+    return SLIP_OK;
+}
+
 static slip_status write_texts(slip_checkpoint_writer *writer, const slip_checkpoint_texts *texts)
 {
-    const struct {
-        const char *name, *text;
-    } attributes[] = {{"config", texts->config}, {"draft_config", texts->draft_config}, {"settings", texts->settings}};
-    if (!write_string(writer->file, "format", SLIP_CHECKPOINT_FORMAT, SLIP_CHECKPOINT_FORMAT_SIZE) || !write_version(writer->file))
-        return failed(writer, "write the attribute ", "format or version");
-    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
-        if (attributes[i].text != NULL && !write_string(writer->file, attributes[i].name, attributes[i].text, strlen(attributes[i].text)))
-            return failed(writer, "write the attribute ", attributes[i].name);
-    return SLIP_OK;
+    slip_status status = write_format(writer, SLIP_CHECKPOINT_FORMAT, texts->index ? SLIP_CHECKPOINT_VERSION : SLIP_CHECKPOINT_ONE_FILE);
+    if (status == SLIP_OK)
+        status = write_text(writer, "config", texts->config);
+    if (status == SLIP_OK)
+        status = write_text(writer, "draft_config", texts->draft_config);
+    return status == SLIP_OK ? write_text(writer, "settings", texts->settings) : status;
 }
 
 /* Make the groups above a dataset. */
@@ -150,44 +154,20 @@ static bool reserve(hid_t file, const char *name, hid_t type, int dims, const hs
 
 static slip_status add_checksums(slip_checkpoint_writer *writer, const char *name, const void *data, int64_t bytes)
 {
-    int64_t blocks = slip_checksum_blocks(bytes);
-    summed *grown = realloc(writer->sums, (size_t)(writer->sum_count + 1) * sizeof *grown);
-    uint32_t *checksums = malloc((size_t)blocks * sizeof *checksums + 1);
-    if (grown != NULL)
-        writer->sums = grown;
-    if (grown == NULL || checksums == NULL) {
-        free(checksums);
+    uint32_t *checksums = slip_sums_add(&writer->sums, name, bytes);
+    if (checksums == NULL)
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory for the checksums of /%s", writer->partial, name);
-    }
-    summed *added = &grown[writer->sum_count++];
-    *added = (summed){.checksums = checksums, .blocks = blocks};
-    snprintf(added->name, sizeof added->name, "%s", name);
     slip_checksum_make(data, bytes, checksums);
     return SLIP_OK;
 }
 
-static int by_name(const void *left, const void *right)
-{
-    return strcmp(((const summed *)left)->name, ((const summed *)right)->name);
-}
-
-/* In the order of names, in which the tokenizer is the last. */
 static slip_status write_checksums(slip_checkpoint_writer *writer)
 {
     int64_t count = 0, offset;
-    for (int32_t i = 0; i < writer->sum_count; i++)
-        count += writer->sums[i].blocks;
-    hsize_t shape = (hsize_t)count + 1;
-    uint32_t *all = malloc((size_t)shape * sizeof *all);
+    uint32_t *all = slip_sums_join(&writer->sums, &count);
+    hsize_t shape = (hsize_t)count;
     if (all == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for %lld checksums", writer->partial, (long long)count);
-    qsort(writer->sums, (size_t)writer->sum_count, sizeof *writer->sums, by_name);
-    count = 0;
-    for (int32_t i = 0; i < writer->sum_count; i++) {
-        memcpy(all + count, writer->sums[i].checksums, (size_t)writer->sums[i].blocks * sizeof *all);
-        count += writer->sums[i].blocks;
-    }
-    all[count] = slip_crc32c(all, (size_t)count * sizeof *all);
+        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for its checksums", writer->partial);
     errno = 0;
     slip_status status = reserve(writer->file, "checksums", H5T_STD_U32LE, 1, &shape, NULL, &offset)
                              ? slip_file_write_at(writer->fd, writer->partial, all, (int64_t)(shape * sizeof *all), offset)
@@ -248,11 +228,9 @@ static slip_status open_partial(slip_checkpoint_writer *writer)
     return writer->file < 0 ? failed(writer, "create ", "it") : SLIP_OK;
 }
 
-slip_status slip_checkpoint_create(const char *path, const slip_checkpoint_texts *texts, slip_checkpoint_writer **writer_out)
+/* A writer whose file is open and empty. */
+static slip_status open_writer(const char *path, slip_checkpoint_writer **writer_out)
 {
-    slip_status status = check_sizes(path, texts);
-    if (status != SLIP_OK)
-        return status;
     slip_checkpoint_writer *writer = calloc(1, sizeof *writer);
     if (writer == NULL)
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory to write it", path);
@@ -263,16 +241,69 @@ slip_status slip_checkpoint_create(const char *path, const slip_checkpoint_texts
         free(writer);
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory to write it", path);
     }
-    status = open_partial(writer);
+    *writer_out = writer;
+    return open_partial(writer);
+}
+
+/* Undone where it failed. */
+static slip_status finish_opening(slip_status status, slip_checkpoint_writer *writer, slip_checkpoint_writer **writer_out)
+{
+    if (status == SLIP_OK)
+        *writer_out = writer;
+    else
+        slip_checkpoint_writer_free(writer);
+    return status;
+}
+
+slip_status slip_checkpoint_create(const char *path, const slip_checkpoint_texts *texts, slip_checkpoint_writer **writer_out)
+{
+    slip_checkpoint_writer *writer = NULL;
+    slip_status status = check_sizes(path, texts);
+    if (status == SLIP_OK)
+        status = open_writer(path, &writer);
     if (status == SLIP_OK)
         status = write_texts(writer, texts);
     if (status == SLIP_OK && texts->tokenizer != NULL)
         status = write_tokenizer(writer, texts->tokenizer, texts->tokenizer_size);
-    if (status != SLIP_OK) {
-        slip_checkpoint_writer_free(writer);
-        return status;
+    return finish_opening(status, writer, writer_out);
+}
+
+slip_status slip_checkpoint_create_part(const char *path, const char *group, const char *origin, slip_checkpoint_writer **writer_out)
+{
+    slip_checkpoint_writer *writer = NULL;
+    slip_status status = open_writer(path, &writer);
+    if (status == SLIP_OK)
+        status = write_format(writer, SLIP_CHECKPOINT_PART_FORMAT, SLIP_CHECKPOINT_VERSION);
+    if (status == SLIP_OK)
+        status = write_text(writer, "group", group);
+    if (status == SLIP_OK)
+        status = write_text(writer, "origin", origin);
+    return finish_opening(status, writer, writer_out);
+}
+
+slip_status slip_checkpoint_add_rounding(slip_checkpoint_writer *writer, const char *rounding)
+{
+    return write_text(writer, "rounding", rounding);
+}
+
+/* The part's datasets stand in the order of their names, and so do their blocks. */
+slip_status slip_checkpoint_link(slip_checkpoint_writer *writer, const char *group, const slip_checkpoint *part)
+{
+    char object[SLIP_PART_GROUP + 1], *link = slip_part_link(writer->path, group);
+    snprintf(object, sizeof object, "/%s", group);
+    errno = 0;
+    bool linked = link != NULL && make_groups(writer->file, group) &&
+                  H5Lcreate_external(link, object, writer->file, group, H5P_DEFAULT, H5P_DEFAULT) >= 0;
+    free(link);
+    if (!linked)
+        return failed(writer, "add the link ", object);
+    for (int32_t i = 0; i < part->dataset_count; i++) {
+        const slip_dataset *dataset = &part->datasets[i];
+        uint32_t *checksums = slip_sums_add(&writer->sums, dataset->name, dataset->bytes);
+        if (checksums == NULL)
+            return slip_fail(SLIP_ERR_FAILED, "%s: no memory for the checksums of /%s", writer->partial, dataset->name);
+        memcpy(checksums, part->checksums + dataset->first_block, (size_t)slip_checksum_blocks(dataset->bytes) * sizeof *checksums);
     }
-    *writer_out = writer;
     return SLIP_OK;
 }
 
@@ -336,9 +367,7 @@ void slip_checkpoint_writer_free(slip_checkpoint_writer *writer)
         H5Fclose(writer->file);
     if (writer->fd >= 0)
         close(writer->fd);
-    for (int32_t i = 0; i < writer->sum_count; i++)
-        free(writer->sums[i].checksums);
-    free(writer->sums);
+    slip_sums_free(&writer->sums);
     free(writer->partial);
     free(writer->path);
     free(writer);

@@ -1,37 +1,21 @@
-#include "io/checkpoint/checkpoint.h"
+#include "io/checkpoint/read/reading.h"
 
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "io/checkpoint/checksum.h"
-#include "io/checkpoint/hdf5.h"
 #include "io/checkpoint/layout.h"
-#include "io/checkpoint/superblock.h"
-#include "io/base/file/file.h"
+#include "io/checkpoint/parts.h"
 
-enum { DEPTH_MAX = 5, OBJECTS_MAX = 2 * SLIP_CHECKPOINT_DATASETS_MAX, NAME_MAX_BYTES = SLIP_WEIGHT_NAME - 1 };
+enum { DEPTH_MAX = 5, OBJECTS_MAX = 2 * SLIP_CHECKPOINT_DATASETS_MAX, NAME_MAX_BYTES = SLIP_WEIGHT_NAME - 1, LINK_MAX_BYTES = 4096 };
 
-/* What one opening gathers. */
-typedef struct {
-    slip_hdf5_source source;
-    slip_dataset *datasets;
-    int32_t count, capacity;
-    int32_t objects;                   /* seen so far, groups and datasets */
-    slip_dataset tokenizer, checksums; /* bytes 0: none */
-    slip_status status;
-} reading;
-
-static slip_status bad(const reading *r, const char *name, const char *problem)
+static slip_status bad(const slip_reading *r, const char *name, const char *problem)
 {
     return slip_hdf5_refuse(r->source.path, name, problem);
 }
 
 /* ---- attributes of the root ---- */
 
-static slip_status read_version(const reading *r, hid_t root, int32_t *out)
+static slip_status read_version(const slip_reading *r, hid_t root, int32_t *out)
 {
     int32_t version = 0;
     hid_t attribute = H5Aopen(root, "version", H5P_DEFAULT);
@@ -52,15 +36,38 @@ static slip_status read_version(const reading *r, hid_t root, int32_t *out)
     return SLIP_OK;
 }
 
-static slip_status read_root(const reading *r, hid_t root, slip_checkpoint *out)
+/* Which words stand there: those of another file are refused. */
+static slip_status check_word(const slip_reading *r, hid_t root, const char *name, const char *wanted)
 {
-    char *format;
-    slip_status status = slip_hdf5_read_string(&r->source, root, "", "format", SLIP_CHECKPOINT_FORMAT_SIZE, &format);
+    char *found;
+    slip_status status = slip_hdf5_read_string(&r->source, root, "", name, SLIP_PART_GROUP, &found);
     if (status != SLIP_OK)
         return status;
-    if (strcmp(format, SLIP_CHECKPOINT_FORMAT) != 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: format is \"%s\", not \"%s\"", r->source.path, format, SLIP_CHECKPOINT_FORMAT);
-    free(format);
+    if (strcmp(found, wanted) != 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: %s is \"%s\", not \"%s\"", r->source.path, name, found, wanted);
+    free(found);
+    return status;
+}
+
+static slip_status read_part_root(const slip_reading *r, hid_t root, slip_checkpoint *out)
+{
+    slip_status status = check_word(r, root, "format", SLIP_CHECKPOINT_PART_FORMAT);
+    if (status == SLIP_OK)
+        status = read_version(r, root, &out->version);
+    if (status == SLIP_OK)
+        status = check_word(r, root, "group", r->group);
+    if (status == SLIP_OK)
+        status = slip_hdf5_read_string(&r->source, root, "", "origin", SLIP_CHECKPOINT_CONFIG_MAX, &out->origin);
+    if (status == SLIP_OK && H5Aexists(root, "rounding") > 0)
+        status = slip_hdf5_read_string(&r->source, root, "", "rounding", SLIP_CHECKPOINT_CONFIG_MAX, &out->rounding);
+    return status;
+}
+
+static slip_status read_root(const slip_reading *r, hid_t root, slip_checkpoint *out)
+{
+    if (r->group != NULL)
+        return read_part_root(r, root, out);
+    slip_status status = check_word(r, root, "format", SLIP_CHECKPOINT_FORMAT);
     if (status == SLIP_OK)
         status = read_version(r, root, &out->version);
     if (status == SLIP_OK)
@@ -74,7 +81,7 @@ static slip_status read_root(const reading *r, hid_t root, slip_checkpoint *out)
 
 /* ---- the tree ---- */
 
-static slip_status append(reading *r, const slip_dataset *dataset)
+static slip_status append(slip_reading *r, const slip_dataset *dataset)
 {
     if (r->count == SLIP_CHECKPOINT_DATASETS_MAX)
         return bad(r, dataset->name, "one dataset too many");
@@ -86,21 +93,32 @@ static slip_status append(reading *r, const slip_dataset *dataset)
         r->datasets = grown;
         r->capacity = capacity;
     }
-    r->datasets[r->count++] = *dataset;
+    r->datasets[r->count] = *dataset;
+    r->datasets[r->count++].file = r->file;
     return SLIP_OK;
 }
 
-/* The two that are no weights; NULL for all others. */
-static slip_dataset *plain_place(reading *r, const char *name)
+/* Does a dataset or a group stand in, or above, the group of the layer's file? */
+static bool is_of_group(const slip_reading *r, const char *name)
 {
-    return strcmp(name, "tokenizer") == 0 ? &r->tokenizer : strcmp(name, "checksums") == 0 ? &r->checksums : NULL;
+    size_t length = strlen(name), group = r->group != NULL ? strlen(r->group) : 0, shared = length < group ? length : group;
+    return r->group == NULL ||
+           (strncmp(name, r->group, shared) == 0 && (length == group || (length < group ? r->group : name)[shared] == '/'));
 }
 
-static slip_status visit_dataset(reading *r, hid_t dataset, const char *name)
+/* The two that are no weights; NULL for all others. */
+static slip_dataset *plain_place(slip_reading *r, const char *name)
+{
+    return strcmp(name, "tokenizer") == 0 && r->group == NULL ? &r->tokenizer : strcmp(name, "checksums") == 0 ? &r->checksums : NULL;
+}
+
+static slip_status visit_dataset(slip_reading *r, hid_t dataset, const char *name)
 {
     slip_dataset found, *plain = plain_place(r, name);
     hid_t type = plain == NULL ? -1 : plain == &r->checksums ? H5T_STD_U32LE : H5T_STD_U8LE;
     slip_status status = slip_hdf5_read_dataset(&r->source, dataset, name, type, &found);
+    if (status == SLIP_OK && plain == NULL && !is_of_group(r, name))
+        return bad(r, name, "stands outside of its file's group");
     if (status != SLIP_OK || plain == NULL)
         return status == SLIP_OK ? append(r, &found) : status;
     if (found.dims != 1 || found.bytes > SLIP_CHECKPOINT_TOKENIZER_MAX)
@@ -110,14 +128,14 @@ static slip_status visit_dataset(reading *r, hid_t dataset, const char *name)
 }
 
 typedef struct {
-    reading *reading;
+    slip_reading *reading;
     const char *prefix; /* "" or "target/layers/" */
     int depth;
 } branch;
 
 static herr_t visit_link(hid_t group, const char *link, const H5L_info_t *info, void *data);
 
-static slip_status visit_group(reading *r, hid_t group, const char *name, int depth)
+static slip_status visit_group(slip_reading *r, hid_t group, const char *name, int depth)
 {
     char prefix[SLIP_WEIGHT_NAME + 1];
     snprintf(prefix, sizeof prefix, "%s%s", name, name[0] != '\0' ? "/" : "");
@@ -132,13 +150,44 @@ static slip_status visit_group(reading *r, hid_t group, const char *name, int de
     return r->status;
 }
 
-static slip_status visit_object(reading *r, hid_t object, const char *name, int depth)
+static slip_status visit_object(slip_reading *r, hid_t object, const char *name, int depth)
 {
     switch (H5Iget_type(object)) {
     case H5I_DATASET: return visit_dataset(r, object, name);
     case H5I_GROUP: return visit_group(r, object, name, depth + 1);
     default: return bad(r, name, "neither a group nor a dataset");
     }
+}
+
+/* The link to a layer's file, of the one form that there is. */
+static slip_status note_part(slip_reading *r, hid_t group, const char *link, const char *name, size_t size)
+{
+    char value[LINK_MAX_BYTES], object[SLIP_PART_GROUP + 1], *wanted = NULL;
+    const char *file = NULL, *target = NULL;
+    if (strlen(name) < SLIP_PART_GROUP)
+        wanted = slip_part_link(r->source.path, name);
+    snprintf(object, sizeof object, "/%.*s", SLIP_PART_GROUP - 1, name);
+    if (wanted == NULL || size > sizeof value || H5Lget_val(group, link, value, sizeof value, H5P_DEFAULT) < 0 ||
+        H5Lunpack_elink_val(value, size, NULL, &file, &target) < 0 || strcmp(target, object) != 0) {
+        free(wanted);
+        return bad(r, name, "an external link that is not to the file of a layer");
+    }
+    slip_status status = SLIP_OK;
+    slip_checkpoint_part *grown = realloc(r->parts, (size_t)(r->part_count + 1) * sizeof *grown);
+    if (grown != NULL)
+        r->parts = grown;
+    if (strcmp(file, wanted) != 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: links to %s; only %s is followed: an index and its folder keep their names",
+                           r->source.path, name, file, wanted);
+    else if (grown == NULL)
+        status = slip_fail(SLIP_ERR_FAILED, "%s: no memory for its links", r->source.path);
+    free(wanted);
+    if (status != SLIP_OK)
+        return status;
+    slip_checkpoint_part *part = &r->parts[r->part_count++];
+    *part = (slip_checkpoint_part){.bytes = 0};
+    snprintf(part->group, sizeof part->group, "%s", name);
+    return SLIP_OK;
 }
 
 static bool plain_name(const char *name)
@@ -149,12 +198,15 @@ static bool plain_name(const char *name)
 static herr_t visit_link(hid_t group, const char *link, const H5L_info_t *info, void *data)
 {
     branch *at = data;
-    reading *r = at->reading;
+    slip_reading *r = at->reading;
     char name[SLIP_WEIGHT_NAME];
     hid_t object;
     if (!plain_name(link) || strlen(at->prefix) + strlen(link) > NAME_MAX_BYTES)
         r->status = slip_fail(SLIP_ERR_INPUT, "%s: a name in group /%s is too long or has odd characters", r->source.path, at->prefix);
-    else if (snprintf(name, sizeof name, "%s%s", at->prefix, link) < 0 || info->type != H5L_TYPE_HARD)
+    else if (snprintf(name, sizeof name, "%s%s", at->prefix, link) > 0 && info->type == H5L_TYPE_EXTERNAL &&
+             r->version > SLIP_CHECKPOINT_ONE_FILE && r->group == NULL)
+        r->status = ++r->objects > OBJECTS_MAX ? bad(r, name, "one object too many") : note_part(r, group, link, name, info->u.val_size);
+    else if (info->type != H5L_TYPE_HARD)
         r->status = bad(r, name, "a soft, external or user-defined link");
     else if (++r->objects > OBJECTS_MAX)
         r->status = bad(r, name, "one object too many");
@@ -167,63 +219,7 @@ static herr_t visit_link(hid_t group, const char *link, const H5L_info_t *info, 
     return r->status == SLIP_OK ? 0 : -1;
 }
 
-/* ---- the whole ---- */
-
-static int by_name(const void *left, const void *right)
-{
-    return strcmp(((const slip_dataset *)left)->name, ((const slip_dataset *)right)->name);
-}
-
-static int by_offset(const void *left, const void *right)
-{
-    int64_t a = ((const slip_dataset *)left)->offset, b = ((const slip_dataset *)right)->offset;
-    return (a > b) - (a < b);
-}
-
-/* No byte of the file belongs to two datasets. Leaves them sorted by name. */
-static slip_status check_overlaps(reading *r)
-{
-    slip_status status = SLIP_OK;
-    if (r->count == 0)
-        return slip_fail(SLIP_ERR_INPUT, "%s: holds no dataset", r->source.path);
-    qsort(r->datasets, (size_t)r->count, sizeof *r->datasets, by_offset);
-    for (int32_t i = 1; i < r->count && status == SLIP_OK; i++)
-        if (r->datasets[i].offset - r->datasets[i - 1].offset < r->datasets[i - 1].bytes)
-            status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: overlaps /%s at byte %lld", r->source.path, r->datasets[i].name,
-                               r->datasets[i - 1].name, (long long)r->datasets[i].offset);
-    qsort(r->datasets, (size_t)r->count, sizeof *r->datasets, by_name);
-    return status;
-}
-
-/* The bytes of a plain dataset, with a NUL behind them; *bytes stays NULL where there is none. */
-static slip_status read_plain(const reading *r, int fd, const slip_dataset *dataset, void **bytes)
-{
-    if (dataset->bytes == 0)
-        return SLIP_OK;
-    char *made = malloc((size_t)dataset->bytes + 1);
-    if (made == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "%s: no memory for /%s", r->source.path, dataset->name);
-    made[dataset->bytes] = '\0';
-    *bytes = made;
-    return slip_file_read_at(fd, r->source.path, made, dataset->bytes, dataset->offset);
-}
-
-static slip_status read_plains(const reading *r, int fd, slip_checkpoint *out)
-{
-    void *tokenizer = NULL, *checksums = NULL;
-    slip_status status = read_plain(r, fd, &r->tokenizer, &tokenizer);
-    out->tokenizer = tokenizer;
-    out->tokenizer_size = (size_t)r->tokenizer.bytes;
-    if (status == SLIP_OK)
-        status = read_plain(r, fd, &r->checksums, &checksums);
-    out->checksums = checksums;
-    out->checksum_count = r->checksums.bytes / (int64_t)sizeof *out->checksums;
-    if (status == SLIP_OK && checksums == NULL && out->version > 1)
-        status = bad(r, "checksums", "it is missing");
-    return status;
-}
-
-static slip_status read_tree(reading *r, slip_checkpoint *out)
+slip_status slip_reading_tree(slip_reading *r, slip_checkpoint *out)
 {
     slip_hdf5_prepare();
     hid_t file = H5Fopen(r->source.path, H5F_ACC_RDONLY, H5P_DEFAULT);
@@ -233,38 +229,11 @@ static slip_status read_tree(reading *r, slip_checkpoint *out)
         return slip_fail(SLIP_ERR_INPUT, "%s: HDF5 cannot open it: torn, or not written by slipstream convert", r->source.path);
     hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);
     slip_status status = root < 0 ? bad(r, "", "the root group cannot be opened") : read_root(r, root, out);
+    r->version = out->version;
     if (status == SLIP_OK)
         status = visit_group(r, root, "", 0);
     if (root >= 0)
         H5Gclose(root);
     H5Fclose(file);
-    return status;
-}
-
-slip_status slip_checkpoint_open(const char *path, slip_checkpoint *checkpoint)
-{
-    reading r = {.source = {path, 0}};
-    slip_checkpoint out = {0};
-    int fd;
-    slip_status status = slip_file_open(path, &fd, &r.source.file_size);
-    if (status != SLIP_OK)
-        return status;
-    status = slip_superblock_check(fd, path, r.source.file_size);
-    if (status == SLIP_OK)
-        status = read_tree(&r, &out);
-    if (status == SLIP_OK)
-        status = check_overlaps(&r);
-    if (status == SLIP_OK)
-        status = read_plains(&r, fd, &out);
-    close(fd);
-    out.datasets = r.datasets;
-    out.dataset_count = r.count;
-    out.file_size = r.source.file_size;
-    if (status == SLIP_OK)
-        status = slip_checksum_settle(&out, path);
-    if (status == SLIP_OK)
-        *checkpoint = out;
-    else
-        slip_checkpoint_free(&out);
     return status;
 }

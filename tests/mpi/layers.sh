@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# A file a layer: the same bytes whatever the number of ranks, an interrupted conversion that goes on, and files that do not belong to each
+# other refused by name. Settings: tests/mpi/common.bash.
+. "$(dirname "$0")/common.bash"
+log=$work/log
+
+convert() { # ranks, model, options...
+    on_ranks "$1" convert "$MODEL" "$2" --files layers "${@:3}" >"$log" 2>&1
+    status=$?
+}
+fresh() { # a copy of the index and its layers, at $work/broken/m.h5
+    rm -rf "$work/broken" && cp -r "$work/on1" "$work/broken"
+}
+refused() { # name, what must be said
+    "$SLIPSTREAM" inspect "$work/broken/m.h5" >"$log" 2>&1 </dev/null
+    status=$?
+    if [ "$status" = 2 ] && grep -q -- "$2" "$log"; then ok "$1" "$2"; else fail "$1" "exit status $status, or not said: $2" "$log"; fi
+}
+
+for ranks in 1 2 4; do
+    mkdir "$work/on$ranks"
+    convert $ranks "$work/on$ranks/m.h5"
+    if [ "$status" = 0 ] && diff -r "$work/on1" "$work/on$ranks" >>"$log"; then ok "on $ranks ranks: the same files"; else fail "on $ranks ranks" "exit status $status, or other files" "$log"; fi
+done
+for model in "$MODEL" "$work/on1/m.h5"; do on_ranks 2 generate -m "$model" -p "def f(" -n 6 -q --temperature 0 >"$work/text.$(dirname "$model" | tr -d /)" 2>>"$log"; done
+if [ "$(cat "$work"/text.* | wc -c)" -gt 12 ] && cmp "$work"/text.* >>"$log"; then ok "the same text"; else fail "the same text" "another" "$log"; fi
+on_ranks 2 convert "$work/on1/m.h5" "$work/one.h5" --files one >"$log" 2>&1
+if cmp -s "$work/one.h5" "$MODEL"; then ok "back to one file"; else fail "back to one file" "it differs" "$log"; fi
+
+# An interrupted run leaves finished layers, a torn one, and no index.
+fresh && rm "$work/broken/m.h5" "$work/broken/m.h5.d/layer-004.h5" && echo torn >"$work/broken/m.h5.d/layer-004.h5.partial"
+kept=$(stat -c %Y.%i "$work/broken/m.h5.d/layer-002.h5")
+convert 2 "$work/broken/m.h5"
+if [ "$status" = 0 ] && diff -r "$work/on1" "$work/broken" >>"$log" && [ "$kept" = "$(stat -c %Y.%i "$work/broken/m.h5.d/layer-002.h5")" ]; then ok "an interrupted run goes on"; else fail "an interrupted run goes on" "exit status $status, other files, or layers written again" "$log"; fi
+fresh && rm "$work/broken/m.h5"
+convert 2 "$work/broken/m.h5" --window 17
+if [ "$status" = 2 ] && grep -q "finished by an earlier run from another source, or with other options" "$log" && [ ! -e "$work/broken/m.h5" ]; then ok "layers of another conversion"; else fail "layers of another conversion" "exit status $status" "$log"; fi
+
+fresh && rm "$work/broken/m.h5.d/layer-003.h5"
+refused "a layer is missing" "m.h5.d/layer-003.h5: cannot be opened: No such file"
+fresh && cp "$work/on1/m.h5.d/layer-001.h5" "$work/broken/m.h5.d/layer-002.h5"
+refused "another layer in its place" 'm.h5.d/layer-002.h5: group is "target/layers/1", not "target/layers/2"'
+fresh && truncate -s -100 "$work/broken/m.h5.d/layer-001.h5"
+refused "a layer cut short" "m.h5.d/layer-001.h5: has .* cut short"
+fresh && mv "$work/broken/m.h5.d/layer-001.h5" "$work/broken/a" && ln -s ../a "$work/broken/m.h5.d/layer-001.h5"
+refused "a layer elsewhere" "m.h5.d/layer-001.h5: a symbolic link"
+fresh && mv "$work/broken/m.h5" "$work/broken/n.h5" && mv "$work/broken/m.h5.d" "$work/broken/n.h5.d" && cp "$work/broken/n.h5" "$work/broken/x" && ln -s n.h5 "$work/broken/m.h5"
+refused "an index of another name" "links to m.h5.d/.*; only n.h5.d/"
+finish

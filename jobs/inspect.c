@@ -126,9 +126,12 @@ static void print_datasets(const slip_checkpoint *checkpoint)
     }
 }
 
-static void print_all(const char *path, const slip_checkpoint *checkpoint, const slip_model *model, const slip_inspect_totals *target,
-                      const slip_inspect_totals *draft)
+static void print_all(const slip_source *source, const slip_inspect_totals *target, const slip_inspect_totals *draft,
+                      const slip_inspect_placement *placement)
 {
+    const char *path = source->path;
+    const slip_checkpoint *checkpoint = &source->table;
+    const slip_model *model = &source->model;
     printf("%s: Slipstream checkpoint, version %d, %lld bytes\n", path, checkpoint->version, (long long)checkpoint->file_size);
     print_model(model);
     print_totals(target);
@@ -144,28 +147,40 @@ static void print_all(const char *path, const slip_checkpoint *checkpoint, const
         printf("checksums: %lld, one a block of %d KiB\n", (long long)checkpoint->checksum_count - 1, SLIP_CHECKSUM_BLOCK >> 10);
     else
         printf("checksums: none; slipstream convert %s NEW.h5 makes a copy that has\n", path);
+    if (placement != NULL)
+        slip_inspect_print_placement(model, placement);
     print_datasets(checkpoint);
 }
 
-slip_status slip_inspect_run(const char *path, bool json)
+static slip_status show(const slip_options *options, const slip_source *source)
 {
-    slip_checkpoint checkpoint;
-    slip_model model;
-    slip_status status = slip_checkpoint_open(path, &checkpoint);
+    slip_inspect_totals target = {0}, draft = {0};
+    slip_inspect_placement placement = {0};
+    slip_status status = sum(&source->table, &source->model, false, &target);
+    if (status == SLIP_OK)
+        status = sum(&source->table, &source->model, true, &draft);
+    if (status == SLIP_OK && options->ranks > 0)
+        status = slip_inspect_place(source, (int32_t)options->ranks, options->memory, &placement);
+    const slip_inspect_placement *placed = options->ranks > 0 ? &placement : NULL;
+    if (status == SLIP_OK && options->json)
+        status = slip_inspect_json(source, &target, &draft, placed);
+    else if (status == SLIP_OK)
+        print_all(source, &target, &draft, placed);
+    free(placement.rank);
+    return status;
+}
+
+slip_status slip_inspect_run(const slip_options *options)
+{
+    slip_source source = {.path = options->model, .file = -1};
+    slip_status status = slip_checkpoint_open(options->model, &source.table);
     if (status != SLIP_OK)
         return status;
-    slip_inspect_totals target = {0}, draft = {0};
-    status = slip_checkpoint_model(&checkpoint, path, &model);
+    status = slip_checkpoint_model(&source.table, options->model, &source.model);
     if (status == SLIP_OK)
-        status = sum(&checkpoint, &model, false, &target);
-    if (status == SLIP_OK)
-        status = sum(&checkpoint, &model, true, &draft);
-    if (status == SLIP_OK && json)
-        status = slip_inspect_json(path, &checkpoint, &model, &target, &draft);
-    else if (status == SLIP_OK)
-        print_all(path, &checkpoint, &model, &target, &draft);
+        status = show(options, &source);
     if (status == SLIP_OK)
         status = slip_stdout_flush();
-    slip_checkpoint_free(&checkpoint);
+    slip_source_close(&source);
     return status;
 }

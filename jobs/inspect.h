@@ -2,12 +2,10 @@
 #ifndef SLIP_JOBS_INSPECT_H
 #define SLIP_JOBS_INSPECT_H
 
-#include <stdbool.h>
-
-#include "io/base/status.h"
+#include "jobs/options.h"
 
 /* Check a checkpoint as loading would, and print the model, its parameters and bytes a type, the drafter, the
- * tokenizer and every dataset to standard output; with `json` as one object. */
-slip_status slip_inspect_run(const char *path, bool json);
+ * tokenizer and every dataset to standard output; with --ranks what each would own; with --json as one object. */
+slip_status slip_inspect_run(const slip_options *options);
 
 #endif

@@ -127,9 +127,12 @@ static void print_datasets(const slip_checkpoint *checkpoint)
     }
 }
 
-static void print_all(const char *path, const slip_checkpoint *checkpoint, const slip_model *model, const slip_inspect_totals *target,
-                      const slip_inspect_totals *draft)
+static void print_all(const slip_source *source, const slip_inspect_totals *target, const slip_inspect_totals *draft,
+                      const slip_inspect_placement *placement)
 {
+    const char *path = source->path;
+    const slip_checkpoint *checkpoint = &source->table;
+    const slip_model *model = &source->model;
     printf("%s: Slipstream checkpoint, version %d, %lld bytes\n", path, checkpoint->version, (long long)checkpoint->file_size);
     print_model(model);
     print_totals(target);
@@ -145,41 +148,55 @@ static void print_all(const char *path, const slip_checkpoint *checkpoint, const
         printf("checksums: %lld, one a block of %d KiB\n", (long long)checkpoint->checksum_count - 1, SLIP_CHECKSUM_BLOCK >> 10);
     else
         printf("checksums: none; slipstream convert %s NEW.h5 makes a copy that has\n", path);
+    if (placement != NULL)
+        slip_inspect_print_placement(model, placement);
     print_datasets(checkpoint);
 }
 
-/* With an object its members are added to it; without one all is printed for a reader. */
-static slip_status inspect(const char *path, json_t *object)
+/* With an object its members are added to it; without one all is printed for a reader. ranks 0: no placement. */
+static slip_status show(const slip_source *source, int32_t ranks, double memory, json_t *object)
 {
-    slip_checkpoint checkpoint;
-    slip_model model;
-    slip_status status = slip_checkpoint_open(path, &checkpoint);
+    slip_inspect_totals target = {0}, draft = {0};
+    slip_inspect_placement placement = {0};
+    const slip_inspect_placement *placed = ranks > 0 ? &placement : NULL;
+    slip_status status = sum(&source->table, &source->model, false, &target);
+    if (status == SLIP_OK)
+        status = sum(&source->table, &source->model, true, &draft);
+    if (status == SLIP_OK && ranks > 0)
+        status = slip_inspect_place(source, ranks, memory, &placement);
+    if (status == SLIP_OK && object != NULL)
+        status = slip_inspect_json(source, &target, &draft, placed, object);
+    else if (status == SLIP_OK)
+        print_all(source, &target, &draft, placed);
+    free(placement.rank);
+    return status;
+}
+
+static slip_status inspect(const char *path, int32_t ranks, double memory, json_t *object)
+{
+    slip_source source = {.path = path};
+    slip_status status = slip_checkpoint_open(path, &source.table);
     if (status != SLIP_OK)
         return status;
-    slip_inspect_totals target = {0}, draft = {0};
-    status = slip_checkpoint_model(&checkpoint, path, &model);
+    status = slip_checkpoint_model(&source.table, path, &source.model);
     if (status == SLIP_OK)
-        status = sum(&checkpoint, &model, false, &target);
-    if (status == SLIP_OK)
-        status = sum(&checkpoint, &model, true, &draft);
-    if (status == SLIP_OK && object != NULL)
-        status = slip_inspect_json(path, &checkpoint, &model, &target, &draft, object);
-    else if (status == SLIP_OK)
-        print_all(path, &checkpoint, &model, &target, &draft);
-    slip_checkpoint_free(&checkpoint);
+        status = show(&source, ranks, memory, object);
+    slip_source_close(&source);
     return status;
 }
 
 slip_status slip_inspect_add(const char *path, json_t *object)
 {
-    return object != NULL ? inspect(path, object) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    return inspect(path, 0, 0, object);
 }
 
-slip_status slip_inspect_run(const char *path, bool json, int argc, char **argv)
+slip_status slip_inspect_run(const slip_options *options, int argc, char **argv)
 {
-    json_t *object = json ? slip_summary_begin("inspect", argc, argv) : NULL;
-    slip_status status = json ? slip_inspect_add(path, object) : inspect(path, NULL);
-    if (status == SLIP_OK && json)
+    json_t *object = options->json ? slip_summary_begin("inspect", argc, argv) : NULL;
+    if (options->json && object == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    slip_status status = inspect(options->model, (int32_t)options->ranks, options->memory, object);
+    if (status == SLIP_OK && object != NULL)
         return slip_summary_print(object);
     json_decref(object);
     return status == SLIP_OK ? slip_stdout_flush() : status;

@@ -89,14 +89,45 @@ static json_t *datasets(const slip_checkpoint *checkpoint)
     return list;
 }
 
-slip_status slip_inspect_json(const char *path, const slip_checkpoint *checkpoint, const slip_model *model,
-                              const slip_inspect_totals *target, const slip_inspect_totals *draft, json_t *object)
+static json_t *range(slip_range pieces)
 {
+    return json_pack("{s:I,s:I}", "first", (json_int_t)pieces.first, "count", (json_int_t)pieces.count);
+}
+
+static json_t *rank_object(const slip_rank_plan *rank)
+{
+    const slip_placement *p = &rank->placement;
+    return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I}", "rank", p->rank, "heads", range(p->q_heads[0]), "kv_heads",
+                     range(p->kv_heads[0]), "sliding_heads", range(p->q_heads[1]), "sliding_kv_heads", range(p->kv_heads[1]), "vocabulary",
+                     range(p->vocabulary), "experts", range(p->experts), "expert_columns", range(p->expert_columns), "weight_bytes",
+                     (json_int_t)rank->target.weights, "cache_bytes", (json_int_t)rank->target.caches, "draft_weight_bytes",
+                     (json_int_t)rank->draft.weights, "draft_cache_bytes", (json_int_t)rank->draft.caches);
+}
+
+static json_t *placement_object(const slip_inspect_placement *p)
+{
+    if (p == NULL)
+        return json_null();
+    json_t *ranks = json_array(), *fits = json_array();
+    for (int32_t rank = 0; rank < p->ranks; rank++)
+        json_array_append_new(ranks, rank_object(&p->rank[rank]));
+    for (int i = 0; i < p->contexts; i++)
+        json_array_append_new(fits, json_pack("{s:I,s:i}", "context", (json_int_t)p->context[i], "sequences", p->sequences[i]));
+    return json_pack("{s:i,s:i,s:I,s:f,s:o,s:o}", "rank_count", p->ranks, "expert_slices", p->slices, "kv_bytes_per_token",
+                     (json_int_t)p->kv_bytes_per_token, "available_bytes", p->memory, "ranks", ranks, "fits", fits);
+}
+
+slip_status slip_inspect_json(const slip_source *source, const slip_inspect_totals *target, const slip_inspect_totals *draft,
+                              const slip_inspect_placement *placement, json_t *object)
+{
+    const slip_checkpoint *checkpoint = &source->table;
+    const slip_model *model = &source->model;
     int64_t checksums = checkpoint->checksums != NULL ? checkpoint->checksum_count - 1 : 0;
-    json_t *members = json_pack("{s:o,s:i,s:I,s:I,s:I,s:o,s:o,s:o}", "model", slip_json_text(path), "checkpoint_version",
+    json_t *members = json_pack("{s:o,s:i,s:I,s:I,s:I,s:o,s:o,s:o,s:o}", "model", slip_json_text(source->path), "checkpoint_version",
                                 checkpoint->version, "file_bytes", (json_int_t)checkpoint->file_size, "tokenizer_bytes",
                                 (json_int_t)checkpoint->tokenizer_size, "checksums", (json_int_t)checksums, "target",
-                                target_object(model, target), "draft", draft_object(model, draft), "datasets", datasets(checkpoint));
+                                target_object(model, target), "draft", draft_object(model, draft), "placement", placement_object(placement),
+                                "datasets", datasets(checkpoint));
     bool made = members != NULL && json_object_update(object, members) == 0;
     json_decref(members);
     return made ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");

@@ -5,14 +5,33 @@
 #include <jansson.h>
 
 #include "io/checkpoint/checkpoint.h"
+#include "ranks/plan.h"
 
 typedef struct {
     int64_t parameters;
     int64_t codes[SLIP_DTYPES], scales[SLIP_DTYPES]; /* bytes of weights of a type, and of their scales */
 } slip_inspect_totals;
 
-/* Add the members to `object`. */
-slip_status slip_inspect_json(const char *path, const slip_checkpoint *checkpoint, const slip_model *model,
-                              const slip_inspect_totals *target, const slip_inspect_totals *draft, json_t *object);
+enum { SLIP_INSPECT_CONTEXTS = 6 };
+
+/* What inspect --ranks shows. */
+typedef struct {
+    int32_t ranks, slices, fullest;
+    double memory;              /* bytes a rank has */
+    slip_rank_plan *rank;       /* [ranks], with one short sequence; malloc'ed */
+    int64_t kv_bytes_per_token; /* of global layers, on all ranks together */
+    int contexts;
+    int64_t context[SLIP_INSPECT_CONTEXTS];   /* lengths of sequences ... */
+    int32_t sequences[SLIP_INSPECT_CONTEXTS]; /* ... and how many of each fit, up to SLIP_MAX_SPANS */
+} slip_inspect_placement;
+
+/* The arithmetic of plan. `memory` is GB a rank, 0: the planned device's. The caller frees placement->rank. */
+slip_status slip_inspect_place(const slip_source *source, int32_t ranks, double memory, slip_inspect_placement *placement);
+double slip_inspect_bytes(const slip_rank_plan *rank);
+void slip_inspect_print_placement(const slip_model *model, const slip_inspect_placement *placement);
+
+/* Add the members to `object`. Without --ranks `placement` is NULL. */
+slip_status slip_inspect_json(const slip_source *source, const slip_inspect_totals *target, const slip_inspect_totals *draft,
+                              const slip_inspect_placement *placement, json_t *object);
 
 #endif

@@ -38,7 +38,7 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
     if (slip_comm_rank(comm) != 0)
         return SLIP_OK;
     if (options->command == SLIP_COMMAND_INSPECT)
-        return slip_inspect_run(options->model, options->json, argc, argv);
+        return slip_inspect_run(options, argc, argv);
     if (options->command == SLIP_COMMAND_MERGE)
         return slip_merge_run(options);
     if (options->command == SLIP_COMMAND_PLAN)

@@ -259,6 +259,7 @@ static slip_status check(const slip_options *options)
         clash = options->output != NULL && strcmp(options->output, "-") == 0 ? "-o must be a file, which is there whole or not at all"
                                                                              : NULL;
         break;
+    case SLIP_COMMAND_INSPECT: clash = options->memory > 0 && options->ranks == 0 ? "--memory wants --ranks N" : NULL; break;
     case SLIP_COMMAND_PLAN:
         if (options->model == NULL && options->shape == NULL)
             return wrong_use(options->command, "-m MODEL.h5 or --shape ", slip_shape_names(), " is missing");

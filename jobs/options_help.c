@@ -1,3 +1,4 @@
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,7 +37,10 @@ void slip_options_help(slip_command command, FILE *stream)
     const command_row *row = &slip_command_rows[command];
     const char *gap = command == SLIP_COMMAND_NONE ? "" : " ";
     fprintf(stream, "slipstream%s%s: %s\n\n", gap, row->name, row->purpose);
-    fprintf(stream, "Usage: [mpirun -n RANKS] slipstream%s%s %s%s\n", gap, row->name, row->usage,
+    bool alone = command == SLIP_COMMAND_INSPECT || command == SLIP_COMMAND_PLAN || command == SLIP_COMMAND_REPORT ||
+                 command == SLIP_COMMAND_MERGE;
+    const char *launcher = alone ? "" : "[mpirun -n RANKS] ";
+    fprintf(stream, "Usage: %sslipstream%s%s %s%s\n", launcher, gap, row->name, row->usage,
             command == SLIP_COMMAND_NONE ? "" : " [options]");
     if (command == SLIP_COMMAND_NONE)
         help_commands(stream);

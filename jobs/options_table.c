@@ -47,11 +47,15 @@ const option_row slip_option_rows[] = {
      "of --shape: only the first N layers; the figures say so"},
     {"shape", 0, OPTION_SHAPE, "NAME", PLAN, FIELD(shape), 0, 0, NULL, "instead of a model: a published shape"},
     {"ranks", 0, OPTION_INT, "N", PLAN, FIELD(ranks), 1, RANKS_MAX, NULL, "ranks, one GPU each"},
+    {"ranks", 0, OPTION_INT, "N", INSPECT, FIELD(ranks), 1, RANKS_MAX, NULL,
+     "also show what each of N ranks would own, and how many sequences\nof what length fit beside it"},
     {"sequences", 0, OPTION_INT, "N", PLAN, FIELD(sequences), 1, SLIP_MAX_SPANS, "1", "sequences to have memory for"},
     {"context", 0, OPTION_INT, "TOKENS", PLAN, FIELD(context), 1, TOKENS_MAX, "1024", "tokens of each, up to the model's limit"},
     {"memory", 0, OPTION_REAL, "GB", PLAN, FIELD(memory), 0.001, 1e6, NULL,
      "memory a rank has, in units of 1e9 bytes (default: the GPU's that\nwas measured); a warning says when it does not suffice"},
 
+    {"memory", 0, OPTION_REAL, "GB", INSPECT, FIELD(memory), 0.001, 1e6, NULL,
+     "with --ranks: memory a rank has, in units of 1e9 bytes (default:\nthe GPU's that was measured)"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL, "the text to continue (default: one of its own)"},
     {"prompt-tokens", 0, OPTION_INT, "N", BENCH, FIELD(prompt_tokens), 1, TOKENS_MAX, NULL,
@@ -182,7 +186,8 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                               "  mpirun -n 4 build/slipstream convert MiMo-V2-Flash mimo.h5 "
                               "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},
     [SLIP_COMMAND_INSPECT] = {"inspect", "MODEL.h5", 1, "MODEL.h5", "show what is in a checkpoint",
-                              "  build/slipstream inspect jobs/demo/model.h5\n"},
+                              "  build/slipstream inspect jobs/demo/model.h5\n"
+                              "  build/slipstream inspect jobs/demo/model.h5 --ranks 2 --memory 80\n"},
     [SLIP_COMMAND_PLAN] = {"plan", "", 0, "(-m MODEL.h5 | --shape NAME) --ranks N",
                            "bytes, memory and time a step for a number of ranks, without running anything",
                            "  build/slipstream plan --shape pro --ranks 8\n"

@@ -90,19 +90,53 @@ static void raise_to(const slip_source *source, const slip_executor_kind *kind, 
     slip_program_free(program);
 }
 
+static slip_status target_memory(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits,
+                                 const slip_placement *placement, slip_memory *memory)
+{
+    slip_program program;
+    slip_status status = slip_program_target(&source->model, placement, &program);
+    if (status == SLIP_OK)
+        raise_to(source, kind, limits, &program, memory);
+    return status;
+}
+
+static slip_status draft_memory(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, int32_t ranks,
+                                int32_t rank, slip_memory *memory)
+{
+    slip_placement placement;
+    slip_program program;
+    slip_placement_draft(&source->model, ranks, rank, &placement);
+    slip_status status = slip_program_draft(&source->model, &placement, &program);
+    if (status == SLIP_OK)
+        raise_to(source, kind, limits, &program, memory);
+    return status;
+}
+
+slip_status slip_plan_rank(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices, int32_t rank,
+                           const slip_limits *limits, slip_rank_plan *plan)
+{
+    slip_rank_plan p = {0};
+    slip_status status = slip_placement_make(&source->model, ranks, slices, rank, &p.placement);
+    if (status == SLIP_OK)
+        status = target_memory(source, kind, limits, &p.placement, &p.target);
+    if (status == SLIP_OK && source->model.has_draft)
+        status = draft_memory(source, kind, limits, ranks, rank, &p.draft);
+    if (status == SLIP_OK)
+        *plan = p;
+    return status;
+}
+
 void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices, const slip_limits *limits,
                       slip_memory *memory)
 {
     *memory = (slip_memory){0};
     for (int32_t rank = 0; rank < ranks; rank++) {
         slip_placement placement;
-        slip_program program;
         if (slip_placement_make(&source->model, ranks, slices, rank, &placement) != SLIP_OK ||
-            slip_program_target(&source->model, &placement, &program) != SLIP_OK) {
+            target_memory(source, kind, limits, &placement, memory) != SLIP_OK) {
             slip_clear(); /* the same fault is reported when the ranks are made */
             return;
         }
-        raise_to(source, kind, limits, &program, memory);
     }
 }
 
@@ -110,16 +144,11 @@ void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind 
                             slip_memory *memory)
 {
     *memory = (slip_memory){0};
-    for (int32_t rank = 0; rank < ranks; rank++) {
-        slip_placement placement;
-        slip_program program;
-        slip_placement_draft(&source->model, ranks, rank, &placement);
-        if (slip_program_draft(&source->model, &placement, &program) != SLIP_OK) {
+    for (int32_t rank = 0; rank < ranks; rank++)
+        if (draft_memory(source, kind, limits, ranks, rank, memory) != SLIP_OK) {
             slip_clear(); /* as above */
             return;
         }
-        raise_to(source, kind, limits, &program, memory);
-    }
 }
 
 /* Of a weight's element, scales included. */

@@ -23,6 +23,16 @@ typedef struct {
     uint64_t weights, caches; /* bytes on the fullest worker rank, the draft not counted */
 } slip_memory;
 
+/* What one rank owns and holds; the draft is cut as the target is. */
+typedef struct {
+    slip_placement placement;
+    slip_memory target, draft; /* of this rank alone */
+} slip_rank_plan;
+
+/* SLIP_ERR_INPUT when the model does not divide so. */
+slip_status slip_plan_rank(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices, int32_t rank,
+                           const slip_limits *limits, slip_rank_plan *plan);
+
 void slip_plan_memory(const slip_source *source, const slip_executor_kind *kind, int32_t ranks, int32_t slices, const slip_limits *limits,
                       slip_memory *memory);
 

@@ -243,7 +243,7 @@ static void test_number_ranges(void **state)
                                                     [SLIP_COMMAND_BENCH] = "bench --shape pro",
                                                     [SLIP_COMMAND_SCORE] = "score -m m -f t",
                                                     [SLIP_COMMAND_CONVERT] = "convert a b",
-                                                    [SLIP_COMMAND_INSPECT] = "inspect m",
+                                                    [SLIP_COMMAND_INSPECT] = "inspect m --ranks 1",
                                                     [SLIP_COMMAND_PLAN] = "plan --shape pro --ranks 1"};
     char line[256];
     int checked = 0;

@@ -46,7 +46,7 @@ static slip_status make_prompt(const slip_job *job, int32_t **ids, size_t *count
     const slip_options *options = job->options;
     const char *text = options->prompt ? options->prompt : default_prompt;
     slip_status status = SLIP_OK;
-    if (job->tokenizer && !options->prompt_tokens)
+    if (!options->prompt_tokens && (job->tokenizer || options->prompt))
         return slip_job_encode(job, text, strlen(text), 0, ids, count);
     *count = options->prompt_tokens ? (size_t)options->prompt_tokens : SHORT_PROMPT;
     if (options->shape && !options->prompt_tokens)
@@ -110,8 +110,8 @@ slip_status slip_bench(slip_job *job)
         int64_t wanted = (int64_t)count + job->options->max_tokens;
         context = slip_job_context(job, wanted);
         if (context < wanted)
-            status = slip_fail(SLIP_ERR_INPUT, "the prompt and %lld tokens do not fit the context of %lld",
-                               (long long)job->options->max_tokens, (long long)context);
+            status = slip_fail(SLIP_ERR_INPUT, "-n %lld: the prompt has %zu tokens and the context holds %lld",
+                               (long long)job->options->max_tokens, count, (long long)context);
     }
     status = slip_job_start(job, status, (int32_t)job->options->sequences, context, NULL);
     if (coordinator && status == SLIP_OK)

@@ -36,6 +36,12 @@ static slip_status open_shape(slip_job *job)
     return SLIP_OK;
 }
 
+/* Pieces that the target is cut into. */
+static int32_t shards_of(const slip_job *job)
+{
+    return job->options->shard_of ? (int32_t)job->options->shard_of : slip_comm_ranks(job->comm);
+}
+
 /* What this model, or so many ranks, cannot do is refused by its name. All ranks come to the same. */
 static slip_status check_options(const slip_job *job)
 {
@@ -55,7 +61,7 @@ static slip_status check_options(const slip_job *job)
     if (options->shard_of && slip_comm_ranks(job->comm) > 1)
         return slip_fail(SLIP_ERR_INPUT, "--shard-of %lld: it runs one shard on one rank, not %d", (long long)options->shard_of,
                          slip_comm_ranks(job->comm));
-    return SLIP_OK;
+    return options->expert_slices ? slip_placement_check(model, shards_of(job), (int32_t)options->expert_slices) : SLIP_OK;
 }
 
 /* The files of a batch that outlive a failed run: the record of what it did is worth more then. */
@@ -120,12 +126,6 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
     int64_t most = job->source.model.max_positions;
     int64_t context = job->options->context ? job->options->context : wanted ? wanted : most;
     return context < most ? context : most;
-}
-
-/* Pieces that the target is cut into. */
-static int32_t shards_of(const slip_job *job)
-{
-    return job->options->shard_of ? (int32_t)job->options->shard_of : slip_comm_ranks(job->comm);
 }
 
 int32_t slip_job_embedded_ids(const slip_job *job)
@@ -354,7 +354,8 @@ void slip_job_close(slip_job *job)
 slip_status slip_job_encode(const slip_job *job, const char *text, size_t size, int special, int32_t **ids, size_t *count)
 {
     if (!job->tokenizer)
-        return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", job->options->model);
+        return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer, so it takes token ids alone, not a text",
+                         job->options->model);
     slip_status status = slip_tokenizer_encode(job->tokenizer, text, size, special, ids, count);
     if (status == SLIP_OK && *count == 0) {
         free(*ids);

@@ -14,6 +14,7 @@
 #include "jobs/convert/convert.h"
 #include "jobs/inspect.h"
 #include "jobs/job.h"
+#include "jobs/merge.h"
 #include "jobs/report/report.h"
 #include "kernels/version.h"
 
@@ -54,6 +55,8 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
         return SLIP_OK;
     if (options->command == SLIP_COMMAND_INSPECT)
         return slip_inspect_run(options->model, options->json, argc, argv);
+    if (options->command == SLIP_COMMAND_MERGE)
+        return slip_merge_run(options);
     if (options->command == SLIP_COMMAND_PLAN)
         return slip_plan(options, argc, argv);
     if (options->command == SLIP_COMMAND_REPORT)
@@ -89,9 +92,14 @@ static slip_status run_together(slip_job *job)
 
 static slip_status run(const slip_options *options, int argc, char **argv, slip_comm *comm)
 {
-    if (options->command == SLIP_COMMAND_INSPECT || options->command == SLIP_COMMAND_PLAN || options->command == SLIP_COMMAND_CONVERT ||
-        options->command == SLIP_COMMAND_REPORT)
-        return run_alone(options, argc, argv, comm);
+    switch (options->command) {
+    case SLIP_COMMAND_INSPECT:
+    case SLIP_COMMAND_PLAN:
+    case SLIP_COMMAND_MERGE:
+    case SLIP_COMMAND_REPORT:
+    case SLIP_COMMAND_CONVERT: return run_alone(options, argc, argv, comm);
+    default: break;
+    }
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;

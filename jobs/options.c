@@ -63,6 +63,17 @@ static int find_word(const char *words, const char *text)
     }
 }
 
+/* "i/N", digits alone: a sign or a space is no shard. */
+static bool parse_shard(const option_row *row, const char *text, slip_shard *shard)
+{
+    const char *digits = "0123456789";
+    size_t first = strspn(text, digits), second = text[first] == '/' ? strspn(text + first + 1, digits) : 0;
+    if (first == 0 || second == 0 || text[first + 1 + second] != '\0' || first > 9 || second > 9)
+        return false;
+    *shard = (slip_shard){strtoll(text, NULL, 10), strtoll(text + first + 1, NULL, 10)};
+    return shard->index < shard->count && (double)shard->count <= row->max;
+}
+
 /* Store the value of one option; defaults come this way too, so that --help says what happens. */
 static slip_status set_option(slip_command command, const option_row *row, const char *text, slip_options *options)
 {
@@ -84,6 +95,8 @@ static slip_status set_option(slip_command command, const option_row *row, const
             return wrong_value(command, row, text, slip_shape_names());
         *(const char **)field = text;
         return SLIP_OK;
+    case OPTION_SHARD:
+        return parse_shard(row, text, field) ? SLIP_OK : wrong_value(command, row, text, "i/N with i from 0 to N - 1, N at most 1000000");
     case OPTION_INT:
     case OPTION_REAL: break;
     }
@@ -159,13 +172,16 @@ bool slip_options_given(const slip_options *options, const char *name)
 static slip_status read_operands(slip_command command, int count, char **operands, slip_options *options)
 {
     const command_row *row = &slip_command_rows[command];
-    if (count > row->operand_count)
+    bool many = row->operand_count < 0;
+    if (count > row->operand_count && !many)
         return wrong_use(command, "\"", operands[row->operand_count], "\" is one word too many");
     for (int i = 0; i < count; i++)
         if (operands[i][0] == '\0')
             return wrong_use(command, row->operands, "", " cannot be empty");
-    if (count < row->operand_count)
-        return wrong_use(command, row->operands, "", row->operand_count == 1 ? " is missing" : " are both needed");
+    if (count < row->operand_count || (many && count == 0))
+        return wrong_use(command, row->operands, "", row->operand_count != 2 ? " is missing" : " are both needed");
+    options->operands = operands;
+    options->operand_count = count;
     if (row->operand_count == 2)
         options->source = operands[0];
     if (row->operand_count > 0)
@@ -237,6 +253,11 @@ static slip_status check(const slip_options *options)
                   : options->text == NULL && options->ids == NULL ? "-f TEXT or --ids IDS.json"
                                                                   : NULL;
         clash = options->text != NULL && options->ids != NULL ? "-f and --ids exclude each other" : NULL;
+        break;
+    case SLIP_COMMAND_MERGE:
+        missing = options->input == NULL ? "-i FILE" : options->output == NULL ? "-o FILE" : NULL;
+        clash = options->output != NULL && strcmp(options->output, "-") == 0 ? "-o must be a file, which is there whole or not at all"
+                                                                             : NULL;
         break;
     case SLIP_COMMAND_PLAN:
         if (options->model == NULL && options->shape == NULL)

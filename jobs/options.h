@@ -24,6 +24,7 @@ typedef enum {
     SLIP_COMMAND_INSPECT,
     SLIP_COMMAND_PLAN,
     SLIP_COMMAND_REPORT,
+    SLIP_COMMAND_MERGE,
     SLIP_COMMANDS
 } slip_command;
 
@@ -33,6 +34,11 @@ enum { SLIP_ENGINE_PERSISTENT = 1, SLIP_ENGINE_LAUNCH };
 enum { SLIP_DRAFT_ON_ONE = 1, SLIP_DRAFT_ON_ALL }; /* 0: by the device, jobs/job.c */
 enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
 
+/* "i/N": i from 0, below N. */
+typedef struct {
+    int64_t index, count; /* count 0: not given */
+} slip_shard;
+
 /* Strings point into argv (NULL = not given). A field that a command has no option for is 0. */
 typedef struct {
     slip_command command;
@@ -41,19 +47,21 @@ typedef struct {
     const char *model;             /* -m; or the operand: what inspect and report read, and convert writes */
     const char *source;            /* convert: the folder to read */
     const char *prompt;            /* generate: always there; bench: NULL = one of its own */
-    const char *input;             /* batch -i; "-" = standard input */
+    const char *input;             /* batch, merge -i; "-" = standard input */
     const char *served_model_name; /* batch: names, with commas between them */
     const char *chat_template;     /* batch: a name; NULL = the model's own */
-    const char *output;            /* batch -o; "-" = standard output */
-    const char *trace;             /* batch: .h5 to write */
-    const char *metrics;           /* batch: file for Prometheus */
-    const char *text, *ids;        /* score: exactly one of them */
-    const char *logits;            /* score: .h5 to write */
-    const char *trace_ops;         /* generate, score: .h5 to write */
-    const char *profile;           /* bench: file to write */
-    const char *html;              /* report: page to write */
-    const char *shape;             /* bench, plan: one of slip_shape_names() */
-    const char *draft;             /* convert: folder of the drafter; NULL = look beside the source */
+    const char *output;            /* batch, merge -o; batch: "-" = standard output */
+    char *const *operands;         /* merge: files of results, operand_count of them */
+    int operand_count;
+    const char *trace;      /* batch: .h5 to write */
+    const char *metrics;    /* batch: file for Prometheus */
+    const char *text, *ids; /* score: exactly one of them */
+    const char *logits;     /* score: .h5 to write */
+    const char *trace_ops;  /* generate, score: .h5 to write */
+    const char *profile;    /* bench: file to write */
+    const char *html;       /* report: page to write */
+    const char *shape;      /* bench, plan: one of slip_shape_names() */
+    const char *draft;      /* convert: folder of the drafter; NULL = look beside the source */
 
     int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
     slip_sampling sampling; /* batch: for lines that do not say */
@@ -63,6 +71,7 @@ typedef struct {
     double deadline;       /* seconds a rank waits for another */
     double memory;         /* plan: GB a rank has; 0 = the planned device's */
     double drain;          /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
+    slip_shard shard;      /* batch: which part of the requests */
     double acceptance;     /* bench: forced acceptance length; 0 = the draft's own */
     int64_t shard_of;      /* bench --shape: run one shard of this many; 0 = a shard a rank */
     int64_t layers;        /* bench --shape: only the first so many; 0 = all */

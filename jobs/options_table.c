@@ -13,14 +13,16 @@ enum {
     INSPECT = 1 << SLIP_COMMAND_INSPECT,
     PLAN = 1 << SLIP_COMMAND_PLAN,
     REPORT = 1 << SLIP_COMMAND_REPORT,
+    MERGE = 1 << SLIP_COMMAND_MERGE,
     RUNS = GENERATE | BATCH | BENCH | SCORE, /* they load a model and spread it over the ranks */
     DECODES = GENERATE | BATCH | BENCH,
-    EVERY = RUNS | CONVERT | INSPECT | PLAN | REPORT,
+    EVERY = RUNS | CONVERT | INSPECT | PLAN | REPORT | MERGE,
 };
 
 /* Bounds that keep later arithmetic in 32 bits with room to spare. */
 #define TOKENS_MAX (1 << 24)
 #define RANKS_MAX 4096
+#define SHARDS_MAX 1000000
 #define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
 
 /* A field of sampling is an option of generate, and of batch for the requests that leave it out; where neither says, a model may have
@@ -48,7 +50,7 @@ const option_row slip_option_rows[] = {
     {"sequences", 0, OPTION_INT, "N", PLAN, FIELD(sequences), 1, SLIP_MAX_SPANS, "1", "sequences to have memory for"},
     {"context", 0, OPTION_INT, "TOKENS", PLAN, FIELD(context), 1, TOKENS_MAX, "1024", "tokens of each, up to the model's limit"},
     {"memory", 0, OPTION_REAL, "GB", PLAN, FIELD(memory), 0.001, 1e6, NULL,
-     "memory a rank has, in units of 1e9 bytes (default: the GPU's that\nwas measured); exit status 2 when it does not suffice"},
+     "memory a rank has, in units of 1e9 bytes (default: the GPU's that\nwas measured); a warning says when it does not suffice"},
 
     {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL, "the text to continue (default: one of its own)"},
@@ -59,6 +61,12 @@ const option_row slip_option_rows[] = {
      "instance, become their ids"},
     {"output", 'o', OPTION_TEXT, "FILE", BATCH, FIELD(output), 0, 0, NULL,
      "results, a line each as it ends; - is standard output.\nA file that is not empty needs --resume"},
+    {"input", 'i', OPTION_TEXT, "FILE", MERGE, FIELD(input), 0, 0, NULL, "the requests that the shards have answered"},
+    {"output", 'o', OPTION_TEXT, "FILE", MERGE, FIELD(output), 0, 0, NULL,
+     "the results of all shards, in the requests' order; whole or not\nthere at all. A file that is not empty is refused"},
+    {"shard", 0, OPTION_SHARD, "i/N", BATCH, FIELD(shard), 0, SHARDS_MAX, NULL,
+     "only the requests i, i + N, i + 2N ... of the file, both counted\nfrom 0: i is SLURM_ARRAY_TASK_ID of --array=0-(N-1). Shards "
+     "have\nfiles of their own, which slipstream merge joins"},
     {"resume", 0, OPTION_FLAG, NULL, BATCH, FIELD(resume), 0, 0, NULL, "repair the output of an interrupted run and do what is missing"},
     {"drain", 0, OPTION_REAL, "SECONDS", BATCH, FIELD(drain), 0.1, 86400, NULL,
      "stop what is still in flight so long after SIGUSR1, SIGTERM or\nSIGINT and keep it beside the output; --resume goes on there "
@@ -67,7 +75,7 @@ const option_row slip_option_rows[] = {
      "names that requests may call the model by, with commas between\nthem, beside its file's name; others are refused"},
     {"chat-template", 0, OPTION_TEXT, "NAME", BATCH, FIELD(chat_template), 0, 0, NULL,
      "render chats by this template, one of those in docs/chat.md:\nneeded where the model's own is not known"},
-    {"ok-if-some-fail", 0, OPTION_FLAG, NULL, BATCH, FIELD(ok_if_some_fail), 0, 0, NULL,
+    {"ok-if-some-fail", 0, OPTION_FLAG, NULL, BATCH | MERGE, FIELD(ok_if_some_fail), 0, 0, NULL,
      "exit status 0, not 3, when all is done but some requests were refused"},
     {"file", 'f', OPTION_TEXT, "TEXT", SCORE, FIELD(text), 0, 0, NULL, "the text file to score"},
     {"ids", 0, OPTION_TEXT, "IDS.json", SCORE, FIELD(ids), 0, 0, NULL, "instead of a text: one JSON array of token ids"},
@@ -180,4 +188,10 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
     [SLIP_COMMAND_REPORT] = {"report", "RUN.h5", 1, "RUN.h5",
                              "show what a trace of slipstream batch tells: rates, times, acceptance, expert load",
                              "  build/slipstream report run.h5 --html run.html\n"},
+    [SLIP_COMMAND_MERGE] =
+        {"merge", "RESULTS...", -1, "RESULTS... -i REQUESTS -o FILE",
+         "join the results of batch --shard, after checking that every request has one",
+         "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 -i jobs/demo/requests.jsonl -o shard-0.jsonl --shard 0/2\n"
+         "  mpirun -n 2 build/slipstream batch -m jobs/demo/model.h5 -i jobs/demo/requests.jsonl -o shard-1.jsonl --shard 1/2\n"
+         "  build/slipstream merge shard-0.jsonl shard-1.jsonl -i jobs/demo/requests.jsonl -o merged.jsonl\n"},
 };

@@ -12,6 +12,7 @@ typedef enum {
     OPTION_REAL,   /* double within min..max */
     OPTION_CHOICE, /* int, 1 for the first word of `argument`, words separated by '|' */
     OPTION_SHAPE,  /* const char *, one of slip_shape_names() */
+    OPTION_SHARD,  /* slip_shard, at most `max` shards */
     OPTION_FLAG,   /* bool, takes no argument */
 } option_kind;
 
@@ -33,7 +34,7 @@ extern const size_t slip_option_row_count;
 typedef struct {
     const char *name;
     const char *operands; /* what is typed without an option; "" for none */
-    int operand_count;
+    int operand_count;    /* -1: one or more */
     const char *usage;    /* what must be typed, after the name */
     const char *purpose;  /* one line */
     const char *examples; /* lines to paste */

@@ -109,12 +109,17 @@ static slip_status score_all(slip_job *job, score *s, size_t context)
 static slip_status read_ids(const char *path, int32_t vocabulary, score *s)
 {
     json_error_t error;
-    json_t *array = json_load_file(path, 0, &error);
+    char *text = NULL;
+    size_t size;
+    slip_status status = slip_file_read(path, TEXT_MAX, &text, &size);
+    if (status != SLIP_OK)
+        return status;
+    json_t *array = json_loadb(text, size, 0, &error);
+    free(text);
     if (!array || !json_is_array(array)) {
         json_decref(array);
         return slip_fail(SLIP_ERR_INPUT, "%s: not a JSON array of token ids%s%s", path, array ? "" : ": ", array ? "" : error.text);
     }
-    slip_status status = SLIP_OK;
     s->count = json_array_size(array);
     s->ids = malloc(s->count * sizeof *s->ids + 1);
     if (!s->ids)

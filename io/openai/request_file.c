@@ -17,10 +17,11 @@ static const char MADE_UP[] = "line-";
 struct slip_request_file {
     slip_lines lines;
     slip_request_defaults defaults;
-    slip_repeats names; /* the lines' own */
-    int64_t count, positions;
+    slip_repeats names;       /* the lines' own */
+    int64_t count, positions; /* of the whole file */
+    int64_t shard, shards;
     /* the one at hand: */
-    int64_t index;
+    int64_t index;    /* in the whole file */
     const char *line; /* [size], without a byte order mark */
     size_t size;
     char *name;
@@ -88,6 +89,7 @@ slip_status slip_request_file_open(const char *path, const slip_request_defaults
     slip_request_file *opened = calloc(1, sizeof *opened);
     if (opened == NULL)
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory to read requests", path);
+    opened->shards = 1;
     opened->defaults = defaults != NULL ? *defaults : OPENAI_DEFAULTS;
     slip_status status = slip_request_input_open(path, &opened->lines);
     if (status != SLIP_OK) {
@@ -117,9 +119,15 @@ void slip_request_file_close(slip_request_file *file)
     free(file);
 }
 
+void slip_request_file_take_shard(slip_request_file *file, int64_t shard, int64_t shards)
+{
+    file->shard = shard;
+    file->shards = shards;
+}
+
 int64_t slip_request_file_count(const slip_request_file *file)
 {
-    return file->count;
+    return (file->count - file->shard + file->shards - 1) / file->shards;
 }
 
 int64_t slip_request_file_positions(const slip_request_file *file)
@@ -162,7 +170,8 @@ static slip_status find_name(slip_request_file *file)
     return status == SLIP_OK && !same ? changed(file) : status;
 }
 
-slip_status slip_request_file_next(slip_request_file *file, bool *found)
+/* The next request of the whole file. */
+static slip_status next_of_all(slip_request_file *file, bool *found)
 {
     slip_status status = next_line(file, found);
     if (status == SLIP_OK && *found != (file->index + 1 < file->count))
@@ -171,9 +180,18 @@ slip_status slip_request_file_next(slip_request_file *file, bool *found)
     return status == SLIP_OK && *found ? find_name(file) : status;
 }
 
+slip_status slip_request_file_next(slip_request_file *file, bool *found)
+{
+    slip_status status;
+    do
+        status = next_of_all(file, found);
+    while (status == SLIP_OK && *found && file->index % file->shards != file->shard);
+    return status;
+}
+
 int64_t slip_request_file_index(const slip_request_file *file)
 {
-    return file->index;
+    return file->index / file->shards;
 }
 
 const char *slip_request_file_name(const slip_request_file *file)
@@ -206,7 +224,7 @@ slip_status slip_request_file_parse(const slip_request_file *file, slip_request 
     }
     free(parsed.custom_id);
     parsed.custom_id = name; /* the same, unless it was made up and taken */
-    parsed.index = file->index;
+    parsed.index = slip_request_file_index(file);
     refuse_repeated(file, &parsed);
     *request = parsed;
     return SLIP_OK;

@@ -16,6 +16,10 @@ typedef struct slip_request_file slip_request_file;
 slip_status slip_request_file_open(const char *path, const slip_request_defaults *defaults, slip_request_file **file);
 void slip_request_file_close(slip_request_file *file);
 
+/* From here on, and from the first request on, see only the requests whose place in the whole file is `shard` modulo `shards`; what a line is called
+ * and which line of a custom_id comes first stays the whole file's affair. Only before the first move. */
+void slip_request_file_take_shard(slip_request_file *file, int64_t shard, int64_t shards);
+
 /* How many requests there are, and how many positions the longest of them can need, prompt and answer together: a bound from
  * above, and INT64_MAX where one names no max_tokens and the defaults neither. */
 int64_t slip_request_file_count(const slip_request_file *file);
@@ -25,7 +29,7 @@ int64_t slip_request_file_positions(const slip_request_file *file);
  * SLIP_ERR_INPUT. */
 slip_status slip_request_file_next(slip_request_file *file, bool *found);
 
-/* The request moved to: its place from 0 on, its name (until the next move), and the whole of it, which is the caller's to free. */
+/* The request moved to: its place from 0 on, within the shard, its name (until the next move), and the whole of it, which is the caller's to free. */
 int64_t slip_request_file_index(const slip_request_file *file);
 const char *slip_request_file_name(const slip_request_file *file);
 slip_status slip_request_file_parse(const slip_request_file *file, slip_request *request);

@@ -66,6 +66,8 @@ static slip_status open_requests(batch *b)
         status = slip_request_file_open(options->input, &defaults, &b->requests);
     if (status != SLIP_OK)
         return status;
+    if (options->shard.count > 0)
+        slip_request_file_take_shard(b->requests, options->shard.index, options->shard.count);
     int64_t bound = slip_request_file_positions(b->requests);
     b->limit = slip_job_context(b->job, 0);
     if (options->max_tokens >= b->limit)

@@ -35,13 +35,21 @@ static void place_heads(const slip_attention *attention, int32_t ranks, int32_t 
     kv->count = last - kv->first + 1;
 }
 
+slip_status slip_placement_check(const slip_model *model, int32_t ranks, int32_t slices)
+{
+    if (slip_placement_allows(model, ranks, slices))
+        return SLIP_OK;
+    if (slices < 1 || ranks % slices != 0)
+        return slip_fail(SLIP_ERR_INPUT, "--expert-slices %d: it must divide the %d worker rank%s", slices, ranks, ranks == 1 ? "" : "s");
+    return slip_fail(SLIP_ERR_INPUT, "--expert-slices %d: an expert has %d columns, and a slice at least %d", slices,
+                     model->moe_intermediate, SLIP_MXFP4_BLOCK);
+}
+
 slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank, slip_placement *placement)
 {
-    if (!slip_placement_allows(model, ranks, slices))
-        return slip_fail(SLIP_ERR_INPUT,
-                         "--expert-slices %d: it must divide the %d worker ranks and leave each slice of the %d expert "
-                         "columns at least %d",
-                         slices, ranks, model->moe_intermediate, SLIP_MXFP4_BLOCK);
+    slip_status status = slip_placement_check(model, ranks, slices);
+    if (status != SLIP_OK)
+        return status;
     slip_placement p = {.ranks = ranks, .rank = rank, .slices = slices};
     place_heads(&model->global, ranks, rank, &p.q_heads[0], &p.kv_heads[0]);
     place_heads(&model->sliding, ranks, rank, &p.q_heads[1], &p.kv_heads[1]);

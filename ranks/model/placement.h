@@ -25,6 +25,9 @@ slip_range slip_placement_piece(int64_t total, int64_t unit, int64_t n, int64_t 
 /* Every s that divides `ranks` and leaves each slice at least SLIP_MXFP4_BLOCK columns is allowed. */
 bool slip_placement_allows(const slip_model *model, int32_t ranks, int32_t slices);
 
+/* SLIP_ERR_INPUT, with the rule that is broken, where they are not allowed. */
+slip_status slip_placement_check(const slip_model *model, int32_t ranks, int32_t slices);
+
 /* SLIP_ERR_INPUT when `slices` is not allowed. */
 slip_status slip_placement_make(const slip_model *model, int32_t ranks, int32_t slices, int32_t rank, slip_placement *placement);
 

@@ -1,5 +1,5 @@
-/* Input: a JSON object of messages, tools and thinking. What is rendered must be whole, well-formed text that
- * begins with a system turn and ends in the assistant's cue; what is refused must be refused with a sentence.
+/* Input: a JSON object of messages, tools, thinking and ending. What is rendered must be whole, well-formed text that
+ * begins with a system turn and ends as asked for; what is refused must be refused with a sentence.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,26 +16,33 @@ static void require(int condition)
         abort();
 }
 
-static void check_text(const char *text, size_t size, int thinking)
+static void check_text(const char *text, size_t size, int thinking, slip_chat_ending ending)
 {
     static const char begin[] = "<|im_start|>system\n", cue[] = "<|im_start|>assistant\n<think></think>";
     size_t cue_size = strlen(cue) - (thinking ? strlen("<think></think>") : 0);
     require(strlen(text) == size && slip_utf8_valid(text, size) == size);
+    if (ending != SLIP_CHAT_CUE)
+        cue_size = 0;
     require(size > strlen(begin) + cue_size && memcmp(text, begin, strlen(begin)) == 0);
-    require(memcmp(text + size - cue_size, cue, cue_size) == 0);
+    if (ending == SLIP_CHAT_CUE)
+        require(memcmp(text + size - cue_size, cue, cue_size) == 0);
+    if (ending == SLIP_CHAT_NO_CUE)
+        require(memcmp(text + size - strlen("<|im_end|>"), "<|im_end|>", strlen("<|im_end|>")) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     json_t *root = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES, NULL);
     int thinking = json_is_true(json_object_get(root, "thinking"));
+    json_int_t number = json_integer_value(json_object_get(root, "ending"));
+    slip_chat_ending ending = number == 1 ? SLIP_CHAT_NO_CUE : number == 2 ? SLIP_CHAT_CONTINUE : SLIP_CHAT_CUE;
     char *text = NULL;
     size_t text_size;
     slip_clear();
     slip_status status =
-        slip_mimo_v2_chat(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking, SLIP_CHAT_CUE, &text, &text_size);
+        slip_mimo_v2_chat(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking, ending, &text, &text_size);
     if (status == SLIP_OK)
-        check_text(text, text_size, thinking);
+        check_text(text, text_size, thinking, ending);
     else
         require(slip_cause()[0] != '\0' && text == NULL);
     free(text);

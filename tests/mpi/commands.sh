@@ -41,7 +41,7 @@ example() { # a line of --help
     fi
 }
 
-for command in generate batch bench score convert inspect plan report; do
+for command in generate batch bench score convert inspect plan report merge; do
     "$SLIPSTREAM" "$command" --help >"$out" 2>"$log"
     status=$?
     silent "$command --help"

@@ -242,9 +242,14 @@ wrong "an engine of another device" "--engine launch is the GPU's" generate -m "
 wrong "a shard of a checkpoint" "--shard-of needs --shape" bench -m "$MODEL" --shard-of 8
 wrong "a word too many" "one word too many" inspect "$MODEL" "$MODEL"
 wrong "what excludes itself" "exclude each other" score -m "$MODEL" -f a --ids b
-wrong "slices that do not divide" "it must divide the 1 worker rank" generate -m "$MODEL" -p x --expert-slices 2
+wrong "slices that do not divide" "it must divide the 1 worker rank\$" generate -m "$MODEL" -p x --expert-slices 2
 wrong "a prompt beyond the context" "no room for an answer" generate -m "$MODEL" -p "$long"
 wrong "an output that cannot be" "cannot be written" batch -m "$MODEL" -i "$requests" -o "$work/no/such/folder"
+mkfifo "$work/fifo"
+wrong "a FIFO of ids" "fifo: Is a FIFO" score -m "$MODEL" --ids "$work/fifo"
+alone convert "$root/tests/golden/forward/fixtures/pro-release" "$work/textless.h5"
+wrong "a text for a model without a tokenizer" "has no tokenizer" bench -m "$work/textless.h5" -p x -n 4
+wrong "more tokens than a benchmark has room for" "-n 5000: the prompt has 3[0-9] tokens and the context holds 4096" bench -m "$MODEL" -n 5000
 wrong "a folder that is none" "no-such-folder" convert "$work/no-such-folder" "$work/new.h5"
 
 # The same through mpirun: one line of ours, whatever mpirun adds.

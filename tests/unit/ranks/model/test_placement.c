@@ -152,6 +152,7 @@ static void test_what_slices_are_allowed(void **state)
     assert_non_null(strstr(slip_cause(), "--expert-slices 3"));
     slip_clear();
     assert_int_equal(slip_placement_make(&model, 9, 9, 0, &p), SLIP_ERR_INPUT);
+    assert_non_null(strstr(slip_cause(), "--expert-slices 9: an expert has")); /* 9 divides 9: the width is why */
     slip_clear();
 }
 

@@ -115,6 +115,70 @@ static void test_reasoning(void **state)
     }
 }
 
+/* The answer of a chat with tools: {reason} of the choice and its message, dropped with *line. */
+static json_t *answer_tools(const char *fields, const char *text, const char *reason, json_t **line, const char **finished)
+{
+    char body[400];
+    slip_request chat;
+    slip_answer answer = say(text);
+    answer.finish_reason = reason;
+    answer.reasoning_tokens = 2;
+    snprintf(body, sizeof body,
+             "{\"custom_id\":\"t\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{\"messages\":[{\"role\":\"user\","
+             "\"content\":\"x\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]%s}}",
+             fields);
+    assert_int_equal(slip_request_parse(body, strlen(body), 1, NULL, &chat), SLIP_OK);
+    assert_int_equal(chat.refusal.status_code, 0);
+    slip_results *results = open_results(false);
+    assert_int_equal(slip_results_answer(results, &chat, &answer), SLIP_OK);
+    assert_int_equal(slip_results_close(results), SLIP_OK);
+    slip_request_free(&chat);
+    *line = read_line(0);
+    assert_int_equal(unlink(path), 0);
+    json_t *message;
+    assert_int_equal(
+        json_unpack(*line, "{s:{s:{s:[{s:o, s:s}]}}}", "response", "body", "choices", "message", &message, "finish_reason", finished), 0);
+    return message;
+}
+
+#define CALL_F "<tool_call>\n<function=f>\n<parameter=a>1</parameter>\n</function>\n</tool_call>"
+
+static void test_tool_calls(void **state)
+{
+    (void)state;
+    json_t *line;
+    const char *id, *other, *type, *name, *arguments, *reason;
+    int reasoning;
+    json_t *message = answer_tools("", "<think>w</think>" CALL_F CALL_F, "stop", &line, &reason);
+    assert_string_equal(reason, "tool_calls");
+    assert_true(json_is_null(json_object_get(message, "content")));
+    assert_string_equal(json_string_value(json_object_get(message, "reasoning_content")), "w");
+    assert_int_equal(json_unpack(message, "{s:[{s:s, s:s, s:{s:s, s:s}}, {s:s}!]}", "tool_calls", "id", &id, "type", &type, "function",
+                                 "name", &name, "arguments", &arguments, "id", &other),
+                     0);
+    assert_true(strncmp(id, "call_", 5) == 0 && strcmp(id, other) != 0);
+    assert_string_equal(type, "function");
+    assert_string_equal(name, "f");
+    assert_string_equal(arguments, "{\"a\": \"1\"}");
+    assert_int_equal(json_unpack(line, "{s:{s:{s:{s:{s:i}}}}}", "response", "body", "usage", "completion_tokens_details",
+                                 "reasoning_tokens", &reasoning),
+                     0);
+    assert_int_equal(reasoning, 2);
+    json_decref(line);
+    message = answer_tools("", "x" CALL_F "<tool_call>", "length", &line, &reason);
+    assert_string_equal(reason, "length"); /* a call more may be missing */
+    assert_string_equal(json_string_value(json_object_get(message, "content")), "x<tool_call>");
+    json_decref(line);
+    message = answer_tools(",\"parallel_tool_calls\":false", CALL_F CALL_F, "stop", &line, &reason);
+    assert_int_equal(json_array_size(json_object_get(message, "tool_calls")), 1);
+    json_decref(line);
+    message = answer_tools(",\"tool_choice\":\"none\"", CALL_F, "stop", &line, &reason);
+    assert_string_equal(reason, "stop");
+    assert_null(json_object_get(message, "tool_calls"));
+    assert_string_equal(json_string_value(json_object_get(message, "content")), CALL_F);
+    json_decref(line);
+}
+
 /* A prompt list with two answers each: four choices, prompts counted once, ids where vLLM puts them. */
 static void test_choices(void **state)
 {
@@ -275,11 +339,9 @@ static void test_broken_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_completion),         TEST(test_refused_and_never_ran),
-        TEST(test_reasoning),          TEST(test_choices),
-        TEST(test_never_ran_together), TEST(test_fifo),
-        TEST(test_full_device),        TEST(test_file_limit),
-        TEST(test_full_after_success), TEST(test_broken_text),
+        TEST(test_completion), TEST(test_refused_and_never_ran), TEST(test_reasoning),   TEST(test_tool_calls),
+        TEST(test_choices),    TEST(test_never_ran_together),    TEST(test_fifo),        TEST(test_full_device),
+        TEST(test_file_limit), TEST(test_full_after_success),    TEST(test_broken_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,45 @@
+#include "jobs/merge.h"
+
+#include <jansson.h>
+
+#include "io/base/json.h"
+#include "io/base/version.h"
+#include "io/openai/result/merge.h"
+#include "io/report/output.h"
+#include "io/report/summary.h"
+
+static slip_status report(const slip_options *options, const slip_merged *merged, bool whole)
+{
+    if (!options->json) {
+        if (whole)
+            fprintf(stderr, "# merged           %lld requests of %d files, %lld of them refused\n", (long long)merged->requests,
+                    options->operand_count, (long long)merged->refused);
+        return SLIP_OK;
+    }
+    return slip_summary_print(
+        json_pack("{s:i, s:s, s:s, s:s, s:o, s:b, s:i, s:I, s:I, s:I, s:I, s:I}", "schema", 1, "version", slip_version(), "commit",
+                  slip_commit(), "command", "merge", "output", slip_json_text(options->output), "merged", whole, "shards",
+                  options->operand_count, "requests", (json_int_t)merged->requests, "failed", (json_int_t)merged->refused, "missing",
+                  (json_int_t)merged->missing, "twice", (json_int_t)merged->twice, "foreign", (json_int_t)merged->foreign));
+}
+
+slip_status slip_merge_run(const slip_options *options)
+{
+    slip_request_file *requests = NULL;
+    slip_output *output = NULL;
+    slip_merged merged = {0};
+    slip_status status = slip_output_claim(options->output, false, &output);
+    if (status == SLIP_OK)
+        status = slip_request_file_open(options->input, NULL, &requests);
+    if (status == SLIP_OK) {
+        status = slip_results_merge(options->operands, options->operand_count, requests, options->output, stderr, &merged);
+        slip_status told = report(options, &merged, status == SLIP_OK);
+        status = status == SLIP_OK ? told : status;
+    }
+    slip_request_file_close(requests);
+    slip_output_close(output, status == SLIP_OK);
+    if (status != SLIP_OK || merged.refused == 0 || options->ok_if_some_fail)
+        return status;
+    return slip_fail(SLIP_ERR_SOME_FAILED, "merged, but %lld of %lld requests were refused or failed: their lines in the output say why",
+                     (long long)merged.refused, (long long)merged.requests);
+}

@@ -330,9 +330,8 @@ static void test_examples_parse(void **state)
             for (char *c = open; c != NULL && c < close; c++) /* one word to parse() */
                 *c = *c == ' ' ? '_' : *c;
             slip_options options = accept(program + strlen("slipstream "));
-            own += (int)options.command == command;       /* a report needs a trace, a merge needs shards */
-                        (int)options.command == command); /* a report needs a trace */
-                        parsed++;
+            own += (int)options.command == command; /* a report needs a trace, a merge needs shards */
+            parsed++;
         }
         assert_true(command == SLIP_COMMAND_NONE || own > 0);
     }

@@ -46,6 +46,18 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
     return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});
 }
 
+/* convert --json: what was read, and the keys of inspect for what was written. */
+static slip_status print_converted(const slip_options *options, json_t *object, double seconds)
+{
+    slip_status status = options->dry_run ? SLIP_OK : slip_inspect_add(options->model, object);
+    json_t *members = json_pack("{s:o,s:o,s:b,s:f}", "source", slip_json_text(options->source), "model", slip_json_text(options->model),
+                                "dry_run", options->dry_run, "seconds", seconds);
+    if (status == SLIP_OK && (members == NULL || json_object_update(object, members) != 0))
+        status = slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
+    json_decref(members);
+    return status == SLIP_OK ? slip_summary_print(json_incref(object)) : status;
+}
+
 static slip_status convert(const slip_options *options, int argc, char **argv, slip_comm *comm)
 {
     static const slip_convert_files files[] = {[SLIP_FILES_BY_SIZE] = SLIP_CONVERT_BY_SIZE,
@@ -67,13 +79,12 @@ static slip_status convert(const slip_options *options, int argc, char **argv, s
     };
     if (options->json && slip_comm_rank(comm) == 0 && (made.json = slip_summary_begin("convert", argc, argv)) == NULL)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    double started = slip_now_s();
     status = slip_convert_run(&made);
     if (status != SLIP_OK && slip_comm_lost(comm))
         slip_comm_abort(comm, status);
-    if (status == SLIP_OK && made.json != NULL && !options->dry_run)
-        status = slip_inspect_add(options->model, made.json);
     if (status == SLIP_OK && made.json != NULL)
-        return slip_summary_print(made.json);
+        status = print_converted(options, made.json, slip_now_s() - started);
     json_decref(made.json);
     return status;
 }

@@ -8,7 +8,6 @@
 
 #include "io/base/clock.h"
 #include "io/base/hash.h"
-#include "io/base/json.h"
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/chat.h"
 #include "jobs/convert/folder.h"
@@ -196,20 +195,6 @@ static void say_end(const job *j)
             j->options->out_path, j->options->dry_run ? ", which was not written" : "");
 }
 
-/* What --json tells of it. */
-static slip_status fill_json(const job *j)
-{
-    if (j->options->json == NULL)
-        return SLIP_OK;
-    json_t *object = json_pack("{s:o,s:o,s:b,s:b,s:I,s:f,s:o}", "source", slip_json_text(j->options->source_folder), "model",
-                               slip_json_text(j->options->out_path), "dry_run", j->options->dry_run, "layer_files", j->output.apart,
-                               "converted_bytes", (json_int_t)j->bytes, "seconds", slip_now_s() - j->started, "rounded_to_mxfp4",
-                               slip_rounding_json(&j->rounding));
-    bool made = object != NULL && json_object_update(j->options->json, object) == 0;
-    json_decref(object);
-    return made ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
-}
-
 static slip_status convert(job *j)
 {
     slip_status status = slip_convert_agree(j->options->comm, plan(j));
@@ -219,7 +204,7 @@ static slip_status convert(job *j)
         status = slip_convert_output_write(&j->output);
     if (status == SLIP_OK)
         say_end(j);
-    return status == SLIP_OK ? fill_json(j) : status;
+    return status == SLIP_OK ? slip_convert_output_figures(&j->output, j->options->json) : status;
 }
 
 slip_status slip_convert_run(const slip_convert_options *options)

@@ -156,7 +156,7 @@ static slip_status rewrap(job *j)
     if (status == SLIP_OK && speaks && !j->options->quiet)
         fprintf(stderr, "%s %s of version %d -> %s%s\n", write ? "copied" : "checked", j->options->source_folder, j->from.version,
                 j->options->out_path, write ? ", with checksums" : ", which was not written");
-    return status;
+    return status == SLIP_OK ? slip_convert_output_figures(&j->output, j->options->json) : status;
 }
 
 slip_status slip_convert_rewrap(const slip_convert_options *options)
@@ -164,8 +164,6 @@ slip_status slip_convert_rewrap(const slip_convert_options *options)
     if (options->draft_folder != NULL || options->experts == SLIP_CONVERT_MXFP4)
         return slip_fail(SLIP_ERR_INPUT, "%s: a checkpoint is copied as it is: --draft and --experts mxfp4 are for folders",
                          options->source_folder);
-    if (options->json)
-        return slip_fail(SLIP_ERR_INPUT, "%s: --json is for folders", options->source_folder);
     job j = {.options = options};
     slip_status status = rewrap(&j);
     slip_checked_close(&j.file);

@@ -302,3 +302,17 @@ slip_status slip_convert_output_write(const slip_convert_output *output)
     slip_lock_release(lock);
     return status;
 }
+
+slip_status slip_convert_output_figures(const slip_convert_output *output, json_t *object)
+{
+    int64_t bytes = 0;
+    for (size_t i = 0; i < output->count; i++)
+        bytes += output->bytes[i];
+    if (object == NULL)
+        return SLIP_OK;
+    json_t *members = json_pack("{s:b,s:I,s:o}", "layer_files", output->apart, "converted_bytes", (json_int_t)bytes, "rounded_to_mxfp4",
+                                slip_rounding_json(output->rounding));
+    bool made = members != NULL && json_object_update(object, members) == 0;
+    json_decref(members);
+    return made ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
+}

@@ -36,6 +36,9 @@ slip_status slip_convert_output_check(const slip_convert_output *output);
 /* Lockstep on all ranks. A lock beside `path` keeps other runs out. */
 slip_status slip_convert_output_write(const slip_convert_output *output);
 
+/* Add what --json tells of it to `object`; nothing where that is NULL. */
+slip_status slip_convert_output_figures(const slip_convert_output *output, json_t *object);
+
 /* All ranks' worst status, as slip_comm_agree(). */
 slip_status slip_convert_agree(slip_comm *comm, slip_status status);
 

@@ -61,7 +61,7 @@ run_ranks() { # arguments of slipstream...
     local code told='' run node image=()
     job=$SLURM_JOB_ID
     [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
-    [ -n "${SLIPSTREAM_IMAGE:-}" ] && image=(apptainer exec "$SLIPSTREAM_IMAGE")
+    [ -n "${SLIPSTREAM_IMAGE:-}" ] && image=(apptainer exec --nv "$SLIPSTREAM_IMAGE")
     run=$(mktemp) || exit 1
     echo "# job $job, run $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T'), on $SLURM_JOB_NODELIST"
     srun --mpi="${SLIPSTREAM_MPI:-pmix}" --kill-on-bad-exit=1 "${image[@]}" "$SLIPSTREAM" "$@" > >(tee -a "$run") 2>&1 &
@@ -74,6 +74,8 @@ run_ranks() { # arguments of slipstream...
         code=$?
         kill -0 $ranks 2>/dev/null || break
     done
+    # srun of Slurm 22.05 ends with 0 when no task could be launched.
+    [ "$code" = 0 ] && grep -q '^srun: error: .*launch failed' "$run" && code=1
     node=$(killed_node "$run")
     rm -f "$run"
     echo "# job $job: exit status $code${node:+, a rank was killed on $node}"

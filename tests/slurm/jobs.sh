@@ -8,7 +8,7 @@ done
 export SLURM_CONF=$work/slurm.conf OMPI_MCA_mpi_yield_when_idle=1 SLIPSTREAM
 end() {
     for pid in "$work"/*.pid; do [ -s "$pid" ] && kill "$(cat "$pid")"; done
-    for i in 1 2; do ip netns del "slip-test-$i"; done
+    for i in 1 2; do ip netns del "slip-test-$i"; ip link del "slipt$i"; done
     ip link del slip-test
     sleep 1
     rm -rf "$work"
@@ -70,4 +70,25 @@ for name in two array; do
     else fail "$name: every request has its line" "it has not" "$work/$name.jsonl.log"
     fi
 done
+
+# What Slurm does before a time limit: the script is told, drains, and is requeued; the next run goes on to the undisturbed answers.
+for i in 1 2 3 4 5 6 7 8; do
+    printf '{"custom_id":"r%d","method":"POST","url":"/v1/completions","body":{"prompt":"def f_%d(","max_tokens":400,"temperature":0.8,"seed":%d}}\n' $i $i $i
+done >"$work/long.jsonl"
+on_ranks 2 batch -m "$MODEL" -i long.jsonl -o reference.jsonl -q 2>"$work/log" || fail "requeued: a run without Slurm" "exit status $?" "$work/log"
+id=$(SLIPSTREAM_WINDOW=40 bash "$submit" -N 1 -n 2 -t 5 -- "$MODEL" long.jsonl again.jsonl --sequences 2 2>"$work/log")
+for i in $(seq 240); do [ -s "$work/again.jsonl" ] && break; sleep 0.25; done
+scancel --batch --signal=USR1 "$id"
+restarts=0
+for i in $(seq 240); do
+    case $(squeue -h -j "$id" -o %T 2>/dev/null) in
+    PENDING) [ $((restarts += 1)) = 10 ] && scontrol update JobId="$id" StartTime=now ;; # else Slurm waits for two minutes
+    '') break ;;
+    esac
+    sleep 0.5
+done
+if [ "$restarts" -gt 0 ] && "$check" same "$work/again.jsonl" "$work/reference.jsonl" 2>"$work/log"
+then ok "requeued before a time limit: the undisturbed answers"
+else fail "requeued before a time limit: the undisturbed answers" "pending: $restarts" "$work/again.jsonl.log"
+fi
 finish

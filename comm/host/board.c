@@ -22,7 +22,7 @@ static void see_self_alone(slip_board *board)
 static bool find_places(slip_board *board, int count)
 {
     board->ranks = malloc((size_t)count * sizeof *board->ranks);
-    board->slots = malloc((size_t)count * sizeof *board->slots);
+    board->slots = malloc((size_t)count * sizeof *board->slots); /* NOLINT(bugprone-sizeof-expression): pointers are meant */
     if (!board->ranks || !board->slots)
         return false;
     for (int i = 0; i < count; i++) {

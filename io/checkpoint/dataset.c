@@ -132,7 +132,7 @@ static slip_status locate(const slip_hdf5_source *source, hid_t dataset, int64_t
 
 static slip_status read_dtype(const slip_hdf5_source *source, hid_t dataset, const char *name, int32_t *dtype)
 {
-    char *text;
+    char *text = NULL;
     slip_status status = slip_hdf5_read_string(source, dataset, name, "dtype", SLIP_CHECKPOINT_DTYPE_SIZE, &text);
     if (status != SLIP_OK)
         return status;

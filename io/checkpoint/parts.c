@@ -105,7 +105,7 @@ slip_status slip_checkpoint_files_open(const slip_checkpoint *checkpoint, const 
 
 void slip_checkpoint_files_close(slip_checkpoint_files *files)
 {
-    for (int32_t i = 0; i < files->count; i++) {
+    for (int32_t i = 0; i < files->count && files->files != NULL && files->paths != NULL; i++) {
         if (files->files[i] >= 0)
             close(files->files[i]);
         free(files->paths[i]);

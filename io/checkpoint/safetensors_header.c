@@ -215,8 +215,8 @@ err_root:
 
 slip_status slip_safetensors_check(const char *header, size_t header_size, int64_t file_size, const char *source, size_t *count)
 {
-    slip_st_tensor *tensors;
-    size_t tensor_count;
+    slip_st_tensor *tensors = NULL;
+    size_t tensor_count = 0;
     slip_status status = slip_st_header_parse(header, header_size, file_size, source, 0, &tensors, &tensor_count);
     if (status != SLIP_OK)
         return status;

@@ -45,17 +45,21 @@ static void draw_axes(const slip_plot *plot, bool whole_x)
 {
     FILE *out = plot->out;
     double step = tick_of(plot->y1);
-    for (double y = 0; y <= plot->y1 * 1.0001; y += step)
+    for (int tick = 0; tick * step <= plot->y1 * 1.0001; tick++) {
+        double y = tick * step;
         fprintf(out,
                 "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" "
                 "text-anchor=\"end\">%g</text>\n",
                 LEFT, WIDTH - RIGHT, up(plot, y), up(plot, y), LEFT - 6, up(plot, y) + 4, y);
+    }
     step = tick_of(plot->x1 - plot->x0);
     if (whole_x)
         step = plot->x1 - plot->x0 <= WHOLE_TICKS ? 1 : fmax(1, step);
-    for (double x = ceil(plot->x0 / step) * step; x <= plot->x1; x += step)
-        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g</text>\n", across(plot, x), HEIGHT - BOTTOM + 18,
-                x + 0.0); /* not -0 */
+    double first = ceil(plot->x0 / step);
+    for (int tick = 0; (first + tick) * step <= plot->x1; tick++) {
+        double x = (first + tick) * step + 0.0; /* not -0 */
+        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g</text>\n", across(plot, x), HEIGHT - BOTTOM + 18, x);
+    }
 }
 
 void slip_plot_begin(slip_plot *plot, const slip_plot_axes *axes, FILE *out)

@@ -115,7 +115,7 @@ static slip_status check_parts(const slip_reading *r, const char *path, const sl
         int64_t blocks = of != NULL ? of->checksum_count - 1 : 0;
         if (of == NULL || !first)
             continue;
-        if (blocks > whole->checksum_count - dataset->first_block ||
+        if (of->checksums == NULL || whole->checksums == NULL || blocks > whole->checksum_count - dataset->first_block ||
             memcmp(of->checksums, whole->checksums + dataset->first_block, (size_t)blocks * sizeof *of->checksums) != 0) {
             char *file = slip_part_path(path, r->parts[dataset->file - 1].group);
             slip_status status = slip_fail(SLIP_ERR_INPUT, "%s: its checksums are not those that %s has of it: it is of another model",

@@ -14,7 +14,7 @@ static const slip_trace_column request_columns[] = {SLIP_TRACE_REQUESTS(COLUMN)}
  * there leaves a whole file. */
 #define SHAPE(name, columns, row, chunk) \
     { \
-        name, columns, sizeof columns / sizeof *columns, sizeof(row), chunk \
+        (name), (columns), sizeof(columns) / sizeof *(columns), sizeof(row), chunk \
     }
 const slip_trace_shape slip_trace_shapes[SLIP_TRACE_TABLES] = {
     [SLIP_TRACE_TABLE_RUNS] = SHAPE("runs", run_columns, slip_trace_run, 4),
@@ -93,7 +93,7 @@ static herr_t transfer(const slip_trace_table *table, int64_t first, int64_t cou
 
 herr_t slip_trace_table_write(slip_trace_table *table, int64_t first, int64_t count, const void *rows)
 {
-    hsize_t size = (hsize_t)(first + count);
+    hsize_t size = (hsize_t)first + (hsize_t)count;
     if (count == 0)
         return 0;
     if (first + count > table->rows && H5Dset_extent(table->set, &size) < 0)

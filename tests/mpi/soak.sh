@@ -8,7 +8,7 @@
 # Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"
 
-: "${SOAK:=5}" "${SEED:=$(date +%s)}"
+: "${SOAK:=5}" "${SEED:=1}"
 RANDOM=$((SEED % 32768))
 echo "seed  $SEED, $SOAK interruptions"
 

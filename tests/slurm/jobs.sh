@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # jobs/slurm on a real Slurm: slurmctld and slurmd of Debian's slurm-wlm, two nodes in network namespaces. Exits 77 without root, Slurm or ip.
 . "$(dirname "$0")/../mpi/common.bash"
+[ "$QUICK" = 1 ] && { echo "note  a slow build; left out"; exit 77; }
 for needed in slurmctld slurmd sbatch ip nsenter unshare; do
     command -v "$needed" >/dev/null || { echo "note  $needed is not there; left out"; exit 77; }
 done

@@ -3,7 +3,7 @@
 # request has one line, the one of an uninterrupted run, and nothing else is left.
 #
 #   SOAK   interruptions (default 5, which takes half a minute; 50 is the long form)
-#   SEED   of all that is random here (default: the time); printed, so that a failure can be made again, but for its timing
+#   SEED   of all that is random here (default 1); printed, so that a failure can be made again, but for its timing
 #
 # Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"

@@ -40,15 +40,6 @@ static bool read_logits(const char *path, matrix *m)
     return ok;
 }
 
-static hsize_t best(const float *logits, hsize_t count)
-{
-    hsize_t most = 0;
-    for (hsize_t i = 1; i < count; i++)
-        if (logits[i] > logits[most])
-            most = i;
-    return most;
-}
-
 static double log_probability(const float *logits, hsize_t count, hsize_t token)
 {
     double top = logits[best(logits, count)], sum = 0;

@@ -46,15 +46,6 @@ static bool print_ids(const json_t *prompt, const json_t *answer)
     return ok;
 }
 
-static hsize_t best(const float *logits, hsize_t count)
-{
-    hsize_t most = 0;
-    for (hsize_t i = 1; i < count; i++)
-        if (logits[i] > logits[most])
-            most = i;
-    return most;
-}
-
 /* Does the token follow from `row`? Comparisons are written so that what is not a number never does. */
 static bool follows(const matrix *logits, hsize_t row, hsize_t token, double gap)
 {

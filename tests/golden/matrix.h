@@ -41,4 +41,14 @@ static inline double relative_error(const float *have, const float *want, hsize_
     return isnan(error) ? INFINITY : error;
 }
 
+/* The arg max of a row; of equals the first. */
+static inline hsize_t best(const float *logits, hsize_t count)
+{
+    hsize_t most = 0;
+    for (hsize_t i = 1; i < count; i++)
+        if (logits[i] > logits[most])
+            most = i;
+    return most;
+}
+
 #endif

@@ -43,7 +43,7 @@ bits_of() { # file of ids
         sed -n 's/.*"bits_per_token": \([0-9.]*\),.*/\1/p; s/.*"scored_tokens": \([0-9]*\),.*/\1/p' | sort -g | tr '\n' ' ' | awk '{ print $1 * $2 }'
 }
 for id in logprobs sampled; do
-    "$check" ids "$work/alone.jsonl" $id >"$work/all.json" && read -r count bits < <("$check" bits "$work/alone.jsonl" $id)
+    "$TOOLS/compare_path" ids "$work/alone.jsonl" $id >"$work/all.json" && read -r count bits < <("$check" bits "$work/alone.jsonl" $id)
     tr -d '[] ' <"$work/all.json" | tr ',' '\n' | head -n "-$count" | paste -sd, | sed 's/.*/[&]/' >"$work/prompt.json"
     whole=$(bits_of "$work/all.json") prompt=$(bits_of "$work/prompt.json")
     if awk -v a="$bits" -v b="$whole" -v c="$prompt" 'BEGIN { d = a - (b - c); exit !(a > 1 && d < 0.01 && d > -0.01) }'; then

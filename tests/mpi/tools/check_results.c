@@ -6,7 +6,6 @@
  *   check_results outcome FILE ID      prints "200 FINISH_REASON TOKENS", "4xx CODE" or "never CODE"
  *   check_results table FILE           prints of every line its custom_id as JSON, a tab, and "200 REASON", "4xx CODE PARAM" or "never CODE"
  *   check_results text FILE ID         prints the text of an answer, and a newline
- *   check_results ids FILE ID          prints the token ids of prompt and answer (return_token_ids) as a JSON array
  *   check_results bits FILE ID         prints the tokens of an answer with logprobs, and their bits
  *   check_results acceptance FILE      prints the mean acceptance length over all answers, with 4 decimals
  *   check_results keys FILE KEY...     FILE is one JSON object and nothing else, with these keys ("step_ms.p99")
@@ -197,21 +196,6 @@ static bool print_text(const json_t *line)
     return putchar('\n') != EOF;
 }
 
-/* Of a completion with return_token_ids: prompt and answer, as score --ids reads them. */
-static bool print_ids(const json_t *line)
-{
-    const json_t *choice = json_array_get(json_object_get(body_of(line), "choices"), 0);
-    const json_t *lists[] = {json_object_get(choice, "prompt_token_ids"), json_object_get(choice, "token_ids")};
-    json_t *all = json_array(), *id;
-    size_t i;
-    for (int k = 0; k < 2; k++)
-        json_array_foreach ((json_t *)lists[k], i, id)
-            json_array_append(all, id);
-    bool printed = json_array_size(all) > 0 && json_dumpf(all, stdout, 0) == 0 && putchar('\n') != EOF;
-    json_decref(all);
-    return printed;
-}
-
 /* Bits of a completion's answer by its logprobs: each token's, which must also be what top_logprobs says of it. */
 static bool print_bits(const json_t *line)
 {
@@ -305,8 +289,6 @@ int main(int argc, char **argv)
         yes = print_of(path, argv[3], print_outcome);
     else if (argc == 4 && strcmp(what, "text") == 0)
         yes = print_of(path, argv[3], print_text);
-    else if (argc == 4 && strcmp(what, "ids") == 0)
-        yes = print_of(path, argv[3], print_ids);
     else if (argc == 4 && strcmp(what, "bits") == 0)
         yes = print_of(path, argv[3], print_bits);
     else if (argc == 3 && strcmp(what, "table") == 0)

@@ -8,24 +8,23 @@
 
 _Static_assert(sizeof(slip_activity) % sizeof(uint64_t) == 0, "it is copied by words");
 
-enum { READ_TRIES = 1000 }; /* then the writer is taken to be stopped in mid-write: its words are told as they are */
+enum { READ_TRIES = 1000 }; /* each one fails only if the writer spoke meanwhile */
 
 static slip_activity now = {.layer = -1, .phase = "starting"}; /* the main thread's */
 static slip_activity_slot own;
 static slip_activity_slot *slot = &own;
 
-/* The version is odd while words change; fences keep words and version in order. */
+/* The fence: whoever reads a word of this copy written over sees, too, that the version has moved on from it. */
 static void publish(double since_s)
 {
     uint64_t words[SLIP_ACTIVITY_WORDS];
     now.since_s = since_s;
     memcpy(words, &now, sizeof now);
-    uint64_t version = __atomic_load_n(&slot->version, __ATOMIC_RELAXED) | 1;
-    __atomic_store_n(&slot->version, version, __ATOMIC_RELAXED);
+    uint64_t next = __atomic_load_n(&slot->version, __ATOMIC_RELAXED) + 1;
     __atomic_thread_fence(__ATOMIC_RELEASE);
     for (int i = 0; i < SLIP_ACTIVITY_WORDS; i++)
-        __atomic_store_n(&slot->words[i], words[i], __ATOMIC_RELAXED);
-    __atomic_store_n(&slot->version, version + 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&slot->words[next % 2][i], words[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&slot->version, next, __ATOMIC_RELEASE);
 }
 
 void slip_activity_publish_in(slip_activity_slot *to)
@@ -101,9 +100,9 @@ slip_activity slip_activity_read(const slip_activity_slot *from)
     for (int i = 0; i < READ_TRIES; i++) {
         uint64_t version = __atomic_load_n(&from->version, __ATOMIC_ACQUIRE);
         for (int w = 0; w < SLIP_ACTIVITY_WORDS; w++)
-            words[w] = __atomic_load_n(&from->words[w], __ATOMIC_RELAXED);
+            words[w] = __atomic_load_n(&from->words[version % 2][w], __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        if (version % 2 == 0 && version == __atomic_load_n(&from->version, __ATOMIC_RELAXED))
+        if (version == __atomic_load_n(&from->version, __ATOMIC_RELAXED))
             break;
     }
     memcpy(&read, words, sizeof read);

@@ -1,7 +1,7 @@
 /* What this process is doing now, for whoever asks while it is stuck: SIGUSR2 and deadlines (comm/watch.h).
  *
  * One thread, the main one, says what it does; any thread, and by shared memory any process on the host, reads it, at any time and without a
- * lock: the writer may have been stopped in mid-write. Saying costs some 100 ns, so ops and system calls are said, and nothing finer.
+ * lock: a writer that was stopped in mid-write leaves what it said before. Saying costs some 100 ns, so ops and system calls are said, and nothing finer.
  *
  * There are three levels: the phase ("step 17"), the op in it, and what it waits for. A new one of a level ends those below it.
  */
@@ -31,8 +31,8 @@ typedef struct {
 /* Where it is published: zeros to begin with. */
 enum { SLIP_ACTIVITY_WORDS = sizeof(slip_activity) / sizeof(uint64_t) };
 typedef struct {
-    uint64_t version; /* odd while it is written */
-    uint64_t words[SLIP_ACTIVITY_WORDS];
+    uint64_t version;
+    uint64_t words[2][SLIP_ACTIVITY_WORDS]; /* [version % 2] stands, the other is being written */
 } slip_activity_slot;
 
 /* Publish there from now on, NULL: in memory of our own. */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -67,12 +68,30 @@ static void test_long_names_are_cut(void **state)
     assert_int_equal(strlen(activity.wait_for), sizeof activity.wait_for - 1);
 }
 
+/* A writer that was stopped in mid-write: its half of a word is not read, now or later. */
+static void test_a_stopped_writer_leaves_what_it_said(void **state)
+{
+    (void)state;
+    slip_activity_slot stopped;
+    memset(&stopped, 0, sizeof stopped);
+    slip_activity_publish_in(&stopped);
+    for (int i = 0; i < 2; i++) {
+        slip_activity_phase("step %d", i);
+        memset(stopped.words[(stopped.version + 1) % 2], 'x', sizeof stopped.words[0] / 2);
+        slip_activity seen = slip_activity_read(&stopped);
+        char said[16];
+        snprintf(said, sizeof said, "step %d", i);
+        assert_string_equal(seen.phase, said);
+    }
+    slip_activity_publish_in(NULL);
+}
+
 static slip_activity_slot shared;
-static volatile int done;
+static int done;
 
 static void *read_all_the_time(void *torn)
 {
-    while (!done) {
+    while (!__atomic_load_n(&done, __ATOMIC_RELAXED)) {
         slip_activity seen = slip_activity_read(&shared);
         char digit = seen.phase[0];
         for (size_t i = 0; digit && i < 40; i++)
@@ -95,7 +114,7 @@ static void test_another_thread_reads_whole_words(void **state)
         text[40] = '\0';
         slip_activity_phase("%s", text);
     }
-    done = 1;
+    __atomic_store_n(&done, 1, __ATOMIC_RELAXED);
     pthread_join(reader, NULL);
     slip_activity_publish_in(NULL);
     assert_int_equal(torn, 0);
@@ -107,6 +126,7 @@ int main(void)
         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_since),
         cmocka_unit_test(test_long_names_are_cut),
+        cmocka_unit_test(test_a_stopped_writer_leaves_what_it_said),
         cmocka_unit_test(test_another_thread_reads_whole_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

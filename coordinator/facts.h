@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 /* Strings and arrays are borrowed. */
+enum { SLIP_FACTS_EMULATED = 5 }; /* at most */
 typedef struct {
     const char *command;
     int argc;
@@ -18,7 +19,7 @@ typedef struct {
     int expert_slices;
     int64_t requests, failed, unfinished;
     double seconds; /* since the command began */
-    const char *emulated[4];
+    const char *emulated[SLIP_FACTS_EMULATED];
     int emulated_count;
 } slip_run_facts;
 

@@ -10,6 +10,7 @@
 #include "jobs/device.h"
 #include "ranks/model/build.h"
 #include "ranks/model/family.h"
+#include "ranks/model/overlap.h"
 #include "ranks/plan.h"
 
 enum { PROMPT_CHUNK = 64 }; /* prompt tokens of a sequence in one step */
@@ -33,6 +34,7 @@ static slip_status open_shape(slip_job *job)
         slip_shape_cut(&model, layers);
     }
     slip_source_shape(&model, &job->source);
+    job->source.distinct_experts = (int32_t)job->options->distinct_experts;
     return SLIP_OK;
 }
 
@@ -58,6 +60,10 @@ static slip_status check_options(const slip_job *job)
     if (model->has_draft && options->acceptance > model->draft.block)
         return slip_fail(SLIP_ERR_INPUT, "--acceptance %g: a step of this model commits %d tokens at most", options->acceptance,
                          model->draft.block);
+    double most = slip_overlap_distinct(model->experts, model->top_k, model->draft.block);
+    if (options->distinct_experts && (options->distinct_experts < model->top_k || (double)options->distinct_experts > most))
+        return slip_fail(SLIP_ERR_INPUT, "--distinct-experts %lld: a block of %d tokens touches %d to %.0f experts of this shape",
+                         (long long)options->distinct_experts, model->draft.block, model->top_k, most);
     if (options->shard_of && slip_comm_ranks(job->comm) > 1)
         return slip_fail(SLIP_ERR_INPUT, "--shard-of %lld: it runs one shard on one rank, not %d", (long long)options->shard_of,
                          slip_comm_ranks(job->comm));

@@ -69,7 +69,7 @@ void slip_job_print_sampling(const slip_job *job);
 
 /* What a report says of the run; strings are the job's. */
 enum { SLIP_EMULATED_SIZE = 48 };
-slip_run_facts slip_job_facts(const slip_job *job, char emulated[4][SLIP_EMULATED_SIZE]);
+slip_run_facts slip_job_facts(const slip_job *job, char emulated[SLIP_FACTS_EMULATED][SLIP_EMULATED_SIZE]);
 
 /* Figures to standard error and, with --json, as one object to standard output. The text to go with the object may be NULL. */
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size);

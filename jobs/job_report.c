@@ -49,10 +49,8 @@ static const char *rank_host(const void *context, int rank)
     return slip_comm_host(context, rank);
 }
 
-enum { EMULATED = 4 };
-
 /* What the metrics must confess; returns how many lines. */
-static int list_emulated(const slip_options *options, char lines[EMULATED][SLIP_EMULATED_SIZE])
+static int list_emulated(const slip_options *options, char lines[SLIP_FACTS_EMULATED][SLIP_EMULATED_SIZE])
 {
     int count = 0;
     if (options->shape)
@@ -61,6 +59,8 @@ static int list_emulated(const slip_options *options, char lines[EMULATED][SLIP_
         snprintf(lines[count++], SLIP_EMULATED_SIZE, "random drafts");
     if (options->acceptance > 0)
         snprintf(lines[count++], SLIP_EMULATED_SIZE, "forced acceptance %g", options->acceptance);
+    if (options->distinct_experts)
+        snprintf(lines[count++], SLIP_EMULATED_SIZE, "routing with %lld distinct experts a block", (long long)options->distinct_experts);
     if (options->shard_of == 2)
         snprintf(lines[count++], SLIP_EMULATED_SIZE, "absent peer 1");
     else if (options->shard_of > 2)
@@ -68,7 +68,7 @@ static int list_emulated(const slip_options *options, char lines[EMULATED][SLIP_
     return count;
 }
 
-slip_run_facts slip_job_facts(const slip_job *job, char emulated[EMULATED][SLIP_EMULATED_SIZE])
+slip_run_facts slip_job_facts(const slip_job *job, char emulated[SLIP_FACTS_EMULATED][SLIP_EMULATED_SIZE])
 {
     return (slip_run_facts){
         .command = slip_command_name(job->options->command),
@@ -85,7 +85,7 @@ slip_run_facts slip_job_facts(const slip_job *job, char emulated[EMULATED][SLIP_
         .failed = job->failed,
         .unfinished = job->unfinished,
         .seconds = slip_now_s() - job->started_s,
-        .emulated = {emulated[0], emulated[1], emulated[2], emulated[3]},
+        .emulated = {emulated[0], emulated[1], emulated[2], emulated[3], emulated[4]},
         .emulated_count = list_emulated(job->options, emulated),
     };
 }
@@ -93,7 +93,7 @@ slip_run_facts slip_job_facts(const slip_job *job, char emulated[EMULATED][SLIP_
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size)
 {
     slip_metrics *metrics = slip_decoder_metrics(job->decoder);
-    char emulated[EMULATED][SLIP_EMULATED_SIZE];
+    char emulated[SLIP_FACTS_EMULATED][SLIP_EMULATED_SIZE];
     if (job->options->quiet && !job->options->json)
         return SLIP_OK;
     metrics->stream_ceiling = job->kind->stream_ceiling(slip_runner_executor(slip_rank_target(job->rank)));

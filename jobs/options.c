@@ -198,6 +198,8 @@ static const char *bench_clash(const slip_options *options)
         return "--no-draft and --acceptance exclude each other";
     if (options->shard_of != 0 && options->shape == NULL)
         return "--shard-of needs --shape";
+    if (options->distinct_experts != 0 && options->shape == NULL)
+        return "--distinct-experts needs --shape";
     if (options->layers != 0 && options->shape == NULL)
         return "--layers needs --shape";
     if (options->prompt != NULL && options->shape != NULL)

@@ -67,18 +67,19 @@ typedef struct {
     int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
     slip_sampling sampling; /* batch: for lines that do not say */
     int64_t sequences;
-    int64_t context;       /* tokens a sequence may hold, prompt included; 0 = not given */
-    int64_t expert_slices; /* 0 = what the plan finds fastest */
-    double deadline;       /* seconds a rank waits for another */
-    double memory;         /* plan: GB a rank has; 0 = the planned device's */
-    double drain;          /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
-    slip_shard shard;      /* batch: which part of the requests */
-    double acceptance;     /* bench: forced acceptance length; 0 = the draft's own */
-    int64_t shard_of;      /* bench --shape: run one shard of this many; 0 = a shard a rank */
-    int64_t layers;        /* bench --shape: only the first so many; 0 = all */
-    int64_t prompt_tokens; /* bench: length of a made-up prompt; 0 = not given */
-    int64_t ranks;         /* plan */
-    int64_t window;        /* convert: keys that a query of a sliding layer sees; 0 = not given */
+    int64_t context;          /* tokens a sequence may hold, prompt included; 0 = not given */
+    int64_t expert_slices;    /* 0 = what the plan finds fastest */
+    double deadline;          /* seconds a rank waits for another */
+    double memory;            /* plan: GB a rank has; 0 = the planned device's */
+    double drain;             /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
+    slip_shard shard;         /* batch: which part of the requests */
+    double acceptance;        /* bench: forced acceptance length; 0 = the draft's own */
+    int64_t distinct_experts; /* bench --shape: that a block touches; 0 = as random routers pick */
+    int64_t shard_of;         /* bench --shape: run one shard of this many; 0 = a shard a rank */
+    int64_t layers;           /* bench --shape: only the first so many; 0 = all */
+    int64_t prompt_tokens;    /* bench: length of a made-up prompt; 0 = not given */
+    int64_t ranks;            /* plan */
+    int64_t window;           /* convert: keys that a query of a sliding layer sees; 0 = not given */
 
     uint64_t given[2];                               /* a bit a row of the table: what was typed, see slip_options_given() */
     int device, engine, draft_ranks, experts, files; /* of the enums above */

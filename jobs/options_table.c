@@ -22,6 +22,7 @@ enum {
 /* Bounds that keep later arithmetic in 32 bits with room to spare. */
 #define TOKENS_MAX (1 << 24)
 #define RANKS_MAX 4096
+#define EXPERTS_MAX 65536
 #define SHARDS_MAX 1000000
 #define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
 
@@ -121,6 +122,8 @@ const option_row slip_option_rows[] = {
      "force this mean acceptance length; the figures say so"},
     {"shard-of", 0, OPTION_INT, "N", BENCH, FIELD(shard_of), 1, RANKS_MAX, NULL,
      "of --shape: run one shard of N without its peers; the figures say so"},
+    {"distinct-experts", 0, OPTION_INT, "N", BENCH, FIELD(distinct_experts), 1, EXPERTS_MAX, NULL,
+     "of --shape: route so that a block's tokens touch N experts a layer\nin the mean, as those of real text do; the figures say so"},
     {"trace", 0, OPTION_TEXT, "RUN.h5", BATCH, FIELD(trace), 0, 0, NULL,
      "write every step, verified block and request there, as the run\ngoes; --resume appends; slipstream report shows it"},
     {"metrics", 0, OPTION_TEXT, "FILE.prom", BATCH, FIELD(metrics), 0, 0, NULL,

@@ -188,7 +188,7 @@ static slip_status report(const slip_job *job, const score *s, double seconds)
         putchar('\n');
         return slip_stdout_flush();
     }
-    char emulated[4][SLIP_EMULATED_SIZE];
+    char emulated[SLIP_FACTS_EMULATED][SLIP_EMULATED_SIZE];
     const slip_run_facts facts = slip_job_facts(job, emulated);
     json_t *object = slip_facts_json(&facts);
     json_t *rest = json_pack("{s:I,s:I,s:o,s:o,s:I,s:f}", "tokens", (json_int_t)s->count, "scored_tokens", (json_int_t)s->scored,

@@ -7,6 +7,7 @@
 #include "io/base/hash.h"
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
+#include "ranks/model/overlap.h"
 
 enum { PIECE = 16 << 20 }; /* bytes read at once where only some columns are ours */
 
@@ -188,11 +189,37 @@ static slip_status load_tensor(const slip_source *source, slip_checked_file *fil
     return status;
 }
 
-static slip_status fill_tensor(const slip_program *program, int32_t index, const slip_executor_kind *kind, slip_executor *executor)
+/* The biases of a router that picks of a pool. */
+static slip_status load_biases(const slip_source *source, int32_t index, uint64_t seed, const slip_executor_kind *kind,
+                               slip_executor *executor)
+{
+    const slip_model *model = &source->model;
+    int32_t experts = model->experts;
+    int32_t pool = slip_overlap_pool(experts, model->top_k, model->draft.block, source->distinct_experts);
+    float *biases = malloc((size_t)experts * sizeof *biases);
+    if (!biases)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    slip_overlap_biases(biases, experts, pool, seed);
+    slip_weight weight = {.dtype = SLIP_F32,
+                          .experts = 1,
+                          .rows = 1,
+                          .columns = experts,
+                          .row_bytes = (size_t)experts * sizeof *biases,
+                          .data = (unsigned char *)biases};
+    slip_status status = kind->load(executor, index, &weight);
+    free(biases);
+    return status;
+}
+
+static slip_status fill_tensor(const slip_source *source, const slip_program *program, int32_t index, const slip_executor_kind *kind,
+                               slip_executor *executor)
 {
     const slip_tensor *tensor = &program->tensors[index];
     const slip_weight_spec *first = &program->parts[tensor->first_part].weight;
-    return kind->fill(executor, index, first->row->dtype, slip_hash_text(SLIP_HASH_START, first->name));
+    uint64_t seed = slip_hash_text(SLIP_HASH_START, first->name);
+    if (source->distinct_experts && first->row->random.selects)
+        return load_biases(source, index, seed, kind, executor);
+    return kind->fill(executor, index, first->row->dtype, seed);
 }
 
 /* Codes and scales; 0 for one that cannot be loaded. */
@@ -210,7 +237,7 @@ slip_status slip_shard_load(const slip_source *source, const slip_program *progr
     slip_status status = SLIP_OK;
     int64_t done = 0, total = source->progress ? (int64_t)slip_shard_bytes(source, program) : 0;
     for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++) {
-        status = source->path ? load_tensor(source, &file, program, i, kind, executor) : fill_tensor(program, i, kind, executor);
+        status = source->path ? load_tensor(source, &file, program, i, kind, executor) : fill_tensor(source, program, i, kind, executor);
         done += source->progress ? (int64_t)tensor_bytes(source, program, i) : 0;
         slip_progress_bytes(source->progress, "loading", done, total, slip_now_s());
     }

@@ -14,7 +14,8 @@ typedef struct {
     slip_checkpoint_files files; /* open for reading; zeroed when closed */
     slip_checkpoint table;       /* `tokenizer` on rank 0 only */
     slip_model model;
-    slip_progress *progress; /* of loading; borrowed. NULL: nobody looks */
+    int32_t distinct_experts; /* of a shape: how many a block of the draft touches in the mean (ranks/model/overlap.h); 0: as they come */
+    slip_progress *progress;  /* of loading; borrowed. NULL: nobody looks */
 } slip_source;
 
 /* Lockstep on all ranks; a fault on one is everybody's. The caller closes it. */

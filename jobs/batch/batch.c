@@ -259,7 +259,7 @@ static void warn(const batch *b)
 
 static slip_status run(batch *b)
 {
-    char emulated[4][SLIP_EMULATED_SIZE];
+    char emulated[SLIP_FACTS_EMULATED][SLIP_EMULATED_SIZE];
     FILE *stream = b->job->options->quiet ? NULL : stderr;
     const slip_resumed *resumed = slip_results_resumed(b->results);
     size_t finished = (size_t)resumed->finished, count = (size_t)slip_request_file_count(b->requests);

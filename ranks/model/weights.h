@@ -68,29 +68,30 @@ typedef enum {
  * operands. */
 typedef struct {
     float mean, size;
+    bool selects; /* a router's biases, which --distinct-experts sets instead */
 } slip_random_look;
 
 #define SLIP_LOOK_NORM \
     { \
-        1, 0.1f \
+        1, 0.1f, false \
     }
 #define SLIP_LOOK_OFFSET \
     { \
-        0, 0.1f \
+        0, 0.1f, false \
     } /* logits of sinks, a mask's embedding */
 #define SLIP_LOOK_BIAS \
     { \
-        0, 0.01f \
+        0, 0.01f, true \
     } /* of a router: it must not decide alone */
 #define SLIP_LOOK_PRODUCT \
     { \
-        0, 1 \
+        0, 1, false \
     }
 /* What is added to the residual stream is kept small, as in a trained model: else the average that attention adds to all tokens
  * alike would drown what tells them apart, and all would pick the same experts. */
 #define SLIP_LOOK_RESIDUAL \
     { \
-        0, 1.0f / 16 \
+        0, 1.0f / 16, false \
     }
 
 typedef struct {

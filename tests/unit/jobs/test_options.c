@@ -114,11 +114,13 @@ static void test_batch(void **state)
 static void test_others(void **state)
 {
     (void)state;
-    slip_options options = accept("bench --shape pro --shard-of 8 --acceptance 6.3 --json --layers 9 --prompt-tokens 700");
+    slip_options options =
+        accept("bench --shape pro --shard-of 8 --acceptance 6.3 --distinct-experts 40 --json --layers 9 --prompt-tokens 700");
     assert_int_equal(options.layers, 9);
     assert_int_equal(options.prompt_tokens, 700);
     assert_string_equal(options.shape, "pro");
     assert_int_equal(options.shard_of, 8);
+    assert_int_equal(options.distinct_experts, 40);
     assert_int_equal(options.sequences, 1);
     assert_true(options.acceptance == 6.3);
     assert_int_equal(accept("bench -m m.h5 --tokens 5").max_tokens, 5);
@@ -199,6 +201,7 @@ static void test_wrong_use(void **state)
         {"bench -m m --shape pro", "exclude"},
         {"bench -m m --no-draft --acceptance 3", "exclude"},
         {"bench -m m --shard-of 8", "--shard-of needs --shape"},
+        {"bench -m m --distinct-experts 8", "--distinct-experts needs --shape"},
         {"bench -m m --layers 8", "--layers needs --shape"},
         {"bench --shape pro -p x", "--prompt-tokens instead of -p"},
         {"bench -m m -p x --prompt-tokens 4", "exclude"},

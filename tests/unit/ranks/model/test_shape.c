@@ -12,6 +12,7 @@
 #include "io/base/hash.h"
 #include "ranks/model/build.h"
 #include "ranks/model/family.h"
+#include "ranks/model/overlap.h"
 #include "ranks/plan.h"
 #include "tiny_checkpoint.h"
 #include "tiny_model.h"
@@ -168,6 +169,42 @@ static void test_fill(void **state)
     slip_source_close(&source);
 }
 
+/* Routers of overlapping routing pick of a pool: their biases are loaded instead. */
+static int32_t pool_members[256];
+
+static slip_status load_pool(slip_executor *executor, int32_t index, const slip_weight *weight)
+{
+    for (int64_t e = 0; e < weight->columns; e++)
+        pool_members[index] += ((const float *)weight->data)[e] == 0;
+    return slip_executor_cpu.load(executor, index, weight);
+}
+
+static void test_overlap(void **state)
+{
+    slip_source source;
+    slip_rank *rank;
+    slip_model model;
+    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 1, .span_rows = 8, .context = 32};
+    slip_executor_kind pooling = filling;
+    int32_t routers = 0;
+    tiny_model_shape(64, &model);
+    slip_source_shape(&model, &source);
+    source.distinct_experts = model.top_k + 1;
+    pooling.load = load_pool;
+    slip_rank_options options = {.kind = &pooling, .slices = 1, .limits = limits};
+    assert_int_equal(slip_rank_create(*state, &source, &options, &rank), SLIP_OK);
+    const slip_program *program = slip_runner_program(slip_rank_target(rank));
+    int32_t pool = slip_overlap_pool(model.experts, model.top_k, model.draft.block, model.top_k + 1);
+    for (int32_t i = 0; i < program->tensor_count; i++) {
+        bool router = program->parts[program->tensors[i].first_part].weight.row->random.selects;
+        assert_int_equal(pool_members[i], router ? pool : 0);
+        routers += router;
+    }
+    assert_true(routers > 0 && pool < model.experts);
+    slip_rank_free(rank);
+    slip_source_close(&source);
+}
+
 /* Shard 0 of 3 on one rank, drafted for: its tokens are of its own rows, whatever the draft proposes. */
 static void test_shard(void **state)
 {
@@ -217,7 +254,7 @@ static int start(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut), cmocka_unit_test(test_dtypes), cmocka_unit_test(test_memory),
-                                       cmocka_unit_test(test_fill), cmocka_unit_test(test_shard)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cut),  cmocka_unit_test(test_dtypes),  cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_fill), cmocka_unit_test(test_overlap), cmocka_unit_test(test_shard)};
     return cmocka_run_group_tests(tests, start, tiny_comm_finish);
 }

@@ -14,11 +14,13 @@ enum { TAG_POST = 1, TAG_SEND, TAG_SUM, TAG_AGREE };
 static const double SECOND_TO_SPEAK_S = 2;
 
 /* Debian's Open MPI warns on stderr where the kernel forbids one process to read another's memory (containers). Copying
- * twice through shared memory is fast enough for our messages; a user's own setting wins. */
+ * twice through shared memory is fast enough for our messages. One process without a launcher starts a daemon of its own, for
+ * 0.35 s, which only serves to spawn more. A user's own setting wins. */
 static void prepare_environment(void)
 {
     setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
 }
 
 static void free_comm(slip_comm *comm)

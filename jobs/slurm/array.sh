@@ -15,6 +15,6 @@ find_program
 read_arguments "$@"
 [ ! -s "$results" ] || stop "$results: RESULTS: exists and is not empty"
 export SLIPSTREAM_SHARDS=$shards
-id=$(submit "$results.shard-%a.log" "${sbatch_options[@]}" --array="0-$((shards - 1))" "$SLIPSTREAM_JOBS/batch.sbatch" \
+id=$(submit "$results.shard-%a.log" "${launcher_options[@]}" --array="0-$((shards - 1))" "$SLIPSTREAM_JOBS/batch.sbatch" \
     "$model" "$requests" "$results" "${batch_options[@]}") || exit 1
 submit "$results.log" --dependency="afterany:${id%%;*}" "$SLIPSTREAM_JOBS/merge.sbatch" "$requests" "$results"

@@ -1,95 +1,99 @@
 #!/usr/bin/env bash
-# jobs/slurm on a real Slurm: slurmctld and slurmd of Debian's slurm-wlm, two nodes in network namespaces. Exits 77 without root, Slurm or ip.
+# jobs/slurm on a real Slurm: what ends a job on a cluster, and that in the end every request has its line, the one of an undisturbed run.
+# All jobs run side by side. Those that are to be disturbed sync their results slowly until they have been: they do not end before.
 . "$(dirname "$0")/../mpi/common.bash"
 [ "$QUICK" = 1 ] && { echo "note  a slow build; left out"; exit 77; }
-for needed in slurmctld slurmd sbatch ip nsenter unshare; do
-    command -v "$needed" >/dev/null || { echo "note  $needed is not there; left out"; exit 77; }
-done
-[ "$(id -u)" = 0 ] && ip link add slip-test type bridge 2>/dev/null || { echo "note  no network may be made here; left out"; exit 77; }
-export SLURM_CONF=$work/slurm.conf OMPI_MCA_mpi_yield_when_idle=1 SLIPSTREAM
-end() {
-    for pid in "$work"/*.pid; do [ -s "$pid" ] && kill "$(cat "$pid")"; done
-    for i in 1 2; do ip netns del "slip-test-$i"; ip link del "slipt$i"; done
-    ip link del slip-test
-    sleep 1
-    rm -rf "$work"
-} 2>/dev/null
-trap end EXIT
-mkdir "$work/state" "$work/tmp-n1" "$work/tmp-n2"
-cat >"$SLURM_CONF" <<CONF
-ClusterName=slipstream
-SlurmctldHost=$(hostname)(10.213.9.1)
-SlurmctldPort=16917
-SlurmUser=root
-AuthType=auth/none
-CredType=cred/none
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-StateSaveLocation=$work/state
-SlurmdSpoolDir=$work/spool-%n
-SlurmctldPidFile=$work/ctld.pid
-SlurmdPidFile=$work/slurmd-%n.pid
-SlurmctldLogFile=$work/ctld.log
-SlurmdLogFile=$work/slurmd-%n.log
-TmpFS=$work/tmp-%n
-KillWait=5
-SchedulerParameters=sched_interval=2,bf_interval=2
-SlurmdParameters=config_overrides
-NodeName=n1 NodeAddr=10.213.9.11 CPUs=8
-NodeName=n2 NodeAddr=10.213.9.12 CPUs=8
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
-CONF
-ip addr add 10.213.9.1/24 dev slip-test && ip link set slip-test up
-slurmctld -i >"$work/log" 2>&1
-for i in 1 2; do
-    ip netns add "slip-test-$i"
-    ip link add "slipt$i" type veth peer name eth0 netns "slip-test-$i"
-    ip link set "slipt$i" master slip-test up
-    # Not ip netns exec, which hides /sys/fs/cgroup.
-    nsenter --net="/run/netns/slip-test-$i" unshare -u sh -c \
-        "ip addr add 10.213.9.1$i/24 dev eth0; ip link set eth0 up; ip link set lo up; hostname n$i; exec slurmd -N n$i" >>"$work/log" 2>&1
-done
-for i in $(seq 20); do [ "$(sinfo -h -o %T 2>/dev/null)" = idle ] && break; sleep 0.5; done
-[ "$(sinfo -h -o %T 2>/dev/null)" = idle ] || { echo "note  Slurm does not start here; left out"; exit 77; }
+. "$root/tests/slurm/cluster.bash"
+submit=$root/jobs/slurm/submit.sh array=$root/jobs/slurm/array.sh
+cd "$work" || exit 2 # submissions from elsewhere, with relative paths
 
-head -n 6 "$root/jobs/demo/requests.jsonl" | sed 's/"max_tokens": *[0-9]*/"max_tokens": 6/' >"$work/requests.jsonl"
-cd "$work" || exit 2 # a submission from elsewhere, with relative paths
-submit=$root/jobs/slurm/submit.sh
-bash "$submit" -n 1 -- nothing.h5 requests.jsonl none.jsonl >"$work/log" 2>&1
-if [ $? = 2 ] && grep -q 'nothing.h5: MODEL' "$work/log"
+for i in $(seq 80); do
+    printf '{"custom_id":"r%d","method":"POST","url":"/v1/completions","body":{"prompt":"def f_%d(","max_tokens":2,"temperature":0.8,"seed":%d}}\n' $i $i $i
+done >requests.jsonl
+head -n 6 requests.jsonl >few.jsonl
+on_ranks 2 batch -m "$MODEL" -i requests.jsonl -o reference.jsonl -q 2>log || fail "a run without Slurm" "exit status $?" log
+cat >slowly <<SCRIPT
+#!/bin/sh
+export LD_PRELOAD=$(realpath "$TOOLS/slow_sync.so") SLOW_SYNC_MS=2000
+exec $SLIPSTREAM "\$@"
+SCRIPT
+chmod +x slowly
+export SLIPSTREAM
+
+start() { # name, options of sbatch...
+    local script=$submit
+    [ "$1" = array ] && script=$array
+    touch "slow-$1"
+    SLOW_SYNC_WHILE=$work/slow-$1 SLIPSTREAM=$work/slowly bash "$script" "${@:2}" -- "$MODEL" requests.jsonl "$1.jsonl" --sequences 2
+}
+is_gone() { [ -z "$(squeue -h -j "$1" 2>/dev/null)" ]; }
+all_gone() { [ -z "$(squeue -h)" ]; }
+rank_of() { # job, rank
+    local process
+    for process in $(pgrep -x slipstream); do
+        tr '\0' '\n' <"/proc/$process/environ" | grep -c -x -e "SLURM_JOB_ID=$1" -e "SLURM_PROCID=$2" | grep -q 2 && echo "$process"
+    done
+}
+judge() { # case, results, what their log must say, one after the other...
+    local log=$2.log words name=$1
+    "$check" same "$2" reference.jsonl 2>log || { fail "$name" "not the undisturbed answers" log; tail -n 20 "$log"; return; }
+    shift 2
+    for words; do
+        grep -q -e "$words" "$log" || { fail "$name" "the log lacks \"$words\"" "$log"; return; }
+    done
+    ok "$name: the undisturbed answers"
+}
+
+bash "$submit" -n 1 -- nothing.h5 requests.jsonl none.jsonl >log 2>&1
+if [ $? = 2 ] && grep -q 'nothing.h5: MODEL' log
 then ok "arguments are checked before a submission"
-else fail "arguments are checked before a submission" "they were not" "$work/log"
+else fail "arguments are checked before a submission" "they were not" log
 fi
-bash "$submit" -N 2 -n 2 -t 5 -- "$MODEL" requests.jsonl two.jsonl >"$work/log" 2>&1
-bash "$root/jobs/slurm/array.sh" 2 -n 1 -t 5 -- "$MODEL" requests.jsonl array.jsonl >>"$work/log" 2>&1
-for i in $(seq 120); do [ -z "$(squeue -h)" ] && break; sleep 0.5; done
-for name in two array; do
-    if [ "$("$check" whole "$work/$name.jsonl" 2>>"$work/log")" = 6 ]
-    then ok "$name: every request has its line"
-    else fail "$name: every request has its line" "it has not" "$work/$name.jsonl.log"
-    fi
+
+# The limit of five minutes has its signal 260 seconds before, and Slurm looks every 30 seconds: as soon as it looks.
+limit=$(SLIPSTREAM_WINDOW=260 start limit -n 2 -t 5)
+low=$(start low -p low -n 2)
+killed=$(start killed -p killed -N 1 -n 2)
+down=$(start down -p down -N 1 -n 2)
+cancelled=$(start cancelled -n 1)
+bash "$submit" -N 2 -n 2 -t 5 -- "$MODEL" few.jsonl two.jsonl >log 2>&1
+merge=$(start array 2 -n 1)
+for name in {limit,low,killed,down,cancelled}.jsonl array.jsonl.shard-1; do
+    wait_until 120 test -s $name || fail "$name" "has no answer yet" $name.log
 done
 
-# What Slurm does before a time limit: the script is told, drains, and is requeued; the next run goes on to the undisturbed answers.
-for i in 1 2 3 4 5 6 7 8; do
-    printf '{"custom_id":"r%d","method":"POST","url":"/v1/completions","body":{"prompt":"def f_%d(","max_tokens":400,"temperature":0.8,"seed":%d}}\n' $i $i $i
-done >"$work/long.jsonl"
-on_ranks 2 batch -m "$MODEL" -i long.jsonl -o reference.jsonl -q 2>"$work/log" || fail "requeued: a run without Slurm" "exit status $?" "$work/log"
-id=$(SLIPSTREAM_WINDOW=40 bash "$submit" -N 1 -n 2 -t 5 -- "$MODEL" long.jsonl again.jsonl --sequences 2 2>"$work/log")
-for i in $(seq 240); do [ -s "$work/again.jsonl" ] && break; sleep 0.25; done
-scancel --batch --signal=USR1 "$id"
-restarts=0
-for i in $(seq 240); do
-    case $(squeue -h -j "$id" -o %T 2>/dev/null) in
-    PENDING) [ $((restarts += 1)) = 10 ] && scontrol update JobId="$id" StartTime=now ;; # else Slurm waits for two minutes
-    '') break ;;
-    esac
-    sleep 0.5
-done
-if [ "$restarts" -gt 0 ] && "$check" same "$work/again.jsonl" "$work/reference.jsonl" 2>"$work/log"
-then ok "requeued before a time limit: the undisturbed answers"
-else fail "requeued before a time limit: the undisturbed answers" "pending: $restarts" "$work/again.jsonl.log"
+kill -KILL "$(rank_of "$killed" 1)"
+fail_node n6
+sbatch -p high --exclusive -o high.log --wrap "touch $work/preempting" >>log 2>&1
+scancel "$cancelled" "$(squeue -h -r -o %i | grep '_1$')"
+wait_until 120 test -e preempting || fail "preempted" "it was not" low.jsonl.log
+wait_until 120 is_gone "$cancelled" || fail "cancelled" "it goes on" cancelled.jsonl.log
+rm slow-low slow-killed slow-down slow-cancelled slow-array
+if scontrol show job "$cancelled" | grep -q JobState=CANCELLED && ! "$check" same cancelled.jsonl reference.jsonl 2>/dev/null
+then ok "scancel ends a job"
+else fail "scancel ends a job" "$(scontrol show job "$cancelled" | grep -o JobState=.*)" cancelled.jsonl.log
+fi
+start cancelled -n 1 >/dev/null
+rm slow-cancelled
+wait_until 120 is_gone "$merge" || fail "array" "its merge does not end" array.jsonl.log
+if grep -q "missing" array.jsonl.log && [ ! -s array.jsonl ]
+then ok "a merge names what a cancelled shard lacks"
+else fail "a merge names what a cancelled shard lacks" "it does not" array.jsonl.log
+fi
+start array 2 -n 1 >/dev/null
+rm slow-array
+wait_until 120 grep -q SIGUSR1 limit.jsonl.log || fail "time limit" "nobody was told" limit.jsonl.log
+rm slow-limit
+wait_until 200 all_gone || fail "the queue" "is not empty: $(squeue -h -o '%i %P %T %r' | tr '\n' ';')"
+
+judge "requeued before its time limit" limit.jsonl "# job $limit: exit status 75" "# job $limit, run 2"
+judge "preempted" low.jsonl SIGTERM "# job $low: exit status 75" "# job $low, run 2"
+judge "a rank is killed" killed.jsonl "# job $killed: goes on without n4" "# job $killed, run 2, .* on n5"
+judge "a node fails" down.jsonl "# job $down, run 2, .* on n5"
+judge "cancelled and submitted again" cancelled.jsonl
+judge "array submitted again after a shard was cancelled" array.jsonl
+if [ "$("$check" whole two.jsonl 2>>log)" = 6 ]
+then ok "two nodes: every request has its line"
+else fail "two nodes: every request has its line" "it has not" two.jsonl.log
 fi
 finish

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# jobs/mpirun: a batch that is started again when a rank dies, stops in time when it is told, and ends with the undisturbed answers.
+# A job that is to be disturbed syncs its results slowly until it has been: it does not end before.
+#
+# Settings: tests/mpi/common.bash.
+. "$(dirname "$0")/common.bash"
+
+script=$root/jobs/mpirun/batch.sh
+cd "$work" || exit 2 # relative paths, from elsewhere
+for i in $(seq 40); do
+    printf '{"custom_id":"r%d","method":"POST","url":"/v1/completions","body":{"prompt":"def f_%d(","max_tokens":2,"temperature":0.8,"seed":%d}}\n' $i $i $i
+done >requests.jsonl
+cat >slowly <<SCRIPT
+#!/bin/sh
+[ -n "\${LD_PRELOAD:-}" ] || export LD_PRELOAD=$(realpath "$TOOLS/slow_sync.so") SLOW_SYNC_MS=3000 SLOW_SYNC_WHILE=$work/slow
+exec $SLIPSTREAM "\$@"
+SCRIPT
+chmod +x slowly
+
+# The script in the background: `job`. An empty file is no progress: the tests wait for the first answer.
+start() { # results, environment...
+    env SLIPSTREAM="$work/slowly" "${@:2}" bash "$script" -n 2 --oversubscribe --bind-to none -- "$MODEL" requests.jsonl "$1" --device cpu \
+        --sequences 2 2>said &
+    job=$!
+}
+wait_for() { # seconds, command...
+    local tries=$(($1 * 10))
+    until "${@:2}" 2>/dev/null; do
+        [ $((tries -= 1)) -gt 0 ] && alive || return
+        sleep 0.1
+    done
+}
+kill_rank() { # rank
+    local process
+    for process in $(pgrep -x slipstream); do
+        tr '\0' '\n' <"/proc/$process/environ" | grep -c -x -e "SLOW_SYNC_WHILE=$work/slow" -e "PMIX_RANK=$1" | grep -q 2 && kill -KILL "$process"
+    done
+} 2>/dev/null
+expect() { # case, exit status, words of the log, results to compare with the undisturbed ones (else results.jsonl, not compared)
+    if [ "$status" != "$2" ] || ! grep -q -e "$3" "${4:-results.jsonl}.log"; then
+        fail "$1" "exit status $status" "${4:-results.jsonl}.log"
+    elif [ -n "${4:-}" ] && ! "$check" same "$4" reference.jsonl 2>log; then
+        fail "$1" "not the undisturbed answers" log
+    else
+        ok "$1"
+    fi
+}
+
+refused=0
+for words in "SLIPSTREAM_LIMIT=100:LIMIT" "SLIPSTREAM_WINDOW=10:WINDOW" "MPIRUN=nothing:MPIRUN" "SLIPSTREAM=nothing:no such program"; do
+    env "${words%%:*}" bash "$script" -n 1 -- "$MODEL" requests.jsonl none.jsonl 2>said
+    [ $? = 2 ] && grep -q "${words#*:}" said && refused=$((refused + 1))
+done
+bash "$script" -n 1 -- "$MODEL" nothing.jsonl none.jsonl 2>said
+if [ $? = 2 ] && grep -q "nothing.jsonl: REQUESTS" said && [ $refused = 4 ] && [ ! -e none.jsonl.log ]
+then ok "arguments are checked before a run"
+else fail "arguments are checked before a run" "$refused of 4" said
+fi
+
+start barren.jsonl SLIPSTREAM=/bin/false
+wait_for_end 120
+if [ "$status" = 1 ] && grep -q "answered nothing" said && ! grep -q "^# run 2" barren.jsonl.log
+then ok "no progress: it is not started again"
+else fail "no progress: it is not started again" "exit status $status" barren.jsonl.log
+fi
+
+[ "$QUICK" = 1 ] && finish # sanitizers and a preloaded library do not go together
+on_ranks 2 batch -m "$MODEL" -i requests.jsonl -o reference.jsonl -q 2>log || fail "a run of its own" "exit status $?" log
+touch slow
+start killed.jsonl
+wait_for 120 test -s killed.jsonl
+kill_rank 1
+wait_for 120 grep -q "^# run 2," killed.jsonl.log
+rm slow
+wait_for_end 120
+expect "a rank is killed: started again, the undisturbed answers" 0 "^# run 2: exit status 0" killed.jsonl
+
+touch slow
+start results.jsonl
+wait_for 120 test -s results.jsonl
+kill -TERM "$job"
+wait_for_end 120
+expect "SIGTERM drains" 75 "^# signal .*SIGUSR1"
+start results.jsonl SLIPSTREAM_WINDOW=40 SLIPSTREAM_LIMIT=43
+wait_for_end 120
+expect "a time limit drains" 75 "^# run 1: exit status"
+rm slow
+start results.jsonl SLIPSTREAM_LIMIT=100000
+wait_for_end 120
+expect "the same command goes on to the undisturbed answers" 0 "^# run 1: exit status 0, 40 lines" results.jsonl
+
+finish

@@ -14,8 +14,9 @@ enum { CAUGHT = sizeof caught / sizeof *caught };
 
 static const double SAME_S = 1;
 
-static volatile sig_atomic_t noted, deferred, loud;
-static volatile double noted_s; /* set before `noted` */
+static volatile sig_atomic_t noted, deferred;
+static const slip_signal_words *volatile spoken; /* NULL: another rank speaks */
+static volatile double noted_s;                  /* set before `noted` */
 
 const char *slip_signal_name(int number)
 {
@@ -25,8 +26,8 @@ const char *slip_signal_name(int number)
 /* Only what a signal handler may call. */
 static void end_process(int number, const char *why)
 {
-    const char *const words[] = {"slipstream: ", slip_signal_name(number), why, ": run again with --resume\n"};
-    for (size_t i = 0; loud && i < sizeof words / sizeof *words; i++)
+    const char *const words[] = {"slipstream: ", slip_signal_name(number), why, "\n"};
+    for (size_t i = 0; why && i < sizeof words / sizeof *words; i++)
         if (write(STDERR_FILENO, words[i], strlen(words[i])) < 0)
             break;
     slip_leftover_remove();
@@ -35,20 +36,21 @@ static void end_process(int number, const char *why)
 
 static void handle(int number)
 {
+    const slip_signal_words *words = spoken;
     if (!deferred)
-        end_process(number, " before decoding began");
+        end_process(number, words ? words->early : NULL);
     if (!noted) {
         noted_s = slip_now_s();
         noted = number;
     } else if (slip_now_s() - noted_s > SAME_S) {
-        end_process(number, ", the second signal: ended at once, finished answers are saved");
+        end_process(number, words ? words->second : NULL);
     }
 }
 
-void slip_signals_catch(bool speaks)
+void slip_signals_catch(const slip_signal_words *words)
 {
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART};
-    loud = speaks;
+    spoken = words;
     for (int i = 0; i < CAUGHT; i++)
         sigaddset(&action.sa_mask, caught[i]);
     for (int i = 0; i < CAUGHT; i++)

@@ -87,8 +87,11 @@ static slip_status decode(slip_job *job, const int32_t *twice, size_t count)
         request.query.sampling.seed = (uint64_t)slot + 1;
         status = slip_serve_submit(serve, &request, NULL);
     }
-    while (status == SLIP_OK && slip_serve_busy(serve))
-        status = slip_serve_step(serve);
+    while (status == SLIP_OK && slip_serve_busy(serve)) {
+        status = slip_job_heed_signals(job);
+        if (status == SLIP_OK)
+            status = slip_serve_step(serve);
+    }
     slip_serve_free(serve);
     return status;
 }
@@ -116,8 +119,8 @@ slip_status slip_bench(slip_job *job)
     status = slip_job_start(job, status, (int32_t)job->options->sequences, context, NULL);
     if (coordinator && status == SLIP_OK)
         status = decode(job, ids, count);
-    if (coordinator && status == SLIP_OK)
-        status = slip_job_end(job);
+    if (coordinator)
+        status = slip_job_end(job, status);
     if (coordinator && status == SLIP_OK && job->options->profile && access(job->options->profile, F_OK) != 0)
         status = slip_fail(SLIP_ERR_INPUT, "%s: no step was profiled, there were too few: more with -n", job->options->profile);
     job->requests = job->options->sequences;

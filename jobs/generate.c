@@ -9,16 +9,17 @@
 
 /* The sink's context: with --json the text waits for the object that it goes into. */
 typedef struct {
-    bool json;
+    bool json, shown;
     char *text;
     size_t size;
 } output;
 
 static slip_status show(void *context, const char *bytes, size_t size)
 {
-    const output *o = context;
+    output *o = context;
     if (o->json)
         return SLIP_OK;
+    o->shown = true;
     fwrite(bytes, 1, size, stdout);
     return slip_stdout_flush();
 }
@@ -71,9 +72,14 @@ static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64
         .sink = {show, finish, o},
     };
     status = slip_serve_submit(serve, &request, NULL);
-    while (status == SLIP_OK && slip_serve_busy(serve))
-        status = slip_serve_step(serve);
+    while (status == SLIP_OK && slip_serve_busy(serve)) {
+        status = slip_job_heed_signals(job);
+        if (status == SLIP_OK)
+            status = slip_serve_step(serve);
+    }
     slip_serve_free(serve);
+    if (status == SLIP_ERR_INTERRUPTED && o->shown) /* what was said next would stand on the text's last line */
+        putchar('\n');
     return status;
 }
 
@@ -94,8 +100,8 @@ slip_status slip_generate(slip_job *job)
     status = slip_job_start(job, status, 1, context, NULL);
     if (coordinator && status == SLIP_OK)
         status = decode(job, ids, count, context, &o);
-    if (coordinator && status == SLIP_OK)
-        status = slip_job_end(job);
+    if (coordinator)
+        status = slip_job_end(job, status);
     job->requests = 1;
     if (coordinator && status == SLIP_OK)
         status = slip_job_report(job, o.text, o.size);

@@ -70,8 +70,13 @@ static slip_status check_options(const slip_job *job)
     return options->expert_slices ? slip_placement_check(model, shards_of(job), (int32_t)options->expert_slices) : SLIP_OK;
 }
 
-/* The files of a batch that outlive a failed run: the record of what it did is worth more then. */
+/* The files of a batch that outlive a run which failed or was stopped: the record of what it did is worth more then. */
 enum { TRACE, METRICS };
+
+static bool is_record(int output)
+{
+    return output == TRACE || output == METRICS;
+}
 
 /* May this output be there already? A resumed batch appends to the trace of the run that it goes on with; metrics are replaced all the time. */
 static bool may_exist(const slip_options *options, int output, const char *path)
@@ -88,14 +93,14 @@ static slip_status claim_outputs(slip_job *job)
     slip_status status = SLIP_OK;
     for (int i = 0; i < SLIP_JOB_OUTPUTS && status == SLIP_OK; i++)
         if (paths[i])
-            status = slip_output_claim(paths[i], may_exist(options, i, paths[i]), &job->outputs[i]);
+            status = slip_output_claim(paths[i], may_exist(options, i, paths[i]), !is_record(i), &job->outputs[i]);
     return status;
 }
 
 void slip_job_settle_outputs(slip_job *job, slip_status status)
 {
     for (int i = 0; i < SLIP_JOB_OUTPUTS; i++) {
-        slip_output_close(job->outputs[i], i == TRACE || i == METRICS || (status != SLIP_ERR_FAILED && status != SLIP_ERR_INPUT));
+        slip_output_close(job->outputs[i], is_record(i) || status == SLIP_OK);
         job->outputs[i] = NULL;
     }
 }
@@ -330,15 +335,26 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
     return status;
 }
 
-slip_status slip_job_end(slip_job *job)
+slip_status slip_job_heed_signals(const slip_job *job)
 {
+    int from, number = slip_rank_signal(job->rank, &from);
+    if (number == 0)
+        return SLIP_OK;
+    return from > 0 ? slip_fail(SLIP_ERR_INTERRUPTED, "stopped on %s (at rank %d)", slip_signal_name(number), from)
+                    : slip_fail(SLIP_ERR_INTERRUPTED, "stopped on %s", slip_signal_name(number));
+}
+
+slip_status slip_job_end(slip_job *job, slip_status done)
+{
+    if (done != SLIP_OK && done != SLIP_ERR_INTERRUPTED)
+        return done;
     slip_status status = slip_rank_end(job->rank);
     if (status == SLIP_OK)
         status = hear_memory(job);
     job->running = status != SLIP_OK;
     if (status == SLIP_OK && job->trace_ops)
         status = slip_trace_ops_finish(job->trace_ops);
-    return status;
+    return status == SLIP_OK ? done : status;
 }
 
 void slip_job_close(slip_job *job)

@@ -53,8 +53,11 @@ slip_sampling slip_job_sampling(const slip_job *job);
  * far (a bad prompt, say). Rank 0 returns with a decoder; the others serve until the end and return then. */
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace);
 
-/* Rank 0: release the others; --trace-ops is whole. */
-slip_status slip_job_end(slip_job *job);
+/* Rank 0, between two steps: SLIP_ERR_INTERRUPTED if a signal has asked this or another rank to end. For commands that cannot go on later. */
+slip_status slip_job_heed_signals(const slip_job *job);
+
+/* Rank 0, whose work ended with `done`: release the others unless it failed; --trace-ops is whole. Returns the first fault. */
+slip_status slip_job_end(slip_job *job, slip_status done);
 
 /* Keep the files that were written, or remove what there is of them. Before a fatal end, too. */
 void slip_job_settle_outputs(slip_job *job, slip_status status);

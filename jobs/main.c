@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "comm/launcher.h"
+#include "comm/signals.h"
 #include "comm/version.h"
 #include "io/base/file/stdout.h"
 #include "io/base/json.h"
@@ -99,6 +100,16 @@ static slip_status run_together(slip_job *job)
     }
 }
 
+/* What a signal that ends the process leaves to do. */
+static const slip_signal_words *words_of(slip_command command)
+{
+    static const slip_signal_words batch = {" before decoding began: run again with --resume",
+                                            ", the second signal: ended at once, finished answers are saved: run again with --resume"},
+                                   conversion = {": ended before the model was whole: run again, layers that are finished stay", NULL},
+                                   others = {": ended before it was done", ", the second signal: ended at once"};
+    return command == SLIP_COMMAND_BATCH ? &batch : command == SLIP_COMMAND_CONVERT ? &conversion : &others;
+}
+
 static slip_status run(const slip_options *options, int argc, char **argv, slip_comm *comm)
 {
     switch (options->command) {
@@ -152,6 +163,7 @@ int main(int argc, char **argv)
         if (speaks)
             print_versions();
     } else if (status == SLIP_OK) {
+        slip_signals_catch(speaks ? words_of(options.command) : NULL);
         status = run(&options, argc, argv, comm);
     }
     if (status == SLIP_OK)

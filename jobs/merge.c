@@ -28,7 +28,7 @@ slip_status slip_merge_run(const slip_options *options)
     slip_request_file *requests = NULL;
     slip_output *output = NULL;
     slip_merged merged = {0};
-    slip_status status = slip_output_claim(options->output, false, &output);
+    slip_status status = slip_output_claim(options->output, false, true, &output);
     if (status == SLIP_OK)
         status = slip_request_file_open(options->input, NULL, &requests);
     if (status == SLIP_OK) {

@@ -59,13 +59,16 @@ static slip_status score_window(slip_job *job, score *s, size_t first, size_t co
     for (size_t at = 0, chunk = (size_t)job->limits.span_rows; at < count; at += chunk) {
         int32_t rows = (int32_t)(count - at < chunk ? count - at : chunk);
         slip_outcome outcome;
+        slip_status status = slip_job_heed_signals(job);
+        if (status != SLIP_OK)
+            return status;
         step->number++;
         step->want = SLIP_WANT_LOGITS;
         step->span_count = 1;
         step->row_count = step->logit_rows = rows;
         step->span[0] = (slip_span){.count = rows, .logit_rows = rows, .position = (int64_t)at};
         memcpy(step->token, s->ids + first + at, (size_t)rows * sizeof(int32_t));
-        slip_status status = slip_runner_begin(target, SLIP_PHASE_RUN, step);
+        status = slip_runner_begin(target, SLIP_PHASE_RUN, step);
         if (status == SLIP_OK)
             status = slip_runner_wait(target, step, &outcome);
         for (int32_t i = 0; i < rows && status == SLIP_OK; i++)
@@ -81,7 +84,8 @@ static slip_status score_window(slip_job *job, score *s, size_t first, size_t co
             s->bits += bits_of(outcome.logits + (size_t)i * (size_t)vocabulary, vocabulary, s->ids[next]);
             s->scored++;
         }
-        const slip_progress_counts counts = {.done = s->scored + 1, .tokens = (int64_t)s->scored + 1}; /* windows overlap */
+        const slip_progress_counts counts = {
+            .done = s->scored + 1, .tokens = (int64_t)s->scored + 1, .of_text = true}; /* windows overlap */
         slip_progress_update(&s->progress, &counts, slip_now_s());
     }
     return SLIP_OK;
@@ -100,9 +104,11 @@ static slip_status score_all(slip_job *job, score *s, size_t context)
         if (done >= s->count)
             break;
     }
-    const slip_progress_counts counts = {.done = s->count, .tokens = (int64_t)s->count};
+    const slip_progress_counts counts = {.done = s->count, .tokens = (int64_t)s->count, .of_text = true};
     if (status == SLIP_OK)
         slip_progress_finish(&s->progress, &counts, slip_now_s());
+    else
+        slip_progress_clear(&s->progress);
     free(step);
     return status;
 }
@@ -213,8 +219,8 @@ slip_status slip_score(slip_job *job)
     double start = slip_now_ms();
     if (coordinator && status == SLIP_OK)
         status = score_all(job, &s, (size_t)context);
-    if (coordinator && status == SLIP_OK)
-        status = slip_job_end(job);
+    if (coordinator)
+        status = slip_job_end(job, status);
     double seconds = (slip_now_ms() - start) * 1e-3;
     slip_status closed = slip_logits_close(s.logits);
     if (status == SLIP_OK)

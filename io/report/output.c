@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "io/base/file/file.h"
+#include "io/base/file/leftover.h"
 #include "io/base/file/lock.h"
 
 struct slip_output {
@@ -30,7 +31,7 @@ static slip_status check(const char *path, bool replace)
     return SLIP_OK;
 }
 
-slip_status slip_output_claim(const char *path, bool replace, slip_output **output)
+slip_status slip_output_claim(const char *path, bool replace, bool whole, slip_output **output)
 {
     slip_lock *lock;
     slip_status status = check(path, replace);
@@ -44,6 +45,8 @@ slip_status slip_output_claim(const char *path, bool replace, slip_output **outp
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     }
     *made = (slip_output){path, lock};
+    if (whole)
+        slip_leftover_add(path);
     *output = made;
     return SLIP_OK;
 }
@@ -52,6 +55,7 @@ void slip_output_close(slip_output *output, bool whole)
 {
     if (output == NULL)
         return;
+    slip_leftover_forget(output->path);
     if (!whole)
         unlink(output->path);
     slip_lock_release(output->lock);

@@ -13,8 +13,8 @@
 typedef struct slip_output slip_output;
 
 /* `path` is borrowed. SLIP_ERR_INPUT: what cannot be written there, or what is there already and not empty; with `replace` that is no
- * fault. */
-slip_status slip_output_claim(const char *path, bool replace, slip_output **output);
+ * fault. `whole`: half of it is worth nothing, so a signal that ends the process removes it. */
+slip_status slip_output_claim(const char *path, bool replace, bool whole, slip_output **output);
 
 /* Give it back. Not `whole`: what there is of it is removed. NULL is fine. */
 void slip_output_close(slip_output *output, bool whole);

@@ -277,7 +277,7 @@ static slip_status run(batch *b)
     if (status == SLIP_OK)
         status = decode(b);
     status = slip_record_end(&b->record, status);
-    slip_status ended = status == SLIP_OK ? slip_job_end(b->job) : status;
+    slip_status ended = slip_job_end(b->job, status);
     b->counts.draining = false;
     slip_progress_finish(&b->progress, &b->counts, slip_now_s());
     b->job->requests = (int64_t)count;
@@ -303,7 +303,6 @@ slip_status slip_batch(slip_job *job)
     batch b = {.job = job};
     bool made;
     bool coordinator = slip_comm_rank(job->comm) == 0;
-    slip_signals_catch(coordinator);
     slip_status status = slip_job_open(job);
     if (status != SLIP_OK)
         return status;

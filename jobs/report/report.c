@@ -17,7 +17,7 @@ static slip_status failed(const char *path)
 static slip_status write_page(const char *path, const slip_trace_data *data, const slip_report *report)
 {
     slip_output *output;
-    slip_status status = slip_output_claim(path, false, &output);
+    slip_status status = slip_output_claim(path, false, true, &output);
     if (status != SLIP_OK)
         return status;
     FILE *page = fopen(path, "we");

@@ -128,7 +128,7 @@ else
 fi
 run 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --json
 count=$(sed -n 's/.*"tokens": \([0-9]*\).*/\1/p' "$out")
-if grep -q "^progress: .* $count/$count done" "$log"
+if grep -q "^progress: [^ ]* $count/$count tokens done, [0-9.]* tokens/s, ETA 0:00\$" "$log"
 then ok "score: progress on standard error"
 else fail "score: progress on standard error" "no line with all of ${count:-no} tokens" "$log"
 fi

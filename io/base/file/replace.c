@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/base/file/leftover.h"
+
 char *slip_file_resolve(const char *path)
 {
     char *whole = realpath(path, NULL), *copy = NULL, *folder = NULL, *joined = NULL;
@@ -63,6 +65,7 @@ slip_status slip_file_replace(const char *path, slip_status (*write)(void *conte
         free(real);
         return slip_fail(SLIP_ERR_FAILED, "%s: cannot be replaced: %s", path, strerror(errno));
     }
+    slip_leftover_add(partial);
     slip_status status = fill(partial, real, write, context);
     if (status == SLIP_OK && rename(partial, real) != 0)
         status = slip_fail(SLIP_ERR_FAILED, "%s: cannot take the place of %s: %s", partial, real, strerror(errno));
@@ -70,6 +73,7 @@ slip_status slip_file_replace(const char *path, slip_status (*write)(void *conte
         slip_file_sync_folder(real);
     else
         unlink(partial);
+    slip_leftover_forget(partial);
     free(partial);
     free(real);
     return status;

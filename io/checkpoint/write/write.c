@@ -14,6 +14,7 @@
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/hdf5.h"
 #include "io/base/file/file.h"
+#include "io/base/file/leftover.h"
 #include "io/checkpoint/parts.h"
 #include "io/checkpoint/write/sums.h"
 
@@ -240,6 +241,7 @@ static slip_status open_partial(slip_checkpoint_writer *writer)
     }
     if (ftruncate(writer->fd, 0) != 0)
         return slip_fail(SLIP_ERR_FAILED, "%s: cannot be emptied: %s", writer->partial, strerror(errno));
+    slip_leftover_add(writer->partial);
     slip_hdf5_prepare();
     errno = 0;
     writer->file = create_file(writer->partial);
@@ -370,6 +372,7 @@ slip_status slip_checkpoint_commit(slip_checkpoint_writer *writer)
         return slip_fail(SLIP_ERR_FAILED, "%s: cannot be synced: %s", writer->partial, strerror(errno));
     if (rename(writer->partial, writer->path) != 0)
         return slip_fail(SLIP_ERR_FAILED, "%s: cannot be renamed to %s: %s", writer->partial, writer->path, strerror(errno));
+    slip_leftover_forget(writer->partial);
     free(writer->partial);
     writer->partial = NULL;
     return sync_folder(writer->path);
@@ -386,6 +389,8 @@ void slip_checkpoint_writer_free(slip_checkpoint_writer *writer)
     if (writer->fd >= 0)
         close(writer->fd);
     slip_sums_free(&writer->sums);
+    if (writer->partial != NULL)
+        slip_leftover_forget(writer->partial);
     free(writer->partial);
     free(writer->path);
     free(writer);

@@ -95,6 +95,8 @@ static void test_more(void **state)
     counts.drain_left = 24.6;
     slip_progress_update(&progress, &counts, 120);
     assert_non_null(strstr(text, " draining: 3 in flight, at most 25 s; 5/16 done, 1 failed, 2 refused, 100 tokens\n"));
+    slip_progress_update(&progress, &(slip_progress_counts){.done = 8, .tokens = 8, .of_text = true}, 130);
+    assert_non_null(strstr(text, " 8/16 tokens done, 0.3 tokens/s, ETA 0:30\n"));
     fclose(stream);
     free(text);
 }

@@ -21,7 +21,6 @@ demo: all
 	mpirun -n 3 "$(BUILD)/slipstream" batch -m jobs/demo/model.h5 -i jobs/demo/requests.jsonl -o "$(RESULTS)"
 	"$(BUILD)/show_results" jobs/demo/requests.jsonl "$(RESULTS)"
 
-# Tests of whole runs take all cores; ctest gives them the machine for themselves.
 check: all
 	ctest --test-dir "$(BUILD)" --output-on-failure -j $(JOBS)
 

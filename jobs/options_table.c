@@ -33,12 +33,12 @@ enum {
      OPTION_##kind, argument, \
      GENERATE,      FIELD(sampling.field), \
      low,           high, \
-     alone,         help "\na value of the model's own comes before the default"}, \
+     alone,         help ".\nA value of the model's own comes before the default"}, \
         {option,        0, \
          OPTION_##kind, argument, \
          BATCH,         FIELD(sampling.field), \
          low,           high, \
-         many,          #field " of requests that do not say:\n" help "\na value of the model's own comes before the default"},
+         many,          #field " of requests that do not say:\n" help ".\nA value of the model's own comes before the default"},
 
 const option_row slip_option_rows[] = {
     {"model", 'm', OPTION_TEXT, "MODEL.h5", RUNS | PLAN, FIELD(model), 0, 0, NULL, "the model, as written by slipstream convert"},

@@ -2,6 +2,7 @@
  *
  * FOLDER gets slipstream.1, slipstream-COMMAND.1 and `slipstream`, the completion.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,11 +11,20 @@
 #include "io/base/version.h"
 #include "jobs/options_table.h"
 
-static const char checkout[] = "build/"; /* examples are for a checkout; whoever reads a page has installed */
+/* Examples are for a checkout; whoever reads a page has installed, and has files of his own. */
+static const char *const checkout[] = {"build/", "jobs/demo/", "jobs/train/"};
 
 static bool belongs(const option_row *row, int command)
 {
     return (row->commands & 1u << command) != 0;
+}
+
+static size_t checkout_prefix(const char *text)
+{
+    for (size_t i = 0; i < sizeof checkout / sizeof checkout[0]; i++)
+        if (strncmp(text, checkout[i], strlen(checkout[i])) == 0)
+            return strlen(checkout[i]);
+    return 0;
 }
 
 /* ---- man pages ---- */
@@ -26,8 +36,7 @@ static void put_roff(FILE *file, const char *text)
     for (const char *c = text; *c != '\0'; c++) {
         if (start && (*c == '.' || *c == '\''))
             fputs("\\&", file);
-        if (strncmp(c, checkout, sizeof checkout - 1) == 0 && strncmp(c + sizeof checkout - 1, "slipstream", 10) == 0)
-            c += sizeof checkout - 1;
+        c += checkout_prefix(c);
         start = *c == '\n';
         if (*c == '\\')
             fputs("\\e", file);
@@ -72,11 +81,25 @@ static void put_commands(FILE *file)
     }
 }
 
+static void put_status(FILE *file)
+{
+    fputs(".SH EXIT STATUS\n"
+          ".TP\n0\ndone; of \\fBbatch\\fR: every request has its answer\n"
+          ".TP\n1\nfailed\n"
+          ".TP\n2\nwrong use or bad input\n"
+          ".TP\n3\n\\fBbatch\\fR is done, but some requests were refused; with \\fB\\-\\-ok\\-if\\-some\\-fail\\fR this is 0\n"
+          ".TP\n75\nstopped early on a signal, everything finished so far saved: run again with \\fB\\-\\-resume\\fR\n",
+          file);
+}
+
 static void put_man(FILE *file, int command)
 {
     const command_row *row = &slip_command_rows[command];
     const char *dash = command == SLIP_COMMAND_NONE ? "" : "-", *gap = command == SLIP_COMMAND_NONE ? "" : " ";
-    fprintf(file, ".TH SLIPSTREAM%s%s 1 \"\" \"slipstream %s\"\n", dash, row->name, slip_version());
+    fprintf(file, ".TH SLIPSTREAM%s", dash);
+    for (const char *c = row->name; *c != '\0'; c++)
+        fputc(toupper((unsigned char)*c), file);
+    fprintf(file, " 1 \"\" \"slipstream %s\"\n", slip_version());
     fprintf(file, ".SH NAME\nslipstream%s%s \\- ", dash, row->name);
     put_roff(file, row->purpose);
     fprintf(file, "\n.SH SYNOPSIS\n[\\fBmpirun \\-n\\fR \\fIRANKS\\fR] \\fBslipstream%s%s\\fR ", gap, row->name);
@@ -91,6 +114,9 @@ static void put_man(FILE *file, int command)
     fputs(".SH EXAMPLES\n.nf\n", file);
     put_roff(file, row->examples);
     fputs(".fi\n", file);
+    put_status(file);
+    if (command != SLIP_COMMAND_NONE)
+        fputs(".SH SEE ALSO\n\\fBslipstream\\fR(1)\n", file);
 }
 
 /* ---- completion ---- */

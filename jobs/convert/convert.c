@@ -117,7 +117,9 @@ static slip_status plan(job *j)
 {
     slip_convert_folder *f = &j->folder;
     const slip_convert_options *options = j->options;
-    slip_status status = slip_convert_folder_open(options, f);
+    slip_status status = slip_convert_output_absent(options->out_path);
+    if (status == SLIP_OK)
+        status = slip_convert_folder_open(options, f);
     if (status == SLIP_OK)
         status = plan_weights(j);
     if (status == SLIP_OK)
@@ -207,16 +209,40 @@ static slip_status convert(job *j)
     return status == SLIP_OK ? slip_convert_output_figures(&j->output, j->options->json) : status;
 }
 
-slip_status slip_convert_run(const slip_convert_options *options)
+static slip_status convert_folder(const slip_convert_options *options)
 {
-    struct stat info;
-    if (stat(options->source_folder, &info) == 0 && !S_ISDIR(info.st_mode))
-        return slip_convert_rewrap(options);
     job j = {.options = options, .speaks = slip_convert_speaks(options), .started = slip_now_s()};
     slip_status status = convert(&j);
     slip_convert_folder_close(&j.folder);
     slip_rounding_clear(&j.rounding);
     free(j.plans);
     free(j.weight_bytes);
+    return status;
+}
+
+/* A folder as its files' names are joined to it: without slashes at its end. malloc'ed; NULL for NULL. */
+static char *plain_folder(const char *path)
+{
+    size_t size = path != NULL ? strlen(path) : 0;
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    return path != NULL ? strndup(path, size) : NULL;
+}
+
+slip_status slip_convert_run(const slip_convert_options *options)
+{
+    struct stat info;
+    if (stat(options->source_folder, &info) == 0 && !S_ISDIR(info.st_mode))
+        return slip_convert_rewrap(options);
+    slip_convert_options plain = *options;
+    char *source = plain_folder(options->source_folder), *draft = plain_folder(options->draft_folder);
+    slip_status status = source == NULL || (draft == NULL && options->draft_folder != NULL) ? slip_fail(SLIP_ERR_FAILED, "out of memory")
+                                                                                            : SLIP_OK;
+    plain.source_folder = source;
+    plain.draft_folder = draft;
+    if (status == SLIP_OK)
+        status = convert_folder(&plain);
+    free(source);
+    free(draft);
     return status;
 }

@@ -116,7 +116,9 @@ static slip_status plan(job *j)
 {
     const slip_convert_options *options = j->options;
     const slip_dataset *found[2];
-    slip_status status = open_source(j);
+    slip_status status = slip_convert_output_absent(options->out_path);
+    if (status == SLIP_OK)
+        status = open_source(j);
     if (status == SLIP_OK && ((j->settings = slip_settings_text(&j->model)) == NULL ||
                               (j->weight_bytes = calloc(j->weight_count + 1, sizeof *j->weight_bytes)) == NULL))
         status = slip_fail(SLIP_ERR_FAILED, "no memory for the settings");

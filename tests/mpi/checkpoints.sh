@@ -50,6 +50,25 @@ for name in chunk-ok plain-qkv-bf16 plain-qkv-fp8-aligned rp-only-prf; do
     done
 done
 
+# ---- what is said ----
+
+# An output that is there already is seen before the folder is read, and warned of.
+echo precious >"$out"
+timeout 60 "$SLIPSTREAM" convert "$cases/chunk-ok" "$out" >"$log" 2>&1 </dev/null
+status=$?
+if [ "$status" = 2 ] && [ "$(grep -c . "$log")" = 1 ] && grep -q "^slipstream: $out: exists already" "$log" && [ "$(cat "$out")" = precious ]
+then ok "an output that exists" "$(cat "$log")"
+else fail "an output that exists" "exit status $status, or more is said" "$log"
+fi
+mkdir "$work/empty"
+for draft in "$work/empty" "$work/empty//"; do
+    convert "$cases/chunk-ok//" --draft "$draft"
+    if [ "$status" = 2 ] && grep -q "^slipstream: $work/empty/config.json: cannot be opened: No such file" "$log" && ! grep -q '[^:]//' "$log"
+    then ok "folders with slashes behind them" "$(sed -n "s|^slipstream: $work/||p" "$log")"
+    else fail "folders with slashes behind them" "exit status $status, or other names" "$log"
+    fi
+done
+
 # ---- configs ----
 
 take rp-only-prf rp-disagree

@@ -116,6 +116,13 @@ static slip_status find_finished(writing *w)
     return status;
 }
 
+slip_status slip_convert_output_absent(const char *path)
+{
+    if (access(path, F_OK) != 0)
+        return SLIP_OK;
+    return slip_fail(SLIP_ERR_INPUT, "%s: exists already; remove it or choose another name", path);
+}
+
 static slip_status check_room(const writing *w)
 {
     const slip_convert_output *o = w->o;
@@ -123,12 +130,10 @@ static slip_status check_room(const writing *w)
     int64_t needed = w->bytes + (int64_t)o->texts.tokenizer_size + SLACK * (int64_t)(2 * o->count + 16);
     char *copy = strdup(o->path);
     const char *folder = copy != NULL ? dirname(copy) : ".";
-    slip_status status = SLIP_OK;
-    if (access(o->path, F_OK) == 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: exists already; remove it or choose another name", o->path);
-    else if (statvfs(folder, &disk) != 0)
+    slip_status status = slip_convert_output_absent(o->path);
+    if (status == SLIP_OK && statvfs(folder, &disk) != 0)
         status = slip_fail(SLIP_ERR_INPUT, "%s: cannot be created: %s: %s", o->path, folder, strerror(errno));
-    else if (disk.f_bavail < (uint64_t)needed / disk.f_frsize)
+    else if (status == SLIP_OK && disk.f_bavail < (uint64_t)needed / disk.f_frsize)
         status = slip_fail(SLIP_ERR_FAILED, "%s: needs %lld bytes, and its file system has %llu left", o->path, (long long)needed,
                            (unsigned long long)disk.f_bavail * disk.f_frsize);
     free(copy);

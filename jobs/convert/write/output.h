@@ -30,6 +30,9 @@ typedef struct {
 /* Layers are files where nobody says: weights of more than 4 GiB. */
 bool slip_convert_is_large(const int64_t *bytes, size_t count);
 
+/* Nothing is at `path`: worth a look before a large folder is read. */
+slip_status slip_convert_output_absent(const char *path);
+
 /* Nothing is there yet but finished layers of the same source, and the disk has room for the rest. On any rank; writes nothing. */
 slip_status slip_convert_output_check(const slip_convert_output *output);
 

@@ -36,7 +36,7 @@ static slip_status fill(slip_executor *executor, int32_t index, slip_dtype dtype
     const slip_tensor *tensor = &filled_program->tensors[index];
     int64_t experts = tensor->experts.first < 0 ? 1 : tensor->experts.count;
     slip_weight weight = tiny_weight_random(dtype, experts, tensor->rows, tensor->columns, seed);
-    slip_status status = slip_executor_cpu.load(executor, index, &weight);
+    slip_status status = tiny_weight_load(executor, index, &weight);
     tiny_weight_free(&weight);
     filled_dtype[index] = dtype;
     filled_seed[index] = seed;

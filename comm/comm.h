@@ -42,6 +42,9 @@ int slip_comm_rank(const slip_comm *comm);
 int slip_comm_ranks(const slip_comm *comm);
 const char *slip_comm_host(const slip_comm *comm, int rank);
 
+/* CPUs of this host that fall to this rank, at least one: by the affinity that its ranks were started with. */
+int slip_comm_cpus(const slip_comm *comm);
+
 /* The first GPU that this rank sees, by a name that no other has ("": none, as before the call). Lockstep. */
 slip_status slip_comm_set_gpu(slip_comm *comm, const char first[SLIP_GPU_NAME]);
 

@@ -31,6 +31,7 @@ static void free_comm(slip_comm *comm)
     free(comm->peers);
     free(comm->requests);
     free(comm->processes);
+    free(comm->cpus);
     free(comm->hosts);
     free(comm->gpus);
     free(comm);
@@ -42,11 +43,12 @@ static bool allocate(slip_comm *c)
     c->hosts = calloc(ranks, sizeof *c->hosts);
     c->gpus = calloc(ranks, sizeof *c->gpus);
     c->processes = calloc(ranks, sizeof *c->processes);
+    c->cpus = calloc(ranks, sizeof *c->cpus);
     c->requests = calloc(2 * ranks, sizeof(MPI_Request));
     c->peers = calloc(2 * ranks, sizeof *c->peers);
     c->parts = calloc(ranks, sizeof *c->parts);
     c->verdicts = calloc(ranks, sizeof *c->verdicts);
-    return c->hosts && c->gpus && c->processes && c->requests && c->peers && c->parts && c->verdicts;
+    return c->hosts && c->gpus && c->processes && c->cpus && c->requests && c->peers && c->parts && c->verdicts;
 }
 
 /* Who is there. */
@@ -56,10 +58,16 @@ static slip_status meet(slip_comm *c)
     char host[SLIP_HOST_NAME] = "";
     gethostname(host, sizeof host - 1);
     const slip_process self = slip_process_self();
+    const slip_cpus cpus = slip_cpus_self();
     bool ok = slip_comm_called(c, MPI_Allgather(host, SLIP_HOST_NAME, MPI_CHAR, c->hosts, SLIP_HOST_NAME, MPI_CHAR, MPI_COMM_WORLD),
                                "MPI_Allgather", what);
     ok = ok && slip_comm_called(c, MPI_Allgather(&self, sizeof self, MPI_BYTE, c->processes, sizeof self, MPI_BYTE, MPI_COMM_WORLD),
                                 "MPI_Allgather", what);
+    ok = ok && slip_comm_called(c, MPI_Allgather(&cpus, sizeof cpus, MPI_BYTE, c->cpus, sizeof cpus, MPI_BYTE, MPI_COMM_WORLD),
+                                "MPI_Allgather", what);
+    for (int rank = 0; rank < c->ranks && ok; rank++)
+        if (strcmp(c->hosts[rank], c->hosts[c->rank]) != 0)
+            c->cpus[rank] = (slip_cpus){0};
     return ok ? SLIP_OK : SLIP_ERR_FAILED;
 }
 
@@ -136,6 +144,10 @@ int slip_comm_ranks(const slip_comm *comm)
 bool slip_comm_lost(const slip_comm *comm)
 {
     return comm->lost;
+}
+int slip_comm_cpus(const slip_comm *comm)
+{
+    return slip_cpus_share(comm->cpus, comm->ranks, comm->rank);
 }
 const char *slip_comm_host(const slip_comm *comm, int rank)
 {

@@ -5,8 +5,9 @@
 #include <mpi.h>
 
 #include "comm/comm.h"
-#include "comm/host/process.h"
 #include "comm/host/board.h"
+#include "comm/host/cpus.h"
+#include "comm/host/process.h"
 
 enum { SLIP_CAUSE_SIZE = 1024 };
 
@@ -25,6 +26,7 @@ struct slip_comm {
     char (*hosts)[SLIP_HOST_NAME];
     char (*gpus)[SLIP_GPU_NAME]; /* [ranks]: the first that each sees */
     slip_process *processes;     /* [ranks] */
+    slip_cpus *cpus;             /* [ranks]: that each may run on; none of a rank on another host */
     MPI_Request *requests;       /* 2 * ranks: messages in flight, receives first */
     int *peers;                  /* 2 * ranks: peers[i] is who requests[i] waits for */
     slip_verdict *verdicts;      /* [ranks]: what each rank said, on rank 0 */

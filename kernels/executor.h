@@ -1,7 +1,7 @@
 /* An executor runs a program on steps. Every kind (cpu, cuda) fills this table; ranks/ and coordinator/ use nothing else.
  *
  * An executor owns its weights (in its own layout), its buffers and its K/V caches; all of it is allocated by the end of prepare().
- * Weights arrive one at a time, so that the checkpoint's form and ours exist together for one tensor only.
+ * Weights arrive one at a time, and in pieces, so that the checkpoint's form and ours exist together for a few pieces only.
  */
 #ifndef SLIP_KERNELS_EXECUTOR_H
 #define SLIP_KERNELS_EXECUTOR_H
@@ -43,10 +43,24 @@ typedef struct {
     slip_status (*create)(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
                           slip_executor **executor);
 
-    /* Hand over tensor `index`. Takes what it needs; the caller frees `weight` afterwards. */
-    slip_status (*load)(slip_executor *executor, int32_t index, const slip_weight *weight);
+    /* Tensor `index` will come in this form, whose data is not there yet: make room. */
+    slip_status (*place)(slip_executor *executor, int32_t index, const slip_weight *form);
 
-    /* Instead of load(): fill tensor `index` with random values of this encoding at the scale of a trained model. NULL: cannot. */
+    /* Bytes of one expert of a placed tensor on its way to a device. NULL: nothing is on a way, pack() writes where it stays. */
+    size_t (*packed_bytes)(const slip_executor *executor, int32_t index);
+
+    /* Bring expert `from` of a piece, the tensor's expert `to`, into our order, at `packed` [packed_bytes]. In any thread, in several at a
+     * time, and not for longer than `piece` lives. */
+    void (*pack)(slip_executor *executor, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed);
+
+    /* All of the experts [first, first + count) are packed: send them there. */
+    slip_status (*store)(slip_executor *executor, int32_t index, int64_t first, int64_t count, const unsigned char *packed);
+
+    /* Memory that a device reads fast, for `packed`. NULL where packed_bytes is. */
+    slip_status (*alloc_packed)(slip_executor *executor, size_t bytes, unsigned char **packed);
+    void (*free_packed)(slip_executor *executor, unsigned char *packed);
+
+    /* Instead of all that: fill tensor `index` with random values of this encoding at the scale of a trained model. NULL: cannot. */
     slip_status (*fill)(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);
 
     /* All weights are there. With a `comm` of several ranks lockstep, and all have got here. */

@@ -7,7 +7,7 @@
 
 #include "ranks/model/placement.h"
 #include "ranks/plan_device.h"
-#include "ranks/shard.h"
+#include "ranks/load/shard.h"
 
 /* The s with the least time for the experts' weights when 8 tokens are verified: the worst rank's bytes (more slices balance
  * better) over the rate at which slices of that width stream (narrow ones are slower). */

@@ -12,7 +12,7 @@
 #define SLIP_RANKS_RUNNER_H
 
 #include "ranks/link.h"
-#include "ranks/shard.h"
+#include "ranks/load/shard.h"
 
 typedef struct slip_runner slip_runner;
 

@@ -19,12 +19,6 @@ void slip_checksum_make(const void *data, int64_t bytes, uint32_t *checksums)
         *checksums++ = slip_crc32c((const char *)data + first, (size_t)least(bytes - first, SLIP_CHECKSUM_BLOCK));
 }
 
-static slip_status damaged(const char *path, const char *dataset, int64_t first, int64_t bytes, int64_t offset)
-{
-    return slip_fail(SLIP_ERR_INPUT, "%s: /%s: damaged: its bytes %lld to %lld, from byte %lld of the file on, do not have their checksum",
-                     path, dataset, (long long)first, (long long)(first + bytes - 1), (long long)(offset + first));
-}
-
 slip_status slip_checksum_settle(slip_checkpoint *checkpoint, const char *path)
 {
     int64_t blocks = 0, tokenizer = (int64_t)checkpoint->tokenizer_size;
@@ -50,69 +44,37 @@ slip_status slip_checksum_settle(slip_checkpoint *checkpoint, const char *path)
     return SLIP_OK;
 }
 
-void slip_checked_close(slip_checked_file *file)
+int64_t slip_checksum_find_damage(const slip_checkpoint *checkpoint, const slip_dataset *dataset, int64_t first, int64_t bytes,
+                                  const unsigned char *data)
 {
-    free(file->block);
-    file->block = NULL;
+    if (checkpoint->checksums == NULL)
+        return -1;
+    const uint32_t *expected = checkpoint->checksums + dataset->first_block + first / SLIP_CHECKSUM_BLOCK;
+    for (int64_t done = 0; done < bytes; done += SLIP_CHECKSUM_BLOCK)
+        if (slip_crc32c(data + done, (size_t)least(bytes - done, SLIP_CHECKSUM_BLOCK)) != *expected++)
+            return first + done;
+    return -1;
 }
 
-/* Whole blocks of a dataset, from `first` on, which begins one. */
-static slip_status read_blocks(slip_checked_file *file, const slip_dataset *dataset, int64_t first, int64_t bytes, unsigned char *out)
+slip_status slip_checksum_damaged(const char *path, const slip_dataset *dataset, int64_t first)
 {
-    const uint32_t *all = file->checkpoint->checksums;
-    const char *path = file->files->paths[dataset->file];
-    slip_status status = slip_file_read_at(file->files->files[dataset->file], path, out, bytes, dataset->offset + first);
-    for (int64_t done = 0; done < bytes && status == SLIP_OK && all != NULL; done += SLIP_CHECKSUM_BLOCK) {
-        int64_t here = least(bytes - done, SLIP_CHECKSUM_BLOCK);
-        if (slip_crc32c(out + done, (size_t)here) != all[dataset->first_block + (first + done) / SLIP_CHECKSUM_BLOCK])
-            status = damaged(path, dataset->name, first + done, here, dataset->offset);
-    }
-    return status;
+    int64_t bytes = least(dataset->bytes - first, SLIP_CHECKSUM_BLOCK);
+    return slip_fail(SLIP_ERR_INPUT, "%s: /%s: damaged: its bytes %lld to %lld, from byte %lld of the file on, do not have their checksum",
+                     path, dataset->name, (long long)first, (long long)(first + bytes - 1), (long long)(dataset->offset + first));
 }
 
-/* A part of one block: the whole of it is read, unless it is at hand. */
-static slip_status read_within(slip_checked_file *file, const slip_dataset *dataset, int64_t first, int64_t bytes, unsigned char *out)
+slip_status slip_checksum_read(const slip_checkpoint *checkpoint, const slip_checkpoint_files *files, const slip_dataset *dataset,
+                               void *out)
 {
-    int64_t begin = first / SLIP_CHECKSUM_BLOCK * SLIP_CHECKSUM_BLOCK;
-    slip_status status = SLIP_OK;
-    if (file->block == NULL) {
-        file->block = malloc(SLIP_CHECKSUM_BLOCK);
-        file->at = -1;
-    }
-    if (file->block == NULL)
-        return slip_fail(SLIP_ERR_FAILED, "%s: no memory to check it", file->files->paths[dataset->file]);
-    if (file->at != dataset->offset + begin || file->block_of_file != dataset->file) {
-        file->at = -1;
-        status = read_blocks(file, dataset, begin, least(dataset->bytes - begin, SLIP_CHECKSUM_BLOCK), file->block);
-    }
-    if (status != SLIP_OK)
-        return status;
-    file->at = dataset->offset + begin;
-    file->block_of_file = dataset->file;
-    memcpy(out, file->block + (first - begin), (size_t)bytes);
-    return SLIP_OK;
-}
-
-slip_status slip_checked_read(slip_checked_file *file, const slip_dataset *dataset, int64_t first, int64_t bytes, void *out)
-{
+    const char *path = files->paths[dataset->file];
     slip_status status = SLIP_OK;
     unsigned char *to = out;
-    while (bytes > 0 && status == SLIP_OK) {
-        int64_t within = first % SLIP_CHECKSUM_BLOCK, left = least(dataset->bytes - first, SLIP_CHECKSUM_BLOCK - within);
-        int64_t now = least(bytes, left);
-        if (file->checkpoint->checksums == NULL) {
-            now = bytes;
-            status = read_blocks(file, dataset, first, now, to);
-        } else if (within == 0 && now == left) { /* as many whole blocks as there are */
-            bool to_end = bytes == dataset->bytes - first;
-            now = least(to_end ? bytes : bytes / SLIP_CHECKSUM_BLOCK * SLIP_CHECKSUM_BLOCK, PIECE);
-            status = read_blocks(file, dataset, first, now, to);
-        } else {
-            status = read_within(file, dataset, first, now, to);
-        }
-        first += now;
-        bytes -= now;
-        to += now;
+    for (int64_t done = 0; done < dataset->bytes && status == SLIP_OK; done += PIECE) {
+        int64_t now = least(dataset->bytes - done, PIECE);
+        status = slip_file_read_at(files->files[dataset->file], path, to + done, now, dataset->offset + done);
+        int64_t bad = status == SLIP_OK ? slip_checksum_find_damage(checkpoint, dataset, done, now, to + done) : -1;
+        if (bad >= 0)
+            status = slip_checksum_damaged(path, dataset, bad);
     }
     return status;
 }

@@ -24,19 +24,16 @@ void slip_checksum_make(const void *data, int64_t bytes, uint32_t *checksums);
  * `path` is for the message. */
 slip_status slip_checksum_settle(slip_checkpoint *checkpoint, const char *path);
 
-/* Reads parts of datasets, checking every byte where the checkpoint has checksums. Keeps the block that it read last, since small
- * parts of one often follow each other. */
-typedef struct {
-    const slip_checkpoint *checkpoint; /* borrowed, as are its files */
-    const slip_checkpoint_files *files;
-    unsigned char *block;  /* the one at hand; NULL: none yet */
-    int32_t block_of_file; /* and where it begins in which file */
-    int64_t at;
-} slip_checked_file;
+/* The first of `bytes` bytes from byte `first` of a dataset on, which begin a block and end one (or the dataset), whose block does not have its
+ * checksum: a byte of the dataset; -1: all have, or there are none. For any thread. */
+int64_t slip_checksum_find_damage(const slip_checkpoint *checkpoint, const slip_dataset *dataset, int64_t first, int64_t bytes,
+                                  const unsigned char *data);
 
-void slip_checked_close(slip_checked_file *file);
+/* SLIP_ERR_INPUT that names the file at `path`, the dataset and the bytes of the block that begins at `first`. */
+slip_status slip_checksum_damaged(const char *path, const slip_dataset *dataset, int64_t first);
 
-/* Read `bytes` bytes from byte `first` of a dataset on. SLIP_ERR_INPUT names the file, the dataset and the bytes that are damaged. */
-slip_status slip_checked_read(slip_checked_file *file, const slip_dataset *dataset, int64_t first, int64_t bytes, void *out);
+/* Read a whole dataset to out [dataset->bytes], and check it. */
+slip_status slip_checksum_read(const slip_checkpoint *checkpoint, const slip_checkpoint_files *files, const slip_dataset *dataset,
+                               void *out);
 
 #endif

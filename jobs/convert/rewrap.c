@@ -16,7 +16,6 @@ typedef struct {
     slip_checkpoint from;
     slip_model model;
     slip_checkpoint_files files;
-    slip_checked_file file;
     slip_weight_spec *weights;
     size_t weight_count;
     int64_t *weight_bytes;
@@ -45,7 +44,7 @@ static slip_status copy(job *j, const slip_dataset *dataset, slip_checkpoint_wri
     void *data = malloc((size_t)dataset->bytes);
     if (data == NULL)
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory for /%s", j->options->source_folder, dataset->name);
-    slip_status status = slip_checked_read(&j->file, dataset, 0, dataset->bytes, data);
+    slip_status status = slip_checksum_read(&j->from, &j->files, dataset, data);
     int64_t bad = status == SLIP_OK ? find_bad(dataset, data) : -1;
     if (bad >= 0)
         status = slip_fail(SLIP_ERR_INPUT, "%s: /%s: value %lld is not finite", j->options->source_folder, dataset->name, (long long)bad);
@@ -96,7 +95,6 @@ static slip_status open_source(job *j)
         j->model.sliding.window = j->options->window;
     if (status == SLIP_OK)
         status = slip_weight_list(&j->model, &j->weights, &j->weight_count);
-    j->file = (slip_checked_file){.checkpoint = &j->from, .files = &j->files};
     return status == SLIP_OK ? slip_checkpoint_files_open(&j->from, path, &j->files) : status;
 }
 
@@ -168,7 +166,6 @@ slip_status slip_convert_rewrap(const slip_convert_options *options)
                          options->source_folder);
     job j = {.options = options};
     slip_status status = rewrap(&j);
-    slip_checked_close(&j.file);
     slip_checkpoint_files_close(&j.files);
     slip_checkpoint_free(&j.from);
     slip_rounding_clear(&j.rounding);

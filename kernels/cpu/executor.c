@@ -183,22 +183,30 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     return SLIP_OK;
 }
 
-/* Vectors are needed as floats; matrices stay packed. */
-static slip_status load(slip_executor *executor, int32_t index, const slip_weight *weight)
+static slip_status place(slip_executor *executor, int32_t index, const slip_weight *form)
 {
-    slip_matrix matrix;
-    slip_status status = slip_matrix_pack(weight, &matrix);
-    if (status != SLIP_OK)
+    slip_status status = slip_matrix_make(form, &executor->weights[index]);
+    if (status != SLIP_OK || !executor->program->tensors[index].vector)
         return status;
-    if (!executor->program->tensors[index].vector) {
-        executor->weights[index] = matrix;
-        return SLIP_OK;
-    }
-    executor->vectors[index] = slip_cpu_zeros((size_t)slip_padded(weight->columns), sizeof(float));
-    if (executor->vectors[index])
-        slip_matrix_row(&matrix, 0, executor->vectors[index]);
-    slip_matrix_free(&matrix);
+    executor->vectors[index] = slip_cpu_zeros((size_t)slip_padded(form->columns), sizeof(float));
     return executor->vectors[index] ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for a weight");
+}
+
+static void pack(slip_executor *executor, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed)
+{
+    (void)packed;
+    slip_matrix_pack(piece, from, &executor->weights[index], to);
+}
+
+/* Vectors are needed as floats; matrices stay packed. */
+static slip_status store(slip_executor *executor, int32_t index, int64_t first, int64_t count, const unsigned char *packed)
+{
+    (void)first, (void)count, (void)packed;
+    if (!executor->vectors[index])
+        return SLIP_OK;
+    slip_matrix_row(&executor->weights[index], 0, executor->vectors[index]);
+    slip_matrix_free(&executor->weights[index]);
+    return SLIP_OK;
 }
 
 static slip_status (*const run_op[SLIP_OP_KINDS])(slip_executor *, const slip_op *) = {
@@ -272,7 +280,9 @@ static const int64_t *expert_picks(const slip_executor *executor)
 const slip_executor_kind slip_executor_cpu = {
     .name = "cpu",
     .create = create,
-    .load = load,
+    .place = place,
+    .pack = pack,
+    .store = store,
     .prepare = prepare,
     .begin = begin,
     .wait = wait,

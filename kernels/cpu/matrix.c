@@ -3,16 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/base/memory/large.h"
 #include "ranks/model/mxfp4.h"
-
-static void *allocate(size_t size)
-{
-    size_t rounded = (size + 63) / 64 * 64;
-    void *memory = aligned_alloc(64, rounded ? rounded : 64);
-    if (memory)
-        memset(memory, 0, rounded);
-    return memory;
-}
 
 /* Index of the block of (expert, row, column); its row within the group is row % SLIP_GROUP. */
 static size_t block_index(const slip_matrix *matrix, int64_t expert, int64_t row, int64_t column)
@@ -29,46 +21,122 @@ static unsigned char *element(const slip_matrix *matrix, int64_t expert, int64_t
     return block + (size_t)((matrix->dtype == SLIP_MXFP4 ? c / 2 : c) * SLIP_GROUP + r) * bytes;
 }
 
-static void pack_row(const slip_weight *weight, int64_t expert, int64_t row, slip_matrix *matrix)
+slip_status slip_matrix_make(const slip_weight *form, slip_matrix *matrix)
 {
-    int64_t stored = expert * weight->rows + row, lane = row % SLIP_GROUP;
-    const unsigned char *from = weight->data + (size_t)stored * weight->row_bytes;
-    size_t bytes = (size_t)slip_dtype_item_bytes(weight->dtype);
-    int64_t step = weight->dtype == SLIP_MXFP4 ? 2 : 1;
-    for (int64_t c = 0; c < weight->columns; c += step, from += bytes)
-        memcpy(element(matrix, expert, row, c), from, bytes);
-    for (int64_t b = 0; b < matrix->blocks; b++) {
-        size_t at = block_index(matrix, expert, row, b * SLIP_MXFP4_BLOCK) * SLIP_GROUP + (size_t)lane;
-        if (weight->dtype == SLIP_MXFP4)
-            matrix->scale_e8m0[at] = weight->scale[stored * weight->scale_columns + b];
-        if (weight->dtype == SLIP_F8E4M3)
-            matrix->scale_f32[at] =
-                ((const float *)
-                     weight->scale)[stored * weight->scale_columns + (weight->scale_skew + b * SLIP_MXFP4_BLOCK) / SLIP_F8_BLOCK];
-    }
-}
-
-slip_status slip_matrix_pack(const slip_weight *weight, slip_matrix *matrix)
-{
-    slip_matrix m = {.dtype = weight->dtype, .experts = weight->experts, .rows = weight->rows, .columns = weight->columns};
+    slip_matrix m = {.dtype = form->dtype, .experts = form->experts, .rows = form->rows, .columns = form->columns};
     m.groups = (m.rows + SLIP_GROUP - 1) / SLIP_GROUP;
     m.blocks = slip_padded(m.columns) / SLIP_MXFP4_BLOCK;
     size_t blocks = (size_t)(m.experts * m.groups * m.blocks);
-    m.data = allocate(blocks * slip_block_bytes(m.dtype));
+    m.data = slip_large_alloc(blocks * slip_block_bytes(m.dtype));
     if (m.dtype == SLIP_F8E4M3)
-        m.scale_f32 = allocate(blocks * SLIP_GROUP * sizeof(float));
+        m.scale_f32 = slip_large_alloc(blocks * SLIP_GROUP * sizeof(float));
     if (m.dtype == SLIP_MXFP4)
-        m.scale_e8m0 = allocate(blocks * SLIP_GROUP);
+        m.scale_e8m0 = slip_large_alloc(blocks * SLIP_GROUP);
     if (!m.data || (m.dtype == SLIP_F8E4M3 && !m.scale_f32) || (m.dtype == SLIP_MXFP4 && !m.scale_e8m0)) {
         slip_matrix_free(&m);
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for a weight of %lld x %lld x %lld", (long long)weight->experts,
-                         (long long)weight->rows, (long long)weight->columns);
+        return slip_fail(SLIP_ERR_FAILED, "out of memory for a weight of %lld x %lld x %lld", (long long)form->experts,
+                         (long long)form->rows, (long long)form->columns);
     }
-    for (int64_t expert = 0; expert < m.experts; expert++)
-        for (int64_t row = 0; row < m.rows; row++)
-            pack_row(weight, expert, row, &m);
     *matrix = m;
     return SLIP_OK;
+}
+
+/* ---- packing ---- */
+
+typedef unsigned char bytes16 __attribute__((vector_size(16)));
+
+/* a[i] and a[i + 8], byte by byte: a step of a transposition in which the bits of (row, column) turn by one place. */
+static void interleave(const bytes16 *a, bytes16 *out)
+{
+    for (int i = 0; i < 8; i++) {
+        out[2 * i] = __builtin_shufflevector(a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        out[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+}
+
+/* 16 bytes of each row, column by column. */
+static void transpose_bytes(const unsigned char *const row[static SLIP_GROUP], size_t at, unsigned char *out)
+{
+    bytes16 a[SLIP_GROUP], b[SLIP_GROUP];
+    for (int r = 0; r < SLIP_GROUP; r++)
+        memcpy(&a[r], row[r] + at, sizeof a[r]);
+    interleave(a, b);
+    interleave(b, a);
+    interleave(a, b);
+    interleave(b, a);
+    memcpy(out, a, sizeof a);
+}
+
+static void transpose_16(const unsigned char *const row[static SLIP_GROUP], unsigned char *out)
+{
+    for (size_t c = 0; c < SLIP_MXFP4_BLOCK; c++)
+        for (size_t r = 0; r < SLIP_GROUP; r++)
+            memcpy(out + (c * SLIP_GROUP + r) * 2, row[r] + c * 2, 2);
+}
+
+static void transpose_32(const unsigned char *const row[static SLIP_GROUP], unsigned char *out)
+{
+    for (size_t c = 0; c < SLIP_MXFP4_BLOCK; c++)
+        for (size_t r = 0; r < SLIP_GROUP; r++)
+            memcpy(out + (c * SLIP_GROUP + r) * 4, row[r] + c * 4, 4);
+}
+
+/* One block, whose rows begin there. */
+static void pack_block(slip_dtype dtype, const unsigned char *const row[static SLIP_GROUP], unsigned char *out)
+{
+    if (dtype == SLIP_F32)
+        transpose_32(row, out);
+    else if (dtype == SLIP_BF16)
+        transpose_16(row, out);
+    else
+        for (size_t at = 0; at * SLIP_GROUP < slip_block_bytes(dtype); at += SLIP_GROUP)
+            transpose_bytes(row, at, out + at * SLIP_GROUP);
+}
+
+/* A group of rows, `count` of which exist. */
+static void pack_codes(const slip_weight *weight, int64_t first, int64_t count, int64_t blocks, unsigned char *out)
+{
+    enum { WIDEST = SLIP_MXFP4_BLOCK * sizeof(float) }; /* a block of one row */
+    unsigned char rest[SLIP_GROUP][WIDEST] = {{0}};
+    const unsigned char *row[SLIP_GROUP];
+    size_t step = slip_block_bytes(weight->dtype) / SLIP_GROUP, whole = weight->row_bytes / step;
+    for (int64_t r = 0; r < SLIP_GROUP; r++) {
+        row[r] = r < count ? weight->data + (size_t)(first + r) * weight->row_bytes : rest[r];
+        if (r < count)
+            memcpy(rest[r], row[r] + whole * step, weight->row_bytes - whole * step);
+    }
+    for (size_t b = 0; b < (size_t)blocks; b++, out += step * SLIP_GROUP) {
+        for (int64_t r = 0; r < count && b == whole; r++)
+            row[r] = rest[r];
+        pack_block(weight->dtype, row, out);
+        for (int64_t r = 0; r < count; r++)
+            row[r] += step;
+    }
+}
+
+/* Its scales: 16 a block. */
+static void pack_scales(const slip_weight *weight, int64_t first, int64_t count, slip_matrix *matrix, size_t at)
+{
+    for (int64_t b = 0; b < matrix->blocks; b++, at += SLIP_GROUP)
+        for (int64_t r = 0; r < SLIP_GROUP; r++) {
+            int64_t row = (first + r) * weight->scale_columns;
+            if (weight->dtype == SLIP_MXFP4)
+                matrix->scale_e8m0[at + (size_t)r] = r < count ? weight->scale[row + b] : 0;
+            else
+                matrix->scale_f32[at + (size_t)r] =
+                    r < count ? ((const float *)weight->scale)[row + (weight->scale_skew + b * SLIP_MXFP4_BLOCK) / SLIP_F8_BLOCK] : 0;
+        }
+}
+
+void slip_matrix_pack(const slip_weight *weight, int64_t from, slip_matrix *matrix, int64_t to)
+{
+    for (int64_t group = 0; group < matrix->groups; group++) {
+        int64_t row = group * SLIP_GROUP, left = matrix->rows - row, count = left < SLIP_GROUP ? left : SLIP_GROUP;
+        size_t block = block_index(matrix, to, row, 0);
+        pack_codes(weight, from * matrix->rows + row, count, matrix->blocks, matrix->data + block * slip_block_bytes(matrix->dtype));
+        if (weight->scale)
+            pack_scales(weight, from * matrix->rows + row, count, matrix, block * SLIP_GROUP);
+    }
 }
 
 void slip_matrix_free(slip_matrix *matrix)

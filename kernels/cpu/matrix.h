@@ -34,8 +34,12 @@ static inline int64_t slip_padded(int64_t columns)
     return (columns + SLIP_MXFP4_BLOCK - 1) / SLIP_MXFP4_BLOCK * SLIP_MXFP4_BLOCK;
 }
 
-slip_status slip_matrix_pack(const slip_weight *weight, slip_matrix *matrix);
+/* Room for a weight of this form; what it holds is undefined until all of its experts are packed. */
+slip_status slip_matrix_make(const slip_weight *form, slip_matrix *matrix);
 void slip_matrix_free(slip_matrix *matrix);
+
+/* Expert `from` of a weight of that form, which may have fewer experts, becomes the matrix's expert `to`. */
+void slip_matrix_pack(const slip_weight *weight, int64_t from, slip_matrix *matrix, int64_t to);
 
 /* Bytes of one expert (the whole matrix when not stacked), codes and scales. */
 uint64_t slip_matrix_bytes(const slip_matrix *matrix);

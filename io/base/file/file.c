@@ -153,3 +153,10 @@ slip_status slip_file_write_at(int fd, const char *path, const void *data, int64
     }
     return SLIP_OK;
 }
+
+void slip_file_ask_ahead(int fd, const char *path, int64_t bytes, int64_t offset)
+{
+    slip_activity_wait(SLIP_WAIT_CALL, "reading", path);
+    posix_fadvise(fd, offset, bytes, POSIX_FADV_WILLNEED);
+    slip_activity_go_on();
+}

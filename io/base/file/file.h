@@ -28,4 +28,7 @@ slip_status slip_file_open(const char *path, int *fd, int64_t *size);
 slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes, int64_t offset);
 slip_status slip_file_write_at(int fd, const char *path, const void *data, int64_t bytes, int64_t offset);
 
+/* These bytes will be read soon: a hint, which nobody need take. */
+void slip_file_ask_ahead(int fd, const char *path, int64_t bytes, int64_t offset);
+
 #endif

@@ -245,6 +245,22 @@ extern "C" slip_status slip_cuda_engine_alloc_host(slip_cuda_engine *e, size_t b
     return SLIP_OK;
 }
 
+extern "C" slip_status slip_cuda_engine_alloc_pinned(slip_cuda_engine *e, size_t bytes, unsigned char **host)
+{
+    void *memory;
+    slip_cuda_engine_stop(e);
+    SLIP_TRY_CUDA(cudaHostAlloc(&memory, bytes ? bytes : 1, cudaHostAllocDefault), "allocating pinned memory");
+    *host = (unsigned char *)memory;
+    return SLIP_OK;
+}
+
+extern "C" void slip_cuda_engine_free_pinned(slip_cuda_engine *e, unsigned char *host)
+{
+    slip_cuda_engine_stop(e);
+    if (host)
+        cudaFreeHost(host);
+}
+
 extern "C" slip_status slip_cuda_engine_upload(slip_cuda_engine *e, void *device, const void *host, size_t bytes)
 {
     SLIP_TRY_CUDA(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, e->stream), "copying to the GPU");

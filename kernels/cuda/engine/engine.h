@@ -52,6 +52,10 @@ slip_status slip_cuda_engine_alloc(slip_cuda_engine *engine, size_t bytes, void 
 /* Zeroed host memory that the GPU sees. */
 slip_status slip_cuda_engine_alloc_host(slip_cuda_engine *engine, size_t bytes, void **host, void **device);
 
+/* Host memory that copies to the GPU are fast from; not zeroed. NULL may be freed. */
+slip_status slip_cuda_engine_alloc_pinned(slip_cuda_engine *engine, size_t bytes, unsigned char **host);
+void slip_cuda_engine_free_pinned(slip_cuda_engine *engine, unsigned char *host);
+
 /* Copies; the kernel must not be using what is written. */
 slip_status slip_cuda_engine_upload(slip_cuda_engine *engine, void *device, const void *host, size_t bytes);
 slip_status slip_cuda_engine_download(slip_cuda_engine *engine, void *host, const void *device, size_t bytes);

@@ -271,7 +271,12 @@ bool slip_cuda_present(int ranks, int here, const char **why_not)
 const slip_executor_kind slip_executor_cuda = {
     .name = "cuda",
     .create = create,
-    .load = slip_cuda_load,
+    .place = slip_cuda_place,
+    .packed_bytes = slip_cuda_packed_bytes,
+    .pack = slip_cuda_pack,
+    .store = slip_cuda_store,
+    .alloc_packed = slip_cuda_alloc_packed,
+    .free_packed = slip_cuda_free_packed,
     .fill = slip_cuda_fill,
     .prepare = slip_cuda_prepare,
     .begin = begin,

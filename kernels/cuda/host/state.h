@@ -31,7 +31,12 @@ struct slip_executor {
 };
 
 /* weights.c */
-slip_status slip_cuda_load(slip_executor *executor, int32_t index, const slip_weight *weight);
+slip_status slip_cuda_place(slip_executor *executor, int32_t index, const slip_weight *form);
+size_t slip_cuda_packed_bytes(const slip_executor *executor, int32_t index);
+void slip_cuda_pack(slip_executor *executor, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed);
+slip_status slip_cuda_store(slip_executor *executor, int32_t index, int64_t first, int64_t count, const unsigned char *packed);
+slip_status slip_cuda_alloc_packed(slip_executor *executor, size_t bytes, unsigned char **packed);
+void slip_cuda_free_packed(slip_executor *executor, unsigned char *packed);
 slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);
 
 /* prepare.c */

@@ -1,4 +1,4 @@
-/* Tensors to the device: packed from the checkpoint's form, or random. */
+/* Tensors to the device: packed from the checkpoint's form, piece by piece, or random. Only packing happens outside of the main thread. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,23 +26,6 @@ static int64_t experts_of(const slip_tensor *tensor)
     return tensor->experts.first < 0 ? 1 : tensor->experts.count;
 }
 
-static slip_status load_matrix(slip_executor *executor, int32_t index, const slip_weight *weight)
-{
-    slip_cuda_matrix *matrix = &executor->tensors[index].matrix;
-    slip_status status = plan_matrix(executor, index, weight->dtype, weight->experts, weight->scale_skew);
-    if (status != SLIP_OK)
-        return status;
-    unsigned char *packed = malloc((size_t)matrix->expert_bytes + 1);
-    if (!packed)
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for a weight of %lld bytes", (long long)matrix->expert_bytes);
-    for (int64_t e = 0; e < weight->experts && status == SLIP_OK; e++) {
-        slip_cuda_matrix_pack(weight, e, matrix, packed);
-        status = slip_cuda_engine_upload(executor->engine, matrix->data + e * matrix->expert_bytes, packed, (size_t)matrix->expert_bytes);
-    }
-    free(packed);
-    return status;
-}
-
 /* Any element of a weight that is used one by one: vectors, and embeddings in other encodings than bf16 and f32. */
 static float element(const slip_weight *weight, int64_t row, int64_t column)
 {
@@ -61,49 +44,78 @@ static float element(const slip_weight *weight, int64_t row, int64_t column)
     }
 }
 
-/* Rows of floats, one after the other. */
-static slip_status load_floats(slip_executor *executor, const slip_weight *weight, void **device)
+/* What is not a matrix lies on the device as rows of floats, or of bf16 as they are. */
+static bool is_matrix(const slip_executor *executor, int32_t index)
 {
-    size_t count = (size_t)(weight->rows * weight->columns);
-    float *values = malloc(count * sizeof *values + 1);
-    if (!values)
-        return slip_fail(SLIP_ERR_FAILED, "out of memory for a weight of %zu values", count);
-    for (int64_t row = 0; row < weight->rows; row++)
-        for (int64_t column = 0; column < weight->columns; column++)
-            values[row * weight->columns + column] = element(weight, row, column);
-    slip_status status = slip_cuda_engine_alloc(executor->engine, count * sizeof *values, device);
-    if (status == SLIP_OK)
-        status = slip_cuda_engine_upload(executor->engine, *device, values, count * sizeof *values);
-    free(values);
-    return status;
+    return !executor->is_table[index] && !executor->program->tensors[index].vector;
 }
 
-static slip_status load_table(slip_executor *executor, slip_cuda_tensor *tensor, const slip_weight *weight)
+static bool is_bf16(const slip_executor *executor, int32_t index)
 {
-    void *device;
-    size_t bytes = (size_t)weight->rows * weight->row_bytes;
-    tensor->table_f32 = weight->dtype != SLIP_BF16;
-    slip_status status = tensor->table_f32 ? load_floats(executor, weight, &device)
-                                           : slip_cuda_engine_alloc(executor->engine, bytes, &device);
-    if (status == SLIP_OK && !tensor->table_f32)
-        status = slip_cuda_engine_upload(executor->engine, device, weight->data, bytes);
-    if (status == SLIP_OK)
-        tensor->table = device;
-    return status;
+    return executor->is_table[index] && !executor->tensors[index].table_f32;
 }
 
-slip_status slip_cuda_load(slip_executor *executor, int32_t index, const slip_weight *weight)
+size_t slip_cuda_packed_bytes(const slip_executor *executor, int32_t index)
+{
+    const slip_tensor *tensor = &executor->program->tensors[index];
+    if (is_matrix(executor, index))
+        return (size_t)executor->tensors[index].matrix.expert_bytes;
+    return (size_t)(tensor->rows * tensor->columns.count) * (is_bf16(executor, index) ? sizeof(uint16_t) : sizeof(float));
+}
+
+slip_status slip_cuda_place(slip_executor *executor, int32_t index, const slip_weight *form)
 {
     void *device;
     slip_cuda_tensor *tensor = &executor->tensors[index];
-    if (executor->is_table[index])
-        return load_table(executor, tensor, weight);
-    if (!executor->program->tensors[index].vector)
-        return load_matrix(executor, index, weight);
-    slip_status status = load_floats(executor, weight, &device);
-    if (status == SLIP_OK)
+    if (is_matrix(executor, index))
+        return plan_matrix(executor, index, form->dtype, form->experts, form->scale_skew);
+    tensor->table_f32 = form->dtype != SLIP_BF16;
+    slip_status status = slip_cuda_engine_alloc(executor->engine, slip_cuda_packed_bytes(executor, index), &device);
+    if (status == SLIP_OK && executor->is_table[index])
+        tensor->table = device;
+    else if (status == SLIP_OK)
         tensor->vector = device;
     return status;
+}
+
+void slip_cuda_pack(slip_executor *executor, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed)
+{
+    (void)to;
+    if (is_matrix(executor, index)) {
+        slip_cuda_matrix_pack(piece, from, &executor->tensors[index].matrix, packed);
+        return;
+    }
+    if (is_bf16(executor, index)) {
+        memcpy(packed, piece->data, (size_t)piece->rows * piece->row_bytes);
+        return;
+    }
+    float *values = (float *)packed;
+    for (int64_t row = 0; row < piece->rows; row++)
+        for (int64_t column = 0; column < piece->columns; column++)
+            *values++ = element(piece, row, column);
+}
+
+/* Where a tensor lies on the device: its experts one behind the other. */
+static unsigned char *device_of(const slip_executor *executor, int32_t index)
+{
+    const slip_cuda_tensor *tensor = &executor->tensors[index];
+    return is_matrix(executor, index) ? tensor->matrix.data : (unsigned char *)(executor->is_table[index] ? tensor->table : tensor->vector);
+}
+
+slip_status slip_cuda_store(slip_executor *executor, int32_t index, int64_t first, int64_t count, const unsigned char *packed)
+{
+    size_t bytes = slip_cuda_packed_bytes(executor, index);
+    return slip_cuda_engine_upload(executor->engine, device_of(executor, index) + (size_t)first * bytes, packed, (size_t)count * bytes);
+}
+
+slip_status slip_cuda_alloc_packed(slip_executor *executor, size_t bytes, unsigned char **packed)
+{
+    return slip_cuda_engine_alloc_pinned(executor->engine, bytes, packed);
+}
+
+void slip_cuda_free_packed(slip_executor *executor, unsigned char *packed)
+{
+    slip_cuda_engine_free_pinned(executor->engine, packed);
 }
 
 /* ---- random ---- */

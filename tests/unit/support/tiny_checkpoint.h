@@ -3,7 +3,7 @@
 #define TESTS_UNIT_TINY_CHECKPOINT_H
 
 #include "comm/comm.h"
-#include "ranks/shard.h"
+#include "ranks/load/shard.h"
 
 /* *state is the slip_comm. */
 int tiny_comm_start(void **state);

@@ -107,7 +107,7 @@ static void load_tensor(const slip_program *program, int32_t index, slip_executo
             }
         assert_int_equal(row, tensor->rows);
     }
-    assert_int_equal(slip_executor_cpu.load(executor, index, &weight), SLIP_OK);
+    assert_int_equal(tiny_weight_load(executor, index, &weight), SLIP_OK);
     tiny_weight_free(&weight);
 }
 

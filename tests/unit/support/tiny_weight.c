@@ -103,3 +103,19 @@ double tiny_weight_value(const slip_weight *weight, int64_t expert, int64_t row,
                slip_e8m0_to_f32(weight->scale[local * weight->scale_columns + column / 32]);
     }
 }
+
+slip_status tiny_weight_pack(const slip_weight *weight, slip_matrix *matrix)
+{
+    slip_status status = slip_matrix_make(weight, matrix);
+    for (int64_t e = 0; e < weight->experts && status == SLIP_OK; e++)
+        slip_matrix_pack(weight, e, matrix, e);
+    return status;
+}
+
+slip_status tiny_weight_load(slip_executor *executor, int32_t index, const slip_weight *weight)
+{
+    slip_status status = slip_executor_cpu.place(executor, index, weight);
+    for (int64_t e = 0; e < weight->experts && status == SLIP_OK; e++)
+        slip_executor_cpu.pack(executor, index, weight, e, e, NULL);
+    return status == SLIP_OK ? slip_executor_cpu.store(executor, index, 0, weight->experts, NULL) : status;
+}

@@ -36,7 +36,7 @@ static void product_make(product *p, slip_dtype dtype, int64_t columns, uint64_t
     p->key = key;
     columns = dtype == SLIP_MXFP4 ? slip_padded(columns) : columns;
     p->weight = tiny_weight_random(dtype, EXPERTS, ROWS, (slip_range){32, columns}, key);
-    assert_int_equal(slip_matrix_pack(&p->weight, &p->matrix), SLIP_OK);
+    assert_int_equal(tiny_weight_pack(&p->weight, &p->matrix), SLIP_OK);
     for (int t = 0; t < TOKENS; t++) {
         tiny_fill(key * 100 + (uint64_t)t, 2.0f, columns, p->x[t]);
         for (int c = 0; c < WIDEST; c++)
@@ -181,7 +181,7 @@ static void add_piece(const slip_math *math, bool exact, const product *p, int64
     float one = 1;
     slip_matrix matrix;
     slip_weight weight = tiny_weight_random(p->weight.dtype, EXPERTS, ROWS, (slip_range){32 + first, end - first}, p->key);
-    assert_int_equal(slip_matrix_pack(&weight, &matrix), SLIP_OK);
+    assert_int_equal(tiny_weight_pack(&weight, &matrix), SLIP_OK);
     memcpy(wide, p->wide[0] + first, (size_t)(end - first) * sizeof *wide);
     memcpy(x, p->x[0] + first, (size_t)(end - first) * sizeof *x);
     add_products(math, exact, &matrix, 1, &in, &wide_in, &one, 1, &sums);

@@ -61,7 +61,7 @@ static void test_random_weights(void **state)
             slip_matrix matrix;
             slip_range columns = {96, dtype == SLIP_MXFP4 ? slip_padded(sizes[i]) : sizes[i]};
             slip_weight weight = tiny_weight_random((slip_dtype)dtype, 3, i % 2 ? ROWS : 5, columns, i + 1);
-            assert_int_equal(slip_matrix_pack(&weight, &matrix), SLIP_OK);
+            assert_int_equal(tiny_weight_pack(&weight, &matrix), SLIP_OK);
             assert_true((uintptr_t)matrix.data % 64 == 0);
             check_rows(&matrix, &weight);
             for (int64_t e = 0; e < 3; e++)
@@ -80,7 +80,7 @@ static void test_every_e4m3_code(void **state)
         weight.data[code] = weight.data[256 + code] = (unsigned char)((code & 127) == 127 ? 0 : code);
     float scale[] = {1.0f, 0.37f, 0x1p-40f, 0x1p40f};
     memcpy(weight.scale, scale, sizeof scale);
-    assert_int_equal(slip_matrix_pack(&weight, &matrix), SLIP_OK);
+    assert_int_equal(tiny_weight_pack(&weight, &matrix), SLIP_OK);
     check_rows(&matrix, &weight);
     check_products(&matrix, &weight, 0);
     slip_matrix_free(&matrix);
@@ -97,7 +97,7 @@ static void test_e4m3_nan(void **state)
     weight.data[3] = 0x7f;
     weight.data[32] = 0xff;
     memcpy(weight.scale, &one, sizeof one);
-    assert_int_equal(slip_matrix_pack(&weight, &matrix), SLIP_OK);
+    assert_int_equal(tiny_weight_pack(&weight, &matrix), SLIP_OK);
     slip_matrix_row(&matrix, 0, values);
     assert_true(isnan(values[3]) && isnan(values[32]) && values[4] == 0);
     slip_matrix_free(&matrix);
@@ -118,7 +118,7 @@ static void test_every_mxfp4_code(void **state)
             weight.data[32 * row + j] = (unsigned char)((j & mask) | (((j * 5 + 3) & mask) << 4));
         weight.scale[2 * row] = weight.scale[2 * row + 1] = scales[row];
     }
-    assert_int_equal(slip_matrix_pack(&weight, &matrix), SLIP_OK);
+    assert_int_equal(tiny_weight_pack(&weight, &matrix), SLIP_OK);
     check_rows(&matrix, &weight);
     check_products(&matrix, &weight, 0);
     slip_matrix_free(&matrix);
@@ -132,7 +132,7 @@ static void test_bytes(void **state)
     for (int dtype = SLIP_F32; dtype < SLIP_DTYPES; dtype++) {
         slip_weight weight = tiny_weight_random((slip_dtype)dtype, 2, 48, (slip_range){0, 64}, 9);
         slip_matrix matrix;
-        assert_int_equal(slip_matrix_pack(&weight, &matrix), SLIP_OK);
+        assert_int_equal(tiny_weight_pack(&weight, &matrix), SLIP_OK);
         assert_int_equal(slip_matrix_bytes(&matrix), want[dtype]);
         slip_matrix_free(&matrix);
         tiny_weight_free(&weight);

@@ -12,6 +12,7 @@
 #include "kernels/cpu/state.h"
 #include "tiny_model.h"
 #include "tiny_random.h"
+#include "tiny_weight.h"
 
 enum { Q_HEADS = 4, KV_HEADS = 2, D = 24, V = 20, ROTARY = 16, WINDOW = 5, ROWS = 3, STEPS = 4, LENGTH = ROWS * STEPS };
 enum { QKV = (Q_HEADS + KV_HEADS) * D + KV_HEADS * V };
@@ -66,7 +67,7 @@ static void run(scene *s)
     for (int32_t i = 0; i < 2; i++) {
         slip_weight weight = {
             .dtype = SLIP_F32, .experts = 1, .rows = 1, .columns = D, .row_bytes = sizeof s->norm[i], .data = (unsigned char *)s->norm[i]};
-        assert_int_equal(slip_executor_cpu.load(executor, i, &weight), SLIP_OK);
+        assert_int_equal(tiny_weight_load(executor, i, &weight), SLIP_OK);
     }
     for (int32_t first = 0; first < LENGTH; first += ROWS) {
         tiny_step_start(&step);

@@ -37,7 +37,7 @@ static slip_status fill(slip_executor *executor, int32_t index, slip_dtype dtype
     const slip_tensor *tensor = &filled_program->tensors[index];
     int64_t experts = tensor->experts.first < 0 ? 1 : tensor->experts.count;
     slip_weight weight = tiny_weight_random(dtype, experts, tensor->rows, tensor->columns, seed);
-    slip_status status = slip_executor_cpu.load(executor, index, &weight);
+    slip_status status = tiny_weight_load(executor, index, &weight);
     tiny_weight_free(&weight);
     filled_dtype[index] = dtype;
     filled_seed[index] = seed;
@@ -172,11 +172,11 @@ static void test_fill(void **state)
 /* Routers of overlapping routing pick of a pool: their biases are loaded instead. */
 static int32_t pool_members[256];
 
-static slip_status load_pool(slip_executor *executor, int32_t index, const slip_weight *weight)
+static void pack_pool(slip_executor *executor, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed)
 {
-    for (int64_t e = 0; e < weight->columns; e++)
-        pool_members[index] += ((const float *)weight->data)[e] == 0;
-    return slip_executor_cpu.load(executor, index, weight);
+    for (int64_t e = 0; e < piece->columns; e++)
+        pool_members[index] += ((const float *)piece->data)[e] == 0;
+    slip_executor_cpu.pack(executor, index, piece, from, to, packed);
 }
 
 static void test_overlap(void **state)
@@ -190,7 +190,7 @@ static void test_overlap(void **state)
     tiny_model_shape(64, &model);
     slip_source_shape(&model, &source);
     source.distinct_experts = model.top_k + 1;
-    pooling.load = load_pool;
+    pooling.pack = pack_pool;
     slip_rank_options options = {.kind = &pooling, .slices = 1, .limits = limits};
     assert_int_equal(slip_rank_create(*state, &source, &options, &rank), SLIP_OK);
     const slip_program *program = slip_runner_program(slip_rank_target(rank));

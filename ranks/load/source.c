@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "io/base/activity/activity.h"
-#include "ranks/shard.h"
+#include "ranks/load/shard.h"
 
 typedef struct {
     uint64_t config, draft_config, settings; /* bytes with the NUL; 0: none */
@@ -92,7 +92,7 @@ static slip_status open_here(slip_source *source)
 
 slip_status slip_source_open(slip_comm *comm, const char *path, slip_source *source)
 {
-    *source = (slip_source){.path = path};
+    *source = (slip_source){.path = path, .threads = slip_comm_cpus(comm) - 1};
     slip_activity_phase("opening the model");
     slip_status status = SLIP_OK;
     if (slip_comm_rank(comm) == 0)

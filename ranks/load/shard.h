@@ -1,8 +1,8 @@
 /* From the checkpoint to a rank's weights: rank 0 alone parses HDF5, everybody gets the list of datasets, and each rank reads just
- * the bytes that its program names, and checks them (io/checkpoint/checksum.h).
+ * the bytes that its program names, and checks them (ranks/load/loader.h).
  */
-#ifndef SLIP_RANKS_SHARD_H
-#define SLIP_RANKS_SHARD_H
+#ifndef SLIP_RANKS_LOAD_SHARD_H
+#define SLIP_RANKS_LOAD_SHARD_H
 
 #include "io/checkpoint/parts.h"
 #include "io/report/progress.h"
@@ -15,6 +15,7 @@ typedef struct {
     slip_checkpoint table;       /* `tokenizer` on rank 0 only */
     slip_model model;
     int32_t distinct_experts; /* of a shape: how many a block of the draft touches in the mean (ranks/model/overlap.h); 0: as they come */
+    int threads;              /* that check and pack while the main one reads: a rank's share of its host's CPUs, but for one */
     slip_progress *progress;  /* of loading; borrowed. NULL: nobody looks */
 } slip_source;
 

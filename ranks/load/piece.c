@@ -1,0 +1,248 @@
+#include "ranks/load/piece.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/base/memory/large.h"
+#include "io/checkpoint/layout.h"
+
+/* ---- the form of a tensor ---- */
+
+static const slip_dataset *find_scale(const slip_source *source, const char *name)
+{
+    char scale[SLIP_WEIGHT_NAME];
+    slip_layout_scale_name(name, scale);
+    return slip_checkpoint_find(&source->table, scale);
+}
+
+/* All parts of a tensor are of one encoding, since they are used as one matrix. */
+static slip_status tensor_dtype(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_dtype *dtype)
+{
+    if (source->path == NULL) {
+        *dtype = program->parts[tensor->first_part].weight.row->dtype;
+        return SLIP_OK;
+    }
+    for (int32_t p = 0; p < tensor->parts; p++) {
+        const char *name = program->parts[tensor->first_part + p].weight.name;
+        const slip_dataset *dataset = slip_checkpoint_find(&source->table, name);
+        if (!dataset)
+            return slip_fail(SLIP_ERR_INPUT, "%s: dataset /%s is missing", source->path, name);
+        if (p > 0 && dataset->dtype != (int32_t)*dtype)
+            return slip_fail(SLIP_ERR_INPUT, "%s: /%s is %s where its neighbours are %s", source->path, name,
+                             slip_dtype_name((slip_dtype)dataset->dtype), slip_dtype_name(*dtype));
+        if ((dataset->dtype == SLIP_F8E4M3 || dataset->dtype == SLIP_MXFP4) && !find_scale(source, name))
+            return slip_fail(SLIP_ERR_INPUT, "%s: dataset /%s_scale is missing", source->path, name);
+        *dtype = (slip_dtype)dataset->dtype;
+    }
+    return SLIP_OK;
+}
+
+slip_status slip_piece_form(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_weight *form)
+{
+    slip_dtype dtype = SLIP_F32;
+    slip_status status = tensor_dtype(source, program, tensor, &dtype);
+    if (status != SLIP_OK)
+        return status;
+    slip_range columns = tensor->columns;
+    if (dtype == SLIP_F8E4M3 && columns.first % SLIP_MXFP4_BLOCK != 0)
+        return slip_fail(SLIP_ERR_INPUT,
+                         "%s: /%s is f8e4m3 and this rank's columns start at %lld, not at a multiple of %d: "
+                         "use fewer ranks",
+                         source->path, program->parts[tensor->first_part].weight.name, (long long)columns.first, SLIP_MXFP4_BLOCK);
+    *form = (slip_weight){
+        .dtype = dtype,
+        .experts = tensor->experts.first < 0 ? 1 : tensor->experts.count,
+        .rows = tensor->rows,
+        .columns = columns.count,
+        .row_bytes = (size_t)slip_dtype_row_bytes(dtype, columns.count),
+    };
+    if (dtype == SLIP_MXFP4)
+        form->scale_columns = columns.count / SLIP_MXFP4_BLOCK;
+    if (dtype == SLIP_F8E4M3 && columns.count > 0) {
+        form->scale_columns = slip_f8_blocks(columns.first + columns.count) - columns.first / SLIP_F8_BLOCK;
+        form->scale_skew = columns.first % SLIP_F8_BLOCK;
+    }
+    return SLIP_OK;
+}
+
+/* Of one expert. */
+static size_t scale_bytes(const slip_weight *form)
+{
+    return (size_t)(form->rows * form->scale_columns) * (form->dtype == SLIP_F8E4M3 ? sizeof(float) : 1);
+}
+
+size_t slip_piece_expert_bytes(const slip_weight *form)
+{
+    return (size_t)form->rows * form->row_bytes + scale_bytes(form);
+}
+
+/* ---- a piece ---- */
+
+slip_status slip_load_reserve(slip_load_buffer *buffer, size_t bytes)
+{
+    if (bytes <= buffer->room)
+        return SLIP_OK;
+    free(buffer->at);
+    *buffer = (slip_load_buffer){slip_large_alloc(bytes), bytes};
+    if (buffer->at)
+        return SLIP_OK;
+    buffer->room = 0;
+    return slip_fail(SLIP_ERR_FAILED, "out of memory: %zu bytes to load a weight", bytes);
+}
+
+static int64_t row_count(const slip_dataset *dataset)
+{
+    return dataset->dims > 1 ? dataset->shape[dataset->dims - 2] : 1;
+}
+
+/* The part's rows of the piece's experts: of an array with as many rows as the weight, `bytes` bytes from byte `column` of each row on. They
+ * go to row `at` of each expert of `to`, whose rows are as long. */
+static slip_strip rows_of_part(const slip_piece *piece, const slip_part *part, const slip_dataset *dataset, int64_t row_bytes,
+                               int64_t column, int64_t bytes, int64_t at, unsigned char *to)
+{
+    int64_t expert = piece->first + (piece->tensor->experts.first < 0 ? 0 : piece->tensor->experts.first), rows = row_count(dataset);
+    return (slip_strip){
+        .dataset = dataset,
+        .first = (expert * rows + part->rows.first) * row_bytes,
+        .stride = rows * row_bytes,
+        .runs = piece->weight.experts,
+        .rows = part->rows.count,
+        .row_bytes = row_bytes,
+        .column = column,
+        .bytes = bytes,
+        .to = to + at * bytes,
+        .to_run = piece->weight.rows * bytes,
+        .to_row = bytes,
+    };
+}
+
+static slip_strip codes_strip(const slip_piece *piece, const slip_part *part, const slip_dataset *dataset, int64_t at)
+{
+    const slip_weight *w = &piece->weight;
+    return rows_of_part(piece, part, dataset, dataset->shape[dataset->dims - 1] * slip_dtype_item_bytes(w->dtype),
+                        slip_dtype_row_bytes(w->dtype, piece->tensor->columns.first), (int64_t)w->row_bytes, at, w->data);
+}
+
+static slip_strip mxfp4_strip(const slip_piece *piece, const slip_part *part, const slip_dataset *scale, int64_t at)
+{
+    return rows_of_part(piece, part, scale, scale->shape[scale->dims - 1], piece->tensor->columns.first / SLIP_MXFP4_BLOCK,
+                        piece->weight.scale_columns, at, piece->weight.scale);
+}
+
+static int64_t grid_bytes(const slip_dataset *scale)
+{
+    return row_count(scale) * scale->shape[scale->dims - 1] * (int64_t)sizeof(float);
+}
+
+/* All block scales of the piece's experts, from byte `at` of each expert's on. */
+static slip_strip grid_strip(const slip_piece *piece, const slip_dataset *scale, int64_t at)
+{
+    int64_t expert = piece->first + (piece->tensor->experts.first < 0 ? 0 : piece->tensor->experts.first), bytes = grid_bytes(scale);
+    return (slip_strip){
+        .dataset = scale,
+        .first = expert * bytes,
+        .stride = bytes,
+        .runs = piece->weight.experts,
+        .rows = 1,
+        .row_bytes = bytes,
+        .bytes = bytes,
+        .to = piece->grid.at + at,
+        .to_run = piece->grid_bytes,
+        .to_row = bytes,
+    };
+}
+
+static void list_strips(slip_piece *piece, const slip_source *source)
+{
+    int64_t row = 0, grid = 0;
+    piece->strip_count = 0;
+    for (int32_t p = 0; p < piece->tensor->parts; row += piece->parts[p++].rows.count) {
+        const slip_part *part = &piece->parts[p];
+        const slip_dataset *scale = find_scale(source, part->weight.name);
+        piece->strips[piece->strip_count++] = codes_strip(piece, part, slip_checkpoint_find(&source->table, part->weight.name), row);
+        if (piece->weight.scale == NULL)
+            continue;
+        bool blocks = piece->weight.dtype == SLIP_F8E4M3;
+        piece->strips[piece->strip_count++] = blocks ? grid_strip(piece, scale, grid) : mxfp4_strip(piece, part, scale, row);
+        grid += blocks ? grid_bytes(scale) : 0;
+    }
+}
+
+static int64_t grid_bytes_of_expert(const slip_piece *piece, const slip_source *source)
+{
+    int64_t bytes = 0;
+    for (int32_t p = 0; p < piece->tensor->parts && piece->weight.dtype == SLIP_F8E4M3; p++)
+        bytes += grid_bytes(find_scale(source, piece->parts[p].weight.name));
+    return bytes;
+}
+
+static slip_status reserve_strips(slip_piece *piece)
+{
+    int32_t needed = 2 * piece->tensor->parts;
+    if (needed <= piece->strip_room)
+        return SLIP_OK;
+    free(piece->strips);
+    piece->strips = malloc((size_t)needed * sizeof *piece->strips);
+    piece->strip_room = piece->strips ? needed : 0;
+    return piece->strips ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
+}
+
+slip_status slip_piece_begin(slip_piece *piece, const slip_source *source, const slip_program *program, int32_t index,
+                             const slip_weight *form, int64_t first, int64_t count)
+{
+    piece->tensor = &program->tensors[index];
+    piece->parts = &program->parts[piece->tensor->first_part];
+    piece->index = index;
+    piece->first = first;
+    piece->weight = *form;
+    piece->weight.experts = count;
+    piece->grid_bytes = grid_bytes_of_expert(piece, source);
+    slip_status status = slip_load_reserve(&piece->data, (size_t)(count * form->rows) * form->row_bytes + 1);
+    if (status == SLIP_OK)
+        status = slip_load_reserve(&piece->scale, (size_t)count * scale_bytes(form) + 1);
+    if (status == SLIP_OK)
+        status = slip_load_reserve(&piece->grid, (size_t)(count * piece->grid_bytes) + 1);
+    if (status == SLIP_OK)
+        status = reserve_strips(piece);
+    if (status != SLIP_OK)
+        return status;
+    piece->weight.data = piece->data.at;
+    piece->weight.scale = form->scale_columns ? piece->scale.at : NULL;
+    list_strips(piece, source);
+    return SLIP_OK;
+}
+
+/* f8e4m3: which row of scales a stored row has. Every chunk of a weight starts anew. */
+static int64_t scale_row(const slip_weight_spec *weight, int64_t row)
+{
+    int64_t rows = weight->rows / weight->chunks;
+    return row / rows * slip_f8_blocks(rows) + row % rows / SLIP_F8_BLOCK;
+}
+
+void slip_piece_spread(slip_piece *piece, int64_t expert)
+{
+    const slip_weight *w = &piece->weight;
+    if (w->dtype != SLIP_F8E4M3 || w->scale == NULL)
+        return;
+    const unsigned char *grid = piece->grid.at + expert * piece->grid_bytes;
+    size_t bytes = (size_t)w->scale_columns * sizeof(float);
+    unsigned char *to = w->scale + (size_t)(expert * w->rows) * bytes;
+    for (int32_t p = 0; p < piece->tensor->parts; p++) {
+        const slip_weight_spec *spec = &piece->parts[p].weight;
+        int64_t columns = slip_f8_blocks(spec->columns), rows = spec->chunks * slip_f8_blocks(spec->rows / spec->chunks);
+        for (int64_t i = 0; i < piece->parts[p].rows.count; i++, to += bytes) {
+            int64_t block = scale_row(spec, piece->parts[p].rows.first + i) * columns + piece->tensor->columns.first / SLIP_F8_BLOCK;
+            memcpy(to, grid + block * (int64_t)sizeof(float), bytes);
+        }
+        grid += rows * columns * (int64_t)sizeof(float);
+    }
+}
+
+void slip_piece_free(slip_piece *piece)
+{
+    free(piece->data.at);
+    free(piece->scale.at);
+    free(piece->grid.at);
+    free(piece->strips);
+    *piece = (slip_piece){0};
+}

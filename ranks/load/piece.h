@@ -1,0 +1,45 @@
+/* A piece of a tensor on its way from the checkpoint to an executor: some of its experts, in the checkpoint's encoding. */
+#ifndef SLIP_RANKS_LOAD_PIECE_H
+#define SLIP_RANKS_LOAD_PIECE_H
+
+#include "ranks/load/strip.h"
+#include "ranks/load/shard.h"
+
+/* Memory that is used again and again, and grows. */
+typedef struct {
+    unsigned char *at;
+    size_t room;
+} slip_load_buffer;
+
+typedef struct {
+    const slip_tensor *tensor; /* NULL: nothing is on its way */
+    const slip_part *parts;
+    int32_t index;      /* of the tensor */
+    int64_t first;      /* of its experts, counted from this rank's first */
+    slip_weight weight; /* those experts; data and scale are in the buffers */
+    int64_t grid_bytes; /* f8e4m3: of an expert's block scales, all parts' one behind the other */
+    slip_strip *strips;
+    int32_t strip_count, strip_room;
+    slip_load_buffer data, scale, grid;
+} slip_piece;
+
+/* The form of a tensor in memory: its sizes on this rank; data and scale are NULL. SLIP_ERR_INPUT names the dataset that is missing or of
+ * another type than its neighbours. */
+slip_status slip_piece_form(const slip_source *source, const slip_program *program, const slip_tensor *tensor, slip_weight *form);
+
+/* Bytes of codes and scales of one expert of that form. */
+size_t slip_piece_expert_bytes(const slip_weight *form);
+
+/* Experts [first, first + count) of tensor `index`: its buffers, and the strips that fill them. */
+slip_status slip_piece_begin(slip_piece *piece, const slip_source *source, const slip_program *program, int32_t index,
+                             const slip_weight *form, int64_t first, int64_t count);
+
+/* All strips are there: spread the block scales of expert `expert` of the piece to a row of scales a row. In any thread. */
+void slip_piece_spread(slip_piece *piece, int64_t expert);
+
+/* Room for `bytes`; what was there is gone where it grows. */
+slip_status slip_load_reserve(slip_load_buffer *buffer, size_t bytes);
+
+void slip_piece_free(slip_piece *piece);
+
+#endif

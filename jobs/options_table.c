@@ -179,7 +179,7 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                             "  build/slipstream bench --shape pro --shard-of 8 --acceptance 6.3\n"},
     [SLIP_COMMAND_SCORE] = {"score", "", 0, "-m MODEL.h5 (-f TEXT | --ids IDS.json)",
                             "how well the model predicts a text: tokens, bits per token and per byte",
-                            "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 -f jobs/train/tokenizer.py\n"
+                            "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 -f jobs/train/train.py\n"
                             "  echo '[1, 2, 3]' > ids.json\n"
                             "  mpirun -n 2 build/slipstream score -m jobs/demo/model.h5 "
                             "--ids ids.json --logits logits.h5 --json\n"},

@@ -30,7 +30,7 @@ place=$work/place
 mkdir -p "$place/jobs/demo" "$place/jobs/train" "$place/build"
 ln -s "$SLIPSTREAM" "$place/build/slipstream"
 ln -s "$MODEL" "$place/jobs/demo/model.h5"
-printf 'import os\n\n\ndef size(path):\n    return os.stat(path).st_size\n' >"$place/jobs/train/tokenizer.py"
+printf 'import os\n\n\ndef size(path):\n    return os.stat(path).st_size\n' >"$place/jobs/train/train.py"
 head -n 3 "$root/jobs/demo/requests.jsonl" | sed 's/"max_tokens": *[0-9]*/"max_tokens": 6/' >"$place/jobs/demo/requests.jsonl"
 
 example() { # a line of --help
@@ -126,7 +126,7 @@ if [ "$("$check" whole "$out" 2>>"$log")" = 3 ]; then
 else
     fail "batch -o -: results on standard output" "not 3 whole lines" "$log"
 fi
-run 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --json
+run 2 score -m "$MODEL" -f "$place/jobs/train/train.py" --json
 count=$(sed -n 's/.*"tokens": \([0-9]*\).*/\1/p' "$out")
 if grep -q "^progress: [^ ]* $count/$count tokens done, [0-9.]* tokens/s, ETA 0:00\$" "$log"
 then ok "score: progress on standard error"
@@ -223,7 +223,7 @@ refused "-n 5000: .*room for 40" 2 generate -m "$MODEL" -p "def f(" -n 5000
 refused "-n 30: .*room for 1[0-9]" 1 generate -m "$MODEL" -p "def f(" -n 30 --context 20
 refused "-n 5000: the context holds 4096" 1 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/none.jsonl" -n 5000
 refused "--context 5000: the model has 4096" 1 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/none.jsonl" --context 5000
-refused "--context 5000: the model has 4096" 2 score -m "$MODEL" -f "$place/jobs/train/tokenizer.py" --context 5000
+refused "--context 5000: the model has 4096" 2 score -m "$MODEL" -f "$place/jobs/train/train.py" --context 5000
 refused "--acceptance 9: .* 8 tokens" 2 bench -m "$MODEL" --acceptance 9
 refused "--engine persistent requires a GPU" 1 generate -m "$MODEL" -p x --engine persistent
 
@@ -255,7 +255,7 @@ full inspect "$MODEL"
 full inspect "$MODEL" --json
 full generate -m "$MODEL" -p x -n 4
 full generate -m "$MODEL" -p x -n 4 --json
-full score -m "$MODEL" -f "$place/jobs/train/tokenizer.py"
+full score -m "$MODEL" -f "$place/jobs/train/train.py"
 full bench -m "$MODEL" -n 4 --json
 full batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
 
@@ -265,7 +265,7 @@ full batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
 beside() { # arguments... FILE
     case $1 in
         --trace) set -- batch -i "$place/jobs/demo/requests.jsonl" -o "$work/answers.jsonl" "$@" ;;
-        --logits) set -- score -f "$place/jobs/train/tokenizer.py" "$@" ;;
+        --logits) set -- score -f "$place/jobs/train/train.py" "$@" ;;
         --trace-ops) set -- generate -p "def f(" -n 4 "$@" ;;
     esac
     rm -f "$work/answers.jsonl"

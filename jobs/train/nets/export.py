@@ -1,14 +1,10 @@
-#!/usr/bin/env python3
-"""Writes the trained target as a Hugging Face folder, and reads such a folder back for training the drafter.
+"""Writes the trained target as the Hugging Face folder DIR/export, and reads such a folder back for training the drafter.
 
-    python export.py --state DIR --data DIR --out DIR
-
-OUT gets config.json, generation_config.json, tokenizer.json and model.safetensors: the names of the published MiMo-V2
+The folder gets config.json, generation_config.json, tokenizer.json and model.safetensors: the names of the published MiMo-V2
 checkpoints, BF16, router and correction bias in F32. Experts are written on the MXFP4 grid (BF16 holds it exactly), so a
 conversion to MXFP4 changes no value. With transformers at hand the folder is loaded by MiMoV2FlashForCausalLM and its
 logits are compared with ours.
 """
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -16,16 +12,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-import mxfp4
-from decode import Decoder
-from model import Config, Mixture, Target
+from nets import quantize
+from nets.decode import Decoder
+from nets.target import Config, Mixture, Target
 
 
 def mixture_tensors(prefix, mlp):
     """(name, tensor) of one layer's router and experts; experts on the MXFP4 grid."""
     yield f"{prefix}.gate.weight", mlp.router.float()
     yield f"{prefix}.gate.e_score_correction_bias", mlp.bias.float()
-    gate_up, down = mxfp4.quantize(mlp.gate_up), mxfp4.quantize(mlp.down)
+    gate_up, down = quantize.mxfp4(mlp.gate_up), quantize.mxfp4(mlp.down)
     for e in range(len(down)):
         gate, up = gate_up[e].chunk(2)
         for name, tensor in (("gate", gate), ("up", up), ("down", down[e])):
@@ -66,9 +62,22 @@ def export_target(target, tokenizer, out):
     save_file(content, out / "model.safetensors", metadata={"format": "pt"})
 
 
+def config_of(folder):
+    """Config from the config.json that Config.hub() wrote."""
+    h = json.loads((folder / "config.json").read_text())
+    rope = h["rope_parameters"]["full_attention"]
+    kinds = h["layer_types"]
+    return Config(vocab=h["vocab_size"], hidden=h["hidden_size"], layers=len(kinds),
+                  globals=tuple(i for i, kind in enumerate(kinds) if kind == "full_attention"), window=h["sliding_window"],
+                  heads=h["num_attention_heads"], kv_heads=h["num_key_value_heads"], head_dim=h["head_dim"],
+                  v_head_dim=h["v_head_dim"], rotary=int(h["head_dim"] * rope["partial_rotary_factor"]) // 2 * 2,
+                  dense=h["intermediate_size"], experts=h["n_routed_experts"], top_k=h["num_experts_per_tok"],
+                  expert_width=h["moe_intermediate_size"], end_ids=h["eos_token_id"])
+
+
 def load_target(folder, device="cpu"):
     """A Target with exactly the exported weights; its own forward and Decoder may both be used."""
-    stored, target = load_file(folder / "model.safetensors"), Target(Config())
+    stored, target = load_file(folder / "model.safetensors"), Target(config_of(folder))
     state = {}
     for name, tensor in stored.items():
         name = name.removeprefix("model.").replace("mlp.gate.weight", "mlp.router")
@@ -95,23 +104,21 @@ def compare(folder, tokens):
         return (theirs(tokens).logits - decoder.logits(decoder.step(tokens)[0])).abs().max().item()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--state", type=Path, required=True, help="folder with target.pt")
-    parser.add_argument("--data", type=Path, required=True, help="folder with tokenizer.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    args = parser.parse_args()
-    target = Target(Config())
-    target.load_state_dict(torch.load(args.state / "target.pt", map_location="cpu")["model"])
-    export_target(target, args.data / "tokenizer.json", args.out)
+def done(run):
+    return (run.folder / "export" / "model.safetensors").exists()
+
+
+def main(run):
+    data, out = run.folder / "data", run.folder / "export"
+    target = Target(Config(**run.settings.target.shape))
+    name = f"target-{run.args.branch}.pt" if run.args.branch else "target.pt"
+    target.load_state_dict(torch.load(run.folder / "run" / name, map_location="cpu", weights_only=True)["model"])
+    export_target(target, data / "tokenizer.json", out)
     try:
-        import transformers  # noqa: F401
+        from transformers import MiMoV2FlashForCausalLM  # noqa: F401
     except ImportError:
-        print("export: transformers is not installed, logits not compared")
-        return
-    tokens = torch.randint(0, target.c.vocab, (1, 400), generator=torch.Generator().manual_seed(1))
-    print(f"export: largest logit difference to transformers {compare(args.out, tokens):.2e}")
-
-
-if __name__ == "__main__":
-    main()
+        print("export: this transformers has no MiMoV2FlashForCausalLM, logits not compared")
+        return True
+    tokens = torch.randint(0, target.c.vocab, (1, 300), generator=torch.Generator().manual_seed(1))
+    print(f"export: largest logit difference to transformers {compare(out, tokens):.2e}")
+    return True

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from model import rms_norm, rope_table
+from nets.target import rms_norm, rope_table
 
 
 @dataclass
@@ -35,6 +35,7 @@ class DraftConfig:
     vocab: int = 4096
     mask_id: int = 4095
     target_layers: int = 6
+    markov: int = 0                # rank of the head that reads the block's previous token; 0: none
 
     def hub(self):
         """config.json with the field names of the published drafters."""
@@ -51,7 +52,8 @@ class DraftConfig:
             "tie_word_embeddings": False,
             "dflash_config": {"target_layer_ids": list(self.taps), "mask_token_id": self.mask_id,
                               "backbone_rotary_base": int(self.theta), "use_swa": True,
-                              "swa_window_size": self.window, "causal": False},
+                              "swa_window_size": self.window, "causal": False,
+                              **({"markov": self.markov} if self.markov else {})},
         }
 
 
@@ -144,9 +146,12 @@ class Drafter(nn.Module):
         self.layers = nn.ModuleList(DraftLayer(c) for _ in range(c.layers))
         self.norm = nn.Parameter(torch.ones(c.hidden))
         self.mask_embedding = nn.Parameter(embedding.float().mean(0))
+        if c.markov:
+            self.previous = nn.Parameter(torch.zeros(c.vocab, c.markov))
+            self.following = nn.Parameter(torch.zeros(c.vocab, c.markov))
         self.register_buffer("embedding", embedding.bfloat16(), persistent=False)
         for name, p in self.named_parameters():
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
+            if name.endswith(("o_proj.weight", "down_proj.weight", "following")):
                 nn.init.zeros_(p)
             elif p.dim() == 2:
                 nn.init.normal_(p, std=p.shape[-1] ** -0.5)
@@ -169,6 +174,36 @@ class Drafter(nn.Module):
         return rms_norm(x, self.norm, c.eps).view(batch, blocks, c.block, -1)
 
 
+    def with_previous(self, states, tokens, head):
+        """States [..., hidden] and the head, widened by the previous tokens' rows [..., markov] where there is such a head."""
+        if not self.c.markov:
+            return states, head
+        return (torch.cat([states, F.embedding(tokens, self.previous.bfloat16())], -1),
+                torch.cat([head, self.following.bfloat16()], 1))
+
+    @torch.no_grad()
+    def drafts(self, taps, anchors, tokens, head):
+        """Greedy drafts [batch, blocks, block - 1] of slots 1 and on."""
+        states = self(taps, anchors, tokens)
+        if not self.c.markov:
+            return (states[:, :, 1:] @ head.t()).argmax(-1)
+        found = [tokens]
+        for slot in range(1, self.c.block):
+            wide, wider = self.with_previous(states[:, :, slot], found[-1], head)
+            found.append((wide @ wider.t()).argmax(-1))
+        return torch.stack(found[1:], -1)
+
+
+def config_for(target, settings):
+    """The DraftConfig of a drafter for `target`."""
+    added = {t["content"]: t["id"] for t in json.loads((target.folder / "tokenizer.json").read_text())["added_tokens"]}
+    return DraftConfig(hidden=target.hidden, vocab=target.vocab, target_layers=target.layers, layers=settings.layers,
+                       heads=max(1, target.hidden // 64), kv_heads=max(1, target.hidden // 128), width=settings.width,
+                       block=settings.block, taps=tuple(settings.taps), window=settings.window, markov=settings.markov,
+                       mask_id=added.get("<|mask|>", target.vocab - 1),
+                       positions=target.config.get("max_position_embeddings", 4096))
+
+
 def export_drafter(drafter, out):
     """config.json, model.safetensors and mask_embedding.pt, named and shaped as in the published checkpoints."""
     out.mkdir(parents=True, exist_ok=True)
@@ -184,10 +219,17 @@ def export_drafter(drafter, out):
 
 def load_drafter(folder, target):
     """The exported drafter, bound to the target's embedding."""
-    drafter = Drafter(DraftConfig(), target.embed_tokens)
+    h = json.loads((folder / "config.json").read_text())
+    d = h["dflash_config"]
+    c = DraftConfig(hidden=h["hidden_size"], layers=h["num_hidden_layers"], heads=h["num_attention_heads"],
+                    kv_heads=h["num_key_value_heads"], head_dim=h["head_dim"], width=h["intermediate_size"],
+                    block=h["block_size"], taps=tuple(d["target_layer_ids"]), window=d["swa_window_size"],
+                    positions=h["max_position_embeddings"], vocab=h["vocab_size"], mask_id=d["mask_token_id"],
+                    target_layers=h["num_target_layers"], markov=d.get("markov", 0))
+    drafter = Drafter(c, target.embedding)
     names, state = dict(drafter.named_parameters()), {}
     for name, tensor in load_file(folder / "model.safetensors").items():
         state[name if name in names else name.removesuffix(".weight")] = tensor.float()
-    state["mask_embedding"] = torch.load(folder / "mask_embedding.pt")["embedding"].float()
+    state["mask_embedding"] = torch.load(folder / "mask_embedding.pt", weights_only=True)["embedding"].float()
     drafter.load_state_dict(state)
-    return drafter.to(target.lm_head.device).eval().requires_grad_(False)
+    return drafter.to(target.head.device).eval().requires_grad_(False)

@@ -1,14 +1,10 @@
-#!/usr/bin/env python3
 """Trains the byte-level BPE tokenizer and encodes the corpus.
-
-    python tokenizer.py --data DIR
 
 Reads DIR/train.jsonl, writes DIR/tokenizer.json, DIR/train.u16 and DIR/heldout.jsonl's tokens as DIR/heldout.u16.
 The pre-tokenizer is Qwen2's, exactly: NFC, Qwen2's split expression (matches isolated), then bytes. A document is
 <|endoftext|> text <|endoftext|>; documents lie one after the other, shuffled once with a fixed seed. The special tokens
 take the highest ids.
 """
-import argparse
 import json
 import random
 from pathlib import Path
@@ -17,6 +13,7 @@ import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 VOCAB = 4096
+SAMPLE = 4                     # the tokenizer is trained on every fourth file
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|mask|>"]
 QWEN2_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
                r"|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -49,27 +46,34 @@ def encode(tokenizer, texts, seed):
     order = list(range(len(texts)))
     random.Random(seed).shuffle(order)
     parts = []
-    for start in range(0, len(order), 256):
-        batch = [texts[i] for i in order[start:start + 256]]
-        for encoding in tokenizer.encode_batch(batch):
+    for start in range(0, len(order), 1024):
+        batch = [texts[i] for i in order[start:start + 1024]]
+        for encoding in tokenizer.encode_batch_fast(batch):
             parts.append(np.array([end, *encoding.ids, end], dtype=np.uint16))
     return np.concatenate(parts)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder written by gather.py")
-    args = parser.parse_args()
-    texts = read(args.data / "train.jsonl")
-    tokenizer = train(texts)
-    tokenizer.save(str(args.data / "tokenizer.json"))
-    for split in ("train", "heldout"):
-        texts = read(args.data / f"{split}.jsonl")
+def encode_all(data):
+    tokenizer = Tokenizer.from_file(str(data / "tokenizer.json"))
+    for split in ("heldout", "train"):
+        texts = read(data / f"{split}.jsonl")
         tokens = encode(tokenizer, texts, seed=1)
-        tokens.tofile(args.data / f"{split}.u16")
+        tokens.tofile(data / f"{split}.u16")
         size = sum(len(t.encode()) for t in texts)
         print(f"{split}: {len(tokens)} tokens, {size} bytes, {size / len(tokens):.3f} bytes a token")
 
 
-if __name__ == "__main__":
-    main()
+def summary(data):
+    return {split: (data / f"{split}.u16").stat().st_size // 2 for split in ("heldout", "train")
+            if (data / f"{split}.u16").exists()}
+
+
+def done(run):
+    return (run.folder / "data" / "train.u16").exists()
+
+
+def main(run):
+    data = run.folder / "data"
+    sample = [t for i, t in enumerate(read(data / "train.jsonl")) if i % SAMPLE == 0]
+    train(sample).save(str(data / "tokenizer.json"))
+    encode_all(data)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Gathers the training text: CPython's standard library and the packages of manifest/packages.json.
 
-    python gather.py --out DIR [--wheels DIR]
-
-Writes DIR/train.jsonl and DIR/heldout.jsonl, one source file a line: {"package", "path", "text"}. Nothing is taken
+Writes DIR/train.jsonl and DIR/heldout.jsonl, one source file a line: {"package", "path", "text"}, and the held-out packages'
+descriptions as DIR/prose.jsonl. Nothing is taken
 that does not match its pinned SHA-256: the wheels by pip's own --require-hashes and by packages.json, the standard
 library file by file by stdlib.sha256 (made from CPython 3.11.7, the version to run this with). Packages whose split is
-"heldout" are seen by neither the tokenizer, the target nor the drafter.
+"heldout" are seen by neither the tokenizer, the target nor the drafter, and a training file is dropped whole if it shares
+SHINGLE consecutive lines of code with a held-out file or with this repository's tests and examples. Comments at the head of
+a file that state its licence are left off.
 """
-import argparse
 import hashlib
 import json
 import re
@@ -21,9 +21,12 @@ from pathlib import Path
 MANIFEST = Path(__file__).parent / "manifest"
 SKIPPED_FOLDERS = {"test", "tests", "testing", "idle_test", "_vendor", "vendor", "site-packages", "lib2to3",
                    "__pycache__", "turtledemo", "locale"}
-PACKAGE_BYTES = 4_000_000     # no package may dominate: at most this much of each, files in the order of their hash
+PACKAGE_BYTES = 5_000_000     # no package may dominate: at most this much of each, files in the order of their hash
 STDLIB_BYTES = 12_000_000
 FILE_BYTES = (200, 200_000)
+SHINGLE = 6                   # lines, blank ones and comments not counted, of together at least SHINGLE_BYTES
+SHINGLE_BYTES = 120
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def sha256(data):
@@ -47,7 +50,33 @@ def clean(data):
         text = data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError:
         return None
+    text = without_licence(text)
     return text if reads_like_code(text) else None
+
+
+def without_licence(text):
+    """Without the block of comments that a file begins with, where that speaks of licence or copyright."""
+    head = re.match(r"(?:#[^\n]*\n|[ \t]*\n)+", text)
+    return text[head.end():] if head and re.search(r"licen[cs]e|copyright", head.group(), re.I) else text
+
+
+def shingles(text):
+    """Hashes of every run of SHINGLE lines of code."""
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    runs = ("\n".join(lines[i:i + SHINGLE]) for i in range(len(lines) - SHINGLE + 1))
+    return {hashlib.blake2b(run.encode(), digest_size=8).digest() for run in runs if len(run) >= SHINGLE_BYTES}
+
+
+def repository_shingles():
+    """Of every text that the repository tests or demonstrates with."""
+    found = set()
+    for folder in ("tests", "jobs/demo"):
+        for path in (REPOSITORY / folder).rglob("*"):
+            if path.suffix in {".txt", ".py", ".sh", ".jsonl", ".json"} and path.stat().st_size < 2_000_000:
+                text = path.read_text(errors="replace")
+                found |= shingles(text.replace("\\n", "\n"))       # prompts inside JSON and scripts
+    return found
 
 
 def wanted(path):
@@ -89,44 +118,59 @@ def download(folder):
                     "-r", str(MANIFEST / "requirements-data.txt"), "-d", str(folder)], check=True)
 
 
-def select(package, files, seen):
-    """Yields the records of one package: clean, not seen before, up to the limit in bytes."""
+def description(wheel):
+    """A package's own description of itself: prose, to measure with."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        return archive.read(name).decode("utf-8", "replace").partition("\n\n")[2]
+
+
+def write(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def select(package, files, seen, forbidden):
+    """Yields the records of one package: clean, not seen before, nothing forbidden in them, up to the limit in bytes."""
     total, limit = 0, STDLIB_BYTES if package == "cpython" else PACKAGE_BYTES
     for digest, name, data in sorted((sha256(data), name, data) for name, data in files):
         text = clean(data)
-        if text is None or digest in seen or total + len(data) > limit:
+        if text is None or digest in seen or total + len(text) > limit or forbidden and shingles(text) & forbidden:
             continue
         seen.add(digest)
-        total += len(data)
+        total += len(text)
         yield {"package": package, "path": name, "text": text}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for train.jsonl and heldout.jsonl")
-    parser.add_argument("--wheels", type=Path, help="folder of wheels already downloaded")
-    parser.add_argument("--list-stdlib", action="store_true", help="print the lines of stdlib.sha256 and stop")
-    args = parser.parse_args()
+def done(run):
+    return (run.folder / "data" / "train.jsonl").exists()
+
+
+def main(run):
+    gather(run.folder / "data")
+
+
+def gather(out, wheels=None):
     stdlib = stdlib_files(Path(sysconfig.get_paths()["stdlib"]))
-    if args.list_stdlib:
-        for name, data in stdlib:
-            print(sha256(data), name)
-        return
-    args.out.mkdir(parents=True, exist_ok=True)
-    wheels = args.wheels or args.out / "wheels"
-    if not args.wheels:
+    if wheels is None:
+        wheels = out / "wheels"
         download(wheels)
     packages = json.loads((MANIFEST / "packages.json").read_text())
     sources = [("cpython", "train", check_stdlib(stdlib, MANIFEST / "stdlib.sha256"))]
     sources += [(p["name"], p["split"], wheel_files(wheels / p["wheel"], p["sha256"])) for p in packages]
-    seen, lines = set(), {"train": [], "heldout": []}
-    for package, split, files in sources:
-        records = list(select(package, files, seen))
-        lines[split] += [json.dumps(record) for record in records]
+    seen, lines, forbidden = set(), {"train": [], "heldout": []}, repository_shingles()
+    for package, split, files in sorted(sources, key=lambda source: source[1]):      # what is held out comes first
+        records = list(select(package, files, seen, forbidden if split == "train" else None))
+        if split == "heldout":
+            forbidden |= set().union(*(shingles(r["text"]) for r in records))
+        lines[split] += records
         print(f"{package:16} {split:8} {len(records):5} files {sum(len(r['text']) for r in records):9} characters")
-    for split, rows in lines.items():
-        (args.out / f"{split}.jsonl").write_text("\n".join(rows) + "\n")
+    for split, records in lines.items():
+        write(out / f"{split}.jsonl", records)
+    write(out / "prose.jsonl", [{"package": p["name"], "path": "METADATA", "text": description(wheels / p["wheel"])}
+                                for p in packages if p["split"] == "heldout"])
 
 
-if __name__ == "__main__":
-    main()
+
+if __name__ == "__main__":     # the lines of stdlib.sha256
+    for file, content in stdlib_files(Path(sysconfig.get_paths()["stdlib"])):
+        print(sha256(content), file)

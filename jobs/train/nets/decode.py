@@ -2,7 +2,9 @@
 import torch
 import torch.nn.functional as F
 
-from model import Experts, Mixture, rope_table, rotate
+from nets import quantize
+from nets.experts import Experts, grouped
+from nets.target import Mixture, rope_table, rotate
 
 
 def norm(x, weight, eps):
@@ -18,11 +20,16 @@ class Decoder:
         self.length = length
         self.tables = {sliding: rope_table(length, c.rotary, theta, device, dtype)
                        for sliding, theta in ((False, c.theta_global), (True, c.theta_sliding))}
-        self.weights = {name: p.detach().to(dtype) for name, p in target.named_parameters()
+        self.weights = {name: self.weight(name, p.detach()) for name, p in target.named_parameters()
                         if p.dim() >= 2 and "router" not in name}
         kv = [layer.self_attn.kv for layer in target.layers]
         self.keys = [torch.zeros(batch, n, length, c.head_dim, dtype=dtype, device=device) for n in kv]
         self.values = [torch.zeros(batch, n, length, c.v_head_dim, dtype=dtype, device=device) for n in kv]
+
+    def weight(self, name, p):
+        """As the target's own forward pass has it, were that to round experts."""
+        rounding = self.target.scope == "experts" and name.endswith((".mlp.gate_up", ".mlp.down"))
+        return (quantize.mxfp4(p) if rounding else p).to(self.dtype)
 
     def attend(self, i, x, mask):
         """x [batch, time, hidden], normed, at positions self.position on."""
@@ -53,7 +60,8 @@ class Decoder:
         if isinstance(mlp, Mixture):
             flat = x.flatten(0, 1)
             chosen, weights = mlp.route(flat)
-            out = Experts.apply(flat, w[f"layers.{i}.mlp.gate_up"], w[f"layers.{i}.mlp.down"], chosen, weights)
+            mix = grouped if flat.is_cuda and flat.dtype == torch.bfloat16 else Experts.apply
+            out = mix(flat, w[f"layers.{i}.mlp.gate_up"], w[f"layers.{i}.mlp.down"], chosen, weights)
             return out.view_as(x)
         gate, up, down = (w[f"layers.{i}.mlp.{n}_proj.weight"] for n in ("gate", "up", "down"))
         return (F.silu(x @ gate.t()) * (x @ up.t())) @ down.t()

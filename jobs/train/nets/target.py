@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import mxfp4
+from nets import quantize
+from nets.experts import Experts, grouped
+from nets.loss import HeadLoss
 
 
 @dataclass
@@ -97,89 +99,6 @@ class Attend(torch.autograd.Function):
         return dq, dk, dv, None, dsink
 
 
-class Experts(torch.autograd.Function):
-    """sum over the chosen experts of weight * down(silu(gate x) * up x), on rows sorted by expert.
-
-    x [n, hidden]; gate_up [experts, 2 * width, hidden]; down [experts, hidden, width]; chosen, weights [n, k].
-    """
-
-    @staticmethod
-    def forward(ctx, x, gate_up, down, chosen, weights):
-        n, k = chosen.shape
-        order = chosen.flatten().argsort(stable=True)
-        inverse = torch.empty_like(order)
-        inverse[order] = torch.arange(n * k, device=x.device)
-        ends = torch.bincount(chosen.flatten(), minlength=len(down)).cumsum(0).tolist()
-        spans = list(zip([0, *ends[:-1]], ends))
-        rows, factor = x[order // k], weights.flatten()[order].to(x.dtype)[:, None]
-        both = x.new_empty(n * k, gate_up.shape[1])
-        for e, (a, b) in enumerate(spans):
-            torch.mm(rows[a:b], gate_up[e].t(), out=both[a:b])
-        gate, up = both.chunk(2, -1)
-        silu = F.silu(gate)
-        product = silu * up * factor
-        y = x.new_empty(n * k, x.shape[1])
-        for e, (a, b) in enumerate(spans):
-            torch.mm(product[a:b], down[e].t(), out=y[a:b])
-        ctx.save_for_backward(rows, both, silu, product, factor, gate_up, down, order, inverse)
-        ctx.spans = spans
-        return y[inverse].view(n, k, -1).sum(1)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        rows, both, silu, product, factor, gate_up, down, order, inverse = ctx.saved_tensors
-        n, k = gradient.shape[0], len(order) // gradient.shape[0]
-        dy = gradient[order // k]
-        dproduct, ddown = torch.empty_like(product), torch.empty_like(down)
-        for e, (a, b) in enumerate(ctx.spans):
-            torch.mm(dy[a:b], down[e], out=dproduct[a:b])
-            torch.mm(dy[a:b].t(), product[a:b], out=ddown[e])
-        gate, up = both.chunk(2, -1)
-        dfactor = (dproduct * silu).mul_(up).sum(-1, dtype=torch.float32)
-        dproduct *= factor
-        dboth = torch.empty_like(both)
-        dgate, dup = dboth.chunk(2, -1)
-        torch.mul(dproduct, silu, out=dup)
-        dgate.copy_(torch.ops.aten.silu_backward(dproduct.mul_(up), gate))
-        drows, dgate_up = torch.empty_like(rows), torch.empty_like(gate_up)
-        for e, (a, b) in enumerate(ctx.spans):
-            torch.mm(dboth[a:b], gate_up[e], out=drows[a:b])
-            torch.mm(dboth[a:b].t(), rows[a:b], out=dgate_up[e])
-        dx = drows[inverse].view(n, k, -1).sum(1)
-        return dx, dgate_up, ddown, None, dfactor[inverse].view(n, k)
-
-
-class HeadLoss(torch.autograd.Function):
-    """Weighted mean over rows of the cross entropy of x head^T, in chunks, so that no full logits tensor lives.
-
-    x [n, hidden], head [vocab, hidden], labels [n]. weigh: None for the plain mean, or a function from a chunk's cross
-    entropies [rows] to its weights [rows], taken as constants; `chunk` must then hold whole blocks of rows.
-    """
-
-    @staticmethod
-    def forward(ctx, x, head, labels, weigh=None, chunk=1024):
-        dx, dhead = torch.empty_like(x), torch.zeros(head.shape, device=x.device)
-        total, weight_sum = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
-        for a in range(0, len(x), chunk):
-            rows, label = x[a:a + chunk], labels[a:a + chunk, None]
-            logp = torch.log_softmax((rows @ head.t()).float(), -1)
-            entropy = -logp.gather(1, label)
-            weight = weigh(entropy[:, 0])[:, None] if weigh else torch.ones_like(entropy)
-            total, weight_sum = total + (entropy * weight).sum(), weight_sum + weight.sum()
-            gradient = logp.exp_().mul_(weight).scatter_add_(1, label, -weight).to(x.dtype)
-            torch.mm(gradient, head, out=dx[a:a + chunk])
-            if ctx.needs_input_grad[1]:
-                dhead += gradient.t() @ rows
-        ctx.save_for_backward(dx, dhead, weight_sum)
-        return total / weight_sum
-
-    @staticmethod
-    def backward(ctx, gradient):
-        dx, dhead, weight_sum = ctx.saved_tensors
-        scale = gradient / weight_sum
-        return dx * scale.to(dx.dtype), dhead * scale if ctx.needs_input_grad[1] else None, None, None, None
-
-
 def rms_norm(x, weight, eps):
     return F.rms_norm(x.float(), weight.shape, weight, eps).to(torch.bfloat16)
 
@@ -199,7 +118,24 @@ def rotate(x, table):
     return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
 
 
+@dataclass(frozen=True)
+class Mode:
+    """What a module's forward pass rounds: its weights to MXFP4, its products' activations to E4M3."""
+    weights: bool = False
+    activations: bool = False
+
+
+def rounded(weight, mode):
+    return quantize.weights(weight) if mode.weights else weight
+
+
+def operand(x, mode):
+    return quantize.activations(x) if mode.activations else x
+
+
 class Attention(nn.Module):
+    mode = Mode()
+
     def __init__(self, c, layer):
         super().__init__()
         self.c, self.sliding = c, layer not in c.globals
@@ -213,14 +149,14 @@ class Attention(nn.Module):
     def forward(self, x, tables, masks):
         c, (batch, time, _) = self.c, x.shape
         table = tables[self.sliding]
-        weight = torch.cat([self.q_proj.weight * c.head_dim ** -0.5, self.k_proj.weight,
-                            self.v_proj.weight * c.value_scale]).bfloat16()
-        q, k, v = F.linear(x, weight).split([c.heads * c.head_dim, self.kv * c.head_dim, self.kv * c.v_head_dim], -1)
+        q, k, v, o = (rounded(p.weight, self.mode) for p in (self.q_proj, self.k_proj, self.v_proj, self.o_proj))
+        weight = torch.cat([q * c.head_dim ** -0.5, k, v * c.value_scale]).bfloat16()
+        q, k, v = F.linear(operand(x, self.mode), weight).split([c.heads * c.head_dim, self.kv * c.head_dim, self.kv * c.v_head_dim], -1)
         q = rotate(q.view(batch, time, c.heads, c.head_dim), table)
         k = rotate(k.view(batch, time, self.kv, c.head_dim), table)
         v = v.view(batch, time, self.kv, c.v_head_dim)
         mix = self.banded if self.sliding else self.full
-        return F.linear(mix(q, k, v, masks), self.o_proj.weight.bfloat16())
+        return F.linear(operand(mix(q, k, v, masks), self.mode), o.bfloat16())
 
     def full(self, q, k, v, masks):
         """All keys up to the query, in two halves of the queries: the first half needs only half of the keys."""
@@ -250,6 +186,8 @@ class Attention(nn.Module):
 
 
 class Dense(nn.Module):
+    mode = Mode()
+
     def __init__(self, c):
         super().__init__()
         self.gate_proj = nn.Linear(c.hidden, c.dense, bias=False)
@@ -257,16 +195,18 @@ class Dense(nn.Module):
         self.down_proj = nn.Linear(c.dense, c.hidden, bias=False)
 
     def forward(self, x):
-        gate, up, down = (p.weight.bfloat16() for p in (self.gate_proj, self.up_proj, self.down_proj))
-        return F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
+        gate, up, down = (rounded(p.weight, self.mode).bfloat16() for p in (self.gate_proj, self.up_proj, self.down_proj))
+        x = operand(x, self.mode)
+        return F.linear(operand(F.silu(F.linear(x, gate)) * F.linear(x, up), self.mode), down)
 
 
 class Mixture(nn.Module):
     """Sigmoid router with a correction bias that only chooses; the bias is moved by the load, not by a loss."""
+    mode = Mode()
 
     def __init__(self, c):
         super().__init__()
-        self.top_k, self.quantized = c.top_k, False
+        self.top_k, self.grouped = c.top_k, False
         self.gate_up = nn.Parameter(torch.empty(c.experts, 2 * c.expert_width, c.hidden))
         self.down = nn.Parameter(torch.empty(c.experts, c.hidden, c.expert_width))
         self.router = nn.Parameter(torch.empty(c.experts, c.hidden))
@@ -278,7 +218,7 @@ class Mixture(nn.Module):
         chosen = torch.topk(score.detach() + self.bias, self.top_k, -1, sorted=False).indices
         weights = score.gather(1, chosen)
         if self.training:
-            self.load += torch.bincount(chosen.flatten(), minlength=len(self.bias))
+            self.load += (chosen.flatten()[:, None] == torch.arange(len(self.bias), device=x.device)).sum(0)
         return chosen, weights / (weights.sum(-1, keepdim=True) + 1e-20)
 
     def balance(self, rate):
@@ -289,10 +229,10 @@ class Mixture(nn.Module):
     def forward(self, x):
         flat = x.flatten(0, 1)
         chosen, weights = self.route(flat)
-        gate_up, down = self.gate_up, self.down
-        if self.quantized:
-            gate_up, down = mxfp4.FakeQuantize.apply(gate_up), mxfp4.FakeQuantize.apply(down)
-        return Experts.apply(flat, gate_up.bfloat16(), down.bfloat16(), chosen, weights).view_as(x)
+        gate_up, down = (rounded(p, self.mode).bfloat16() for p in (self.gate_up, self.down))
+        if self.grouped or self.mode.activations:
+            return grouped(flat, gate_up, down, chosen, weights, self.mode.activations).view_as(x)
+        return Experts.apply(flat, gate_up, down, chosen, weights).view_as(x)
 
 
 class Layer(nn.Module):
@@ -314,7 +254,7 @@ class Target(nn.Module):
 
     def __init__(self, c):
         super().__init__()
-        self.c, self.cache = c, {}
+        self.c, self.cache, self.scope = c, {}, "none"
         self.embed_tokens = nn.Parameter(torch.randn(c.vocab, c.hidden) * 0.1)
         self.layers = nn.ModuleList(Layer(c, i) for i in range(c.layers))
         self.norm = nn.Parameter(torch.ones(c.hidden))
@@ -344,20 +284,34 @@ class Target(nn.Module):
         self.cache[time] = tables, {False: causal.bfloat16(), True: band.bfloat16()}
         return self.cache[time]
 
+    def quantize(self, scope, activations=False):
+        """The forward pass from here on: MXFP4 weights in "experts", "all" (every matrix but the router) or "none"."""
+        self.scope = scope
+        for layer in self.layers:
+            sparse = isinstance(layer.mlp, Mixture)
+            chosen = scope == "all" or scope == "experts" and sparse
+            layer.mlp.mode = Mode(chosen, activations and chosen)
+            layer.self_attn.mode = Mode(scope == "all", activations and scope == "all")
+
     def hidden(self, tokens, taps=()):
         """The final-normed states [batch, time, hidden] and, for each layer of `taps`, the residual stream after it."""
         tables, masks = self.tables_and_masks(tokens.shape[1], tokens.device)
-        x, tapped = F.embedding(tokens, self.embed_tokens.bfloat16()), []
+        whole = Mode(self.scope == "all")
+        x, tapped = F.embedding(tokens, rounded(self.embed_tokens, whole).bfloat16()), []
         for i, layer in enumerate(self.layers):
             x = layer(x, tables, masks)
             if i in taps:
                 tapped.append(x)
         return rms_norm(x, self.norm, self.c.eps), tapped
 
-    def loss(self, tokens):
-        """Mean cross entropy in nats; tokens [batch, time + 1]."""
+    def head(self):
+        return rounded(self.lm_head, Mode(self.scope == "all")).bfloat16()
+
+    def loss(self, tokens, weigh=None):
+        """Mean cross entropy in nats, weighted as HeadLoss says; tokens [batch, time + 1]."""
         x, _ = self.hidden(tokens[:, :-1])
-        return HeadLoss.apply(x.flatten(0, 1), self.lm_head.bfloat16(), tokens[:, 1:].flatten())
+        chunk = 8192 if x.is_cuda else 1024
+        return HeadLoss.apply(x.flatten(0, 1), self.head(), tokens[:, 1:].flatten(), weigh, chunk)
 
     def mixtures(self):
         return [layer.mlp for layer in self.layers if isinstance(layer.mlp, Mixture)]

@@ -1,0 +1,194 @@
+"""Checks of the training code on small random inputs, on this machine's CPU: what is said to be equal is compared.
+
+Run by hand (train.py check --dir DIR): PyTorch is not needed anywhere else in this repository, so its tests cannot be either.
+"""
+import ctypes
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from learn import loops, state
+from learn.launch import Launcher
+from learn.optimizer import build, schedule, tensors
+from nets import quantize
+from nets.decode import Decoder
+from nets.experts import Experts, grouped
+from nets.loss import HeadLoss, decay, survival, unlikelihood
+from nets.target import Config, Target
+
+TINY = dict(vocab=96, hidden=64, layers=3, globals=(0, 2), window=32, heads=2, head_dim=48, v_head_dim=32, rotary=16, dense=64,
+            experts=4, top_k=2, expert_width=32)
+
+
+def close(a, b, tolerance, what):
+    worst = (a.float() - b.float()).abs().max().item() / max(1e-9, b.float().abs().max().item())
+    if not worst <= tolerance:
+        raise SystemExit(f"check: {what}: relative difference {worst:.2e}, at most {tolerance:.0e} wanted")
+    return worst
+
+
+def experts():
+    """One grouped product against a product an expert: values and all gradients, an expert without rows included."""
+    torch.manual_seed(1)
+    results = []
+    for mix in (Experts.apply, grouped):
+        generator = torch.Generator().manual_seed(2)
+        make = lambda *shape: torch.randn(*shape, generator=generator).bfloat16().requires_grad_()  # noqa: E731
+        x, gate_up, down = make(40, 64), make(5, 64, 64), make(5, 64, 32)
+        chosen = torch.stack([torch.randperm(4, generator=generator)[:2] for _ in range(40)])
+        weights = torch.rand(40, 2, generator=generator).requires_grad_()
+        y = mix(x, gate_up, down, chosen, weights)
+        (y * torch.randn(y.shape, generator=generator)).sum().backward()
+        results.append([y.detach(), x.grad, gate_up.grad, down.grad, weights.grad])
+    names = ("values", "gradient of x", "of gate_up", "of down", "of weights")
+    return max(close(a, b, 2e-2, f"experts, {n}") for n, a, b in zip(names, *results))
+
+
+def engine_mxfp4(w):
+    """w [rows, columns] as the engine's own code rounds it: ranks/model/mxfp4.c, compiled here."""
+    root = Path(__file__).resolve().parents[3]
+    with tempfile.TemporaryDirectory() as folder:
+        library = f"{folder}/mxfp4.so"
+        subprocess.run(["cc", "-std=c11", "-shared", "-fPIC", f"-I{root}", "-o", library, root / "ranks/model/mxfp4.c", "-lm"],
+                       check=True)
+        round_row = ctypes.CDLL(library).slip_mxfp4_round_row
+    rows, columns = w.shape
+    values, codes, scales = w.contiguous().numpy(), np.zeros((rows, columns // 2), np.uint8), np.zeros((rows, columns // 32), np.uint8)
+    for r in range(rows):
+        round_row(values[r].ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(columns),
+                  codes[r].ctypes.data_as(ctypes.c_void_p), scales[r].ctypes.data_as(ctypes.c_void_p))
+    nibbles = np.stack([codes & 15, codes >> 4], -1).reshape(rows, columns)
+    magnitude = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])[nibbles & 7] * np.where(nibbles & 8, -1, 1)
+    return torch.from_numpy(magnitude * 2.0 ** (scales.repeat(32, 1).astype(int) - 127)).float()
+
+
+def roundings():
+    """MXFP4 against the engine's own code, and idempotent; E4M3 against its definition."""
+    generator = torch.Generator().manual_seed(3)
+    w = torch.randn(64, 96, generator=generator) * torch.exp(2 * torch.randn(64, 96, generator=generator))
+    w[0], w[1, :32] = 0, 1.75 * 2.0 ** torch.arange(-16, 16)
+    q = quantize.mxfp4(w)
+    close(q, engine_mxfp4(w), 0, "MXFP4 against the engine's")
+    close(quantize.mxfp4(q), q, 0, "MXFP4 twice")
+    x = torch.randn(16, 192, generator=generator)
+    y = quantize.e4m3(x)
+    for a, b in ((0, 128), (128, 192)):
+        scale = x[:, a:b].abs().amax(1, keepdim=True) / 448
+        close(y[:, a:b], (x[:, a:b] / scale).to(torch.float8_e4m3fn).float() * scale, 1e-6, "E4M3")
+    w.requires_grad_()
+    quantize.weights(w).sum().backward()
+    close(w.grad, torch.ones_like(w), 0, "straight-through gradient")
+
+
+def losses():
+    """HeadLoss against autograd over all logits: plain, weighted, towards a teacher, away from labels."""
+    generator = torch.Generator().manual_seed(4)
+    x0, head0 = torch.randn(28, 16, generator=generator), torch.randn(50, 16, generator=generator)
+    labels, teacher = torch.randint(0, 50, (28,), generator=generator), torch.randn(28, 16, generator=generator)
+    kind = torch.randint(-1, 2, (28,), generator=generator).float()
+
+    def plain(x, head):
+        entropy = F.cross_entropy(x @ head.t(), labels, reduction="none")
+        probability = torch.exp(-entropy)
+        soft = -(torch.softmax(teacher @ head.detach().t(), -1) * torch.log_softmax(x @ head.t(), -1)).sum(-1)
+        pace = survival(entropy.detach(), 7)
+        away = torch.where(kind < 0, -torch.log(1 - probability), kind * entropy)
+        return {"mean": entropy.mean(), "pace": (entropy * pace).sum() / pace.sum(), "soft": (soft * pace).sum() / pace.sum(),
+                "decay": (entropy * decay(entropy, 7)).sum() / decay(entropy, 7).sum(), "away": away.sum() / (kind > 0).sum()}
+
+    ours = {"mean": {}, "pace": {"weigh": lambda e, a: survival(e, 7)}, "decay": {"weigh": lambda e, a: decay(e, 7)},
+            "soft": {"weigh": lambda e, a: survival(e, 7), "teacher": teacher},
+            "away": {"weigh": unlikelihood(kind, 1.0)}}
+    for name, extra in ours.items():
+        gradients = []
+        for which in (0, 1):
+            x, head = x0.clone().requires_grad_(), head0.clone().requires_grad_()
+            if which:
+                HeadLoss.apply(x, head, labels, extra.get("weigh"), 14, extra.get("teacher")).backward()
+            else:
+                plain(x, head)[name].backward()
+            gradients.append((x.grad, head.grad))
+        close(gradients[1][0], gradients[0][0], 1e-4, f"loss {name}, gradient of x")
+        if name != "soft":
+            close(gradients[1][1], gradients[0][1], 1e-4, f"loss {name}, gradient of the head")
+
+
+def forward():
+    """The training forward pass, in BF16, against the decoder's in float32: as near as BF16 is, but where it flips an expert."""
+    torch.manual_seed(5)
+    target = Target(Config(**TINY))
+    for p in target.parameters():
+        if p.dim() >= 2:
+            torch.nn.init.normal_(p, std=p.shape[-1] ** -0.5)
+    tokens = torch.randint(0, 96, (2, 96))
+    with torch.no_grad():
+        ours, _ = target.eval().hidden(tokens)
+        theirs = Decoder(target, 2, 96).step(tokens)[0]
+    worst = ((ours.float() - theirs).norm(dim=-1) / theirs.norm(dim=-1)).median().item()
+    if worst > 0.02:
+        raise SystemExit(f"check: training forward pass against the decoder's: median relative difference {worst:.2e}")
+    return worst
+
+
+def launching():
+    """A step whose forward and backward pass were traced by torch.compile against one run operation by operation, from the same
+    start: the same losses and weights. (The compiler's last stage, which makes kernels, is the GPU's own and not tried here.)"""
+    results = []
+    for way in ("eager", "compile"):
+        torch.manual_seed(6)
+        model = Target(Config(**TINY))
+        for mixture in model.mixtures():
+            mixture.grouped = True
+        model.quantize("experts", True)
+        optimizers = build(model, "muon", 0.02, 0.002)
+        launcher = Launcher(way, torch.device("cpu"), model.loss, lambda: [o.step() for o in optimizers], model.parameters(),
+                            lambda: list(tensors(optimizers)))
+        launcher.compiled = torch.compile(model.loss, dynamic=False, backend="aot_eager")
+        losses = []
+        for step in range(3):
+            schedule(optimizers, 0.5)
+            batch = torch.randint(0, 96, (2, 33), generator=torch.Generator().manual_seed(step))
+            losses.append(launcher.step("key", [batch]).clone())
+        results.append((torch.stack(losses), torch.cat([p.detach().flatten() for p in model.parameters()])))
+    close(results[1][1], results[0][1], 0.1, "weights after compiled steps")
+    return close(results[1][0], results[0][0], 1e-2, "losses of compiled steps")
+
+
+def travelling():
+    """A checkpoint cut for travel comes back whole, its weights to 2^-16."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, weights = Path(folder) / "target.pt", torch.randn(1000, 7)
+        state.PIECE, old = 9000, state.PIECE
+        state.save(path, {"model": {"w": weights}, "optimizers": [1], "done": {"step": 3}})
+        state.travel(path, Path(folder) / "away")
+        path.unlink()
+        state.arrive(Path(folder) / "away", path)
+        state.PIECE = old
+        back = torch.load(path, weights_only=True)
+        if back["done"] != {"step": 3} or "optimizers" in back or not (Path(folder) / "away" / "target.002").exists():
+            raise SystemExit("check: a checkpoint that travelled came back changed")
+        worst = ((back["model"]["w"] - weights).abs() / weights.abs()).max().item()
+        if worst > 2 ** -16:
+            raise SystemExit(f"check: weights that travelled differ by {worst:.2e}")
+
+
+def repeating():
+    text = torch.arange(200)[None].repeat(3, 1)
+    text[1, 100:] = torch.tensor([7, 8, 9, 10]).repeat(25)
+    text[2, 60:80] = text[2, 40:60]
+    if loops.repeats(text).tolist() != [False, True, False]:
+        raise SystemExit("check: repeats")
+    found = loops.repeated(text)
+    if found[0].any() or found[1].nonzero().min() != 119 or found[2].nonzero().flatten().tolist() != [75, 76, 77, 78, 79]:
+        raise SystemExit("check: repeated")
+
+
+def main(run):
+    for part in (roundings, losses, repeating, travelling, experts, forward, launching):
+        result = part()
+        print(f"check: {part.__name__}: equal" + (f" to {result:.1e}" if result else ""), flush=True)
+    return True

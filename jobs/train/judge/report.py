@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Tables and plots from the result files of one or several runs (seeds): report.py --out FOLDER DIR [DIR ...]
+
+Reads DIR/results.jsonl, DIR/run/train.jsonl and DIR/engine-*.json (what `slipstream batch --json` printed for requests-*.jsonl;
+the name after engine- is its row), writes FOLDER/training.md and FOLDER/*.svg. Same rows of several runs become a mean and, behind
+it, half the distance of the largest from the smallest. Needs matplotlib.
+"""
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+KINDS = ("code", "prose", "chat")
+
+
+def lines(path):
+    return [json.loads(line) for line in open(path, encoding="utf-8")] if path.exists() else []
+
+
+def spread(values, digits=3):
+    mean, half = sum(values) / len(values), (max(values) - min(values)) / 2
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
+
+
+def table(heads, rows):
+    if not rows:
+        return "(nothing measured yet)\n"
+    text = ["| " + " | ".join(heads) + " |", "| " + " | ".join("---" for _ in heads) + " |"]
+    return "\n".join(text + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
+
+
+def gathered(results, what, key):
+    """{key(record): [records]} of one kind, in the order of first appearance."""
+    groups = defaultdict(list)
+    for record in results:
+        if record["what"] == what and "failed" not in record:
+            groups[key(record)].append(record)
+    return groups
+
+
+def bits_table(results):
+    groups = gathered(results, "bits", lambda r: (r["checkpoint"], r["rounding"], r["activations"]))
+    return table(["checkpoint", "rounded to MXFP4", "into the products", "tokens", "bits per byte"],
+                 [[*key, f"{rs[0]['tokens']:,}", spread([r["bits_per_byte"] for r in rs], 4)] for key, rs in groups.items()])
+
+
+def acceptance_table(results):
+    rows = []
+    for key, rs in gathered(results, "acceptance", lambda r: (r["drafter"] or "main", r["block"], r["layers"],
+                                                              " ".join(map(str, r["taps"])), r["temperature"])).items():
+        for kind in KINDS:
+            found = [r[kind] for r in rs if kind in r]
+            if found:
+                rows.append([*key, kind, found[0]["prompts"], spread([f["mean_acceptance_length"] for f in found], 2),
+                             spread([f["without_loops"] for f in found], 2), spread([100 * f["loops"] for f in found], 0) + " %"])
+    return table(["drafter", "block", "layers", "taps", "T", "text", "prompts", "acceptance length", "without loops", "loops"], rows)
+
+
+def parsing_table(results):
+    found = [r["parsing"] for r in results if r["what"] == "acceptance" and "parsing" in r]
+    return table(["continuations that parse", "the packages' own", "end in a loop"],
+                 [[spread([100 * f[k] for f in found], 1) + " %" for k in ("parse_rate", "parse_rate_of_real_text", "loops")]]
+                 if found else [])
+
+
+def speed_table(results):
+    groups = gathered(results, "speed", lambda r: (r["card"], r["way"], r["quantize"], r["batch_tokens"]))
+    return table(["card", "launching", "quantised", "tokens a step", "tokens/s", "first step, s"],
+                 [[*key, spread([r["tokens_per_second"] for r in rs], 0), spread([r["first_step_seconds"] for r in rs], 1)]
+                  for key, rs in groups.items()])
+
+
+def engine_table(folders):
+    groups = defaultdict(list)
+    for folder in folders:
+        for path in sorted(folder.glob("engine-*.json")):
+            groups[path.stem.removeprefix("engine-")].append(json.loads(path.read_text()))
+    rows = []
+    for name, found in groups.items():
+        accepted = [f["acceptance"] for f in found]
+        histogram = [sum(column) for column in zip(*(a["acceptance_histogram"] for a in accepted))]
+        rows.append([name, spread([a["mean_acceptance_length"] for a in accepted], 2), " ".join(map(str, histogram)),
+                     spread([f["tokens_per_second"] for f in found], 1)])
+    return table(["run", "acceptance length", "steps that accepted 0, 1, ... drafts", "tokens/s"], rows)
+
+
+def plot(path, title, across, up, series):
+    """series: {name: (xs, ys)}."""
+    import matplotlib
+    matplotlib.use("svg")
+    import matplotlib.pyplot as pyplot
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "slipstream"})
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for name, (xs, ys) in series.items():
+        axes.plot(xs, ys, label=name, marker="o" if len(xs) < 20 else None, linewidth=1.2)
+    axes.set(title=title, xlabel=across, ylabel=up)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def curves(folders, wanted):
+    """{part: (x, nats)} from the journals of the first folder that has them."""
+    found = {}
+    for folder in folders[:1]:
+        for record in lines(folder / "run" / "train.jsonl"):
+            if "nats" in record and record["part"].startswith(wanted) and "step" in record:
+                xs, ys = found.setdefault(record["part"], ([], []))
+                xs.append(record["tokens"] / 1e6 if "tokens" in record else record["step"])
+                ys.append(record["nats"])
+    return found
+
+
+def plots(folders, results, out):
+    made = []
+    for name, wanted, across in (("target", "target", "million tokens"), ("drafters", "drafter", "steps")):
+        series = curves(folders, wanted)
+        if series:
+            plot(out / f"loss-{name}.svg", f"Loss of the {name}", across, "nats a token", series)
+            made.append((f"loss-{name}.svg", f"loss of the {name}"))
+    survival, by_block = {}, defaultdict(lambda: ([], []))
+    for r in results:
+        if r["what"] != "acceptance":
+            continue
+        for kind in KINDS:
+            if kind in r and not r["drafter"]:
+                share = r[kind]["survival"]
+                survival[f"{kind}, T {r['temperature']}"] = (list(range(1, len(share) + 1)), share)
+        if "code" in r and r["drafter"].startswith("block"):
+            by_block[f"T {r['temperature']}"][0].append(r["block"])
+            by_block[f"T {r['temperature']}"][1].append(r["code"]["mean_acceptance_length"])
+    if survival:
+        plot(out / "survival.svg", "Share of blocks that agree up to a position", "position in the block", "share", survival)
+        made.append(("survival.svg", "share of blocks that agree up to a position"))
+    if by_block:
+        by_block = {k: tuple(zip(*sorted(zip(*v)))) for k, v in by_block.items()}
+        plot(out / "blocks.svg", "Acceptance by block size, code", "block", "acceptance length", by_block)
+        made.append(("blocks.svg", "acceptance by block size"))
+    return made
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--title", default="What training brings")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    args = parser.parse_args()
+    results = [record for folder in args.folders for record in lines(folder / "results.jsonl")]
+    args.out.mkdir(parents=True, exist_ok=True)
+    made = plots(args.folders, results, args.out)
+    text = [f"# {args.title}", f"Made by `jobs/train/judge/report.py` from {len(args.folders)} run(s), {len(results)} results.",
+            "## Bits per byte", bits_table(results), "## Acceptance, in PyTorch", acceptance_table(results),
+            "## Acceptance and speed, in the engine", engine_table(args.folders), "## Python that parses", parsing_table(results),
+            "## Speed of training", speed_table(results), *(f"![{words}]({name})" for name, words in made)]
+    (args.out / "training.md").write_text("\n\n".join(part.rstrip() for part in text) + "\n")
+
+
+if __name__ == "__main__":
+    main()

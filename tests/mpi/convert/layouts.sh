@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Folders of safetensors that are damaged, each named by its defect and made from a good one: convert refuses them in time with exit
 # status 2 and the cause, writes nothing and prints no control byte. Then who owns what of a good one. Settings: tests/mpi/common.bash.
-. "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/../common.bash"
 
 good=$root/tests/golden/forward/fixtures/v2-flash-split-fp8 log=$work/log out=$work/model.h5
 first=$work/copy/model_0.safetensors index=$work/copy/model.safetensors.index.json

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A file a layer: the same bytes whatever the number of ranks, an interrupted conversion that goes on, and files that do not belong to each
 # other refused by name. Settings: tests/mpi/common.bash.
-. "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/../common.bash"
 log=$work/log
 
 convert() { # ranks, model, options...

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Folders as users bring them, in tests/data/cases/checkpoints: each converts to the right model, or is refused with the right word
 # before anything is written. Settings: tests/mpi/common.bash.
-. "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/../common.bash"
 : "${COMPARE:=$root/build/tests/compare_logits}"
 
 cases=$root/tests/data/cases/checkpoints log=$work/log out=$work/model.h5

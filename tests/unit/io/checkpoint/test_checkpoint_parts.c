@@ -214,13 +214,11 @@ static slip_status read_all(source *s)
     if (status != SLIP_OK)
         return status;
     status = slip_checkpoint_files_open(&checkpoint, path, &files);
-    slip_checked_file reader = {.checkpoint = &checkpoint, .files = &files};
     for (int32_t i = 0; i < checkpoint.dataset_count && status == SLIP_OK; i++) {
         char *bytes = malloc((size_t)checkpoint.datasets[i].bytes);
-        status = slip_checked_read(&reader, &checkpoint.datasets[i], 0, checkpoint.datasets[i].bytes, bytes);
+        status = slip_checksum_read(&checkpoint, &files, &checkpoint.datasets[i], bytes);
         free(bytes);
     }
-    slip_checked_close(&reader);
     slip_checkpoint_files_close(&files);
     slip_checkpoint_free(&checkpoint);
     return status;

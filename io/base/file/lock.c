@@ -116,6 +116,8 @@ slip_status slip_lock_take(const char *path, slip_lock **lock)
     slip_lock *made = NULL;
     bool taken = false;
     slip_status status = name_lock(path, &made);
+    if (status != SLIP_OK)
+        return status;
     for (int i = 0; i < ATTEMPTS && status == SLIP_OK && !taken; i++) {
         status = try_lock(made, path, &taken);
         if (!taken && made->file >= 0)

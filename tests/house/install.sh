@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What `cmake --install` leaves: the program, a page a command, the completion, licence and docs; and that they say what --help says.
+# What `cmake --install` leaves: the program, scripts, pkg-config and module files, docs, a page a command and the completion; and that the
+# last two say what --help says.
 #
 # usage: install.sh CMAKE BUILD
 set -u
@@ -11,9 +12,29 @@ fault() { echo "install: $*" >&2; faults=$((faults + 1)); }
 "$cmake" --install "$build" --prefix "$prefix" >"$prefix/log" 2>&1 || { cat "$prefix/log"; exit 1; }
 program=$prefix/bin/slipstream
 [ "$("$program" --version)" = "$("$build/slipstream" --version)" ] || fault "the installed program is not the one that was built"
-for file in LICENSE README.md CHANGELOG.md SECURITY.md; do
-    [ -n "$(find "$prefix/share/doc" -name "$file")" ] || fault "$file is not installed"
+[ -s "$prefix/share/doc/slipstream/LICENSE" ] || fault "LICENSE is not installed"
+
+# Links of pages lead somewhere.
+while read -r page; do
+    for link in $(grep -o ']([^)#]*' "$page" | cut -c 3- | grep -v '^https\?:' | sort -u); do
+        [ -e "$(dirname "$page")/$link" ] || fault "${page#"$prefix/"}: there is no $link"
+    done
+done < <(find "$prefix/share/doc" -name '*.md')
+
+# Scripts, pkg-config, module.
+export PKG_CONFIG_PATH=$prefix/share/pkgconfig
+[ "$("$program" --version | sed -n '1s/^slipstream \([0-9.]*\).*/\1/p')" = "$(pkg-config --modversion slipstream)" ] || fault "pkg-config's version"
+jobs=$(pkg-config --variable=jobsdir slipstream)
+for script in slurm/submit.sh slurm/array.sh mpirun/batch.sh; do
+    # From their own installation they find the program, and say what else is missing.
+    said=$(env -u SLIPSTREAM PATH=/usr/bin:/bin "$jobs/$script" 1 -- no-model no-requests no-results 2>&1)
+    [ "$said" = "slipstream: no-model: MODEL: cannot be read" ] || fault "$script: $said"
 done
+if command -v modulecmd >/dev/null; then
+    # shellcheck disable=SC2016 # of the shell that loads it
+    found=$(MODULEPATH=$prefix/share/modulefiles bash -c 'eval "$(modulecmd bash load slipstream)"; command -v slipstream; echo "$SLIPSTREAM_SCRIPTS"')
+    [ "$found" = "$program"$'\n'"$prefix/share/slipstream" ] || fault "the module sets $found"
+fi
 
 # The commands are those of --help; their pages hold every option of theirs.
 commands=$("$program" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
@@ -24,7 +45,7 @@ for command in "" $commands; do
     for option in $("$program" $command --help | grep -o '^ *\(-[a-z], \)\?--[a-z-]*' | sed 's/.*--//'); do
         grep -q -F "\\-\\-${option//-/\\-}\\fR" "$page" || fault "slipstream $command: its page lacks --$option"
     done
-    ! grep -q "build/" "$page" || fault "$page: examples of a checkout"
+    ! grep -q "build/\|jobs/" "$page" || fault "$page: examples of a checkout"
 done
 if command -v groff >/dev/null; then
     for page in "$prefix"/share/man/man1/*.1; do

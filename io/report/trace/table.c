@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "io/checkpoint/hdf5.h"
+#include "io/report/trace/driver.h"
 
 #define COLUMN(row, kind, name, elements) {#name, SLIP_TRACE_##kind, offsetof(row, name), sizeof(((row *)0)->name)},
 static const slip_trace_column run_columns[] = {SLIP_TRACE_RUNS(COLUMN)};
@@ -10,8 +11,6 @@ static const slip_trace_column step_columns[] = {SLIP_TRACE_STEPS(COLUMN)};
 static const slip_trace_column block_columns[] = {SLIP_TRACE_BLOCKS(COLUMN)};
 static const slip_trace_column request_columns[] = {SLIP_TRACE_REQUESTS(COLUMN)};
 
-/* A chunk is allocated seldom, since that is when the file's index changes: a process killed while it writes rows into a chunk that is
- * there leaves a whole file. */
 #define SHAPE(name, columns, row, chunk) \
     { \
         (name), (columns), sizeof(columns) / sizeof *(columns), sizeof(row), chunk \
@@ -206,7 +205,10 @@ static int32_t version_of(hid_t file)
 slip_status slip_trace_file_open(const char *path, unsigned flags, hid_t *file)
 {
     slip_hdf5_prepare();
-    hid_t opened = H5Fopen(path, flags, H5P_DEFAULT);
+    hid_t access = flags == H5F_ACC_RDONLY ? H5Pcreate(H5P_FILE_ACCESS) : slip_trace_driver();
+    hid_t opened = access < 0 ? -1 : H5Fopen(path, flags, access);
+    if (access >= 0)
+        H5Pclose(access);
     if (opened < 0)
         return slip_fail(SLIP_ERR_INPUT, "%s: not an HDF5 file, or it cannot be opened", path);
     slip_status status = SLIP_OK;

@@ -7,6 +7,7 @@
 #include "io/base/clock.h"
 #include "io/checkpoint/hdf5.h"
 #include "io/report/output.h"
+#include "io/report/trace/driver.h"
 #include "io/report/trace/experts.h"
 #include "io/report/trace/table.h"
 
@@ -143,9 +144,11 @@ static slip_status make_file(slip_trace *trace)
     const int32_t version = SLIP_TRACE_VERSION;
     slip_hdf5_prepare();
     trace->tried = true;
-    trace->file = H5Fcreate(trace->path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t access = slip_trace_driver();
+    trace->file = access < 0 ? -1 : H5Fcreate(trace->path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
     if (trace->file < 0)
         return slip_output_failed(trace->path);
+    H5Pclose(access);
     hid_t text = H5Tcopy(H5T_C_S1);
     H5Tset_size(text, sizeof SLIP_TRACE_FORMAT - 1);
     herr_t status = write_attribute(trace->file, "format", text, SLIP_TRACE_FORMAT);
@@ -155,18 +158,6 @@ static slip_status make_file(slip_trace *trace)
     for (int t = 0; t < SLIP_TRACE_TABLES && status >= 0; t++)
         status = slip_trace_table_create(&trace->tables[t], &slip_trace_shapes[t], trace->file);
     return status < 0 ? slip_output_failed(trace->path) : SLIP_OK;
-}
-
-/* HDF5's cache writes to the file only when it is flushed: between two flushes the file on the disk stays as it is. */
-static slip_status hold_cache(slip_trace *trace)
-{
-    H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
-    herr_t status = H5Fget_mdc_config(trace->file, &config);
-    config.evictions_enabled = false;
-    config.incr_mode = H5C_incr__off;
-    config.flash_incr_mode = H5C_flash_incr__off;
-    config.decr_mode = H5C_decr__off;
-    return status < 0 || H5Fset_mdc_config(trace->file, &config) < 0 ? slip_output_failed(trace->path) : SLIP_OK;
 }
 
 static herr_t write_table(slip_trace *trace, int t)
@@ -203,8 +194,6 @@ slip_status slip_trace_begin(slip_trace *trace, const slip_trace_run *run, const
 {
     slip_status status = trace->made ? make_file(trace) : open_tables(trace, H5F_ACC_RDWR);
     trace->saved = !trace->made;
-    if (status == SLIP_OK)
-        status = hold_cache(trace);
     trace->run = *run;
     trace->run.run = (int32_t)trace->tables[SLIP_TRACE_TABLE_RUNS].rows + 1;
     slip_trace_text(trace->run.state, sizeof trace->run.state, "running");

@@ -1,9 +1,7 @@
 /* --trace: the record of a run as one HDF5 file (io/report/trace/rows.h), written as it goes.
  *
- * Rows are kept in memory and written every few seconds, between two steps. What has been written stays readable when the process is
- * killed: HDF5's cache is not allowed to write anything by itself, rows go to the disk before the table's new length does, and no mark in
- * the file says that it is open. The exception is a kill in the milliseconds of a write that makes new chunks, when the index of the file
- * changes in several places. A resumed run appends.
+ * Rows are kept in memory and written every few seconds, between two steps. The file can be read at any time, also when the process is
+ * killed in mid-write (io/report/trace/driver.h), and no mark in it says that it is open. A resumed run appends.
  */
 #ifndef SLIP_IO_REPORT_TRACE_TRACE_H
 #define SLIP_IO_REPORT_TRACE_TRACE_H

@@ -95,29 +95,13 @@ static slip_status try_lock(slip_lock *lock, const char *target, bool *taken)
     return SLIP_OK;
 }
 
-static slip_status name_lock(const char *path, slip_lock **lock)
-{
-    char *resolved = slip_file_resolve(path);
-    if (resolved == NULL)
-        return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s", path, strerror(errno));
-    slip_lock *made = calloc(1, sizeof *made);
-    bool named = made != NULL && asprintf(&made->path, "%s.lock", resolved) >= 0;
-    free(resolved);
-    if (!named) {
-        free(made);
-        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: out of memory", path);
-    }
-    *lock = made;
-    return SLIP_OK;
-}
-
 slip_status slip_lock_take(const char *path, slip_lock **lock)
 {
-    slip_lock *made = NULL;
+    slip_lock *made = calloc(1, sizeof *made);
     bool taken = false;
-    slip_status status = name_lock(path, &made);
-    if (status != SLIP_OK)
-        return status;
+    if (made == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: out of memory", path);
+    slip_status status = slip_file_beside(path, ".lock", &made->path);
     for (int i = 0; i < ATTEMPTS && status == SLIP_OK && !taken; i++) {
         status = try_lock(made, path, &taken);
         if (!taken && made->file >= 0)

@@ -28,10 +28,20 @@ static slip_status sum(const slip_checkpoint *checkpoint, const slip_model *mode
         slip_layout_datasets(&weights[i], (slip_dtype)found->dtype, &codes, &scales);
         t->codes[found->dtype] += codes.bytes;
         t->scales[found->dtype] += scales.bytes;
+        t->parts[weights[i].row->read] += codes.bytes + scales.bytes;
         t->parameters += weights[i].experts * weights[i].rows * weights[i].columns;
     }
     free(weights);
     return SLIP_OK;
+}
+
+const char *slip_inspect_part(slip_weight_read part)
+{
+    static const char *const names[SLIP_READS] = {
+        [SLIP_READ_LITTLE] = "embedding", [SLIP_READ_ATTENTION] = "attention", [SLIP_READ_DENSE] = "dense",
+        [SLIP_READ_ROUTER] = "router",    [SLIP_READ_EXPERTS] = "experts",     [SLIP_READ_HEAD] = "head",
+    };
+    return names[part];
 }
 
 static void print_totals(const slip_inspect_totals *t)
@@ -43,6 +53,11 @@ static void print_totals(const slip_inspect_totals *t)
                    (long long)t->scales[dtype]);
         else if (t->codes[dtype] > 0)
             printf("  %-6s          %lld bytes\n", slip_dtype_name((slip_dtype)dtype), (long long)t->codes[dtype]);
+    printf("  parts          ");
+    for (int part = 0; part < SLIP_READS; part++)
+        if (t->parts[part] > 0)
+            printf(" %s %lld", slip_inspect_part((slip_weight_read)part), (long long)t->parts[part]);
+    printf(" bytes, scales among them; vectors count with the embedding\n");
 }
 
 static void print_attention(const char *kind, int32_t layers, const slip_attention *a)
@@ -153,17 +168,17 @@ static void print_all(const slip_source *source, const slip_inspect_totals *targ
     print_datasets(checkpoint);
 }
 
-/* With an object its members are added to it; without one all is printed for a reader. ranks 0: no placement. */
-static slip_status show(const slip_source *source, int32_t ranks, double memory, json_t *object)
+/* With an object its members are added to it; without one all is printed for a reader. `options` NULL, or without --ranks: no placement. */
+static slip_status show(const slip_source *source, const slip_options *options, json_t *object)
 {
     slip_inspect_totals target = {0}, draft = {0};
     slip_inspect_placement placement = {0};
-    const slip_inspect_placement *placed = ranks > 0 ? &placement : NULL;
+    const slip_inspect_placement *placed = options != NULL && options->ranks > 0 ? &placement : NULL;
     slip_status status = sum(&source->table, &source->model, false, &target);
     if (status == SLIP_OK)
         status = sum(&source->table, &source->model, true, &draft);
-    if (status == SLIP_OK && ranks > 0)
-        status = slip_inspect_place(source, ranks, memory, &placement);
+    if (status == SLIP_OK && placed != NULL)
+        status = slip_inspect_place(source, options, &placement);
     if (status == SLIP_OK && object != NULL)
         status = slip_inspect_json(source, &target, &draft, placed, object);
     else if (status == SLIP_OK)
@@ -172,7 +187,7 @@ static slip_status show(const slip_source *source, int32_t ranks, double memory,
     return status;
 }
 
-static slip_status inspect(const char *path, int32_t ranks, double memory, json_t *object)
+static slip_status inspect(const char *path, const slip_options *options, json_t *object)
 {
     slip_source source = {.path = path};
     slip_status status = slip_checkpoint_open(path, &source.table);
@@ -180,14 +195,14 @@ static slip_status inspect(const char *path, int32_t ranks, double memory, json_
         return status;
     status = slip_checkpoint_model(&source.table, path, &source.model);
     if (status == SLIP_OK)
-        status = show(&source, ranks, memory, object);
+        status = show(&source, options, object);
     slip_source_close(&source);
     return status;
 }
 
 slip_status slip_inspect_add(const char *path, json_t *object)
 {
-    return inspect(path, 0, 0, object);
+    return inspect(path, NULL, object);
 }
 
 slip_status slip_inspect_run(const slip_options *options, int argc, char **argv)
@@ -195,7 +210,7 @@ slip_status slip_inspect_run(const slip_options *options, int argc, char **argv)
     json_t *object = options->json ? slip_summary_begin("inspect", argc, argv) : NULL;
     if (options->json && object == NULL)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
-    slip_status status = inspect(options->model, (int32_t)options->ranks, options->memory, object);
+    slip_status status = inspect(options->model, options, object);
     if (status == SLIP_OK && object != NULL)
         return slip_summary_print(object);
     json_decref(object);

@@ -22,6 +22,15 @@ static json_t *bytes_by_type(const slip_inspect_totals *totals)
     return object;
 }
 
+static json_t *bytes_by_part(const slip_inspect_totals *totals)
+{
+    json_t *object = json_object();
+    for (int i = 0; i < SLIP_READS; i++)
+        if (totals->parts[i] > 0)
+            json_object_set_new(object, slip_inspect_part((slip_weight_read)i), json_integer(totals->parts[i]));
+    return object;
+}
+
 static json_t *integers(const int32_t *values, int32_t count)
 {
     json_t *list = json_array();
@@ -61,6 +70,7 @@ static json_t *target_object(const slip_model *m, const slip_inspect_totals *tot
     json_object_set_new(object, "chat_template", m->chat_template[0] != '\0' ? json_string(m->chat_template) : json_null());
     json_object_set_new(object, "parameters", json_integer(totals->parameters));
     json_object_set_new(object, "bytes", bytes_by_type(totals));
+    json_object_set_new(object, "part_bytes", bytes_by_part(totals));
     return object;
 }
 
@@ -69,9 +79,10 @@ static json_t *draft_object(const slip_model *m, const slip_inspect_totals *tota
     const slip_draft_shape *d = &m->draft;
     if (!m->has_draft)
         return json_null();
-    return json_pack("{s:i,s:i,s:i,s:o,s:o,s:i,s:b,s:I,s:o}", "block", d->block, "layers", d->layers, "intermediate", d->intermediate,
+    return json_pack("{s:i,s:i,s:i,s:o,s:o,s:i,s:b,s:I,s:o,s:o}", "block", d->block, "layers", d->layers, "intermediate", d->intermediate,
                      "attention", attention(&d->attention), "taps", integers(d->tap_layer, d->taps), "mask_token", d->mask_token,
-                     "mask_embedding", d->mask_embedding, "parameters", (json_int_t)totals->parameters, "bytes", bytes_by_type(totals));
+                     "mask_embedding", d->mask_embedding, "parameters", (json_int_t)totals->parameters, "bytes", bytes_by_type(totals),
+                     "part_bytes", bytes_by_part(totals));
 }
 
 static json_t *datasets(const slip_checkpoint *checkpoint)
@@ -113,8 +124,8 @@ static json_t *placement_object(const slip_inspect_placement *p)
         json_array_append_new(ranks, rank_object(&p->rank[rank]));
     for (int i = 0; i < p->contexts; i++)
         json_array_append_new(fits, json_pack("{s:I,s:i}", "context", (json_int_t)p->context[i], "sequences", p->sequences[i]));
-    return json_pack("{s:i,s:i,s:I,s:f,s:o,s:o}", "rank_count", p->ranks, "expert_slices", p->slices, "kv_bytes_per_token",
-                     (json_int_t)p->kv_bytes_per_token, "available_bytes", p->memory, "ranks", ranks, "fits", fits);
+    return json_pack("{s:i,s:s,s:i,s:I,s:f,s:o,s:o}", "rank_count", p->ranks, "device", p->device, "expert_slices", p->slices,
+                     "kv_bytes_per_token", (json_int_t)p->kv_bytes_per_token, "available_bytes", p->memory, "ranks", ranks, "fits", fits);
 }
 
 slip_status slip_inspect_json(const slip_source *source, const slip_inspect_totals *target, const slip_inspect_totals *draft,

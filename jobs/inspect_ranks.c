@@ -2,12 +2,45 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "coordinator/decoder.h"
 #include "jobs/inspect_totals.h"
 
 /* Lengths of sequences that are asked about, shorter first; the model's own limit ends the list. */
 static const int64_t usual_contexts[] = {1024, 8192, 32768, 131072, 1048576};
+
+/* ---- whose memory ---- */
+
+/* By the maker's data sheet. */
+static const double H100_BYTES = 80e9;
+
+static slip_status first_gpu(double *memory)
+{
+    const char *why_not;
+    if (!slip_cuda_present(1, 1, &why_not))
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", why_not);
+    *memory = slip_cuda_memory();
+    return SLIP_OK;
+}
+
+static slip_status choose_device(int device, int32_t ranks, slip_inspect_placement *p)
+{
+    static const char *const names[] = {[SLIP_DEVICE_CPU] = "this machine's CPUs",
+                                        [SLIP_DEVICE_CUDA] = "GPUs as the first one here",
+                                        [SLIP_DEVICE_H100] = "H100",
+                                        [SLIP_DEVICE_H200] = "H200"};
+    p->device = names[device];
+    p->kind = device == SLIP_DEVICE_CPU ? &slip_executor_cpu : &slip_executor_cuda;
+    switch (device) {
+    case SLIP_DEVICE_CPU: p->memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / ranks; return SLIP_OK;
+    case SLIP_DEVICE_CUDA: return first_gpu(&p->memory);
+    case SLIP_DEVICE_H100: p->memory = H100_BYTES; return SLIP_OK;
+    default: p->memory = slip_plan_device_default->memory_bytes; return SLIP_OK;
+    }
+}
+
+/* ---- what fits ---- */
 
 static slip_limits limits_for(const slip_model *model, int32_t sequences, int64_t context)
 {
@@ -25,7 +58,7 @@ static slip_status plan_all(const slip_source *source, slip_inspect_placement *p
     slip_status status = SLIP_OK;
     p->fullest = 0;
     for (int32_t rank = 0; rank < p->ranks && status == SLIP_OK; rank++) {
-        status = slip_plan_rank(source, &slip_executor_cuda, p->ranks, p->slices, rank, limits, &p->rank[rank]);
+        status = slip_plan_rank(source, p->kind, p->ranks, p->slices, rank, limits, &p->rank[rank]);
         if (status == SLIP_OK && slip_inspect_bytes(&p->rank[rank]) > slip_inspect_bytes(&p->rank[p->fullest]))
             p->fullest = rank;
     }
@@ -37,7 +70,7 @@ static bool fits(const slip_source *source, const slip_inspect_placement *p, int
 {
     slip_limits limits = limits_for(&source->model, sequences, context);
     slip_rank_plan rank;
-    return slip_plan_rank(source, &slip_executor_cuda, p->ranks, p->slices, p->fullest, &limits, &rank) == SLIP_OK &&
+    return slip_plan_rank(source, p->kind, p->ranks, p->slices, p->fullest, &limits, &rank) == SLIP_OK &&
            slip_inspect_bytes(&rank) <= p->memory;
 }
 
@@ -70,20 +103,24 @@ static int64_t kv_bytes(const slip_model *model, const slip_inspect_placement *p
     for (int32_t layer = 0; layer < model->layers; layer++)
         for (int32_t rank = 0; rank < p->ranks && !model->is_sliding[layer]; rank++)
             bytes += p->rank[rank].placement.kv_heads[0].count * (model->global.head_dim + model->global.v_head_dim) *
-                     (int64_t)slip_dtype_item_bytes(SLIP_BF16);
+                     (int64_t)slip_dtype_item_bytes(p->kind == &slip_executor_cpu ? SLIP_F32 : SLIP_BF16);
     return bytes;
 }
 
-slip_status slip_inspect_place(const slip_source *source, int32_t ranks, double memory, slip_inspect_placement *placement)
+slip_status slip_inspect_place(const slip_source *source, const slip_options *options, slip_inspect_placement *placement)
 {
+    int32_t ranks = (int32_t)options->ranks;
     slip_inspect_placement p = {.ranks = ranks, .slices = slip_plan_slices(&source->model, ranks)};
+    slip_status status = choose_device(options->device, ranks, &p);
+    if (status != SLIP_OK)
+        return status;
     list_contexts(&source->model, &p);
     slip_limits limits = limits_for(&source->model, 1, p.context[0]);
-    p.memory = memory > 0 ? memory * 1e9 : slip_plan_device_default->memory_bytes;
+    p.memory = options->memory > 0 ? options->memory * 1e9 : p.memory;
     p.rank = calloc((size_t)ranks, sizeof *p.rank);
     if (p.rank == NULL)
         return slip_fail(SLIP_ERR_FAILED, "no memory for a plan of %d ranks", ranks);
-    slip_status status = plan_all(source, &p, &limits);
+    status = plan_all(source, &p, &limits);
     if (status != SLIP_OK) {
         free(p.rank);
         return status;
@@ -124,7 +161,7 @@ static void print_rank(const slip_model *model, const slip_rank_plan *rank)
 void slip_inspect_print_placement(const slip_model *model, const slip_inspect_placement *p)
 {
     const slip_rank_plan *fullest = &p->rank[p->fullest];
-    printf("placement: %d ranks, experts cut in %d\n", p->ranks, p->slices);
+    printf("placement: %d ranks on %s, experts cut in %d\n", p->ranks, p->device, p->slices);
     for (int32_t rank = 0; rank < p->ranks; rank++)
         print_rank(model, &p->rank[rank]);
     printf("  K/V             %lld bytes a token of a sequence on all ranks, a window of the sliding layers apart\n",

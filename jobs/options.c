@@ -261,7 +261,12 @@ static slip_status check(const slip_options *options)
         clash = options->output != NULL && strcmp(options->output, "-") == 0 ? "-o must be a file, which is there whole or not at all"
                                                                              : NULL;
         break;
-    case SLIP_COMMAND_INSPECT: clash = options->memory > 0 && options->ranks == 0 ? "--memory wants --ranks N" : NULL; break;
+    case SLIP_COMMAND_INSPECT:
+        if (options->ranks == 0 && options->memory > 0)
+            clash = "--memory wants --ranks N";
+        else if (options->ranks == 0 && slip_options_given(options, "device"))
+            clash = "--device wants --ranks N";
+        break;
     case SLIP_COMMAND_PLAN:
         if (options->model == NULL && options->shape == NULL)
             return wrong_use(options->command, "-m MODEL.h5 or --shape ", slip_shape_names(), " is missing");

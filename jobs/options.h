@@ -29,7 +29,7 @@ typedef enum {
 } slip_command;
 
 /* Values of options that name one of a few things, in the order of the table's words; 0 = not given. */
-enum { SLIP_DEVICE_CPU = 1, SLIP_DEVICE_CUDA };
+enum { SLIP_DEVICE_CPU = 1, SLIP_DEVICE_CUDA, SLIP_DEVICE_H100, SLIP_DEVICE_H200 }; /* the last two: inspect alone */
 enum { SLIP_ENGINE_PERSISTENT = 1, SLIP_ENGINE_LAUNCH };
 enum { SLIP_DRAFT_ON_ONE = 1, SLIP_DRAFT_ON_ALL }; /* 0: by the device, jobs/job.c */
 enum { SLIP_EXPERTS_MXFP4 = 1, SLIP_EXPERTS_KEEP };
@@ -70,7 +70,7 @@ typedef struct {
     int64_t context;          /* tokens a sequence may hold, prompt included; 0 = not given */
     int64_t expert_slices;    /* 0 = what the plan finds fastest */
     double deadline;          /* seconds a rank waits for another */
-    double memory;            /* plan: GB a rank has; 0 = the planned device's */
+    double memory;            /* plan, inspect: GB a rank has; 0 = the device's */
     double drain;             /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
     slip_shard shard;         /* batch: which part of the requests */
     double acceptance;        /* bench: forced acceptance length; 0 = the draft's own */

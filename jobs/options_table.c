@@ -55,8 +55,11 @@ const option_row slip_option_rows[] = {
     {"memory", 0, OPTION_REAL, "GB", PLAN, FIELD(memory), 0.001, 1e6, NULL,
      "memory a rank has, in units of 1e9 bytes (default: the GPU's that\nwas measured); a warning says when it does not suffice"},
 
+    {"device", 0, OPTION_CHOICE, "cpu|cuda|h100|h200", INSPECT, FIELD(device), 0, 0, "h200",
+     "with --ranks: whose memory must suffice, and whose form K/V have:\na GPU of that name by its maker's data sheet, the first GPU "
+     "here\n(cuda), or a share of this machine (cpu)"},
     {"memory", 0, OPTION_REAL, "GB", INSPECT, FIELD(memory), 0.001, 1e6, NULL,
-     "with --ranks: memory a rank has, in units of 1e9 bytes (default:\nthe GPU's that was measured)"},
+     "with --ranks: memory a rank has, in units of 1e9 bytes (default:\nthe device's)"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL, "the text to continue (default: one of its own)"},
     {"prompt-tokens", 0, OPTION_INT, "N", BENCH, FIELD(prompt_tokens), 1, TOKENS_MAX, NULL,
@@ -190,7 +193,7 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                               "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},
     [SLIP_COMMAND_INSPECT] = {"inspect", "MODEL.h5", 1, "MODEL.h5", "show what is in a checkpoint",
                               "  build/slipstream inspect jobs/demo/model.h5\n"
-                              "  build/slipstream inspect jobs/demo/model.h5 --ranks 2 --memory 80\n"},
+                              "  build/slipstream inspect jobs/demo/model.h5 --ranks 2 --device h100\n"},
     [SLIP_COMMAND_PLAN] = {"plan", "", 0, "(-m MODEL.h5 | --shape NAME) --ranks N",
                            "bytes, memory and time a step for a number of ranks, without running anything",
                            "  build/slipstream plan --shape pro --ranks 8\n"

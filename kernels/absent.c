@@ -28,6 +28,11 @@ void slip_cuda_first(char name[SLIP_GPU_NAME])
     name[0] = '\0';
 }
 
+double slip_cuda_memory(void)
+{
+    return 0;
+}
+
 void slip_cuda_version(char text[SLIP_VERSION_TEXT])
 {
     strcpy(text, "none in this build");

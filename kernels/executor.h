@@ -136,5 +136,6 @@ extern const slip_executor_kind slip_executor_cpu;
 extern const slip_executor_kind slip_executor_cuda;
 bool slip_cuda_present(int ranks, int here, const char **why_not);
 void slip_cuda_first(char name[SLIP_GPU_NAME]);
+double slip_cuda_memory(void); /* bytes of the first GPU; 0: there is none */
 
 #endif

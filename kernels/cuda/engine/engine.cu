@@ -19,6 +19,12 @@ extern "C" void slip_cuda_engine_first(char name[SLIP_GPU_NAME])
         snprintf(name + 2 * i, 3, "%02x", (unsigned char)device.uuid.bytes[i]);
 }
 
+extern "C" double slip_cuda_engine_memory(void)
+{
+    cudaDeviceProp device;
+    return cudaGetDeviceProperties(&device, 0) == cudaSuccess ? (double)device.totalGlobalMem : 0;
+}
+
 // `ranks` see the same GPUs as this one.
 static const char *describe_device(int gpu, int ranks, int *sms, char *name, size_t size)
 {

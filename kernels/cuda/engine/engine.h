@@ -36,6 +36,9 @@ const char *slip_cuda_engine_why_not(int here);
 /* The UUID of the first GPU in hexadecimal digits; "" without one. */
 void slip_cuda_engine_first(char name[SLIP_GPU_NAME]);
 
+/* Bytes of the first GPU; 0 without one. */
+double slip_cuda_engine_memory(void);
+
 const char *slip_cuda_engine_name(const slip_cuda_engine *engine);
 int slip_cuda_engine_sms(const slip_cuda_engine *engine);
 

@@ -259,6 +259,11 @@ void slip_cuda_first(char name[SLIP_GPU_NAME])
     slip_cuda_engine_first(name);
 }
 
+double slip_cuda_memory(void)
+{
+    return slip_cuda_engine_memory();
+}
+
 bool slip_cuda_present(int ranks, int here, const char **why_not)
 {
     const char *why = slip_cuda_engine_why_not(here);

@@ -56,12 +56,15 @@ score() { # fixture folder, ranks, slices (0: the program's own choice)
     else
         on_ranks "$2" "$SLIPSTREAM" score --device cpu -m "$work/model.h5" --ids "$1/ids.json" --logits "$4" --json >"$5" 2>&1
     fi || { fail "$name" "score failed" "$5"; return; }
-    if "$COMPARE" "$4" "$1/expected.bin" "$tolerance" >"$work/compare.log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok    $name: $(cat "$work/compare.log")"
-    else
-        fail "$name" "logits differ by more than $tolerance" "$work/compare.log"
-    fi
+    for golden in "$1"/expected.bin "$1"/transformers.bin; do
+        [ -e "$golden" ] || continue
+        if "$COMPARE" "$4" "$golden" "$tolerance" >"$work/compare.log" 2>&1; then
+            passed=$((passed + 1))
+            echo "ok    $name, $(basename "$golden" .bin): $(cat "$work/compare.log")"
+        else
+            fail "$name" "logits differ from $(basename "$golden") by more than $tolerance" "$work/compare.log"
+        fi
+    done
 }
 
 for fixture in "$FIXTURES"/*/; do

@@ -69,11 +69,23 @@ def split_qkv(fused, chunks, heads, kv_heads, head_dim, v_head_dim):
     return [part.reshape(-1, fused.shape[1]) for part in parts]
 
 
+def join_qkv(raw, chunks):
+    """MiMo-V2-Flash's FP8 q, k and v put together to the fused qkv that they were cut from, codes and scales alike: chunk after chunk,
+    and in a chunk q, k, v."""
+    for q in [name for name in raw if name.endswith("q_proj.weight") and raw[name][0] == "F8_E4M3"]:
+        for suffix in ("", "_scale_inv"):
+            dtype = raw[q + suffix][0]
+            parts = [np.split(raw.pop(q.replace("q_proj", part + "_proj") + suffix)[1], chunks) for part in "qkv"]
+            raw[q.replace("q_proj", "qkv_proj") + suffix] = dtype, np.concatenate([part[c] for c in range(chunks) for part in parts])
+
+
 def read_folder(folder, shape=None):
     """Every tensor of the folder's *.safetensors in float64. Fused qkv needs the `shape`, a reference.Target."""
     raw = {}
     for path in sorted(pathlib.Path(folder).glob("*.safetensors")):
         raw.update(read_file(path))
+    if shape is not None:
+        join_qkv(raw, shape.chunks)
     out = {}
     for name, (dtype, array) in raw.items():
         fused = name.endswith("qkv_proj.weight")

@@ -175,6 +175,13 @@ def write_folder(path, stored, c):
     (path / "config.json").write_text(json.dumps(c, indent=1) + "\n")
 
 
+def golden(logits):
+    """The bytes of expected.bin (README.md): every sixth row and the last."""
+    rows = sorted({*range(0, len(logits), 6), len(logits) - 1})
+    return (struct.pack("<8s4I", b"SLIPGOLD", 1, len(logits), logits.shape[1], len(rows)) + np.array(rows, "<u4").tobytes() +
+            logits[rows].astype("<f4").tobytes())
+
+
 def main():
     for name, case in CASES.items():
         c, path, margin, seed = case["config"], FIXTURES / name, 0, case["seed"] - 1
@@ -188,10 +195,8 @@ def main():
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         write_folder(path, folder.stored, c)
-        rows = sorted({*range(0, len(ids), 6), len(ids) - 1})
         (path / "ids.json").write_text(json.dumps(ids) + "\n")
-        (path / "expected.bin").write_bytes(struct.pack("<8s4I", b"SLIPGOLD", 1, len(ids), logits.shape[1], len(rows)) +
-                                            np.array(rows, "<u4").tobytes() + logits[rows].astype("<f4").tobytes())
+        (path / "expected.bin").write_bytes(golden(logits))
         print(f"{name}: seed {seed}, logits std {logits.std():.2f}, routing margin {margin:.1e}")
 
 

@@ -109,7 +109,7 @@ static slip_status read_index(const slip_safetensors *folder, json_t **root, con
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", folder->path, index_name) >= (int)sizeof path)
         return slip_fail(SLIP_ERR_INPUT, "%s: path too long", folder->path);
-    if (access(path, F_OK) != 0 && errno == ENOENT)
+    if (!slip_file_is_there(path))
         return SLIP_OK;
     char *text;
     size_t size;

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "io/base/file/file.h"
 #include "ranks/model/chat/sha256.h"
@@ -18,7 +17,7 @@ static slip_status read_file(const char *folder, const char *name, char path[PAT
 {
     if (snprintf(path, PATH_SIZE, "%s/%s", folder, name) >= PATH_SIZE)
         return slip_fail(SLIP_ERR_INPUT, "%.128s...: the path is too long", folder);
-    return access(path, F_OK) == 0 ? slip_file_read(path, TEXT_MAX, text, size) : SLIP_OK;
+    return slip_file_is_there(path) ? slip_file_read(path, TEXT_MAX, text, size) : SLIP_OK;
 }
 
 /* The text in a member chat_template: the member itself, or, of a list of {name, template}, the one called "default". */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "io/base/file/file.h"
 #include "io/text/tokenizer.h"
@@ -20,12 +19,6 @@ static slip_status join(const char *folder, const char *name, char path[SLIP_CON
     if (snprintf(path, SLIP_CONVERT_PATH, "%s/%s", folder, name) >= SLIP_CONVERT_PATH)
         return slip_fail(SLIP_ERR_INPUT, "%.128s...: the path is too long", folder);
     return SLIP_OK;
-}
-
-static bool exists(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0;
 }
 
 static slip_status read_config(const slip_convert_options *options, slip_convert_folder *f)
@@ -50,7 +43,7 @@ static slip_status read_tokenizer(const slip_convert_options *options, slip_conv
     slip_status status = join(options->source_folder, "tokenizer.json", path);
     if (status != SLIP_OK)
         return status;
-    if (!exists(path)) {
+    if (!slip_file_is_there(path)) {
         if (slip_convert_speaks(options))
             fprintf(stderr, "warning: %s: not there; the model can only score token ids\n", path);
         return SLIP_OK;
@@ -82,7 +75,7 @@ static slip_status read_draft(const slip_convert_options *options, slip_convert_
     char path[SLIP_CONVERT_PATH];
     const char *given = options->draft_folder;
     slip_status status = given != NULL ? join(given, "", f->draft_path) : join(options->source_folder, "dflash", f->draft_path);
-    if (status == SLIP_OK && given == NULL && !exists(f->draft_path))
+    if (status == SLIP_OK && given == NULL && !slip_file_is_there(f->draft_path))
         f->draft_path[0] = '\0';
     if (status != SLIP_OK || f->draft_path[0] == '\0')
         return status;
@@ -93,7 +86,7 @@ static slip_status read_draft(const slip_convert_options *options, slip_convert_
         status = slip_config_parse_draft(f->draft_config, f->draft_config_size, path, &f->model);
     if (status == SLIP_OK)
         status = join(f->draft_path, "mask_embedding.pt", path);
-    if (status == SLIP_OK && exists(path))
+    if (status == SLIP_OK && slip_file_is_there(path))
         status = slip_file_read(path, MASK_MAX, &f->mask, &f->mask_size);
     return status;
 }

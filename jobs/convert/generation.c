@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "io/base/file/file.h"
 #include "ranks/model/config/known.h"
@@ -18,7 +17,7 @@ static slip_status read_file(const char *folder, const char *name, char path[PAT
     size_t size;
     if (snprintf(path, PATH_SIZE, "%s/%s", folder, name) >= PATH_SIZE)
         return slip_fail(SLIP_ERR_INPUT, "%.128s...: the path is too long", folder);
-    if (access(path, F_OK) != 0)
+    if (!slip_file_is_there(path))
         return SLIP_OK;
     slip_status status = slip_file_read(path, TEXT_MAX, &text, &size);
     if (status != SLIP_OK)

@@ -112,10 +112,15 @@ static slip_weight_spec part_weight(const slip_convert_source *source, const sli
 
 bool slip_convert_qkv_is_apart(const slip_convert_source *source, const slip_weight_spec *weight)
 {
-    if (weight->row->rows != SLIP_AXIS_QKV || slip_convert_source_has(source, weight) || row_of(source->table, SLIP_AXIS_K) == NULL)
+    static const slip_axis axes[PARTS] = {SLIP_AXIS_Q, SLIP_AXIS_K, SLIP_AXIS_V};
+    bool any = false;
+    if (weight->row->rows != SLIP_AXIS_QKV || slip_convert_source_has(source, weight))
         return false;
-    slip_weight_spec k = part_weight(source, weight, SLIP_AXIS_K);
-    return slip_convert_source_has(source, &k);
+    for (int i = 0; i < PARTS && !any; i++) {
+        slip_weight_spec part = part_weight(source, weight, axes[i]);
+        any = part.row != NULL && slip_convert_source_has(source, &part);
+    }
+    return any;
 }
 
 static slip_status refuse(const slip_convert_source *source, const slip_st_tensor *tensor, const char *problem)
@@ -134,7 +139,8 @@ static slip_status find_part(slip_convert_source *source, const slip_weight_spec
         return status;
     assert(p.codes != NULL && p.scales != NULL); /* taken */
     if (p.codes->dtype != SLIP_ST_F8E4M3 || p.scales->dtype != SLIP_ST_F32)
-        return refuse(source, p.codes, "beside scales that heads of k and v share, q, k and v must be F8_E4M3 with F32 scales");
+        return refuse(source, p.codes->dtype != SLIP_ST_F8E4M3 ? p.codes : p.scales,
+                      "where heads of k and v share scales, q, k and v must be F8_E4M3 with F32 scales");
     if (p.codes->dims != 2 || p.codes->shape[1] != fused->columns || p.codes->shape[0] % fused->chunks != 0)
         return refuse(source, p.codes, "its shape does not fit the config's heads");
     if (p.scales->dims != 2 || p.scales->shape[1] != slip_f8_blocks(fused->columns) || p.scales->shape[0] % fused->chunks != 0)

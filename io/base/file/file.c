@@ -47,6 +47,20 @@ slip_status slip_file_check_regular(const char *path)
     return SLIP_OK;
 }
 
+bool slip_file_is_there(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+/* Git LFS leaves such a text in the place of a file that it did not fetch; by its specification it has less than 1024 bytes. */
+static bool is_lfs_pointer(int file, int64_t size)
+{
+    static const char first[] = "version https://git-lfs.github.com/spec/";
+    char head[sizeof first - 1];
+    return size < 1024 && pread(file, head, sizeof head, 0) == (ssize_t)sizeof head && memcmp(head, first, sizeof head) == 0;
+}
+
 slip_status slip_file_open(const char *path, int *fd, int64_t *size)
 {
     slip_status checked = slip_file_check_regular(path);
@@ -60,6 +74,10 @@ slip_status slip_file_open(const char *path, int *fd, int64_t *size)
         slip_status status = slip_fail(SLIP_ERR_FAILED, "%s: %s", path, strerror(errno));
         close(file);
         return status;
+    }
+    if (is_lfs_pointer(file, info.st_size)) {
+        close(file);
+        return slip_fail(SLIP_ERR_INPUT, "%s: is a Git LFS pointer, not the file itself: fetch that by git lfs pull", path);
     }
     *fd = file;
     *size = info.st_size;

@@ -2,6 +2,7 @@
 #ifndef SLIP_IO_BASE_FILE_FILE_H
 #define SLIP_IO_BASE_FILE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,7 +18,10 @@ slip_status slip_file_blame(int error);
 /* SLIP_ERR_INPUT, saying what it is, for what is not a regular file: opening a FIFO would wait for its other end. */
 slip_status slip_file_check_regular(const char *path);
 
-/* Open a regular file for reading. The caller closes *fd. */
+/* Is there anything of that name? A symbolic link to nothing counts: what it should lead to is missing, and opening it says so. */
+bool slip_file_is_there(const char *path);
+
+/* Open a regular file for reading. The caller closes *fd. The pointer that Git LFS leaves in a file's place is refused as such. */
 slip_status slip_file_open(const char *path, int *fd, int64_t *size);
 
 /* Read or write exactly `bytes` bytes at `offset`. `path` is for the message. */

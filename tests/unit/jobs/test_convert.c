@@ -15,7 +15,6 @@
 #include "tests/unit/support/folder.h"
 #include "tests/unit/support/small_model.h"
 #include "convert_source.h"
-}
 
 static void test_kept_types(void **state)
 {

@@ -227,5 +227,6 @@ static inline const slip_dataset *expect(const slip_checkpoint *checkpoint, cons
     assert_non_null(dataset);
     assert_int_equal(dataset->dtype, dtype);
     return dataset;
+}
 
 #endif

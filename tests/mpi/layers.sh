@@ -36,6 +36,37 @@ fresh && rm "$work/broken/m.h5"
 convert 2 "$work/broken/m.h5" --window 17
 if [ "$status" = 2 ] && grep -q "finished by an earlier run from another source, or with other options" "$log" && [ ! -e "$work/broken/m.h5" ]; then ok "layers of another conversion"; else fail "layers of another conversion" "exit status $status" "$log"; fi
 
+# A rank is killed in the middle of a write, wherever that is, and with it the job; then the same command again. KILL_SEED=N: elsewhere.
+preload=$TOOLS/fail_after.so RANDOM=${KILL_SEED:-17}
+killed() { # rank, ranks of the second run
+    local last=$((RANDOM % writes + 1)) left kept
+    rm -rf "$work/broken" && mkdir "$work/broken"
+    timeout "$seconds" mpirun --oversubscribe --bind-to none -n 2 env LD_PRELOAD="$preload" FAIL_KIND=write FAIL_AT=$last FAIL_RANK="$1" \
+        FAIL_HOW=kill "$SLIPSTREAM" convert "$MODEL" "$work/broken/m.h5" --files layers >"$log" 2>&1 </dev/null
+    status=$?
+    left=$(cd "$work/broken" && find . -name '*.h5' -printf '%p %i %T@\n' | sort)
+    if [ "$status" = 0 ] || [ -e "$work/broken/m.h5" ]; then fail "rank $1 killed at write $last" "it was not, or an index is there" "$log"; return; fi
+    convert "$2" "$work/broken/m.h5"
+    # shellcheck disable=SC2046 # names without blanks
+    kept=$(cd "$work/broken" && [ -z "$left" ] || find $(cut -d ' ' -f 1 <<<"$left") -printf '%p %i %T@\n' | sort)
+    if [ "$status" = 0 ] && diff -r "$work/on1" "$work/broken" >>"$log" && [ "$left" = "$kept" ]
+    then ok "rank $1 killed at write $last, then on $2 ranks" "$(grep -c . <<<"$left") layers stayed"
+    else fail "rank $1 killed at write $last, then on $2 ranks" "exit status $status, other files, or layers written again" "$log"
+    fi
+}
+if nm -D "$SLIPSTREAM" 2>/dev/null | grep -q __asan_init; then
+    echo "note  no rank is killed: a sanitizer has the place of the calls"
+else
+    rm -rf "$work/broken" && mkdir "$work/broken"
+    mpirun --oversubscribe --bind-to none -n 2 env LD_PRELOAD="$preload" FAIL_RANK=1 FAIL_COUNT="$work/calls" "$SLIPSTREAM" convert "$MODEL" \
+        "$work/broken/m.h5" --files layers >"$log" 2>&1 </dev/null
+    writes=$(sed -n 's/^write //p' "$work/calls")
+    killed 1 2
+    killed 0 2
+    killed 1 1
+    [ "$QUICK" = 1 ] || killed 0 1
+fi
+
 fresh && rm "$work/broken/m.h5.d/layer-003.h5"
 refused "a layer is missing" "m.h5.d/layer-003.h5: cannot be opened: No such file"
 fresh && cp "$work/on1/m.h5.d/layer-001.h5" "$work/broken/m.h5.d/layer-002.h5"

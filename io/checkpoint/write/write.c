@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/checkpoint/checksum.h"
@@ -214,14 +216,30 @@ static slip_status check_sizes(const char *path, const slip_checkpoint_texts *te
     return SLIP_OK;
 }
 
+/* A rank that outlived its job may still be writing to this name: its lock shows, where the file system has locks, or that the name is no
+ * longer this file's. */
+static bool is_ours(const slip_checkpoint_writer *writer)
+{
+    struct stat named, opened;
+    bool locked = flock(writer->fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    return locked && fstat(writer->fd, &opened) == 0 && stat(writer->partial, &named) == 0 && named.st_ino == opened.st_ino;
+}
+
 /* Truncates what an earlier, interrupted conversion left. */
 static slip_status open_partial(slip_checkpoint_writer *writer)
 {
-    writer->fd = open(writer->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    writer->fd = open(writer->partial, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     /* A folder that is not there or not ours is the user's to mend; a full disk is not. */
     if (writer->fd < 0)
         return slip_fail(errno == ENOSPC || errno == EDQUOT || errno == EIO ? SLIP_ERR_FAILED : SLIP_ERR_INPUT, "%s: cannot be created: %s",
                          writer->partial, strerror(errno));
+    if (!is_ours(writer)) {
+        close(writer->fd);
+        writer->fd = -1; /* not ours to remove */
+        return slip_fail(SLIP_ERR_INPUT, "%s: another process is writing it; wait for its end, or end it", writer->partial);
+    }
+    if (ftruncate(writer->fd, 0) != 0)
+        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be emptied: %s", writer->partial, strerror(errno));
     slip_hdf5_prepare();
     errno = 0;
     writer->file = create_file(writer->partial);

@@ -114,11 +114,11 @@ def write_expected(folder, ids, logits, keep):
         header + np.array(rows, "<u4").tobytes() + logits[rows].astype("<f4").tobytes())
 
 
-def write_draft_expected(path, ids, logits):
-    """logits [cases, slots, vocabulary] for DRAFT_STARTS (README.md: draft.bin)."""
+def write_draft_expected(path, ids, logits, starts):
+    """logits [cases, slots, vocabulary], a case a start (README.md: draft.bin)."""
     cases, slots, vocabulary = logits.shape
     header = struct.pack("<8s5I", b"SLIPDRFT", 1, len(ids), vocabulary, slots, cases)
-    body = [part.astype("<u4") for part in (np.array(ids), np.array(DRAFT_STARTS), logits.argmax(axis=2))]
+    body = [part.astype("<u4") for part in (np.array(ids), np.array(starts), logits.argmax(axis=2))]
     path.write_bytes(header + b"".join(part.tobytes() for part in body) + logits.astype("<f4").tobytes())
 
 
@@ -173,7 +173,7 @@ def make_pro_split(name, folder, seed, case):
     if margin < ROUTING_MARGIN or draft_margin < DRAFT_MARGIN:
         return False
     write_expected(folder, ids, logits, case["keep"])
-    write_draft_expected(folder / "draft.bin", ids, drafted)
+    write_draft_expected(folder / "draft.bin", ids, drafted, DRAFT_STARTS)
     report(name, seed, logits, margin, f", draft logits std {drafted.std():.2f}, draft margin {draft_margin:.1e}")
     return True
 

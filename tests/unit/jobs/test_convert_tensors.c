@@ -167,7 +167,7 @@ static void put(const char *path, const void *bytes, size_t size, int64_t offset
     assert_int_equal(close(file), 0);
 }
 
-/* Its last value, or its first one. */
+/* Its first value, or its last one. */
 static void spoil_value(const altered_folder *f, const char *path, const slip_st_tensor *tensor, slip_convert_experts experts, bool first)
 {
     unsigned char bad[4], kept[4];
@@ -189,8 +189,7 @@ static void spoil_values(const altered_folder *f, const char *folder, slip_conve
         const slip_st_tensor *tensor = slip_safetensors_at(opened, i);
         if (!is_chosen(tensor, i))
             continue;
-        spoil_value(f, slip_safetensors_path(opened, tensor), tensor, experts, true);
-        spoil_value(f, slip_safetensors_path(opened, tensor), tensor, experts, false);
+        spoil_value(f, slip_safetensors_path(opened, tensor), tensor, experts, i % 2 == 0);
     }
     slip_safetensors_close(opened);
 }

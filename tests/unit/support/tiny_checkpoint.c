@@ -36,24 +36,36 @@ int tiny_comm_finish(void **state)
 
 static tiny_checkpoint checkpoint;
 
-int tiny_checkpoint_open(void **state, const char *name)
+static slip_status make(const char *name)
 {
     char folder[256];
-    void *comm = NULL;
     snprintf(folder, sizeof folder, "tests/golden/forward/fixtures/%s", name);
-    snprintf(checkpoint.path, sizeof checkpoint.path, "/tmp/slipstream-test-XXXXXX");
-    if (tiny_comm_start(&comm) != 0 || mkdtemp(checkpoint.path) == NULL)
-        return -1;
-    checkpoint.comm = comm;
-    strcat(checkpoint.path, "/model.h5");
     slip_convert_options options = {.source_folder = folder, .out_path = checkpoint.path, .experts = SLIP_CONVERT_KEEP};
     slip_status status = slip_convert_run(&options);
     if (status == SLIP_OK)
         status = slip_source_open(checkpoint.comm, checkpoint.path, &checkpoint.source);
     if (status != SLIP_OK)
         fprintf(stderr, "%s\n", slip_cause());
+    return status;
+}
+
+int tiny_checkpoint_open(void **state, const char *name)
+{
+    void *comm = NULL;
+    snprintf(checkpoint.path, sizeof checkpoint.path, "/tmp/slipstream-test-XXXXXX");
+    if (tiny_comm_start(&comm) != 0 || mkdtemp(checkpoint.path) == NULL)
+        return -1;
+    checkpoint.comm = comm;
+    strcat(checkpoint.path, "/model.h5");
     *state = &checkpoint;
-    return status == SLIP_OK ? 0 : -1;
+    return make(name) == SLIP_OK ? 0 : -1;
+}
+
+slip_status tiny_checkpoint_change(tiny_checkpoint *c, const char *name)
+{
+    slip_source_close(&c->source);
+    unlink(c->path);
+    return make(name);
 }
 
 int tiny_checkpoint_close(void **state)

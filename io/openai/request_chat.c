@@ -139,7 +139,8 @@ static json_t *without_developer(const json_t *messages)
     return copy;
 }
 
-static slip_status render(const json_t *given, bool thinking, slip_chat_ending ending, slip_request *request)
+static slip_status render(const slip_chat_template *chat, const json_t *given, bool thinking, slip_chat_ending ending,
+                          slip_request *request)
 {
     json_t *messages = without_developer(given);
     request->prompts = calloc(1, sizeof *request->prompts);
@@ -149,7 +150,7 @@ static slip_status render(const json_t *given, bool thinking, slip_chat_ending e
     }
     request->prompt_count = 1;
     slip_prompt *prompt = request->prompts;
-    slip_status status = request->family->chat(messages, request->reading.tools, thinking, ending, &prompt->text, &prompt->size);
+    slip_status status = chat->render(messages, request->reading.tools, thinking, ending, &prompt->text, &prompt->size);
     json_decref(messages);
     if (status == SLIP_ERR_INPUT) {
         slip_request_refuse(request, 400, "invalid_value", "messages", "%s", slip_cause());
@@ -171,13 +172,14 @@ static slip_status refuse_unknown_template(const slip_request_defaults *defaults
 slip_status slip_request_chat(const json_t *body, const slip_request_defaults *defaults, slip_request *request)
 {
     const slip_family *family = request->family = defaults->family != NULL ? defaults->family : slip_families[0];
-    if (family->chat == NULL)
+    if (family->chat_templates == NULL)
         return slip_request_refuse(request, 400, "unsupported", "messages",
                                    "messages: this model family has no chat template; /v1/completions takes a text");
     if (defaults->chat == NULL && defaults->unknown_chat != NULL)
         return refuse_unknown_template(defaults, request);
     const json_t *messages = slip_json_given(body, "messages");
-    bool thinking = (defaults->chat != NULL ? defaults->chat : family->chat_templates)->thinks;
+    const slip_chat_template *chat = defaults->chat != NULL ? defaults->chat : family->chat_templates;
+    bool thinking = chat->thinks;
     slip_chat_ending ending = SLIP_CHAT_CUE;
     slip_status status;
     if (messages == NULL)
@@ -185,7 +187,7 @@ slip_status slip_request_chat(const json_t *body, const slip_request_defaults *d
     if ((status = read_thinking(body, request, &thinking)) != SLIP_OK || (status = read_tools(body, request)) != SLIP_OK ||
         (status = read_ending(body, request, &ending)) != SLIP_OK)
         return status;
-    return render(messages, thinking, ending, request);
+    return render(chat, messages, thinking, ending, request);
 }
 
 slip_status slip_request_read_answer(const slip_request *request, const char *text, size_t size, slip_chat_answer *parts)

@@ -41,18 +41,14 @@ typedef struct slip_family {
     slip_status (*program_target)(const slip_model *model, const slip_placement *placement, slip_program *program);
     slip_status (*program_draft)(const slip_model *model, const slip_placement *placement, slip_program *program);
 
-    /* Render an OpenAI `messages` array and `tools` (NULL: none) to the text that the assistant goes on with. *text is malloc'ed and
-     * NUL-terminated; the caller frees it. SLIP_ERR_INPUT names the message and the field that is wrong. NULL: it has no template,
-     * and none of what follows. */
-    slip_status (*chat)(const json_t *messages, const json_t *tools, bool thinking, slip_chat_ending ending, char **text, size_t *size);
+    /* Its templates, the first being that of a checkpoint without a record of one, and the texts that they are known by. NULL: it has no
+     * template, and none of what follows. */
+    const slip_chat_template *chat_templates;
+    const slip_chat_text *chat_texts;
 
     /* Read what it answers, as ranks/model/chat/answer.h says. */
     void (*answer_feed)(slip_chat_answer *answer, const char *text, size_t size);
     void (*answer_finish)(slip_chat_answer *answer);
-
-    /* Its templates, one at least, the first being that of a checkpoint without a record of one, and the texts that they are known by. */
-    const slip_chat_template *chat_templates;
-    const slip_chat_text *chat_texts;
 
     const slip_shape *shapes; /* NULL: none */
 } slip_family;

@@ -1,5 +1,5 @@
-/* Input: a JSON object of messages, tools, thinking and ending. What is rendered must be whole, well-formed text that
- * begins with a system turn and ends as asked for; what is refused must be refused with a sentence.
+/* Input: a JSON object of messages, tools, thinking, ending and v2_6. What is rendered must be whole, well-formed text that
+ * begins with a turn, but for V2.6 the system's, and ends as asked for; what is refused must be refused with a sentence.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,9 +16,9 @@ static void require(int condition)
         abort();
 }
 
-static void check_text(const char *text, size_t size, int thinking, slip_chat_ending ending)
+static void check_text(const char *text, size_t size, const char *begin, int thinking, slip_chat_ending ending)
 {
-    static const char begin[] = "<|im_start|>system\n", cue[] = "<|im_start|>assistant\n<think></think>";
+    static const char cue[] = "<|im_start|>assistant\n<think></think>";
     size_t cue_size = strlen(cue) - (thinking ? strlen("<think></think>") : 0);
     require(strlen(text) == size && slip_utf8_valid(text, size) == size);
     if (ending != SLIP_CHAT_CUE)
@@ -39,10 +39,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = NULL;
     size_t text_size;
     slip_clear();
-    slip_status status =
-        slip_mimo_v2_chat(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking, ending, &text, &text_size);
+    int v2_6 = json_is_true(json_object_get(root, "v2_6"));
+    slip_chat_render *render = v2_6 ? slip_mimo_v2_6_chat : slip_mimo_v2_chat;
+    slip_status status = render(json_object_get(root, "messages"), json_object_get(root, "tools"), thinking, ending, &text, &text_size);
     if (status == SLIP_OK)
-        check_text(text, text_size, thinking, ending);
+        check_text(text, text_size, v2_6 ? "<|im_start|>" : "<|im_start|>system\n", thinking, ending);
     else
         require(slip_cause()[0] != '\0' && text == NULL);
     free(text);

@@ -13,12 +13,12 @@
 static const char DEFAULT_SYSTEM[] = "You are MiMo, a helpful AI assistant engineered by Xiaomi.";
 static const char THINK[] = "<think>", END_THINK[] = "</think>";
 
-static slip_status refuse(size_t index, const char *field, const char *should)
+slip_status slip_chat_refuse(size_t index, const char *field, const char *should)
 {
     return slip_fail(SLIP_ERR_INPUT, "messages[%zu]%s %s", index, field, should);
 }
 
-static bool role_is(const json_t *message, const char *role)
+bool slip_chat_role_is(const json_t *message, const char *role)
 {
     const char *value = json_string_value(json_object_get(message, "role"));
     return value != NULL && strcmp(value, role) == 0;
@@ -34,40 +34,40 @@ static slip_status put_part(slip_text *text, size_t index, size_t part_index, co
     const json_t *words = json_object_get(part, "text");
     snprintf(field, sizeof field, ".content[%zu]", part_index);
     if (type == NULL)
-        return refuse(index, field, "has no type");
+        return slip_chat_refuse(index, field, "has no type");
     if (strcmp(type, "text") != 0)
         return slip_fail(SLIP_ERR_INPUT, "messages[%zu]%s.type is \"%.60s\"; only text is understood", index, field, type);
     if (!json_is_string(words))
-        return refuse(index, field, "has no text");
+        return slip_chat_refuse(index, field, "has no text");
     slip_text_add(text, json_string_value(words), json_string_length(words));
     return SLIP_OK;
 }
 
-static slip_status put_content(slip_text *text, size_t index, const json_t *message)
+slip_status slip_chat_put_content(slip_text *text, size_t index, const json_t *message)
 {
     const json_t *content = slip_json_given(message, "content");
     if (json_is_string(content)) {
         slip_text_add(text, json_string_value(content), json_string_length(content));
         return SLIP_OK;
     }
-    if (content == NULL && role_is(message, "assistant"))
+    if (content == NULL && slip_chat_role_is(message, "assistant"))
         return SLIP_OK;
     if (!json_is_array(content))
-        return refuse(index, ".content", "is neither a string nor an array of text parts");
+        return slip_chat_refuse(index, ".content", "is neither a string nor an array of text parts");
     slip_status status = SLIP_OK;
     for (size_t i = 0; i < json_array_size(content) && status == SLIP_OK; i++)
         status = put_part(text, index, i, json_array_get(content, i));
     return status;
 }
 
-static void open_turn(slip_text *text, const char *role)
+void slip_chat_open_turn(slip_text *text, const char *role)
 {
     slip_text_puts(text, "<|im_start|>");
     slip_text_puts(text, role);
     slip_text_puts(text, "\n");
 }
 
-static void close_turn(slip_text *text)
+void slip_chat_close_turn(slip_text *text)
 {
     slip_text_puts(text, "<|im_end|>");
 }
@@ -105,15 +105,15 @@ static slip_status put_reasoning_and_content(slip_text *text, size_t index, cons
 {
     const json_t *reasoning = slip_json_given(message, "reasoning_content");
     if (reasoning != NULL && !json_is_string(reasoning))
-        return refuse(index, ".reasoning_content", "is not a string");
+        return slip_chat_refuse(index, ".reasoning_content", "is not a string");
     if (reasoning != NULL) {
         slip_text_puts(text, THINK);
         slip_chat_put_value(text, reasoning);
         slip_text_puts(text, END_THINK);
-        return put_content(text, index, message);
+        return slip_chat_put_content(text, index, message);
     }
     slip_text content = {0};
-    slip_status status = put_content(&content, index, message);
+    slip_status status = slip_chat_put_content(&content, index, message);
     if (status == SLIP_OK)
         put_content_apart(text, content.bytes, content.size);
     text->failed |= content.failed;
@@ -151,17 +151,29 @@ static json_t *arguments_of(const json_t *function)
     return NULL;
 }
 
-static slip_status put_tool_call(slip_text *text, size_t index, size_t call_index, const json_t *call)
+slip_status slip_chat_take_call(size_t index, size_t call_index, const json_t *call, const char **name, json_t **arguments)
 {
     char field[60];
     const json_t *function = json_object_get(call, "function");
-    const char *name = json_string_value(json_object_get(function, "name"));
+    const char *found = json_string_value(json_object_get(function, "name"));
     snprintf(field, sizeof field, ".tool_calls[%zu].function", call_index);
-    if (name == NULL || name[0] == '\0')
-        return refuse(index, field, "has no name");
-    json_t *arguments = arguments_of(function);
-    if (arguments == NULL)
-        return refuse(index, field, "has arguments that are not a JSON object");
+    if (found == NULL || found[0] == '\0')
+        return slip_chat_refuse(index, field, "has no name");
+    json_t *given = arguments_of(function);
+    if (given == NULL)
+        return slip_chat_refuse(index, field, "has arguments that are not a JSON object");
+    *name = found;
+    *arguments = given;
+    return SLIP_OK;
+}
+
+static slip_status put_tool_call(slip_text *text, size_t index, size_t call_index, const json_t *call)
+{
+    const char *name;
+    json_t *arguments;
+    slip_status status = slip_chat_take_call(index, call_index, call, &name, &arguments);
+    if (status != SLIP_OK)
+        return status;
     slip_text_puts(text, "<tool_call>\n<function=");
     slip_text_puts(text, name);
     slip_text_puts(text, ">\n");
@@ -171,16 +183,15 @@ static slip_status put_tool_call(slip_text *text, size_t index, size_t call_inde
     return SLIP_OK;
 }
 
-/* A turn that is to be continued has content and ends in it. */
-static slip_status check_open(size_t index, const json_t *message)
+slip_status slip_chat_check_open(size_t index, const json_t *message)
 {
     const json_t *content = json_object_get(message, "content");
-    if (!role_is(message, "assistant"))
-        return refuse(index, ".role", "is not assistant: only its turn can be continued");
+    if (!slip_chat_role_is(message, "assistant"))
+        return slip_chat_refuse(index, ".role", "is not assistant: only its turn can be continued");
     if (json_array_size(json_object_get(message, "tool_calls")) > 0)
-        return refuse(index, ".tool_calls", "stand where the turn is to be continued");
+        return slip_chat_refuse(index, ".tool_calls", "stand where the turn is to be continued");
     if (json_string_length(content) == 0 && json_array_size(content) == 0)
-        return refuse(index, ".content", "is empty: there is nothing to continue");
+        return slip_chat_refuse(index, ".content", "is empty: there is nothing to continue");
     return SLIP_OK;
 }
 
@@ -188,13 +199,13 @@ static slip_status put_assistant(slip_text *text, size_t index, const json_t *me
 {
     const json_t *calls = slip_json_given(message, "tool_calls");
     if (calls != NULL && !json_is_array(calls))
-        return refuse(index, ".tool_calls", "is not an array");
-    open_turn(text, "assistant");
+        return slip_chat_refuse(index, ".tool_calls", "is not an array");
+    slip_chat_open_turn(text, "assistant");
     slip_status status = put_reasoning_and_content(text, index, message);
     for (size_t i = 0; i < json_array_size(calls) && status == SLIP_OK; i++)
         status = put_tool_call(text, index, i, json_array_get(calls, i));
     if (!open)
-        close_turn(text);
+        slip_chat_close_turn(text);
     return status;
 }
 
@@ -205,22 +216,22 @@ static slip_status put_tool_result(slip_text *text, size_t index, size_t first, 
 {
     const json_t *message = json_array_get(messages, index);
     if (index == first)
-        return refuse(index, "", "is a tool's result, but nothing before it called a tool");
-    if (!role_is(json_array_get(messages, index - 1), "tool"))
-        open_turn(text, "tool");
+        return slip_chat_refuse(index, "", "is a tool's result, but nothing before it called a tool");
+    if (!slip_chat_role_is(json_array_get(messages, index - 1), "tool"))
+        slip_chat_open_turn(text, "tool");
     slip_text_puts(text, "<tool_response>\n");
-    slip_status status = put_content(text, index, message);
+    slip_status status = slip_chat_put_content(text, index, message);
     slip_text_puts(text, "\n</tool_response>\n");
-    if (!role_is(json_array_get(messages, index + 1), "tool"))
-        close_turn(text);
+    if (!slip_chat_role_is(json_array_get(messages, index + 1), "tool"))
+        slip_chat_close_turn(text);
     return status;
 }
 
-static slip_status put_plain(slip_text *text, size_t index, const json_t *message, const char *role)
+slip_status slip_chat_put_plain(slip_text *text, size_t index, const json_t *message, const char *role)
 {
-    open_turn(text, role);
-    slip_status status = put_content(text, index, message);
-    close_turn(text);
+    slip_chat_open_turn(text, role);
+    slip_status status = slip_chat_put_content(text, index, message);
+    slip_chat_close_turn(text);
     return status;
 }
 
@@ -228,29 +239,29 @@ static slip_status put_plain(slip_text *text, size_t index, const json_t *messag
 static slip_status put_message(slip_text *text, size_t index, size_t first, const json_t *messages, bool open)
 {
     const json_t *message = json_array_get(messages, index);
-    if (role_is(message, "assistant"))
+    if (slip_chat_role_is(message, "assistant"))
         return put_assistant(text, index, message, open);
-    if (role_is(message, "tool"))
+    if (slip_chat_role_is(message, "tool"))
         return put_tool_result(text, index, first, messages);
-    if (role_is(message, "user"))
-        return put_plain(text, index, message, "user");
-    if (role_is(message, "system"))
-        return put_plain(text, index, message, "system");
-    return refuse(index, ".role", "is none of system, user, assistant and tool");
+    if (slip_chat_role_is(message, "user"))
+        return slip_chat_put_plain(text, index, message, "user");
+    if (slip_chat_role_is(message, "system"))
+        return slip_chat_put_plain(text, index, message, "system");
+    return slip_chat_refuse(index, ".role", "is none of system, user, assistant and tool");
 }
 
 static slip_status put_system(slip_text *text, const json_t *messages, const json_t *tools, size_t *first)
 {
     slip_status status = SLIP_OK;
-    *first = role_is(json_array_get(messages, 0), "system") ? 1 : 0;
-    open_turn(text, "system");
+    *first = slip_chat_role_is(json_array_get(messages, 0), "system") ? 1 : 0;
+    slip_chat_open_turn(text, "system");
     if (*first == 1)
-        status = put_content(text, 0, json_array_get(messages, 0));
+        status = slip_chat_put_content(text, 0, json_array_get(messages, 0));
     else
         slip_text_puts(text, DEFAULT_SYSTEM);
     if (status == SLIP_OK)
         status = slip_chat_put_tools(text, tools);
-    close_turn(text);
+    slip_chat_close_turn(text);
     return status;
 }
 
@@ -261,7 +272,7 @@ slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool 
     size_t first = 0, count = json_array_size(messages);
     if (count == 0)
         return slip_fail(SLIP_ERR_INPUT, "messages is not an array of at least one message");
-    slip_status status = ending == SLIP_CHAT_CONTINUE ? check_open(count - 1, json_array_get(messages, count - 1)) : SLIP_OK;
+    slip_status status = ending == SLIP_CHAT_CONTINUE ? slip_chat_check_open(count - 1, json_array_get(messages, count - 1)) : SLIP_OK;
     if (status == SLIP_OK)
         status = put_system(&prompt, messages, tools, &first);
     for (size_t i = first; i < count && status == SLIP_OK; i++)
@@ -271,7 +282,7 @@ slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool 
         return status;
     }
     if (ending == SLIP_CHAT_CUE) {
-        open_turn(&prompt, "assistant");
+        slip_chat_open_turn(&prompt, "assistant");
         slip_text_puts(&prompt, thinking ? "" : "<think></think>");
     }
     return slip_text_take(&prompt, text, size);

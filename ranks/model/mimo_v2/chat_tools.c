@@ -159,23 +159,35 @@ static slip_status put_parameters(slip_text *text, const place *where, json_t *s
     return SLIP_OK;
 }
 
+/* The function of a tool, and where it stands. */
+static slip_status take_function(size_t index, const json_t *tool, place *where, json_t **function, const char **name)
+{
+    const char *type = json_string_value(json_object_get(tool, "type"));
+    json_t *found = json_object_get(tool, "function");
+    snprintf(where->name, sizeof where->name, "tools[%zu]", index);
+    if (type == NULL || strcmp(type, "function") != 0)
+        return refuse(where, "type", "is not \"function\", the one kind of tool there is");
+    if (!json_is_object(found))
+        return refuse(where, "function", "is not an object");
+    *where = inside(where, "function");
+    *name = json_string_value(json_object_get(found, "name"));
+    if (*name == NULL || (*name)[0] == '\0')
+        return refuse(where, "name", "is not a name");
+    *function = found;
+    return SLIP_OK;
+}
+
 static slip_status put_tool(slip_text *text, size_t index, const json_t *tool)
 {
     static const char *const handled[] = {"type", "name", "description", "parameters", NULL};
     place where;
-    snprintf(where.name, sizeof where.name, "tools[%zu]", index);
-    const char *type = json_string_value(json_object_get(tool, "type"));
-    json_t *function = json_object_get(tool, "function");
-    if (type == NULL || strcmp(type, "function") != 0)
-        return refuse(&where, "type", "is not \"function\", the one kind of tool there is");
-    if (!json_is_object(function))
-        return refuse(&where, "function", "is not an object");
-    where = inside(&where, "function");
-    const char *name = json_string_value(json_object_get(function, "name"));
-    if (name == NULL || name[0] == '\0')
-        return refuse(&where, "name", "is not a name");
+    json_t *function;
+    const char *name;
+    slip_status status = take_function(index, tool, &where, &function, &name);
+    if (status != SLIP_OK)
+        return status;
     put_tag(text, "\n<function>\n<name>", name, "</name>");
-    slip_status status = put_description(text, &where, function);
+    status = put_description(text, &where, function);
     if (status != SLIP_OK)
         return status;
     place parameters = inside(&where, "parameters");
@@ -185,7 +197,18 @@ static slip_status put_tool(slip_text *text, size_t index, const json_t *tool)
     return status;
 }
 
-slip_status slip_chat_put_tools(slip_text *text, const json_t *tools)
+static slip_status put_tool_as_json(slip_text *text, size_t index, const json_t *tool)
+{
+    place where;
+    json_t *function;
+    const char *name;
+    slip_text_puts(text, "\n");
+    slip_chat_put_json(text, tool);
+    return take_function(index, tool, &where, &function, &name);
+}
+
+static slip_status put_all(slip_text *text, const json_t *tools, const char *before, const char *behind,
+                           slip_status (*put)(slip_text *text, size_t index, const json_t *tool))
 {
     if (tools == NULL || json_is_null(tools))
         return SLIP_OK;
@@ -193,9 +216,19 @@ slip_status slip_chat_put_tools(slip_text *text, const json_t *tools)
         return slip_fail(SLIP_ERR_INPUT, "tools is not an array");
     slip_status status = SLIP_OK;
     size_t count = json_array_size(tools);
-    slip_text_puts(text, count > 0 ? OPENING : "");
+    slip_text_puts(text, count > 0 ? before : "");
     for (size_t i = 0; i < count && status == SLIP_OK; i++)
-        status = put_tool(text, i, json_array_get(tools, i));
-    slip_text_puts(text, count > 0 ? INSTRUCTIONS : "");
+        status = put(text, i, json_array_get(tools, i));
+    slip_text_puts(text, count > 0 ? behind : "");
     return status;
+}
+
+slip_status slip_chat_put_tools(slip_text *text, const json_t *tools)
+{
+    return put_all(text, tools, OPENING, INSTRUCTIONS, put_tool);
+}
+
+slip_status slip_chat_put_tools_as_json(slip_text *text, const json_t *tools)
+{
+    return put_all(text, tools, "You are provided with the following tools:\n\n<tools>", "\n</tools>", put_tool_as_json);
 }

@@ -55,14 +55,12 @@ static void put_number(slip_text *text, const json_t *value)
     slip_text_puts(text, digits);
 }
 
-static void put_json(slip_text *text, const json_t *value);
-
 static void put_array(slip_text *text, const json_t *array)
 {
     slip_text_puts(text, "[");
     for (size_t i = 0; i < json_array_size(array); i++) {
         slip_text_puts(text, i > 0 ? ", " : "");
-        put_json(text, json_array_get(array, i));
+        slip_chat_put_json(text, json_array_get(array, i));
     }
     slip_text_puts(text, "]");
 }
@@ -76,13 +74,13 @@ static void put_object(slip_text *text, json_t *object)
         slip_text_puts(text, comma);
         slip_chat_put_string(text, key, strlen(key));
         slip_text_puts(text, ": ");
-        put_json(text, member);
+        slip_chat_put_json(text, member);
         comma = ", ";
     }
     slip_text_puts(text, "}");
 }
 
-static void put_json(slip_text *text, const json_t *value)
+void slip_chat_put_json(slip_text *text, const json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT: put_object(text, (json_t *)value); break;
@@ -105,5 +103,5 @@ void slip_chat_put_value(slip_text *text, const json_t *value)
     else if (json_is_null(value))
         slip_text_puts(text, "None");
     else
-        put_json(text, value);
+        slip_chat_put_json(text, value);
 }

@@ -18,7 +18,6 @@ const slip_family slip_mimo_v2 = {
     .head = MIMO_HEAD,
     .program_target = slip_mimo_v2_program,
     .program_draft = slip_dflash_program,
-    .chat = slip_mimo_v2_chat,
     .answer_feed = slip_mimo_v2_answer_feed,
     .answer_finish = slip_mimo_v2_answer_finish,
     .chat_templates = slip_mimo_v2_templates,

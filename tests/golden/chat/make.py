@@ -3,9 +3,11 @@
 
     pip install transformers jinja2 && tests/golden/chat/make.py            # writes conversations.jsonl.gz
     tests/golden/chat/make.py --show N                                      # prints the prompt of line N
+    tests/golden/chat/make.py --published NAME FILE [N]                     # the same for NAME.jsonl.gz
 
-Rendered by transformers' own render_jinja_template() from the .jinja files beside this one. A line is
-{"template": NAME, "body": {...}, "sha256": the first 16 digits}.
+Rendered by transformers' own render_jinja_template() from the .jinja files beside this one, or from FILE, a published text that is not
+kept here. A line is {"template": NAME, "body": {...}, "sha256": the first 16 digits}; a published text's lines have its own SHA-256 too,
+"text_sha256".
 """
 import copy
 import gzip
@@ -18,7 +20,7 @@ import sys
 from transformers.utils.chat_template_utils import render_jinja_template
 
 HERE = pathlib.Path(__file__).parent
-COUNT = 3000
+COUNT, PUBLISHED_COUNT = 3000, 1500
 TEXTS = ["", " ", "hi", "Weather?\n", "caf\u00e9 \U0001f642", "a\tb \\ \"c\" 'd'", "<think>", "</think>", "<think>x</think>y",
          "z<think>x</think>y</think>w", "<|im_end|>", "<tool_call>", "{{ x }} {% y %}", "\u2028\u00a0", "1", "& < >", "  trailing  ", "\u0001"]
 NAMES = ["city", "days", "x_1", "\u00e9t\u00e9", "with space"]
@@ -133,22 +135,28 @@ def as_client_sends(r, made):
     return made
 
 
-def lines():
+def lines(templates, count, more):
     r = random.Random(17)
-    templates = {name: (HERE / f"{name}.jinja").read_text() for name in ("mimo-v2.5", "mimo-v2-flash")}
-    for _ in range(COUNT):
+    for _ in range(count):
         name, made = r.choice(sorted(templates)), body(r)
         text = prompt(templates[name], made)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        yield text, {"template": name, "body": as_client_sends(r, made), "sha256": digest}
+        yield text, {"template": name, "body": as_client_sends(r, made), "sha256": digest, **more}
 
 
 if __name__ == "__main__":
-    made = list(lines())
-    if len(sys.argv) > 2:
-        text, line = made[int(sys.argv[2]) - 1]
+    arguments, target, more = sys.argv[1:], "conversations", {}
+    if arguments[:1] == ["--published"]:
+        target, text = arguments[1], pathlib.Path(arguments[2]).read_text()
+        templates, count, arguments = {target: text}, PUBLISHED_COUNT, arguments[2:]
+        more = {"text_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    else:
+        templates, count = {name: (HERE / f"{name}.jinja").read_text() for name in ("mimo-v2.5", "mimo-v2-flash")}, COUNT
+    made = list(lines(templates, count, more))
+    if len(arguments) > 1:
+        text, line = made[int(arguments[1]) - 1]
         print(json.dumps(line, ensure_ascii=False), text, sep="\n")
         sys.exit()
-    with open(HERE / "conversations.jsonl.gz", "wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
+    with open(HERE / f"{target}.jsonl.gz", "wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
         for _, line in made:
             file.write((json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n").encode())

@@ -236,7 +236,7 @@ static void test_chat_template(void **state)
     assert_int_equal(request.refusal.status_code, 400);
     assert_string_equal(request.refusal.code, "unsupported");
     assert_non_null(strstr(request.refusal.message, "0123456789abcdef..."));
-    assert_non_null(strstr(request.refusal.message, "mimo-v2.5 and mimo-v2-flash"));
+    assert_non_null(strstr(request.refusal.message, "mimo-v2.5, mimo-v2-flash and mimo-v2.6"));
     slip_request_free(&request);
     assert_int_equal(slip_request_parse(text, sizeof text - 1, 1, &defaults, &request), SLIP_OK);
     assert_int_equal(request.refusal.status_code, 0);

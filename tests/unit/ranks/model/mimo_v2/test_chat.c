@@ -208,11 +208,51 @@ static void names_what_it_refuses(void **state)
     slip_clear();
 }
 
+/* V2.6: what the published text makes of conversations is in tests/golden/chat; here what is refused, and one prompt to look at. */
+static void v2_6(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"[]", NULL, "messages is not an array of at least one message"},
+        {"[{\"role\":\"critic\",\"content\":\"x\"}]", NULL, "messages[0].role is none of"},
+        {"[{\"role\":\"user\",\"content\":null}]", NULL, "messages[0].content is neither"},
+        {"[{\"role\":\"assistant\",\"content\":\"x\",\"reasoning_content\":3}]", NULL, "messages[0].reasoning_content is not a string"},
+        {"[{\"role\":\"assistant\",\"tool_calls\":{}}]", NULL, "messages[0].tool_calls is not an array"},
+        {"[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"[]\"}}]}]", NULL,
+         "messages[0].tool_calls[0].function has arguments that are not a JSON object"},
+        {"[{\"role\":\"user\",\"content\":\"x\"}]", "{}", "tools is not an array"},
+        {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"web\"}]", "tools[0].type is not"},
+        {"[{\"role\":\"user\",\"content\":\"x\"}]", "[{\"type\":\"function\",\"function\":{}}]", "tools[0].function.name"},
+    };
+    char *text = NULL;
+    size_t size;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *messages = json_of(cases[i][0]), *tools = json_of(cases[i][1]);
+        slip_clear();
+        assert_int_equal(slip_mimo_v2_6_chat(messages, tools, true, SLIP_CHAT_CUE, &text, &size), SLIP_ERR_INPUT);
+        if (strncmp(slip_cause(), cases[i][2], strlen(cases[i][2])) != 0)
+            fail_msg("\"%s\", not \"%s\"", slip_cause(), cases[i][2]);
+        json_decref(messages);
+        json_decref(tools);
+    }
+    slip_clear();
+    json_t *messages = json_of("[{\"role\":\"user\",\"content\":\"Hello\"}]");
+    assert_int_equal(slip_mimo_v2_6_chat(messages, NULL, false, SLIP_CHAT_CUE, &text, &size), SLIP_OK);
+    assert_string_equal(text, USER("Hello") CUE "<think></think>");
+    free(text);
+    json_decref(messages);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published_prompt),       cmocka_unit_test(turns_and_contents),       cmocka_unit_test(reasoning),
-        cmocka_unit_test(tool_calls_and_results), cmocka_unit_test(tools_in_the_system_turn), cmocka_unit_test(names_what_it_refuses),
+        cmocka_unit_test(published_prompt),
+        cmocka_unit_test(turns_and_contents),
+        cmocka_unit_test(reasoning),
+        cmocka_unit_test(tool_calls_and_results),
+        cmocka_unit_test(tools_in_the_system_turn),
+        cmocka_unit_test(names_what_it_refuses),
+        cmocka_unit_test(v2_6),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

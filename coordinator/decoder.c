@@ -1,5 +1,6 @@
 #include "coordinator/decoder_state.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +38,7 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     decoder->limits = *limits;
     decoder->options = *options;
     decoder->trace = trace;
-    decoder->sequences = calloc((size_t)options->sequences, sizeof *decoder->sequences);
+    decoder->sequences = calloc((size_t)limits->sequences, sizeof *decoder->sequences);
     decoder->order = calloc((size_t)model->vocabulary, sizeof *decoder->order);
     decoder->adjusted = calloc((size_t)model->vocabulary, sizeof *decoder->adjusted);
     slip_status status = SLIP_OK;
@@ -63,7 +64,7 @@ static void forget(slip_sequence *sequence)
 
 void slip_decoder_free(slip_decoder *decoder)
 {
-    for (int32_t i = 0; decoder->sequences && i < decoder->options.sequences; i++) {
+    for (int32_t i = 0; decoder->sequences && i < decoder->limits.sequences; i++) {
         free(decoder->sequences[i].tokens);
         forget(&decoder->sequences[i]);
     }
@@ -73,6 +74,15 @@ void slip_decoder_free(slip_decoder *decoder)
     if (decoder->taps)
         slip_tap_store_free(decoder->taps);
     free(decoder);
+}
+
+void slip_decoder_restart(slip_decoder *decoder, int32_t sequences)
+{
+    assert(sequences <= decoder->limits.sequences && !slip_decoder_busy(decoder));
+    decoder->options.sequences = sequences;
+    decoder->pace = (slip_pace){0};
+    memset(&decoder->metrics, 0, sizeof decoder->metrics);
+    decoder->first_step_ms = 0;
 }
 
 int32_t slip_decoder_slots(const slip_decoder *decoder)

@@ -78,7 +78,7 @@ static slip_status claim_outputs(slip_job *job)
 {
     const slip_options *options = job->options;
     const char *paths[SLIP_JOB_OUTPUTS] = {
-        [TRACE] = options->trace, [METRICS] = options->metrics, options->logits, options->trace_ops, options->profile};
+        [TRACE] = options->trace, [METRICS] = options->metrics, options->logits, options->trace_ops, options->profile, options->html};
     slip_status status = SLIP_OK;
     for (int i = 0; i < SLIP_JOB_OUTPUTS && status == SLIP_OK; i++)
         if (paths[i])

@@ -39,6 +39,32 @@ static void test_same_tokens(void **state)
         }
 }
 
+/* Measured one after the other with fewer sequences: the same answers, and the metrics of the last alone. */
+static void test_restart(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    static const int32_t sequences[] = {4, 1, 3, 4};
+    answer first[QUERIES], other[QUERIES];
+    machine m;
+    machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 4, .chunk = 64}, &m);
+    decode_all(&m, model, 4, false, first);
+    for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+        int64_t tokens = 0;
+        slip_decoder_restart(m.decoder, sequences[i]);
+        assert_true(slip_decoder_slots(m.decoder) == sequences[i] && slip_decoder_metrics(m.decoder)->tokens == 0);
+        decode_all(&m, model, sequences[i], i % 2 == 1, other);
+        assert_same(first, other);
+        for (int q = 0; q < QUERIES; q++)
+            tokens += other[q].count;
+        const slip_metrics *metrics = slip_decoder_metrics(m.decoder);
+        assert_true(metrics->tokens == tokens && metrics->first_token.count == QUERIES);
+        /* Query 2 has one token; the first of each answer comes from its prompt, and the others in steps that brought some. */
+        assert_true(metrics->between.count > 0 && metrics->between.count <= tokens - QUERIES);
+    }
+    machine_free(&m);
+}
+
 /* An answer that is gone on with, wherever it was cut, is the answer; chunks may end in the prompt or in the answer so far. */
 static void test_resumed(void **state)
 {
@@ -327,6 +353,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_tokens),
+        cmocka_unit_test(test_restart),
         cmocka_unit_test(test_resumed),
         cmocka_unit_test(test_end_of_text),
         cmocka_unit_test(test_stop),

@@ -116,12 +116,16 @@ static void test_others(void **state)
     (void)state;
     slip_options options = accept("bench --shape pro --shard-of 8 --acceptance 6.3 --json --layers 9 --prompt-tokens 700");
     assert_int_equal(options.layers, 9);
-    assert_int_equal(options.prompt_tokens, 700);
+    assert_true(options.lengths.count == 1 && options.lengths.value[0] == 700);
     assert_string_equal(options.shape, "pro");
     assert_int_equal(options.shard_of, 8);
-    assert_int_equal(options.sequences, 1);
+    assert_true(options.batches.count == 1 && options.batches.value[0] == 1);
     assert_true(options.acceptance == 6.3);
     assert_int_equal(accept("bench -m m.h5 --tokens 5").max_tokens, 5);
+    options = accept("bench -m m --sequences 1,2,64 --prompt-tokens 32,4096");
+    assert_true(options.batches.count == 3 && options.batches.value[0] == 1 && options.batches.value[2] == 64);
+    assert_true(options.lengths.count == 2 && options.lengths.value[1] == 4096);
+    assert_int_equal(accept("bench -m m --sequences 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16").batches.count, SLIP_LIST_MAX);
     assert_string_equal(accept("score -m m.h5 -f t").text, "t");
     assert_string_equal(accept("score -m m.h5 --ids i --logits l").logits, "l");
     options = accept("convert folder m.h5 --draft d");
@@ -213,6 +217,15 @@ static void test_wrong_use(void **state)
         {"score -m m -f t --draft-ranks all", "--draft-ranks is no option"},
         {"bench -m m --trace-ops o", "--trace-ops is no option"},
         {"bench -m m --engine fast", "--engine must be persistent|launch"},
+        {"bench -m m --sequences 1,65", "from 1 to 64, or a list of up to 16 with commas between them, not \"1,65\""},
+        {"bench -m m --sequences 1,", "--sequences must be"},
+        {"bench -m m --sequences ,1", "--sequences must be"},
+        {"bench -m m --sequences 1,,2", "--sequences must be"},
+        {"bench -m m --sequences 1;2", "--sequences must be"},
+        {"bench -m m --sequences 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "--sequences must be"},
+        {"bench -m m --prompt-tokens 8,0", "--prompt-tokens must be"},
+        {"bench -m m --prompt-tokens 99999999999999999999999999999999999999", "--prompt-tokens must be"},
+        {"batch -m m -i i -o o --sequences 1,2", "--sequences must be an integer"},
         {"bench --shape mini", "--shape must be flash|pro, not \"mini\""},
         {"bench --shape fl", "--shape must be"},
         {"bench --shape flash|pro", "--shape must be"},

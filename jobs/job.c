@@ -218,6 +218,7 @@ static slip_decoder_options decoder_options(const slip_job *job, int32_t sequenc
     return (slip_decoder_options){
         .sequences = sequences,
         .chunk = PROMPT_CHUNK,
+        .step_budget_ms = options->step_budget,
         .always_draft = options->always_draft || options->acceptance > 0,
         .prompts_first = options->command == SLIP_COMMAND_BENCH,
         .forced_acceptance = options->acceptance,

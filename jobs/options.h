@@ -78,6 +78,7 @@ typedef struct {
     int64_t expert_slices; /* 0 = what the plan finds fastest */
     double deadline;       /* seconds a rank waits for another */
     double memory;         /* plan: GB a rank has; 0 = the planned device's */
+    double step_budget;    /* batch: milliseconds; 0 = not given */
     double drain;          /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
     slip_shard shard;      /* batch: which part of the requests */
     double acceptance;     /* bench: forced acceptance length; 0 = the draft's own */

@@ -103,6 +103,7 @@ static void test_batch(void **state)
     assert_true(options.resume);
     assert_string_equal(options.trace, "run.h5");
     assert_int_equal(options.sequences, 8);
+    assert_true(options.step_budget == 0 && accept("batch -m m.h5 -i in -o out --step-budget 12.5").step_budget == 12.5);
     assert_string_equal(accept("batch -m m.h5 -i in -o -").output, "-");
     assert_true(options.drain == 0 && accept("batch -m m -i i -o o --drain 2.5").drain == 2.5);
     assert_refused("batch -m m -i i -o o --shard 3/3", "--shard must be i/N");
@@ -226,6 +227,8 @@ static void test_wrong_use(void **state)
         {"bench -m m --prompt-tokens 8,0", "--prompt-tokens must be"},
         {"bench -m m --prompt-tokens 99999999999999999999999999999999999999", "--prompt-tokens must be"},
         {"batch -m m -i i -o o --sequences 1,2", "--sequences must be an integer"},
+        {"batch -m m -i i -o o --step-budget 0", "--step-budget must be"},
+        {"bench -m m --step-budget 5", "--step-budget is no option"},
         {"bench --shape mini", "--shape must be flash|pro, not \"mini\""},
         {"bench --shape fl", "--shape must be"},
         {"bench --shape flash|pro", "--shape must be"},

@@ -1,5 +1,6 @@
 #include "coordinator/decoder_state.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +38,7 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     decoder->limits = *limits;
     decoder->options = *options;
     decoder->trace = trace;
-    decoder->sequences = calloc((size_t)options->sequences, sizeof *decoder->sequences);
+    decoder->sequences = calloc((size_t)limits->sequences, sizeof *decoder->sequences);
     decoder->order = calloc((size_t)model->vocabulary, sizeof *decoder->order);
     decoder->adjusted = calloc((size_t)model->vocabulary, sizeof *decoder->adjusted);
     slip_status status = SLIP_OK;
@@ -63,7 +64,7 @@ static void forget(slip_sequence *sequence)
 
 void slip_decoder_free(slip_decoder *decoder)
 {
-    for (int32_t i = 0; decoder->sequences && i < decoder->options.sequences; i++) {
+    for (int32_t i = 0; decoder->sequences && i < decoder->limits.sequences; i++) {
         free(decoder->sequences[i].tokens);
         forget(&decoder->sequences[i]);
     }
@@ -73,6 +74,16 @@ void slip_decoder_free(slip_decoder *decoder)
     if (decoder->taps)
         slip_tap_store_free(decoder->taps);
     free(decoder);
+}
+
+void slip_decoder_restart(slip_decoder *decoder, int32_t sequences)
+{
+    assert(sequences <= decoder->limits.sequences && !slip_decoder_busy(decoder));
+    decoder->options.sequences = sequences;
+    memset(decoder->paces, 0, sizeof decoder->paces);
+    decoder->budget = (slip_budget){0};
+    memset(&decoder->metrics, 0, sizeof decoder->metrics);
+    decoder->first_step_ms = 0;
 }
 
 int32_t slip_decoder_slots(const slip_decoder *decoder)
@@ -183,7 +194,7 @@ static void record_verify(slip_decoder *decoder, double ms, double verify_ms, ui
     metrics->verify_seconds += verify_ms * 1e-3;
     metrics->verify_bytes += bytes;
     metrics->plain_steps += !decoder->drafting;
-    slip_pace_record(&decoder->pace, decoder->decoding, decoder->drafting, ms - decoder->catch_up_ms);
+    slip_pace_record(slip_decoder_pace(decoder), decoder->decoding, decoder->drafting, ms - decoder->catch_up_ms);
     if (decoder->decoding == decoder->options.sequences)
         record_full_step(decoder, ms, verify_ms, bytes);
 }
@@ -206,18 +217,31 @@ slip_status slip_decoder_idle(slip_decoder *decoder)
     return slip_rank_idle(decoder->rank);
 }
 
+static int32_t count_prompt_rows(const slip_decoder *decoder)
+{
+    int32_t rows = decoder->step.row_count;
+    for (int32_t s = 0; s < decoder->decoding; s++)
+        rows -= decoder->step.span[s].count;
+    return rows;
+}
+
+static void record_prompts(slip_decoder *decoder, double ms, uint64_t bytes)
+{
+    double decode_ms = decoder->decoding > 0 ? slip_pace_ms(slip_decoder_pace(decoder), decoder->decoding, decoder->drafting) : 0;
+    decoder->metrics.prefill_seconds += ms * 1e-3;
+    decoder->metrics.prefill_bytes += bytes;
+    slip_budget_record(&decoder->budget, count_prompt_rows(decoder), decode_ms, ms - decoder->catch_up_ms);
+}
+
 /* The step for the trace; `verified` is when its outcome was there. */
 static void trace_step(const slip_decoder *decoder, const slip_outcome *outcome, double start, double verified, double end)
 {
     const slip_step *step = &decoder->step;
-    int32_t prompt_rows = step->row_count;
-    for (int32_t s = 0; s < decoder->decoding; s++)
-        prompt_rows -= step->span[s].count;
     slip_trace_add_step(decoder->trace, (slip_trace_step){
                                             .step = (int64_t)step->number,
                                             .seconds = slip_trace_seconds(decoder->trace),
                                             .sequences = decoder->decoding,
-                                            .prompt_rows = prompt_rows,
+                                            .prompt_rows = count_prompt_rows(decoder),
                                             .drafted = decoder->drafting,
                                             .tokens = count_fresh(decoder),
                                             .weight_bytes = (int64_t)outcome->weight_bytes,
@@ -252,8 +276,7 @@ slip_status slip_decoder_step(slip_decoder *decoder)
         if (outcome.device_ms > 0)
             slip_times_add(&metrics->host, end - start - decoder->device_ms - outcome.device_ms);
     } else {
-        metrics->prefill_seconds += (end - start) * 1e-3;
-        metrics->prefill_bytes += outcome.weight_bytes;
+        record_prompts(decoder, end - start, outcome.weight_bytes);
     }
     metrics->seconds = (end - decoder->first_step_ms) * 1e-3;
     if (decoder->trace)

@@ -47,13 +47,16 @@ typedef struct {
     slip_acceptance acceptance;
     double expected; /* acceptance length that the pace expects of the next block */
     double admitted_ms, first_token_ms, finished_ms;
+    double latest_ms; /* when a step last brought it tokens; 0: none that the time to the next is measured from */
 } slip_sequence;
 
 typedef struct {
-    int32_t sequences;        /* K/V slots */
-    int32_t chunk;            /* prompt tokens of a sequence in one step */
-    bool always_draft;        /* draft in every step, whether it pays or not */
-    bool prompts_first;       /* benchmarks: nobody decodes while a prompt is read, so that all sequences decode together */
+    int32_t sequences; /* K/V slots */
+    int32_t chunk;     /* prompt tokens of a sequence in one step */
+    double
+        step_budget_ms; /* steps in which sequences decode take in no more of prompts than fits into this; 0: as much as there are rows */
+    bool always_draft;  /* draft in every step, whether it pays or not */
+    bool prompts_first; /* benchmarks: nobody decodes while a prompt is read, so that all sequences decode together */
     double forced_acceptance; /* benchmarks: commit this many tokens a step whatever the target says; 0 = off */
     int32_t random_drafts;    /* benchmarks of random weights: verify random ids below this instead of the drafts; 0 = off */
 } slip_decoder_options;
@@ -67,6 +70,9 @@ slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_opti
 slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_model *model, const slip_limits *limits,
                                 const slip_decoder_options *options, slip_trace *trace, slip_decoder **decoder);
 void slip_decoder_free(slip_decoder *decoder);
+
+/* Begin the metrics anew and decode `sequences` at once from now on, at most as many as it was made for (benchmarks). Nobody is admitted. */
+void slip_decoder_restart(slip_decoder *decoder, int32_t sequences);
 
 int32_t slip_decoder_slots(const slip_decoder *decoder);
 

@@ -93,14 +93,14 @@ static void keep_taps(slip_decoder *decoder, const slip_span *span, int32_t rows
         slip_tap_store_keep(decoder->taps, span->sequence, span->position + i);
 }
 
-static void commit_chunk(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples)
+static void commit_chunk(slip_decoder *decoder, slip_sequence *sequence, const slip_span *span, const int32_t *samples, double now)
 {
     sequence->prefilled += span->count;
     keep_taps(decoder, span, span->count);
     if (sequence->prefilled < slip_sequence_read_count(sequence))
         return;
     sequence->phase = SLIP_DECODE;
-    sequence->first_token_ms = slip_now_ms();
+    sequence->first_token_ms = now;
     append(decoder, sequence, samples, 1);
 }
 
@@ -137,17 +137,29 @@ static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const s
         keep_taps(decoder, span, accepted + 1);
 }
 
+/* Tokens of a step arrive together. A benchmark that reads all prompts first lets those wait that have theirs: that is no time between tokens. */
+static void time_tokens(slip_decoder *decoder, slip_sequence *sequence, double now)
+{
+    if (sequence->fresh == 0)
+        return;
+    if (sequence->latest_ms > 0)
+        slip_times_add(&decoder->metrics.between, now - sequence->latest_ms);
+    sequence->latest_ms = decoder->options.prompts_first && sequence->first_token_ms == now ? 0 : now;
+}
+
 void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome)
 {
+    const double now = slip_now_ms();
     int32_t row = 0;
     for (int32_t s = 0; s < decoder->step.span_count; s++) {
         const slip_span *span = &decoder->step.span[s];
         slip_sequence *sequence = &decoder->sequences[decoder->owner[s]];
         sample_span(decoder, sequence, outcome, span, row);
         if (sequence->phase == SLIP_PREFILL)
-            commit_chunk(decoder, sequence, span, decoder->samples + row);
+            commit_chunk(decoder, sequence, span, decoder->samples + row, now);
         else
             commit_block(decoder, sequence, span, decoder->samples + row);
+        time_tokens(decoder, sequence, now);
         row += span->logit_rows;
     }
 }

@@ -6,6 +6,7 @@
 #ifndef SLIP_COORDINATOR_DECODER_STATE_H
 #define SLIP_COORDINATOR_DECODER_STATE_H
 
+#include "coordinator/budget.h"
 #include "coordinator/decoder.h"
 #include "coordinator/pace.h"
 #include "coordinator/tap_store.h"
@@ -26,7 +27,8 @@ struct slip_decoder {
     int32_t samples[SLIP_MAX_ROWS]; /* the target's token after each logit row */
     int32_t *order;                 /* [vocabulary] scratch of the sampling filters */
     float *adjusted;                /* [vocabulary] a row as its request wants it */
-    slip_pace pace;
+    slip_pace paces[SLIP_PACE_SIZES];
+    slip_budget budget;
     int32_t decoding;           /* how many they are */
     bool drafting;              /* this step verifies drafts */
     bool prompts_only;          /* this step leaves sequences past their prompt alone */
@@ -53,6 +55,12 @@ void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome);
 static inline int32_t slip_sequence_read_count(const slip_sequence *sequence)
 {
     return sequence->query.prompt_count + sequence->query.resumed_count;
+}
+
+/* The pace of steps of as many sequences as decode now. */
+static inline slip_pace *slip_decoder_pace(slip_decoder *decoder)
+{
+    return &decoder->paces[slip_pace_size(decoder->decoding)];
 }
 
 /* The sequence is done, for this reason ("stop", "length" or "error"). */

@@ -30,9 +30,10 @@ static void choose(slip_decoder *decoder)
         known += sequence->expected > 0;
         decoder->drafted[decoder->decoding++] = i;
     }
-    decoder->drafting = decoder->draft && decoder->decoding > 0 &&
-                        (decoder->options.always_draft ||
-                         slip_pace_drafts(&decoder->pace, known ? expected / known : slip_acceptance_mean(&decoder->metrics.acceptance)));
+    decoder->drafting =
+        decoder->draft && decoder->decoding > 0 &&
+        (decoder->options.always_draft ||
+         slip_pace_drafts(slip_decoder_pace(decoder), known ? expected / known : slip_acceptance_mean(&decoder->metrics.acceptance)));
 }
 
 slip_status slip_decoder_propose(slip_decoder *decoder)
@@ -136,17 +137,29 @@ static void copy_read(const slip_sequence *sequence, int32_t from, int32_t count
         *out++ = i < query->prompt_count ? query->prompt[i] : sequence->tokens[i - query->prompt_count];
 }
 
-static void add_chunk(slip_decoder *decoder, int32_t slot)
+/* At most `room` rows of it; returns how many. */
+static int32_t add_chunk(slip_decoder *decoder, int32_t slot, int32_t room)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
     int32_t left = slip_sequence_read_count(sequence) - sequence->prefilled;
-    int32_t room = decoder->limits.rows - decoder->step.row_count;
     int32_t count = left < decoder->options.chunk ? left : decoder->options.chunk;
     count = count < room ? count : room;
     if (count == 0)
-        return;
+        return 0;
     const slip_span *span = add_span(decoder, slot, sequence->prefilled, count, count == left);
     copy_read(sequence, sequence->prefilled, count, decoder->step.token + span->row);
+    return count;
+}
+
+/* Rows of prompts for the step whose blocks are there. */
+static int32_t prompt_room(slip_decoder *decoder)
+{
+    int32_t room = decoder->limits.rows - decoder->step.row_count;
+    if (decoder->decoding == 0 || decoder->options.step_budget_ms == 0)
+        return room;
+    double decode_ms = slip_pace_ms(slip_decoder_pace(decoder), decoder->decoding, decoder->drafting);
+    int32_t rows = slip_budget_rows(&decoder->budget, decoder->options.step_budget_ms, decode_ms);
+    return rows < room ? rows : room;
 }
 
 /* The slot whose prompt is read next behind the one admitted as number `turn`; -1 when there is none. */
@@ -164,9 +177,9 @@ static int32_t next_prompt(const slip_decoder *decoder, uint64_t turn)
 /* Rows not used for decoding go to prompts, the earliest admission first, whatever the slot. */
 static void add_prompts(slip_decoder *decoder)
 {
-    int32_t slot;
+    int32_t slot, room = prompt_room(decoder);
     for (uint64_t turn = 0; (slot = next_prompt(decoder, turn)) >= 0; turn = decoder->sequences[slot].turn)
-        add_chunk(decoder, slot);
+        room -= add_chunk(decoder, slot, room);
 }
 
 bool slip_decoder_build(slip_decoder *decoder)

@@ -1,5 +1,6 @@
 #include "coordinator/facts.h"
 
+#include "io/base/version.h"
 #include "io/report/summary.h"
 
 static json_t *ranks_json(const slip_run_facts *facts)
@@ -34,4 +35,16 @@ json_t *slip_facts_json(const slip_run_facts *facts)
     json_object_update(object, rest);
     json_decref(rest);
     return object;
+}
+
+void slip_facts_print(const slip_run_facts *facts, FILE *out)
+{
+    fprintf(out, "# %s %s, %s, %d rank%s, expert slices %d\n", facts->model, slip_version(), facts->device, facts->ranks,
+            facts->ranks == 1 ? "" : "s", facts->expert_slices);
+}
+
+void slip_facts_print_emulated(const slip_run_facts *facts, FILE *out)
+{
+    for (int i = 0; i < facts->emulated_count; i++)
+        fprintf(out, "# emulated         %s\n", facts->emulated[i]);
 }

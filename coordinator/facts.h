@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Strings and arrays are borrowed. */
 enum { SLIP_FACTS_EMULATED = 5 }; /* at most */
@@ -22,6 +23,10 @@ typedef struct {
     const char *emulated[SLIP_FACTS_EMULATED];
     int emulated_count;
 } slip_run_facts;
+
+/* The lines that begin and end a run's figures: what ran where, and what of it was not real. */
+void slip_facts_print(const slip_run_facts *facts, FILE *out);
+void slip_facts_print_emulated(const slip_run_facts *facts, FILE *out);
 
 /* NULL: out of memory. The caller owns it. */
 json_t *slip_facts_json(const slip_run_facts *facts);

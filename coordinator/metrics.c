@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/version.h"
-
 void slip_times_add(slip_times *times, double ms)
 {
     times->ms[times->count++ % SLIP_TIMES] = (float)ms;
@@ -36,7 +34,7 @@ static double tokens_per_second(const slip_metrics *metrics)
     return metrics->seconds > 0 ? (double)metrics->tokens / metrics->seconds : 0;
 }
 
-static double prompt_tokens_per_second(const slip_metrics *metrics)
+double slip_metrics_prompt_tokens_per_second(const slip_metrics *metrics)
 {
     return metrics->prefill_seconds > 0 ? (double)metrics->prompt_tokens / metrics->prefill_seconds : 0;
 }
@@ -49,6 +47,16 @@ static double gb_per_second(uint64_t bytes, double seconds)
 static double full_tokens_per_second(const slip_full_steps *full)
 {
     return full->seconds > 0 ? (double)full->tokens / full->seconds : 0;
+}
+
+double slip_metrics_full_tokens_per_second(const slip_metrics *metrics)
+{
+    return full_tokens_per_second(&metrics->full);
+}
+
+double slip_metrics_full_gb_per_second(const slip_metrics *metrics)
+{
+    return gb_per_second(metrics->full.verify_bytes, metrics->full.verify_seconds);
 }
 
 /* The highest j with a count, so that a block of 8 shows 8 columns. */
@@ -75,13 +83,15 @@ static void print_full(const slip_full_steps *full, FILE *out)
 
 void slip_metrics_print(const slip_metrics *f, const slip_run_facts *facts, FILE *out)
 {
-    fprintf(out, "# %s %s, %s, %d rank%s, expert slices %d\n", facts->model, slip_version(), facts->device, facts->ranks,
-            facts->ranks == 1 ? "" : "s", facts->expert_slices);
-    fprintf(out, "# tokens           %lld in %.2f s: %.1f tokens/s; time to first token median %.1f ms, p99 %.1f ms\n",
-            (long long)f->tokens, f->seconds, tokens_per_second(f), slip_times_quantile(&f->first_token, 0.5),
-            slip_times_quantile(&f->first_token, 0.99));
+    slip_facts_print(facts, out);
+    fprintf(
+        out,
+        "# tokens           %lld in %.2f s: %.1f tokens/s; time to first token median %.1f ms, p99 %.1f ms; between tokens %.2f ms, p99 "
+        "%.2f ms\n",
+        (long long)f->tokens, f->seconds, tokens_per_second(f), slip_times_quantile(&f->first_token, 0.5),
+        slip_times_quantile(&f->first_token, 0.99), slip_times_quantile(&f->between, 0.5), slip_times_quantile(&f->between, 0.99));
     fprintf(out, "# prompt           %lld tokens in %.2f s: %.1f tokens/s, %.2f GB/s a rank\n", (long long)f->prompt_tokens,
-            f->prefill_seconds, prompt_tokens_per_second(f), gb_per_second(f->prefill_bytes, f->prefill_seconds));
+            f->prefill_seconds, slip_metrics_prompt_tokens_per_second(f), gb_per_second(f->prefill_bytes, f->prefill_seconds));
     fprintf(out,
             "# acceptance       mean length %.2f (bonus token included) over %lld drafted blocks; those that accepted 0, 1, ... drafts:",
             slip_acceptance_mean(&f->acceptance), (long long)f->acceptance.steps);
@@ -99,8 +109,7 @@ void slip_metrics_print(const slip_metrics *f, const slip_run_facts *facts, FILE
     if (f->stream_ceiling > 0)
         fprintf(out, "; stream ceiling %.2f GB/s", f->stream_ceiling);
     fputc('\n', out);
-    for (int i = 0; i < facts->emulated_count; i++)
-        fprintf(out, "# emulated         %s\n", facts->emulated[i]);
+    slip_facts_print_emulated(facts, out);
 }
 
 static json_t *acceptance_json(const slip_acceptance *record)
@@ -122,22 +131,27 @@ static json_t *full_json(const slip_full_steps *full)
                      "gb_per_second_per_rank", rate, "gb_per_second_per_gpu", rate);
 }
 
-json_t *slip_metrics_json(const slip_metrics *f, const slip_run_facts *facts)
+json_t *slip_metrics_measured_json(const slip_metrics *f)
 {
     double rate = gb_per_second(f->verify_bytes, f->verify_seconds), prompt_rate = gb_per_second(f->prefill_bytes, f->prefill_seconds);
-    json_t *object = slip_facts_json(facts);
-    json_t *rest = json_pack(
-        "{s:I,s:f,s:f,s:I,s:f,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:I,s:f,s:f,s:f}", "tokens",
-        (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f), "work_seconds", f->seconds, "prompt_tokens",
-        (json_int_t)f->prompt_tokens, "prompt_tokens_per_second", prompt_tokens_per_second(f), "prompt_gb_per_second_per_rank", prompt_rate,
-        "prompt_gb_per_second_per_gpu", prompt_rate, "acceptance", acceptance_json(&f->acceptance), "time_to_first_token_ms", "median",
-        slip_times_quantile(&f->first_token, 0.5), "p99", slip_times_quantile(&f->first_token, 0.99), "step_ms", "median",
-        slip_times_quantile(&f->step, 0.5), "p99", slip_times_quantile(&f->step, 0.99), "draft_median", slip_times_quantile(&f->draft, 0.5),
-        "verify_median", slip_times_quantile(&f->verify, 0.5), "host_median", slip_times_quantile(&f->host, 0.5), "full_steps",
-        full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps, "draft_weight_bytes_per_rank", (json_int_t)f->draft_bytes,
-        "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes, "gb_per_second_per_rank", rate, "gb_per_second_per_gpu", rate,
-        "stream_ceiling_gb_per_second", f->stream_ceiling);
-    json_object_update(object, rest);
-    json_decref(rest);
+    return json_pack("{s:I,s:f,s:f,s:I,s:f,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f},s:{s:f,s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:I,s:f,s:f,s:f}",
+                     "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f), "work_seconds", f->seconds,
+                     "prompt_tokens", (json_int_t)f->prompt_tokens, "prompt_tokens_per_second", slip_metrics_prompt_tokens_per_second(f),
+                     "prompt_gb_per_second_per_rank", prompt_rate, "prompt_gb_per_second_per_gpu", prompt_rate, "acceptance",
+                     acceptance_json(&f->acceptance), "time_to_first_token_ms", "median", slip_times_quantile(&f->first_token, 0.5), "p99",
+                     slip_times_quantile(&f->first_token, 0.99), "time_between_tokens_ms", "median", slip_times_quantile(&f->between, 0.5),
+                     "p99", slip_times_quantile(&f->between, 0.99), "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99",
+                     slip_times_quantile(&f->step, 0.99), "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median",
+                     slip_times_quantile(&f->verify, 0.5), "host_median", slip_times_quantile(&f->host, 0.5), "full_steps",
+                     full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps, "draft_weight_bytes_per_rank",
+                     (json_int_t)f->draft_bytes, "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes, "gb_per_second_per_rank", rate,
+                     "gb_per_second_per_gpu", rate, "stream_ceiling_gb_per_second", f->stream_ceiling);
+}
+
+json_t *slip_metrics_json(const slip_metrics *f, const slip_run_facts *facts)
+{
+    json_t *object = slip_facts_json(facts), *measured = slip_metrics_measured_json(f);
+    json_object_update(object, measured);
+    json_decref(measured);
     return object;
 }

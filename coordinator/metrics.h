@@ -34,7 +34,8 @@ typedef struct {
 typedef struct {
     slip_acceptance acceptance;
     slip_times step, draft, verify, first_token;
-    slip_times host; /* of a step, wall time less device time: posting, handing over from run to run, accepting */
+    slip_times between; /* of a sequence, from a step that brought it tokens to the next that did */
+    slip_times host;    /* of a step, wall time less device time: posting, handing over from run to run, accepting */
     slip_full_steps full;
     int64_t tokens; /* committed and kept, over all requests */
     int64_t prompt_tokens;
@@ -51,7 +52,13 @@ typedef struct {
 /* Lines beginning with '#': nccl-tests' manner. */
 void slip_metrics_print(const slip_metrics *metrics, const slip_run_facts *facts, FILE *out);
 
-/* The JSON object of a run, what --json prints; the caller owns it. */
+/* Derived ones. Steps in which every slot verified: full. */
+double slip_metrics_full_tokens_per_second(const slip_metrics *metrics);
+double slip_metrics_full_gb_per_second(const slip_metrics *metrics);
+double slip_metrics_prompt_tokens_per_second(const slip_metrics *metrics);
+
+/* The JSON object of a run, what --json prints, and the part of it that was measured; the caller owns it. */
 json_t *slip_metrics_json(const slip_metrics *metrics, const slip_run_facts *facts);
+json_t *slip_metrics_measured_json(const slip_metrics *metrics);
 
 #endif

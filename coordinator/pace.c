@@ -38,8 +38,7 @@ bool slip_pace_drafts(slip_pace *pace, double expected)
     return expected * pace->plain_ms > pace->draft_ms ? go_on_drafting(pace) : try_drafting_again(pace);
 }
 
-/* One slow step (another program's turn) must not overturn the mean. */
-static double blend(double mean, double ms)
+double slip_pace_blend(double mean, double ms)
 {
     if (mean == 0)
         return ms;
@@ -49,7 +48,20 @@ static double blend(double mean, double ms)
 void slip_pace_record(slip_pace *pace, int32_t sequences, bool drafted, double ms)
 {
     double *mean = drafted ? &pace->draft_ms : &pace->plain_ms;
-    *mean = blend(*mean, ms / sequences);
+    *mean = slip_pace_blend(*mean, ms / sequences);
+}
+
+double slip_pace_ms(const slip_pace *pace, int32_t sequences, bool drafted)
+{
+    return sequences * (drafted ? pace->draft_ms : pace->plain_ms);
+}
+
+int slip_pace_size(int32_t sequences)
+{
+    int size = 0;
+    while (size + 1 < SLIP_PACE_SIZES && sequences > 1 << size)
+        size++;
+    return size;
 }
 
 double slip_pace_expect(double old, int32_t tokens)

@@ -13,8 +13,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Plain data; zero it to start. Times are running means in milliseconds a sequence, 0 = not measured: both kinds of step grow
- * with the number of sequences, and what counts is their ratio. */
+/* Steps of many sequences and of few do not have the same ratio: there is a pace for each size, 1, 2, 3 - 4, 5 - 8, ... sequences. */
+enum { SLIP_PACE_SIZES = 7 };
+int slip_pace_size(int32_t sequences);
+
+/* Of one size. Plain data; zero it to start. Times are running means in milliseconds a sequence, 0 = not measured. */
 typedef struct {
     double plain_ms, draft_ms;
     int32_t since_other; /* steps since the side not taken was last tried */
@@ -26,6 +29,12 @@ bool slip_pace_drafts(slip_pace *pace, double expected);
 
 /* A step of `sequences` sequences that only verified took `ms`; `drafted` says of which kind it was. */
 void slip_pace_record(slip_pace *pace, int32_t sequences, bool drafted, double ms);
+
+/* Milliseconds that such a step takes; 0 = not measured. */
+double slip_pace_ms(const slip_pace *pace, int32_t sequences, bool drafted);
+
+/* A running mean of times with one more: one slow step (another program's turn) must not overturn it. 0 = none yet. */
+double slip_pace_blend(double mean, double ms);
 
 /* A sequence's expectation after a block that committed `tokens`: half the old one, half the new; old 0 = none yet. */
 double slip_pace_expect(double old, int32_t tokens);

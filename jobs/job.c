@@ -89,7 +89,7 @@ static slip_status claim_outputs(slip_job *job)
 {
     const slip_options *options = job->options;
     const char *paths[SLIP_JOB_OUTPUTS] = {
-        [TRACE] = options->trace, [METRICS] = options->metrics, options->logits, options->trace_ops, options->profile};
+        [TRACE] = options->trace, [METRICS] = options->metrics, options->logits, options->trace_ops, options->profile, options->html};
     slip_status status = SLIP_OK;
     for (int i = 0; i < SLIP_JOB_OUTPUTS && status == SLIP_OK; i++)
         if (paths[i])
@@ -229,6 +229,7 @@ static slip_decoder_options decoder_options(const slip_job *job, int32_t sequenc
     return (slip_decoder_options){
         .sequences = sequences,
         .chunk = PROMPT_CHUNK,
+        .step_budget_ms = options->step_budget,
         .always_draft = options->always_draft || options->acceptance > 0,
         .prompts_first = options->command == SLIP_COMMAND_BENCH,
         .forced_acceptance = options->acceptance,

@@ -13,7 +13,7 @@
 #include "io/report/trace_ops.h"
 #include "jobs/options.h"
 
-enum { SLIP_JOB_OUTPUTS = 5 };
+enum { SLIP_JOB_OUTPUTS = 6 };
 
 typedef struct {
     slip_comm *comm;             /* borrowed */
@@ -73,6 +73,9 @@ void slip_job_print_sampling(const slip_job *job);
 /* What a report says of the run; strings are the job's. */
 enum { SLIP_EMULATED_SIZE = 48 };
 slip_run_facts slip_job_facts(const slip_job *job, char emulated[SLIP_FACTS_EMULATED][SLIP_EMULATED_SIZE]);
+
+/* GB/s at which rank 0's device reads memory. */
+double slip_job_stream_ceiling(const slip_job *job);
 
 /* Figures to standard error and, with --json, as one object to standard output. The text to go with the object may be NULL. */
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size);

@@ -90,13 +90,18 @@ slip_run_facts slip_job_facts(const slip_job *job, char emulated[SLIP_FACTS_EMUL
     };
 }
 
+double slip_job_stream_ceiling(const slip_job *job)
+{
+    return job->kind->stream_ceiling(slip_runner_executor(slip_rank_target(job->rank)));
+}
+
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size)
 {
     slip_metrics *metrics = slip_decoder_metrics(job->decoder);
     char emulated[SLIP_FACTS_EMULATED][SLIP_EMULATED_SIZE];
     if (job->options->quiet && !job->options->json)
         return SLIP_OK;
-    metrics->stream_ceiling = job->kind->stream_ceiling(slip_runner_executor(slip_rank_target(job->rank)));
+    metrics->stream_ceiling = slip_job_stream_ceiling(job);
     slip_run_facts facts = slip_job_facts(job, emulated);
     if (!job->options->quiet)
         slip_metrics_print(metrics, &facts, stderr);

@@ -30,6 +30,16 @@ static slip_status wrong_value(slip_command command, const option_row *row, cons
                      slip_command_name(command));
 }
 
+static slip_status wrong_number(slip_command command, const option_row *row, const char *value)
+{
+    char range[SLIP_RANGE_WORDS], expected[SLIP_RANGE_WORDS + 64];
+    slip_range_words(row->kind != OPTION_REAL, row->min, row->max, range);
+    if (row->kind != OPTION_LIST)
+        return wrong_value(command, row, value, range);
+    snprintf(expected, sizeof expected, "%s, or a list of up to %d with commas between them", range, SLIP_LIST_MAX);
+    return wrong_value(command, row, value, expected);
+}
+
 /* strtoll and strtod take more than a number (spaces, hexadecimal, "inf") and stop silently where it ends. */
 static bool parse_number(const option_row *row, const char *text, void *field)
 {
@@ -47,6 +57,24 @@ static bool parse_number(const option_row *row, const char *text, void *field)
     else
         *(int64_t *)field = whole;
     return true;
+}
+
+/* "N,N,...", each as parse_number() takes a whole number. */
+static bool parse_list(const option_row *row, const char *text, slip_list *list)
+{
+    char number[32];
+    for (*list = (slip_list){0}; list->count < SLIP_LIST_MAX; text += strlen(number) + 1) {
+        size_t size = strcspn(text, ",");
+        if (size >= sizeof number)
+            return false;
+        memcpy(number, text, size);
+        number[size] = '\0';
+        if (!parse_number(row, number, &list->value[list->count++]))
+            return false;
+        if (text[size] == '\0')
+            return true;
+    }
+    return false;
 }
 
 /* The place of `text` among words separated by '|', from 1; 0 when it is not there. */
@@ -78,7 +106,6 @@ static bool parse_shard(const option_row *row, const char *text, slip_shard *sha
 static slip_status set_option(slip_command command, const option_row *row, const char *text, slip_options *options)
 {
     void *field = (char *)options + row->offset;
-    char expected[SLIP_RANGE_WORDS];
     switch (row->kind) {
     case OPTION_FLAG: *(bool *)field = true; return SLIP_OK;
     case OPTION_TEXT:
@@ -98,11 +125,12 @@ static slip_status set_option(slip_command command, const option_row *row, const
     case OPTION_SHARD:
         return parse_shard(row, text, field) ? SLIP_OK : wrong_value(command, row, text, "i/N with i from 0 to N - 1, N at most 1000000");
     case OPTION_INT:
+    case OPTION_LIST:
     case OPTION_REAL: break;
     }
-    if (parse_number(row, text, field))
+    if (row->kind == OPTION_LIST ? parse_list(row, text, field) : parse_number(row, text, field))
         return SLIP_OK;
-    return wrong_value(command, row, text, slip_range_words(row->kind == OPTION_INT, row->min, row->max, expected));
+    return wrong_number(command, row, text);
 }
 
 /* The command's rows in getopt_long's form: `longs` ends with zeros, `letters` begins with ':' to tell a
@@ -204,7 +232,7 @@ static const char *bench_clash(const slip_options *options)
         return "--layers needs --shape";
     if (options->prompt != NULL && options->shape != NULL)
         return "--shape has no tokenizer: --prompt-tokens instead of -p";
-    if (options->prompt != NULL && options->prompt_tokens != 0)
+    if (options->prompt != NULL && options->lengths.count != 0)
         return "-p and --prompt-tokens exclude each other";
     return NULL;
 }

@@ -40,6 +40,13 @@ typedef struct {
     int64_t index, count; /* count 0: not given */
 } slip_shard;
 
+/* "N,N,...": whole numbers in the order typed. */
+enum { SLIP_LIST_MAX = 16 };
+typedef struct {
+    int64_t value[SLIP_LIST_MAX];
+    int count; /* 0: not given */
+} slip_list;
+
 /* Strings point into argv (NULL = not given). A field that a command has no option for is 0. */
 typedef struct {
     slip_command command;
@@ -60,7 +67,7 @@ typedef struct {
     const char *logits;     /* score: .h5 to write */
     const char *trace_ops;  /* generate, score: .h5 to write */
     const char *profile;    /* bench: file to write */
-    const char *html;       /* report: page to write */
+    const char *html;       /* report, bench: page to write */
     const char *shape;      /* bench, plan: one of slip_shape_names() */
     const char *draft;      /* convert: folder of the drafter; NULL = look beside the source */
 
@@ -71,13 +78,15 @@ typedef struct {
     int64_t expert_slices;    /* 0 = what the plan finds fastest */
     double deadline;          /* seconds a rank waits for another */
     double memory;            /* plan, inspect: GB a rank has; 0 = the device's */
+    double step_budget;       /* batch: milliseconds; 0 = not given */
     double drain;             /* batch: seconds for what is in flight when a signal comes; 0 = as long as it takes */
     slip_shard shard;         /* batch: which part of the requests */
     double acceptance;        /* bench: forced acceptance length; 0 = the draft's own */
     int64_t distinct_experts; /* bench --shape: that a block touches; 0 = as random routers pick */
     int64_t shard_of;         /* bench --shape: run one shard of this many; 0 = a shard a rank */
     int64_t layers;           /* bench --shape: only the first so many; 0 = all */
-    int64_t prompt_tokens;    /* bench: length of a made-up prompt; 0 = not given */
+    slip_list lengths;        /* bench: of made-up prompts, one after the other */
+    slip_list batches;        /* bench: sequences to decode at once, one after the other */
     int64_t ranks;            /* plan */
     int64_t window;           /* convert: keys that a query of a sliding layer sees; 0 = not given */
 

@@ -62,8 +62,9 @@ const option_row slip_option_rows[] = {
      "with --ranks: memory a rank has, in units of 1e9 bytes (default:\nthe device's)"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", GENERATE, FIELD(prompt), 0, 0, NULL, "the text to continue"},
     {"prompt", 'p', OPTION_TEXT, "TEXT", BENCH, FIELD(prompt), 0, 0, NULL, "the text to continue (default: one of its own)"},
-    {"prompt-tokens", 0, OPTION_INT, "N", BENCH, FIELD(prompt_tokens), 1, TOKENS_MAX, NULL,
-     "instead of a text: N token ids (default of --shape: so many that\nprompt and answer fill --context, or 1024 tokens)"},
+    {"prompt-tokens", 0, OPTION_LIST, "N[,N...]", BENCH, FIELD(lengths), 1, TOKENS_MAX, NULL,
+     "instead of a text: N token ids (default of --shape: so many that\nprompt and answer fill --context, or 1024 tokens); a list is "
+     "measured\none after the other, and printed as a table"},
     {"input", 'i', OPTION_TEXT, "FILE", BATCH, FIELD(input), 0, 0, NULL,
      "requests, OpenAI batch lines, packed with gzip or not;\n- is standard input. Special tokens in a prompt's text, chat\nmarkup for "
      "instance, become their ids"},
@@ -112,7 +113,11 @@ const option_row slip_option_rows[] = {
      "requests without a seed take one made from this and custom_id"},
 
     {"sequences", 0, OPTION_INT, "N", BATCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "4", "requests to decode at once"},
-    {"sequences", 0, OPTION_INT, "N", BENCH, FIELD(sequences), 1, SLIP_MAX_SPANS, "1", "sequences to decode at once"},
+    {"sequences", 0, OPTION_LIST, "N[,N...]", BENCH, FIELD(batches), 1, SLIP_MAX_SPANS, "1",
+     "sequences to decode at once; a list is measured one after the other,\nat every length of prompt, and printed as a table"},
+    {"step-budget", 0, OPTION_REAL, "MS", BATCH, FIELD(step_budget), 0.001, 1e6, NULL,
+     "while requests decode, read no more of others' prompts in a step\nthan by measured times fits into MS milliseconds, but 8 tokens at "
+     "least:\nevener answers, later first tokens (default: as many as a step holds)"},
     {"context", 0, OPTION_INT, "TOKENS", RUNS, FIELD(context), 1, TOKENS_MAX, NULL,
      "tokens a sequence may hold, its prompt included\n(default: what is asked for, up to the model's limit)"},
     {"no-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(no_draft), 0, 0, NULL,
@@ -136,6 +141,8 @@ const option_row slip_option_rows[] = {
 
     {"html", 0, OPTION_TEXT, "FILE.html", REPORT, FIELD(html), 0, 0, NULL,
      "write the tables and plots there, as one page that needs nothing else"},
+    {"html", 0, OPTION_TEXT, "FILE.html", BENCH, FIELD(html), 0, 0, NULL,
+     "write the table and plots there, as one page that needs nothing else"},
 
     {"device", 0, OPTION_CHOICE, "cpu|cuda", RUNS, FIELD(device), 0, 0, NULL,
      "what computes (default: cuda where a GPU and a build for it exist)"},
@@ -179,6 +186,7 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
     [SLIP_COMMAND_BENCH] = {"bench", "", 0, "(-m MODEL.h5 | --shape NAME)", "measure decoding",
                             "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5\n"
                             "  mpirun -n 2 build/slipstream bench -m jobs/demo/model.h5 --no-draft --sequences 4 --json\n"
+                            "  build/slipstream bench -m jobs/demo/model.h5 -n 16 --sequences 1,2,4 --prompt-tokens 32,64\n"
                             "  build/slipstream bench --shape pro --shard-of 8 --acceptance 6.3\n"},
     [SLIP_COMMAND_SCORE] = {"score", "", 0, "-m MODEL.h5 (-f TEXT | --ids IDS.json)",
                             "how well the model predicts a text: tokens, bits per token and per byte",

@@ -1,41 +1,12 @@
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "jobs/report/page.h"
 #include "jobs/report/plot.h"
 #include "jobs/report/print.h"
 
 enum { FIRST_TOKEN_BARS = 30, TIP = 96 };
-
-static const char style[] =
-    "<style>\n"
-    ":root{color-scheme:light dark;--page:#fbfbfa;--ink:#1c2024;--dim:#5d666f;--grid:#dfe2e5;--a:#2b6cb0;--b:#c2631a;--c:#3a8a58}\n"
-    "@media(prefers-color-scheme:dark){:root{--page:#16191d;--ink:#e6e8ea;--dim:#9aa3ab;--grid:#343a41;--a:#6cabf0;--b:#f0a45c;--c:#6fcb94}"
-    "}\n"
-    "body{margin:2rem auto;max-width:84rem;padding:0 1.5rem;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}\n"
-    "h1{font-size:1.4rem;margin:0 0 .3rem;overflow-wrap:anywhere}p{margin:.2rem 0;color:var(--dim);overflow-wrap:anywhere}\n"
-    "main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,34rem),1fr));gap:1.5rem;margin:1.5rem 0}\n"
-    "figure{margin:0}svg{width:100%;height:auto}pre{font:13px/1.45 ui-monospace,monospace;overflow-x:auto}\n"
-    "svg text{fill:var(--dim);font:12px system-ui,sans-serif}svg .title{fill:var(--ink);font-size:15px;font-weight:600}\n"
-    ".grid{stroke:var(--grid)}.mark{stroke:var(--dim);stroke-dasharray:4 4}\n"
-    ".a{fill:var(--a)}.b{fill:var(--b)}.c{fill:var(--c)}\n"
-    "</style>\n";
-
-/* Text of the trace in a page. */
-static void put_text(FILE *out, const char *text)
-{
-    for (const char *c = text; *c; c++) {
-        if (*c == '&')
-            fputs("&amp;", out);
-        else if (*c == '<')
-            fputs("&lt;", out);
-        else if (*c == '>')
-            fputs("&gt;", out);
-        else if (*c == '"')
-            fputs("&quot;", out);
-        else
-            fputc(*c, out);
-    }
-}
 
 /* ---- over time: the runs' decoding, one after the other ---- */
 
@@ -209,11 +180,8 @@ static slip_status put_tables(const slip_trace_data *data, const slip_report *re
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     slip_report_print(data, report, tables);
     bool failed = fclose(tables) != 0;
-    if (!failed) {
-        fputs("<pre>", out);
-        put_text(out, text);
-        fputs("</pre>\n", out);
-    }
+    if (!failed)
+        slip_page_table(text, out);
     free(text);
     return failed ? slip_fail(SLIP_ERR_FAILED, "out of memory") : SLIP_OK;
 }
@@ -221,13 +189,10 @@ static slip_status put_tables(const slip_trace_data *data, const slip_report *re
 slip_status slip_report_html(const slip_trace_data *data, const slip_report *report, FILE *out)
 {
     const slip_trace_run *last = &data->runs[data->run_count - 1];
-    fputs(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n<title>",
-        out);
-    put_text(out, last->model);
-    fprintf(out, ": report of a run</title>\n%s</head><body>\n<h1>", style);
-    put_text(out, last->model);
-    fprintf(out, "</h1>\n<p>%lld tokens in %.2f s: %.1f tokens/s; %lld requests answered</p>\n<main>\n", (long long)report->tokens,
+    char title[sizeof last->model + 32];
+    snprintf(title, sizeof title, "%s: report of a run", last->model);
+    slip_page_begin(title, last->model, out);
+    fprintf(out, "<p>%lld tokens in %.2f s: %.1f tokens/s; %lld requests answered</p>\n<main>\n", (long long)report->tokens,
             report->seconds, slip_report_tokens_per_second(report), (long long)report->answered);
     plot_bins(data, report, "Tokens a second", "tokens/s", rate, out);
     plot_bins(data, report, "Acceptance length over time", "tokens a drafted block", acceptance, out);
@@ -239,6 +204,6 @@ slip_status slip_report_html(const slip_trace_data *data, const slip_report *rep
     fputs("</main>\n", out);
     if (status == SLIP_OK)
         status = put_tables(data, report, out);
-    fputs("</body></html>\n", out);
+    slip_page_end(out);
     return status;
 }

@@ -41,7 +41,14 @@ static void head(FILE *out, const char *title, const char *x, const char *y, dou
     fprintf(out, "<text transform=\"translate(16 %g) rotate(-90)\" text-anchor=\"middle\">%s</text>\n", (TOP + height - BOTTOM) / 2, y);
 }
 
-static void draw_axes(const slip_plot *plot, bool whole_x)
+static void name_ticks(const slip_plot *plot, const char *const *names)
+{
+    for (int tick = 0; tick <= plot->x1; tick++)
+        fprintf(plot->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", across(plot, tick), HEIGHT - BOTTOM + 18,
+                names[tick]);
+}
+
+static void draw_axes(const slip_plot *plot, bool whole_x, const char *const *names)
 {
     FILE *out = plot->out;
     double step = tick_of(plot->y1);
@@ -51,6 +58,10 @@ static void draw_axes(const slip_plot *plot, bool whole_x)
                 "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" "
                 "text-anchor=\"end\">%g</text>\n",
                 LEFT, WIDTH - RIGHT, up(plot, y), up(plot, y), LEFT - 6, up(plot, y) + 4, y);
+    }
+    if (names) {
+        name_ticks(plot, names);
+        return;
     }
     step = tick_of(plot->x1 - plot->x0);
     if (whole_x)
@@ -67,7 +78,7 @@ void slip_plot_begin(slip_plot *plot, const slip_plot_axes *axes, FILE *out)
     double y1 = isfinite(axes->y1) && axes->y1 > 0 ? axes->y1 : 1, tick = tick_of(y1);
     *plot = (slip_plot){.out = out, .x0 = axes->x0, .x1 = axes->x1 > axes->x0 ? axes->x1 : axes->x0 + 1, .y1 = ceil(y1 / tick) * tick};
     head(out, axes->title, axes->x, axes->y, HEIGHT);
-    draw_axes(plot, axes->whole_x);
+    draw_axes(plot, axes->whole_x, axes->names);
 }
 
 void slip_plot_bar(const slip_plot *plot, double x0, double x1, double y0, double y1, char colour, const char *tip)

@@ -16,7 +16,8 @@ typedef struct {
 typedef struct {
     const char *title, *x, *y; /* titles of the axes, with units */
     double x0, x1, y1;
-    bool whole_x; /* ticks of x at whole numbers, in the middle of bars one wide */
+    bool whole_x;             /* ticks of x at whole numbers, in the middle of bars one wide */
+    const char *const *names; /* with whole_x: what to call x = 0, 1, ...; NULL: by their numbers */
 } slip_plot_axes;
 
 /* The top of the y axis becomes a round number above y1. */

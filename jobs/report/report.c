@@ -1,17 +1,21 @@
 #include "jobs/report/report.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
-#include "io/base/file/file.h"
 #include "io/report/output.h"
 #include "io/report/summary.h"
+#include "jobs/report/page.h"
 #include "jobs/report/print.h"
 
-static slip_status failed(const char *path)
+typedef struct {
+    const slip_trace_data *data;
+    const slip_report *report;
+} contents;
+
+static slip_status put_page(const void *context, FILE *out)
 {
-    return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s", path, strerror(errno));
+    const contents *c = context;
+    return slip_report_html(c->data, c->report, out);
 }
 
 static slip_status write_page(const char *path, const slip_trace_data *data, const slip_report *report)
@@ -20,12 +24,7 @@ static slip_status write_page(const char *path, const slip_trace_data *data, con
     slip_status status = slip_output_claim(path, false, true, &output);
     if (status != SLIP_OK)
         return status;
-    FILE *page = fopen(path, "we");
-    status = page ? slip_report_html(data, report, page) : failed(path);
-    if (page && (fflush(page) != 0 || ferror(page)) && status == SLIP_OK)
-        status = failed(path);
-    if (page && fclose(page) != 0 && status == SLIP_OK)
-        status = failed(path);
+    status = slip_page_write(path, put_page, &(contents){data, report});
     slip_output_close(output, status == SLIP_OK);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Stored weights as floats: one column of a group of 16 rows at a time, and the scales of its block.
+/* Stored weights as floats: SLIP_LANES rows of one column at a time, and the scales of their blocks.
  *
  * Included by math_body.c alone, which is compiled once for each instruction set: the paths below are chosen when compiling.
  */
@@ -12,121 +12,137 @@
 #include "kernels/cpu/matrix.h"
 #include "kernels/cpu/vector.h"
 
-SLIP_INLINE v16f as_float(v16u bits)
+SLIP_INLINE vf as_float(vu bits)
 {
-    v16f v;
+    vf v;
     memcpy(&v, &bits, sizeof v);
     return v;
 }
 
-SLIP_INLINE v16f decode_bf16(const unsigned char *data)
-{
-    v16h half;
-    memcpy(&half, data, sizeof half);
-    return as_float(__builtin_convertvector(half, v16u) << 16);
-}
-
-/* 16 bytes as 16 numbers. GCC 12 takes a generic conversion of bytes apart lane by lane. */
-SLIP_INLINE v16u widen_bytes(const unsigned char *data)
+/* Bytes as numbers, and bfloat16. GCC 12 takes generic conversions of narrow types apart lane by lane. */
+#ifdef __AVX2__
+SLIP_INLINE vu widen_bytes(const unsigned char *data)
 {
 #ifdef __AVX512F__
-    return (v16u)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)data));
-#elif defined(__AVX2__)
-    union {
-        __m256i half[2];
-        v16u whole;
-    } wide = {
-        {_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)data)), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(data + 8)))}};
-    return wide.whole;
+    return (vu)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)data));
 #else
-    v16b bytes;
-    memcpy(&bytes, data, sizeof bytes);
-    return __builtin_convertvector(bytes, v16u);
+    return (vu)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)data));
 #endif
 }
 
+SLIP_INLINE vf decode_bf16(const unsigned char *data)
+{
+    vh half;
+    memcpy(&half, data, sizeof half);
+    return as_float(__builtin_convertvector(half, vu) << 16);
+}
+#else
+typedef uint8_t v16b __attribute__((vector_size(16)));
+typedef uint16_t v8h __attribute__((vector_size(16)));
+
+SLIP_INLINE vu widen_bytes(const unsigned char *data)
+{
+    const v16b zero = {0};
+    v16b bytes = zero;
+    memcpy(&bytes, data, SLIP_LANES);
+    v8h pairs = (v8h)__builtin_shufflevector(bytes, zero, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return (vu)__builtin_shufflevector(pairs, (v8h)zero, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+
+SLIP_INLINE vf decode_bf16(const unsigned char *data)
+{
+    const v8h zero = {0};
+    v8h half = zero;
+    memcpy(&half, data, 2 * SLIP_LANES);
+    return as_float((vu)__builtin_shufflevector(zero, half, 0, 8, 1, 9, 2, 10, 3, 11));
+}
+#endif
+
 /* E4M3 bits moved into the fields of an IEEE half are the value times 2^-8, subnormals included. */
-#ifdef __AVX2__
-SLIP_INLINE v16f decode_f8(const unsigned char *data)
+#ifdef __AVX512F__
+SLIP_INLINE vf decode_f8(const unsigned char *data)
 {
     __m256i code = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)data));
     __m256i sign = _mm256_slli_epi16(_mm256_and_si256(code, _mm256_set1_epi16(0x80)), 8);
     __m256i half = _mm256_or_si256(sign, _mm256_slli_epi16(_mm256_and_si256(code, _mm256_set1_epi16(0x7f)), 7));
-#ifdef __AVX512F__
-    return (v16f)_mm512_cvtph_ps(half) * 0x1p8f;
-#else
-    union {
-        __m256 half[2];
-        v16f whole;
-    } wide = {{_mm256_cvtph_ps(_mm256_castsi256_si128(half)), _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1))}};
-    return wide.whole * 0x1p8f;
-#endif
+    return (vf)_mm512_cvtph_ps(half) * 0x1p8f;
+}
+#elif defined(__AVX2__)
+SLIP_INLINE vf decode_f8(const unsigned char *data)
+{
+    __m128i code = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)data));
+    __m128i sign = _mm_slli_epi16(_mm_and_si128(code, _mm_set1_epi16(0x80)), 8);
+    __m128i half = _mm_or_si128(sign, _mm_slli_epi16(_mm_and_si128(code, _mm_set1_epi16(0x7f)), 7));
+    return (vf)_mm256_cvtph_ps(half) * 0x1p8f;
 }
 #else
 /* Without that conversion: into a float's fields, where the factor is 2^-120. */
-SLIP_INLINE v16f decode_f8(const unsigned char *data)
+SLIP_INLINE vf decode_f8(const unsigned char *data)
 {
-    v16u code = widen_bytes(data);
+    vu code = widen_bytes(data);
     return as_float((code & 0x80) << 24 | (code & 0x7f) << 20) * 0x1p120f;
 }
 #endif
 
 /* E2M1 in halves: doubled values are whole numbers. A byte holds columns 2j (low nibble) and 2j + 1 of a row. */
 #ifdef __AVX512F__
-SLIP_INLINE v16f decode_fp4(const unsigned char *data, int high)
+SLIP_INLINE vf decode_fp4(const unsigned char *data, int high)
 {
     const __m512 values = _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-    v16u code = widen_bytes(data);
-    return (v16f)_mm512_permutexvar_ps((__m512i)(high ? code >> 4 : code), values); /* looks at four bits of an index */
+    vu code = widen_bytes(data);
+    return (vf)_mm512_permutexvar_ps((__m512i)(high ? code >> 4 : code), values); /* looks at four bits of an index */
 }
 #elif defined(__AVX2__)
-SLIP_INLINE v16f decode_fp4(const unsigned char *data, int high)
+SLIP_INLINE vf decode_fp4(const unsigned char *data, int high)
 {
     const __m128i values = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-    v16b bytes;
-    memcpy(&bytes, data, sizeof bytes);
-    bytes = (v16b)_mm_shuffle_epi8(values, (__m128i)(high ? bytes >> 4 : bytes & 15));
-    v16i number = (v16i)widen_bytes((const unsigned char *)&bytes) << 24 >> 24;
-    return __builtin_convertvector(number, v16f);
+    __m128i code = _mm_loadl_epi64((const __m128i *)data);
+    code = _mm_and_si128(high ? _mm_srli_epi16(code, 4) : code, _mm_set1_epi8(15));
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_shuffle_epi8(values, code)));
 }
 #else
 /* Without a table in a register: into a float's fields, which is right from 2 on. Zero has no sign, as in the tables above. */
-SLIP_INLINE v16f decode_fp4(const unsigned char *data, int high)
+SLIP_INLINE vf decode_fp4(const unsigned char *data, int high)
 {
-    v16u code = widen_bytes(data);
+    vu code = widen_bytes(data);
     code = high ? code >> 4 : code & 15;
-    v16u size = code & 7;
-    v16u small = (v16u)(size < 2);
-    v16u bits = ((0x3f800000 + (size << 22)) & ~small) | ((0 - size) & 0x3f800000 & small);
-    return as_float(bits | ((code & 8) << 28 & (v16u)(size != 0)));
+    vu size = code & 7;
+    vu small = (vu)(size < 2);
+    vu bits = ((0x3f800000 + (size << 22)) & ~small) | ((0 - size) & 0x3f800000 & small);
+    return as_float(bits | ((code & 8) << 28 & (vu)(size != 0)));
 }
 #endif
 
-/* Column c of a block, without its scale. `dtype` is a constant where this is inlined, so the switch folds. */
-SLIP_INLINE v16f decode(slip_dtype dtype, const unsigned char *block, int c)
+/* Rows [row, row + SLIP_LANES) of column c of a block, without their scales. `dtype` is a constant where this is inlined, so the switch folds. */
+SLIP_INLINE vf decode(slip_dtype dtype, const unsigned char *block, int c, int row)
 {
     switch (dtype) {
-    case SLIP_F32: return load16((const float *)block + 16 * c);
-    case SLIP_BF16: return decode_bf16(block + 32 * c);
-    case SLIP_F8E4M3: return decode_f8(block + 16 * c);
-    default: return decode_fp4(block + 16 * (c / 2), c % 2);
+    case SLIP_F32: return load_lanes((const float *)block + SLIP_GROUP * c + row);
+    case SLIP_BF16: return decode_bf16(block + 2 * (SLIP_GROUP * c + row));
+    case SLIP_F8E4M3: return decode_f8(block + SLIP_GROUP * c + row);
+    default: return decode_fp4(block + SLIP_GROUP * (c / 2) + row, c % 2);
     }
 }
 
-/* 2^(byte - 127) / 2 of 16 rows; the smallest two need subnormals, and 255 is not a number. */
-SLIP_INLINE v16f half_e8m0(const unsigned char *data)
+/* 2^(byte - 127) / 2; the smallest two need subnormals, and 255 is not a number. */
+SLIP_INLINE vf half_e8m0(const unsigned char *data)
 {
-    v16u byte = widen_bytes(data);
-    v16u small = (v16u)(byte < 2);
-    v16u nan = (v16u)(byte == 255) & 0x7fc00000;
+    vu byte = widen_bytes(data);
+    vu small = (vu)(byte < 2);
+    vu nan = (vu)(byte == 255) & 0x7fc00000;
     return as_float((((byte - 1) << 23) & ~small) | ((0x200000u << (byte & 1)) & small) | nan);
 }
 
-SLIP_INLINE v16f block_scale(slip_dtype dtype, const slip_matrix *w, int64_t block)
+SLIP_INLINE vf block_scale(slip_dtype dtype, const slip_matrix *w, int64_t block, int row)
 {
     if (dtype == SLIP_MXFP4)
-        return half_e8m0(w->scale_e8m0 + 16 * block);
-    return load16(w->scale_f32 + 16 * block);
+        return half_e8m0(w->scale_e8m0 + SLIP_GROUP * block + row);
+    return load_lanes(w->scale_f32 + SLIP_GROUP * block + row);
+}
+
+SLIP_INLINE int has_scales(slip_dtype dtype)
+{
+    return dtype == SLIP_F8E4M3 || dtype == SLIP_MXFP4;
 }
 
 #endif

@@ -182,6 +182,16 @@ else
     fail "bench --sequences 8: full steps" "exit status $status, or steps without some of them" "$log"
 fi
 
+# A list is measured one after the other: a row for every length of prompt and number of sequences, in lines, JSON and a page.
+run 2 bench -m "$MODEL" -n 4 --sequences 1,3 --prompt-tokens 9,5 --json --html "$work/bench.html"
+if [ "$status" = 0 ] && [ "$(grep -c '"prompt_tokens_per_sequence": ' "$out")" = 4 ] && grep -q '"prompt_tokens": 27' "$out" &&
+    [ "$(grep -cE '^# +[59] +[13] ' "$log")" = 4 ] && grep -q '"requests": 8' "$out" && grep -q '"tokens": 32' "$out" &&
+    [ "$(grep -c '<svg' "$work/bench.html")" = 4 ] && grep -q '3 x 9' "$work/bench.html"; then
+    ok "bench with lists: a table"
+else
+    fail "bench with lists: a table" "exit status $status, or not four rows" "$log"
+fi
+
 # Acceptance that is forced says so.
 run 1 bench -m "$MODEL" -n 16 --acceptance 4 --json
 if [ "$status" = 0 ] && grep -q '"forced acceptance 4"' "$out" && grep -q '^# emulated .*forced acceptance 4' "$log"; then

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/budget.h"
 #include "coordinator/decoder.h"
 #include "tiny_checkpoint.h"
 #include "tiny_random.h"
@@ -27,6 +28,9 @@ static void test_same_tokens(void **state)
         {.draft = true, .sequences = 4, .chunk = 64, .paced = true},
         {.draft = true, .sequences = 3, .chunk = 5, .paced = true},
         {.draft = true, .sequences = 3, .chunk = 5, .prompts_first = true},
+        {.draft = true, .sequences = 4, .chunk = 64, .paced = true, .budget = 1e-6},
+        {.draft = true, .sequences = 4, .chunk = 64, .paced = true, .budget = 0.5},
+        {.draft = true, .sequences = 4, .chunk = 64, .budget = 1e6},
     };
     answer plain[QUERIES], other[QUERIES];
     run_setting(checkpoint, model, &(setting){.sequences = 1, .chunk = 64}, false, plain);
@@ -37,6 +41,31 @@ static void test_same_tokens(void **state)
             run_setting(checkpoint, model, &settings[i], backwards, other);
             assert_same(plain, other);
         }
+}
+
+/* Measured one after the other with fewer sequences: the same answers, and the metrics of the last alone. */
+static void test_restart(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    static const int32_t sequences[] = {4, 1, 3, 4};
+    answer first[QUERIES], other[QUERIES];
+    machine m;
+    machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 4, .chunk = 64}, &m);
+    decode_all(&m, model, 4, false, first);
+    for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+        int64_t tokens = 0;
+        slip_decoder_restart(m.decoder, sequences[i]);
+        assert_true(slip_decoder_slots(m.decoder) == sequences[i] && slip_decoder_metrics(m.decoder)->tokens == 0);
+        decode_all(&m, model, sequences[i], i % 2 == 1, other);
+        assert_same(first, other);
+        for (int q = 0; q < QUERIES; q++)
+            tokens += other[q].count;
+        const slip_metrics *metrics = slip_decoder_metrics(m.decoder);
+        assert_true(metrics->tokens == tokens && metrics->first_token.count == QUERIES);
+        assert_true(metrics->between.count > 0 && metrics->between.count <= tokens - QUERIES);
+    }
+    machine_free(&m);
 }
 
 /* An answer that is gone on with, wherever it was cut, is the answer; chunks may end in the prompt or in the answer so far. */
@@ -263,6 +292,31 @@ static void test_filter_that_filters_nothing(void **state)
     assert_memory_equal(tokens[0], tokens[1], sizeof tokens[0]);
 }
 
+/* However small the budget, a prompt gets 8 rows of a step in which another sequence decodes, and the earliest admission gets them first. */
+static void test_step_budget(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    machine m;
+    machine_make(checkpoint, model, &(setting){.sequences = 3, .chunk = 64, .budget = 1e-6}, &m);
+    static const int queries[] = {0, 5, 4}; /* prompts of 1, 70 and 40 tokens */
+    for (int32_t slot = 0; slot < 3; slot++) {
+        slip_query query = query_of(model, queries[slot]);
+        assert_int_equal(slip_decoder_admit(m.decoder, slot, &query), SLIP_OK);
+        if (slot == 0)
+            assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+    }
+    const slip_sequence *earlier = slip_decoder_sequence(m.decoder, 1), *later = slip_decoder_sequence(m.decoder, 2);
+    for (int32_t step = 1; step <= 13; step++) {
+        int32_t read = step * SLIP_BUDGET_LEAST;
+        assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
+        assert_int_equal(slip_decoder_sequence(m.decoder, 0)->count, 1 + step); /* nobody waits for the prompts */
+        assert_int_equal(earlier->prefilled, read < 70 ? read : 70);
+        assert_int_equal(later->prefilled, read < 70 ? 0 : read - 70);
+    }
+    machine_free(&m);
+}
+
 /* Prompts of several lengths are read before anybody decodes, so that equal answers begin and end together: every step is full. */
 static void test_prompts_first(void **state)
 {
@@ -348,6 +402,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_tokens),
+        cmocka_unit_test(test_restart),
         cmocka_unit_test(test_resumed),
         cmocka_unit_test(test_end_of_text),
         cmocka_unit_test(test_stop),
@@ -359,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_draft_context),
         cmocka_unit_test(test_end_of_text_inside_a_block),
         cmocka_unit_test(test_steps_ahead),
+        cmocka_unit_test(test_step_budget),
         cmocka_unit_test(test_prompts_first),
         cmocka_unit_test(test_layouts),
     };

@@ -56,6 +56,19 @@ static void test_change(void **state)
     assert_true(drafted(&pace, 3, 2, 5, 20, 100) < 10);
 }
 
+/* A pace a size of batch, up to the most sequences of a step. */
+static void test_sizes(void **state)
+{
+    (void)state;
+    static const int32_t sequences[] = {1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64};
+    static const int sizes[] = {0, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        assert_int_equal(slip_pace_size(sequences[i]), sizes[i]);
+    slip_pace pace = {0};
+    slip_pace_record(&pace, 4, true, 40);
+    assert_true(slip_pace_ms(&pace, 3, true) == 30 && slip_pace_ms(&pace, 3, false) == 0);
+}
+
 static void test_one_slow_step(void **state)
 {
     (void)state;
@@ -75,8 +88,12 @@ static void test_expectation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_are_measured_first), cmocka_unit_test(test_what_pays),   cmocka_unit_test(test_change),
-        cmocka_unit_test(test_one_slow_step),           cmocka_unit_test(test_expectation),
+        cmocka_unit_test(test_both_are_measured_first),
+        cmocka_unit_test(test_what_pays),
+        cmocka_unit_test(test_change),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_one_slow_step),
+        cmocka_unit_test(test_expectation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,7 @@ static void test_batch(void **state)
     assert_true(options.resume);
     assert_string_equal(options.trace, "run.h5");
     assert_int_equal(options.sequences, 8);
+    assert_true(options.step_budget == 0 && accept("batch -m m.h5 -i in -o out --step-budget 12.5").step_budget == 12.5);
     assert_string_equal(accept("batch -m m.h5 -i in -o -").output, "-");
     assert_true(options.drain == 0 && accept("batch -m m -i i -o o --drain 2.5").drain == 2.5);
     assert_refused("batch -m m -i i -o o --shard 3/3", "--shard must be i/N");
@@ -117,13 +118,17 @@ static void test_others(void **state)
     slip_options options =
         accept("bench --shape pro --shard-of 8 --acceptance 6.3 --distinct-experts 40 --json --layers 9 --prompt-tokens 700");
     assert_int_equal(options.layers, 9);
-    assert_int_equal(options.prompt_tokens, 700);
+    assert_true(options.lengths.count == 1 && options.lengths.value[0] == 700);
     assert_string_equal(options.shape, "pro");
     assert_int_equal(options.shard_of, 8);
     assert_int_equal(options.distinct_experts, 40);
-    assert_int_equal(options.sequences, 1);
+    assert_true(options.batches.count == 1 && options.batches.value[0] == 1);
     assert_true(options.acceptance == 6.3);
     assert_int_equal(accept("bench -m m.h5 --tokens 5").max_tokens, 5);
+    options = accept("bench -m m --sequences 1,2,64 --prompt-tokens 32,4096");
+    assert_true(options.batches.count == 3 && options.batches.value[0] == 1 && options.batches.value[2] == 64);
+    assert_true(options.lengths.count == 2 && options.lengths.value[1] == 4096);
+    assert_int_equal(accept("bench -m m --sequences 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16").batches.count, SLIP_LIST_MAX);
     assert_string_equal(accept("score -m m.h5 -f t").text, "t");
     assert_string_equal(accept("score -m m.h5 --ids i --logits l").logits, "l");
     options = accept("convert folder m.h5 --draft d");
@@ -216,6 +221,17 @@ static void test_wrong_use(void **state)
         {"score -m m -f t --draft-ranks all", "--draft-ranks is no option"},
         {"bench -m m --trace-ops o", "--trace-ops is no option"},
         {"bench -m m --engine fast", "--engine must be persistent|launch"},
+        {"bench -m m --sequences 1,65", "from 1 to 64, or a list of up to 16 with commas between them, not \"1,65\""},
+        {"bench -m m --sequences 1,", "--sequences must be"},
+        {"bench -m m --sequences ,1", "--sequences must be"},
+        {"bench -m m --sequences 1,,2", "--sequences must be"},
+        {"bench -m m --sequences 1;2", "--sequences must be"},
+        {"bench -m m --sequences 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "--sequences must be"},
+        {"bench -m m --prompt-tokens 8,0", "--prompt-tokens must be"},
+        {"bench -m m --prompt-tokens 99999999999999999999999999999999999999", "--prompt-tokens must be"},
+        {"batch -m m -i i -o o --sequences 1,2", "--sequences must be an integer"},
+        {"batch -m m -i i -o o --step-budget 0", "--step-budget must be"},
+        {"bench -m m --step-budget 5", "--step-budget is no option"},
         {"bench --shape mini", "--shape must be flash|pro, not \"mini\""},
         {"bench --shape fl", "--shape must be"},
         {"bench --shape flash|pro", "--shape must be"},

@@ -20,6 +20,7 @@ typedef struct {
     bool paced; /* leave steps without a draft where drafting does not pay */
     bool ahead; /* steps are begun before their drafts are known */
     bool prompts_first;
+    double budget; /* milliseconds of a step */
 } setting;
 
 typedef struct {
@@ -93,7 +94,8 @@ static inline void machine_make(const tiny_checkpoint *checkpoint, const slip_mo
                                      .chunk = how->chunk,
                                      .forced_acceptance = how->forced,
                                      .always_draft = !how->paced,
-                                     .prompts_first = how->prompts_first};
+                                     .prompts_first = how->prompts_first,
+                                     .step_budget_ms = how->budget};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
     const slip_executor_kind *kind = how->ahead ? &ahead : &slip_executor_cpu;
     slip_rank_options options = {.kind = kind, .slices = 1, .limits = limits};

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from nets import experts
 from nets.target import Config, Target
 
 ROUNDINGS = (("none", "bf16"), ("experts", "bf16"), ("experts", "e4m3"), ("all", "bf16"), ("all", "e4m3"))
@@ -40,7 +41,7 @@ def main(run):
     rows, size = windows(data / "heldout.u16", Tokenizer.from_file(str(data / "tokenizer.json")), s.target.long, s.evaluate.tokens)
     model = Target(Config(**s.target.shape)).to(run.device).eval()
     for mixture in model.mixtures():
-        mixture.grouped = run.device.type == "cuda"
+        mixture.products = experts.way("auto", run.device)
     with open(run.folder / "results.jsonl", "a") as results:
         for path in sorted((run.folder / "run").glob("t*.pt")):
             saved = torch.load(path, map_location=run.device, weights_only=True)

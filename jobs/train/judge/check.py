@@ -5,6 +5,7 @@ Run by hand (train.py check --dir DIR): PyTorch is not needed anywhere else in t
 import ctypes
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from learn.launch import Launcher
 from learn.optimizer import build, schedule, tensors
 from nets import quantize
 from nets.decode import Decoder
-from nets.experts import Experts, grouped
+from nets.experts import dense, grouped, loop
 from nets.loss import HeadLoss, decay, survival, unlikelihood
 from nets.target import Config, Target
 
@@ -32,10 +33,10 @@ def close(a, b, tolerance, what):
 
 
 def experts():
-    """One grouped product against a product an expert: values and all gradients, an expert without rows included."""
+    """The ways to compute experts against a product an expert: values and all gradients, an expert without rows included."""
     torch.manual_seed(1)
     results = []
-    for mix in (Experts.apply, grouped):
+    for mix in (loop, grouped, dense, partial(grouped, e4m3=True), partial(dense, e4m3=True)):
         generator = torch.Generator().manual_seed(2)
         make = lambda *shape: torch.randn(*shape, generator=generator).bfloat16().requires_grad_()  # noqa: E731
         x, gate_up, down = make(40, 64), make(5, 64, 64), make(5, 64, 32)
@@ -45,7 +46,9 @@ def experts():
         (y * torch.randn(y.shape, generator=generator)).sum().backward()
         results.append([y.detach(), x.grad, gate_up.grad, down.grad, weights.grad])
     names = ("values", "gradient of x", "of gate_up", "of down", "of weights")
-    return max(close(a, b, 2e-2, f"experts, {n}") for n, a, b in zip(names, *results))
+    pairs = [(0, 1, "grouped"), (0, 2, "dense"), (3, 4, "grouped and dense in E4M3")]
+    return max(close(results[b][i], results[a][i], 2e-2, f"experts, {what}, {name}")
+               for a, b, what in pairs for i, name in enumerate(names))
 
 
 def engine_mxfp4(w):
@@ -142,7 +145,7 @@ def launching():
         torch.manual_seed(6)
         model = Target(Config(**TINY))
         for mixture in model.mixtures():
-            mixture.grouped = True
+            mixture.products = dense
         model.quantize("experts", True)
         optimizers = build(model, "muon", 0.02, 0.002)
         launcher = Launcher(way, torch.device("cpu"), model.loss, lambda: [o.step() for o in optimizers], model.parameters(),

@@ -11,6 +11,7 @@ writes the same prompts as batch lines.
 import ast
 import json
 import random
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -49,7 +50,7 @@ def code_prompts(tokenizer, texts, count, size):
         starts = list(statements(text))
         random.Random(number).shuffle(starts)
         prompts = (exact(tokenizer, "".join(lines[first:first + 60]), size) for first in starts)
-        found += [p for p in prompts if p][:4]
+        found += islice((p for p in prompts if p), 4)
     random.Random(6).shuffle(found)
     return found[:count]
 
@@ -85,9 +86,10 @@ def prompts_of(data, tokenizer, count, size):
 
 
 def candidates(tokenizer, text):
-    """(prompt, rest) for the top-level statements of one file, one line boundary each."""
-    lines = text.splitlines(keepends=True)
-    for first in statements(text):
+    """(prompt, rest) for the top-level statements of one file, in a random order, one line boundary each."""
+    lines, starts = text.splitlines(keepends=True), list(statements(text))
+    random.Random(len(lines)).shuffle(starts)
+    for first in starts:
         ends = []
         for last in range(first + 4, min(first + 60, len(lines) - 3)):
             if LINE_PROMPT[0] <= len(tokenizer.encode("".join(lines[first:last])).ids) <= LINE_PROMPT[1]:
@@ -139,8 +141,8 @@ def measure(run, target, drafter, prompts, tokenizer):
 
 def parse_rate(run, target, tokenizer, texts, ends):
     """How many of the greedy continuations of PARSED prompts parse; and of the packages' own."""
-    pairs = [pair for text in texts for pair in candidates(tokenizer, text)]
-    random.Random(6).shuffle(pairs)
+    texts = random.Random(6).sample(texts, len(texts))
+    pairs = [pair for text in texts[:PARSED] for pair in islice(candidates(tokenizer, text), 2)]
     count = run.settings.evaluate.count
     dtype = torch.bfloat16 if run.device.type == "cuda" else torch.float32
     pairs, passed, real, loops = pairs[:min(PARSED, run.settings.evaluate.prompts)], 0, 0, 0

@@ -9,7 +9,7 @@ import torch
 
 from learn import parallel
 
-WAYS = {"auto": ("compile", "graph", "eager"), "compile": ("compile",), "graph": ("graph",), "eager": ("eager",)}
+WAYS = {"auto": ("graph", "eager"), "compile": ("compile",), "graph": ("graph",), "eager": ("eager",)}
 
 
 class Launcher:

@@ -15,6 +15,7 @@ from learn.corpus import Corpus
 from learn.launch import Launcher
 from learn.optimizer import build, rate, restore, schedule, tensors
 from learn.state import Journal, save
+from nets import experts
 from nets.target import Config, Target
 
 SAVE_EVERY, LOG_EVERY = 90, 5  # seconds
@@ -30,7 +31,7 @@ class Trainer:
         self.total = int(s.tokens_per_parameter * self.parameters)
         self.corpus = Corpus(run.folder / "data" / "train.u16", s.short, s.long, self.device)
         for mixture in self.model.mixtures():
-            mixture.grouped = s.experts == "grouped" or s.experts == "auto" and self.device.type == "cuda"
+            mixture.products = experts.way(s.experts, self.device)
         self.optimizers = build(self.model, "muon", s.muon_lr, s.adam_lr, [
             ("embed_tokens", s.embedding_lr), ("lm_head", s.head_lr), ("router", s.adam_lr)])
         self.balance = torch.zeros((), device=self.device)

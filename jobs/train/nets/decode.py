@@ -2,8 +2,7 @@
 import torch
 import torch.nn.functional as F
 
-from nets import quantize
-from nets.experts import Experts, grouped
+from nets import experts, quantize
 from nets.target import Mixture, rope_table, rotate
 
 
@@ -60,8 +59,7 @@ class Decoder:
         if isinstance(mlp, Mixture):
             flat = x.flatten(0, 1)
             chosen, weights = mlp.route(flat)
-            mix = grouped if flat.is_cuda and flat.dtype == torch.bfloat16 else Experts.apply
-            out = mix(flat, w[f"layers.{i}.mlp.gate_up"], w[f"layers.{i}.mlp.down"], chosen, weights)
+            out = experts.way("auto", flat.device)(flat, w[f"layers.{i}.mlp.gate_up"], w[f"layers.{i}.mlp.down"], chosen, weights)
             return out.view_as(x)
         gate, up, down = (w[f"layers.{i}.mlp.{n}_proj.weight"] for n in ("gate", "up", "down"))
         return (F.silu(x @ gate.t()) * (x @ up.t())) @ down.t()

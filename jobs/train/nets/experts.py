@@ -1,7 +1,10 @@
-"""The products of a mixture of experts, in two ways that give the same: a product an expert, and one grouped product for all.
+"""The products of a mixture of experts, in three ways that give the same.
 
-The loop wants the number of rows of every expert on the host, which a GPU would have to wait for; the grouped product takes
-them from device memory, so that a whole training step can be one CUDA graph. On a CPU the loop is faster.
+Experts: a product an expert, on rows sorted by expert. It wants the number of rows of each on the host, which a GPU would have to
+wait for, and no CUDA graph can; on a CPU it is the fastest.
+grouped: the same rows, one grouped product for all experts, whose numbers of rows stay in device memory.
+dense: every expert on every token, weight 0 where it was not chosen: a few times the arithmetic, but two plain products and no
+sorting, which for small experts costs a GPU less.
 """
 import torch
 import torch.nn.functional as F
@@ -107,3 +110,34 @@ def grouped(x, gate_up, down, chosen, weights, e4m3=False):
     if e4m3:
         product = quantize.activations(product)
     return Unsort.apply(grouped_mm(product, down.transpose(1, 2), offs=ends) * factor, order, inverse, k)
+
+
+def dense(x, gate_up, down, chosen, weights, e4m3=False):
+    """As grouped."""
+    experts, width = len(down), down.shape[2]
+    factor = torch.zeros(len(x), experts, dtype=weights.dtype, device=x.device).scatter(1, chosen, weights)
+    if e4m3:
+        x = quantize.activations(x)
+    gate, up = (x @ gate_up.flatten(0, 1).t()).unflatten(1, (experts, -1)).chunk(2, -1)
+    product = F.silu(gate) * up
+    if e4m3:
+        product = quantize.activations(product)
+    product = product * factor.to(x.dtype)[..., None]
+    return product.flatten(1) @ down.transpose(0, 1).reshape(-1, experts * width).t()
+
+
+def loop(x, gate_up, down, chosen, weights, e4m3=False):
+    """Experts, which rounds nothing; where activations are to be rounded, grouped."""
+    return grouped(x, gate_up, down, chosen, weights, True) if e4m3 else Experts.apply(x, gate_up, down, chosen, weights)
+
+
+WAYS = {"loop": loop, "grouped": grouped, "dense": dense}
+
+
+def way(name, device):
+    """The function for a setting: "auto" is what suits the device."""
+    if name == "auto":
+        name = "dense" if device.type == "cuda" else "loop"
+    if name not in WAYS:
+        raise SystemExit(f"target.experts: {name!r}: should be one of auto, {', '.join(WAYS)}")
+    return WAYS[name]

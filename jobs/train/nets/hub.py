@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import nn
 
+from nets import experts
 from nets.export import load_target
 
 
@@ -16,7 +17,7 @@ class OwnTarget:
     def __init__(self, folder, device):
         self.folder, self.model = folder, load_target(folder, device)
         for mixture in self.model.mixtures():
-            mixture.grouped = device.type == "cuda"
+            mixture.products = experts.way("auto", device)
         c = self.model.c
         self.vocab, self.hidden, self.layers, self.window = c.vocab, c.hidden, c.layers, c.window
         self.embedding, self.head = self.model.embed_tokens.data, self.model.lm_head.data.bfloat16()

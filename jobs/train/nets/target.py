@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nets import quantize
-from nets.experts import Experts, grouped
+from nets import experts, quantize
 from nets.loss import HeadLoss
 
 
@@ -206,7 +205,7 @@ class Mixture(nn.Module):
 
     def __init__(self, c):
         super().__init__()
-        self.top_k, self.grouped = c.top_k, False
+        self.top_k, self.products = c.top_k, experts.loop
         self.gate_up = nn.Parameter(torch.empty(c.experts, 2 * c.expert_width, c.hidden))
         self.down = nn.Parameter(torch.empty(c.experts, c.hidden, c.expert_width))
         self.router = nn.Parameter(torch.empty(c.experts, c.hidden))
@@ -230,9 +229,7 @@ class Mixture(nn.Module):
         flat = x.flatten(0, 1)
         chosen, weights = self.route(flat)
         gate_up, down = (rounded(p, self.mode).bfloat16() for p in (self.gate_up, self.down))
-        if self.grouped or self.mode.activations:
-            return grouped(flat, gate_up, down, chosen, weights, self.mode.activations).view_as(x)
-        return Experts.apply(flat, gate_up, down, chosen, weights).view_as(x)
+        return self.products(flat, gate_up, down, chosen, weights, self.mode.activations).view_as(x)
 
 
 class Layer(nn.Module):

@@ -233,10 +233,10 @@ static void free_batch(batch *b)
     slip_record_close(&b->record);
 }
 
-/* Does a launcher stand between us and where standard output goes? */
+/* Does a launcher stand between us and where standard output goes? Not PMIX_RANK: Open MPI sets it in processes that nobody launched. */
 static bool is_launched(void)
 {
-    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMI_SIZE") || getenv("PMIX_RANK") || getenv("SLURM_PROCID");
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMI_SIZE") || getenv("SLURM_PROCID");
 }
 
 /* What a user should know who looks at the output only later. */

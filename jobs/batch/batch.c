@@ -253,7 +253,7 @@ static void warn(const batch *b)
     if (resumed->damaged > 0)
         fprintf(stderr, "# output           %s.unfinished: %lld lines are damaged, line %lld the first: their requests begin again\n",
                 b->job->options->output, (long long)resumed->damaged, (long long)resumed->first_damaged);
-    if (strcmp(b->job->options->output, "-") == 0 && is_launched() && !isatty(STDOUT_FILENO))
+    if (strcmp(b->job->options->output, "-") == 0 && is_launched()) /* even to a terminal: mpirun gives its ranks one of its own */
         fprintf(stderr, "# output           goes through the launcher, which does not tell when it cannot be written: -o FILE is safe\n");
 }
 

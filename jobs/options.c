@@ -1,6 +1,7 @@
 #include "jobs/options.h"
 
 #include <errno.h>
+#include <math.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +50,12 @@ static bool parse_number(const option_row *row, const char *text, void *field)
     char *end;
     errno = 0;
     double number = strtod(text, &end);
+    if (real && errno == ERANGE && fabs(number) < 1)
+        errno = 0; /* nearer to 0 than a double has all its digits for: a number all the same */
     long long whole = real ? 0 : strtoll(text, &end, 10);
     if (*end != '\0' || errno != 0 || !(number >= row->min && number <= row->max))
+        return false;
+    if (!real && whole > (long long)row->max) /* which `number` may have been rounded to */
         return false;
     if (real)
         *(double *)field = number;

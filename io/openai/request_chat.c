@@ -139,6 +139,33 @@ static json_t *without_developer(const json_t *messages)
     return copy;
 }
 
+/* null, false, "", [] and {} ask for nothing. */
+static bool asks_for_nothing(const json_t *value)
+{
+    return json_is_null(value) || json_is_false(value) || (json_is_string(value) && json_string_length(value) == 0) ||
+           (json_is_array(value) && json_array_size(value) == 0) || (json_is_object(value) && json_object_size(value) == 0);
+}
+
+/* A member of a message that no template sees would be passed over: a prefix that is to be continued, reasoning under another name. Those that
+ * never change a prompt pass. */
+static slip_status check_members(const json_t *messages, slip_request *request)
+{
+    static const char *const known[] = {"role",        "content",       "reasoning_content", "tool_calls", "tool_call_id", "name", "id",
+                                        "annotations", "cache_control", "metadata",          NULL};
+    size_t i;
+    json_t *message, *value;
+    const char *name;
+    json_array_foreach (messages, i, message) {
+        json_object_foreach (message, name, value) {
+            if (!is_one_of(name, known) && !asks_for_nothing(value))
+                return slip_request_refuse(
+                    request, 400, "unsupported", "messages",
+                    "messages[%zu].%.80s: only role, content, reasoning_content, tool_calls and tool_call_id are served", i, name);
+        }
+    }
+    return SLIP_OK;
+}
+
 static slip_status render(const slip_chat_template *chat, const json_t *given, bool thinking, slip_chat_ending ending,
                           slip_request *request)
 {
@@ -185,7 +212,7 @@ slip_status slip_request_chat(const json_t *body, const slip_request_defaults *d
     if (messages == NULL)
         return slip_request_refuse(request, 400, "missing_field", "messages", "messages is missing");
     if ((status = read_thinking(body, request, &thinking)) != SLIP_OK || (status = read_tools(body, request)) != SLIP_OK ||
-        (status = read_ending(body, request, &ending)) != SLIP_OK)
+        (status = read_ending(body, request, &ending)) != SLIP_OK || (status = check_members(messages, request)) != SLIP_OK)
         return status;
     return render(chat, messages, thinking, ending, request);
 }

@@ -233,10 +233,10 @@ static void free_batch(batch *b)
     slip_record_close(&b->record);
 }
 
-/* Does a launcher stand between us and where standard output goes? */
+/* Does a launcher stand between us and where standard output goes? Not PMIX_RANK: Open MPI sets it in processes that nobody launched. */
 static bool is_launched(void)
 {
-    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMI_SIZE") || getenv("PMIX_RANK") || getenv("SLURM_PROCID");
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMI_SIZE") || getenv("SLURM_PROCID");
 }
 
 /* What a user should know who looks at the output only later. */
@@ -253,7 +253,7 @@ static void warn(const batch *b)
     if (resumed->damaged > 0)
         fprintf(stderr, "# output           %s.unfinished: %lld lines are damaged, line %lld the first: their requests begin again\n",
                 b->job->options->output, (long long)resumed->damaged, (long long)resumed->first_damaged);
-    if (strcmp(b->job->options->output, "-") == 0 && is_launched() && !isatty(STDOUT_FILENO))
+    if (strcmp(b->job->options->output, "-") == 0 && is_launched()) /* even to a terminal: mpirun gives its ranks one of its own */
         fprintf(stderr, "# output           goes through the launcher, which does not tell when it cannot be written: -o FILE is safe\n");
 }
 

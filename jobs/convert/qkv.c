@@ -117,8 +117,8 @@ bool slip_convert_qkv_is_apart(const slip_convert_source *source, const slip_wei
     if (weight->row->rows != SLIP_AXIS_QKV || slip_convert_source_has(source, weight))
         return false;
     for (int i = 0; i < PARTS && !any; i++) {
-        slip_weight_spec part = part_weight(source, weight, axes[i]);
-        any = part.row != NULL && slip_convert_source_has(source, &part);
+        slip_weight_spec one = part_weight(source, weight, axes[i]);
+        any = one.row != NULL && slip_convert_source_has(source, &one);
     }
     return any;
 }

@@ -121,6 +121,7 @@ counts "batch --json: counts, memory" '"requests": 3' '"failed": 1' '"unfinished
 [ "$(grep -c '"peak_memory_bytes"' "$out")" = 3 ] || fail "batch --json: memory" "not of two ranks and the highest" "$out"
 run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
 figures_once "batch -o -"
+grep -q "^# output .* through the launcher" "$log" || fail "batch -o - through mpirun" "not said that it cannot tell" "$log"
 if [ "$("$check" whole "$out" 2>>"$log")" = 3 ]; then
     ok "batch -o -: results on standard output"
 else
@@ -268,6 +269,7 @@ full generate -m "$MODEL" -p x -n 4 --json
 full score -m "$MODEL" -f "$place/jobs/train/train.py"
 full bench -m "$MODEL" -n 4 --json
 full batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
+if grep -q "through the launcher" "$log"; then fail "batch -o - without a launcher" "it says that there is one" "$log"; fi
 
 # ---- files beside the answers ----
 

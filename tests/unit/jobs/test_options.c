@@ -78,6 +78,7 @@ static void test_sampling(void **state)
     (void)state;
     slip_options options = accept("generate -m m -p x --temperature 1 --top-k 40 --min-p 0.05");
     assert_true(options.sampling.top_k == 40 && options.sampling.min_p == 0.05);
+    assert_true(accept("generate -m m -p x --temperature 1e-320").sampling.temperature == 1e-320);
     options = accept("batch -m m -i i -o o --top-k -1 --min-p 1");
     assert_true(options.sampling.top_k == -1 && options.sampling.min_p == 1);
     options = accept("generate -m m -p x");
@@ -190,6 +191,8 @@ static void test_wrong_use(void **state)
         {"generate -m m", "-p TEXT is missing"},
         {"generate -m", "-m needs a value"},
         {"generate -m m -p x --seed", "--seed needs a value"},
+        {"generate -m m -p x --seed 9007199254740993", "--seed must be an integer from 0 to 9007199254740992"},
+        {"generate -m m -p x --temperature 1e400", "--temperature must be a number from 0 to 2"},
         {"generate -m m -p x --no-draft=1", "takes no value"},
         {"generate -m m -p x --bogus", "--bogus is no option"},
         {"generate -m m -p x -z", "-z is no option"},

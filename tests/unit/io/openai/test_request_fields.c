@@ -223,6 +223,41 @@ static void test_ending(void **state)
                    "cannot both");
 }
 
+/* Members of a message that no template sees: harmless, asking for nothing, or refused by their names. */
+static void test_members(void **state)
+{
+    (void)state;
+    static const char with[] =
+        "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{\"messages\":"
+        "[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"x\",%s},{\"role\":\"user\",\"content\":\"y\"}]}}";
+    static const struct {
+        const char *member, *refused; /* NULL: passes */
+    } cases[] = {
+        {"\"name\":\"bob\",\"id\":\"m1\"", NULL},
+        {"\"refusal\":null,\"annotations\":[],\"audio\":null,\"function_call\":null,\"tool_calls\":null", NULL},
+        {"\"prefix\":false,\"partial\":false,\"x\":\"\",\"y\":{}", NULL},
+        {"\"reasoning_content\":\"r\"", NULL},
+        {"\"prefix\":true", "messages[1].prefix: only role, content"},
+        {"\"reasoning\":\"r\"", "messages[1].reasoning: only"},
+        {"\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"}", "messages[1].function_call: only"},
+        {"\"contnet\":\"z\"", "messages[1].contnet: only"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[600];
+        slip_request request;
+        int size = snprintf(line, sizeof line, with, cases[i].member);
+        assert_int_equal(slip_request_parse(line, (size_t)size, 1, NULL, &request), SLIP_OK);
+        if (cases[i].refused == NULL) {
+            assert_int_equal(request.refusal.status_code, 0);
+        } else {
+            assert_int_equal(request.refusal.status_code, 400);
+            assert_string_equal(request.refusal.param, "messages");
+            assert_non_null(strstr(request.refusal.message, cases[i].refused));
+        }
+        slip_request_free(&request);
+    }
+}
+
 /* The model's template says whether a request thinks that does not say; one that is not known refuses chats alone. */
 static void test_chat_template(void **state)
 {
@@ -318,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_thinking),
         cmocka_unit_test(test_tools_and_special_tokens),
         cmocka_unit_test(test_ending),
+        cmocka_unit_test(test_members),
         cmocka_unit_test(test_chat_template),
         cmocka_unit_test(test_developer),
         cmocka_unit_test(test_choices),

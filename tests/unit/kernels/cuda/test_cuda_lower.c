@@ -53,6 +53,35 @@ static const slip_cuda_op *op_of(const lowered *l, bool whole, int32_t i)
     return l->list.ops + (whole ? l->list.whole_first : l->list.phase_first)[SLIP_PHASE_RUN] + i;
 }
 
+/* The bytes behind the last member of a partial belong to nobody: a compiler may leave anything there. */
+static void clear_padding(slip_cuda_partial *partial)
+{
+    size_t end = offsetof(slip_cuda_partial, columns) + sizeof partial->columns;
+    memset((unsigned char *)partial + end, 0, sizeof *partial - end);
+}
+
+static void assert_same_op(const slip_cuda_op *a, const slip_cuda_op *b)
+{
+    slip_cuda_op ops[2];
+    memcpy(&ops[0], a, sizeof *a);
+    memcpy(&ops[1], b, sizeof *b);
+    for (int i = 0; i < 2; i++)
+        switch (ops[i].kind) {
+        case SLIP_CUDA_EMBED: clear_padding(&ops[i].embed.out); break;
+        case SLIP_CUDA_GATHER: clear_padding(&ops[i].gather.terms.in), clear_padding(&ops[i].gather.out); break;
+        case SLIP_CUDA_REDUCE_NORM: clear_padding(&ops[i].reduce_norm.terms.in); break;
+        case SLIP_CUDA_LINEAR:
+        case SLIP_CUDA_MOE_GATE_UP:
+        case SLIP_CUDA_MOE_DOWN: clear_padding(&ops[i].product.in), clear_padding(&ops[i].product.out); break;
+        case SLIP_CUDA_ROPE: clear_padding(&ops[i].rope.in); break;
+        case SLIP_CUDA_ATTEND_WINDOW: clear_padding(&ops[i].attend_window.in); break;
+        case SLIP_CUDA_SWIGLU: clear_padding(&ops[i].swiglu.in); break;
+        case SLIP_CUDA_SAMPLE: clear_padding(&ops[i].sample.in); break;
+        default: break;
+        }
+    assert_memory_equal(&ops[0], &ops[1], sizeof *ops);
+}
+
 /* Both lists of a phase are the same but for the ROPEs of windows, which only the list for any step has. */
 static void test_windows(void **state)
 {
@@ -65,7 +94,7 @@ static void test_windows(void **state)
         if (any->kind == SLIP_CUDA_ROPE && any[1].kind == SLIP_CUDA_ATTEND_WINDOW)
             continue;
         assert_int_equal(any->kind, whole->kind);
-        assert_memory_equal(any, whole, sizeof *any);
+        assert_same_op(any, whole);
         at++;
         if (any->kind != SLIP_CUDA_ATTEND_WINDOW)
             continue;

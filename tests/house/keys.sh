@@ -33,7 +33,7 @@ if [ "${QUICK:-0}" != 1 ]; then
     known merge "$work/out.jsonl" -i "$work/in.jsonl" -o "$work/merged.jsonl"
     known convert "$model" "$work/copy.h5"
     for metric in $(grep -v '^#' "$work/run.prom" | sed 's/^slipstream_\([a-z_]*\).*/\1/' | sort -u); do
-        grep -q "\`${metric%_sum}\`\|\`${metric%_count}\`\|\`$metric[{]" "$root/docs/figures.md" || fault "docs/figures.md lacks the metric $metric"
+        grep -q "\`${metric%_sum}\`\|\`${metric%_count}\`\|\`${metric}[{]" "$root/docs/figures.md" || fault "docs/figures.md lacks the metric $metric"
     done
 fi
 "$program" plan --shape pro --ranks 8 >>"$work/log"

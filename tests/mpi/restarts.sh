@@ -85,8 +85,13 @@ start results.jsonl SLIPSTREAM_WINDOW=40 SLIPSTREAM_LIMIT=43
 wait_for_end 120
 expect "a time limit drains" 75 "^# run 1: exit status"
 rm slow
-start results.jsonl SLIPSTREAM_LIMIT=100000
+# Apptainer's place is taken by a script: what is tried is the command that it is given.
+mkdir bin
+touch image.sif
+printf '#!/bin/sh\n[ "$1 $2 $3" = "exec --nv %s/image.sif" ] && shift 3 && exec "$@"\n' "$(realpath "$work")" >bin/apptainer
+chmod +x bin/apptainer
+start results.jsonl SLIPSTREAM_LIMIT=100000 SLIPSTREAM_IMAGE=image.sif PATH="$work/bin:$PATH"
 wait_for_end 120
-expect "the same command goes on to the undisturbed answers" 0 "^# run 1: exit status 0, 40 lines" results.jsonl
+expect "the same command, in an image, goes on to the undisturbed answers" 0 "^# run 1: exit status 0, 40 lines" results.jsonl
 
 finish

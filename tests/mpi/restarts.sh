@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# jobs/mpirun: a batch that is started again when a rank dies, stops in time when it is told, and ends with the undisturbed answers.
+# jobs/mpirun, and what of jobs/slurm needs no Slurm: a batch that is started again when a rank dies, stops in time when it is told, and ends with the undisturbed answers.
 # A job that is to be disturbed syncs its results slowly until it has been: it does not end before.
 #
 # Settings: tests/mpi/common.bash.
@@ -62,6 +62,20 @@ wait_for_end 120
 if [ "$status" = 1 ] && grep -q "answered nothing" said && ! grep -q "^# run 2" barren.jsonl.log
 then ok "no progress: it is not started again"
 else fail "no progress: it is not started again" "exit status $status" barren.jsonl.log
+fi
+
+# The job of jobs/slurm, with scripts in Slurm's place: every run is told of its time limit before it has answered anything.
+mkdir fake
+printf '#!/bin/sh\ntrap "kill \\$!; exit 75" USR1\nsleep 60 &\nkill -USR1 $PPID\nwait\n' >fake/srun
+printf '#!/bin/sh\necho "$@" >>%s/asked\n' "$work" >fake/scontrol
+chmod +x fake/*
+for run in 0 1 2; do
+    env PATH="$work/fake:$PATH" SLIPSTREAM="$SLIPSTREAM" SLIPSTREAM_JOBS="$root/jobs/slurm" SLURM_JOB_ID=7 SLURM_JOB_NODELIST=n1 SLURM_RESTART_COUNT=$run \
+        bash "$root/jobs/slurm/batch.sbatch" "$MODEL" requests.jsonl "$work/told.jsonl" >>told.jsonl.log 2>&1
+done
+if [ $? = 75 ] && [ "$(grep -c "^requeue 7" asked)" = 2 ] && [ "$(grep -c "nothing was answered" told.jsonl.log)" = 3 ]
+then ok "a time limit too short to answer anything: requeued twice, then no more"
+else fail "a time limit too short to answer anything" "$(cat asked)" told.jsonl.log
 fi
 
 [ "$QUICK" = 1 ] && finish # sanitizers and a preloaded library do not go together

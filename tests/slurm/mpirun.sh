@@ -3,7 +3,7 @@
 # A job that is to be disturbed syncs its results slowly until it has been: it does not end before.
 #
 # Settings: tests/mpi/common.bash.
-. "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/../mpi/common.bash"
 
 script=$root/jobs/mpirun/batch.sh
 cd "$work" || exit 2 # relative paths, from elsewhere

@@ -8,7 +8,11 @@ set -u
 window=${SLIPSTREAM_WINDOW:-120}
 margin=30 # of the window: for the signal's way, for saving and for what starts the batch again
 image=()
-[ -n "${SLIPSTREAM_IMAGE:-}" ] && image=(apptainer exec --nv "$SLIPSTREAM_IMAGE")
+if [ -n "${SLIPSTREAM_IMAGE:-}" ]; then
+    SLIPSTREAM_IMAGE=$(realpath -m "$SLIPSTREAM_IMAGE")
+    export SLIPSTREAM_IMAGE
+    image=(apptainer exec --nv "$SLIPSTREAM_IMAGE")
+fi
 
 stop() { echo "slipstream: $*" >&2; exit 2; }
 
@@ -17,9 +21,7 @@ find_program() {
     near=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     if [ -n "${SLIPSTREAM_IMAGE:-}" ]; then
         [ -r "$SLIPSTREAM_IMAGE" ] || stop "SLIPSTREAM_IMAGE: $SLIPSTREAM_IMAGE: cannot be read"
-        command -v apptainer >/dev/null || stop "SLIPSTREAM_IMAGE: there is no apptainer here"
-        SLIPSTREAM_IMAGE=$(realpath "$SLIPSTREAM_IMAGE") SLIPSTREAM=${SLIPSTREAM:-slipstream}
-        export SLIPSTREAM_IMAGE
+        SLIPSTREAM=${SLIPSTREAM:-slipstream}
         return
     fi
     for built in "$near/../../build/slipstream" "$near/../../../bin/slipstream" slipstream; do

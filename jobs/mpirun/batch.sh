@@ -7,8 +7,9 @@
 #   SLIPSTREAM_LIMIT   seconds that it may take; SLIPSTREAM_WINDOW before, the ranks are asked to drain (default: no limit)
 #   MPIRUN             the launcher (default mpirun)
 #
-# More variables: arguments.bash. The log is RESULTS.log, appended to; what --json prints goes to standard output. SIGUSR1, SIGTERM or SIGINT to the script asks the ranks to drain, a second
-# one ends them at once. The exit status is that of the last run: 0 or 3 done, 75 stopped early: the same command goes on.
+# More variables: arguments.bash. The log is RESULTS.log, appended to; what --json prints goes to standard output. SIGUSR1, SIGTERM or SIGINT to
+# the script asks the ranks to drain, a second one ends them at once. The exit status is that of the last run: 0 or 3 done, 75 stopped early: the
+# same command goes on.
 # shellcheck source=arguments.bash
 . "$(dirname "${BASH_SOURCE[0]}")/arguments.bash"
 usage="batch.sh [options of mpirun] -- MODEL REQUESTS RESULTS [options of slipstream batch]"
@@ -44,11 +45,10 @@ run_ranks() {
     ranks=$!
     set +m
     [ "$told" = 0 ] || kill -USR1 "$ranks" # told in between
-    while true; do
-        wait "$ranks"
-        code=$?
-        kill -0 "$ranks" 2>/dev/null || break
-    done
+    # A signal ends a wait; the ranks may end in the same moment.
+    while kill -0 "$ranks" 2>/dev/null; do wait "$ranks"; done
+    wait "$ranks"
+    code=$?
     ranks=''
 }
 

@@ -5,7 +5,7 @@
 # shellcheck source=../mpirun/arguments.bash
 . "$SLIPSTREAM_JOBS/../mpirun/arguments.bash"
 
-tries=3 # times that a job goes on without a node whose rank was killed
+tries=3 # times that a job goes on without a node whose rank was killed, and runs that may answer nothing before their time limit
 
 # Requeued by us, not because Slurm saw a failure; logs are appended to.
 submit() { # log, more options and the script...
@@ -23,6 +23,15 @@ is_preempted() {
     scontrol show job "$job" | grep -q ' PreemptTime=[0-9]'
 }
 
+sizes() { stat -c '%n %s' "$results" "$results.unfinished" 2>/dev/null; }
+
+# A time limit that leaves no time to answer must not requeue for ever.
+is_barren() { # sizes before this run
+    [ "$(sizes)" = "$1" ] || return
+    echo "# job $job: nothing was answered"
+    [ "$(grep -c "^# job $job: nothing was answered" "$results.log")" -ge "$tries" ]
+}
+
 requeue() { # node to leave out, or nothing
     trap '' TERM # the requeue ends this job, and the node must be told and the job released before
     if [ -z "$1" ]; then
@@ -34,31 +43,42 @@ requeue() { # node to leave out, or nothing
 
 # Run the ranks and wait for them. On USR1, which Slurm sends us before the time limit, they drain; a job that was told so is requeued.
 run_ranks() { # arguments of slipstream...
-    local code told='' run node
+    local code told='' ranks='' run node before
+    trap 'told=1; [ -z "$ranks" ] || kill -USR1 "$ranks"' USR1
+    trap : TERM # Slurm tells the ranks itself
+    before=$(sizes)
     job=$SLURM_JOB_ID
     [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     run=$(mktemp) || exit 1
     echo "# job $job, run $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T'), on $SLURM_JOB_NODELIST"
+    # In the background: a trap runs between commands.
     srun --mpi="${SLIPSTREAM_MPI:-pmix}" --kill-on-bad-exit=1 "${image[@]}" "$SLIPSTREAM" "$@" > >(tee -a "$run") 2>&1 &
-    local ranks=$!
-    # A trap runs between commands, hence the background job and the loop on wait.
-    trap 'told=1; kill -USR1 $ranks' USR1
-    trap : TERM # Slurm tells the ranks itself
-    while true; do
-        wait $ranks
-        code=$?
-        kill -0 $ranks 2>/dev/null || break
-    done
+    ranks=$!
+    [ -z "$told" ] || kill -USR1 "$ranks"
+    # A signal ends a wait; the ranks may end in the same moment.
+    while kill -0 "$ranks" 2>/dev/null; do wait "$ranks"; done
+    wait "$ranks"
+    code=$?
     # srun of Slurm 22.05 ends with 0 when no task could be launched.
     [ "$code" = 0 ] && grep -q '^srun: error: .*launch failed' "$run" && code=1
     node=$(killed_node "$run")
     rm -f "$run"
     echo "# job $job: exit status $code${node:+, a rank was killed on $node}"
-    if [ "$code" = 75 ] && { [ -n "$told" ] || is_preempted; }; then
-        requeue ''
-    elif [ "$code" != 0 ] && [ -n "$node" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$tries" ]; then
-        echo "# job $job: goes on without $node"
-        requeue "$node"
-    fi
+    case $code in
+    75 | 138 | 143) # drained, or a signal came before there was a rank to hear it
+        if is_preempted; then
+            requeue ''
+        elif [ -n "$told" ]; then
+            is_barren "$before" || requeue ''
+        fi
+        ;;
+    0) ;;
+    *)
+        if [ -n "$node" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$tries" ]; then
+            echo "# job $job: goes on without $node"
+            requeue "$node"
+        fi
+        ;;
+    esac
     exit "$code"
 }

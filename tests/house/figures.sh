@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "${1:-.}"
 export LC_ALL=C
-tops="io ranks kernels comm coordinator jobs tests docs"
+tops="io ranks kernels comm coordinator jobs packaging tests docs"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -33,7 +33,7 @@ rank_of() { # job, rank
     for process in $(pgrep -x slipstream); do
         tr '\0' '\n' <"/proc/$process/environ" | grep -c -x -e "SLURM_JOB_ID=$1" -e "SLURM_PROCID=$2" | grep -q 2 && echo "$process"
     done
-}
+} 2>/dev/null
 judge() { # case, results, what their log must say, one after the other...
     local log=$2.log words name=$1
     "$check" same "$2" reference.jsonl 2>log || { fail "$name" "not the undisturbed answers" log; tail -n 20 "$log"; return; }
@@ -56,7 +56,12 @@ low=$(start low -p low -n 2)
 killed=$(start killed -p killed -N 1 -n 2)
 down=$(start down -p down -N 1 -n 2)
 cancelled=$(start cancelled -n 1)
-bash "$submit" -N 2 -n 2 -t 5 -- "$MODEL" few.jsonl two.jsonl >log 2>&1
+# In an image; Apptainer's place is taken by a script: what is tried is the command that it is given.
+mkdir bin
+touch image.sif
+printf '#!/bin/sh\n[ "$1 $2 $3" = "exec --nv %s/image.sif" ] && shift 3 && exec "$@"\n' "$(realpath "$work")" >bin/apptainer
+chmod +x bin/apptainer
+PATH=$work/bin:$PATH SLIPSTREAM_IMAGE=image.sif bash "$submit" -N 2 -n 2 -t 5 -- "$MODEL" few.jsonl two.jsonl >log 2>&1
 merge=$(start array 2 -n 1)
 for name in {limit,low,killed,down,cancelled}.jsonl array.jsonl.shard-1; do
     wait_until 120 test -s $name || fail "$name" "has no answer yet" $name.log
@@ -71,7 +76,7 @@ wait_until 120 is_gone "$cancelled" || fail "cancelled" "it goes on" cancelled.j
 rm slow-low slow-killed slow-down slow-cancelled slow-array
 if scontrol show job "$cancelled" | grep -q JobState=CANCELLED && ! "$check" same cancelled.jsonl reference.jsonl 2>/dev/null
 then ok "scancel ends a job"
-else fail "scancel ends a job" "$(scontrol show job "$cancelled" | grep -o JobState=.*)" cancelled.jsonl.log
+else fail "scancel ends a job" "$(scontrol show job "$cancelled" | grep -o 'JobState=.*')" cancelled.jsonl.log
 fi
 start cancelled -n 1 >/dev/null
 rm slow-cancelled
@@ -93,7 +98,7 @@ judge "a node fails" down.jsonl "# job $down, run 2, .* on n5"
 judge "cancelled and submitted again" cancelled.jsonl
 judge "array submitted again after a shard was cancelled" array.jsonl
 if [ "$("$check" whole two.jsonl 2>>log)" = 6 ]
-then ok "two nodes: every request has its line"
-else fail "two nodes: every request has its line" "it has not" two.jsonl.log
+then ok "two nodes, in an image: every request has its line"
+else fail "two nodes, in an image: every request has its line" "it has not" two.jsonl.log
 fi
 finish

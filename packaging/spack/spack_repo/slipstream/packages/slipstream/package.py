@@ -37,6 +37,10 @@ class Slipstream(CMakePackage, CudaPackage):
 
     conflicts("cuda_arch=none", when="+cuda", msg="cuda_arch=90a: kernels are for Hopper")
 
+    @property
+    def build_targets(self):
+        return ["all"] if self.run_tests else ["slipstream", "pages"]
+
     def cmake_args(self):
         args = [self.define("SLIP_CUDA", "REQUIRED" if self.spec.satisfies("+cuda") else "OFF")]
         if self.spec.satisfies("+nccl"):

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# jobs/mpirun: a batch that is started again when a rank dies, stops in time when it is told, and ends with the undisturbed answers.
+# jobs/mpirun, and what of jobs/slurm needs no Slurm: a batch that is started again when a rank dies, stops in time when it is told, and ends with the undisturbed answers.
 # A job that is to be disturbed syncs its results slowly until it has been: it does not end before.
 #
 # Settings: tests/mpi/common.bash.
-. "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/../mpi/common.bash"
 
 script=$root/jobs/mpirun/batch.sh
 cd "$work" || exit 2 # relative paths, from elsewhere
@@ -64,6 +64,20 @@ then ok "no progress: it is not started again"
 else fail "no progress: it is not started again" "exit status $status" barren.jsonl.log
 fi
 
+# The job of jobs/slurm, with scripts in Slurm's place: every run is told of its time limit before it has answered anything.
+mkdir fake
+printf '#!/bin/sh\ntrap "kill \\$!; exit 75" USR1\nsleep 60 &\nkill -USR1 $PPID\nwait\n' >fake/srun
+printf '#!/bin/sh\necho "$@" >>%s/asked\n' "$work" >fake/scontrol
+chmod +x fake/*
+for run in 0 1 2; do
+    env PATH="$work/fake:$PATH" SLIPSTREAM="$SLIPSTREAM" SLIPSTREAM_JOBS="$root/jobs/slurm" SLURM_JOB_ID=7 SLURM_JOB_NODELIST=n1 SLURM_RESTART_COUNT=$run \
+        bash "$root/jobs/slurm/batch.sbatch" "$MODEL" requests.jsonl "$work/told.jsonl" >>told.jsonl.log 2>&1
+done
+if [ $? = 75 ] && [ "$(grep -c "^requeue 7" asked)" = 2 ] && [ "$(grep -c "nothing was answered" told.jsonl.log)" = 3 ]
+then ok "a time limit too short to answer anything: requeued twice, then no more"
+else fail "a time limit too short to answer anything" "$(cat asked)" told.jsonl.log
+fi
+
 [ "$QUICK" = 1 ] && finish # sanitizers and a preloaded library do not go together
 on_ranks 2 batch -m "$MODEL" -i requests.jsonl -o reference.jsonl -q 2>log || fail "a run of its own" "exit status $?" log
 touch slow
@@ -85,8 +99,13 @@ start results.jsonl SLIPSTREAM_WINDOW=40 SLIPSTREAM_LIMIT=43
 wait_for_end 120
 expect "a time limit drains" 75 "^# run 1: exit status"
 rm slow
-start results.jsonl SLIPSTREAM_LIMIT=100000
+# Apptainer's place is taken by a script: what is tried is the command that it is given.
+mkdir bin
+touch image.sif
+printf '#!/bin/sh\n[ "$1 $2 $3" = "exec --nv %s/image.sif" ] && shift 3 && exec "$@"\n' "$(realpath "$work")" >bin/apptainer
+chmod +x bin/apptainer
+start results.jsonl SLIPSTREAM_LIMIT=100000 SLIPSTREAM_IMAGE=image.sif PATH="$work/bin:$PATH"
 wait_for_end 120
-expect "the same command goes on to the undisturbed answers" 0 "^# run 1: exit status 0, 40 lines" results.jsonl
+expect "the same command, in an image, goes on to the undisturbed answers" 0 "^# run 1: exit status 0, 40 lines" results.jsonl
 
 finish

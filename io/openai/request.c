@@ -126,6 +126,30 @@ static int64_t find_max_tokens(const slip_member *body)
     return most;
 }
 
+/* Most names need no parser: ASCII without escapes. */
+static bool is_plain(const slip_member *member)
+{
+    bool plain = member->value_size > 2 && member->value[0] == '"';
+    for (size_t i = 1; plain && i < member->value_size - 1; i++) {
+        unsigned char byte = (unsigned char)member->value[i];
+        plain = byte >= 0x20 && byte < 0x7f && byte != '\\';
+    }
+    return plain;
+}
+
+static char *copy_name(const slip_member *id, bool *named)
+{
+    const char *why;
+    json_t *json;
+    if ((*named = is_plain(id)))
+        return strndup(id->value + 1, id->value_size - 2);
+    const char *text = text_of(id, &json, &why);
+    *named = text != NULL && text[0] != '\0';
+    char *name = *named ? strdup(text) : NULL;
+    json_decref(json);
+    return name;
+}
+
 slip_status slip_request_look(const char *line, size_t size, slip_request_glance *glance)
 {
     outline found = read_outline(line, size);
@@ -133,12 +157,8 @@ slip_status slip_request_look(const char *line, size_t size, slip_request_glance
     *glance = (slip_request_glance){.max_tokens = found.found[BODY].key != NULL ? find_max_tokens(&found.found[BODY]) : 0};
     if (!is_given(id))
         return SLIP_OK;
-    const char *why;
-    json_t *json;
-    const char *text = text_of(id, &json, &why);
-    bool named = text != NULL && text[0] != '\0';
-    glance->custom_id = named ? strdup(text) : NULL;
-    json_decref(json);
+    bool named;
+    glance->custom_id = copy_name(id, &named);
     return named && glance->custom_id == NULL ? slip_fail(SLIP_ERR_FAILED, "no memory for a custom_id") : SLIP_OK;
 }
 

@@ -31,12 +31,12 @@ END
 batch() { # ranks, options...
     local launch=(mpirun --oversubscribe --bind-to none -n "$1")
     [ "$1" = 1 ] && launch=()
-    timeout 60 "${launch[@]}" "${preloaded[@]}" "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" --sequences 2 --quiet "${@:2}" </dev/null
+    timeout "${seconds:-60}" "${launch[@]}" "${preloaded[@]}" "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" --sequences 2 --quiet "${@:2}" </dev/null
 }
 
 # What is wrong with a run that a failing call has disturbed; nothing: "".
 judge() { # kind, status
-    local whole=0
+    local whole=0 left
     "$check" same "$output" "$reference" >/dev/null 2>&1 && whole=1
     case $2 in
     3) [ "$whole" = 1 ] || echo "exit status 3 without all answers" ;;
@@ -46,10 +46,20 @@ judge() { # kind, status
         ;;
     *) echo "exit status $2" ;;
     esac
-    [ "$whole" = 1 ] && return
+    sed -n 's/^fail_after: \([0-9]* not freed\) of /\1 /p' "$log" | while read -r left; do
+        echo "$left $(addr2line -f -e "$SLIPSTREAM" "${left##* }" | tr '\n' ' ')"
+    done
+    [ "$whole" = 1 ] || resumes || echo "resumed, it is not the undisturbed run: $(head -n 3 "$work/why" "$work/resumed")"
+}
+
+# The files that are left are gone on with, and give the undisturbed run. What has been tried need not be tried again.
+resumes() {
+    local state
+    state=$work/resumed-$(cat "$output"* 2>/dev/null | md5sum | cut -c -32)
+    [ ! -e "$state" ] || return 0
     preloaded=()
-    batch 1 -o "$output" --resume >"$work/stdout" 2>"$work/resumed"
-    "$check" same "$output" "$reference" >/dev/null 2>"$work/why" || echo "resumed, it is not the undisturbed run: $(head -n 3 "$work/why" "$work/resumed")"
+    batch 1 -o "$output" --trace "${output%/*}/run.h5" --resume >"$work/stdout" 2>"$work/resumed"
+    "$check" same "$output" "$reference" >/dev/null 2>"$work/why" && : >"$state"
 }
 
 # One call fails.
@@ -85,11 +95,57 @@ sample() { # ranks, whose calls, kind, how many, rank
     [ "$bad" -gt 0 ] || ok "$2: $3 calls of rank $5 of $1" "$tried of $total failed, one at a time"
 }
 
+# ---- every call of a kind, each in a child process of one run (tests/mpi/tools/fail_fork.c) ----
+
+# A child has ended: its files are copied, since the run goes on with them.
+judge_child() { # kind, number, status
+    local wrong
+    rm -rf "$work/child"
+    cp -r "$work/run" "$work/child"
+    output=$work/child/results.jsonl
+    wrong=$(judge "$1" "$3")
+    [ -z "$wrong" ] || { echo "$1 call $2: $wrong"; grep -m 3 . "$log"; } >>"$work/wrong"
+}
+
+every() { # whose calls, kind, how many of it: one in ...
+    local status settings
+    rm -rf "$work/run" "$work/wrong"
+    mkdir "$work/run"
+    [ -e "$work/calls" ] || {
+        preloaded=(env LD_PRELOAD="$preload" FAIL_COUNT="$work/calls")
+        batch 1 -o "$work/run/results.jsonl" --trace "$work/run/run.h5" >"$work/stdout" 2>"$work/log-run"
+        rm "$work/run/"*
+    }
+    {
+        declare -p work check reference log SLIPSTREAM MODEL requests
+        declare -f judge judge_child resumes batch
+        echo 'judge_child "$@"'
+    } >"$work/judge"
+    settings=(FAIL_HOW=all FAIL_FROM="$1" FAIL_KIND="$2" FAIL_AT="$((RANDOM % $3 + 1))" FAIL_STRIDE="$3" FAIL_LIVE="$work/calls"
+        FAIL_FOLDER="$work/run" FAIL_LOG="$log" FAIL_JUDGE="env -u LD_PRELOAD bash $work/judge $2")
+    : >"$log"
+    preloaded=(env LD_PRELOAD="$preload" "${settings[@]}")
+    seconds=3600 batch 1 -o "$work/run/results.jsonl" --trace "$work/run/run.h5" >"$work/stdout" 2>"$work/log-run"
+    status=$?
+    output=$work/run/results.jsonl
+    if [ "$status" != 3 ] || ! "$check" same "$output" "$reference" >/dev/null 2>"$work/why"
+    then fail "$1: every $2 call" "the run itself ended with $status" "$work/log-run"
+    elif [ -e "$work/wrong" ]
+    then fail "$1: every $2 call" "$(wc -l <"$work/wrong") lines of faults" "$work/wrong"
+    else ok "$1: every $2 call"
+    fi
+}
+
 preloaded=()
 batch 1 -o "$reference" >"$work/stdout" 2>"$log"
 status=$?
 [ "$status" = 3 ] || { fail "undisturbed" "exit status $status" "$log"; finish; }
 
+if [ "${1:-}" = every ]; then
+    every "${@:2}"
+    [ -z "${KEEP:-}" ] || cp "$work/wrong" "$KEEP"
+    finish
+fi
 if [ $# -gt 0 ]; then # one case: ranks, whose calls, kind, how many, rank
     sample "$@"
     finish

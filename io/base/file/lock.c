@@ -98,17 +98,10 @@ static slip_status try_lock(slip_lock *lock, const char *target, bool *taken)
 slip_status slip_lock_take(const char *path, slip_lock **lock)
 {
     slip_lock *made = calloc(1, sizeof *made);
-    char *resolved = slip_file_resolve(path);
-    slip_status status = SLIP_OK;
     bool taken = false;
-    if (made == NULL || resolved == NULL || asprintf(&made->path, "%s.lock", resolved) < 0) {
-        status = slip_fail(made != NULL && resolved == NULL ? slip_file_blame(errno) : SLIP_ERR_FAILED, "%s: cannot be written: %s", path,
-                           strerror(errno));
-        free(resolved);
-        free(made);
-        return status;
-    }
-    free(resolved);
+    if (made == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: out of memory", path);
+    slip_status status = slip_file_beside(path, ".lock", &made->path);
     for (int i = 0; i < ATTEMPTS && status == SLIP_OK && !taken; i++) {
         status = try_lock(made, path, &taken);
         if (!taken && made->file >= 0)

@@ -8,7 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-char *slip_file_resolve(const char *path)
+#include "io/base/file/file.h"
+
+/* As slip_file_beside(), without a suffix; NULL with errno when memory or the folder fails. */
+static char *resolve(const char *path)
 {
     char *whole = realpath(path, NULL), *copy = NULL, *folder = NULL, *joined = NULL;
     if (whole != NULL || errno != ENOENT)
@@ -21,6 +24,19 @@ char *slip_file_resolve(const char *path)
     free(copy);
     free(folder);
     return joined;
+}
+
+slip_status slip_file_beside(const char *path, const char *suffix, char **beside)
+{
+    char *real = resolve(path), *made;
+    if (real == NULL)
+        return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s", path, strerror(errno));
+    int length = asprintf(&made, "%s%s", real, suffix);
+    free(real);
+    if (length < 0)
+        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: out of memory", path);
+    *beside = made;
+    return SLIP_OK;
 }
 
 void slip_file_sync_folder(const char *path)
@@ -58,7 +74,7 @@ static slip_status fill(const char *partial, const char *real, slip_status (*wri
 
 slip_status slip_file_replace(const char *path, slip_status (*write)(void *context, FILE *file), void *context)
 {
-    char *real = slip_file_resolve(path), *partial = NULL;
+    char *real = resolve(path), *partial = NULL;
     if (real == NULL || asprintf(&partial, "%s.partial", real) < 0) {
         free(real);
         return slip_fail(SLIP_ERR_FAILED, "%s: cannot be replaced: %s", path, strerror(errno));

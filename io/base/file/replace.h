@@ -6,9 +6,9 @@
 
 #include "io/base/status.h"
 
-/* The file that `path` leads to, which need not exist, in words that every link to it shares (malloc'ed); NULL with errno when memory or the
- * folder fails. */
-char *slip_file_resolve(const char *path);
+/* The file that `path` leads to, which need not exist, in words that every link to it shares, and `suffix` (malloc'ed): the name of what an
+ * output needs beside it. */
+slip_status slip_file_beside(const char *path, const char *suffix, char **beside);
 
 /* Write PATH.partial, sync it and let it take the place of `path`, with its mode if it was there; a link stays a link. `write` need not ask
  * ferror(). If anything fails, `path` is as it was and PATH.partial is gone. */

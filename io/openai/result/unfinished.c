@@ -131,17 +131,12 @@ static slip_status read_file(slip_unfinished *unfinished, bool resume)
 slip_status slip_unfinished_open(const char *output, bool resume, uint64_t run_hash, slip_unfinished **unfinished)
 {
     slip_unfinished *opened = calloc(1, sizeof *opened);
-    char *real = slip_file_resolve(output);
-    slip_status status = SLIP_OK;
-    if (opened == NULL || real == NULL || asprintf(&opened->path, "%s.unfinished", real) < 0) {
-        status = slip_fail(real == NULL ? slip_file_blame(errno) : SLIP_ERR_FAILED, "%s: cannot be written: %s", output, strerror(errno));
-        free(real);
-        free(opened);
-        return status;
-    }
-    free(real);
+    if (opened == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be written: out of memory", output);
     opened->run_hash = run_hash;
-    status = read_file(opened, resume);
+    slip_status status = slip_file_beside(output, ".unfinished", &opened->path);
+    if (status == SLIP_OK)
+        status = read_file(opened, resume);
     if (status != SLIP_OK) {
         slip_unfinished_close(opened);
         return status;

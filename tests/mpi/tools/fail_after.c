@@ -3,10 +3,11 @@
  *   FAIL_KIND   memory, json (memory for jansson), open, read, write, sync, rename, cut (ftruncate), close, mpi; poll: MPI's tests of what
  *               is on its way, of which no two runs make the same number
  *   FAIL_AT     which call of that kind, from 1; 0: none
- *   FAIL_HOW    error (the default), hang, kill
+ *   FAIL_HOW    error (the default), hang, kill; all: every FAIL_STRIDEth call from FAIL_AT on fails, each in a child process (fail_fork.c)
  *   FAIL_RANK   the rank it is for; others run as ever
  *   FAIL_FROM   whose calls count, by a word in the name of the program or library: slipstream (the default), libjansson, libhdf5
- *   FAIL_COUNT  a file that gets the numbers of calls, "KIND COUNT" a line, when the process ends
+ *   FAIL_COUNT  a file that gets the numbers of calls, "KIND COUNT" a line, when the process ends, and what memory it did not free
+ *   FAIL_LIVE   such a file: what else is not freed when the process ends is told on standard error
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <mpi.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -23,6 +25,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "fail_after.h"
 
 #define KINDS(X) X(memory) X(json) X(open) X(read) X(write) X(sync) X(rename) X(cut) X(close) X(mpi) X(poll)
 typedef enum {
@@ -44,10 +48,11 @@ static struct {
 static int span_count;
 static bool ready;
 static kind wanted = KIND_COUNT;
-static long at, counts[KIND_COUNT];
+static long at, stride, counts[KIND_COUNT];
+static uintptr_t loaded; /* where the code is that counts */
 static char how = 'e';
 
-static const char *setting(const char *name, const char *otherwise)
+const char *fail_setting(const char *name, const char *otherwise)
 {
     const char *value = getenv(name);
     return value ? value : otherwise;
@@ -61,6 +66,8 @@ static int note_object(struct dl_phdr_info *info, size_t size, void *from)
     if (!*name && readlink("/proc/self/exe", program, sizeof program - 1) > 0)
         name = program;
     const char *base = strrchr(name, '/');
+    if (strstr(base ? base : name, from))
+        loaded = info->dlpi_addr;
     for (int i = 0; strstr(base ? base : name, from) && i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
         if (segment->p_type == PT_LOAD && (segment->p_flags & PF_X) && span_count < SPANS) {
@@ -74,26 +81,31 @@ static int note_object(struct dl_phdr_info *info, size_t size, void *from)
 
 __attribute__((constructor)) static void start(void)
 {
-    const char *rank = setting("OMPI_COMM_WORLD_RANK", setting("PMIX_RANK", "0"));
+    const char *rank = fail_setting("OMPI_COMM_WORLD_RANK", fail_setting("PMIX_RANK", "0"));
     char from[64];
-    snprintf(from, sizeof from, "%s", setting("FAIL_FROM", "slipstream"));
+    snprintf(from, sizeof from, "%s", fail_setting("FAIL_FROM", "slipstream"));
     dl_iterate_phdr(note_object, from);
-    at = atol(setting("FAIL_AT", "0"));
-    how = setting("FAIL_HOW", "error")[0];
+    at = atol(fail_setting("FAIL_AT", "0"));
+    stride = atol(fail_setting("FAIL_STRIDE", "1"));
+    how = fail_setting("FAIL_HOW", "error")[0];
     for (int k = 0; k < KIND_COUNT; k++)
-        if (strcmp(kind_names[k], setting("FAIL_KIND", "")) == 0)
+        if (strcmp(kind_names[k], fail_setting("FAIL_KIND", "")) == 0)
             wanted = (kind)k;
-    ready = span_count > 0 && strcmp(rank, setting("FAIL_RANK", "0")) == 0; /* helpers of MPI's are preloaded, too */
+    ready = span_count > 0 && strcmp(rank, fail_setting("FAIL_RANK", "0")) == 0; /* helpers of MPI's are preloaded, too */
 }
 
 __attribute__((destructor)) static void tell(void)
 {
     const char *path = getenv("FAIL_COUNT");
-    FILE *file = ready && path ? fopen(path, "w") : NULL;
+    FILE *file = ready && !fail_forked && path ? fopen(path, "w") : NULL;
     for (int k = 0; file && k < KIND_COUNT; k++)
         fprintf(file, "%s %ld\n", kind_names[k], counts[k]);
-    if (file)
+    if (file) {
         fclose(file);
+        fail_live_write(path);
+    }
+    if (ready && getenv("FAIL_LIVE"))
+        fail_live_compare(getenv("FAIL_LIVE"));
 }
 
 static uintptr_t json_code; /* what allocates for jansson */
@@ -109,8 +121,13 @@ static bool counts_here(uintptr_t caller)
 /* Count this call of `caller`; is it the one that is to fail? */
 static bool fails(kind of, const void *caller)
 {
-    if (!ready || !counts_here((uintptr_t)caller) || __atomic_add_fetch(&counts[of], 1, __ATOMIC_RELAXED) != at || of != wanted)
+    if (!ready || fail_forked || !counts_here((uintptr_t)caller))
         return false;
+    long number = __atomic_add_fetch(&counts[of], 1, __ATOMIC_RELAXED);
+    if (of != wanted || (how == 'a' ? number < at || (number - at) % stride != 0 : number != at))
+        return false;
+    if (how == 'a')
+        return fail_fork(number);
     static const char note[] = "fail_after: here\n";
     if (getenv("FAIL_LOUD"))
         (void)!syscall(SYS_write, 2, note, sizeof note - 1);
@@ -133,6 +150,7 @@ static bool fails(kind of, const void *caller)
 /* ---- memory: dlsym() itself allocates, so glibc's own names are called ---- */
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
 
 enum { CODE_OF_A_FUNCTION = 64 };
 
@@ -142,6 +160,14 @@ void json_set_alloc_funcs(void *(*allocate)(size_t), void (*release)(void *))
     REAL(void, json_set_alloc_funcs, void *(*)(size_t), void (*)(void *))(allocate, release);
 }
 
+/* What the program allocates is remembered until anybody frees it. */
+static void *noted(void *memory, const void *caller)
+{
+    if (ready && counts_here((uintptr_t)caller))
+        fail_live_add(memory, (uintptr_t)caller - loaded);
+    return memory;
+}
+
 void *malloc(size_t size)
 {
     bool json = json_code != 0 && (uintptr_t)CALLER - json_code < CODE_OF_A_FUNCTION;
@@ -149,28 +175,36 @@ void *malloc(size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    return __libc_malloc(size);
+    return noted(__libc_malloc(size), CALLER);
+}
+void free(void *memory)
+{
+    if (ready)
+        fail_live_remove(memory);
+    __libc_free(memory);
 }
 void *calloc(size_t count, size_t size)
 {
     FAIL(memory, ENOMEM, NULL)
-    return __libc_calloc(count, size);
+    return noted(__libc_calloc(count, size), CALLER);
 }
 void *realloc(void *memory, size_t size)
 {
     FAIL(memory, ENOMEM, NULL)
-    return __libc_realloc(memory, size);
+    if (ready)
+        fail_live_remove(memory);
+    return noted(__libc_realloc(memory, size), CALLER);
 }
 void *aligned_alloc(size_t alignment, size_t size)
 {
     FAIL(memory, ENOMEM, NULL)
-    return __libc_memalign(alignment, size);
+    return noted(__libc_memalign(alignment, size), CALLER);
 }
 char *strdup(const char *text)
 {
     FAIL(memory, ENOMEM, NULL)
     size_t size = strlen(text) + 1;
-    char *copy = __libc_malloc(size);
+    char *copy = noted(__libc_malloc(size), CALLER);
     return copy ? memcpy(copy, text, size) : NULL;
 }
 int asprintf(char **text, const char *format, ...)
@@ -180,6 +214,8 @@ int asprintf(char **text, const char *format, ...)
     va_start(arguments, format);
     int length = vasprintf(text, format, arguments);
     va_end(arguments);
+    if (length >= 0)
+        noted(*text, CALLER);
     return length;
 }
 char *realpath(const char *restrict path, char *restrict resolved)
@@ -305,7 +341,38 @@ MPI(Comm_set_errhandler, (MPI_Comm comm, MPI_Errhandler handler), comm, handler)
 COLLECTIVE(Win_allocate_shared, (MPI_Aint size, int unit, MPI_Info info, MPI_Comm comm, void *base, MPI_Win *window), size, unit, info,
            comm, base, window)
 MPI(Win_shared_query, (MPI_Win window, int rank, MPI_Aint *size, int *unit, void *base), window, rank, size, unit, base)
-COLLECTIVE(Win_free, (MPI_Win * window), window)
-MPI(Comm_free, (MPI_Comm * comm), comm)
 COLLECTIVE(Allreduce, (const void *from, void *to, int n, MPI_Datatype t, MPI_Op op, MPI_Comm comm), from, to, n, t, op, comm)
-MPI(Finalize, (void), )
+/* The ends of what the ranks of a host share. */
+int MPI_Win_free(MPI_Win *window)
+{
+    bool failing = fails(KIND_mpi, CALLER);
+    int error = fail_forked ? MPI_SUCCESS : PMPI_Win_free(window);
+    return failing ? MPI_ERR_OTHER : error;
+}
+int MPI_Comm_free(MPI_Comm *comm)
+{
+    FAIL(mpi, 0, MPI_ERR_OTHER)
+    return fail_forked ? MPI_SUCCESS : PMPI_Comm_free(comm);
+}
+
+/* ---- what a child of fail_fork() must leave to its parent ---- */
+
+int MPI_Finalize(void)
+{
+    FAIL(mpi, 0, MPI_ERR_OTHER)
+    return fail_forked ? MPI_SUCCESS : PMPI_Finalize();
+}
+int MPI_Abort(MPI_Comm comm, int status)
+{
+    if (fail_forked)
+        _exit(status);
+    return PMPI_Abort(comm, status);
+}
+int pthread_kill(pthread_t thread, int number)
+{
+    return fail_forked ? 0 : REAL(int, pthread_kill, pthread_t, int)(thread, number);
+}
+int pthread_join(pthread_t thread, void **result)
+{
+    return fail_forked ? 0 : REAL(int, pthread_join, pthread_t, void **)(thread, result);
+}

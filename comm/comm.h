@@ -56,7 +56,7 @@ bool slip_comm_lost(const slip_comm *comm);
 slip_status slip_comm_set_sum_room(slip_comm *comm, size_t count);
 
 /* Lockstep: all ranks call it with their own status and get the worst; the cause of the lowest rank that has it becomes
- * everybody's cause, led by that rank's number if only some ranks failed. */
+ * everybody's cause, led by that rank's number if only some ranks failed. A rank that has lost MPI gets its own at once, and must abort. */
 slip_status slip_comm_agree(slip_comm *comm, slip_status mine);
 
 /* Copy `size` bytes of rank 0 to all. */

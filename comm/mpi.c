@@ -206,6 +206,8 @@ static slip_status hear_all(slip_comm *comm, slip_verdict *worst)
 
 slip_status slip_comm_agree(slip_comm *comm, slip_status mine)
 {
+    if (comm->lost) /* the others may wait for us elsewhere: only slip_comm_abort() reaches them */
+        return mine != SLIP_OK ? mine : slip_fail(SLIP_ERR_FAILED, "agreeing on a status: MPI has failed before");
     slip_verdict worst = {.status = (int)mine, .rank = comm->rank};
     size_t size;
     snprintf(worst.cause, sizeof worst.cause, "%s", slip_cause());

@@ -67,8 +67,10 @@ slip_status slip_board_open(slip_board *board, int rank)
         board->window = MPI_WIN_NULL;
     }
     slip_status status = agree(board->node, &ok);
-    if (status != SLIP_OK || !ok)
+    if (status != SLIP_OK || !ok) {
+        board->window = MPI_WIN_NULL; /* a rank without one would not take part in freeing it */
         return status;
+    }
     if (find_places(board, count))
         board->count = count;
     else

@@ -19,7 +19,7 @@ typedef struct {
 struct slip_comm {
     int rank, ranks;
     double deadline_s, idle_deadline_s, polling_s;
-    bool lost;    /* a wait has passed its deadline */
+    bool lost;    /* a wait has passed its deadline, or a call of MPI's has failed */
     bool watched; /* the deadline was set: it is a run */
     slip_board board;
     char (*hosts)[SLIP_HOST_NAME];

@@ -81,7 +81,7 @@ static slip_status score_window(slip_job *job, score *s, size_t first, size_t co
             s->bits += bits_of(outcome.logits + (size_t)i * (size_t)vocabulary, vocabulary, s->ids[next]);
             s->scored++;
         }
-        const slip_progress_counts counts = {.done = s->scored + 1, .tokens = (int64_t)s->scored + 1}; /* windows overlap */
+        const slip_progress_counts counts = {.done = s->scored + 1, .tokens = (int64_t)s->scored + 1, .plain = true}; /* windows overlap */
         slip_progress_update(&s->progress, &counts, slip_now_s());
     }
     return SLIP_OK;
@@ -100,7 +100,7 @@ static slip_status score_all(slip_job *job, score *s, size_t context)
         if (done >= s->count)
             break;
     }
-    const slip_progress_counts counts = {.done = s->count, .tokens = (int64_t)s->count};
+    const slip_progress_counts counts = {.done = s->count, .tokens = (int64_t)s->count, .plain = true};
     if (status == SLIP_OK)
         slip_progress_finish(&s->progress, &counts, slip_now_s());
     free(step);

@@ -41,17 +41,19 @@ static void format_time(double left, char text[static 24])
         snprintf(text, 24, "%ld:%02ld", seconds / 60, seconds % 60);
 }
 
-/* "12/16 done, 1 failed, 2 refused, 512 tokens, 123.4 tokens/s, acceptance 2.64, ETA 0:04" */
+/* "12/16 done, 1 failed, 2 refused, 512 tokens, 123.4 tokens/s, acceptance 2.64, ETA 0:04"; plain: "512/1024 done, 123.4 tokens/s, ETA 0:04" */
 static void format_state(const slip_progress *progress, const slip_progress_counts *counts, double now, char line[static LINE])
 {
-    char left[24], acceptance[32] = "";
+    char left[24], acceptance[32] = "", requests[96] = "";
     double elapsed = now - progress->started;
     size_t done = counts->done < progress->total ? counts->done : progress->total;
     format_time(slip_progress_left(progress, done, now), left);
     if (counts->acceptance > 0)
         snprintf(acceptance, sizeof acceptance, ", acceptance %.2f", counts->acceptance);
-    snprintf(line, LINE, "%zu/%zu done, %zu failed, %zu refused, %lld tokens, %.1f tokens/s%s, ETA %s", done, progress->total,
-             counts->failed - counts->refused, counts->refused, (long long)counts->tokens,
+    if (!counts->plain)
+        snprintf(requests, sizeof requests, ", %zu failed, %zu refused, %lld tokens", counts->failed - counts->refused, counts->refused,
+                 (long long)counts->tokens);
+    snprintf(line, LINE, "%zu/%zu done%s, %.1f tokens/s%s, ETA %s", done, progress->total, requests,
              elapsed > 0 ? (double)counts->tokens / elapsed : 0.0, acceptance, left);
 }
 

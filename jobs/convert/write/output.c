@@ -13,8 +13,9 @@
 #include "io/base/file/file.h"
 #include "io/base/file/lock.h"
 #include "io/checkpoint/parts.h"
+#include "io/report/progress.h"
 
-enum { REPORT_SECONDS = 5, SLACK = 8192 /* bytes that HDF5 may add to a dataset: its header, and an alignment */ };
+enum { SLACK = 8192 /* bytes that HDF5 may add to a dataset: its header, and an alignment */ };
 static const int64_t LARGE = (int64_t)4 << 30;
 static const double LAYER_SECONDS = 7200; /* ranks wait for each other after every layer, which a slow disk may take long for */
 
@@ -30,7 +31,7 @@ typedef struct {
     unit *units; /* [count] but the index; owned */
     int32_t count;
     int64_t bytes, done; /* of all ranks, without what was finished before */
-    double started, reported;
+    slip_progress progress;
 } writing;
 
 static int rank_of(const slip_convert_output *o)
@@ -155,12 +156,7 @@ slip_status slip_convert_output_check(const slip_convert_output *output)
 
 static void report(writing *w)
 {
-    double now = slip_now_s(), rate = (double)w->done / (now - w->started);
-    if (w->o->quiet || rank_of(w->o) != 0 || now - w->reported < REPORT_SECONDS || rate <= 0)
-        return;
-    w->reported = now;
-    fprintf(stderr, "convert: %.1f of %.1f GB, %.2f GB/s, %.0f s left\n", (double)w->done * 1e-9, (double)w->bytes * 1e-9, rate * 1e-9,
-            (double)(w->bytes - w->done) / rate);
+    slip_progress_bytes(&w->progress, "converting", w->done, w->bytes, slip_now_s());
 }
 
 /* The weights of one file. */
@@ -282,11 +278,12 @@ static slip_status write_all(writing *w)
     status = slip_convert_agree(w->o->comm, status);
     if (status == SLIP_OK)
         status = slip_convert_agree(w->o->comm, prepare(w));
-    w->started = w->reported = slip_now_s();
+    slip_progress_start(&w->progress, w->o->quiet || rank_of(w->o) != 0 ? NULL : stderr, 0, 0, slip_now_s());
     if (status == SLIP_OK)
         status = write_parts(w);
     if (status == SLIP_OK && rank_of(w->o) == 0)
         status = write_main(w);
+    slip_progress_clear(&w->progress);
     return slip_convert_agree(w->o->comm, status);
 }
 

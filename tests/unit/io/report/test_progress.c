@@ -95,6 +95,8 @@ static void test_more(void **state)
     counts.drain_left = 24.6;
     slip_progress_update(&progress, &counts, 120);
     assert_non_null(strstr(text, " draining: 3 in flight, at most 25 s; 5/16 done, 1 failed, 2 refused, 100 tokens\n"));
+    slip_progress_update(&progress, &(slip_progress_counts){.done = 8, .tokens = 8, .plain = true}, 132);
+    assert_non_null(strstr(text, "Z 8/16 done, 0.2 tokens/s, ETA 0:32\n"));
     fclose(stream);
     free(text);
 }

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Every call that can fail fails once (tests/mpi/tools/fail_after.c): memory, files, MPI. The run must end with exit status 1 and say why, and with
-# --resume give what an undisturbed run gives; or get by without what failed, and give that at once. Never may it crash, hang, or end well with
-# less than all answers.
+# Every call that can fail fails once (tests/mpi/tools/fail_after.c): memory, files, MPI. The run must end with exit status 1 and say why, leave
+# no memory that it does not leave otherwise, and with --resume give what an undisturbed run gives; or get by without what failed, and give
+# that at once. Never may it crash, hang, or end well with less than all answers.
 #
-# Which calls of a kind fail is a sample, spread over all that a run makes: EACH_SEED=N repeats one, EACH=all takes every call, which takes
-# an hour. Settings: tests/mpi/common.bash.
+#   each.sh                               a fixed part of all calls
+#   EACH=all each.sh                      every call of one rank, and a sample of two ranks': half an hour
+#   each.sh every WHOSE KIND STEP         one rank's calls of a kind, each STEPth
+#   each.sh RANKS WHOSE KIND COUNT RANK   a sample of COUNT calls of a rank's
+#
+# EACH_SEED=N takes other ones. Settings: tests/mpi/common.bash.
 . "$(dirname "$0")/common.bash"
 preload=$TOOLS/fail_after.so
 [ -e "$preload" ] || { echo "each.sh: $preload is not there" >&2; exit 2; }
@@ -12,11 +16,7 @@ if nm -D "$SLIPSTREAM" 2>/dev/null | grep -q __asan_init; then
     echo "each.sh: a sanitizer has the place of the calls that are to fail; left out"
     exit 77
 fi
-if [ -z "${EACH_SEED:-}${EACH:-}" ]; then # one call in some hundreds still ends a rank by a signal: a test that is red by chance tells nothing
-    echo "note  left out: EACH_SEED=N takes a sample, EACH=all every call"
-    exit 77
-fi
-RANDOM=${EACH_SEED:=$RANDOM}
+RANDOM=${EACH_SEED:=1}
 echo "note  EACH_SEED=$EACH_SEED"
 
 requests=$work/requests.jsonl reference=$work/reference.jsonl output=$work/results.jsonl log=$work/log
@@ -85,14 +85,14 @@ sample() { # ranks, whose calls, kind, how many, rank
     fi
     total=$(sed -n "s/^$3 //p" "$calls")
     [ "$total" -gt 0 ] || { fail "$2: $3 calls of rank $5 of $1" "there are none"; return; }
-    [ "${EACH:-}" = all ] || [ "$count" -gt "$total" ] && count=$total
+    [ "$count" -le "$total" ] || count=$total
     for ((from = 0; from < count; from++)); do
         number=$((from * total / count))
         number=$((number + RANDOM % ((from + 1) * total / count - number) + 1))
         try "$1" "$2" "$3" "$number" "$5" || bad=$((bad + 1))
         tried=$((tried + 1))
     done
-    [ "$bad" -gt 0 ] || ok "$2: $3 calls of rank $5 of $1" "$tried of $total failed, one at a time"
+    [ "$bad" -gt 0 ] || [ "$tried" = 0 ] || ok "$2: $3 calls of rank $5 of $1" "$tried of $total failed, one at a time"
 }
 
 # ---- every call of a kind, each in a child process of one run (tests/mpi/tools/fail_fork.c) ----
@@ -107,8 +107,9 @@ judge_child() { # kind, number, status
     [ -z "$wrong" ] || { echo "$1 call $2: $wrong"; grep -m 3 . "$log"; } >>"$work/wrong"
 }
 
-every() { # whose calls, kind, how many of it: one in ...
-    local status settings
+every() { # whose calls, kind, step
+    local status settings tried step=$3
+    [ "${EACH:-}" != all ] || step=1
     rm -rf "$work/run" "$work/wrong"
     mkdir "$work/run"
     [ -e "$work/calls" ] || {
@@ -121,18 +122,22 @@ every() { # whose calls, kind, how many of it: one in ...
         declare -f judge judge_child resumes batch
         echo 'judge_child "$@"'
     } >"$work/judge"
-    settings=(FAIL_HOW=all FAIL_FROM="$1" FAIL_KIND="$2" FAIL_AT="$((RANDOM % $3 + 1))" FAIL_STRIDE="$3" FAIL_LIVE="$work/calls"
+    settings=(FAIL_HOW=all FAIL_FROM="$1" FAIL_KIND="$2" FAIL_AT="$((RANDOM % step + 1))" FAIL_STRIDE="$step"
         FAIL_FOLDER="$work/run" FAIL_LOG="$log" FAIL_JUDGE="env -u LD_PRELOAD bash $work/judge $2")
+    [ "$1" = slipstream ] && settings+=(FAIL_LIVE="$work/calls") # what a library keeps is its own affair
     : >"$log"
     preloaded=(env LD_PRELOAD="$preload" "${settings[@]}")
     seconds=3600 batch 1 -o "$work/run/results.jsonl" --trace "$work/run/run.h5" >"$work/stdout" 2>"$work/log-run"
     status=$?
+    tried=$(sed -n 's/^fail_after: \([0-9]*\) calls failed$/\1/p' "$work/log-run")
     output=$work/run/results.jsonl
     if [ "$status" != 3 ] || ! "$check" same "$output" "$reference" >/dev/null 2>"$work/why"
-    then fail "$1: every $2 call" "the run itself ended with $status" "$work/log-run"
+    then fail "$1: $2 calls" "the run itself ended with $status" "$work/log-run"
     elif [ -e "$work/wrong" ]
-    then fail "$1: every $2 call" "$(wc -l <"$work/wrong") lines of faults" "$work/wrong"
-    else ok "$1: every $2 call"
+    then fail "$1: $2 calls" "$(wc -l <"$work/wrong") lines of faults" "$work/wrong"
+    elif [ "${tried:-0}" = 0 ]
+    then fail "$1: $2 calls" "there are none" "$work/log-run"
+    else ok "$1: $2 calls" "$tried failed, one at a time"
     fi
 }
 
@@ -141,28 +146,26 @@ batch 1 -o "$reference" >"$work/stdout" 2>"$log"
 status=$?
 [ "$status" = 3 ] || { fail "undisturbed" "exit status $status" "$log"; finish; }
 
-if [ "${1:-}" = every ]; then
-    every "${@:2}"
-    [ -z "${KEEP:-}" ] || cp "$work/wrong" "$KEEP"
-    finish
-fi
-if [ $# -gt 0 ]; then # one case: ranks, whose calls, kind, how many, rank
-    sample "$@"
-    finish
-fi
-sample 1 slipstream memory 8 0
-sample 1 slipstream json 3 0
-sample 1 slipstream open 3 0
-sample 1 slipstream read 2 0
-sample 1 slipstream write 3 0
-sample 1 slipstream sync 2 0
-sample 1 slipstream cut 1 0
-sample 1 slipstream close 2 0
-sample 1 slipstream mpi 4 0
-sample 1 slipstream poll 1 0
-sample 1 libhdf5 read 2 0
-sample 1 libhdf5 write 2 0
-sample 2 slipstream memory 2 1
-sample 2 slipstream read 1 1
-sample 2 slipstream mpi 3 1
+case ${1:-} in
+every) every "${@:2}" ;;
+[1-9]*) sample "$@" ;;
+*)
+    every slipstream memory 32
+    every slipstream json 6000
+    every slipstream open 1
+    every slipstream read 120
+    every slipstream write 5
+    every slipstream sync 1
+    every slipstream cut 1
+    every slipstream close 1
+    every slipstream mpi 2
+    every libhdf5 read 40
+    count=1
+    [ "${EACH:-}" = all ] && count=60
+    sample 2 slipstream memory "$count" 1
+    sample 2 slipstream read "$count" 1
+    sample 2 slipstream mpi "$((2 * count))" 1
+    sample 2 slipstream mpi "$((count - 1))" 0
+    ;;
+esac
 finish

@@ -79,6 +79,20 @@ for who in launcher rank; do
     wait_for_end "$seconds"
     [ "$status" = 0 ] || fail "SIGUSR2 at the $who" "the run ended with $status" "$log"
 done
+
+# Each host tells its ranks' lines once, when the launcher has passed the signal on.
+if [ "$sanitized" = 0 ]; then
+    rm -f "$output"
+    mpirun --oversubscribe --bind-to none -n 3 env LD_PRELOAD="$TOOLS/hosts.so" HOSTS=2 "$SLIPSTREAM" batch -m "$MODEL" -i "$tokens_long" \
+        -o "$output" >"$work/stdout" 2>"$log" </dev/null &
+    job=$!
+    wait_for_word "^# memory"
+    kill -USR2 "$job"
+    wait_for_word "^# state .*rank 1 on host1" && wait_for_word "^# state .*rank 2 on host0"
+    shown "SIGUSR2 on two hosts" "host1: " 3
+    wait_for_end "$seconds"
+    [ "$status" = 0 ] || fail "SIGUSR2 on two hosts" "the run ended with $status" "$log"
+fi
 [ "$sanitized" = 0 ] || { echo "note  what fails is left out: a sanitizer has the place of those calls"; finish; }
 
 # ---- calls that never return ----

@@ -48,7 +48,7 @@ static struct {
 static int span_count;
 static bool ready;
 static kind wanted = KIND_COUNT;
-static long at, stride, counts[KIND_COUNT];
+static long at, stride, tried, counts[KIND_COUNT];
 static uintptr_t loaded; /* where the code is that counts */
 static char how = 'e';
 
@@ -104,7 +104,9 @@ __attribute__((destructor)) static void tell(void)
         fclose(file);
         fail_live_write(path);
     }
-    if (ready && getenv("FAIL_LIVE"))
+    if (ready && how == 'a' && !fail_forked)
+        fprintf(stderr, "fail_after: %ld calls failed\n", tried);
+    if (ready && fail_forked && getenv("FAIL_LIVE"))
         fail_live_compare(getenv("FAIL_LIVE"));
 }
 
@@ -126,8 +128,10 @@ static bool fails(kind of, const void *caller)
     long number = __atomic_add_fetch(&counts[of], 1, __ATOMIC_RELAXED);
     if (of != wanted || (how == 'a' ? number < at || (number - at) % stride != 0 : number != at))
         return false;
-    if (how == 'a')
+    if (how == 'a') {
+        tried++;
         return fail_fork(number);
+    }
     static const char note[] = "fail_after: here\n";
     if (getenv("FAIL_LOUD"))
         (void)!syscall(SYS_write, 2, note, sizeof note - 1);

@@ -108,7 +108,7 @@ static bool create_buffers(slip_executor *executor)
     executor->sum_rows = slip_cpu_zeros(rows, sizeof *executor->sum_rows);
     executor->gain = slip_cpu_zeros(rows, sizeof *executor->gain);
     executor->score = slip_cpu_zeros((size_t)executor->limits.context + 32, sizeof(float));
-    executor->router = slip_cpu_zeros((size_t)program->experts, sizeof(float));
+    executor->router = slip_cpu_zeros(rows * (size_t)program->experts, sizeof(float));
     executor->picks = slip_cpu_zeros((size_t)program->experts * SLIP_MAX_LAYERS, sizeof(int64_t));
     int64_t head = 0;
     for (int32_t i = 0; i < program->cache_count; i++)

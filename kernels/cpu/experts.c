@@ -54,10 +54,8 @@ static void softmax(float *score, int32_t count)
 }
 
 /* Scores of the program's kind, picked with the bias and weighted without it: with sigmoid DeepSeek-V3's noaux_tc without groups. */
-static void route_row(slip_executor *executor, const float *bias, int64_t *picks, float *route)
+static void route_row(const slip_program *program, const float *bias, float *score, int64_t *picks, float *route)
 {
-    const slip_program *program = executor->program;
-    float *score = executor->router;
     int32_t picked[SLIP_MAX_TOP_K + 1] = {0};
     (program->scoring == SLIP_SCORING_SOFTMAX ? softmax : sigmoid)(score, program->experts);
     pick(score, bias, program->experts, program->top_k, picked);
@@ -77,13 +75,18 @@ slip_status slip_cpu_route(slip_executor *executor, const slip_op *op)
 {
     const slip_matrix *router = &executor->weights[op->weight[0]];
     const float *bias = op->weight[1] == SLIP_NO_WEIGHT ? NULL : executor->vectors[op->weight[1]];
+    const slip_program *program = executor->program;
+    int32_t rows = executor->step->row_count;
     executor->cost.weight_bytes += slip_matrix_bytes(router);
-    for (int32_t i = 0; i < executor->step->row_count; i++) {
-        executor->x_rows[0] = slip_cpu_row(executor, op->in, i);
-        slip_cpu_round_rows(executor, router, 1);
-        executor->math->linear(router, 0, executor->x_rows, 1, &executor->router);
-        route_row(executor, bias, executor->picks + (int64_t)op->layer * executor->program->experts, slip_cpu_row(executor, op->out, i));
+    for (int32_t i = 0; i < rows; i++) {
+        executor->x_rows[i] = slip_cpu_row(executor, op->in, i);
+        executor->y_rows[i] = executor->router + (int64_t)i * program->experts;
     }
+    slip_cpu_round_rows(executor, router, rows);
+    executor->math->linear(router, 0, executor->x_rows, rows, executor->y_rows);
+    for (int32_t i = 0; i < rows; i++)
+        route_row(program, bias, executor->y_rows[i], executor->picks + (int64_t)op->layer * program->experts,
+                  slip_cpu_row(executor, op->out, i));
     return SLIP_OK;
 }
 

@@ -11,17 +11,17 @@
 #define EACH_DTYPE(CASE) CASE(SLIP_F32) CASE(SLIP_BF16) CASE(SLIP_F8E4M3) CASE(SLIP_MXFP4)
 
 /* Wide tiles first: a token goes through the same operations in each. Experts often get one to three. */
-#define TILE(size, GROUPS, dtype, ...) \
+#define TILE(size, GROUPS, SIDE, dtype, ...) \
     for (; (size) <= SLIP_TILE && t + (size) <= tokens; t += (size)) \
-    ROWS(GROUPS, dtype, size, w, __VA_ARGS__)
+    ROWS(GROUPS, SIDE, dtype, size, w, __VA_ARGS__)
 
-#define EACH_TILE(GROUPS, dtype, ...) \
+#define EACH_TILE(GROUPS, SIDE, dtype, ...) \
     case dtype: \
-        TILE(8, GROUPS, dtype, __VA_ARGS__); \
-        TILE(4, GROUPS, dtype, __VA_ARGS__); \
-        TILE(3, GROUPS, dtype, __VA_ARGS__); \
-        TILE(2, GROUPS, dtype, __VA_ARGS__); \
-        TILE(1, GROUPS, dtype, __VA_ARGS__); \
+        TILE(8, GROUPS, SIDE, dtype, __VA_ARGS__); \
+        TILE(4, GROUPS, SIDE, dtype, __VA_ARGS__); \
+        TILE(3, GROUPS, SIDE, dtype, __VA_ARGS__); \
+        TILE(2, GROUPS, SIDE, dtype, __VA_ARGS__); \
+        TILE(1, GROUPS, SIDE, dtype, __VA_ARGS__); \
         break;
 
 static void linear(const slip_matrix *w, int64_t expert, const float *const *x, int32_t tokens, float *const *y)
@@ -29,7 +29,7 @@ static void linear(const slip_matrix *w, int64_t expert, const float *const *x, 
     int64_t first = expert * w->groups;
     int32_t t = 0;
     switch (w->dtype) {
-#define CASE(dtype) EACH_TILE(groups_linear, dtype, x + t, y + t)
+#define CASE(dtype) EACH_TILE(groups_linear, SIDE_BY_SIDE, dtype, x + t, y + t)
         EACH_DTYPE(CASE)
 #undef CASE
     case SLIP_DTYPES: break;
@@ -41,7 +41,7 @@ static void linear_partial(const slip_matrix *w, int64_t expert, const float *co
     int64_t first = expert * w->groups;
     int32_t t = 0;
     switch (w->dtype) {
-#define CASE(dtype) EACH_TILE(groups_partial, dtype, x + t, gain + t, y + t)
+#define CASE(dtype) EACH_TILE(groups_partial, SIDE_BY_SIDE, dtype, x + t, gain + t, y + t)
         EACH_DTYPE(CASE)
 #undef CASE
     case SLIP_DTYPES: break;
@@ -53,7 +53,7 @@ static void linear_exact(const slip_matrix *w, int64_t expert, const double *con
     int64_t first = expert * w->groups;
     int32_t t = 0;
     switch (w->dtype) {
-#define CASE(dtype) EACH_TILE(groups_exact, dtype, x + t, gain + t, y + t)
+#define CASE(dtype) EACH_TILE(groups_exact, ONE_BY_ONE, dtype, x + t, gain + t, y + t)
         EACH_DTYPE(CASE)
 #undef CASE
     case SLIP_DTYPES: break;

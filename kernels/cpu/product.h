@@ -159,22 +159,25 @@ SLIP_INLINE void groups_partial(slip_dtype dtype, int groups, int tokens, const 
 SLIP_INLINE void groups_exact(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t first, int64_t group,
                               const double *const *x, const float *gain, double *const *y)
 {
-    for (int g = 0; g < groups; g++) {
-        vd sum[tokens][2 * SLIP_SPLIT];
-        tile_exact(dtype, tokens, w, first + group + g, x, sum);
-        for (int t = 0; t < tokens; t++)
-            add_group(w, group + g, sum[t], gain[t], y[t]);
-    }
+    vd sum[tokens][2 * SLIP_SPLIT];
+    (void)groups; /* one */
+    tile_exact(dtype, tokens, w, first + group, x, sum);
+    for (int t = 0; t < tokens; t++)
+        add_group(w, group, sum[t], gain[t], y[t]);
 }
 
-/* All rows for `tokens` tokens; several groups at once where few tokens would leave the pipeline idle. */
-#define ROWS(GROUPS, dtype, tokens, w, ...) \
+/* Groups side by side: several where few tokens would leave the pipeline idle. */
+#define SIDE_BY_SIDE(tokens) (SLIP_TILE / (tokens) < 4 ? SLIP_TILE / (tokens) : 4)
+#define ONE_BY_ONE(tokens) 1
+
+/* All rows for `tokens` tokens. */
+#define ROWS(GROUPS, SIDE, dtype, tokens, w, ...) \
     do { \
-        const int side = SLIP_TILE / (tokens) < 4 ? SLIP_TILE / (tokens) : 4; \
+        const int side = SIDE(tokens); \
         int64_t group = 0; \
         for (; group + side <= (w)->groups; group += side) \
             GROUPS(dtype, side, tokens, w, first, group, __VA_ARGS__); \
-        for (; group < (w)->groups; group++) \
+        for (; side > 1 && group < (w)->groups; group++) \
             GROUPS(dtype, 1, tokens, w, first, group, __VA_ARGS__); \
     } while (0)
 

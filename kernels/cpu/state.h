@@ -48,7 +48,7 @@ struct slip_executor {
     float *gain;       /* [rows] */
     float *head;       /* one padded query head */
     float *score;      /* attention scores of one head */
-    float *router;     /* one row of router logits */
+    float *router;     /* [rows, experts]: router logits, then scores */
     int64_t *picks;    /* [SLIP_MAX_LAYERS, experts]: rows that picked each */
 
     const slip_step *step; /* the step in hand */

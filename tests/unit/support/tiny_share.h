@@ -31,15 +31,21 @@ typedef struct {
     slip_executor *executor;
 } share;
 
+static inline void share_make_limits(share *s, int32_t hidden, const slip_limits *limits, int32_t ranks, int32_t slices, int32_t rank,
+                                     const slip_executor_options *options)
+{
+    tiny_model_shape(hidden, &s->model);
+    assert_int_equal(slip_placement_make(&s->model, ranks, slices, rank, &s->placement), SLIP_OK);
+    assert_int_equal(slip_program_target(&s->model, &s->placement, &s->program), SLIP_OK);
+    s->executor = tiny_model_executor(&s->program, limits, comm, options);
+}
+
 /* `span_rows`: what a ring holds beside its window. */
 static inline void share_make_with(share *s, int32_t hidden, int32_t span_rows, int32_t ranks, int32_t slices, int32_t rank,
                                    const slip_executor_options *options)
 {
     slip_limits limits = {.rows = 64, .logit_rows = 64, .sequences = SEQUENCES, .span_rows = span_rows, .context = CONTEXT};
-    tiny_model_shape(hidden, &s->model);
-    assert_int_equal(slip_placement_make(&s->model, ranks, slices, rank, &s->placement), SLIP_OK);
-    assert_int_equal(slip_program_target(&s->model, &s->placement, &s->program), SLIP_OK);
-    s->executor = tiny_model_executor(&s->program, &limits, comm, options);
+    share_make_limits(s, hidden, &limits, ranks, slices, rank, options);
 }
 
 static inline void share_make(share *s, int32_t hidden, int32_t span_rows, int32_t ranks, int32_t slices, int32_t rank)

@@ -66,6 +66,34 @@ static void test_neighbours(void **state)
     share_free(&s);
 }
 
+/* The widest step there is, 64 sequences of 8 rows, against each of its rows in a step of one. */
+static void test_widest_step(void **state)
+{
+    (void)state;
+    enum { ROWS = SLIP_MAX_ROWS / SLIP_MAX_SPANS };
+    static float wide[SLIP_MAX_ROWS][V];
+    static int32_t tokens[SLIP_MAX_SPANS][ROWS];
+    slip_limits limits = {SLIP_MAX_ROWS, SLIP_MAX_ROWS, SLIP_MAX_SPANS, ROWS, CONTEXT};
+    share s;
+    share_make_limits(&s, 80, &limits, 1, 1, 0, NULL);
+    tiny_step_start(&step);
+    for (int32_t i = 0; i < SLIP_MAX_SPANS; i++) {
+        make_tokens(100 + (uint64_t)i, tokens[i], ROWS);
+        tiny_step_add(&step, i, 0, tokens[i], ROWS, ROWS);
+    }
+    run(&s);
+    for (int32_t row = 0; row < SLIP_MAX_ROWS; row++)
+        memcpy(wide[row], cpu->row(s.executor, SLIP_BUFFER_LOGITS, row), sizeof wide[row]);
+    assert_memory_not_equal(wide[0], wide[ROWS], sizeof wide[0]);
+    for (int32_t row = 0; row < SLIP_MAX_ROWS; row++) {
+        tiny_step_start(&step);
+        tiny_step_add(&step, row / ROWS, row % ROWS, &tokens[row / ROWS][row % ROWS], 1, 1);
+        run(&s);
+        assert_memory_equal(wide[row], cpu->row(s.executor, SLIP_BUFFER_LOGITS, 0), sizeof wide[row]);
+    }
+    share_free(&s);
+}
+
 /* Only the last rows of some spans want logits, and one wants none. */
 static void test_selected_rows(void **state)
 {
@@ -209,8 +237,9 @@ static int start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chunks),          cmocka_unit_test(test_neighbours), cmocka_unit_test(test_selected_rows),
-        cmocka_unit_test(test_rejected_blocks), cmocka_unit_test(test_slot_again), cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_chunks),      cmocka_unit_test(test_neighbours),      cmocka_unit_test(test_selected_rows),
+        cmocka_unit_test(test_widest_step), cmocka_unit_test(test_rejected_blocks), cmocka_unit_test(test_slot_again),
+        cmocka_unit_test(test_ranks),
     };
     return cmocka_run_group_tests(tests, start, tiny_comm_finish);
 }

@@ -184,8 +184,6 @@ static void record_verify(slip_decoder *decoder, double ms, double verify_ms, ui
     metrics->verify_bytes += bytes;
     metrics->plain_steps += !decoder->drafting;
     slip_pace_record(&decoder->pace, decoder->decoding, decoder->drafting, ms - decoder->catch_up_ms);
-    if (decoder->drafting)
-        slip_width_record(&decoder->pace.width, decoder->decoding, decoder->step.row_count, ms - decoder->catch_up_ms);
     if (decoder->decoding == decoder->options.sequences)
         record_full_step(decoder, ms, verify_ms, bytes);
 }

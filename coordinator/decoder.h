@@ -11,7 +11,6 @@
 #include "coordinator/draft.h"
 #include "coordinator/logits.h"
 #include "coordinator/metrics.h"
-#include "coordinator/width.h"
 #include "io/report/trace/trace.h"
 #include "ranks/rank.h"
 
@@ -47,7 +46,6 @@ typedef struct {
     int32_t drafts[SLIP_MAX_BLOCK];
     slip_acceptance acceptance;
     double expected; /* acceptance length that the pace expects of the next block */
-    slip_agreement agreement;
     double admitted_ms, first_token_ms, finished_ms;
 } slip_sequence;
 

@@ -125,7 +125,6 @@ static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const s
     if (decoder->drafting) {
         slip_acceptance_count(&sequence->acceptance, drafted, kept - 1);
         sequence->expected = slip_pace_expect(sequence->expected, accepted + 1);
-        slip_agreement_count(&sequence->agreement, drafted, accepted);
     }
     if (decoder->trace)
         slip_trace_add_block(decoder->trace, (slip_trace_block){.step = (int64_t)decoder->step.number,

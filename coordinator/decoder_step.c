@@ -14,29 +14,8 @@ static bool reads_prompt(const slip_decoder *decoder)
     return false;
 }
 
-/* What is measured as it is, or made up, takes whole blocks. */
-static bool adapts_width(const slip_decoder *decoder)
-{
-    const slip_decoder_options *options = &decoder->options;
-    return !options->always_draft && options->forced_acceptance == 0 && options->random_drafts == 0;
-}
-
-/* Would the next step better draft? A sequence without a block yet is assumed to have the others' mean acceptance. Where the width of blocks
- * adapts, the acceptance that counts is what a step of the mean duration would commit at the best width's rate. */
-static bool pays(slip_decoder *decoder, double expected, int32_t known)
-{
-    slip_pace *pace = &decoder->pace;
-    double acceptance = known ? expected / known : slip_acceptance_mean(&decoder->metrics.acceptance);
-    if (adapts_width(decoder) && pace->draft_ms > 0) {
-        acceptance = 0;
-        for (int32_t i = 0; i < decoder->decoding; i++)
-            acceptance += pace->draft_ms / decoder->decoding *
-                          slip_width_rate(&pace->width, &decoder->sequences[decoder->drafted[i]].agreement, decoder->model->draft.block);
-    }
-    return slip_pace_drafts(pace, acceptance);
-}
-
-/* Collects who is to be drafted for, and decides whether to. */
+/* Collects who is to be drafted for, and decides whether to. A sequence without a
+ * block yet is assumed to have the others' mean acceptance. */
 static void choose(slip_decoder *decoder)
 {
     double expected = 0;
@@ -51,7 +30,9 @@ static void choose(slip_decoder *decoder)
         known += sequence->expected > 0;
         decoder->drafted[decoder->decoding++] = i;
     }
-    decoder->drafting = decoder->draft && decoder->decoding > 0 && (decoder->options.always_draft || pays(decoder, expected, known));
+    decoder->drafting = decoder->draft && decoder->decoding > 0 &&
+                        (decoder->options.always_draft ||
+                         slip_pace_drafts(&decoder->pace, known ? expected / known : slip_acceptance_mean(&decoder->metrics.acceptance)));
 }
 
 slip_status slip_decoder_propose(slip_decoder *decoder)
@@ -95,10 +76,8 @@ static void fill_in_drafts(slip_decoder *decoder, const slip_candidate *candidat
     int32_t block = decoder->model->draft.block;
     for (int32_t i = 0; i < decoder->decoding; i++)
         for (int32_t j = 1; j < block; j++) {
-            const slip_span *span = &decoder->step.span[i];
             decoder->sequences[decoder->drafted[i]].drafts[j - 1] = candidates[i * (block - 1) + j - 1].token;
-            if (j < span->count)
-                decoder->step.token[span->row + j] = draft_token(decoder, decoder->drafted[i], j);
+            decoder->step.token[i * block + j] = draft_token(decoder, decoder->drafted[i], j);
         }
 }
 
@@ -141,8 +120,7 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
 static void add_block(slip_decoder *decoder, int32_t slot)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
-    int32_t block = decoder->drafting ? decoder->model->draft.block : 1, first = decoder->step.span_count * (block - 1);
-    int32_t rows = decoder->drafting && adapts_width(decoder) ? slip_width_rows(&decoder->pace.width, &sequence->agreement, block) : block;
+    int32_t rows = decoder->drafting ? decoder->model->draft.block : 1, first = decoder->step.span_count * (rows - 1);
     const slip_span *span = add_span(decoder, slot, anchor_position(sequence), rows, rows);
     int32_t *tokens = decoder->step.token + span->row;
     tokens[0] = sequence->tokens[sequence->count - 1];
@@ -197,8 +175,6 @@ bool slip_decoder_build(slip_decoder *decoder)
     step->number++;
     step->want = SLIP_WANT_TOKENS;
     step->span_count = step->row_count = step->logit_rows = 0;
-    if (decoder->drafting && adapts_width(decoder))
-        slip_width_begin(&decoder->pace.width, decoder->model->draft.block);
     for (int32_t i = 0; i < decoder->options.sequences; i++)
         if (decoder->sequences[i].phase == SLIP_DECODE && !decoder->prompts_only)
             add_block(decoder, i);

@@ -13,15 +13,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "coordinator/width.h"
-
 /* Plain data; zero it to start. Times are running means in milliseconds a sequence, 0 = not measured: both kinds of step grow
  * with the number of sequences, and what counts is their ratio. */
 typedef struct {
     double plain_ms, draft_ms;
     int32_t since_other; /* steps since the side not taken was last tried */
     int32_t pause;       /* plain steps until drafting is tried again */
-    slip_width width;    /* and how much of a block then pays */
 } slip_pace;
 
 /* Should the next step draft? `expected` is the mean of the sequences' expected acceptance lengths. */

@@ -18,8 +18,6 @@ def lines(path):
 
 
 def spread(values, digits=3):
-    if not values:
-        return "-"
     mean, half = sum(values) / len(values), (max(values) - min(values)) / 2
     return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
 
@@ -32,12 +30,12 @@ def table(heads, rows):
 
 
 def gathered(results, what, key):
-    """{key(record): [a record of every run]} of one kind, in the order of first appearance; a run's later record replaces its earlier."""
-    groups = defaultdict(dict)
+    """{key(record): [records]} of one kind, in the order of first appearance."""
+    groups = defaultdict(list)
     for record in results:
         if record["what"] == what and "failed" not in record:
-            groups[key(record)][record["run"]] = record
-    return {key: list(runs.values()) for key, runs in groups.items()}
+            groups[key(record)].append(record)
+    return groups
 
 
 def bits_table(results):
@@ -54,13 +52,12 @@ def acceptance_table(results):
             found = [r[kind] for r in rs if kind in r]
             if found:
                 rows.append([*key, kind, found[0]["prompts"], spread([f["mean_acceptance_length"] for f in found], 2),
-                             spread([f["without_loops"] for f in found if f["prompts_without_loops"]], 2), spread([100 * f["loops"] for f in found], 0) + " %"])
+                             spread([f["without_loops"] for f in found], 2), spread([100 * f["loops"] for f in found], 0) + " %"])
     return table(["drafter", "block", "layers", "taps", "T", "text", "prompts", "acceptance length", "without loops", "loops"], rows)
 
 
 def parsing_table(results):
-    whole = [r for r in results if "parsing" in r]
-    found = [r["parsing"] for rs in gathered(whole, "acceptance", lambda r: "").values() for r in rs]
+    found = [r["parsing"] for r in results if r["what"] == "acceptance" and "parsing" in r]
     return table(["continuations that parse", "the packages' own", "end in a loop"],
                  [[spread([100 * f[k] for f in found], 1) + " %" for k in ("parse_rate", "parse_rate_of_real_text", "loops")]]
                  if found else [])
@@ -149,7 +146,7 @@ def main():
     parser.add_argument("--title", default="What training brings")
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
     args = parser.parse_args()
-    results = [{**record, "run": str(folder)} for folder in args.folders for record in lines(folder / "results.jsonl")]
+    results = [record for folder in args.folders for record in lines(folder / "results.jsonl")]
     args.out.mkdir(parents=True, exist_ok=True)
     made = plots(args.folders, results, args.out)
     text = [f"# {args.title}", f"Made by `jobs/train/judge/report.py` from {len(args.folders)} run(s), {len(results)} results.",

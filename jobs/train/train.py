@@ -47,7 +47,7 @@ def parse():
     parser.add_argument("--responses", type=Path, nargs="*", help="teach: results of slipstream batch in place of own text")
     parser.add_argument("--travel", type=Path, help="pack, unpack, depart, arrive: the folder of the files that travel")
     parser.add_argument("--only", nargs="*", help="depart, arrive: names of checkpoints; bench: ways")
-    parser.add_argument("--temperature", type=float, default=0.0, help="evaluate: of the continuations")
+    parser.add_argument("--temperature", type=float, nargs="*", default=[0.0], help="evaluate: of the continuations; requests: the first")
     parser.add_argument("--note", default="", help="evaluate, bits: goes into the result")
     return parser.parse_args()
 

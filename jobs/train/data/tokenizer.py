@@ -7,7 +7,6 @@ take the highest ids.
 """
 import json
 import random
-from pathlib import Path
 
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers

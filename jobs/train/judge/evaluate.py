@@ -117,7 +117,7 @@ def acceptance(drafter, head, tokens, taps, prompt, count):
     return rows
 
 
-def measure(run, target, drafter, prompts, tokenizer):
+def measure(run, target, drafter, prompts, tokenizer, temperature):
     """The acceptance figures of one kind of prompts."""
     s, block = run.settings.evaluate, drafter.c.block
     dtype = torch.bfloat16 if run.device.type == "cuda" else torch.float32
@@ -127,7 +127,7 @@ def measure(run, target, drafter, prompts, tokenizer):
         by_size.setdefault(len(ids), []).append(ids)
     for size, group in sorted(by_size.items()):
         ids = torch.tensor(group, device=run.device)
-        tokens, taps = generate(target.model, ids, s.count + block, dtype, drafter.c.taps, run.args.temperature,
+        tokens, taps = generate(target.model, ids, s.count + block, dtype, drafter.c.taps, temperature,
                                 torch.Generator(run.device).manual_seed(7))
         rows += acceptance(drafter, target.head, tokens, taps, size, s.count)
         loops += repeats(tokens[:, size:size + s.count]).tolist()
@@ -163,16 +163,19 @@ def main(run):
     folder = run.folder / (f"dflash-{run.args.branch}" if run.args.branch else "export/dflash")
     drafter = load_drafter(folder, target)
     tokenizer = target.tokenizer()
-    result = {"what": "acceptance", "drafter": run.args.branch or "", "note": run.args.note, "temperature": run.args.temperature,
-              "block": drafter.c.block, "layers": drafter.c.layers, "taps": list(drafter.c.taps), "markov": drafter.c.markov,
-              "parameters": sum(p.numel() for p in drafter.parameters()), "device": str(run.device), "count": s.count}
-    for kind, prompts in prompts_of(run.folder / "data", tokenizer, s.prompts, s.prompt).items():
-        if prompts:
-            result[kind] = measure(run, target, drafter, prompts, tokenizer)
-    if run.args.temperature == 0 and not run.args.branch:
-        texts = read_texts(run.folder / "data" / "heldout.jsonl")
-        result["parsing"] = parse_rate(run, target, tokenizer, texts, target.config["eos_token_id"])
-    with open(Path(run.folder) / "results.jsonl", "a") as results:
-        results.write(json.dumps(result) + "\n")
-    print(json.dumps(result))
+    about = {"what": "acceptance", "drafter": run.args.branch or "", "note": run.args.note, "block": drafter.c.block,
+             "layers": drafter.c.layers, "taps": list(drafter.c.taps), "markov": drafter.c.markov, "count": s.count,
+             "parameters": sum(p.numel() for p in drafter.parameters()), "device": str(run.device)}
+    prompts = prompts_of(run.folder / "data", tokenizer, s.prompts, s.prompt)
+    for temperature in run.args.temperature:
+        result = {**about, "temperature": temperature}
+        for kind, found in prompts.items():
+            if found:
+                result[kind] = measure(run, target, drafter, found, tokenizer, temperature)
+        if temperature == 0 and not run.args.branch:
+            texts = read_texts(run.folder / "data" / "heldout.jsonl")
+            result["parsing"] = parse_rate(run, target, tokenizer, texts, target.config["eos_token_id"])
+        with open(Path(run.folder) / "results.jsonl", "a") as results:
+            results.write(json.dumps(result) + "\n")
+        print(json.dumps(result), flush=True)
     return True

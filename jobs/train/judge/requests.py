@@ -12,7 +12,7 @@ from judge.evaluate import prompts_of
 
 
 def main(run):
-    s, temperature = run.settings.evaluate, run.args.temperature
+    s, temperature = run.settings.evaluate, run.args.temperature[0]
     tokenizer = Tokenizer.from_file(str(run.folder / "data" / "tokenizer.json"))
     for kind, prompts in prompts_of(run.folder / "data", tokenizer, s.prompts, s.prompt).items():
         with open(run.folder / f"requests-{kind}.jsonl", "w") as lines:

@@ -9,7 +9,7 @@ import torch
 
 from learn import parallel
 
-WAYS = {"auto": ("graph", "eager"), "compile": ("compile",), "graph": ("graph",), "eager": ("eager",)}
+WAYS = {"auto": ("graph", "eager"), "compile": ("compile", "graph", "eager"), "graph": ("graph", "eager"), "eager": ("eager",)}
 
 
 class Launcher:
@@ -20,7 +20,7 @@ class Launcher:
         self.parameters, self.extra = list(parameters), list(extra)
         self.ways = list(WAYS[way]) if device.type == "cuda" else ["eager" if way == "auto" else way]
         self.captured, self.compiled = {}, None
-        self.report = print
+        self.report = lambda **fields: print(fields)
 
     @property
     def way(self):
@@ -69,11 +69,13 @@ class Launcher:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(3):
-                self.gradients(static)
-                self.update()
-            for tensor, old in zip(self.state(), kept):
-                tensor.copy_(old)
+            try:
+                for _ in range(3):
+                    self.gradients(static)
+                    self.update()
+            finally:
+                for tensor, old in zip(self.state(), kept):
+                    tensor.copy_(old)
         torch.cuda.current_stream().wait_stream(side)
         first, second = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(first):

@@ -7,7 +7,6 @@ logits are compared with ours.
 """
 import json
 import shutil
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file

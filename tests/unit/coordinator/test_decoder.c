@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
 #include "coordinator/budget.h"
 #include "coordinator/decoder.h"
 #include "tiny_checkpoint.h"

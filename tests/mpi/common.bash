@@ -18,8 +18,8 @@ seconds=300 # a run; ranks that wait for each other for ever must not hang the s
 # Open MPI 4 and 5 have different words for "more ranks than cores".
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe OMP_NUM_THREADS=1
-# Looking for fabrics takes half of a start's time; there is one host.
-export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader
+# Looking for fabrics takes half of a start's time; tests have none.
+export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp
 # Open MPI unloads its plugins before it ends: what they leak cannot be told from ours.
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 

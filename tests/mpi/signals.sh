@@ -35,7 +35,7 @@ ended() { # name, pattern, folder
 # Work that no machine ends before the signal comes.
 made=$work/made
 mkdir "$made"
-for _ in $(seq 200); do cat "$root/jobs/train/tokenizer.py"; done >"$work/long.py"
+for _ in $(seq 200); do cat "$root/tests/data/text.py"; done >"$work/long.py"
 generate=(generate -m "$MODEL" --device cpu -p "def f(" -n 4000 --temperature 1 --seed 3)
 score=(score -m "$MODEL" --device cpu -f "$work/long.py" --json)
 bench=(bench -m "$MODEL" --device cpu -n 4000 --sequences 8 --json)

@@ -27,10 +27,11 @@ cat >"$requests" <<'END'
 {"custom_id":"d","method":"POST","url":"/v1/completions","body":{"prompt":["x","y"],"max_tokens":3,"n":2,"temperature":1,"seed":5}}
 END
 
-# Rank 0 alone needs no launcher.
+# Rank 0 alone needs no launcher. On one CPU it loads without more threads, which a child that goes on from a failing call would lack.
+cpu=$(taskset -pc $$ | sed 's/.*: \([0-9]*\).*/\1/')
 batch() { # ranks, options...
     local launch=(mpirun --oversubscribe --bind-to none -n "$1")
-    [ "$1" = 1 ] && launch=()
+    [ "$1" = 1 ] && launch=(taskset -c "$cpu")
     timeout "${seconds:-60}" "${launch[@]}" "${preloaded[@]}" "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" --sequences 2 --quiet "${@:2}" </dev/null
 }
 
@@ -118,7 +119,7 @@ every() { # whose calls, kind, step
         rm "$work/run/"*
     }
     {
-        declare -p work check reference log SLIPSTREAM MODEL requests
+        declare -p work check reference log SLIPSTREAM MODEL requests cpu
         declare -f judge judge_child resumes batch
         echo 'judge_child "$@"'
     } >"$work/judge"

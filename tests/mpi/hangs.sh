@@ -66,10 +66,10 @@ shown() { # name, pattern of the line of rank 1, lines wanted
 }
 
 tokens_long=$work/long.jsonl
-printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":400,"temperature":0}}\n' >"$tokens_long"
+printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":1500,"temperature":0}}\n' >"$tokens_long"
 for who in launcher rank; do
     rm -f "$output"
-    mpirun --oversubscribe --bind-to none -n 3 "$SLIPSTREAM" batch -m "$MODEL" -i "$tokens_long" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
+    mpirun --oversubscribe --bind-to none -n 3 "$SLIPSTREAM" batch -m "$MODEL" -i "$tokens_long" -o "$output" --no-draft >"$work/stdout" 2>"$log" </dev/null &
     job=$!
     wait_for_word "^# memory"
     sleep 1

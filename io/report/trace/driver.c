@@ -119,7 +119,8 @@ static herr_t commit(trace_file *file)
 {
     if (file->broken)
         return -1;
-    qsort(file->changes, file->count, sizeof *file->changes, by_turn);
+    if (file->count > 0)
+        qsort(file->changes, file->count, sizeof *file->changes, by_turn);
     for (size_t i = 0; i < file->count && !file->broken; i++)
         file->broken = write_change(file, &file->changes[i]) < 0;
     if (file->broken)

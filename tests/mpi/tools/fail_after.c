@@ -46,7 +46,7 @@ static struct {
     uintptr_t first, end;
 } spans[SPANS]; /* code whose calls count */
 static int span_count;
-static bool ready;
+static bool ready, is_wanted;
 static kind wanted = KIND_COUNT;
 static long at, stride, tried, counts[KIND_COUNT];
 static uintptr_t loaded; /* where the code is that counts */
@@ -91,7 +91,7 @@ __attribute__((constructor)) static void start(void)
     for (int k = 0; k < KIND_COUNT; k++)
         if (strcmp(kind_names[k], fail_setting("FAIL_KIND", "")) == 0)
             wanted = (kind)k;
-    ready = span_count > 0 && strcmp(rank, fail_setting("FAIL_RANK", "0")) == 0; /* helpers of MPI's are preloaded, too */
+    is_wanted = span_count > 0 && strcmp(rank, fail_setting("FAIL_RANK", "0")) == 0; /* helpers of MPI's are preloaded, too */
 }
 
 __attribute__((destructor)) static void tell(void)
@@ -357,6 +357,23 @@ int MPI_Comm_free(MPI_Comm *comm)
 {
     FAIL(mpi, 0, MPI_ERR_OTHER)
     return fail_forked ? MPI_SUCCESS : PMPI_Comm_free(comm);
+}
+
+/* What is called before main() is not the program's: a CUDA runtime that is linked into it registers its kernels then. */
+static int (*program_main)(int, char **, char **);
+
+static int main_from_here(int argc, char **argv, char **environment)
+{
+    ready = is_wanted;
+    return program_main(argc, argv, environment);
+}
+
+int __libc_start_main(int (*begin)(int, char **, char **), int argc, char **argv, void (*init)(void), void (*fini)(void),
+                      void (*rtld_fini)(void), void *stack_end)
+{
+    program_main = begin;
+    return REAL(int, __libc_start_main, int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void),
+                void *)(main_from_here, argc, argv, init, fini, rtld_fini, stack_end);
 }
 
 /* ---- what a child of fail_fork() must leave to its parent ---- */

@@ -230,7 +230,8 @@ static void record_prompts(slip_decoder *decoder, double ms, uint64_t bytes)
     double decode_ms = decoder->decoding > 0 ? slip_pace_ms(slip_decoder_pace(decoder), decoder->decoding, decoder->drafting) : 0;
     decoder->metrics.prefill_seconds += ms * 1e-3;
     decoder->metrics.prefill_bytes += bytes;
-    slip_budget_record(&decoder->budget, count_prompt_rows(decoder), decode_ms, ms - decoder->catch_up_ms);
+    if (decoder->decoding == 0 || decode_ms > 0) /* else nobody knows what decoding took of it */
+        slip_budget_record(&decoder->budget, count_prompt_rows(decoder), decode_ms, ms - decoder->catch_up_ms);
 }
 
 /* The step for the trace; `verified` is when its outcome was there. */

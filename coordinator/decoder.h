@@ -51,12 +51,11 @@ typedef struct {
 } slip_sequence;
 
 typedef struct {
-    int32_t sequences; /* K/V slots */
-    int32_t chunk;     /* prompt tokens of a sequence in one step */
-    double
-        step_budget_ms; /* steps in which sequences decode take in no more of prompts than fits into this; 0: as much as there are rows */
-    bool always_draft;  /* draft in every step, whether it pays or not */
-    bool prompts_first; /* benchmarks: nobody decodes while a prompt is read, so that all sequences decode together */
+    int32_t sequences;        /* K/V slots */
+    int32_t chunk;            /* prompt tokens of a sequence in one step */
+    double step_budget_ms;    /* of steps in which sequences decode: what they take in of prompts; 0: all there are rows for */
+    bool always_draft;        /* draft in every step, whether it pays or not */
+    bool prompts_first;       /* benchmarks: nobody decodes while a prompt is read, so that all sequences decode together */
     double forced_acceptance; /* benchmarks: commit this many tokens a step whatever the target says; 0 = off */
     int32_t random_drafts;    /* benchmarks of random weights: verify random ids below this instead of the drafts; 0 = off */
 } slip_decoder_options;

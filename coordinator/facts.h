@@ -6,8 +6,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Strings and arrays are borrowed. */
 enum { SLIP_FACTS_EMULATED = 5 }; /* at most */
+
+/* Strings and arrays are borrowed. */
 typedef struct {
     const char *command;
     int argc;

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/serve/serve.h"
 #include "io/base/file/stdout.h"
 #include "jobs/job.h"
 
@@ -72,11 +71,8 @@ static slip_status decode(slip_job *job, const int32_t *ids, size_t count, int64
         .sink = {show, finish, o},
     };
     status = slip_serve_submit(serve, &request, NULL);
-    while (status == SLIP_OK && slip_serve_busy(serve)) {
-        status = slip_job_heed_signals(job);
-        if (status == SLIP_OK)
-            status = slip_serve_step(serve);
-    }
+    if (status == SLIP_OK)
+        status = slip_job_drive(job, serve);
     slip_serve_free(serve);
     if (status == SLIP_ERR_INTERRUPTED && o->shown) /* what was said next would stand on the text's last line */
         putchar('\n');

@@ -1,5 +1,6 @@
 #include "jobs/job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,10 +61,10 @@ static slip_status check_options(const slip_job *job)
     if (model->has_draft && options->acceptance > model->draft.block)
         return slip_fail(SLIP_ERR_INPUT, "--acceptance %g: a step of this model commits %d tokens at most", options->acceptance,
                          model->draft.block);
-    double most = slip_overlap_distinct(model->experts, model->top_k, model->draft.block);
+    double most = options->distinct_experts ? slip_overlap_distinct(model->experts, model->top_k, model->draft.block) : 0;
     if (options->distinct_experts && (options->distinct_experts < model->top_k || (double)options->distinct_experts > most))
         return slip_fail(SLIP_ERR_INPUT, "--distinct-experts %lld: a block of %d tokens touches %d to %.0f experts of this shape",
-                         (long long)options->distinct_experts, model->draft.block, model->top_k, most);
+                         (long long)options->distinct_experts, model->draft.block, model->top_k, floor(most));
     if (options->shard_of && slip_comm_ranks(job->comm) > 1)
         return slip_fail(SLIP_ERR_INPUT, "--shard-of %lld: it runs one shard on one rank, not %d", (long long)options->shard_of,
                          slip_comm_ranks(job->comm));
@@ -343,6 +344,17 @@ slip_status slip_job_heed_signals(const slip_job *job)
         return SLIP_OK;
     return from > 0 ? slip_fail(SLIP_ERR_INTERRUPTED, "stopped on %s (at rank %d)", slip_signal_name(number), from)
                     : slip_fail(SLIP_ERR_INTERRUPTED, "stopped on %s", slip_signal_name(number));
+}
+
+slip_status slip_job_drive(const slip_job *job, slip_serve *serve)
+{
+    slip_status status = SLIP_OK;
+    while (status == SLIP_OK && slip_serve_busy(serve)) {
+        status = slip_job_heed_signals(job);
+        if (status == SLIP_OK)
+            status = slip_serve_step(serve);
+    }
+    return status;
 }
 
 slip_status slip_job_end(slip_job *job, slip_status done)

@@ -7,6 +7,7 @@
 #define SLIP_JOBS_JOB_H
 
 #include "coordinator/decoder.h"
+#include "coordinator/serve/serve.h"
 #include "io/text/tokenizer.h"
 #include "io/report/output.h"
 #include "io/report/progress.h"
@@ -55,6 +56,9 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
 
 /* Rank 0, between two steps: SLIP_ERR_INTERRUPTED if a signal has asked this or another rank to end. For commands that cannot go on later. */
 slip_status slip_job_heed_signals(const slip_job *job);
+
+/* Rank 0: step until nobody is served any more, or a signal asks to end. */
+slip_status slip_job_drive(const slip_job *job, slip_serve *serve);
 
 /* Rank 0, whose work ended with `done`: release the others unless it failed; --trace-ops is whole. Returns the first fault. */
 slip_status slip_job_end(slip_job *job, slip_status done);

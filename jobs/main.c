@@ -103,10 +103,11 @@ static slip_status run_together(slip_job *job)
 /* What a signal that ends the process leaves to do. */
 static const slip_signal_words *words_of(slip_command command)
 {
-    static const slip_signal_words batch = {" before decoding began: run again with --resume",
-                                            ", the second signal: ended at once, finished answers are saved: run again with --resume"},
-                                   conversion = {": ended before the model was whole: run again, layers that are finished stay", NULL},
-                                   others = {": ended before it was done", ", the second signal: ended at once"};
+    static const slip_signal_words
+        batch = {" before decoding began: run again with --resume",
+                 ", the second signal: ended at once, finished answers are saved: run again with --resume"},
+        conversion = {": ended before the model was whole: run again; of a file a layer, those that are finished stay", NULL},
+        others = {": ended before it was done", ", the second signal: ended at once"};
     return command == SLIP_COMMAND_BATCH ? &batch : command == SLIP_COMMAND_CONVERT ? &conversion : &others;
 }
 

@@ -87,7 +87,7 @@ typedef struct {
     int64_t layers;           /* bench --shape: only the first so many; 0 = all */
     slip_list lengths;        /* bench: of made-up prompts, one after the other */
     slip_list batches;        /* bench: sequences to decode at once, one after the other */
-    int64_t ranks;            /* plan */
+    int64_t ranks;            /* plan, inspect */
     int64_t window;           /* convert: keys that a query of a sliding layer sees; 0 = not given */
 
     uint64_t given[2];                               /* a bit a row of the table: what was typed, see slip_options_given() */

@@ -41,7 +41,8 @@ static void format_time(double left, char text[static 24])
         snprintf(text, 24, "%ld:%02ld", seconds / 60, seconds % 60);
 }
 
-/* "12/16 done, 1 failed, 2 refused, 512 tokens, 123.4 tokens/s, acceptance 2.64, ETA 0:04"; of a text "12/16 tokens done, 123.4 tokens/s, ETA 0:04" */
+/* "12/16 done, 1 failed, 2 refused, 512 tokens, 123.4 tokens/s, acceptance 2.64, ETA 0:04"; of a text "12/16 tokens done, 123.4 tokens/s,
+ * ETA 0:04" */
 static void format_state(const slip_progress *progress, const slip_progress_counts *counts, double now, char line[static LINE])
 {
     char left[24], acceptance[32] = "";

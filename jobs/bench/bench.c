@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "coordinator/serve/serve.h"
 #include "io/report/summary.h"
 #include "jobs/bench/flops.h"
 #include "jobs/bench/table.h"
@@ -136,11 +135,8 @@ static slip_status decode(slip_job *job, const int32_t *ids, int64_t count, int3
         request.query.sampling.seed = (uint64_t)slot + 1;
         status = slip_serve_submit(serve, &request, NULL);
     }
-    while (status == SLIP_OK && slip_serve_busy(serve)) {
-        status = slip_job_heed_signals(job);
-        if (status == SLIP_OK)
-            status = slip_serve_step(serve);
-    }
+    if (status == SLIP_OK)
+        status = slip_job_drive(job, serve);
     slip_serve_free(serve);
     free(twice);
     return status;

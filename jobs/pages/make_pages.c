@@ -83,13 +83,14 @@ static void put_commands(FILE *file)
 
 static void put_status(FILE *file)
 {
-    fputs(".SH EXIT STATUS\n"
-          ".TP\n0\ndone; of \\fBbatch\\fR: every request has its answer\n"
-          ".TP\n1\nfailed\n"
-          ".TP\n2\nwrong use or bad input\n"
-          ".TP\n3\n\\fBbatch\\fR is done, but some requests were refused; with \\fB\\-\\-ok\\-if\\-some\\-fail\\fR this is 0\n"
-          ".TP\n75\nstopped early on a signal, everything finished so far saved: run again with \\fB\\-\\-resume\\fR\n",
-          file);
+    fputs(
+        ".SH EXIT STATUS\n"
+        ".TP\n0\ndone; of \\fBbatch\\fR: every request has its answer\n"
+        ".TP\n1\nfailed\n"
+        ".TP\n2\nwrong use or bad input\n"
+        ".TP\n3\n\\fBbatch\\fR is done, but some requests were refused; with \\fB\\-\\-ok\\-if\\-some\\-fail\\fR this is 0\n"
+        ".TP\n75\nstopped early on a signal; \\fBbatch\\fR has saved everything finished so far: run it again with \\fB\\-\\-resume\\fR\n",
+        file);
 }
 
 static void put_man(FILE *file, int command)

@@ -17,6 +17,12 @@ SLIP_INLINE void prefetch_block(const unsigned char *block, size_t bytes, size_t
         __builtin_prefetch(block + ahead + i);
 }
 
+/* The scales of a block's rows from `lane` on; ones where the type has none. */
+SLIP_INLINE vf scale_of(slip_dtype dtype, const slip_matrix *w, int64_t block, int lane)
+{
+    return has_scales(dtype) ? block_scale(dtype, w, block, lane) : splat(1);
+}
+
 /* Block b of `groups` groups from `group` on times `tokens` tokens, without scales; counts and dtype are constants where this is inlined. */
 SLIP_INLINE void multiply_block(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t group, int64_t b,
                                 const float *const *x, vf part[groups][tokens][SLIP_SPLIT])
@@ -57,9 +63,7 @@ SLIP_INLINE void tile_linear(slip_dtype dtype, int groups, int tokens, const sli
         multiply_block(dtype, groups, tokens, w, group, b, x, part);
         for (int g = 0; g < groups; g++)
             for (int h = 0; h < SLIP_SPLIT; h++) {
-                vf scale = splat(1);
-                if (has_scales(dtype))
-                    scale = block_scale(dtype, w, (group + g) * w->blocks + b, h * SLIP_LANES);
+                vf scale = scale_of(dtype, w, (group + g) * w->blocks + b, h * SLIP_LANES);
                 for (int t = 0; t < tokens; t++)
                     sum[g][t][h] = has_scales(dtype) ? part[g][t][h] * scale + sum[g][t][h] : part[g][t][h] + sum[g][t][h];
             }
@@ -80,9 +84,7 @@ SLIP_INLINE void tile_partial(slip_dtype dtype, int groups, int tokens, const sl
         multiply_block(dtype, groups, tokens, w, group, b, x, part);
         for (int g = 0; g < groups; g++)
             for (int h = 0; h < SLIP_SPLIT; h++) {
-                vf scale = splat(1);
-                if (has_scales(dtype))
-                    scale = block_scale(dtype, w, (group + g) * w->blocks + b, h * SLIP_LANES);
+                vf scale = scale_of(dtype, w, (group + g) * w->blocks + b, h * SLIP_LANES);
                 for (int t = 0; t < tokens; t++) {
                     vf scaled = has_scales(dtype) ? part[g][t][h] * scale : part[g][t][h];
                     sum[g][t][2 * h] += widen(scaled, 0);
@@ -102,9 +104,7 @@ SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, 
             sum[t][h] = (vd){0};
     for (int64_t b = 0; b < w->blocks; b++)
         for (int h = 0; h < SLIP_SPLIT; h++) {
-            vf scale = splat(1);
-            if (has_scales(dtype))
-                scale = block_scale(dtype, w, group * w->blocks + b, h * SLIP_LANES);
+            vf scale = scale_of(dtype, w, group * w->blocks + b, h * SLIP_LANES);
 #pragma GCC unroll 2
             for (int c = 0; c < SLIP_MXFP4_BLOCK; c++) {
                 vf k = decode(dtype, w->data + (size_t)(group * w->blocks + b) * bytes, c, h * SLIP_LANES);

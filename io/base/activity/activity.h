@@ -1,7 +1,8 @@
 /* What this process is doing now, for whoever asks while it is stuck: SIGUSR2 and deadlines (comm/watch.h).
  *
  * One thread, the main one, says what it does; any thread, and by shared memory any process on the host, reads it, at any time and without a
- * lock: a writer that was stopped in mid-write leaves what it said before. Saying costs some 100 ns, so ops and system calls are said, and nothing finer.
+ * lock: a writer that was stopped in mid-write leaves what it said before. Saying costs some 100 ns, so ops and system calls are said, and
+ * nothing finer.
  *
  * There are three levels: the phase ("step 17"), the op in it, and what it waits for. A new one of a level ends those below it.
  */

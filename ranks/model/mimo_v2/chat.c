@@ -101,17 +101,19 @@ static void put_content_apart(slip_text *text, const char *content, size_t size)
     slip_text_add(text, content, size);
 }
 
-static slip_status put_reasoning_and_content(slip_text *text, size_t index, const json_t *message)
+slip_status slip_chat_put_reasoned(slip_text *text, size_t index, const json_t *message, const json_t *reasoning)
 {
-    const json_t *reasoning = slip_json_given(message, "reasoning_content");
-    if (reasoning != NULL && !json_is_string(reasoning))
-        return slip_chat_refuse(index, ".reasoning_content", "is not a string");
-    if (reasoning != NULL) {
-        slip_text_puts(text, THINK);
-        slip_chat_put_value(text, reasoning);
-        slip_text_puts(text, END_THINK);
-        return slip_chat_put_content(text, index, message);
-    }
+    slip_text_puts(text, THINK);
+    if (reasoning != NULL)
+        slip_text_add(text, json_string_value(reasoning), json_string_length(reasoning));
+    slip_text_puts(text, END_THINK);
+    return slip_chat_put_content(text, index, message);
+}
+
+static slip_status put_answer(slip_text *text, size_t index, const json_t *message, const json_t *reasoning)
+{
+    if (reasoning != NULL)
+        return slip_chat_put_reasoned(text, index, message, reasoning);
     slip_text content = {0};
     slip_status status = slip_chat_put_content(&content, index, message);
     if (status == SLIP_OK)
@@ -119,19 +121,6 @@ static slip_status put_reasoning_and_content(slip_text *text, size_t index, cons
     text->failed |= content.failed;
     slip_text_free(&content);
     return status;
-}
-
-static void put_arguments(slip_text *text, json_t *arguments)
-{
-    const char *name;
-    json_t *value;
-    json_object_foreach (arguments, name, value) {
-        slip_text_puts(text, "<parameter=");
-        slip_text_puts(text, name);
-        slip_text_puts(text, ">");
-        slip_chat_put_value(text, value);
-        slip_text_puts(text, "</parameter>\n");
-    }
 }
 
 /* OpenAI's clients send the arguments as the text of a JSON object. Returns a new reference, NULL when it is
@@ -151,39 +140,63 @@ static json_t *arguments_of(const json_t *function)
     return NULL;
 }
 
-slip_status slip_chat_take_call(size_t index, size_t call_index, const json_t *call, const char **name, json_t **arguments)
+static void put_arguments(slip_text *text, json_t *arguments, const slip_chat_form *form)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach (arguments, name, value) {
+        slip_text_puts(text, "<parameter=");
+        slip_text_puts(text, name);
+        slip_text_puts(text, ">");
+        if (json_is_string(value))
+            slip_text_add(text, json_string_value(value), json_string_length(value));
+        else
+            form->put_value(text, value);
+        slip_text_puts(text, "</parameter>");
+        slip_text_puts(text, form->newline);
+    }
+}
+
+static slip_status put_call(slip_text *text, size_t index, size_t call_index, const json_t *call, const slip_chat_form *form)
 {
     char field[60];
     const json_t *function = json_object_get(call, "function");
-    const char *found = json_string_value(json_object_get(function, "name"));
+    const char *name = json_string_value(json_object_get(function, "name"));
     snprintf(field, sizeof field, ".tool_calls[%zu].function", call_index);
-    if (found == NULL || found[0] == '\0')
+    if (name == NULL || name[0] == '\0')
         return slip_chat_refuse(index, field, "has no name");
-    json_t *given = arguments_of(function);
-    if (given == NULL)
+    json_t *arguments = arguments_of(function);
+    if (arguments == NULL)
         return slip_chat_refuse(index, field, "has arguments that are not a JSON object");
-    *name = found;
-    *arguments = given;
-    return SLIP_OK;
-}
-
-static slip_status put_tool_call(slip_text *text, size_t index, size_t call_index, const json_t *call)
-{
-    const char *name;
-    json_t *arguments;
-    slip_status status = slip_chat_take_call(index, call_index, call, &name, &arguments);
-    if (status != SLIP_OK)
-        return status;
-    slip_text_puts(text, "<tool_call>\n<function=");
-    slip_text_puts(text, name);
-    slip_text_puts(text, ">\n");
-    put_arguments(text, arguments);
-    slip_text_puts(text, "</function>\n</tool_call>");
+    const char *const opening[] = {"<tool_call>", form->newline, "<function=", name, ">", form->newline};
+    for (size_t i = 0; i < sizeof opening / sizeof *opening; i++)
+        slip_text_puts(text, opening[i]);
+    put_arguments(text, arguments, form);
+    slip_text_puts(text, "</function>");
+    slip_text_puts(text, form->newline);
+    slip_text_puts(text, "</tool_call>");
     json_decref(arguments);
     return SLIP_OK;
 }
 
-slip_status slip_chat_check_open(size_t index, const json_t *message)
+slip_status slip_chat_put_assistant(slip_text *text, size_t index, const json_t *message, bool open, const slip_chat_form *form)
+{
+    const json_t *calls = slip_json_given(message, "tool_calls"), *reasoning = slip_json_given(message, "reasoning_content");
+    if (calls != NULL && !json_is_array(calls))
+        return slip_chat_refuse(index, ".tool_calls", "is not an array");
+    if (reasoning != NULL && !json_is_string(reasoning))
+        return slip_chat_refuse(index, ".reasoning_content", "is not a string");
+    slip_chat_open_turn(text, "assistant");
+    slip_status status = form->put_answer(text, index, message, reasoning);
+    for (size_t i = 0; i < json_array_size(calls) && status == SLIP_OK; i++)
+        status = put_call(text, index, i, json_array_get(calls, i), form);
+    if (!open)
+        slip_chat_close_turn(text);
+    return status;
+}
+
+/* A turn that is to be continued has content and ends in it. */
+static slip_status check_open(size_t index, const json_t *message)
 {
     const json_t *content = json_object_get(message, "content");
     if (!slip_chat_role_is(message, "assistant"))
@@ -193,20 +206,6 @@ slip_status slip_chat_check_open(size_t index, const json_t *message)
     if (json_string_length(content) == 0 && json_array_size(content) == 0)
         return slip_chat_refuse(index, ".content", "is empty: there is nothing to continue");
     return SLIP_OK;
-}
-
-static slip_status put_assistant(slip_text *text, size_t index, const json_t *message, bool open)
-{
-    const json_t *calls = slip_json_given(message, "tool_calls");
-    if (calls != NULL && !json_is_array(calls))
-        return slip_chat_refuse(index, ".tool_calls", "is not an array");
-    slip_chat_open_turn(text, "assistant");
-    slip_status status = put_reasoning_and_content(text, index, message);
-    for (size_t i = 0; i < json_array_size(calls) && status == SLIP_OK; i++)
-        status = put_tool_call(text, index, i, json_array_get(calls, i));
-    if (!open)
-        slip_chat_close_turn(text);
-    return status;
 }
 
 /* ---- the other turns ---- */
@@ -227,26 +226,16 @@ static slip_status put_tool_result(slip_text *text, size_t index, size_t first, 
     return status;
 }
 
-slip_status slip_chat_put_plain(slip_text *text, size_t index, const json_t *message, const char *role)
+slip_status slip_chat_put_plain(slip_text *text, size_t index, const json_t *message)
 {
-    slip_chat_open_turn(text, role);
-    slip_status status = slip_chat_put_content(text, index, message);
-    slip_chat_close_turn(text);
-    return status;
-}
-
-/* `first` is the message behind the leading system turn; an `open` one is not closed. */
-static slip_status put_message(slip_text *text, size_t index, size_t first, const json_t *messages, bool open)
-{
-    const json_t *message = json_array_get(messages, index);
-    if (slip_chat_role_is(message, "assistant"))
-        return put_assistant(text, index, message, open);
-    if (slip_chat_role_is(message, "tool"))
-        return put_tool_result(text, index, first, messages);
-    if (slip_chat_role_is(message, "user"))
-        return slip_chat_put_plain(text, index, message, "user");
-    if (slip_chat_role_is(message, "system"))
-        return slip_chat_put_plain(text, index, message, "system");
+    static const char *const roles[] = {"user", "system", "tool", NULL};
+    for (const char *const *role = roles; *role != NULL; role++)
+        if (slip_chat_role_is(message, *role)) {
+            slip_chat_open_turn(text, *role);
+            slip_status status = slip_chat_put_content(text, index, message);
+            slip_chat_close_turn(text);
+            return status;
+        }
     return slip_chat_refuse(index, ".role", "is none of system, user, assistant and tool");
 }
 
@@ -265,18 +254,41 @@ static slip_status put_system(slip_text *text, const json_t *messages, const jso
     return status;
 }
 
+static slip_status put_message(slip_text *text, size_t index, size_t first, const json_t *messages, bool open);
+
+static const slip_chat_form form = {
+    .begin = put_system, .put_message = put_message, .put_answer = put_answer, .put_value = slip_chat_put_value, .newline = "\n"};
+
+static slip_status put_message(slip_text *text, size_t index, size_t first, const json_t *messages, bool open)
+{
+    const json_t *message = json_array_get(messages, index);
+    if (slip_chat_role_is(message, "assistant"))
+        return slip_chat_put_assistant(text, index, message, open, &form);
+    if (slip_chat_role_is(message, "tool"))
+        return put_tool_result(text, index, first, messages);
+    return slip_chat_put_plain(text, index, message);
+}
+
 slip_status slip_mimo_v2_chat(const json_t *messages, const json_t *tools, bool thinking, slip_chat_ending ending, char **text,
                               size_t *size)
+{
+    return slip_chat_render_form(&form, messages, tools, thinking, ending, text, size);
+}
+
+/* ---- a prompt ---- */
+
+slip_status slip_chat_render_form(const slip_chat_form *made_by, const json_t *messages, const json_t *tools, bool thinking,
+                                  slip_chat_ending ending, char **text, size_t *size)
 {
     slip_text prompt = {0};
     size_t first = 0, count = json_array_size(messages);
     if (count == 0)
         return slip_fail(SLIP_ERR_INPUT, "messages is not an array of at least one message");
-    slip_status status = ending == SLIP_CHAT_CONTINUE ? slip_chat_check_open(count - 1, json_array_get(messages, count - 1)) : SLIP_OK;
+    slip_status status = ending == SLIP_CHAT_CONTINUE ? check_open(count - 1, json_array_get(messages, count - 1)) : SLIP_OK;
     if (status == SLIP_OK)
-        status = put_system(&prompt, messages, tools, &first);
+        status = made_by->begin(&prompt, messages, tools, &first);
     for (size_t i = first; i < count && status == SLIP_OK; i++)
-        status = put_message(&prompt, i, first, messages, ending == SLIP_CHAT_CONTINUE && i == count - 1);
+        status = made_by->put_message(&prompt, i, first, messages, ending == SLIP_CHAT_CONTINUE && i == count - 1);
     if (status != SLIP_OK) {
         slip_text_free(&prompt);
         return status;

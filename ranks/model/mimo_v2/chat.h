@@ -36,13 +36,26 @@ void slip_chat_close_turn(slip_text *text);
 /* The text of a message's content, "" for an assistant without one. */
 slip_status slip_chat_put_content(slip_text *text, size_t index, const json_t *message);
 
-/* A turn of one of the roles that are no assistant's nor tool's: its content. */
-slip_status slip_chat_put_plain(slip_text *text, size_t index, const json_t *message, const char *role);
+/* A turn of a user, the system or a tool: its content. Another role is refused. */
+slip_status slip_chat_put_plain(slip_text *text, size_t index, const json_t *message);
 
-/* The function of a call and its arguments, a new reference to an object; SLIP_ERR_INPUT where it lacks a name or they are none. */
-slip_status slip_chat_take_call(size_t index, size_t call_index, const json_t *call, const char **name, json_t **arguments);
+/* <think>reasoning</think> and the content; `reasoning` NULL: "". */
+slip_status slip_chat_put_reasoned(slip_text *text, size_t index, const json_t *message, const json_t *reasoning);
 
-/* A turn that is to be continued has content and ends in it. */
-slip_status slip_chat_check_open(size_t index, const json_t *message);
+/* What a template has of its own. */
+typedef struct {
+    /* What stands before the messages; *first is the first that is not in it (0 before the call). */
+    slip_status (*begin)(slip_text *text, const json_t *messages, const json_t *tools, size_t *first);
+    /* A message; an assistant's turn that is `open` does not end. */
+    slip_status (*put_message)(slip_text *text, size_t index, size_t first, const json_t *messages, bool open);
+    /* An assistant's reasoning, NULL or a string, and content. */
+    slip_status (*put_answer)(slip_text *text, size_t index, const json_t *message, const json_t *reasoning);
+    void (*put_value)(slip_text *text, const json_t *value); /* an argument of a call that is no string */
+    const char *newline;                                     /* between the tags of a call, or "" */
+} slip_chat_form;
+
+slip_status slip_chat_put_assistant(slip_text *text, size_t index, const json_t *message, bool open, const slip_chat_form *form);
+slip_status slip_chat_render_form(const slip_chat_form *form, const json_t *messages, const json_t *tools, bool thinking,
+                                  slip_chat_ending ending, char **text, size_t *size);
 
 #endif

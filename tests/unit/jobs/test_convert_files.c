@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "altered_folder.h"
+#include "folder.h"
 #include "jobs/convert/convert.h"
 
 /* ---- forms ---- */
@@ -157,14 +158,14 @@ static void test_shards(void **state)
     /* A shard in another's place: the same names once more, and its own nowhere. */
     f = sharded();
     size_t size;
-    char *other = altered_read(altered_path(&f, "model_0.safetensors"), &size);
+    char *other = folder_read(altered_path(&f, "model_0.safetensors"), &size);
     altered_write(&f, "model_1.safetensors", other, size);
     refuse(&f, "TENSORS_IN_TWO_SHARDS", "model_1.safetensors: tensor model.layers.0.", "is also in model_0.safetensors");
     free(other);
 
     /* Without its index, a folder is all of its files: a stray copy is seen too. */
     f = altered_copy("pro-split-bf16");
-    other = altered_read(altered_path(&f, "model.safetensors"), &size);
+    other = folder_read(altered_path(&f, "model.safetensors"), &size);
     altered_write(&f, "consolidated.safetensors", other, size);
     refuse(&f, "TENSORS_TWICE", "model.safetensors: tensor ", "is also in consolidated.safetensors");
     free(other);
@@ -192,7 +193,7 @@ static void test_stale_index(void **state)
     (void)state;
     altered_folder f = sharded();
     size_t size;
-    char *text = altered_read(altered_path(&f, "model.safetensors.index.json"), &size), *made = malloc(size + 100);
+    char *text = folder_read(altered_path(&f, "model.safetensors.index.json"), &size), *made = malloc(size + 100);
     const char *brace = strstr(text, "\"weight_map\": {");
     assert_non_null(brace);
     int length = sprintf(made, "%.*s\"model.layers.9.extra\":\"model_0.safetensors\",%s", (int)(brace - text) + 15, text, brace + 15);

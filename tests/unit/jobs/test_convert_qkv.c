@@ -11,8 +11,9 @@
 #include "io/checkpoint/checkpoint.h"
 #include "jobs/convert/convert.h"
 #include "tests/unit/support/folder.h"
+#include "tests/unit/support/tiny_safetensors.h"
 
-enum { CHUNKS = 2, COLUMNS = 32, PARTS = 3, HEAD = 8 + (1 << 14), ROOM = 1 << 19 };
+enum { CHUNKS = 2, COLUMNS = 32, PARTS = 3 };
 
 static const char config[] =
     "{\"model_type\":\"mimo_v2\",\"hidden_size\":32,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
@@ -25,29 +26,11 @@ static const struct {
     int rows[PARTS], scales[PARTS];
 } layers[2] = {{{384, 192, 128}, {3, 2, 1}}, {{384, 384, 256}, {3, 3, 2}}};
 
-typedef struct {
-    char *bytes; /* a safetensors file: length, header padded to HEAD, data */
-    size_t header, data;
-} file;
-
-static unsigned char *put(file *f, const char *name, const char *dtype, int rows, int columns, int item)
-{
-    size_t size = (size_t)(rows > 0 ? rows : 1) * (size_t)columns * (size_t)item;
-    unsigned char *at = (unsigned char *)f->bytes + HEAD + f->data;
-    char shape[32];
-    assert_true(f->data + size <= ROOM && f->header + 300 < HEAD);
-    snprintf(shape, sizeof shape, rows > 0 ? "%d,%d" : "%.0d%d", rows, columns);
-    f->header += (size_t)sprintf(f->bytes + f->header, "%c\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
-                                 f->header == 8 ? '{' : ',', name, dtype, shape, f->data, f->data + size);
-    f->data += size;
-    return at;
-}
-
-static void put_plain(file *f, const char *format, int layer, int rows, int columns)
+static void put_plain(tiny_safetensors *f, const char *format, int layer, int rows, int columns)
 {
     char name[96];
     snprintf(name, sizeof name, format, layer);
-    memset(put(f, name, "BF16", rows, columns, 2), 0x3c, 1);
+    memset(tiny_safetensors_put(f, name, "BF16", rows, columns, 2), 0x3c, 1);
 }
 
 /* Row `row` of a chunk's fused codes, or of its scales. */
@@ -62,18 +45,18 @@ static void fill(unsigned char *to, int layer, int chunk, int row, bool scale)
         to[c] = (unsigned char)((layer * 7 + chunk * 3 + row * 5 + c * 11) & 0x7e);
 }
 
-static void put_fused(file *f, int layer, bool scale)
+static void put_fused(tiny_safetensors *f, int layer, bool scale)
 {
     const int *sizes = scale ? layers[layer].scales : layers[layer].rows;
     int rows = sizes[0] + sizes[1] + sizes[2], columns = scale ? 1 : COLUMNS, item = scale ? 4 : 1;
     char name[96];
     snprintf(name, sizeof name, "model.layers.%d.self_attn.qkv_proj.weight%s", layer, scale ? "_scale_inv" : "");
-    unsigned char *to = put(f, name, scale ? "F32" : "F8_E4M3", CHUNKS * rows, columns, item);
+    unsigned char *to = tiny_safetensors_put(f, name, scale ? "F32" : "F8_E4M3", CHUNKS * rows, columns, item);
     for (int i = 0; i < CHUNKS * rows; i++)
         fill(to + i * columns * item, layer, i / rows, i % rows, scale);
 }
 
-static void put_apart(file *f, int layer, bool scale)
+static void put_apart(tiny_safetensors *f, int layer, bool scale)
 {
     static const char names[PARTS] = {'q', 'k', 'v'};
     const int *sizes = scale ? layers[layer].scales : layers[layer].rows;
@@ -81,7 +64,7 @@ static void put_apart(file *f, int layer, bool scale)
     for (int part = 0; part < PARTS; before += sizes[part++]) {
         char name[96];
         snprintf(name, sizeof name, "model.layers.%d.self_attn.%c_proj.weight%s", layer, names[part], scale ? "_scale_inv" : "");
-        unsigned char *to = put(f, name, scale ? "F32" : "F8_E4M3", CHUNKS * sizes[part], columns, item);
+        unsigned char *to = tiny_safetensors_put(f, name, scale ? "F32" : "F8_E4M3", CHUNKS * sizes[part], columns, item);
         for (int i = 0; i < CHUNKS * sizes[part]; i++)
             fill(to + i * columns * item, layer, i / sizes[part], before + i % sizes[part], scale);
     }
@@ -90,7 +73,7 @@ static void put_apart(file *f, int layer, bool scale)
 static void write_folder(folder *at, bool fused)
 {
     char text[1024];
-    file f = {.bytes = calloc(HEAD + ROOM, 1), .header = 8};
+    tiny_safetensors f = tiny_safetensors_begin();
     snprintf(text, sizeof text, config, fused ? ",\"attention_projection_layout\":\"fused_qkv\"" : "");
     folder_write(at, "config.json", text, strlen(text));
     put_plain(&f, "model.embed_tokens.weight", 0, 8, 32);
@@ -106,11 +89,7 @@ static void write_folder(folder *at, bool fused)
         for (int scale = 0; scale < 2; scale++)
             (fused ? put_fused : put_apart)(&f, layer, scale);
     }
-    f.bytes[f.header++] = '}';
-    memset(f.bytes + f.header, ' ', HEAD - f.header);
-    f.bytes[1] = (HEAD - 8) >> 8 & 255;
-    folder_write(at, "model.safetensors", f.bytes, HEAD + f.data);
-    free(f.bytes);
+    tiny_safetensors_end(&f, at, "model.safetensors");
 }
 
 /* The converted file's bytes; the caller frees them. */

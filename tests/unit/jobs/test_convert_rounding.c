@@ -14,8 +14,9 @@
 #include "jobs/convert/convert.h"
 #include "ranks/model/chat/sha256.h"
 #include "tests/unit/support/folder.h"
+#include "tests/unit/support/tiny_safetensors.h"
 
-enum { LAYERS = 2, EXPERTS = 2, HIDDEN = 160, WIDTH = 192, BLOCK = 128, GROUP = 32, HEAD = 1 << 14, ROOM = 1 << 19 };
+enum { LAYERS = 2, EXPERTS = 2, HIDDEN = 160, WIDTH = 192, BLOCK = 128, GROUP = 32 };
 
 static const char config[] =
     "{\"model_type\":\"mimo_v2\",\"hidden_size\":160,\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_key_value_heads\":1,"
@@ -23,33 +24,14 @@ static const char config[] =
     "\"moe_intermediate_size\":192,\"n_routed_experts\":2,\"num_experts_per_tok\":1,\"moe_layer_freq\":[1,1],\"layernorm_epsilon\":1e-5,"
     "\"vocab_size\":4,\"max_position_embeddings\":64,\"eos_token_id\":3}";
 
-typedef struct {
-    char *bytes; /* a safetensors file: length, header padded to HEAD, data */
-    size_t header, data;
-} file;
-
-/* A tensor of zeros, to be filled. `rows` 0: a vector. */
-static unsigned char *put(file *f, const char *name, const char *dtype, int rows, int columns, int item)
-{
-    size_t size = (size_t)(rows > 0 ? rows : 1) * (size_t)columns * (size_t)item;
-    unsigned char *at = (unsigned char *)f->bytes + HEAD + f->data;
-    char shape[32];
-    assert_true(f->data + size <= ROOM && f->header + 300 < HEAD);
-    snprintf(shape, sizeof shape, rows > 0 ? "%d,%d" : "%.0d%d", rows, columns);
-    f->header += (size_t)sprintf(f->bytes + f->header, "%c\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
-                                 f->header == 8 ? '{' : ',', name, dtype, shape, f->data, f->data + size);
-    f->data += size;
-    return at;
-}
-
-static void put_expert(file *f, int layer, int expert, int part)
+static void put_expert(tiny_safetensors *f, int layer, int expert, int part)
 {
     static const char *const names[] = {"down", "gate", "up"};
     char name[96];
     uint64_t seed = (uint64_t)((layer * EXPERTS + expert) * 3 + part);
     int rows = part == 0 ? HIDDEN : WIDTH, columns = part == 0 ? WIDTH : HIDDEN, size;
     size = snprintf(name, sizeof name, "model.layers.%d.mlp.experts.%d.%s_proj.weight", layer, expert, names[part]);
-    unsigned char *codes = put(f, name, "F8_E4M3", rows, columns, 1);
+    unsigned char *codes = tiny_safetensors_put(f, name, "F8_E4M3", rows, columns, 1);
     for (int i = 0; i < rows * columns; i++) {
         unsigned char drawn = (unsigned char)(((uint64_t)i + seed * 1000003) * 2654435761 >> 13);
         int group = i / GROUP, code = (drawn & 0x7f) >> (group % 17 == 16 ? 7 : group % 4);
@@ -57,14 +39,14 @@ static void put_expert(file *f, int layer, int expert, int part)
     }
     int down = (rows + BLOCK - 1) / BLOCK, across = (columns + BLOCK - 1) / BLOCK;
     snprintf(name + size, sizeof name - (size_t)size, "_scale_inv");
-    unsigned char *scales = put(f, name, "F32", down, across, 4);
+    unsigned char *scales = tiny_safetensors_put(f, name, "F32", down, across, 4);
     for (int i = 0; i < down * across; i++) {
         float scale = (float)(8 + ((uint64_t)i * 5 + seed) % 13) / 8192.0f;
         memcpy(scales + 4 * i, &scale, sizeof scale);
     }
 }
 
-static void put_layer(file *f, int layer)
+static void put_layer(tiny_safetensors *f, int layer)
 {
     static const struct {
         const char *name, *dtype;
@@ -76,7 +58,7 @@ static void put_layer(file *f, int layer)
     char name[96];
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
         snprintf(name, sizeof name, "model.layers.%d.%s", layer, tensors[i].name);
-        put(f, name, tensors[i].dtype, tensors[i].rows, tensors[i].columns, tensors[i].item);
+        tiny_safetensors_put(f, name, tensors[i].dtype, tensors[i].rows, tensors[i].columns, tensors[i].item);
     }
     for (int expert = 0; expert < EXPERTS; expert++)
         for (int part = 0; part < 3; part++)
@@ -85,19 +67,14 @@ static void put_layer(file *f, int layer)
 
 static void write_folder(folder *at)
 {
-    file f = {.bytes = calloc(HEAD + ROOM, 1), .header = 8};
+    tiny_safetensors f = tiny_safetensors_begin();
     folder_write(at, "config.json", config, strlen(config));
-    put(&f, "model.embed_tokens.weight", "BF16", 4, HIDDEN, 2);
-    put(&f, "lm_head.weight", "BF16", 4, HIDDEN, 2);
-    put(&f, "model.norm.weight", "BF16", 0, HIDDEN, 2);
+    tiny_safetensors_put(&f, "model.embed_tokens.weight", "BF16", 4, HIDDEN, 2);
+    tiny_safetensors_put(&f, "lm_head.weight", "BF16", 4, HIDDEN, 2);
+    tiny_safetensors_put(&f, "model.norm.weight", "BF16", 0, HIDDEN, 2);
     for (int layer = 0; layer < LAYERS; layer++)
         put_layer(&f, layer);
-    f.bytes[f.header++] = '}';
-    memset(f.bytes + f.header, ' ', HEAD - f.header);
-    f.bytes[0] = (char)((HEAD - 8) & 0xff);
-    f.bytes[1] = (char)((HEAD - 8) >> 8);
-    folder_write(at, "model.safetensors", f.bytes, HEAD + f.data);
-    free(f.bytes);
+    tiny_safetensors_end(&f, at, "model.safetensors");
 }
 
 /* ---- against the file of golden values ---- */

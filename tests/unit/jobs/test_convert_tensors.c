@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "altered_folder.h"
+#include "folder.h"
 #include "io/checkpoint/safetensors.h"
 #include "jobs/convert/convert.h"
 
@@ -43,7 +44,7 @@ static void refuse_entry(const altered_folder *f, const char *path, const char *
 {
     char entry[256], defect[400];
     size_t size;
-    char *kept = altered_read(path, &size);
+    char *kept = folder_read(path, &size);
     snprintf(entry, sizeof entry, "\"%s\":", tensor);
     snprintf(defect, sizeof defect, "%s: %s -> %s", tensor, from, to);
     if (!altered_header(path, entry, from, to))
@@ -93,7 +94,7 @@ static void misname(const altered_folder *f, const char *path, const char *tenso
     size_t size, index_size = 0;
     snprintf(index, sizeof index, "%s", altered_path(f, "model.safetensors.index.json"));
     bool listed = access(index, F_OK) == 0 && strstr(path, "/dflash/") == NULL;
-    char *kept = altered_read(path, &size), *kept_index = listed ? altered_read(index, &index_size) : NULL;
+    char *kept = folder_read(path, &size), *kept_index = listed ? folder_read(index, &index_size) : NULL;
     snprintf(entry, sizeof entry, "\"%s\":", tensor);
     snprintf(renamed, sizeof renamed, "\"%sx\":", tensor);
     assert_true(altered_header(path, "{", entry, renamed));
@@ -113,10 +114,10 @@ static void misname(const altered_folder *f, const char *path, const char *tenso
     free(kept);
 }
 
-static void spoil_headers(const altered_folder *f, const char *folder)
+static void spoil_headers(const altered_folder *f, const char *source)
 {
     slip_safetensors *opened;
-    if (slip_safetensors_open(folder, &opened) != SLIP_OK)
+    if (slip_safetensors_open(source, &opened) != SLIP_OK)
         fail_msg("%s", slip_cause());
     for (size_t i = 0; i < slip_safetensors_count(opened); i++) {
         const slip_st_tensor *tensor = slip_safetensors_at(opened, i);
@@ -180,10 +181,10 @@ static void spoil_value(const altered_folder *f, const char *path, const slip_st
     put(path, kept, size, at, NULL);
 }
 
-static void spoil_values(const altered_folder *f, const char *folder, slip_convert_experts experts)
+static void spoil_values(const altered_folder *f, const char *source, slip_convert_experts experts)
 {
     slip_safetensors *opened;
-    if (slip_safetensors_open(folder, &opened) != SLIP_OK)
+    if (slip_safetensors_open(source, &opened) != SLIP_OK)
         fail_msg("%s", slip_cause());
     for (size_t i = 0; i < slip_safetensors_count(opened); i++) {
         const slip_st_tensor *tensor = slip_safetensors_at(opened, i);

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "folder.h"
+
 static void shell(const char *format, const char *a, const char *b)
 {
     char command[512];
@@ -51,21 +53,6 @@ void altered_write(const altered_folder *f, const char *name, const void *bytes,
     write_file(altered_path(f, name), bytes, size);
 }
 
-char *altered_read(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    assert_int_equal(fseek(file, 0, SEEK_END), 0);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    char *bytes = malloc(*size + 1);
-    assert_non_null(bytes);
-    assert_int_equal(fread(bytes, 1, *size, file), *size);
-    bytes[*size] = '\0';
-    fclose(file);
-    return bytes;
-}
-
 slip_status altered_convert(const altered_folder *f, slip_convert_experts experts, bool dry_run)
 {
     slip_convert_options options = {
@@ -91,7 +78,7 @@ void altered_refuse(const altered_folder *f, slip_convert_experts experts, bool 
 bool altered_header(const char *path, const char *after, const char *from, const char *to)
 {
     size_t size, text = 0, cut = strlen(from), grown = strlen(to);
-    char *bytes = altered_read(path, &size);
+    char *bytes = folder_read(path, &size);
     for (int i = 7; i >= 0; i--)
         text = text << 8 | (unsigned char)bytes[i];
     assert_true(text <= size - 8);

@@ -18,9 +18,7 @@ void altered_drop(altered_folder *f);
 /* Valid until the next call. */
 const char *altered_path(const altered_folder *f, const char *name);
 
-/* A file's bytes in the copy, the caller's. */
 void altered_write(const altered_folder *f, const char *name, const void *bytes, size_t size);
-char *altered_read(const char *path, size_t *size);
 
 /* Convert it, or only look whether that could be done. Nothing else may be left of a conversion that fails. */
 slip_status altered_convert(const altered_folder *f, slip_convert_experts experts, bool dry_run);

@@ -15,12 +15,16 @@ static const double SECOND_TO_SPEAK_S = 2;
 
 /* Debian's Open MPI warns on stderr where the kernel forbids one process to read another's memory (containers). Copying
  * twice through shared memory is fast enough for our messages. One process without a launcher starts a daemon of its own, for
- * 0.35 s, which only serves to spawn more. A user's own setting wins. */
+ * 0.35 s, which only serves to spawn more. Without the daemon all such processes of a user share one folder of temporary files, which each
+ * makes and removes: MPI_Init then fails in some of those that start and end side by side. A rank alone keeps nothing there. A user's own
+ * setting wins. */
 static void prepare_environment(void)
 {
     setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    if (!getenv("PMIX_RANK") && !getenv("PMI_RANK"))
+        setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
 }
 
 static void free_comm(slip_comm *comm)

@@ -30,6 +30,8 @@ done
 SLIPSTREAM=$(realpath "$SLIPSTREAM") MODEL=$(realpath "$MODEL") check=$(realpath "$check")
 
 work=$(mktemp -d) || exit 2
+mkdir "$work/tmp"
+export TMPDIR=$work/tmp # mpiruns side by side make and remove one folder in it, and may fail (Open MPI 4)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 passed=0 failed=0

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -15,7 +16,8 @@ static const double SAME_S = 1, SLOW_S = 10;
 static const struct timespec LOOK = {.tv_nsec = 200000000};
 
 static pthread_t thread;
-static volatile int begun, ending;
+static bool begun;         /* the main thread's */
+static atomic_bool ending; /* both threads' */
 
 /* One write a line: those of other ranks do not come in between. */
 static void say(const char *text, int length)
@@ -127,8 +129,8 @@ void slip_watch_end(void)
 {
     if (!begun)
         return;
-    ending = 1;
+    ending = true;
     pthread_kill(thread, SIGUSR2);
     pthread_join(thread, NULL);
-    begun = ending = 0;
+    begun = ending = false;
 }

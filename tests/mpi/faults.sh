@@ -8,7 +8,7 @@
 
 requests=$work/requests.jsonl reference=$work/reference.jsonl
 output=$work/results.jsonl log=$work/log
-soon=10 # seconds in which a job must have ended, if it has nothing more to do
+soon=60 # seconds in which a job must have ended, if it has nothing more to do: on the slowest machine
 
 # A few answers are there soon, then comes a stretch to be disturbed in.
 tokens=64 many=8
@@ -210,7 +210,7 @@ if [ -e "$TOOLS/fail_after.so" ] && ! grep -q __asan_init "$SLIPSTREAM"; then
     mpirun --oversubscribe --bind-to none -n 3 env LD_PRELOAD="$TOOLS/fail_after.so" FAIL_KIND=read FAIL_AT=40 FAIL_RANK=1 FAIL_HOW=hang FAIL_LOUD=1 \
         "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
     job=$!
-    tries=100
+    tries=$((seconds * 10))
     while alive && ! grep -q "fail_after: here" "$log" && [ $((tries -= 1)) -gt 0 ]; do sleep 0.1; done
     signal_job USR1
     wait_for_end "$soon"
@@ -222,9 +222,9 @@ fi
 
 # A signal when the output has just been made, which a slow disk keeps us at: neither it nor its lock stays behind.
 if [ -e "$TOOLS/slow_sync.so" ] && ! grep -q __asan_init "$SLIPSTREAM"; then
-    LD_PRELOAD=$TOOLS/slow_sync.so SLOW_SYNC_MS=20000 "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
+    LD_PRELOAD=$TOOLS/slow_sync.so SLOW_SYNC_MS=200000 "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
     job=$!
-    tries=100
+    tries=$((seconds * 10))
     while [ ! -e "$output" ] && [ $((tries -= 1)) -gt 0 ]; do sleep 0.1; done
     made=$(ls "$output" "$output.lock" 2>/dev/null | wc -l)
     signal_job TERM

@@ -10,7 +10,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 export OMPI_MCA_rmaps_base_oversubscribe = 1
 export PRTE_MCA_rmaps_default_mapping_policy = :oversubscribe
 
-.PHONY: all demo check sanitize fuzz format format-check tidy packages clean
+.PHONY: all demo check sanitize sanitize-build fuzz fuzz-build format format-check tidy packages clean
 
 all: packages
 	cmake -S . -B "$(BUILD)"
@@ -25,16 +25,18 @@ check: all
 	ctest --test-dir "$(BUILD)" --output-on-failure -j $(JOBS)
 
 # The same tests under AddressSanitizer and UndefinedBehaviorSanitizer.
-sanitize: packages
+sanitize-build: packages
 	cmake --preset asan -B "$(BUILD)-sanitize"
 	cmake --build "$(BUILD)-sanitize" -j $(JOBS)
+sanitize: sanitize-build
 	QUICK=1 ctest --test-dir "$(BUILD)-sanitize" --output-on-failure -j $(JOBS)
 
 # Every fuzzer for FUZZ_SECONDS; needs clang with libFuzzer.
 FUZZ_SECONDS ?= 20
-fuzz: packages
+fuzz-build: packages
 	cmake --preset fuzz -B "$(BUILD)-fuzz"
 	cmake --build "$(BUILD)-fuzz" -j $(JOBS) --target fuzzers
+fuzz: fuzz-build
 	bash tests/fuzz/run.sh "$(BUILD)-fuzz" $(FUZZ_SECONDS)
 
 # clang-format 14 over all C and CUDA; clang-tidy 14's bug checks over all C.

@@ -90,8 +90,8 @@ signal_job() { kill "-$1" "$job"; }
 
 disturb "a worker is killed" any "rank 1.*signal 9" kill_rank 1
 disturb "rank 0 is killed" any "rank 0.*signal 9" kill_rank 0
-disturb "a worker hangs" 1 "no answer from .*rank 1" stop_rank 1 --deadline 2
-disturb "a worker hangs, and has a share of the draft" 1 "no answer from .*rank 1" stop_rank 1 --deadline 2 --always-draft --draft-ranks all
+disturb "a worker hangs" 1 "no answer from .*rank 1" stop_rank 1 --deadline 10
+disturb "a worker hangs, and has a share of the draft" 1 "no answer from .*rank 1" stop_rank 1 --deadline 10 --always-draft --draft-ranks all
 disturb "a worker is stopped" 1 "no answer from rank 1 .* stopped .*its state: .*step [0-9]" stop_rank 1
 disturb "rank 0 is stopped" any "no answer from rank 0 .* stopped" stop_rank 0
 limit=$seconds disturb "SIGUSR1 drains" 75 "run again with --resume" signal_job USR1
@@ -183,7 +183,7 @@ lacking() { # name, wanted status, pattern, arguments...
     # shellcheck disable=SC2016 # for the rank's shell
     timeout "$soon" mpirun --oversubscribe --bind-to none -n 3 \
         sh -c 'cd "$1/rank${PMIX_RANK:-$OMPI_COMM_WORLD_RANK}" && shift && exec "$@"' sh "$work" "$SLIPSTREAM" \
-        generate -m model.h5 -p "import os" -n 4 --deadline 3 >"$work/stdout" 2>"$log" </dev/null
+        generate -m model.h5 -p "import os" -n 4 --deadline 30 >"$work/stdout" 2>"$log" </dev/null
     status=$?
     if [ "$status" != "$wanted" ]; then
         fail "$name" "exit status $status instead of $wanted" "$log"

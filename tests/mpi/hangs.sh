@@ -101,7 +101,7 @@ fi
 
 hang() { # name, kind, number, rank, pattern
     failing "$2" "$3" "$4" hang
-    start 2 --deadline 3
+    start 2 --deadline 10
     wait_for_word "fail_after: here"
     local begun=$SECONDS
     kill -USR2 "$job"

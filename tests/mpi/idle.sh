@@ -17,7 +17,7 @@ done
 
 if idle 3 silent; then
     fail "a silent rank 0 is given up" "$(cat "$work/out")"
-elif grep -q "no answer from rank 0 .* within 2 s" "$work/log"; then
+elif grep -q "no answer from rank 0 .* within 10 s" "$work/log"; then
     ok "a silent rank 0 is given up" "$(grep -m1 -o 'waiting for.*' "$work/log")"
 else
     fail "a silent rank 0 is given up" "no word of it" "$work/log"

@@ -13,7 +13,7 @@
 
 enum { PROMPT = 20, TOKENS = 12, CONTEXT = 64 };
 
-static const double IDLE_DEADLINE_S = 2, IDLE_S = 6;
+static const double IDLE_DEADLINE_S = 10, IDLE_S = 21;
 
 static int32_t answers[2][TOKENS];
 static int ended;
@@ -114,7 +114,7 @@ int main(int argc, char **argv)
         slip_comm_abort(comm, status);
     bool leads = slip_comm_rank(comm) == 0, same = !leads || memcmp(answers[0], answers[1], sizeof answers[0]) == 0;
     if (leads)
-        printf("%d ranks had nothing to do for %g s, three times their idle deadline; then %s\n", slip_comm_ranks(comm), IDLE_S,
+        printf("%d ranks had nothing to do for %g s, twice their idle deadline and more; then %s\n", slip_comm_ranks(comm), IDLE_S,
                same ? "the same answer" : "another answer");
     slip_source_close(&source);
     slip_comm_finish(comm);

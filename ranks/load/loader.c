@@ -116,7 +116,8 @@ static slip_status retire_transfer(slip_loader *loader, transfer *t)
         return SLIP_OK;
     slip_pool_wait(loader->pool, &t->open, "packing", loader->source->path);
     t->piece.tensor = NULL;
-    return loader->kind->store(loader->executor, t->piece.index, t->piece.first, t->piece.weight.experts, t->packed);
+    int64_t bytes = (int64_t)t->packed_bytes;
+    return loader->kind->store(loader->executor, t->piece.index, t->piece.first * bytes, t->piece.weight.experts * bytes, t->packed);
 }
 
 static slip_status reserve_packs(slip_loader *loader, transfer *t, int64_t experts)
@@ -191,7 +192,7 @@ static slip_status read_piece(slip_loader *loader, transfer *t)
 
 slip_status slip_loader_tensor(slip_loader *loader, int32_t index, const slip_weight *form)
 {
-    slip_status status = loader->kind->place(loader->executor, index, form);
+    slip_status status = SLIP_OK;
     int64_t bytes = (int64_t)slip_piece_expert_bytes(form), at_once = bytes > 0 && bytes < PIECE ? PIECE / bytes : 1;
     for (int64_t first = 0; first < form->experts && status == SLIP_OK; first += at_once) {
         transfer *t = &loader->transfers[loader->next_transfer++ % PIECES];

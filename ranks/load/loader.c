@@ -109,6 +109,18 @@ static slip_status retire_read(slip_loader *loader, read_job *r)
     return slip_checksum_damaged(loader->source->files.paths[dataset->file], dataset, damaged);
 }
 
+/* One weight may be far larger than pieces are: what it took does not stay until the end. */
+static void drop_large(slip_loader *loader, transfer *t)
+{
+    if (t->piece.data.room > PIECE)
+        slip_piece_free(&t->piece);
+    if (t->packed_room <= PIECE)
+        return;
+    loader->kind->free_packed(loader->executor, t->packed);
+    t->packed = NULL;
+    t->packed_room = 0;
+}
+
 /* A piece is packed: to the device with it. */
 static slip_status retire_transfer(slip_loader *loader, transfer *t)
 {
@@ -117,7 +129,10 @@ static slip_status retire_transfer(slip_loader *loader, transfer *t)
     slip_pool_wait(loader->pool, &t->open, "packing", loader->source->path);
     t->piece.tensor = NULL;
     int64_t bytes = (int64_t)t->packed_bytes;
-    return loader->kind->store(loader->executor, t->piece.index, t->piece.first * bytes, t->piece.weight.experts * bytes, t->packed);
+    slip_status status =
+        loader->kind->store(loader->executor, t->piece.index, t->piece.first * bytes, t->piece.weight.experts * bytes, t->packed);
+    drop_large(loader, t);
+    return status;
 }
 
 static slip_status reserve_packs(slip_loader *loader, transfer *t, int64_t experts)

@@ -72,6 +72,7 @@ int main(int argc, char **argv)
         return slip_exit_status(status);
     status = slip_source_open(comm, argv[1], &source);
     slip_progress_start(&progress, slip_comm_rank(comm) == 0 ? stdout : NULL, 0, 0, slip_now_s());
+    progress.terminal = false; /* what we print is read by a script */
     source.progress = &progress;
     if (status == SLIP_OK)
         status = load(comm, &source, argc > 2 ? atoi(argv[2]) : slip_comm_ranks(comm));

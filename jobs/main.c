@@ -73,6 +73,8 @@ static slip_status convert(const slip_options *options, int argc, char **argv, s
         .draft_folder = options->draft,
         .experts = options->experts == SLIP_EXPERTS_MXFP4 ? SLIP_CONVERT_MXFP4 : SLIP_CONVERT_KEEP,
         .window = (int32_t)options->window,
+        .for_gpus = (int32_t)options->for_gpus,
+        .expert_slices = (int32_t)options->expert_slices,
         .dry_run = options->dry_run,
         .quiet = options->quiet,
         .files = files[options->files],

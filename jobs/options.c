@@ -300,6 +300,9 @@ static slip_status check(const slip_options *options)
         else if (options->ranks == 0 && slip_options_given(options, "device"))
             clash = "--device wants --ranks N";
         break;
+    case SLIP_COMMAND_CONVERT:
+        clash = options->expert_slices > 0 && options->for_gpus == 0 ? "--expert-slices wants --for-gpus N" : NULL;
+        break;
     case SLIP_COMMAND_PLAN:
         if (options->model == NULL && options->shape == NULL)
             return wrong_use(options->command, "-m MODEL.h5 or --shape ", slip_shape_names(), " is missing");

@@ -88,6 +88,7 @@ typedef struct {
     slip_list lengths;        /* bench: of made-up prompts, one after the other */
     slip_list batches;        /* bench: sequences to decode at once, one after the other */
     int64_t ranks;            /* plan, inspect */
+    int64_t for_gpus;         /* convert: pack for so many; 0 = not given */
     int64_t window;           /* convert: keys that a query of a sliding layer sees; 0 = not given */
 
     uint64_t given[2];                               /* a bit a row of the table: what was typed, see slip_options_given() */

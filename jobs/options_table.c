@@ -101,6 +101,12 @@ const option_row slip_option_rows[] = {
      "one file, or an index with a file a layer, which ranks write side by\nside; by-size: layers where the weights have more than 4 GiB"},
     {"window", 0, OPTION_INT, "KEYS", CONVERT, FIELD(window), 1, TOKENS_MAX, NULL,
      "keys that a query of a sliding layer sees, itself included\n(default: sliding_window; alone, sliding_window_size + 1)"},
+    {"for-gpus", 0, OPTION_INT, "N", CONVERT, FIELD(for_gpus), 1, RANKS_MAX, NULL,
+     "also write MODEL.h5.gpu/: the weights as each of N GPUs keeps them,\nso that loading copies them. Needs no GPU. With MODEL.h5 itself "
+     "in\n"
+     "HF_FOLDER's place it is only packed"},
+    {"expert-slices", 0, OPTION_INT, "S", CONVERT, FIELD(expert_slices), 1, RANKS_MAX, NULL,
+     "with --for-gpus: cut each expert over S ranks, as runs will that say\nso (default: what slipstream plan finds fastest)"},
     {"dry-run", 0, OPTION_FLAG, NULL, CONVERT, FIELD(dry_run), 0, 0, NULL, "check the folder, and write nothing"},
 
     {"max-tokens", 'n', OPTION_INT, "N", GENERATE, FIELD(max_tokens), 1, TOKENS_MAX, "256", "stop after N tokens"},
@@ -198,7 +204,8 @@ const command_row slip_command_rows[SLIP_COMMANDS] = {
                               "turn a Hugging Face folder, or a checkpoint of an earlier version, into one checkpoint",
                               "  build/slipstream convert MiMo-V2-Flash mimo.h5\n"
                               "  mpirun -n 4 build/slipstream convert MiMo-V2-Flash mimo.h5 "
-                              "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"},
+                              "--draft MiMo-V2-Flash-DFlash --experts mxfp4\n"
+                              "  mpirun -n 4 build/slipstream convert mimo.h5 mimo.h5 --for-gpus 8\n"},
     [SLIP_COMMAND_INSPECT] = {"inspect", "MODEL.h5", 1, "MODEL.h5", "show what is in a checkpoint",
                               "  build/slipstream inspect jobs/demo/model.h5\n"
                               "  build/slipstream inspect jobs/demo/model.h5 --ranks 2 --device h100\n"},

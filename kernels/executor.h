@@ -53,8 +53,12 @@ typedef struct {
      * time, and not for longer than `piece` lives. */
     void (*pack)(slip_executor *executor, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed);
 
-    /* All of the experts [first, first + count) are packed: send them there. */
-    slip_status (*store)(slip_executor *executor, int32_t index, int64_t first, int64_t count, const unsigned char *packed);
+    /* Bytes [first, first + bytes) of a tensor's packed experts, one behind the other: send them there. */
+    slip_status (*store)(slip_executor *executor, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed);
+
+    /* All tensors are placed: what decides their packed bytes, beside their values, in one word. Whatever was packed under the same word may
+     * be stored. NULL: packed bytes are not worth keeping. */
+    slip_status (*packed_layout)(const slip_executor *executor, uint64_t *layout);
 
     /* Memory that a device reads fast, for `packed`. NULL where packed_bytes is. */
     slip_status (*alloc_packed)(slip_executor *executor, size_t bytes, unsigned char **packed);
@@ -129,6 +133,16 @@ static inline slip_status slip_executor_run(const slip_executor_kind *kind, slip
 }
 
 extern const slip_executor_kind slip_executor_cpu;
+
+/* Packs for GPUs on a machine that needs none, and keeps nothing: what a GPU would be sent goes to `store` of its sink, a tensor after the
+ * other, each from its first byte to its last. It runs no step. */
+typedef struct {
+    slip_status (*store)(void *context, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed);
+    void *context;
+} slip_packer_sink;
+
+extern const slip_executor_kind slip_executor_packer; /* its create() is the function below */
+slip_status slip_packer_create(const slip_program *program, const slip_packer_sink *sink, slip_executor **executor);
 
 /* The GPU's. In a build without CUDA its create() fails with one clear line. slip_cuda_present(): this build has it and the
  * machine has GPUs that it runs on, enough for a job of `ranks` ranks of which `here` see the same ones; `why_not` (never NULL) says

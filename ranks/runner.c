@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/base/activity/activity.h"
+#include "ranks/load/fetch.h"
 #include "ranks/model/build.h"
 #include "ranks/model/sample.h"
 
@@ -66,15 +67,28 @@ static slip_status agree(slip_link *link, slip_status mine)
     return link ? slip_comm_agree(link->comm, mine) : mine;
 }
 
-static slip_status load(slip_runner *runner)
+static slip_status make(slip_runner *runner)
 {
     const slip_runner_options *o = &runner->options;
     slip_status status = allocate(runner);
     if (status == SLIP_OK)
         status = o->kind->create(&runner->program, &o->limits, comm_of(runner), &o->executor, &runner->executor);
     if (status == SLIP_OK)
-        status = slip_shard_load(o->source, &runner->program, o->kind, runner->executor);
+        status = slip_shard_place(o->source, &runner->program, o->kind, runner->executor);
     return status;
+}
+
+static slip_status load(slip_runner *runner)
+{
+    const slip_runner_options *o = &runner->options;
+    slip_packed_shard shard = {
+        .source = o->source,
+        .program = &runner->program,
+        .kind = o->kind,
+        .executor = runner->executor,
+        .name = {o->draft, o->link ? slip_comm_rank(o->link->comm) : 0, o->shards},
+    };
+    return slip_shard_fetch(comm_of(runner), &shard);
 }
 
 slip_status slip_runner_create(slip_program *program, const slip_runner_options *options, slip_runner **out)
@@ -85,13 +99,15 @@ slip_status slip_runner_create(slip_program *program, const slip_runner_options 
         runner->options = *options;
         runner->program = *program;
         *program = (slip_program){0};
-        status = load(runner);
+        status = make(runner);
     }
     status = agree(options->link, status);
     if (status == SLIP_OK) {
         assert(runner != NULL); /* agreeing makes no status better */
-        status = agree(options->link, options->kind->prepare(runner->executor));
+        status = agree(options->link, load(runner));
     }
+    if (status == SLIP_OK)
+        status = agree(options->link, options->kind->prepare(runner->executor));
     if (status != SLIP_OK) {
         if (runner)
             slip_runner_free(runner);

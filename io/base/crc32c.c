@@ -20,9 +20,9 @@ static uint32_t step(uint32_t crc, unsigned char byte)
     return crc;
 }
 
-uint32_t slip_crc32c_portable(const void *data, size_t size)
+uint32_t slip_crc32c_portable(uint32_t before, const void *data, size_t size)
 {
-    uint32_t crc = UINT32_MAX, table[256];
+    uint32_t crc = ~before, table[256];
     const unsigned char *bytes = data;
     for (int i = 0; i < 256; i++)
         table[i] = step(0, (unsigned char)i);
@@ -98,12 +98,12 @@ HARDWARE static uint32_t run_lanes(const shift *zeros, uint32_t crc, const unsig
     return move(zeros, move(zeros, crc) ^ second) ^ third;
 }
 
-static uint32_t by_instruction(const void *data, size_t size)
+static uint32_t by_instruction(uint32_t before, const void *data, size_t size)
 {
     static _Thread_local shift zeros;
     static _Thread_local bool ready;
     const unsigned char *bytes = data;
-    uint32_t crc = UINT32_MAX;
+    uint32_t crc = ~before;
     if (!ready)
         fill(&zeros);
     ready = true;
@@ -112,16 +112,21 @@ static uint32_t by_instruction(const void *data, size_t size)
     return ~run(crc, bytes, size);
 }
 
-uint32_t slip_crc32c(const void *data, size_t size)
+uint32_t slip_crc32c_more(uint32_t crc, const void *data, size_t size)
 {
-    return has_instruction() ? by_instruction(data, size) : slip_crc32c_portable(data, size);
+    return has_instruction() ? by_instruction(crc, data, size) : slip_crc32c_portable(crc, data, size);
 }
 
 #else
 
-uint32_t slip_crc32c(const void *data, size_t size)
+uint32_t slip_crc32c_more(uint32_t crc, const void *data, size_t size)
 {
-    return slip_crc32c_portable(data, size);
+    return slip_crc32c_portable(crc, data, size);
 }
 
 #endif
+
+uint32_t slip_crc32c(const void *data, size_t size)
+{
+    return slip_crc32c_more(0, data, size);
+}

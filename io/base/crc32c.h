@@ -9,7 +9,10 @@
 
 uint32_t slip_crc32c(const void *data, size_t size);
 
-/* Without the instruction: the same value. For machines that lack it, and for tests. */
-uint32_t slip_crc32c_portable(const void *data, size_t size);
+/* That of all bytes, where `crc` is that of those before these; 0: there are none. */
+uint32_t slip_crc32c_more(uint32_t crc, const void *data, size_t size);
+
+/* Without the instruction: the same values. For machines that lack it, and for tests. */
+uint32_t slip_crc32c_portable(uint32_t crc, const void *data, size_t size);
 
 #endif

@@ -104,6 +104,9 @@ slip_status slip_checkpoint_add_rounding(slip_checkpoint_writer *writer, const c
 slip_status slip_checkpoint_link(slip_checkpoint_writer *writer, const char *group, const slip_checkpoint *part);
 /* Add one dataset (intermediate groups are made); `dataset` gives name, dtype, dims and shape; offset and bytes are ignored. */
 slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_dataset *dataset, const void *data);
+/* The same piece by piece: its bytes follow, in their order, before another dataset begins. */
+slip_status slip_checkpoint_begin(slip_checkpoint_writer *writer, const slip_dataset *dataset);
+slip_status slip_checkpoint_append(slip_checkpoint_writer *writer, const void *data, int64_t bytes);
 slip_status slip_checkpoint_commit(slip_checkpoint_writer *writer);
 void slip_checkpoint_writer_free(slip_checkpoint_writer *writer);
 

@@ -17,7 +17,8 @@ enum {
 };
 
 #define SLIP_CHECKPOINT_FORMAT "slipstream"
-#define SLIP_CHECKPOINT_PART_FORMAT "slipstream-part" /* a layer's file */
+#define SLIP_CHECKPOINT_PART_FORMAT "slipstream-part"   /* a layer's file */
+#define SLIP_CHECKPOINT_PACKED_FORMAT "slipstream-pack" /* a shard's (io/checkpoint/packed.h) */
 
 /* The HDF5 type of a dataset's elements: IEEE float, or the bits as unsigned integers. Not to be closed. */
 static inline hid_t slip_hdf5_type(slip_dtype dtype)

@@ -58,9 +58,9 @@ static slip_status add_shard(slip_safetensors *folder, const char *base)
     folder->shards = grown;
     shard_file *added = &grown[folder->shard_count];
     added->fd = -1;
-    if (asprintf(&added->path, "%s/%s", folder->path, base) < 0)
+    if (asprintf(&added->path, "%s%s%s", folder->path, slip_file_slash(folder->path), base) < 0)
         return no_memory(folder);
-    added->base = added->path + strlen(folder->path) + 1;
+    added->base = added->path + strlen(added->path) - strlen(base);
     folder->shard_count++;
     return SLIP_OK;
 }
@@ -107,7 +107,7 @@ static slip_status add_all_shards(slip_safetensors *folder)
 static slip_status read_index(const slip_safetensors *folder, json_t **root, const json_t **weight_map)
 {
     char path[4096];
-    if (snprintf(path, sizeof path, "%s/%s", folder->path, index_name) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s%s%s", folder->path, slip_file_slash(folder->path), index_name) >= (int)sizeof path)
         return slip_fail(SLIP_ERR_INPUT, "%s: path too long", folder->path);
     if (!slip_file_is_there(path))
         return SLIP_OK;

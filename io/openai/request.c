@@ -10,6 +10,7 @@
 #include "io/base/hash.h"
 #include "io/base/json.h"
 #include "io/openai/request_body.h"
+#include "io/openai/request_fields.h"
 #include "io/openai/request_scan.h"
 
 static const slip_request_defaults openai_defaults = {.sampling = {.temperature = 1, .top_p = 1}};
@@ -57,15 +58,14 @@ static const char *const names[MEMBERS] = {"custom_id", "method", "url", "body"}
 /* The members of a line that are read; size 0 where there is none. */
 typedef struct {
     slip_member found[MEMBERS];
-    const char *twice;     /* a name that came again */
-    const char *misplaced; /* a field of the body beside it */
-    bool whole;            /* the line is one object and nothing else */
-    slip_member torn;      /* where it is not: the member that does not end */
+    const char *twice; /* a name that came again */
+    bool others;       /* there are other members */
+    bool whole;        /* the line is one object and nothing else */
+    slip_member torn;  /* where it is not: the member that does not end */
 } outline;
 
 static void add_to_outline(outline *line, const slip_member *member)
 {
-    static const char *const settings[] = {"max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "seed"};
     for (int i = 0; i < MEMBERS; i++)
         if (slip_member_is(member, names[i])) {
             if (line->found[i].key != NULL)
@@ -74,9 +74,7 @@ static void add_to_outline(outline *line, const slip_member *member)
                 line->found[i] = *member;
             return;
         }
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        if (slip_member_is(member, settings[i]))
-            line->misplaced = settings[i];
+    line->others = true;
 }
 
 static outline read_outline(const char *text, size_t size)
@@ -231,6 +229,36 @@ static slip_status refuse_line(const char *text, size_t size, const outline *lin
     return SLIP_ERR_INPUT;
 }
 
+static slip_status check_other(const char *name, slip_request *request)
+{
+    const char *meant = slip_request_misplaced(name);
+    if (meant == NULL)
+        return SLIP_OK;
+    if (strcmp(meant, name) == 0)
+        return slip_request_refuse(request, 400, "unsupported", name, "%s stands beside body; its place is inside", name);
+    return slip_request_refuse(request, 400, "unsupported", name, "\"%.80s\" stands beside body; did you mean \"%s\", inside of it?", name,
+                               meant);
+}
+
+/* Members that no batch line has: notes of the user's own pass, fields of the body do not. */
+static slip_status check_others(const char *text, size_t size, slip_request *request)
+{
+    slip_status status = SLIP_OK;
+    slip_scan scan;
+    slip_member member;
+    slip_scan_start(&scan, text, size);
+    while (status == SLIP_OK && slip_scan_next(&scan, &member)) {
+        bool known = !is_given(&member);
+        for (int i = 0; i < MEMBERS && !known; i++)
+            known = slip_member_is(&member, names[i]);
+        json_t *key = known ? NULL : slip_member_key(&member);
+        if (json_is_string(key))
+            status = check_other(json_string_value(key), request);
+        json_decref(key);
+    }
+    return status;
+}
+
 static slip_status read_line(const char *text, size_t size, const slip_request_defaults *defaults, slip_request *request)
 {
     outline line = read_outline(text, size);
@@ -239,9 +267,8 @@ static slip_status read_line(const char *text, size_t size, const slip_request_d
         return refuse_line(text, size, &line, request);
     if (status == SLIP_OK && line.twice != NULL)
         return slip_request_refuse(request, 400, "invalid_json", line.twice, "%s stands twice", line.twice);
-    if (status == SLIP_OK && line.misplaced != NULL)
-        return slip_request_refuse(request, 400, "unsupported", line.misplaced, "%s stands beside body; its place is inside",
-                                   line.misplaced);
+    if (status == SLIP_OK && line.others)
+        status = check_others(text, size, request);
     if (status != SLIP_OK || (status = read_required(&line, METHOD, request, check_method)) != SLIP_OK ||
         (status = read_required(&line, URL, request, check_url)) != SLIP_OK)
         return status;

@@ -229,19 +229,25 @@ static bool is_inert(const field *row, const json_t *value, char hint[static 128
     return false;
 }
 
-/* The served or known name that is spelt most nearly so, NULL where none is near. */
-static const char *nearest(const char *name, bool chat)
+/* The served or known field that is spelt most nearly so, NULL where none is near. */
+static const field *nearest(const char *name, int urls)
 {
-    const char *best = NULL;
+    const field *best = NULL;
     int least = 0;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        int distance = (fields[i].urls & (chat ? CHAT : TEXT)) != 0 ? slip_name_distance(name, fields[i].name) : -1;
+        int distance = (fields[i].urls & urls) != 0 ? slip_name_distance(name, fields[i].name) : -1;
         if (distance >= 0 && (best == NULL || distance < least)) {
-            best = fields[i].name;
+            best = &fields[i];
             least = distance;
         }
     }
     return best;
+}
+
+const char *slip_request_misplaced(const char *name)
+{
+    const field *meant = nearest(name, BOTH);
+    return meant != NULL && meant->kind != HARMLESS ? meant->name : NULL;
 }
 
 slip_status slip_request_check_field(slip_request *request, const char *name, const json_t *value)
@@ -252,7 +258,8 @@ slip_status slip_request_check_field(slip_request *request, const char *name, co
         return SLIP_OK;
     if (found != NULL)
         return slip_request_refuse(request, 400, "unsupported", name, "%s: %s", name, hint);
-    const char *meant = nearest(name, request->chat);
+    const field *near = nearest(name, request->chat ? CHAT : TEXT);
+    const char *meant = near != NULL ? near->name : NULL;
     return slip_request_refuse(request, 400, "unsupported", name, "\"%.80s\" is not a field that is known here%s%s%s", name,
                                meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?" : "");
 }

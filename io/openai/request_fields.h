@@ -19,6 +19,10 @@ typedef enum {
 /* What a body of this kind does with the name. */
 slip_field slip_request_field(const char *name, bool chat);
 
+/* The field of a body, of any kind, that a name beside the body may have been meant for, as spelt or nearly so; NULL: of none that could change
+ * an answer, so that it is a note of the user's own. */
+const char *slip_request_misplaced(const char *name);
+
 /* Refuse an inert or unknown field: SLIP_OK for a value that asks for nothing, and for every other kind of field. */
 slip_status slip_request_check_field(slip_request *request, const char *name, const json_t *value);
 

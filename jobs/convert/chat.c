@@ -15,7 +15,7 @@ enum { TEXT_MAX = 16 << 20, PATH_SIZE = 4096 };
 /* *text stays NULL where the folder has no such file. */
 static slip_status read_file(const char *folder, const char *name, char path[PATH_SIZE], char **text, size_t *size)
 {
-    if (snprintf(path, PATH_SIZE, "%s/%s", folder, name) >= PATH_SIZE)
+    if (snprintf(path, PATH_SIZE, "%s%s%s", folder, slip_file_slash(folder), name) >= PATH_SIZE)
         return slip_fail(SLIP_ERR_INPUT, "%.128s...: the path is too long", folder);
     return slip_file_is_there(path) ? slip_file_read(path, TEXT_MAX, text, size) : SLIP_OK;
 }

@@ -11,6 +11,7 @@
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/chat.h"
 #include "jobs/convert/folder.h"
+#include "jobs/convert/for_gpus.h"
 #include "jobs/convert/rewrap.h"
 #include "jobs/convert/values.h"
 #include "jobs/convert/write/output.h"
@@ -121,6 +122,8 @@ static slip_status plan(job *j)
     if (status == SLIP_OK)
         status = slip_convert_folder_open(options, f);
     if (status == SLIP_OK)
+        status = slip_convert_check_gpus(options, &f->model);
+    if (status == SLIP_OK)
         status = plan_weights(j);
     if (status == SLIP_OK)
         status = check_leftovers(j);
@@ -229,11 +232,8 @@ static char *plain_folder(const char *path)
     return path != NULL ? strndup(path, size) : NULL;
 }
 
-slip_status slip_convert_run(const slip_convert_options *options)
+static slip_status convert_plain(const slip_convert_options *options)
 {
-    struct stat info;
-    if (stat(options->source_folder, &info) == 0 && !S_ISDIR(info.st_mode))
-        return slip_convert_rewrap(options);
     slip_convert_options plain = *options;
     char *source = plain_folder(options->source_folder), *draft = plain_folder(options->draft_folder);
     slip_status status = source == NULL || (draft == NULL && options->draft_folder != NULL) ? slip_fail(SLIP_ERR_FAILED, "out of memory")
@@ -244,5 +244,40 @@ slip_status slip_convert_run(const slip_convert_options *options)
         status = convert_folder(&plain);
     free(source);
     free(draft);
+    return status;
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* The model is there, and shall only be packed: `same` says that it is its own source. */
+static slip_status check_only_packed(const slip_convert_options *options, bool same)
+{
+    const char *given = options->draft_folder != NULL            ? "--draft"
+                        : options->experts == SLIP_CONVERT_MXFP4 ? "--experts mxfp4"
+                        : options->files != SLIP_CONVERT_BY_SIZE ? "--files"
+                        : options->window > 0                    ? "--window"
+                                                                 : NULL;
+    if (!same)
+        return slip_fail(SLIP_ERR_INPUT, "%s: exists already; to pack it as it is: slipstream convert %s %s --for-gpus %d",
+                         options->out_path, options->out_path, options->out_path, options->for_gpus);
+    if (given == NULL)
+        return SLIP_OK;
+    return slip_fail(SLIP_ERR_INPUT, "%s: %s is there already, and is only packed", given, options->out_path);
+}
+
+slip_status slip_convert_run(const slip_convert_options *options)
+{
+    struct stat source, out;
+    bool there = stat(options->source_folder, &source) == 0, made = stat(options->out_path, &out) == 0;
+    slip_status status;
+    if (options->for_gpus > 0 && made)
+        status = slip_convert_agree(options->comm, check_only_packed(options, there && is_same(&source, &out)));
+    else
+        status = there && !S_ISDIR(source.st_mode) ? slip_convert_rewrap(options) : convert_plain(options);
+    if (status == SLIP_OK && options->for_gpus > 0 && (made || !options->dry_run))
+        status = slip_convert_for_gpus(options);
     return status;
 }

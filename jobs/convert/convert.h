@@ -26,11 +26,13 @@ typedef struct {
     const char *draft_folder;  /* NULL: SOURCE/dflash where that exists */
     slip_convert_experts experts;
     slip_convert_files files;
-    int32_t window;  /* keys that a query of a sliding layer sees, itself included; 0: as the config says */
-    bool dry_run;    /* check, and write nothing */
-    bool quiet;      /* warnings alone */
-    json_t *json;    /* rank 0: an object to add figures to; NULL: none wanted */
-    slip_comm *comm; /* NULL: this process is alone */
+    int32_t for_gpus;      /* also pack the model for so many GPUs (jobs/convert/for_gpus.h); 0: do not. Needs a comm */
+    int32_t expert_slices; /* for_gpus: ranks that share an expert; 0: what slip_plan_slices() finds */
+    int32_t window;        /* keys that a query of a sliding layer sees, itself included; 0: as the config says */
+    bool dry_run;          /* check, and write nothing */
+    bool quiet;            /* warnings alone */
+    json_t *json;          /* rank 0: an object to add figures to; NULL: none wanted */
+    slip_comm *comm;       /* NULL: this process is alone */
 } slip_convert_options;
 
 /* Is this the rank that tells the user? */
@@ -39,7 +41,7 @@ static inline bool slip_convert_speaks(const slip_convert_options *options)
     return options->comm == NULL || slip_comm_rank(options->comm) == 0;
 }
 
-/* Lockstep on all ranks. Progress, warnings and a summary go to standard error, from rank 0. On failure nothing is left at out_path, but
+/* Lockstep on all ranks. Where for_gpus is asked for and source_folder is the model at out_path itself, it is only packed. Progress, warnings and a summary go to standard error, from rank 0. On failure nothing is left at out_path, but
  * finished layers stay beside it (jobs/convert/write/output.h); who else is converting to it is refused by a lock. */
 slip_status slip_convert_run(const slip_convert_options *options);
 

@@ -17,7 +17,7 @@ enum { CONFIG_MAX = 1 << 20, TOKENIZER_MAX = 128 << 20, MASK_MAX = 16 << 20 };
 /* `name` may be "": the folder itself. */
 static slip_status join(const char *folder, const char *name, char path[SLIP_CONVERT_PATH])
 {
-    if (snprintf(path, SLIP_CONVERT_PATH, "%s%s%s", folder, name[0] != '\0' ? "/" : "", name) >= SLIP_CONVERT_PATH)
+    if (snprintf(path, SLIP_CONVERT_PATH, "%s%s%s", folder, name[0] != '\0' ? slip_file_slash(folder) : "", name) >= SLIP_CONVERT_PATH)
         return slip_fail(SLIP_ERR_INPUT, "%.128s...: the path is too long", folder);
     return SLIP_OK;
 }

@@ -15,7 +15,7 @@ static slip_status read_file(const char *folder, const char *name, char path[PAT
 {
     char *text;
     size_t size;
-    if (snprintf(path, PATH_SIZE, "%s/%s", folder, name) >= PATH_SIZE)
+    if (snprintf(path, PATH_SIZE, "%s%s%s", folder, slip_file_slash(folder), name) >= PATH_SIZE)
         return slip_fail(SLIP_ERR_INPUT, "%.128s...: the path is too long", folder);
     if (!slip_file_is_there(path))
         return SLIP_OK;

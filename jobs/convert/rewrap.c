@@ -7,6 +7,7 @@
 #include "io/base/hash.h"
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
+#include "jobs/convert/for_gpus.h"
 #include "jobs/convert/values.h"
 #include "jobs/convert/write/output.h"
 #include "ranks/model/config/settings.h"
@@ -93,6 +94,8 @@ static slip_status open_source(job *j)
         status = slip_fail(SLIP_ERR_INPUT, "--window %d: no layer of %s slides", j->options->window, path);
     if (status == SLIP_OK && j->options->window > 0)
         j->model.sliding.window = j->options->window;
+    if (status == SLIP_OK)
+        status = slip_convert_check_gpus(j->options, &j->model);
     if (status == SLIP_OK)
         status = slip_weight_list(&j->model, &j->weights, &j->weight_count);
     return status == SLIP_OK ? slip_checkpoint_files_open(&j->from, path, &j->files) : status;

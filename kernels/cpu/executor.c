@@ -199,9 +199,9 @@ static void pack(slip_executor *executor, int32_t index, const slip_weight *piec
 }
 
 /* Vectors are needed as floats; matrices stay packed. */
-static slip_status store(slip_executor *executor, int32_t index, int64_t first, int64_t count, const unsigned char *packed)
+static slip_status store(slip_executor *executor, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed)
 {
-    (void)first, (void)count, (void)packed;
+    (void)first, (void)bytes, (void)packed;
     if (!executor->vectors[index])
         return SLIP_OK;
     slip_matrix_row(&executor->weights[index], 0, executor->vectors[index]);

@@ -109,6 +109,18 @@ static slip_status retire_read(slip_loader *loader, read_job *r)
     return slip_checksum_damaged(loader->source->files.paths[dataset->file], dataset, damaged);
 }
 
+/* One weight may be far larger than pieces are: what it took does not stay until the end. */
+static void drop_large(slip_loader *loader, transfer *t)
+{
+    if (t->piece.data.room > PIECE)
+        slip_piece_free(&t->piece);
+    if (t->packed_room <= PIECE)
+        return;
+    loader->kind->free_packed(loader->executor, t->packed);
+    t->packed = NULL;
+    t->packed_room = 0;
+}
+
 /* A piece is packed: to the device with it. */
 static slip_status retire_transfer(slip_loader *loader, transfer *t)
 {
@@ -116,7 +128,11 @@ static slip_status retire_transfer(slip_loader *loader, transfer *t)
         return SLIP_OK;
     slip_pool_wait(loader->pool, &t->open, "packing", loader->source->path);
     t->piece.tensor = NULL;
-    return loader->kind->store(loader->executor, t->piece.index, t->piece.first, t->piece.weight.experts, t->packed);
+    int64_t bytes = (int64_t)t->packed_bytes;
+    slip_status status =
+        loader->kind->store(loader->executor, t->piece.index, t->piece.first * bytes, t->piece.weight.experts * bytes, t->packed);
+    drop_large(loader, t);
+    return status;
 }
 
 static slip_status reserve_packs(slip_loader *loader, transfer *t, int64_t experts)
@@ -191,7 +207,7 @@ static slip_status read_piece(slip_loader *loader, transfer *t)
 
 slip_status slip_loader_tensor(slip_loader *loader, int32_t index, const slip_weight *form)
 {
-    slip_status status = loader->kind->place(loader->executor, index, form);
+    slip_status status = SLIP_OK;
     int64_t bytes = (int64_t)slip_piece_expert_bytes(form), at_once = bytes > 0 && bytes < PIECE ? PIECE / bytes : 1;
     for (int64_t first = 0; first < form->experts && status == SLIP_OK; first += at_once) {
         transfer *t = &loader->transfers[loader->next_transfer++ % PIECES];

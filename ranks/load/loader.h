@@ -15,7 +15,7 @@ typedef struct slip_loader slip_loader;
 slip_status slip_loader_open(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
                              slip_executor *executor, slip_loader **loader);
 
-/* Begin tensor `index` of that form; it need not be there yet. SLIP_ERR_INPUT also for damage in one before it. */
+/* Begin tensor `index`, which is placed in that form; it need not be there yet. SLIP_ERR_INPUT also for damage in one before it. */
 slip_status slip_loader_tensor(slip_loader *loader, int32_t index, const slip_weight *form);
 
 /* All that was begun is there, and whole. */

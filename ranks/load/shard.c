@@ -32,7 +32,7 @@ static slip_status load_biases(const slip_source *source, int32_t index, uint64_
         int32_t pool = slip_overlap_pool(model->experts, model->top_k, model->draft.block, source->distinct_experts);
         slip_overlap_biases((float *)biases.data, model->experts, pool, seed);
         kind->pack(executor, index, &biases, 0, 0, packed);
-        status = kind->store(executor, index, 0, 1, packed);
+        status = kind->store(executor, index, 0, kind->packed_bytes ? (int64_t)kind->packed_bytes(executor, index) : 0, packed);
     }
     free(packed);
     free(biases.data);
@@ -69,6 +69,19 @@ static slip_status load_all(const slip_source *source, const slip_program *progr
         slip_progress_bytes(source->progress, "loading", done, total, slip_now_s());
     }
     return status == SLIP_OK && loader ? slip_loader_finish(loader) : status;
+}
+
+slip_status slip_shard_place(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
+                             slip_executor *executor)
+{
+    slip_status status = SLIP_OK;
+    for (int32_t i = 0; source->path && i < program->tensor_count && status == SLIP_OK; i++) {
+        slip_weight form;
+        status = slip_piece_form(source, program, &program->tensors[i], &form);
+        if (status == SLIP_OK)
+            status = kind->place(executor, i, &form);
+    }
+    return status;
 }
 
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind, slip_executor *executor)

@@ -16,7 +16,7 @@ typedef struct {
     slip_model model;
     int32_t distinct_experts; /* of a shape: how many a block of the draft touches in the mean (ranks/model/overlap.h); 0: as they come */
     int threads;              /* that check and pack while the main one reads: a rank's share of its host's CPUs, but for one */
-    slip_progress *progress;  /* of loading; borrowed. NULL: nobody looks */
+    slip_progress *progress;  /* of loading, and the stream of what else a user should know; borrowed. NULL: nobody looks */
 } slip_source;
 
 /* Lockstep on all ranks; a fault on one is everybody's. The caller closes it. */
@@ -26,7 +26,11 @@ void slip_source_close(slip_source *source);
 /* For benchmarks: a model of which only the shape is known. Closed like the other. */
 void slip_source_shape(const slip_model *model, slip_source *source);
 
-/* Read every tensor of the program and hand it to the executor. Where the source is only a shape, the executor makes random ones
+/* Have the executor make room for every tensor of the program. Where the source is only a shape, there is nothing to do yet. */
+slip_status slip_shard_place(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
+                             slip_executor *executor);
+
+/* Read every tensor, all of which are placed, and hand it to the executor. Where the source is only a shape, the executor makes random ones
  * (kind->fill), seeded by the tensor's name: all ranks agree on what they share. */
 slip_status slip_shard_load(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
                             slip_executor *executor);

@@ -61,6 +61,12 @@ static bool is_lfs_pointer(int file, int64_t size)
     return size < 1024 && pread(file, head, sizeof head, 0) == (ssize_t)sizeof head && memcmp(head, first, sizeof head) == 0;
 }
 
+const char *slip_file_slash(const char *folder)
+{
+    size_t size = strlen(folder);
+    return size > 0 && folder[size - 1] == '/' ? "" : "/";
+}
+
 slip_status slip_file_open(const char *path, int *fd, int64_t *size)
 {
     slip_status checked = slip_file_check_regular(path);

@@ -21,6 +21,9 @@ slip_status slip_file_check_regular(const char *path);
 /* Is there anything of that name? A symbolic link to nothing counts: what it should lead to is missing, and opening it says so. */
 bool slip_file_is_there(const char *path);
 
+/* What stands between a folder and a name in it: nothing behind a slash, as that of "/". */
+const char *slip_file_slash(const char *folder);
+
 /* Open a regular file for reading. The caller closes *fd. The pointer that Git LFS leaves in a file's place is refused as such. */
 slip_status slip_file_open(const char *path, int *fd, int64_t *size);
 

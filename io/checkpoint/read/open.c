@@ -161,20 +161,32 @@ slip_status slip_checkpoint_open(const char *path, slip_checkpoint *checkpoint)
     return status;
 }
 
-slip_status slip_checkpoint_open_part(const char *path, const char *group, slip_checkpoint *part)
+/* A file that stands alone: a layer's or a shard's. */
+static slip_status open_alone(slip_reading *r, const char *path, slip_checkpoint *table)
 {
-    slip_reading r = {.group = group};
     slip_checkpoint out = {0};
-    slip_status status = read_file(&r, path, &out);
+    slip_status status = read_file(r, path, &out);
     if (status == SLIP_OK)
-        status = check_overlaps(&r);
-    out.datasets = r.datasets;
-    out.dataset_count = r.count;
+        status = check_overlaps(r);
+    out.datasets = r->datasets;
+    out.dataset_count = r->count;
     if (status == SLIP_OK)
         status = slip_checksum_settle(&out, path);
     if (status == SLIP_OK)
-        *part = out;
+        *table = out;
     else
         slip_checkpoint_free(&out);
     return status;
+}
+
+slip_status slip_checkpoint_open_part(const char *path, const char *group, slip_checkpoint *part)
+{
+    slip_reading r = {.group = group};
+    return open_alone(&r, path, part);
+}
+
+slip_status slip_packed_open(const char *path, const slip_packed_label *wanted, slip_checkpoint *table)
+{
+    slip_reading r = {.group = SLIP_PACKED_GROUP, .label = wanted};
+    return open_alone(&r, path, table);
 }

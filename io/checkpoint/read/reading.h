@@ -3,11 +3,13 @@
 #define SLIP_IO_CHECKPOINT_READ_READING_H
 
 #include "io/checkpoint/hdf5.h"
+#include "io/checkpoint/packed.h"
 
 /* What one opening gathers: of one file after the other, where layers have their own. */
 typedef struct {
-    slip_hdf5_source source; /* the file at hand */
-    const char *group;       /* of a layer's file: all that it may hold; NULL: the checkpoint's own */
+    slip_hdf5_source source;        /* the file at hand */
+    const char *group;              /* of a layer's file: all that it may hold; NULL: the checkpoint's own */
+    const slip_packed_label *label; /* of a shard's file, whose datasets are plain bytes: what it must say; NULL: another file */
     int32_t version;
     slip_checkpoint_part *parts;
     int32_t part_count, file; /* `file` as slip_dataset has it */

@@ -63,8 +63,35 @@ static slip_status read_part_root(const slip_reading *r, hid_t root, slip_checkp
     return status;
 }
 
+static slip_status check_label(const slip_reading *r, hid_t root, const char *name, const char *wanted, const char *reason)
+{
+    char *found;
+    slip_status status = slip_hdf5_read_string(&r->source, root, "", name, SLIP_PACKED_WORD, &found);
+    if (status != SLIP_OK)
+        return status;
+    if (strcmp(found, wanted) != 0)
+        status = slip_fail(SLIP_ERR_INPUT, "%s: %s is \"%s\", not \"%s\": %s", r->source.path, name, found, wanted, reason);
+    free(found);
+    return status;
+}
+
+static slip_status read_packed_root(const slip_reading *r, hid_t root, slip_checkpoint *out)
+{
+    slip_status status = check_word(r, root, "format", SLIP_CHECKPOINT_PACKED_FORMAT);
+    if (status == SLIP_OK)
+        status = read_version(r, root, &out->version);
+#define CHECK(field, reason) \
+    if (status == SLIP_OK) \
+        status = check_label(r, root, #field, r->label->field, reason);
+    SLIP_PACKED_LABEL(CHECK)
+#undef CHECK
+    return status;
+}
+
 static slip_status read_root(const slip_reading *r, hid_t root, slip_checkpoint *out)
 {
+    if (r->label != NULL)
+        return read_packed_root(r, root, out);
     if (r->group != NULL)
         return read_part_root(r, root, out);
     slip_status status = check_word(r, root, "format", SLIP_CHECKPOINT_FORMAT);
@@ -115,7 +142,7 @@ static slip_dataset *plain_place(slip_reading *r, const char *name)
 static slip_status visit_dataset(slip_reading *r, hid_t dataset, const char *name)
 {
     slip_dataset found, *plain = plain_place(r, name);
-    hid_t type = plain == NULL ? -1 : plain == &r->checksums ? H5T_STD_U32LE : H5T_STD_U8LE;
+    hid_t type = plain == &r->checksums ? H5T_STD_U32LE : plain != NULL || r->label != NULL ? H5T_STD_U8LE : -1;
     slip_status status = slip_hdf5_read_dataset(&r->source, dataset, name, type, &found);
     if (status == SLIP_OK && plain == NULL && !is_of_group(r, name))
         return bad(r, name, "stands outside of its file's group");

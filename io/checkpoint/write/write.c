@@ -11,25 +11,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/checkpoint/checksum.h"
-#include "io/checkpoint/hdf5.h"
+#include "io/base/crc32c.h"
 #include "io/base/file/file.h"
 #include "io/base/file/leftover.h"
+#include "io/checkpoint/checksum.h"
+#include "io/checkpoint/packed.h"
 #include "io/checkpoint/parts.h"
+#include "io/checkpoint/write/file.h"
 #include "io/checkpoint/write/sums.h"
 
 /* HDF5 lays out the file and keeps its metadata; the tensors' bytes go past it by pwrite at the offsets it
  * reserves, so that a full disk is reported with its cause, and a dataset costs no copy. */
-
-/* Small datasets stay packed: the demo's file must not bloat. */
-enum { ALIGN_FROM = 64 << 10, ALIGN_TO = 4096 };
 
 struct slip_checkpoint_writer {
     char *path;
     char *partial; /* PATH.partial */
     hid_t file;    /* negative once closed */
     int fd;        /* the same file, for the bytes */
+    bool plain;    /* datasets are bytes of no type */
     slip_sums sums;
+    struct { /* the dataset that is being added */
+        char name[SLIP_WEIGHT_NAME];
+        int64_t offset, bytes, done;
+        uint32_t *checksums; /* [blocks]; the last one begun is of less than a block */
+    } open;
 };
 
 static slip_status failed(const slip_checkpoint_writer *writer, const char *what, const char *name)
@@ -38,64 +43,18 @@ static slip_status failed(const slip_checkpoint_writer *writer, const char *what
                      errno != 0 ? strerror(errno) : "no further cause given");
 }
 
-/* A fixed-size, NUL-padded string. */
-static bool write_string(hid_t object, const char *name, const char *text, size_t size)
-{
-    bool fine = false;
-    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR), attribute = -1;
-    char *padded = calloc(size, 1);
-    if (type >= 0 && space >= 0 && padded != NULL && H5Tset_size(type, size) >= 0 && H5Tset_strpad(type, H5T_STR_NULLPAD) >= 0) {
-        memcpy(padded, text, strlen(text) < size ? strlen(text) : size);
-        attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-        fine = attribute >= 0 && H5Awrite(attribute, type, padded) >= 0;
-    }
-    free(padded);
-    fine = (attribute < 0 || H5Aclose(attribute) >= 0) && fine;
-    H5Sclose(space);
-    H5Tclose(type);
-    return fine;
-}
-
-static bool write_version(hid_t object, int32_t version)
-{
-    hid_t space = H5Screate(H5S_SCALAR);
-    hid_t attribute = H5Acreate2(object, "version", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool fine = attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_INT32, &version) >= 0;
-    fine = (attribute < 0 || H5Aclose(attribute) >= 0) && fine;
-    H5Sclose(space);
-    return fine;
-}
-
-/* Properties of a group, the root's among them. Links stay in the group's own header, which has a checksum:
- * HDF5 1.10 crashes on damaged heaps of links, and the reader refuses them. Times would make two conversions
- * of one model differ. */
-static bool set_group(hid_t creation)
-{
-    return H5Pset_link_phase_change(creation, UINT16_MAX, 0) >= 0 && H5Pset_obj_track_times(creation, false) >= 0;
-}
-
-static hid_t create_file(const char *path)
-{
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE), file = -1;
-    if (H5Pset_alignment(access, ALIGN_FROM, ALIGN_TO) >= 0 && H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 &&
-        set_group(creation))
-        file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-    H5Pclose(creation);
-    H5Pclose(access);
-    return file;
-}
-
 /* `text` NULL: no such attribute. */
 static slip_status write_text(slip_checkpoint_writer *writer, const char *name, const char *text)
 {
-    if (text != NULL && !write_string(writer->file, name, text, strlen(text)))
+    if (text != NULL && !slip_hdf5_write_string(writer->file, name, text, strlen(text)))
         return failed(writer, "write the attribute ", name);
     return SLIP_OK;
 }
 
 static slip_status write_format(slip_checkpoint_writer *writer, const char *format, int32_t version)
 {
-    if (!write_string(writer->file, "format", format, SLIP_CHECKPOINT_FORMAT_SIZE) || !write_version(writer->file, version))
+    if (!slip_hdf5_write_string(writer->file, "format", format, SLIP_CHECKPOINT_FORMAT_SIZE) ||
+        !slip_hdf5_write_version(writer->file, version))
         return failed(writer, "write the attribute ", "format or version");
     return SLIP_OK;
 }
@@ -110,58 +69,42 @@ static slip_status write_texts(slip_checkpoint_writer *writer, const slip_checkp
     return status == SLIP_OK ? write_text(writer, "settings", texts->settings) : status;
 }
 
-/* Make the groups above a dataset. */
-static bool make_groups(hid_t file, const char *name)
-{
-    char path[SLIP_WEIGHT_NAME];
-    hid_t creation = H5Pcreate(H5P_GROUP_CREATE);
-    bool fine = set_group(creation);
-    snprintf(path, sizeof path, "%s", name);
-    for (char *slash = strchr(path, '/'); slash != NULL && fine; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (H5Lexists(file, path, H5P_DEFAULT) <= 0) {
-            hid_t group = H5Gcreate2(file, path, H5P_DEFAULT, creation, H5P_DEFAULT);
-            fine = group >= 0 && H5Gclose(group) >= 0;
-        }
-        *slash = '/';
-    }
-    H5Pclose(creation);
-    return fine;
-}
+/* ---- bytes ---- */
 
-/* Reserve room for a dataset; `dtype` NULL writes no such attribute. False with errno where it has one. */
-static bool reserve(hid_t file, const char *name, hid_t type, int dims, const hsize_t *shape, const char *dtype, int64_t *offset)
+static slip_status begin(slip_checkpoint_writer *writer, const char *name, int64_t offset, int64_t bytes)
 {
-    hid_t creation = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(dims, shape, NULL), dataset = -1;
-    haddr_t address = HADDR_UNDEF;
-    H5Pset_layout(creation, H5D_CONTIGUOUS);
-    H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
-    H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
-    H5Pset_obj_track_times(creation, false);
-    if (make_groups(file, name))
-        dataset = H5Dcreate2(file, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
-    bool fine = dataset >= 0;
-    if (fine) {
-        fine = dtype == NULL || write_string(dataset, "dtype", dtype, SLIP_CHECKPOINT_DTYPE_SIZE);
-        address = H5Dget_offset(dataset);
-        fine = H5Dclose(dataset) >= 0 && fine && address != HADDR_UNDEF && address <= INT64_MAX;
-    }
-    H5Sclose(space);
-    H5Pclose(creation);
-    if (fine)
-        *offset = (int64_t)address;
-    return fine;
-}
-
-/* ---- checksums ---- */
-
-static slip_status add_checksums(slip_checkpoint_writer *writer, const char *name, const void *data, int64_t bytes)
-{
-    uint32_t *checksums = slip_sums_add(&writer->sums, name, bytes);
-    if (checksums == NULL)
+    writer->open.checksums = slip_sums_add(&writer->sums, name, bytes);
+    if (writer->open.checksums == NULL)
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory for the checksums of /%s", writer->partial, name);
-    slip_checksum_make(data, bytes, checksums);
+    snprintf(writer->open.name, sizeof writer->open.name, "%s", name);
+    writer->open.offset = offset;
+    writer->open.bytes = bytes;
+    writer->open.done = 0;
     return SLIP_OK;
+}
+
+slip_status slip_checkpoint_append(slip_checkpoint_writer *writer, const void *data, int64_t bytes)
+{
+    int64_t first = writer->open.done, end = first + bytes;
+    if (bytes < 0 || bytes > writer->open.bytes - first)
+        return slip_fail(SLIP_ERR_FAILED, "%s: /%s: %lld bytes more than it has", writer->partial, writer->open.name,
+                         (long long)(end - writer->open.bytes));
+    for (int64_t at = first, next; at < end; at = next) {
+        uint32_t *sum = &writer->open.checksums[at / SLIP_CHECKSUM_BLOCK];
+        next = (at / SLIP_CHECKSUM_BLOCK + 1) * SLIP_CHECKSUM_BLOCK;
+        next = next < end ? next : end;
+        *sum = slip_crc32c_more(at % SLIP_CHECKSUM_BLOCK != 0 ? *sum : 0, (const char *)data + (at - first), (size_t)(next - at));
+    }
+    writer->open.done = end;
+    return slip_file_write_at(writer->fd, writer->partial, data, bytes, writer->open.offset + first);
+}
+
+static slip_status check_full(const slip_checkpoint_writer *writer)
+{
+    if (writer->open.done == writer->open.bytes)
+        return SLIP_OK;
+    return slip_fail(SLIP_ERR_FAILED, "%s: /%s: %lld bytes of %lld were added", writer->partial, writer->open.name,
+                     (long long)writer->open.done, (long long)writer->open.bytes);
 }
 
 static slip_status write_checksums(slip_checkpoint_writer *writer)
@@ -172,7 +115,7 @@ static slip_status write_checksums(slip_checkpoint_writer *writer)
     if (all == NULL)
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory for its checksums", writer->partial);
     errno = 0;
-    slip_status status = reserve(writer->file, "checksums", H5T_STD_U32LE, 1, &shape, NULL, &offset)
+    slip_status status = slip_hdf5_reserve(writer->file, "checksums", H5T_STD_U32LE, 1, &shape, NULL, &offset)
                              ? slip_file_write_at(writer->fd, writer->partial, all, (int64_t)(shape * sizeof *all), offset)
                              : failed(writer, "add ", "/checksums");
     free(all);
@@ -184,10 +127,10 @@ static slip_status write_tokenizer(slip_checkpoint_writer *writer, const char *t
     hsize_t shape = size;
     int64_t offset;
     errno = 0;
-    if (!reserve(writer->file, "tokenizer", H5T_STD_U8LE, 1, &shape, NULL, &offset))
+    if (!slip_hdf5_reserve(writer->file, "tokenizer", H5T_STD_U8LE, 1, &shape, NULL, &offset))
         return failed(writer, "add ", "/tokenizer");
-    slip_status status = add_checksums(writer, "tokenizer", tokenizer, (int64_t)size);
-    return status == SLIP_OK ? slip_file_write_at(writer->fd, writer->partial, tokenizer, (int64_t)size, offset) : status;
+    slip_status status = begin(writer, "tokenizer", offset, (int64_t)size);
+    return status == SLIP_OK ? slip_checkpoint_append(writer, tokenizer, (int64_t)size) : status;
 }
 
 static slip_status check_text(const char *path, const char *name, const char *text)
@@ -244,7 +187,7 @@ static slip_status open_partial(slip_checkpoint_writer *writer)
     slip_leftover_add(writer->partial);
     slip_hdf5_prepare();
     errno = 0;
-    writer->file = create_file(writer->partial);
+    writer->file = slip_hdf5_create(writer->partial);
     return writer->file < 0 ? failed(writer, "create ", "it") : SLIP_OK;
 }
 
@@ -301,6 +244,22 @@ slip_status slip_checkpoint_create_part(const char *path, const char *group, con
     return finish_opening(status, writer, writer_out);
 }
 
+slip_status slip_checkpoint_create_packed(const char *path, const slip_packed_label *label, slip_checkpoint_writer **writer_out)
+{
+    slip_checkpoint_writer *writer = NULL;
+    slip_status status = open_writer(path, &writer);
+    if (status == SLIP_OK)
+        status = write_format(writer, SLIP_CHECKPOINT_PACKED_FORMAT, SLIP_CHECKPOINT_VERSION);
+#define WRITE(field, reason) \
+    if (status == SLIP_OK) \
+        status = write_text(writer, #field, label->field);
+    SLIP_PACKED_LABEL(WRITE)
+#undef WRITE
+    if (status == SLIP_OK)
+        writer->plain = true;
+    return finish_opening(status, writer, writer_out);
+}
+
 slip_status slip_checkpoint_add_rounding(slip_checkpoint_writer *writer, const char *rounding)
 {
     return write_text(writer, "rounding", rounding);
@@ -312,7 +271,7 @@ slip_status slip_checkpoint_link(slip_checkpoint_writer *writer, const char *gro
     char object[SLIP_PART_GROUP + 1], *link = slip_part_link(writer->path, group);
     snprintf(object, sizeof object, "/%s", group);
     errno = 0;
-    bool linked = link != NULL && make_groups(writer->file, group) &&
+    bool linked = link != NULL && slip_hdf5_make_groups(writer->file, group) &&
                   H5Lcreate_external(link, object, writer->file, group, H5P_DEFAULT, H5P_DEFAULT) >= 0;
     free(link);
     if (!linked)
@@ -327,21 +286,30 @@ slip_status slip_checkpoint_link(slip_checkpoint_writer *writer, const char *gro
     return SLIP_OK;
 }
 
-slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_dataset *dataset, const void *data)
+slip_status slip_checkpoint_begin(slip_checkpoint_writer *writer, const slip_dataset *dataset)
 {
     hsize_t shape[SLIP_DATASET_DIMS];
-    slip_dtype dtype = (slip_dtype)dataset->dtype;
+    slip_dtype dtype = writer->plain ? SLIP_F8E4M3 : (slip_dtype)dataset->dtype;
     int64_t offset, bytes = slip_dtype_item_bytes(dtype);
+    slip_status status = check_full(writer);
+    if (status != SLIP_OK)
+        return status;
     for (int i = 0; i < dataset->dims; i++) {
         shape[i] = (hsize_t)dataset->shape[i];
         if (dataset->shape[i] <= 0 || __builtin_mul_overflow(bytes, dataset->shape[i], &bytes))
             return slip_fail(SLIP_ERR_FAILED, "%s: /%s: shape[%d] = %lld", writer->partial, dataset->name, i, (long long)dataset->shape[i]);
     }
     errno = 0;
-    if (!reserve(writer->file, dataset->name, slip_hdf5_type(dtype), dataset->dims, shape, slip_dtype_name(dtype), &offset))
+    if (!slip_hdf5_reserve(writer->file, dataset->name, slip_hdf5_type(dtype), dataset->dims, shape,
+                           writer->plain ? NULL : slip_dtype_name(dtype), &offset))
         return failed(writer, "add /", dataset->name);
-    slip_status status = add_checksums(writer, dataset->name, data, bytes);
-    return status == SLIP_OK ? slip_file_write_at(writer->fd, writer->partial, data, bytes, offset) : status;
+    return begin(writer, dataset->name, offset, bytes);
+}
+
+slip_status slip_checkpoint_add(slip_checkpoint_writer *writer, const slip_dataset *dataset, const void *data)
+{
+    slip_status status = slip_checkpoint_begin(writer, dataset);
+    return status == SLIP_OK ? slip_checkpoint_append(writer, data, writer->open.bytes) : status;
 }
 
 /* A rename is durable once its folder is. */
@@ -360,7 +328,9 @@ static slip_status sync_folder(const char *path)
 
 slip_status slip_checkpoint_commit(slip_checkpoint_writer *writer)
 {
-    slip_status status = write_checksums(writer);
+    slip_status status = check_full(writer);
+    if (status == SLIP_OK)
+        status = write_checksums(writer);
     if (status != SLIP_OK)
         return status;
     errno = 0;

@@ -88,9 +88,7 @@ static void destroy(slip_executor *e)
 {
     if (e->engine)
         slip_cuda_engine_release(e->engine);
-    free(e->tensors);
-    free(e->is_table);
-    free(e->use);
+    slip_cuda_weights_free(&e->weights);
     free(e->caches);
     free(e->list.ops);
     free(e);
@@ -124,20 +122,6 @@ static slip_status join(slip_executor *e, slip_comm *comm)
     return slip_cuda_engine_join(e->engine, comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
 }
 
-/* Note what each tensor is for, from the ops that read it. */
-static void note_uses(slip_executor *e)
-{
-    for (int32_t i = 0; i < e->program->op_count; i++) {
-        const slip_op *op = &e->program->ops[i];
-        if (op->kind == SLIP_OP_EMBED)
-            e->is_table[op->weight[0]] = true;
-        if (op->kind != SLIP_OP_EXPERTS)
-            continue;
-        e->use[op->weight[0]] = SLIP_USE_GATE_UP;
-        e->use[op->weight[1]] = SLIP_USE_DOWN;
-    }
-}
-
 static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
                           slip_executor **out)
 {
@@ -148,16 +132,12 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     e->limits = *limits;
     if (options)
         e->options = *options;
-    e->tensors = calloc((size_t)program->tensor_count, sizeof *e->tensors);
-    e->is_table = calloc((size_t)program->tensor_count, sizeof *e->is_table);
-    e->use = calloc((size_t)program->tensor_count, sizeof *e->use);
     e->caches = calloc((size_t)program->cache_count + 1, sizeof *e->caches);
-    slip_status status = e->tensors && e->is_table && e->use && e->caches ? open_engine(e, comm)
-                                                                          : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    slip_status status = e->caches ? slip_cuda_weights_make(program, &e->weights) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    if (status == SLIP_OK)
+        status = open_engine(e, comm);
     if (status == SLIP_OK && comm && slip_comm_ranks(comm) > 1)
         status = join(e, comm);
-    if (status == SLIP_OK)
-        note_uses(e);
     if (status == SLIP_OK)
         status = create_caches(e);
     if (status == SLIP_OK)
@@ -279,6 +259,7 @@ const slip_executor_kind slip_executor_cuda = {
     .place = slip_cuda_place,
     .packed_bytes = slip_cuda_packed_bytes,
     .pack = slip_cuda_pack,
+    .packed_layout = slip_cuda_packed_layout,
     .store = slip_cuda_store,
     .alloc_packed = slip_cuda_alloc_packed,
     .free_packed = slip_cuda_free_packed,

@@ -24,7 +24,7 @@ static slip_status lower(slip_executor *e)
     slip_cuda_source source = {
         .program = e->program,
         .limits = &e->limits,
-        .tensors = e->tensors,
+        .tensors = e->weights.tensors,
         .caches = e->caches,
         .taps = e->taps,
         .logits = e->device_logits,

@@ -5,18 +5,15 @@
 
 #include "kernels/cuda/engine/engine.h"
 #include "kernels/cuda/lower/lower.h"
-#include "kernels/cuda/layout/pack.h"
 #include "kernels/executor.h"
 
 struct slip_executor {
     const slip_program *program;
     slip_limits limits;
     slip_executor_options options;
-    slip_cuda_engine *engine;  /* shared with the draft's executor */
-    slip_cuda_tensor *tensors; /* [tensor_count] */
-    bool *is_table;            /* [tensor_count]: EMBED reads its rows */
-    slip_cuda_use *use;        /* [tensor_count] */
-    slip_cuda_cache *caches;   /* [cache_count] */
+    slip_cuda_engine *engine; /* shared with the draft's executor */
+    slip_cuda_weights weights;
+    slip_cuda_cache *caches; /* [cache_count] */
     float *inverse_frequency[SLIP_MAX_ROPES];
     slip_cuda_taps taps;           /* the target's ring; of a draft its target's */
     float *logits, *device_logits; /* host memory, and as the device sees it: [logit_rows][vocabulary rows] */
@@ -34,7 +31,8 @@ struct slip_executor {
 slip_status slip_cuda_place(slip_executor *executor, int32_t index, const slip_weight *form);
 size_t slip_cuda_packed_bytes(const slip_executor *executor, int32_t index);
 void slip_cuda_pack(slip_executor *executor, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed);
-slip_status slip_cuda_store(slip_executor *executor, int32_t index, int64_t first, int64_t count, const unsigned char *packed);
+slip_status slip_cuda_store(slip_executor *executor, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed);
+slip_status slip_cuda_packed_layout(const slip_executor *executor, uint64_t *layout);
 slip_status slip_cuda_alloc_packed(slip_executor *executor, size_t bytes, unsigned char **packed);
 void slip_cuda_free_packed(slip_executor *executor, unsigned char *packed);
 slip_status slip_cuda_fill(slip_executor *executor, int32_t index, slip_dtype dtype, uint64_t seed);

@@ -176,11 +176,16 @@ slip_status slip_cuda_matrix_plan(slip_dtype dtype, int64_t experts, int64_t row
 
 /* ---- packing ---- */
 
-/* What one tile is made of: rows [row, row + count) of an expert, `columns` columns from `column` on. */
+/* So many neighbouring tiles are packed together: a row's columns are read far enough for the CPU to see where that goes, and what is written
+ * stays in its cache. */
+enum { RUN = 8 };
+
+/* Tiles of a row tile, one behind the other, and what they are made of: rows [row, row + count) of an expert, `columns` columns from
+ * `column` on. */
 typedef struct {
     const slip_weight *weight;
     int64_t row, column; /* row: of all experts */
-    int32_t count, columns, format;
+    int32_t count, columns, tiles, format;
     bool low; /* of f32: the plane of what bf16 leaves */
 } piece;
 
@@ -189,32 +194,71 @@ static const unsigned char *piece_row(const piece *p, int32_t row)
     return p->weight->data + (size_t)(p->row + row) * p->weight->row_bytes;
 }
 
-/* bf16 and f8e4m3: slices of 16 bytes along the columns. */
+static int32_t least(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Columns that tile `tile` of the piece has of it. */
+static int32_t columns_of(const piece *p, int32_t tile)
+{
+    int32_t width = slip_tile_columns(p->format);
+    return least(p->columns - tile * width, width);
+}
+
+/* Slices of `rows` rows, which lie together. */
+static inline void copy_slices(const unsigned char *from, size_t row_bytes, int32_t rows, int32_t slices, unsigned char *out)
+{
+    for (int32_t slice = 0; slice < slices; slice++)
+        for (int32_t r = 0; r < rows; r++)
+            memcpy(out + slip_tile_slice_at(slice, r), from + (size_t)r * row_bytes + 16 * slice, 16);
+}
+
+/* bf16 and f8e4m3: slices of 16 bytes along the columns. Four rows of a slice are a line of the cache. */
 static void pack_slices(const piece *p, int32_t item, unsigned char *out)
 {
-    int32_t bytes = p->columns * item;
-    for (int32_t r = 0; r < p->count; r++) {
-        const unsigned char *from = piece_row(p, r) + (size_t)p->column * (size_t)item;
-        for (int32_t done = 0; done < bytes; done += 16)
-            memcpy(out + slip_tile_slice_at(done / 16, r), from + done, (size_t)(bytes - done < 16 ? bytes - done : 16));
+    enum { LINE_ROWS = 4 };
+    size_t row_bytes = p->weight->row_bytes;
+    for (int32_t r = 0; r < p->count; r += LINE_ROWS)
+        for (int32_t tile = 0; tile < p->tiles; tile++) {
+            int32_t rows = least(p->count - r, LINE_ROWS), bytes = columns_of(p, tile) * item, slices = bytes / 16;
+            const unsigned char *from = piece_row(p, r) + (size_t)(p->column + tile * slip_tile_columns(p->format)) * (size_t)item;
+            unsigned char *to = out + tile * slip_tile_bytes(p->format) + slip_tile_slice_at(0, r);
+            if (rows == LINE_ROWS)
+                copy_slices(from, row_bytes, LINE_ROWS, slices, to);
+            else
+                copy_slices(from, row_bytes, rows, slices, to);
+            for (int32_t i = 0; bytes % 16 != 0 && i < rows; i++)
+                memcpy(to + slip_tile_slice_at(slices, i), from + (size_t)i * row_bytes + 16 * slices, (size_t)(bytes % 16));
+        }
+}
+
+/* A slice: eight floats. */
+static void pack_floats(const unsigned char *from, int32_t count, bool low, unsigned char *out)
+{
+    uint16_t codes[8] = {0};
+    for (int32_t i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, from + 4 * i, sizeof value);
+        codes[i] = slip_f32_to_bf16(value);
+        if (low) {
+            float high = slip_bf16_to_f32(codes[i]);
+            codes[i] = isfinite(high) ? slip_f32_to_bf16(value - high) : 0;
+        }
     }
+    memcpy(out, codes, sizeof codes);
 }
 
 static void pack_f32(const piece *p, unsigned char *out)
 {
-    for (int32_t r = 0; r < p->count; r++) {
-        const unsigned char *from = piece_row(p, r) + (size_t)p->column * 4;
-        for (int32_t c = 0; c < p->columns; c++) {
-            float value;
-            memcpy(&value, from + 4 * c, sizeof value);
-            uint16_t code = slip_f32_to_bf16(value);
-            if (p->low) {
-                float high = slip_bf16_to_f32(code);
-                code = isfinite(high) ? slip_f32_to_bf16(value - high) : 0;
-            }
-            memcpy(out + slip_tile_slice_at(c / 8, r) + c % 8 * 2, &code, sizeof code);
+    for (int32_t r = 0; r < p->count; r++)
+        for (int32_t tile = 0; tile < p->tiles; tile++) {
+            int32_t columns = columns_of(p, tile);
+            const unsigned char *from = piece_row(p, r) + (size_t)(p->column + tile * slip_tile_columns(p->format)) * 4;
+            unsigned char *to = out + tile * slip_tile_bytes(p->format);
+            for (int32_t c = 0; c < columns; c += 8)
+                pack_floats(from + 4 * c, least(columns - c, 8), p->low, to + slip_tile_slice_at(c / 8, r));
         }
-    }
 }
 
 static void pack_f8_scales(const piece *p, unsigned char *out)
@@ -222,45 +266,81 @@ static void pack_f8_scales(const piece *p, unsigned char *out)
     const slip_weight *w = p->weight;
     int64_t block = (w->scale_skew + p->column) / SLIP_F8_BLOCK;
     for (int32_t r = 0; r < p->count; r++)
-        memcpy(out + slip_tile_f8_scale_at(r), w->scale + 4 * ((p->row + r) * w->scale_columns + block), 4);
+        for (int32_t tile = 0; tile < p->tiles; tile++)
+            memcpy(out + tile * SLIP_TILE_F8 + slip_tile_f8_scale_at(r), w->scale + 4 * ((p->row + r) * w->scale_columns + block + tile),
+                   4);
 }
 
-/* Four codes, one in each byte. */
-static uint32_t spread_codes(const unsigned char *from)
+/* 64 codes, one in each byte. */
+static void spread_codes(const unsigned char *from, uint32_t *words)
 {
-    uint32_t x = from[0] | (uint32_t)from[1] << 8;
-    x = (x | x << 8) & 0x00ff00ff;
-    return (x | x << 4) & 0x0f0f0f0f;
+    unsigned char codes[64];
+    for (int i = 0; i < 32; i++) {
+        codes[2 * i] = from[i] & 15;
+        codes[2 * i + 1] = from[i] >> 4;
+    }
+    memcpy(words, codes, sizeof codes);
 }
 
-/* Rows `row` and `row` + 8 of a tile, row % 16 < 8, `blocks` blocks of 32 columns. */
-static void pack_row_pair(const unsigned char *upper, const unsigned char *lower, int32_t row, int32_t blocks, unsigned char *out)
+/* 64 columns of rows `row` and `row` + 8 of a tile. */
+static void merge_line(const unsigned char *upper, const unsigned char *lower, unsigned char *out)
 {
-    for (int32_t half = 0; half < 2 * blocks; half++)
-        for (int32_t t = 0; t < 4; t++, upper += 2, lower += 2) {
-            uint32_t word = slip_tile_mxfp4_merge(spread_codes(upper), spread_codes(lower));
-            memcpy(out + slip_tile_mxfp4_word_at(row, half, t), &word, sizeof word);
+    uint32_t above[16], below[16], words[16];
+    spread_codes(upper, above);
+    spread_codes(lower, below);
+    for (int i = 0; i < 16; i++)
+        above[i] = slip_tile_mxfp4_merge(above[i], below[i]);
+    for (int t = 0; t < 4; t++)
+        for (int half = 0; half < 4; half++)
+            words[4 * t + half] = above[4 * half + t];
+    memcpy(out, words, sizeof words);
+}
+
+/* Columns that do not exist are zeros. */
+static void merge_end(const unsigned char *upper, const unsigned char *lower, int32_t columns, unsigned char *out)
+{
+    unsigned char above[32] = {0}, below[32] = {0};
+    memcpy(above, upper, (size_t)columns / 2);
+    memcpy(below, lower, (size_t)columns / 2);
+    merge_line(above, below, out);
+}
+
+/* Rows `row` and `row` + 8 of all tiles, row % 16 < 8. */
+static void pack_row_pair(const piece *p, int32_t row, unsigned char *out)
+{
+    static const unsigned char absent[RUN * 128];
+    const unsigned char *upper = piece_row(p, row) + p->column / 2,
+                        *lower = row + 8 < p->count ? piece_row(p, row + 8) + p->column / 2 : absent;
+    for (int32_t tile = 0; tile < p->tiles; tile++, out += SLIP_TILE_MXFP4) {
+        int32_t columns = columns_of(p, tile);
+        for (int32_t done = 0; done < columns; done += 64, upper += 32, lower += 32) {
+            unsigned char *to = out + slip_tile_mxfp4_line_at(row, done / 64);
+            if (columns - done >= 64)
+                merge_line(upper, lower, to);
+            else
+                merge_end(upper, lower, columns - done, to);
         }
+    }
 }
 
 static void pack_mxfp4(const piece *p, unsigned char *out)
 {
-    static const unsigned char absent[SLIP_TILE_CODES / SLIP_TILE_ROWS];
     const slip_weight *w = p->weight;
-    int32_t blocks = p->columns / SLIP_MXFP4_BLOCK;
-    memset(out + SLIP_TILE_CODES, 127, SLIP_TILE_MXFP4 - SLIP_TILE_CODES);
+    for (int32_t tile = 0; tile < p->tiles; tile++)
+        memset(out + tile * SLIP_TILE_MXFP4 + SLIP_TILE_CODES, 127, SLIP_TILE_MXFP4 - SLIP_TILE_CODES);
     for (int32_t r = 0; r < p->count; r++) {
-        memcpy(out + slip_tile_mxfp4_scales_at(r), w->scale + (p->row + r) * w->scale_columns + p->column / SLIP_MXFP4_BLOCK,
-               (size_t)blocks);
+        const unsigned char *scales = w->scale + (p->row + r) * w->scale_columns + p->column / SLIP_MXFP4_BLOCK;
+        for (int32_t tile = 0; tile < p->tiles; tile++, scales += 8)
+            memcpy(out + tile * SLIP_TILE_MXFP4 + slip_tile_mxfp4_scales_at(r), scales, (size_t)(columns_of(p, tile) / SLIP_MXFP4_BLOCK));
         if (r % 16 < 8)
-            pack_row_pair(piece_row(p, r) + p->column / 2, r + 8 < p->count ? piece_row(p, r + 8) + p->column / 2 : absent, r, blocks, out);
+            pack_row_pair(p, r, out);
     }
 }
 
-static void pack_tile(const piece *p, unsigned char *out)
+static void pack_piece(const piece *p, unsigned char *out)
 {
-    if (p->count < SLIP_TILE_ROWS || p->columns < slip_tile_columns(p->format))
-        memset(out, 0, (size_t)slip_tile_bytes(p->format));
+    if (p->count < SLIP_TILE_ROWS || p->columns < p->tiles * slip_tile_columns(p->format))
+        memset(out, 0, (size_t)(p->tiles * slip_tile_bytes(p->format)));
     switch (p->weight->dtype) {
     case SLIP_F32: pack_f32(p, out); break;
     case SLIP_BF16: pack_slices(p, 2, out); break;
@@ -274,19 +354,21 @@ static void pack_tile(const piece *p, unsigned char *out)
 
 void slip_cuda_matrix_pack(const slip_weight *weight, int64_t expert, const slip_cuda_matrix *matrix, unsigned char *out)
 {
-    int32_t width = slip_tile_columns(matrix->format);
+    int32_t width = slip_tile_columns(matrix->format), tiles;
     for (int32_t chunk = 0; chunk < matrix->chunks; chunk++)
         for (int64_t row_tile = 0; row_tile < matrix->row_tiles; row_tile++)
-            for (int64_t i = 0; i < slip_chunk_length(matrix, chunk); i++, out += slip_tile_bytes(matrix->format)) {
-                int64_t tile = chunk * matrix->chunk + i, column = tile % matrix->plane_tiles * width;
-                int64_t rows = matrix->rows - row_tile * SLIP_TILE_ROWS, columns = matrix->columns - column;
-                pack_tile(&(piece){.weight = weight,
-                                   .row = expert * matrix->rows + row_tile * SLIP_TILE_ROWS,
-                                   .column = column,
-                                   .count = (int32_t)(rows < SLIP_TILE_ROWS ? rows : SLIP_TILE_ROWS),
-                                   .columns = (int32_t)(columns < width ? columns : width),
-                                   .format = matrix->format,
-                                   .low = tile >= matrix->plane_tiles},
-                          out);
+            for (int32_t i = 0; i < slip_chunk_length(matrix, chunk); i += tiles, out += tiles * slip_tile_bytes(matrix->format)) {
+                int32_t tile = chunk * matrix->chunk + i, of_plane = tile % matrix->plane_tiles;
+                int64_t rows = matrix->rows - row_tile * SLIP_TILE_ROWS, column = (int64_t)of_plane * width;
+                tiles = least(least(slip_chunk_length(matrix, chunk) - i, matrix->plane_tiles - of_plane), RUN);
+                pack_piece(&(piece){.weight = weight,
+                                    .row = expert * matrix->rows + row_tile * SLIP_TILE_ROWS,
+                                    .column = column,
+                                    .count = (int32_t)(rows < SLIP_TILE_ROWS ? rows : SLIP_TILE_ROWS),
+                                    .columns = least((int32_t)(matrix->columns - column), tiles * width),
+                                    .tiles = tiles,
+                                    .format = matrix->format,
+                                    .low = tile >= matrix->plane_tiles},
+                           out);
             }
 }

@@ -13,14 +13,7 @@ extern "C" {
 #include "io/base/status.h"
 #include "kernels/cuda/layout/op.h"
 #include "kernels/cuda/layout/step.h"
-
-/* A tensor of the program on the device: one of the three. */
-typedef struct {
-    slip_cuda_matrix matrix; /* rows 0: not a matrix */
-    const float *vector;
-    const void *table; /* an embedding: [rows][columns] bf16 or f32 */
-    bool table_f32;
-} slip_cuda_tensor;
+#include "kernels/cuda/layout/weights.h"
 
 /* Device memory allocated from one block. With base NULL it only counts. */
 typedef struct {

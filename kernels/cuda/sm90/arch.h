@@ -82,6 +82,12 @@ SLIP_BOTH static inline int32_t slip_tile_mxfp4_word_at(int32_t row, int32_t hal
     return row / 16 * SLIP_TILE_MXFP4_WARP + half / 4 * SLIP_TILE_MXFP4_LOAD + (row % 8 * 4 + t) * 16 + half % 4 * 4;
 }
 
+/* The 16 words of those rows with columns [64 quarter, + 64) follow one another, [t][half % 4]. */
+SLIP_BOTH static inline int32_t slip_tile_mxfp4_line_at(int32_t row, int32_t quarter)
+{
+    return slip_tile_mxfp4_word_at(row, 4 * quarter, 0);
+}
+
 /* Eight scales, a block of 32 columns each; those of rows `row` and `row` + 8 are neighbours. */
 SLIP_BOTH static inline int32_t slip_tile_mxfp4_scales_at(int32_t row)
 {

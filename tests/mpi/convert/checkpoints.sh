@@ -60,6 +60,8 @@ if [ "$status" = 2 ] && [ "$(grep -c . "$log")" = 1 ] && grep -q "^slipstream: $
 then ok "an output that exists" "$(cat "$log")"
 else fail "an output that exists" "exit status $status, or more is said" "$log"
 fi
+convert /
+if [ "$status" = 2 ] && grep -q "^slipstream: /config.json: " "$log"; then ok "the root as a folder"; else fail "the root as a folder" "exit status $status, or another name" "$log"; fi
 mkdir "$work/empty"
 for draft in "$work/empty" "$work/empty//"; do
     convert "$cases/chunk-ok//" --draft "$draft"

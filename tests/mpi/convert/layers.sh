@@ -27,6 +27,15 @@ if [ "$(cat "$work"/text.* | wc -c)" -gt 12 ] && cmp "$work"/text.* >>"$log"; th
 on_ranks 2 convert "$work/on1/m.h5" "$work/one.h5" --files one >"$log" 2>&1
 if cmp -s "$work/one.h5" "$MODEL"; then ok "back to one file"; else fail "back to one file" "it differs" "$log"; fi
 
+# Packed for GPUs: the same bytes whatever the number of ranks that pack and of files that they read.
+mkdir "$work/gpus1" "$work/gpus3" && cp "$MODEL" "$work/gpus1/m.h5" && cp -r "$work/on1/." "$work/gpus3"
+for ranks in 1 3; do
+    on_ranks $ranks convert "$work/gpus$ranks/m.h5" "$work/gpus$ranks/m.h5" --for-gpus 2 >"$log" 2>&1
+    status=$?
+    if [ "$status" = 0 ] && [ "$(find "$work/gpus$ranks/m.h5.gpu" -name '*.h5' | wc -l)" = 4 ]; then ok "packed on $ranks ranks"; else fail "packed on $ranks ranks" "exit status $status, or not four files" "$log"; fi
+done
+if diff -r "$work/gpus1/m.h5.gpu" "$work/gpus3/m.h5.gpu" >"$log" 2>&1; then ok "the same packed files"; else fail "the same packed files" "others" "$log"; fi
+
 # An interrupted run leaves finished layers, a torn one, and no index.
 fresh && rm "$work/broken/m.h5" "$work/broken/m.h5.d/layer-004.h5" && echo torn >"$work/broken/m.h5.d/layer-004.h5.partial"
 kept=$(stat -c %Y.%i "$work/broken/m.h5.d/layer-002.h5")

@@ -62,6 +62,7 @@ static void engine_make(const slip_source *source, bool draft, const slip_limits
         assert_int_equal(slip_placement_make(&source->model, 1, 1, 0, &placement), SLIP_OK);
     assert_int_equal((draft ? slip_program_draft : slip_program_target)(&source->model, &placement, &e->program), SLIP_OK);
     assert_int_equal(cpu->create(&e->program, limits, NULL, NULL, &e->executor), SLIP_OK);
+    assert_int_equal(slip_shard_place(source, &e->program, cpu, e->executor), SLIP_OK);
     assert_int_equal(slip_shard_load(source, &e->program, cpu, e->executor), SLIP_OK);
 }
 

@@ -245,6 +245,7 @@ static void test_wrong_use(void **state)
         {"convert a b c", "\"c\" is one word too many"},
         {"convert '' b", "cannot be empty"},
         {"inspect", "MODEL.h5 is missing"},
+        {"convert a b --expert-slices 2", "--expert-slices wants --for-gpus N"},
         {"plan --ranks 8", "--shape flash|pro is missing"},
         {"plan --shape pro", "--ranks N is missing"},
         {"plan --shape pro --ranks 0", "--ranks must be an integer from 1 to 4096"},
@@ -260,13 +261,11 @@ static void test_number_ranges(void **state)
     (void)state;
     static const char *const garbage[] = {
         "x", "1x", "0x10", "inf", "nan", "1e", "+", "-", "--5", "1,5", "''", "99999999999999999999999", "1e999", "-1e999"};
-    static const char *const base[SLIP_COMMANDS] = {[SLIP_COMMAND_GENERATE] = "generate -m m -p x",
-                                                    [SLIP_COMMAND_BATCH] = "batch -m m -i i -o o",
-                                                    [SLIP_COMMAND_BENCH] = "bench --shape pro",
-                                                    [SLIP_COMMAND_SCORE] = "score -m m -f t",
-                                                    [SLIP_COMMAND_CONVERT] = "convert a b",
-                                                    [SLIP_COMMAND_INSPECT] = "inspect m --ranks 1",
-                                                    [SLIP_COMMAND_PLAN] = "plan --shape pro --ranks 1"};
+    static const char *const base[SLIP_COMMANDS] = {
+        [SLIP_COMMAND_GENERATE] = "generate -m m -p x",      [SLIP_COMMAND_BATCH] = "batch -m m -i i -o o",
+        [SLIP_COMMAND_BENCH] = "bench --shape pro",          [SLIP_COMMAND_SCORE] = "score -m m -f t",
+        [SLIP_COMMAND_CONVERT] = "convert a b --for-gpus 1", [SLIP_COMMAND_INSPECT] = "inspect m --ranks 1",
+        [SLIP_COMMAND_PLAN] = "plan --shape pro --ranks 1"};
     char line[256];
     int checked = 0;
     for (size_t i = 0; i < slip_option_row_count; i++) {

@@ -115,21 +115,55 @@ static void test_misspelt(void **state)
     assert_int_equal(slip_name_distance("n", "m"), -1);
 }
 
-/* Settings beside the body are misplaced; notes of the user's own are not. */
+/* A note of the user's own beside the body passes, whatever is in it. */
 static void test_beside_body(void **state)
 {
     (void)state;
-    static const char line[] =
-        "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"temperature\":0,\"body\":{\"prompt\":\"x\"}}";
     static const char note[] = "{\"note\":12345678901234567890,\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/completions\","
                                "\"body\":{\"prompt\":\"x\"},\"note\":[\"\xff\"]}";
     slip_request request;
-    assert_int_equal(slip_request_parse(line, sizeof line - 1, 1, NULL, &request), SLIP_OK);
-    assert_string_equal(request.refusal.param, "temperature");
-    slip_request_free(&request);
     assert_int_equal(slip_request_parse(note, sizeof note - 1, 1, NULL, &request), SLIP_OK);
     assert_int_equal(request.refusal.status_code, 0);
     slip_request_free(&request);
+}
+
+/* Any field that could change an answer, nearly spelt or not; null, harmless fields and notes ask for nothing. */
+static void test_others_beside_body(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *value, *meant; /* meant NULL: it passes */
+    } cases[] = {
+        {"temperature", "0", "its place is inside"},
+        {"top_p", "0.5", "its place is inside"},
+        {"response_format", "{\"type\":\"json_object\"}", "its place is inside"},
+        {"max_new_tokens", "5", "its place is inside"},
+        {"model", "\"x\"", "its place is inside"},
+        {"Temperature", "0", "did you mean \"temperature\", inside of it?"},
+        {"max-tokens", "5", "did you mean \"max_tokens\", inside of it?"},
+        {"temperatrue", "0", "did you mean \"temperature\", inside of it?"},
+        {"temperature", "null", NULL},
+        {"metadata", "{\"a\":1}", NULL},
+        {"request_id", "\"r\"", NULL},
+        {"expected_answer", "42", NULL},
+        {"category", "\"sums\"", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[300];
+        slip_request request;
+        int size = snprintf(line, sizeof line,
+                            "{\"custom_id\":\"a\",\"%s\":%s,\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"x\"}}",
+                            cases[i].name, cases[i].value);
+        assert_int_equal(slip_request_parse(line, (size_t)size, 1, NULL, &request), SLIP_OK);
+        assert_int_equal(request.refusal.status_code, cases[i].meant != NULL ? 400 : 0);
+        if (cases[i].meant != NULL) {
+            assert_string_equal(request.refusal.code, "unsupported");
+            assert_string_equal(request.refusal.param, cases[i].name);
+            assert_non_null(strstr(request.refusal.message, cases[i].meant));
+        }
+        assert_string_equal(request.custom_id, "a");
+        slip_request_free(&request);
+    }
 }
 
 static void test_model(void **state)
@@ -349,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_asks_for_something),
         cmocka_unit_test(test_misspelt),
         cmocka_unit_test(test_beside_body),
+        cmocka_unit_test(test_others_beside_body),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_thinking),
         cmocka_unit_test(test_tools_and_special_tokens),

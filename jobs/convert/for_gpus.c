@@ -1,0 +1,258 @@
+#include "jobs/convert/for_gpus.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "io/base/clock.h"
+#include "io/base/file/file.h"
+#include "io/base/file/lock.h"
+#include "jobs/convert/write/output.h"
+#include "kernels/executor.h"
+#include "ranks/load/packed.h"
+#include "ranks/model/build.h"
+#include "ranks/model/placement.h"
+#include "ranks/plan.h"
+
+static const double SHARD_SECONDS = 7200; /* ranks wait for each other after every shard, which a slow disk may take long for */
+enum { SLACK = 8192 /* bytes that HDF5 may add to a dataset: its header, and an alignment */ };
+
+typedef struct {
+    const slip_convert_options *options;
+    slip_source source;
+    int32_t slices;
+    char *folder;
+    slip_progress progress;
+    int64_t done, bytes; /* of this rank's shards */
+} job;
+
+/* One shard under way: its program, what packs it, and the file that it goes to. */
+typedef struct {
+    job *job;
+    slip_program program;
+    slip_packed_shard shard;
+    slip_packed_label label;
+    char *path;
+    int64_t bytes;
+    bool finished; /* by an earlier run */
+    slip_checkpoint_writer *writer;
+} packing;
+
+static int32_t slices_of(const slip_convert_options *options, const slip_model *model)
+{
+    return options->expert_slices > 0 ? options->expert_slices : slip_plan_slices(model, options->for_gpus);
+}
+
+slip_status slip_convert_check_gpus(const slip_convert_options *options, const slip_model *model)
+{
+    if (options->for_gpus == 0)
+        return SLIP_OK;
+    slip_placement placement;
+    return slip_placement_make(model, options->for_gpus, slices_of(options, model), 0, &placement);
+}
+
+/* ---- one shard ---- */
+
+static slip_status store(void *context, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed)
+{
+    packing *p = context;
+    job *j = p->job;
+    slip_dataset dataset;
+    slip_status status = SLIP_OK;
+    if (bytes == 0)
+        return SLIP_OK;
+    if (first == 0) {
+        slip_packed_dataset(&p->shard, index, &dataset);
+        status = slip_checkpoint_begin(p->writer, &dataset);
+    }
+    if (status == SLIP_OK)
+        status = slip_checkpoint_append(p->writer, packed, bytes);
+    j->done += bytes;
+    slip_progress_bytes(&j->progress, "packing", j->done, j->bytes, slip_now_s());
+    return status;
+}
+
+static slip_status make_program(const job *j, const slip_packed_name *name, slip_program *program)
+{
+    slip_placement placement;
+    const slip_model *model = &j->source.model;
+    if (name->draft) {
+        slip_placement_draft(model, name->shards, name->shard, &placement);
+        return slip_program_draft(model, &placement, program);
+    }
+    slip_status status = slip_placement_make(model, name->shards, j->slices, name->shard, &placement);
+    return status == SLIP_OK ? slip_program_target(model, &placement, program) : status;
+}
+
+/* Was it packed already, just as we would? */
+static bool is_finished(const packing *p)
+{
+    slip_packed packed = {0};
+    bool finished = slip_file_is_there(p->path) && slip_packed_find(&p->shard, &packed) == SLIP_OK;
+    slip_packed_close(&packed);
+    slip_clear();
+    return finished;
+}
+
+/* All but the bytes. The caller ends it, also after a failure. */
+static slip_status begin(job *j, const slip_packed_name *name, packing *p)
+{
+    slip_packer_sink sink = {store, p};
+    *p = (packing){.job = j, .shard = {.source = &j->source, .program = &p->program, .kind = &slip_executor_packer, .name = *name}};
+    slip_status status = slip_packed_path(j->options->out_path, name, &p->path);
+    if (status == SLIP_OK)
+        status = make_program(j, name, &p->program);
+    if (status == SLIP_OK)
+        status = slip_packer_create(&p->program, &sink, &p->shard.executor);
+    if (status == SLIP_OK)
+        status = slip_shard_place(&j->source, &p->program, p->shard.kind, p->shard.executor);
+    if (status == SLIP_OK)
+        status = slip_packed_label_make(&p->shard, &p->label);
+    for (int32_t i = 0; status == SLIP_OK && i < p->program.tensor_count; i++) {
+        slip_dataset dataset;
+        slip_packed_dataset(&p->shard, i, &dataset);
+        p->bytes += dataset.bytes;
+    }
+    p->finished = status == SLIP_OK && is_finished(p);
+    return status;
+}
+
+static void end(packing *p)
+{
+    slip_checkpoint_writer_free(p->writer);
+    if (p->shard.executor)
+        p->shard.kind->destroy(p->shard.executor);
+    slip_program_free(&p->program);
+    free(p->path);
+}
+
+static slip_status pack(job *j, const slip_packed_name *name)
+{
+    packing p;
+    slip_status status = begin(j, name, &p);
+    if (status == SLIP_OK && !p.finished) {
+        status = slip_checkpoint_create_packed(p.path, &p.label, &p.writer);
+        if (status == SLIP_OK)
+            status = slip_shard_load(&j->source, &p.program, p.shard.kind, p.shard.executor);
+        if (status == SLIP_OK)
+            status = slip_checkpoint_commit(p.writer);
+    }
+    end(&p);
+    return status;
+}
+
+/* ---- all of them ---- */
+
+/* Shard `number` of all: those of the target, then the draft's. */
+static slip_packed_name name_of(const job *j, int32_t number)
+{
+    int32_t shards = j->options->for_gpus;
+    return (slip_packed_name){number >= shards, number % shards, shards};
+}
+
+static int32_t shard_count(const job *j)
+{
+    return j->options->for_gpus * (j->source.model.has_draft ? 2 : 1);
+}
+
+/* Does the disk have room for what is not there yet? Counts what is ours to do, too. */
+static slip_status measure(job *j)
+{
+    struct statvfs disk;
+    int64_t all = 0;
+    slip_status status = SLIP_OK;
+    for (int32_t i = 0; i < shard_count(j) && status == SLIP_OK; i++) {
+        packing p;
+        slip_packed_name name = name_of(j, i);
+        status = begin(j, &name, &p);
+        int64_t bytes = p.finished ? 0 : p.bytes;
+        all += p.finished ? 0 : bytes + (int64_t)SLACK * (p.program.tensor_count + 16);
+        j->bytes += i % slip_comm_ranks(j->options->comm) == slip_comm_rank(j->options->comm) ? bytes : 0;
+        end(&p);
+    }
+    if (status == SLIP_OK && statvfs(j->folder, &disk) != 0)
+        return slip_fail(SLIP_ERR_FAILED, "%s: %s", j->folder, strerror(errno));
+    if (status == SLIP_OK && disk.f_bavail < (uint64_t)all / disk.f_frsize)
+        return slip_fail(SLIP_ERR_FAILED, "%s: needs %lld bytes, and its file system has %llu left", j->folder, (long long)all,
+                         (unsigned long long)disk.f_bavail * disk.f_frsize);
+    return status;
+}
+
+/* A shard a rank at a time. Ranks meet after each, so that a failure ends all of them soon. */
+static slip_status pack_all(job *j)
+{
+    int ranks = slip_comm_ranks(j->options->comm);
+    slip_status status = SLIP_OK;
+    for (int32_t first = 0; first < shard_count(j) && status == SLIP_OK; first += ranks) {
+        int32_t mine = first + slip_comm_rank(j->options->comm);
+        slip_packed_name name = name_of(j, mine);
+        status = slip_comm_agree(j->options->comm, mine < shard_count(j) ? pack(j, &name) : SLIP_OK);
+    }
+    return status;
+}
+
+static slip_status make_folder(const char *folder)
+{
+    if (mkdir(folder, 0777) == 0 || errno == EEXIST)
+        return SLIP_OK;
+    return slip_fail(slip_file_blame(errno), "%s: cannot be created: %s", folder, strerror(errno));
+}
+
+static slip_status pack_model(job *j)
+{
+    const slip_convert_options *options = j->options;
+    bool speaks = slip_convert_speaks(options);
+    slip_lock *lock = NULL;
+    double started = slip_now_s();
+    slip_status status = slip_packed_folder(options->out_path, &j->folder);
+    if (status == SLIP_OK && speaks)
+        status = slip_lock_take(j->folder, &lock);
+    if (status == SLIP_OK && speaks)
+        status = make_folder(j->folder);
+    status = slip_comm_agree(options->comm, status);
+    if (status == SLIP_OK)
+        status = slip_comm_agree(options->comm, measure(j));
+    slip_progress_start(&j->progress, speaks && !options->quiet ? stderr : NULL, 0, 0, slip_now_s());
+    if (status == SLIP_OK)
+        status = pack_all(j);
+    slip_progress_clear(&j->progress);
+    if (status == SLIP_OK && speaks && !options->quiet)
+        fprintf(stderr, "packed for %d GPUs, experts cut in %d, in %.1f s -> %s\n", options->for_gpus, j->slices, slip_now_s() - started,
+                j->folder);
+    if (status != SLIP_OK && speaks)
+        (void)rmdir(j->folder); /* where it is empty, nobody need hear of it */
+    slip_lock_release(lock);
+    return status;
+}
+
+/* For --json. */
+static slip_status note(const job *j)
+{
+    json_t *object = j->options->json;
+    if (object == NULL || (json_object_set_new(object, "for_gpus", json_integer(j->options->for_gpus)) == 0 &&
+                           json_object_set_new(object, "expert_slices", json_integer(j->slices)) == 0))
+        return SLIP_OK;
+    return slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
+}
+
+slip_status slip_convert_for_gpus(const slip_convert_options *options)
+{
+    job j = {.options = options};
+    slip_comm_set_deadline(options->comm, SHARD_SECONDS);
+    slip_status status = slip_source_open(options->comm, options->out_path, &j.source);
+    if (status != SLIP_OK)
+        return status;
+    j.slices = slices_of(options, &j.source.model);
+    status = slip_comm_agree(options->comm, slip_convert_check_gpus(options, &j.source.model));
+    if (status == SLIP_OK && !options->dry_run)
+        status = pack_model(&j);
+    if (status == SLIP_OK)
+        status = note(&j);
+    slip_source_close(&j.source);
+    free(j.folder);
+    return status;
+}

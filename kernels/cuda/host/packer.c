@@ -1,0 +1,82 @@
+/* What packs for GPUs without one: the first half of loading, with a sink in the device's place. */
+#include <stdlib.h>
+
+#include "io/base/memory/large.h"
+#include "kernels/cuda/layout/weights.h"
+#include "kernels/executor.h"
+
+struct slip_executor {
+    slip_cuda_weights weights;
+    slip_packer_sink sink;
+};
+
+static void destroy(slip_executor *e)
+{
+    slip_cuda_weights_free(&e->weights);
+    free(e);
+}
+
+slip_status slip_packer_create(const slip_program *program, const slip_packer_sink *sink, slip_executor **executor)
+{
+    slip_executor *e = calloc(1, sizeof *e);
+    if (!e)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    e->sink = *sink;
+    slip_status status = slip_cuda_weights_make(program, &e->weights);
+    if (status == SLIP_OK)
+        *executor = e;
+    else
+        destroy(e);
+    return status;
+}
+
+static slip_status place(slip_executor *e, int32_t index, const slip_weight *form)
+{
+    return slip_cuda_weights_plan(&e->weights, index, form);
+}
+
+static size_t packed_bytes(const slip_executor *e, int32_t index)
+{
+    return slip_cuda_weights_bytes(&e->weights, index);
+}
+
+static void pack(slip_executor *e, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed)
+{
+    (void)to;
+    slip_cuda_weights_pack(&e->weights, index, piece, from, packed);
+}
+
+static slip_status packed_layout(const slip_executor *e, uint64_t *layout)
+{
+    return slip_cuda_weights_layout(&e->weights, layout);
+}
+
+static slip_status store(slip_executor *e, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed)
+{
+    return e->sink.store(e->sink.context, index, first, bytes, packed);
+}
+
+static slip_status alloc_packed(slip_executor *e, size_t bytes, unsigned char **packed)
+{
+    (void)e;
+    *packed = slip_large_alloc(bytes);
+    return *packed ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory: %zu bytes to pack weights", bytes);
+}
+
+static void free_packed(slip_executor *e, unsigned char *packed)
+{
+    (void)e;
+    free(packed);
+}
+
+const slip_executor_kind slip_executor_packer = {
+    .name = "packer",
+    .place = place,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .packed_layout = packed_layout,
+    .store = store,
+    .alloc_packed = alloc_packed,
+    .free_packed = free_packed,
+    .destroy = destroy,
+};

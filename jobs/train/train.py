@@ -41,6 +41,7 @@ def parse():
     parser.add_argument("--config", type=Path, help="TOML file that overrides train.toml")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="overrides both")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; the same command continues")
+    parser.add_argument("--fit", action="store_true", help="drafter: as many steps as --minutes has room for, whatever drafter.steps says")
     parser.add_argument("--steps", type=int, default=1 << 60, help="stop after so many steps, for a trial")
     parser.add_argument("--branch", help="target: continue from the trunk under this name; drafter: a variant by this name")
     parser.add_argument("--target", help="teach, drafter, evaluate: a Hugging Face folder in place of DIR/export")

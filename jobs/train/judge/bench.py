@@ -6,7 +6,7 @@ import torch
 
 from learn.target import Trainer
 
-WAYS = ("eager", "graph", "compile")
+WAYS = ("eager", "graph")
 
 
 def speed(run, way, scope, seconds=6):

@@ -11,6 +11,7 @@
     drafter      trains the drafter                                 DIR/export/dflash
     evaluate     parse rate, loops and acceptance of the export     DIR/results.jsonl
     requests     the evaluation's prompts as lines for slipstream batch   DIR/requests-*.jsonl
+    answers      what the engine made of them: acceptance, loops, parsing   DIR/results.jsonl
     bits         bits per byte of every checkpoint and rounding     DIR/results.jsonl
     bench        training speed, by way of launching                DIR/results.jsonl
     check        compares what must be equal, on small inputs
@@ -29,7 +30,8 @@ from types import SimpleNamespace
 
 STAGES = {"gather": "data.gather", "tokenize": "data.tokenizer", "pack": "data.pack", "unpack": "data.pack",
           "target": "learn.target", "unloop": "learn.unloop", "export": "nets.export", "teach": "learn.teach",
-          "drafter": "learn.drafter", "evaluate": "judge.evaluate", "bits": "judge.bits", "requests": "judge.requests", "bench": "judge.bench",
+          "drafter": "learn.drafter", "evaluate": "judge.evaluate", "bits": "judge.bits", "requests": "judge.requests", "answers": "judge.answers",
+          "bench": "judge.bench",
           "depart": "learn.travel", "arrive": "learn.travel", "check": "judge.check"}
 ALL = ("gather", "tokenize", "target", "unloop", "export", "teach", "drafter", "evaluate", "bits")
 
@@ -41,13 +43,14 @@ def parse():
     parser.add_argument("--config", type=Path, help="TOML file that overrides train.toml")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="overrides both")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; the same command continues")
+    parser.add_argument("--fit", action="store_true", help="drafter: as many steps as --minutes has room for, whatever drafter.steps says")
     parser.add_argument("--steps", type=int, default=1 << 60, help="stop after so many steps, for a trial")
     parser.add_argument("--branch", help="target: continue from the trunk under this name; drafter: a variant by this name")
     parser.add_argument("--target", help="teach, drafter, evaluate: a Hugging Face folder in place of DIR/export")
     parser.add_argument("--responses", type=Path, nargs="*", help="teach: results of slipstream batch in place of own text")
     parser.add_argument("--travel", type=Path, help="pack, unpack, depart, arrive: the folder of the files that travel")
     parser.add_argument("--only", nargs="*", help="depart, arrive: names of checkpoints; bench: ways")
-    parser.add_argument("--temperature", type=float, nargs="*", default=[0.0], help="evaluate: of the continuations; requests: the first")
+    parser.add_argument("--temperature", type=float, nargs="*", default=[0.0], help="evaluate, requests: of the continuations")
     parser.add_argument("--note", default="", help="evaluate, bits: goes into the result")
     return parser.parse_args()
 

@@ -6,7 +6,7 @@ import torch
 
 from learn.target import Trainer
 
-WAYS = ("eager", "graph", "compile")
+WAYS = ("eager", "graph")
 
 
 def speed(run, way, scope, seconds=6):
@@ -34,7 +34,7 @@ def speed(run, way, scope, seconds=6):
 def main(run):
     if any((run.folder / "run").glob("target*.pt")):
         raise SystemExit(f"{run.folder}: bench: holds a checkpoint; use a folder of its own with DIR/data in it")
-    with open(run.folder / "results.jsonl", "a") as results:
+    with open(run.folder / "results.jsonl", "a", buffering=1) as results:
         for way in run.args.only or WAYS:
             for scope in ("none", "experts"):
                 try:

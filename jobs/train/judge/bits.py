@@ -42,7 +42,7 @@ def main(run):
     model = Target(Config(**s.target.shape)).to(run.device).eval()
     for mixture in model.mixtures():
         mixture.products = experts.way("auto", run.device)
-    with open(run.folder / "results.jsonl", "a") as results:
+    with open(run.folder / "results.jsonl", "a", buffering=1) as results:      # a line a result, should the time run out
         for path in sorted((run.folder / "run").glob("t*.pt")):
             saved = torch.load(path, map_location=run.device, weights_only=True)
             model.load_state_dict(saved["model"])

@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from learn import loops, state
-from learn.launch import Launcher
-from learn.optimizer import build, schedule, tensors
 from nets import quantize
 from nets.decode import Decoder
 from nets.experts import dense, grouped, loop
@@ -137,30 +135,6 @@ def forward():
     return worst
 
 
-def launching():
-    """A step whose forward and backward pass were traced by torch.compile against one run operation by operation, from the same
-    start: the same losses and weights. (The compiler's last stage, which makes kernels, is the GPU's own and not tried here.)"""
-    results = []
-    for way in ("eager", "compile"):
-        torch.manual_seed(6)
-        model = Target(Config(**TINY))
-        for mixture in model.mixtures():
-            mixture.products = dense
-        model.quantize("experts", True)
-        optimizers = build(model, "muon", 0.02, 0.002)
-        launcher = Launcher(way, torch.device("cpu"), model.loss, lambda: [o.step() for o in optimizers], model.parameters(),
-                            lambda: list(tensors(optimizers)))
-        launcher.compiled = torch.compile(model.loss, dynamic=False, backend="aot_eager")
-        losses = []
-        for step in range(3):
-            schedule(optimizers, 0.5)
-            batch = torch.randint(0, 96, (2, 33), generator=torch.Generator().manual_seed(step))
-            losses.append(launcher.step("key", [batch]).clone())
-        results.append((torch.stack(losses), torch.cat([p.detach().flatten() for p in model.parameters()])))
-    close(results[1][1], results[0][1], 0.1, "weights after compiled steps")
-    return close(results[1][0], results[0][0], 1e-2, "losses of compiled steps")
-
-
 def travelling():
     """A checkpoint cut for travel comes back whole, its weights to 2^-16."""
     with tempfile.TemporaryDirectory() as folder:
@@ -191,7 +165,7 @@ def repeating():
 
 
 def main(run):
-    for part in (roundings, losses, repeating, travelling, experts, forward, launching):
+    for part in (roundings, losses, repeating, travelling, experts, forward):
         result = part()
         print(f"check: {part.__name__}: equal" + (f" to {result:.1e}" if result else ""), flush=True)
     return True

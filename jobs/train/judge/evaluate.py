@@ -66,14 +66,15 @@ def prose_prompts(tokenizer, texts, count, size):
 
 
 def chat_prompts(tokenizer, texts, count, size):
-    """A user's question about a passage of prose, and the beginning of an answer's turn."""
-    found = []
+    """A user's question about a passage of prose, and the beginning of an answer's turn: `size` tokens in all."""
+    found, around = [], ("<|im_start|>user\nExplain this, and give an example in Python:\n\n", "<|im_end|>\n<|im_start|>assistant\n")
+    own = sum(len(tokenizer.encode(part).ids) for part in around)
     for text in texts:
-        for part in (p.strip() for p in text.split("\n\n") if len(p) > 80):
-            ids = tokenizer.encode("Explain this, and give an example in Python:\n\n" + part).ids[:size - 12]
-            prompt = ("<|im_start|>user\n" + tokenizer.decode(ids, skip_special_tokens=False)
-                      + "<|im_end|>\n<|im_start|>assistant\n")
-            found.append(prompt)
+        parts = [p.strip() for p in text.split("\n\n") if len(p) > 80]
+        for i in range(len(parts)):
+            ids = tokenizer.encode("\n\n".join(parts[i:i + 12])).ids[:size - own]
+            prompt = around[0] + tokenizer.decode(ids, skip_special_tokens=False) + around[1]
+            found += [prompt] * (len(tokenizer.encode(prompt).ids) == size)
     random.Random(6).shuffle(found)
     return found[:count]
 

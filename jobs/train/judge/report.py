@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Tables and plots from the result files of one or several runs (seeds): report.py --out FOLDER DIR [DIR ...]
 
-Reads DIR/results.jsonl, DIR/run/train.jsonl and DIR/engine-*.json (what `slipstream batch --json` printed for requests-*.jsonl;
-the name after engine- is its row), writes FOLDER/training.md and FOLDER/*.svg. Same rows of several runs become a mean and, behind
+Reads DIR/results.jsonl and DIR/train.jsonl (or DIR/run/train.jsonl), writes FOLDER/figures.md and FOLDER/*.svg. Same rows of several runs become a mean and, behind
 it, half the distance of the largest from the smallest. Needs matplotlib.
 """
 import argparse
@@ -17,6 +16,10 @@ def lines(path):
     return [json.loads(line) for line in open(path, encoding="utf-8")] if path.exists() else []
 
 
+def journal(folder):
+    return lines(folder / "train.jsonl") or lines(folder / "run" / "train.jsonl")
+
+
 def spread(values, digits=3):
     mean, half = sum(values) / len(values), (max(values) - min(values)) / 2
     return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
@@ -24,7 +27,7 @@ def spread(values, digits=3):
 
 def table(heads, rows):
     if not rows:
-        return "(nothing measured yet)\n"
+        return ""
     text = ["| " + " | ".join(heads) + " |", "| " + " | ".join("---" for _ in heads) + " |"]
     return "\n".join(text + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
 
@@ -63,25 +66,42 @@ def parsing_table(results):
                  if found else [])
 
 
+def length_table(folders):
+    """What each target took: one row a run."""
+    rows = []
+    for folder in folders:
+        records = [r for r in journal(folder) if r["part"] == "target"]
+        steps = [r for r in records if "nats" in r]
+        if steps and "parameters" in records[0]:
+            size, tokens = records[0]["parameters"], steps[-1]["tokens"]
+            seconds = sum((r["tokens"] - before["tokens"]) / r["tokens_per_second"] for before, r in zip([{"tokens": 0}, *steps], steps))
+            rows.append([f"{size:,}", f"{tokens:,}", f"{tokens / size:.1f}", f"{tokens / records[0]['corpus_tokens']:.2f}",
+                         f"{seconds:.0f}", f"{steps[-1]['nats']:.3f}"])
+    return table(["parameters", "tokens", "tokens a parameter", "passes over the text", "seconds", "nats a token at the end"], rows)
+
+
+def unloop_table(folders):
+    rows = [[r["round"], f"{100 * r['loops']:.1f} %", f"{100 * r['tokens_in_loops']:.1f} %"] for folder in folders
+            for r in journal(folder) if r["part"] == "unloop" and "loops" in r]
+    return table(["round", "continuations of 128 tokens that end in a loop", "tokens in loops"], rows)
+
+
 def speed_table(results):
-    groups = gathered(results, "speed", lambda r: (r["card"], r["way"], r["quantize"], r["batch_tokens"]))
-    return table(["card", "launching", "quantised", "tokens a step", "tokens/s", "first step, s"],
+    groups = gathered(results, "speed", lambda r: (r["card"], r["way"], r["experts"], r["quantize"], r["batch_tokens"]))
+    return table(["card", "launching", "experts", "quantised", "tokens a step", "tokens/s", "first step, s"],
                  [[*key, spread([r["tokens_per_second"] for r in rs], 0), spread([r["first_step_seconds"] for r in rs], 1)]
                   for key, rs in groups.items()])
 
 
-def engine_table(folders):
-    groups = defaultdict(list)
-    for folder in folders:
-        for path in sorted(folder.glob("engine-*.json")):
-            groups[path.stem.removeprefix("engine-")].append(json.loads(path.read_text()))
+def engine_table(results):
     rows = []
-    for name, found in groups.items():
-        accepted = [f["acceptance"] for f in found]
-        histogram = [sum(column) for column in zip(*(a["acceptance_histogram"] for a in accepted))]
-        rows.append([name, spread([a["mean_acceptance_length"] for a in accepted], 2), " ".join(map(str, histogram)),
-                     spread([f["tokens_per_second"] for f in found], 1)])
-    return table(["run", "acceptance length", "steps that accepted 0, 1, ... drafts", "tokens/s"], rows)
+    for name, found in gathered(results, "answers", lambda r: r["name"]).items():
+        histogram = [sum(column) for column in zip(*(r["acceptance_histogram"] for r in found))]
+        rows.append([name, found[0]["answered"], spread([r["mean_acceptance_length"] for r in found], 2),
+                     spread([r["without_loops"] for r in found], 2), spread([100 * r["loops"] for r in found], 1) + " %",
+                     spread([100 * r["parse_rate"] for r in found], 1) + " %" if "parse_rate" in found[0] else "",
+                     " ".join(map(str, histogram))])
+    return table(["text", "requests", "acceptance length", "without loops", "end in a loop", "parse", "steps that accepted 0, 1, ... drafts"], rows)
 
 
 def plot(path, title, across, up, series):
@@ -104,7 +124,7 @@ def curves(folders, wanted):
     """{part: (x, nats)} from the journals of the first folder that has them."""
     found = {}
     for folder in folders[:1]:
-        for record in lines(folder / "run" / "train.jsonl"):
+        for record in journal(folder):
             if "nats" in record and record["part"].startswith(wanted) and "step" in record:
                 xs, ys = found.setdefault(record["part"], ([], []))
                 xs.append(record["tokens"] / 1e6 if "tokens" in record else record["step"])
@@ -149,11 +169,13 @@ def main():
     results = [record for folder in args.folders for record in lines(folder / "results.jsonl")]
     args.out.mkdir(parents=True, exist_ok=True)
     made = plots(args.folders, results, args.out)
+    tables = {"Length of the target": length_table(args.folders), "Loops taken out": unloop_table(args.folders),
+              "Bits per byte": bits_table(results), "Acceptance, in PyTorch": acceptance_table(results),
+              "Answers of the engine": engine_table(results), "Python that parses": parsing_table(results),
+              "Speed of training": speed_table(results)}
     text = [f"# {args.title}", f"Made by `jobs/train/judge/report.py` from {len(args.folders)} run(s), {len(results)} results.",
-            "## Bits per byte", bits_table(results), "## Acceptance, in PyTorch", acceptance_table(results),
-            "## Acceptance and speed, in the engine", engine_table(args.folders), "## Python that parses", parsing_table(results),
-            "## Speed of training", speed_table(results), *(f"![{words}]({name})" for name, words in made)]
-    (args.out / "training.md").write_text("\n\n".join(part.rstrip() for part in text) + "\n")
+            *(f"## {name}\n\n{found}" for name, found in tables.items() if found), *(f"![{words}]({name})" for name, words in made)]
+    (args.out / "figures.md").write_text("\n\n".join(part.rstrip() for part in text) + "\n")
 
 
 if __name__ == "__main__":

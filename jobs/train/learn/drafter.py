@@ -1,4 +1,4 @@
-"""Trains the drafter on the text that teach.py kept: DIR/run/drafter.pt, then DIR/export/dflash.
+"""Trains the drafter on the text that teach.py kept: DIR/run/drafter.pt and, beside each, DIR/export/dflash.
 
 Every step takes some rows and, in each, anchors drawn anew; the anchors of a block see the committed tokens before them. The
 target's hidden states are computed on the way, without gradients, so nothing but tokens is stored. The loss is that of slots
@@ -90,6 +90,7 @@ class Trainer:
         if parallel.RANK == 0:
             save(self.path, {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
                              "step": self.step})
+            export_drafter(self.model, self.out)
 
     def changed(self):
         return list(tensors(self.optimizers))
@@ -124,7 +125,8 @@ class Trainer:
         self.step, self.warm = self.step + 1, self.warm + 1
         return loss
 
-    def run(self, minutes, steps):
+    def run(self, minutes, steps, fit=False):
+        """Until all is done, or for so many minutes or steps; fit: the number of steps follows from the speed and the time left."""
         began = written = logged = time.time()
         total, count, left = torch.zeros((), device=self.device), 0, steps
         while self.step < self.s.steps and left:
@@ -134,6 +136,9 @@ class Trainer:
                 nats, now = (total / count).item(), time.time()
                 self.journal.write(step=self.step, of=self.s.steps, nats=round(nats, 4), way=self.launcher.way,
                                    steps_per_second=round(count / (now - logged), 2))
+                if fit:
+                    left_over = parallel.agree(count / (now - logged) * (minutes * 60 - (now - began)), self.device)
+                    self.s.steps = self.step + max(0, int(left_over))
                 total, count, logged = torch.zeros_like(total), 0, now
             if now - written > SAVE_EVERY:
                 self.checkpoint()
@@ -141,8 +146,6 @@ class Trainer:
             if now - began > minutes * 60:
                 break
         self.checkpoint()
-        if self.step >= self.s.steps and parallel.RANK == 0:
-            export_drafter(self.model, self.out)
         return self.step >= self.s.steps
 
 
@@ -151,6 +154,6 @@ def main(run):
     trainer.journal.write(parameters=sum(p.numel() for p in trainer.model.parameters()), rows=len(trainer.rows.end),
                           loss=trainer.s.loss, optimizer=trainer.s.optimizer, block=trainer.c.block, layers=trainer.c.layers,
                           taps=list(trainer.c.taps), seed=trainer.s.seed, markov=trainer.c.markov)
-    finished = trainer.run(run.args.minutes, run.args.steps)
+    finished = trainer.run(run.args.minutes, run.args.steps, run.args.fit)
     parallel.finish()
     return finished

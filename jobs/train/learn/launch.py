@@ -1,15 +1,15 @@
-"""How a training step reaches the device: operation by operation, or as CUDA graphs, with or without torch.compile.
+"""How a training step reaches the device: operation by operation, or as CUDA graphs.
 
 A small model's step is some two thousand kernels of a few microseconds: launched one by one, they wait for the host. A graph
 launches them all at once. A step is two halves, with the mean of the gradients over processes between them: the gradients of a
 loss over static inputs, and the update. They are captured for every `key`, which says what changes the operations (the
-length of rows, what is quantised).
+length of rows, what is quantised). torch.compile within them was tried on an H100: it had not compiled the step after 110 s.
 """
 import torch
 
 from learn import parallel
 
-WAYS = {"auto": ("graph", "eager"), "compile": ("compile", "graph", "eager"), "graph": ("graph", "eager"), "eager": ("eager",)}
+WAYS = {"auto": ("graph", "eager"), "graph": ("graph", "eager"), "eager": ("eager",)}
 
 
 class Launcher:
@@ -18,8 +18,10 @@ class Launcher:
         update change: a capture runs both and puts these back. extra: tensors to average beside the gradients."""
         self.device, self.loss, self.update, self.state = device, loss, update, state
         self.parameters, self.extra = list(parameters), list(extra)
-        self.ways = list(WAYS[way]) if device.type == "cuda" else ["eager" if way == "auto" else way]
-        self.captured, self.compiled = {}, None
+        if way not in WAYS:
+            raise SystemExit(f"launch: {way!r}: should be one of {', '.join(WAYS)}")
+        self.ways = list(WAYS[way]) if device.type == "cuda" else ["eager"]
+        self.captured = {}
         self.report = lambda **fields: print(fields)
 
     @property
@@ -29,9 +31,7 @@ class Launcher:
     def gradients(self, inputs):
         for p in self.parameters:
             p.grad = None
-        if self.way == "compile" and self.compiled is None:
-            self.compiled = torch.compile(self.loss, dynamic=False)
-        loss = (self.compiled if self.way == "compile" else self.loss)(*inputs)
+        loss = self.loss(*inputs)
         loss.backward()
         return loss.detach()
 
@@ -57,7 +57,7 @@ class Launcher:
         try:
             self.captured[key] = self.capture_once(inputs)
             return True
-        except Exception as error:  # compilers and captures fail in many ways; there is a slower way that works
+        except Exception as error:  # captures fail in many ways; there is a slower way that works
             if len(self.ways) < 2:
                 raise
             self.report(gave_up=self.ways.pop(0), because=f"{type(error).__name__}: {str(error)[:300]}")

@@ -7,6 +7,7 @@ rows come from what `slipstream batch` answered instead: the way for a model too
 A shard: tokens int32 [rows, time], first and end int32 [rows]: anchors lie in first .. end - block.
 """
 import json
+import time
 
 import numpy as np
 import torch
@@ -69,9 +70,12 @@ def main(run):
         return True
     if run.args.target:
         raise SystemExit("teach: --target: only with --responses; these scripts decode their own target alone")
+    began = time.time()
     corpus = np.memmap(run.folder / "data" / "train.u16", dtype=np.uint16, mode="r")
     for index in range(parallel.RANK, run.settings.teach.shards, parallel.WORLD):
         path = folder / f"{index:03}.pt"
+        if time.time() - began > run.args.minutes * 60:
+            return False
         if not path.exists():
             shard, temperature, loops = own_text(run, target, corpus, index)
             save(path, shard)

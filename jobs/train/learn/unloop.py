@@ -4,6 +4,8 @@ Round by round the target continues prompts of the corpus greedily. Tokens that 
 less likely where they stand (unlikelihood, Welleck et al. 2019), beside as many rows of the corpus, whose tokens are made
 likelier as ever. Experts stay quantised as at the end of training. DIR/run/target.pt goes on, its old state in target-before.pt.
 """
+import time
+
 import numpy as np
 import torch
 
@@ -12,7 +14,7 @@ from learn.launch import Launcher
 from learn.loops import repeated, repeats
 from learn.optimizer import schedule
 from learn.state import save
-from learn.target import Trainer
+from learn.target import SAVE_EVERY, Trainer
 from nets.decode import generate
 from nets.loss import unlikelihood
 
@@ -47,15 +49,16 @@ class Unlooper(Trainer):
         return tokens
 
     def round(self, number):
+        """Returns whether there were still more loops than enough."""
         u = self.u
         own = self.own_text(number)
         looped = repeated(own)[:, 1:]
         looped[:, :u.prompt] = False
         chosen = looped.any(1).nonzero()[:, 0]
-        self.journal.write(round=number, loops=round(repeats(own[:, :u.prompt + 128]).float().mean().item(), 3),
-                           tokens_in_loops=round(looped.float().mean().item(), 4))
-        if not len(chosen):
-            return
+        loops = parallel.agree(repeats(own[:, :u.prompt + 128]).float().mean().item(), self.device)
+        self.journal.write(round=number, loops=round(loops, 3), tokens_in_loops=round(looped.float().mean().item(), 4))
+        if loops <= u.enough:
+            return False
         random = np.random.default_rng([17, number, parallel.RANK])
         total = torch.zeros((), device=self.device)
         for step in range(u.steps):
@@ -66,13 +69,18 @@ class Unlooper(Trainer):
             kind = torch.cat([torch.ones_like(text[:, 1:], dtype=torch.float32), -looped[rows].float()])
             total += self.launcher.step("unloop", [torch.cat([text, own[rows]]), kind])
         self.journal.write(round=number, nats=round((total / u.steps).item(), 4), way=self.launcher.way)
+        return True
 
 
 def main(run):
     trainer = Unlooper(run)
-    while trainer.done["rounds"] < trainer.u.rounds:
-        trainer.round(trainer.done["rounds"])
-        trainer.done["rounds"] += 1
-        trainer.checkpoint(trainer.path)
+    began = written = time.time()
+    while trainer.done["rounds"] < trainer.u.rounds and parallel.agree(time.time(), run.device) - began < run.args.minutes * 60:
+        more = trainer.round(trainer.done["rounds"])
+        trainer.done["rounds"] = trainer.done["rounds"] + 1 if more else trainer.u.rounds
+        if time.time() - written > SAVE_EVERY:
+            trainer.checkpoint(trainer.path)
+            written = time.time()
+    trainer.checkpoint(trainer.path)
     parallel.finish()
-    return True
+    return trainer.done["rounds"] >= trainer.u.rounds

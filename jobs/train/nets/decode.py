@@ -59,7 +59,8 @@ class Decoder:
         if isinstance(mlp, Mixture):
             flat = x.flatten(0, 1)
             chosen, weights = mlp.route(flat)
-            out = experts.way("auto", flat.device)(flat, w[f"layers.{i}.mlp.gate_up"], w[f"layers.{i}.mlp.down"], chosen, weights)
+            products = experts.dense if flat.is_cuda else experts.loop
+            out = products(flat, w[f"layers.{i}.mlp.gate_up"], w[f"layers.{i}.mlp.down"], chosen, weights)
             return out.view_as(x)
         gate, up, down = (w[f"layers.{i}.mlp.{n}_proj.weight"] for n in ("gate", "up", "down"))
         return (F.silu(x @ gate.t()) * (x @ up.t())) @ down.t()

@@ -4,7 +4,7 @@ Experts: a product an expert, on rows sorted by expert. It wants the number of r
 wait for, and no CUDA graph can; on a CPU it is the fastest.
 grouped: the same rows, one grouped product for all experts, whose numbers of rows stay in device memory.
 dense: every expert on every token, weight 0 where it was not chosen: a few times the arithmetic, but two plain products and no
-sorting, which for small experts costs a GPU less.
+sorting, which costs a GPU less where tokens are few.
 """
 import torch
 import torch.nn.functional as F
@@ -137,7 +137,7 @@ WAYS = {"loop": loop, "grouped": grouped, "dense": dense}
 def way(name, device):
     """The function for a setting: "auto" is what suits the device."""
     if name == "auto":
-        name = "dense" if device.type == "cuda" else "loop"
+        name = "grouped" if device.type == "cuda" else "loop"
     if name not in WAYS:
         raise SystemExit(f"target.experts: {name!r}: should be one of auto, {', '.join(WAYS)}")
     return WAYS[name]

@@ -55,7 +55,7 @@ def export_target(target, tokenizer, out):
     added = {t["content"]: t["id"] for t in json.loads(tokenizer.read_text())["added_tokens"]}
     target.c.end_ids = [added["<|endoftext|>"], added["<|im_end|>"]]
     write_json(out / "config.json", target.c.hub())
-    write_json(out / "generation_config.json", {"eos_token_id": target.c.end_ids, "do_sample": False})
+    write_json(out / "generation_config.json", {"eos_token_id": target.c.end_ids})
     with torch.no_grad():
         content = {name: t.detach().cpu().contiguous() for name, t in tensors(target)}
     save_file(content, out / "model.safetensors", metadata={"format": "pt"})

@@ -167,8 +167,8 @@ static void print_estimate(const slip_job *job, int32_t shards, int32_t slices)
     slip_memory memory, draft;
     bool cut = cuts_draft(job);
     slip_plan_memory(&job->source, job->kind, shards, slices, &job->limits, &memory);
-    fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences of %lld tokens",
-            (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, job->limits.sequences, (long long)job->limits.context);
+    fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences, %lld tokens together",
+            (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, job->limits.sequences, (long long)job->limits.kv_tokens);
     if (drafts(job)) {
         slip_plan_draft_memory(&job->source, job->kind, cut ? shards : 1, &job->limits, &draft);
         fprintf(stderr, "; the draft adds %.1f and %.1f MB %s", (double)draft.weights * 1e-6, (double)draft.caches * 1e-6,
@@ -229,6 +229,7 @@ static slip_decoder_options decoder_options(const slip_job *job, int32_t sequenc
     const slip_options *options = job->options;
     return (slip_decoder_options){
         .sequences = sequences,
+        .kv_tokens = options->kv_tokens,
         .chunk = PROMPT_CHUNK,
         .step_budget_ms = options->step_budget,
         .always_draft = options->always_draft || options->acceptance > 0,
@@ -274,8 +275,7 @@ static slip_status load(slip_job *job, int32_t sequences, int64_t context, slip_
     start_work(job);
     job->source.progress = &job->work;
     slip_status status = settle_limits(job, &decoding, context);
-    if (status == SLIP_OK)
-        status = start_rank(job);
+    status = status == SLIP_OK ? start_rank(job) : status;
     if (status != SLIP_OK)
         return status;
     status = load_draft(job);

@@ -21,6 +21,7 @@ enum {
 
 /* Bounds that keep later arithmetic in 32 bits with room to spare. */
 #define TOKENS_MAX (1 << 24)
+#define KV_TOKENS_MAX (1 << 28)
 #define RANKS_MAX 4096
 #define EXPERTS_MAX 65536
 #define SHARDS_MAX 1000000
@@ -118,6 +119,10 @@ const option_row slip_option_rows[] = {
     {"step-budget", 0, OPTION_REAL, "MS", BATCH, FIELD(step_budget), 0.001, 1e6, NULL,
      "while requests decode, read no more of others' prompts in a step\nthan by measured times fits into MS milliseconds, but 8 tokens at "
      "least:\nevener answers, later first tokens (default: as many as a step holds)"},
+    {"kv-tokens", 0, OPTION_INT, "TOKENS", BATCH, FIELD(kv_tokens), 1, KV_TOKENS_MAX, NULL,
+     "tokens of K/V for all requests that decode at once, together: each\ntakes its prompt and max_tokens, and waits, in order, until they "
+     "are "
+     "free\n(default: --sequences times the longest request)"},
     {"context", 0, OPTION_INT, "TOKENS", RUNS, FIELD(context), 1, TOKENS_MAX, NULL,
      "tokens a sequence may hold, its prompt included\n(default: what is asked for, up to the model's limit)"},
     {"no-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(no_draft), 0, 0, NULL,

@@ -42,16 +42,18 @@ static slip_status refuse(batch *b, slip_request *request)
     return status;
 }
 
-/* The memory for K/V is a guess from the lines' sizes that hardly any text can exceed: some grow when they are normalised. */
+/* A request that all memory for K/V together does not hold would wait for ever. Without --kv-tokens that memory is a guess from the lines'
+ * sizes that hardly any text can exceed: some grow when they are normalised. */
 static void check_memory(const batch *b, slip_request *request, const slip_ready_prompt *prompts)
 {
+    int64_t room = slip_decoder_room(b->job->decoder);
     for (int32_t i = 0; prompts && i < request->prompt_count; i++) {
         int64_t needed = (int64_t)prompts[i].count + prompts[i].max_tokens;
-        if (needed > b->context)
+        if (needed > room)
             slip_request_refuse(
                 request, 400, "context_length_exceeded", "prompt",
-                "%lld positions are needed, more than its bytes let expect; there is room for %lld; --context %lld makes it",
-                (long long)needed, (long long)b->context, (long long)needed);
+                "%lld prompt tokens and %d to generate do not fit the K/V memory of %lld: more with --kv-tokens or --context",
+                (long long)prompts[i].count, prompts[i].max_tokens, (long long)room);
     }
 }
 

@@ -25,7 +25,7 @@ static uint64_t cache_bytes(const slip_program *program, const slip_limits *limi
     uint64_t floats = 0;
     for (int32_t i = 0; i < program->cache_count; i++) {
         const slip_cache *shape = &program->cache[i];
-        floats += (uint64_t)limits->sequences * (uint64_t)slip_ring_slots(shape->window, limits) * (uint64_t)shape->kv_heads *
+        floats += (uint64_t)slip_cache_slots(shape->window, limits) * (uint64_t)shape->kv_heads *
                   (uint64_t)(slip_padded(shape->head_dim) + slip_padded(shape->v_head_dim));
     }
     return floats * sizeof(float);
@@ -39,7 +39,7 @@ static bool create_caches(slip_executor *executor)
         cache->slots = slip_ring_slots(shape->window, &executor->limits);
         cache->k_width = slip_padded(shape->head_dim);
         cache->v_width = slip_padded(shape->v_head_dim);
-        size_t heads = (size_t)executor->limits.sequences * (size_t)cache->slots * (size_t)shape->kv_heads;
+        size_t heads = (size_t)slip_cache_slots(shape->window, &executor->limits) * (size_t)shape->kv_heads;
         cache->k = slip_cpu_zeros(heads, (size_t)cache->k_width * sizeof(float));
         cache->v = slip_cpu_zeros(heads, (size_t)cache->v_width * sizeof(float));
         if (!cache->k || !cache->v)
@@ -176,8 +176,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     }
     if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e)) {
         destroy(e);
-        return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences of %lld positions need %llu MB of K/V a rank", limits->sequences,
-                         (long long)limits->context, (unsigned long long)(cache_bytes(program, limits) >> 20));
+        return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences, %lld positions together, need %llu MB of K/V a rank",
+                         limits->sequences, (long long)limits->kv_tokens, (unsigned long long)(cache_bytes(program, limits) >> 20));
     }
     *executor = e;
     return SLIP_OK;

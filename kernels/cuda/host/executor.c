@@ -64,8 +64,9 @@ static slip_status create_taps(slip_executor *e)
     e->taps.width = (int32_t)e->program->width[SLIP_BUFFER_TAPS];
     if (e->taps.width == 0)
         return SLIP_OK;
-    e->taps.slots = (int32_t)slip_ring_slots(e->program->tap_window, &e->limits);
-    size_t floats = (size_t)e->limits.sequences * (size_t)e->taps.slots * (size_t)e->taps.width;
+    e->taps.window = e->program->tap_window;
+    e->taps.slots = (int32_t)slip_ring_slots(e->taps.window, &e->limits);
+    size_t floats = (size_t)slip_cache_slots(e->taps.window, &e->limits) * (size_t)e->taps.width;
     slip_status status = slip_cuda_engine_alloc(e->engine, floats * sizeof(float), &device);
     if (status == SLIP_OK)
         e->taps.data = device;

@@ -8,6 +8,8 @@
 #include "comm/signals.h"
 #include "jobs/batch/state.h"
 
+enum { CPU_SEQUENCES = 4 };
+
 /* ---- decoding ---- */
 
 static const char INTERRUPTED[] = "the run was stopped by a signal; run again with --resume";
@@ -300,6 +302,13 @@ static void drop_empty(const char *path)
         unlink(path);
 }
 
+/* 0: as many as memory carries. Rows beside others cost a GPU little, and a CPU almost as much as they bring beyond a few. */
+static int32_t wanted_sequences(const slip_job *job)
+{
+    bool few = job->kind == &slip_executor_cpu && !slip_options_given(job->options, "sequences");
+    return few ? CPU_SEQUENCES : (int32_t)job->options->sequences;
+}
+
 slip_status slip_batch(slip_job *job)
 {
     batch b = {.job = job};
@@ -311,7 +320,7 @@ slip_status slip_batch(slip_job *job)
     made = coordinator && access(job->options->output, F_OK) != 0;
     if (coordinator)
         status = slip_batch_prepare(&b);
-    status = slip_job_start(job, status, (int32_t)job->options->sequences, b.context, b.record.trace);
+    status = slip_job_start(job, status, wanted_sequences(job), b.context, b.record.trace);
     if (coordinator && status == SLIP_OK)
         status = run(&b);
     if (status != SLIP_OK && made && b.results && !b.serve)

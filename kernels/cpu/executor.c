@@ -31,6 +31,24 @@ static uint64_t cache_bytes(const slip_program *program, const slip_limits *limi
     return floats * sizeof(float);
 }
 
+static size_t buffer_rows(const slip_limits *limits, int buffer)
+{
+    return (size_t)(buffer == SLIP_BUFFER_SELECT || buffer == SLIP_BUFFER_LOGITS ? limits->logit_rows : limits->rows);
+}
+
+/* The larger part of it: buffers by name, and the taps, which a draft reads. */
+static uint64_t work_bytes(const slip_program *program, const slip_limits *limits, const slip_weight *forms, int32_t ranks)
+{
+    uint64_t bytes = 0;
+    (void)forms, (void)ranks;
+    for (int b = 0; b < SLIP_BUFFERS; b++)
+        bytes += buffer_rows(limits, b) * (uint64_t)slip_padded(program->width[b]) *
+                 (b == SLIP_BUFFER_PARTIAL ? sizeof(double) : sizeof(float));
+    if (program->phase_count[SLIP_PHASE_INJECT] == 0)
+        bytes += (uint64_t)slip_cache_slots(program->tap_window, limits) * (uint64_t)program->width[SLIP_BUFFER_TAPS] * sizeof(float);
+    return bytes;
+}
+
 static bool create_caches(slip_executor *executor)
 {
     for (int32_t i = 0; i < executor->program->cache_count; i++) {
@@ -87,7 +105,7 @@ static bool create_buffers(slip_executor *executor)
 {
     const slip_program *program = executor->program;
     for (int b = 0; b < SLIP_BUFFERS; b++) {
-        size_t rows = (size_t)(b == SLIP_BUFFER_SELECT || b == SLIP_BUFFER_LOGITS ? executor->limits.logit_rows : executor->limits.rows);
+        size_t rows = buffer_rows(&executor->limits, b);
         executor->stride[b] = slip_padded(program->width[b]);
         if (b != SLIP_BUFFER_PARTIAL)
             executor->buffer[b] = slip_cpu_zeros(rows * (size_t)executor->stride[b], sizeof(float));
@@ -290,6 +308,7 @@ const slip_executor_kind slip_executor_cpu = {
     .candidates = candidates,
     .stream_ceiling = slip_cpu_ceiling,
     .cache_bytes = cache_bytes,
+    .work_bytes = work_bytes,
     .expert_picks = expert_picks,
     .device = device,
     .destroy = destroy,

@@ -7,6 +7,7 @@
 #include "comm/window.h"
 #include "kernels/cuda/host/fault.h"
 #include "kernels/cuda/host/state.h"
+#include "kernels/cuda/lower/work.h"
 #include "kernels/cuda/layout/cache.h"
 
 /* The timeout of a wait on the GPU is this fraction of the ranks' deadline: 1 s of 120. */
@@ -125,20 +126,6 @@ static slip_status join(slip_executor *e, slip_comm *comm)
     return slip_cuda_engine_join(e->engine, comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
 }
 
-/* Note what each tensor is for, from the ops that read it. */
-static void note_uses(slip_executor *e)
-{
-    for (int32_t i = 0; i < e->program->op_count; i++) {
-        const slip_op *op = &e->program->ops[i];
-        if (op->kind == SLIP_OP_EMBED)
-            e->is_table[op->weight[0]] = true;
-        if (op->kind != SLIP_OP_EXPERTS)
-            continue;
-        e->use[op->weight[0]] = SLIP_USE_GATE_UP;
-        e->use[op->weight[1]] = SLIP_USE_DOWN;
-    }
-}
-
 static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
                           slip_executor **out)
 {
@@ -158,7 +145,7 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     if (status == SLIP_OK && comm && slip_comm_ranks(comm) > 1)
         status = join(e, comm);
     if (status == SLIP_OK)
-        note_uses(e);
+        slip_cuda_note_uses(program, e->is_table, e->use);
     if (status == SLIP_OK)
         status = create_caches(e);
     if (status == SLIP_OK)
@@ -294,6 +281,7 @@ const slip_executor_kind slip_executor_cuda = {
     .candidates = candidates,
     .stream_ceiling = stream_ceiling,
     .cache_bytes = slip_cuda_cache_bytes,
+    .work_bytes = slip_cuda_work_bytes,
     .device = device,
     .destroy = destroy,
 };

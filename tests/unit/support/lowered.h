@@ -82,7 +82,7 @@ static inline void make_share(lowered *l, bool draft, int32_t ranks, int32_t ran
                                    .limits = &l->limits,
                                    .tensors = l->tensors,
                                    .caches = l->caches,
-                                   .taps = {l->taps, 40, l->model.draft.taps * l->model.hidden},
+                                   .taps = {l->taps, 0, 40, l->model.draft.taps * l->model.hidden},
                                    .sms = 132,
                                    .ranks = ranks};
     for (int r = 0; r < SLIP_MAX_ROPES; r++)

@@ -15,13 +15,14 @@ slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_opti
     int32_t block = block_of(model);
     int32_t widest = options->chunk > block ? options->chunk : block;
     int32_t rows = options->sequences * block > widest ? options->sequences * block : widest;
+    int64_t most = options->sequences * slip_kv_extent(context + block), kv_tokens = slip_kv_extent(options->kv_tokens);
     return (slip_limits){
         .rows = rows,
         .logit_rows = rows,
         .sequences = options->sequences,
         .span_rows = widest,
         .context = context + block, /* a block may look past the last position */
-        .kv_tokens = options->kv_tokens ? slip_kv_extent(options->kv_tokens) : options->sequences * slip_kv_extent(context + block),
+        .kv_tokens = kv_tokens > 0 && kv_tokens < most ? kv_tokens : most,
     };
 }
 

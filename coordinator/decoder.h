@@ -53,7 +53,7 @@ typedef struct {
 
 typedef struct {
     int32_t sequences;        /* K/V slots */
-    int64_t kv_tokens;        /* positions that all of them share; 0: enough for each to be as long as the context */
+    int64_t kv_tokens;        /* positions that all of them share, at most what they can use; 0: so many */
     int32_t chunk;            /* prompt tokens of a sequence in one step */
     double step_budget_ms;    /* of steps in which sequences decode: what they take in of prompts; 0: all there are rows for */
     bool always_draft;        /* draft in every step, whether it pays or not */

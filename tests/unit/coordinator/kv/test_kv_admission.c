@@ -74,9 +74,12 @@ static void test_room(void **state)
     machine_make(checkpoint, model, &(setting){.sequences = 4, .chunk = 64, .kv_tokens = PAGE}, &m);
     assert_int_equal(slip_decoder_room(m.decoder), PAGE - BLOCK);
     machine_free(&m);
-    machine_make(checkpoint, model, &(setting){.sequences = 4, .chunk = 64}, &m);
-    assert_int_equal(slip_decoder_room(m.decoder), CONTEXT);
-    machine_free(&m);
+    for (int64_t kv_tokens = 0; kv_tokens <= 100 * PAGE; kv_tokens += 100 * PAGE) { /* no more than all can use */
+        machine_make(checkpoint, model, &(setting){.sequences = 4, .chunk = 64, .kv_tokens = kv_tokens}, &m);
+        assert_int_equal(slip_decoder_room(m.decoder), CONTEXT);
+        assert_int_equal(slip_rank_limits(m.rank)->kv_tokens, 4 * slip_kv_extent(CONTEXT + BLOCK));
+        machine_free(&m);
+    }
 }
 
 /* ---- the queue ---- */

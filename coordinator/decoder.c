@@ -4,17 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows of a sequence in a step that verifies. */
+static int32_t block_of(const slip_model *model)
+{
+    return model->has_draft ? model->draft.block : 1;
+}
+
 slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_options *options, int64_t context)
 {
-    int32_t block = model->has_draft ? model->draft.block : 1;
+    int32_t block = block_of(model);
     int32_t widest = options->chunk > block ? options->chunk : block;
     int32_t rows = options->sequences * block > widest ? options->sequences * block : widest;
+    int64_t most = options->sequences * slip_kv_extent(context + block), kv_tokens = slip_kv_extent(options->kv_tokens);
     return (slip_limits){
         .rows = rows,
         .logit_rows = rows,
         .sequences = options->sequences,
         .span_rows = widest,
         .context = context + block, /* a block may look past the last position */
+        .kv_tokens = kv_tokens > 0 && kv_tokens < most ? kv_tokens : most,
     };
 }
 
@@ -38,6 +46,7 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     decoder->limits = *limits;
     decoder->options = *options;
     decoder->trace = trace;
+    decoder->extents = (slip_extents){.total = limits->kv_tokens};
     decoder->sequences = calloc((size_t)limits->sequences, sizeof *decoder->sequences);
     decoder->order = calloc((size_t)model->vocabulary, sizeof *decoder->order);
     decoder->adjusted = calloc((size_t)model->vocabulary, sizeof *decoder->adjusted);
@@ -91,8 +100,23 @@ int32_t slip_decoder_slots(const slip_decoder *decoder)
     return decoder->options.sequences;
 }
 
-int32_t slip_decoder_vacancy(const slip_decoder *decoder)
+int64_t slip_decoder_room(const slip_decoder *decoder)
 {
+    const slip_limits *limits = &decoder->limits;
+    return (limits->kv_tokens < limits->context ? limits->kv_tokens : limits->context) - block_of(decoder->model);
+}
+
+/* All that a query can come to use. */
+static int64_t extent_of(const slip_decoder *decoder, const slip_query *query)
+{
+    return slip_kv_extent((int64_t)query->prompt_count + query->max_tokens + block_of(decoder->model));
+}
+
+int32_t slip_decoder_vacancy(const slip_decoder *decoder, const slip_query *query)
+{
+    assert((int64_t)query->prompt_count + query->max_tokens <= slip_decoder_room(decoder)); /* else it would wait for ever */
+    if (!slip_extents_fit(&decoder->extents, extent_of(decoder, query)))
+        return -1;
     for (int32_t i = 0; i < decoder->options.sequences; i++)
         if (decoder->sequences[i].phase == SLIP_FREE)
             return i;
@@ -114,6 +138,7 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
         memcpy(tokens, query->resumed, (size_t)query->resumed_count * sizeof *tokens);
     *sequence = (slip_sequence){.phase = SLIP_PREFILL,
                                 .query = *query,
+                                .base = slip_extents_take(&decoder->extents, extent_of(decoder, query)),
                                 .turn = ++decoder->admissions,
                                 .tokens = tokens,
                                 .count = query->resumed_count,
@@ -143,6 +168,7 @@ void slip_decoder_release(slip_decoder *decoder, int32_t slot)
     if (sequence->first_token_ms > 0) /* else it was given up while its prompt was read */
         slip_times_add(&metrics->first_token, sequence->first_token_ms - sequence->admitted_ms);
     forget(sequence);
+    slip_extents_give(&decoder->extents, sequence->base);
     sequence->phase = SLIP_FREE;
 }
 

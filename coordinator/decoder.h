@@ -14,7 +14,7 @@
 #include "io/report/trace/trace.h"
 #include "ranks/rank.h"
 
-/* What to decode. `prompt` is borrowed until the release. prompt_count >= 1 and prompt_count + max_tokens <= context.
+/* What to decode. `prompt` is borrowed until the release. prompt_count >= 1 and prompt_count + max_tokens <= slip_decoder_room().
  *
  * An answer that an earlier run began is gone on with: its tokens are read again behind the prompt. Sampling is keyed by seed, position
  * and token, so nothing else is needed for the same answer. They count as tokens of the answer; `fresh` never covers them. */
@@ -34,6 +34,7 @@ typedef enum { SLIP_FREE, SLIP_PREFILL, SLIP_DECODE, SLIP_FINISHED } slip_phase_
 typedef struct {
     slip_phase_of_sequence phase;
     slip_query query;
+    int64_t base;      /* of its extent of K/V */
     uint64_t turn;     /* counts admissions: who came earlier has the smaller one */
     int32_t prefilled; /* tokens in the caches of those that are read: the prompt, then the resumed ones */
     int32_t *tokens;   /* generated, [query.max_tokens]; the end-of-text token is not among them */
@@ -52,6 +53,7 @@ typedef struct {
 
 typedef struct {
     int32_t sequences;        /* K/V slots */
+    int64_t kv_tokens;        /* positions that all of them share, at most what they can use; 0: so many */
     int32_t chunk;            /* prompt tokens of a sequence in one step */
     double step_budget_ms;    /* of steps in which sequences decode: what they take in of prompts; 0: all there are rows for */
     bool always_draft;        /* draft in every step, whether it pays or not */
@@ -75,8 +77,13 @@ void slip_decoder_restart(slip_decoder *decoder, int32_t sequences);
 
 int32_t slip_decoder_slots(const slip_decoder *decoder);
 
-/* A free slot, or -1. */
-int32_t slip_decoder_vacancy(const slip_decoder *decoder);
+/* Most tokens of a query, prompt and answer: a longer one can never be admitted. */
+int64_t slip_decoder_room(const slip_decoder *decoder);
+
+/* A free slot, while there is a free extent of K/V for this query's prompt and max_tokens; else -1. */
+int32_t slip_decoder_vacancy(const slip_decoder *decoder, const slip_query *query);
+
+/* `slot`: slip_decoder_vacancy() of this query. */
 slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_query *query);
 
 /* End a sequence early (a stop string was found): it counts as finished by "stop", with its first `keep` tokens. */

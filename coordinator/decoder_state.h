@@ -8,6 +8,7 @@
 
 #include "coordinator/budget.h"
 #include "coordinator/decoder.h"
+#include "coordinator/kv/extents.h"
 #include "coordinator/pace.h"
 #include "coordinator/tap_store.h"
 
@@ -20,6 +21,7 @@ struct slip_decoder {
     slip_decoder_options options;
     slip_trace *trace;
     slip_sequence *sequences;
+    slip_extents extents;            /* of K/V, one a sequence that is admitted */
     uint64_t admissions;             /* so far */
     int32_t drafted[SLIP_MAX_SPANS]; /* slot of each block: who is past its prompt and decodes in this step */
     int32_t owner[SLIP_MAX_SPANS];   /* slot of each span of the step */

@@ -46,8 +46,8 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     for (int32_t i = 0; i < decoder->decoding && status == SLIP_OK; i++) {
         int32_t slot = decoder->drafted[i];
         const slip_sequence *sequence = &decoder->sequences[slot];
-        status = slip_tap_store_inject(decoder->taps, slot, decoder->draft);
-        slip_draft_add(decoder->draft, slot, sequence->tokens[sequence->count - 1], anchor_position(sequence));
+        status = slip_tap_store_inject(decoder->taps, slot, sequence->base, decoder->draft);
+        slip_draft_add(decoder->draft, slot, sequence->base, sequence->tokens[sequence->count - 1], anchor_position(sequence));
     }
     if (status == SLIP_OK)
         status = slip_draft_flush(decoder->draft);
@@ -102,7 +102,8 @@ slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start)
 static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t logit_rows)
 {
     slip_step *step = &decoder->step;
-    const slip_query *query = &decoder->sequences[slot].query;
+    const slip_sequence *sequence = &decoder->sequences[slot];
+    const slip_query *query = &sequence->query;
     decoder->owner[step->span_count] = slot;
     slip_span *span = &step->span[step->span_count++];
     *span = (slip_span){.sequence = slot,
@@ -110,6 +111,7 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
                         .count = count,
                         .logit_rows = logit_rows,
                         .position = position,
+                        .base = sequence->base,
                         .sampling = query->sampling};
     step->row_count += count;
     step->logit_rows += logit_rows;

@@ -39,7 +39,7 @@ static slip_status finish_inject(slip_draft *draft)
     return status;
 }
 
-slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position)
+slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t base, int64_t position)
 {
     slip_step *step = &draft->inject;
     if (step->row_count == draft->rows || step->span_count == SLIP_MAX_SPANS) {
@@ -50,7 +50,7 @@ slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t posit
     slip_span *span = step->span_count ? &step->span[step->span_count - 1] : NULL;
     if (!span || span->sequence != sequence || span->position + span->count != position) {
         span = &step->span[step->span_count++];
-        *span = (slip_span){.sequence = sequence, .row = step->row_count, .position = position};
+        *span = (slip_span){.sequence = sequence, .row = step->row_count, .position = position, .base = base};
     }
     span->count++;
     step->row_count++;
@@ -71,7 +71,7 @@ slip_status slip_draft_flush(slip_draft *draft)
     return status;
 }
 
-void slip_draft_add(slip_draft *draft, int32_t sequence, int32_t anchor, int64_t position)
+void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t anchor, int64_t position)
 {
     slip_step *step = &draft->block;
     int32_t block = draft->shape->block;
@@ -81,8 +81,8 @@ void slip_draft_add(slip_draft *draft, int32_t sequence, int32_t anchor, int64_t
     step->token[step->row_count] = anchor;
     for (int32_t j = 1; j < block; j++)
         step->token[step->row_count + j] = draft->shape->mask_token;
-    step->span[step->span_count++] =
-        (slip_span){.sequence = sequence, .row = step->row_count, .count = block, .logit_rows = block - 1, .position = position};
+    step->span[step->span_count++] = (slip_span){
+        .sequence = sequence, .row = step->row_count, .count = block, .logit_rows = block - 1, .position = position, .base = base};
     step->row_count += block;
     step->logit_rows += block - 1; /* row 0 is the anchor itself */
 }

@@ -14,15 +14,15 @@ typedef struct slip_draft slip_draft;
 slip_status slip_draft_create(slip_rank *rank, slip_draft **draft);
 void slip_draft_free(slip_draft *draft);
 
-/* Queue one committed position, whose taps the target keeps. Positions of a sequence come in order, between two flushes without a gap. Runs
- * by itself when it is full. */
-slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position);
+/* Queue one committed position, whose taps the target keeps. `base`: of the sequence's extent of K/V. Positions of a sequence come in order,
+ * between two flushes without a gap. Runs by itself when it is full. */
+slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t base, int64_t position);
 
 /* Begin to turn what is queued into context. */
 slip_status slip_draft_flush(slip_draft *draft);
 
 /* Add a block to the next draft: `anchor` at `position` is committed but in no cache. At most limits.rows rows in all. */
-void slip_draft_add(slip_draft *draft, int32_t sequence, int32_t anchor, int64_t position);
+void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t anchor, int64_t position);
 
 /* Begin one forward, greedy, for all blocks added since the last one. At most one draft is in
  * flight, behind at most one inject. */

@@ -39,11 +39,11 @@ void slip_tap_store_keep(slip_tap_store *store, int32_t sequence, int64_t positi
     }
 }
 
-slip_status slip_tap_store_inject(slip_tap_store *store, int32_t sequence, slip_draft *draft)
+slip_status slip_tap_store_inject(slip_tap_store *store, int32_t sequence, int64_t base, slip_draft *draft)
 {
     kept *k = &store->sequences[sequence];
     slip_status status = SLIP_OK;
     for (; k->count > 0 && status == SLIP_OK; k->first++, k->count--)
-        status = slip_draft_inject(draft, sequence, k->first);
+        status = slip_draft_inject(draft, sequence, base, k->first);
     return status;
 }

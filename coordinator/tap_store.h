@@ -17,7 +17,7 @@ void slip_tap_store_free(slip_tap_store *store);
 /* One more committed position. Positions of a sequence come in order; a jump starts anew. */
 void slip_tap_store_keep(slip_tap_store *store, int32_t sequence, int64_t position);
 
-/* Give what is kept of a sequence to the draft (slip_draft_inject) and forget it. */
-slip_status slip_tap_store_inject(slip_tap_store *store, int32_t sequence, slip_draft *draft);
+/* Give what is kept of a sequence, whose extent of K/V begins at `base`, to the draft (slip_draft_inject) and forget it. */
+slip_status slip_tap_store_inject(slip_tap_store *store, int32_t sequence, int64_t base, slip_draft *draft);
 
 #endif

@@ -108,11 +108,12 @@ static json_t *range(slip_range pieces)
 static json_t *rank_object(const slip_rank_plan *rank)
 {
     const slip_placement *p = &rank->placement;
-    return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I}", "rank", p->rank, "heads", range(p->q_heads[0]), "kv_heads",
+    return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "rank", p->rank, "heads", range(p->q_heads[0]), "kv_heads",
                      range(p->kv_heads[0]), "sliding_heads", range(p->q_heads[1]), "sliding_kv_heads", range(p->kv_heads[1]), "vocabulary",
                      range(p->vocabulary), "experts", range(p->experts), "expert_columns", range(p->expert_columns), "weight_bytes",
                      (json_int_t)rank->target.weights, "cache_bytes", (json_int_t)rank->target.caches, "draft_weight_bytes",
-                     (json_int_t)rank->draft.weights, "draft_cache_bytes", (json_int_t)rank->draft.caches);
+                     (json_int_t)rank->draft.weights, "draft_cache_bytes", (json_int_t)rank->draft.caches, "work_bytes",
+                     (json_int_t)(rank->target.work + rank->draft.work));
 }
 
 static json_t *placement_object(const slip_inspect_placement *p)
@@ -124,8 +125,9 @@ static json_t *placement_object(const slip_inspect_placement *p)
         json_array_append_new(ranks, rank_object(&p->rank[rank]));
     for (int i = 0; i < p->contexts; i++)
         json_array_append_new(fits, json_pack("{s:I,s:i}", "context", (json_int_t)p->context[i], "sequences", p->sequences[i]));
-    return json_pack("{s:i,s:s,s:i,s:I,s:f,s:o,s:o}", "rank_count", p->ranks, "device", p->device, "expert_slices", p->slices,
-                     "kv_bytes_per_token", (json_int_t)p->kv_bytes_per_token, "available_bytes", p->memory, "ranks", ranks, "fits", fits);
+    return json_pack("{s:i,s:s,s:i,s:I,s:f,s:i,s:I,s:o,s:o}", "rank_count", p->ranks, "device", p->device, "expert_slices", p->slices,
+                     "kv_bytes_per_token", (json_int_t)p->kv_bytes_per_token, "available_bytes", p->memory, "auto_sequences", p->at_once,
+                     "auto_kv_tokens", (json_int_t)p->kv_tokens, "ranks", ranks, "fits", fits);
 }
 
 slip_status slip_inspect_json(const slip_source *source, const slip_inspect_totals *target, const slip_inspect_totals *draft,

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "coordinator/decoder.h"
+#include "coordinator/serve/room.h"
 #include "jobs/inspect_totals.h"
 
 /* Lengths of sequences that are asked about, shorter first; the model's own limit ends the list. */
@@ -42,15 +42,18 @@ static slip_status choose_device(int device, int32_t ranks, slip_inspect_placeme
 
 /* ---- what fits ---- */
 
+static const slip_decoder_options one_sequence = {.sequences = 1, .chunk = 64};
+
 static slip_limits limits_for(const slip_model *model, int32_t sequences, int64_t context)
 {
-    const slip_decoder_options decoding = {.sequences = sequences, .chunk = 64};
+    slip_decoder_options decoding = one_sequence;
+    decoding.sequences = sequences;
     return slip_decoder_limits(model, &decoding, context);
 }
 
 double slip_inspect_bytes(const slip_rank_plan *rank)
 {
-    return (double)rank->target.weights + (double)rank->target.caches + (double)rank->draft.weights + (double)rank->draft.caches;
+    return slip_memory_bytes(&rank->target) + slip_memory_bytes(&rank->draft);
 }
 
 static slip_status plan_all(const slip_source *source, slip_inspect_placement *p, const slip_limits *limits)
@@ -86,6 +89,22 @@ static int32_t most_sequences(const slip_source *source, const slip_inspect_plac
             no = middle;
     }
     return yes;
+}
+
+/* What a batch would take. */
+static void count_automatic(const slip_source *source, slip_inspect_placement *p)
+{
+    const slip_room room = {
+        .source = source,
+        .kind = p->kind,
+        .ranks = p->ranks,
+        .slices = p->slices,
+        .draft_ranks = source->model.has_draft ? p->ranks : 0,
+        .memory = p->memory * slip_room_share(p->kind),
+    };
+    slip_decoder_options decoding = one_sequence;
+    decoding.sequences = p->at_once = slip_room_sequences(&room, &decoding, source->model.max_positions);
+    p->kv_tokens = slip_room_tokens(&room, &decoding, source->model.max_positions);
 }
 
 static void list_contexts(const slip_model *model, slip_inspect_placement *p)
@@ -128,6 +147,7 @@ slip_status slip_inspect_place(const slip_source *source, const slip_options *op
     p.kv_bytes_per_token = kv_bytes(&source->model, &p);
     for (int i = 0; i < p.contexts; i++)
         p.sequences[i] = most_sequences(source, &p, p.context[i]);
+    count_automatic(source, &p);
     *placement = p;
     return SLIP_OK;
 }
@@ -171,4 +191,7 @@ void slip_inspect_print_placement(const slip_model *model, const slip_inspect_pl
     for (int i = 0; i < p->contexts; i++)
         printf("  fits            %d sequence%s of %lld tokens%s\n", p->sequences[i], p->sequences[i] == 1 ? "" : "s",
                (long long)p->context[i], p->sequences[i] == SLIP_MAX_SPANS ? ", the most that a step has" : "");
+    if (p->kv_tokens > 0)
+        printf("  batch           %d sequences at once share K/V for %lld tokens: each takes its own prompt and max_tokens of it\n",
+               p->at_once, (long long)p->kv_tokens);
 }

@@ -27,6 +27,8 @@ typedef struct {
     int contexts;
     int64_t context[SLIP_INSPECT_CONTEXTS];   /* lengths of sequences ... */
     int32_t sequences[SLIP_INSPECT_CONTEXTS]; /* ... and how many of each fit, up to SLIP_MAX_SPANS */
+    int32_t at_once;                          /* sequences that batch --sequences auto takes for requests of up to the model's limit ... */
+    int64_t kv_tokens;                        /* ... and the tokens of K/V that they share; 0: nothing fits */
 } slip_inspect_placement;
 
 /* What a part of the bytes is called. */

@@ -9,12 +9,11 @@
 #include "comm/signals.h"
 #include "io/report/metrics_file.h"
 #include "jobs/device.h"
+#include "jobs/job_sizes.h"
 #include "ranks/model/build.h"
 #include "ranks/model/family.h"
 #include "ranks/model/overlap.h"
 #include "ranks/plan.h"
-
-enum { PROMPT_CHUNK = 64 }; /* prompt tokens of a sequence in one step */
 
 static bool is_coordinator(const slip_job *job)
 {
@@ -37,12 +36,6 @@ static slip_status open_shape(slip_job *job)
     slip_source_shape(&model, &job->source);
     job->source.distinct_experts = (int32_t)job->options->distinct_experts;
     return SLIP_OK;
-}
-
-/* Pieces that the target is cut into. */
-static int32_t shards_of(const slip_job *job)
-{
-    return job->options->shard_of ? (int32_t)job->options->shard_of : slip_comm_ranks(job->comm);
 }
 
 /* What this model, or so many ranks, cannot do is refused by its name. All ranks come to the same. */
@@ -68,7 +61,7 @@ static slip_status check_options(const slip_job *job)
     if (options->shard_of && slip_comm_ranks(job->comm) > 1)
         return slip_fail(SLIP_ERR_INPUT, "--shard-of %lld: it runs one shard on one rank, not %d", (long long)options->shard_of,
                          slip_comm_ranks(job->comm));
-    return options->expert_slices ? slip_placement_check(model, shards_of(job), (int32_t)options->expert_slices) : SLIP_OK;
+    return options->expert_slices ? slip_placement_check(model, slip_job_shards(job), (int32_t)options->expert_slices) : SLIP_OK;
 }
 
 /* The files of a batch that outlive a run which failed or was stopped: the record of what it did is worth more then. */
@@ -142,39 +135,7 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted)
 
 int32_t slip_job_embedded_ids(const slip_job *job)
 {
-    return (int32_t)slip_placement_piece(job->source.model.vocabulary, 1, shards_of(job), 0).count;
-}
-
-/* Is the draft cut over all ranks? By default where that was measured to be faster: on two H200s a draft of the Flash shape takes 0.91
- * instead of 1.52 ms, while CPUs gain little or lose. */
-static bool cuts_draft(const slip_job *job)
-{
-    const slip_options *options = job->options;
-    if (options->draft_ranks)
-        return options->draft_ranks == SLIP_DRAFT_ON_ALL;
-    return job->kind == &slip_executor_cuda && slip_comm_ranks(job->comm) > 1 && !options->shard_of;
-}
-
-/* Scoring reads a text as it is: a drafter would only take memory. */
-static bool drafts(const slip_job *job)
-{
-    return job->source.model.has_draft && !job->options->no_draft && job->options->command != SLIP_COMMAND_SCORE;
-}
-
-/* Before anything large is allocated. */
-static void print_estimate(const slip_job *job, int32_t shards, int32_t slices)
-{
-    slip_memory memory, draft;
-    bool cut = cuts_draft(job);
-    slip_plan_memory(&job->source, job->kind, shards, slices, &job->limits, &memory);
-    fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences of %lld tokens",
-            (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, job->limits.sequences, (long long)job->limits.context);
-    if (drafts(job)) {
-        slip_plan_draft_memory(&job->source, job->kind, cut ? shards : 1, &job->limits, &draft);
-        fprintf(stderr, "; the draft adds %.1f and %.1f MB %s", (double)draft.weights * 1e-6, (double)draft.caches * 1e-6,
-                cut ? "a rank" : "on rank 0");
-    }
-    fputc('\n', stderr);
+    return (int32_t)slip_placement_piece(job->source.model.vocabulary, 1, slip_job_shards(job), 0).count;
 }
 
 /* How the target's executor is made, and but for a few fields the draft's. */
@@ -200,12 +161,12 @@ static slip_executor_options executor_options(const slip_job *job)
 static slip_status load_draft(slip_job *job)
 {
     slip_executor_options options = executor_options(job);
-    if (!drafts(job) || (!is_coordinator(job) && !cuts_draft(job)))
+    if (!slip_job_drafts(job) || (!is_coordinator(job) && !slip_job_cuts_draft(job)))
         return SLIP_OK;
     options.absent_peers = 0; /* the draft is whole on this rank, or its peers are there */
     if (job->trace_ops)
         options.watch_context = slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_DRAFT);
-    slip_status status = slip_rank_load_draft(job->rank, cuts_draft(job), &options);
+    slip_status status = slip_rank_load_draft(job->rank, slip_job_cuts_draft(job), &options);
     if (status == SLIP_OK && job->trace_ops)
         slip_trace_ops_follow(options.watch_context, slip_runner_program(slip_rank_draft(job->rank)));
     return status;
@@ -224,20 +185,6 @@ static slip_status start_decoder(slip_job *job, const slip_decoder_options *deco
     return status;
 }
 
-static slip_decoder_options decoder_options(const slip_job *job, int32_t sequences)
-{
-    const slip_options *options = job->options;
-    return (slip_decoder_options){
-        .sequences = sequences,
-        .chunk = PROMPT_CHUNK,
-        .step_budget_ms = options->step_budget,
-        .always_draft = options->always_draft || options->acceptance > 0,
-        .prompts_first = options->command == SLIP_COMMAND_BENCH,
-        .forced_acceptance = options->acceptance,
-        .random_drafts = options->shape ? slip_job_embedded_ids(job) : 0,
-    };
-}
-
 static slip_status settle_limits(slip_job *job, const slip_decoder_options *decoding, int64_t context)
 {
     job->limits = slip_decoder_limits(&job->source.model, decoding, context);
@@ -249,10 +196,9 @@ static slip_status settle_limits(slip_job *job, const slip_decoder_options *deco
 
 static slip_status start_rank(slip_job *job)
 {
-    int32_t shards = shards_of(job), slices = (int32_t)job->options->expert_slices;
     slip_rank_options options = {
         .kind = job->kind,
-        .slices = slices ? slices : slip_plan_slices(&job->source.model, shards),
+        .slices = slip_job_slices(job),
         .shard_of = (int32_t)job->options->shard_of,
         .limits = job->limits,
         .executor = executor_options(job),
@@ -263,17 +209,17 @@ static slip_status start_rank(slip_job *job)
     if (is_coordinator(job) && !job->options->quiet)
         slip_job_print_sampling(job);
     if (is_coordinator(job) && !job->options->quiet)
-        print_estimate(job, shards, options.slices);
+        slip_job_print_estimate(job);
     return slip_rank_create(job->comm, &job->source, &options, &job->rank);
 }
 
 /* Everything that is loaded: on all ranks, and on rank 0 the decoder. */
-static slip_status load(slip_job *job, int32_t sequences, int64_t context, slip_trace *trace)
+static slip_status load(slip_job *job, const slip_job_sizes *sizes, slip_trace *trace)
 {
-    slip_decoder_options decoding = decoder_options(job, sequences);
+    slip_decoder_options decoding = slip_job_decoding(job, sizes);
     start_work(job);
     job->source.progress = &job->work;
-    slip_status status = settle_limits(job, &decoding, context);
+    slip_status status = settle_limits(job, &decoding, sizes->context);
     if (status == SLIP_OK)
         status = start_rank(job);
     if (status != SLIP_OK)
@@ -313,17 +259,16 @@ static slip_status hear_memory(slip_job *job)
 
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
 {
-    struct {
-        int32_t sequences;
-        int64_t context;
-    } sizes = {sequences, context};
+    slip_job_sizes sizes = {sequences, context, job->options->kv_tokens};
     if (is_coordinator(job) && mine == SLIP_OK && job->options->trace_ops)
         mine = slip_trace_ops_create(job->options->trace_ops, slip_op_name, &job->trace_ops);
     slip_status status = slip_comm_agree(job->comm, mine);
+    if (is_coordinator(job) && status == SLIP_OK && job->options->command == SLIP_COMMAND_BATCH)
+        slip_job_settle_sizes(job, &sizes);
     if (status == SLIP_OK)
         status = slip_comm_broadcast(job->comm, &sizes, sizeof sizes);
     if (status == SLIP_OK)
-        status = load(job, sizes.sequences, sizes.context, trace);
+        status = load(job, &sizes, trace);
     if (status != SLIP_OK)
         return status;
     job->running = true;

@@ -35,9 +35,10 @@ static slip_status wrong_number(slip_command command, const option_row *row, con
 {
     char range[SLIP_RANGE_WORDS], expected[SLIP_RANGE_WORDS + 64];
     slip_range_words(row->kind != OPTION_REAL, row->min, row->max, range);
-    if (row->kind != OPTION_LIST)
-        return wrong_value(command, row, value, range);
-    snprintf(expected, sizeof expected, "%s, or a list of up to %d with commas between them", range, SLIP_LIST_MAX);
+    if (row->kind == OPTION_LIST)
+        snprintf(expected, sizeof expected, "%s, or a list of up to %d with commas between them", range, SLIP_LIST_MAX);
+    else
+        snprintf(expected, sizeof expected, "%s%s", range, row->kind == OPTION_COUNT ? ", or auto" : "");
     return wrong_value(command, row, value, expected);
 }
 
@@ -129,6 +130,12 @@ static slip_status set_option(slip_command command, const option_row *row, const
         return SLIP_OK;
     case OPTION_SHARD:
         return parse_shard(row, text, field) ? SLIP_OK : wrong_value(command, row, text, "i/N with i from 0 to N - 1, N at most 1000000");
+    case OPTION_COUNT:
+        if (strcmp(text, "auto") == 0) {
+            *(int64_t *)field = 0;
+            return SLIP_OK;
+        }
+        break;
     case OPTION_INT:
     case OPTION_LIST:
     case OPTION_REAL: break;

@@ -71,9 +71,10 @@ typedef struct {
     const char *shape;      /* bench, plan: one of slip_shape_names() */
     const char *draft;      /* convert: folder of the drafter; NULL = look beside the source */
 
-    int64_t max_tokens;     /* to make; batch: for lines that do not say, 0 = what the context leaves */
-    slip_sampling sampling; /* batch: for lines that do not say */
-    int64_t sequences;
+    int64_t max_tokens;       /* to make; batch: for lines that do not say, 0 = what the context leaves */
+    slip_sampling sampling;   /* batch: for lines that do not say */
+    int64_t sequences;        /* batch: 0 = auto, or not given */
+    int64_t kv_tokens;        /* batch: 0 = not given */
     int64_t context;          /* tokens a sequence may hold, prompt included; 0 = not given */
     int64_t expert_slices;    /* 0 = what the plan finds fastest */
     double deadline;          /* seconds a rank waits for another */

@@ -9,6 +9,7 @@
 typedef enum {
     OPTION_TEXT,   /* const char *, not empty */
     OPTION_INT,    /* int64_t within min..max */
+    OPTION_COUNT,  /* int64_t within min..max, or 0 for "auto" */
     OPTION_LIST,   /* slip_list, each within min..max */
     OPTION_REAL,   /* double within min..max */
     OPTION_CHOICE, /* int, 1 for the first word of `argument`, words separated by '|' */

@@ -68,7 +68,7 @@ static slip_status set_limits(plan *p)
 
 static double needed(const plan *p)
 {
-    return (double)p->target.weights + (double)p->target.caches + (double)p->draft.weights + (double)p->draft.caches;
+    return slip_memory_bytes(&p->target) + slip_memory_bytes(&p->draft);
 }
 
 static void size_memory(plan *p, int32_t ranks, int32_t slices)
@@ -153,9 +153,10 @@ static void list_warnings(plan *p)
 
 static json_t *memory_json(const plan *p)
 {
-    return json_pack("{s:I,s:I,s:I,s:I,s:f,s:f,s:b}", "weight_bytes", (json_int_t)p->target.weights, "cache_bytes",
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:b}", "weight_bytes", (json_int_t)p->target.weights, "cache_bytes",
                      (json_int_t)p->target.caches, "draft_weight_bytes", (json_int_t)p->draft.weights, "draft_cache_bytes",
-                     (json_int_t)p->draft.caches, "bytes", needed(p), "available_bytes", p->memory, "fits", needed(p) <= p->memory);
+                     (json_int_t)p->draft.caches, "work_bytes", (json_int_t)(p->target.work + p->draft.work), "bytes", needed(p),
+                     "available_bytes", p->memory, "fits", needed(p) <= p->memory);
 }
 
 static slip_status print_json(const plan *p, int argc, char **argv)
@@ -205,7 +206,7 @@ static void print_text(const plan *p)
            p->limits.sequences == 1 ? "" : "s", (long long)p->context);
     if (p->source.model.has_draft)
         printf(", the draft %.3g and %.3g", (double)p->draft.weights * 1e-9, (double)p->draft.caches * 1e-9);
-    printf("%s\n", needed(p) <= p->memory ? "" : ": DOES NOT FIT");
+    printf(", buffers %.3g%s\n", (double)(p->target.work + p->draft.work) * 1e-9, needed(p) <= p->memory ? "" : ": DOES NOT FIT");
     for (int i = 0; i < p->warning_count; i++)
         printf("# warning          %s\n", p->warnings[i]);
     for (size_t i = 0; i < sizeof acceptance / sizeof *acceptance; i++)

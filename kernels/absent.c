@@ -1,6 +1,7 @@
 /* The GPU's executor in a build that has none: CMake chooses between this file and kernels/cuda. */
 #include <string.h>
 
+#include "kernels/cuda/lower/work.h"
 #include "kernels/cuda/layout/cache.h"
 #include "kernels/executor.h"
 #include "kernels/version.h"
@@ -14,7 +15,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     return slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", no_build);
 }
 
-const slip_executor_kind slip_executor_cuda = {.name = "cuda", .create = create, .cache_bytes = slip_cuda_cache_bytes};
+const slip_executor_kind slip_executor_cuda = {
+    .name = "cuda", .create = create, .cache_bytes = slip_cuda_cache_bytes, .work_bytes = slip_cuda_work_bytes};
 
 bool slip_cuda_present(int ranks, int here, const char **why_not)
 {

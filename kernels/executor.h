@@ -102,6 +102,10 @@ typedef struct {
     /* Bytes of K/V caches that create() will take, for the estimate before loading. */
     uint64_t (*cache_bytes)(const slip_program *program, const slip_limits *limits);
 
+    /* Bytes of the device's memory that create() and prepare() will take beside weights and caches: taps, buffers for a step's rows, and what
+     * `ranks` ranks exchange. `forms` [tensor_count]: as place() will get them. 0 for a program that create() or prepare() will refuse. */
+    uint64_t (*work_bytes)(const slip_program *program, const slip_limits *limits, const slip_weight *forms, int32_t ranks);
+
     /* How often each expert was picked since create(), over all rows of all steps, rejected drafts among them: [SLIP_MAX_LAYERS, experts] of
      * the whole model, live. NULL, here or returned: not counted. */
     const int64_t *(*expert_picks)(const slip_executor *executor);

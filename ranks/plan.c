@@ -1,7 +1,9 @@
 #include "ranks/plan.h"
 
 #include <math.h>
+#include <stdlib.h>
 
+#include "ranks/load/piece.h"
 #include "ranks/model/build.h"
 #include "ranks/model/family.h"
 #include "ranks/model/random.h"
@@ -80,13 +82,33 @@ int32_t slip_plan_slices(const slip_model *model, int32_t ranks)
     return best;
 }
 
-/* Raise `memory` to what this rank's program takes, and free the program. */
-static void raise_to(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, slip_program *program,
-                     slip_memory *memory)
+/* Of a program whose weights have these forms. */
+static uint64_t work_bytes(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, int32_t ranks,
+                           const slip_program *program)
 {
-    uint64_t weights = slip_shard_bytes(source, program), caches = kind->cache_bytes(program, limits);
-    memory->weights = weights > memory->weights ? weights : memory->weights;
-    memory->caches = caches > memory->caches ? caches : memory->caches;
+    slip_weight *forms = calloc((size_t)program->tensor_count + 1, sizeof *forms);
+    slip_status status = forms ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    for (int32_t i = 0; i < program->tensor_count && status == SLIP_OK; i++)
+        status = slip_piece_form(source, program, &program->tensors[i], &forms[i]);
+    uint64_t bytes = status == SLIP_OK ? kind->work_bytes(program, limits, forms, ranks) : 0;
+    if (status != SLIP_OK)
+        slip_clear(); /* the same fault is reported when the weights are loaded */
+    free(forms);
+    return bytes;
+}
+
+static void keep_most(uint64_t *most, uint64_t bytes)
+{
+    *most = bytes > *most ? bytes : *most;
+}
+
+/* Raise `memory` to what the program of one of so many ranks takes, and free the program. */
+static void raise_to(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, int32_t ranks,
+                     slip_program *program, slip_memory *memory)
+{
+    keep_most(&memory->weights, slip_shard_bytes(source, program));
+    keep_most(&memory->caches, kind->cache_bytes(program, limits));
+    keep_most(&memory->work, work_bytes(source, kind, limits, ranks, program));
     slip_program_free(program);
 }
 
@@ -96,7 +118,7 @@ static slip_status target_memory(const slip_source *source, const slip_executor_
     slip_program program;
     slip_status status = slip_program_target(&source->model, placement, &program);
     if (status == SLIP_OK)
-        raise_to(source, kind, limits, &program, memory);
+        raise_to(source, kind, limits, placement->ranks, &program, memory);
     return status;
 }
 
@@ -108,7 +130,7 @@ static slip_status draft_memory(const slip_source *source, const slip_executor_k
     slip_placement_draft(&source->model, ranks, rank, &placement);
     slip_status status = slip_program_draft(&source->model, &placement, &program);
     if (status == SLIP_OK)
-        raise_to(source, kind, limits, &program, memory);
+        raise_to(source, kind, limits, ranks, &program, memory);
     return status;
 }
 

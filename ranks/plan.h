@@ -20,8 +20,13 @@ double slip_plan_imbalance(const slip_model *model, int32_t groups, int32_t toke
 double slip_plan_distinct(const slip_model *model, int32_t tokens);
 
 typedef struct {
-    uint64_t weights, caches; /* bytes on the fullest worker rank, the draft not counted */
+    uint64_t weights, caches, work; /* bytes on the fullest worker rank, the draft not counted; work: all but the first two */
 } slip_memory;
+
+static inline double slip_memory_bytes(const slip_memory *memory)
+{
+    return (double)memory->weights + (double)memory->caches + (double)memory->work;
+}
 
 /* What one rank owns and holds; the draft is cut as the target is. */
 typedef struct {

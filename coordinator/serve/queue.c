@@ -36,6 +36,11 @@ slip_status slip_queue_push(slip_queue *queue, const slip_queued *item)
     return status;
 }
 
+const slip_queued *slip_queue_first(const slip_queue *queue)
+{
+    return item_at(queue, 0);
+}
+
 slip_queued slip_queue_pop(slip_queue *queue)
 {
     slip_queued item = *item_at(queue, 0);

@@ -18,6 +18,9 @@ typedef struct {
 void slip_queue_free(slip_queue *queue);
 slip_status slip_queue_push(slip_queue *queue, const slip_queued *item);
 
+/* Who is next; count > 0. */
+const slip_queued *slip_queue_first(const slip_queue *queue);
+
 /* Remove the first; count > 0. */
 slip_queued slip_queue_pop(slip_queue *queue);
 

@@ -95,10 +95,16 @@ static slip_status admit(slip_serve *serve, int32_t slot)
     return status;
 }
 
+/* A slot for whoever is next, or -1: nobody waits, or there is no slot or no K/V for them yet. */
+static int32_t next_slot(const slip_serve *serve)
+{
+    return serve->queue.count > 0 ? slip_decoder_vacancy(serve->decoder, &slip_queue_first(&serve->queue)->request.query) : -1;
+}
+
 static slip_status admit_all(slip_serve *serve)
 {
     slip_status status = SLIP_OK;
-    for (int32_t slot; status == SLIP_OK && serve->queue.count > 0 && (slot = slip_decoder_vacancy(serve->decoder)) >= 0;)
+    for (int32_t slot; status == SLIP_OK && (slot = next_slot(serve)) >= 0;)
         status = admit(serve, slot);
     return status;
 }

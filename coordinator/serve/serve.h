@@ -1,8 +1,9 @@
 /* The serving core: requests go in at any time, text comes out of their sinks.
  *
- *   submit -> queue -> a free slot -> decoder -> detokenizer -> sink
+ *   submit -> queue -> a free slot, and K/V for all of it -> decoder -> detokenizer -> sink
  *
- * Admission is first come, first served: a request never overtakes one that was submitted before it. Everything happens in the caller's
+ * Admission is first come, first served: a request never overtakes one that was submitted before it, not even one that waits for more K/V
+ * than is free. Everything happens in the caller's
  * thread, inside of slip_serve_step() and the cancelling functions; a sink may submit and cancel, but not step.
  *
  *     while (more to submit || slip_serve_busy(serve)) {
@@ -42,7 +43,7 @@ typedef struct {
     void *context;
 } slip_sink;
 
-/* What `query` and `stops` point to is borrowed until the sink's end(). The text of resumed tokens comes again. */
+/* `query` is at most as long as slip_decoder_room(). What it and `stops` point to is borrowed until the sink's end(). The text of resumed tokens comes again. */
 typedef struct {
     slip_query query;
     char *const *stops;
@@ -68,11 +69,11 @@ slip_status slip_serve_submit(slip_serve *serve, const slip_serve_request *reque
 slip_status slip_serve_cancel(slip_serve *serve, uint64_t ticket);
 slip_status slip_serve_cancel_all(slip_serve *serve);
 
-/* Admit what there are slots for, and make one step for all admitted requests. */
+/* Admit what there are slots and K/V for, and make one step for all admitted requests. */
 slip_status slip_serve_step(slip_serve *serve);
 
 bool slip_serve_busy(const slip_serve *serve);       /* a request waits or runs */
-bool slip_serve_has_room(const slip_serve *serve);   /* one more would be admitted by the next step */
+bool slip_serve_has_room(const slip_serve *serve);   /* there is a slot for one more, if not yet K/V */
 uint64_t slip_serve_tokens(const slip_serve *serve); /* generated so far, over all requests */
 
 #endif

@@ -8,6 +8,8 @@
 #include "comm/signals.h"
 #include "jobs/batch/state.h"
 
+enum { CPU_SEQUENCES = 4 };
+
 /* ---- decoding ---- */
 
 static const char INTERRUPTED[] = "the run was stopped by a signal; run again with --resume";
@@ -42,16 +44,18 @@ static slip_status refuse(batch *b, slip_request *request)
     return status;
 }
 
-/* The memory for K/V is a guess from the lines' sizes that hardly any text can exceed: some grow when they are normalised. */
+/* A request that all memory for K/V together does not hold would wait for ever. Without --kv-tokens that memory is a guess from the lines'
+ * sizes that hardly any text can exceed: some grow when they are normalised. */
 static void check_memory(const batch *b, slip_request *request, const slip_ready_prompt *prompts)
 {
+    int64_t room = slip_decoder_room(b->job->decoder);
     for (int32_t i = 0; prompts && i < request->prompt_count; i++) {
         int64_t needed = (int64_t)prompts[i].count + prompts[i].max_tokens;
-        if (needed > b->context)
+        if (needed > room)
             slip_request_refuse(
                 request, 400, "context_length_exceeded", "prompt",
-                "%lld positions are needed, more than its bytes let expect; there is room for %lld; --context %lld makes it",
-                (long long)needed, (long long)b->context, (long long)needed);
+                "%lld prompt tokens and %d to generate do not fit the K/V memory of %lld: more with --kv-tokens or --context",
+                (long long)prompts[i].count, prompts[i].max_tokens, (long long)room);
     }
 }
 
@@ -298,6 +302,13 @@ static void drop_empty(const char *path)
         unlink(path);
 }
 
+/* 0: as many as memory carries. Rows beside others cost a GPU little, and a CPU almost as much as they bring beyond a few. */
+static int32_t wanted_sequences(const slip_job *job)
+{
+    bool few = job->kind == &slip_executor_cpu && !slip_options_given(job->options, "sequences");
+    return few ? CPU_SEQUENCES : (int32_t)job->options->sequences;
+}
+
 slip_status slip_batch(slip_job *job)
 {
     batch b = {.job = job};
@@ -309,7 +320,7 @@ slip_status slip_batch(slip_job *job)
     made = coordinator && access(job->options->output, F_OK) != 0;
     if (coordinator)
         status = slip_batch_prepare(&b);
-    status = slip_job_start(job, status, (int32_t)job->options->sequences, b.context, b.record.trace);
+    status = slip_job_start(job, status, wanted_sequences(job), b.context, b.record.trace);
     if (coordinator && status == SLIP_OK)
         status = run(&b);
     if (status != SLIP_OK && made && b.results && !b.serve)

@@ -20,7 +20,7 @@ typedef struct {
     slip_serve *serve;
     slip_task *current;     /* whose choices are being submitted; NULL: the next line is to be read */
     bool read_all;          /* the file has no more requests */
-    int64_t context, limit; /* positions there is memory for; those a request may ask for */
+    int64_t context, limit; /* positions of the longest request, by its bytes; those a request may ask for */
     int64_t open;           /* requests in flight */
     int64_t left;           /* requests that a signal kept from running */
     int signal, signalled;  /* the signal that asked to drain, 0: none; the rank that was sent it */

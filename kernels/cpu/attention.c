@@ -66,15 +66,22 @@ static void turn_heads(const slip_executor *executor, const slip_op *op, const s
     }
 }
 
-static void store_row(const slip_executor *executor, int32_t layer, int32_t sequence, int64_t position, const float *qkv)
+/* The first K/V head of a sequence in a layer. */
+static int64_t first_head(const slip_executor *executor, int32_t layer, const slip_span *span)
+{
+    const slip_cache *shape = &executor->program->cache[layer];
+    return slip_cache_first(shape->window, executor->cache[layer].slots, span->sequence, span->base) * shape->kv_heads;
+}
+
+static void store_row(const slip_executor *executor, int32_t layer, const slip_span *span, int64_t position, const float *qkv)
 {
     const slip_cache *shape = &executor->program->cache[layer];
     const slip_cpu_cache *cache = &executor->cache[layer];
     const float *k = qkv + (int64_t)shape->q_heads * shape->head_dim, *v = k + (int64_t)shape->kv_heads * shape->head_dim;
-    int64_t slot = (sequence * cache->slots + position % cache->slots) * shape->kv_heads;
+    int64_t head = first_head(executor, layer, span) + position % cache->slots * shape->kv_heads;
     for (int32_t h = 0; h < shape->kv_heads; h++) {
-        memcpy(cache->k + (slot + h) * cache->k_width, k + (int64_t)h * shape->head_dim, (size_t)shape->head_dim * sizeof *k);
-        float *to = cache->v + (slot + h) * cache->v_width;
+        memcpy(cache->k + (head + h) * cache->k_width, k + (int64_t)h * shape->head_dim, (size_t)shape->head_dim * sizeof *k);
+        float *to = cache->v + (head + h) * cache->v_width;
         for (int32_t c = 0; c < shape->v_head_dim; c++)
             to[c] = v[(int64_t)h * shape->v_head_dim + c] * shape->value_scale;
         if (executor->options.round_activations)
@@ -90,7 +97,7 @@ slip_status slip_cpu_rope_store(slip_executor *executor, const slip_op *op)
         for (int32_t i = 0; i < span->count; i++) {
             float *qkv = slip_cpu_row(executor, op->in, span->row + i);
             turn_heads(executor, op, shape, span->row + i, qkv);
-            store_row(executor, op->layer, span->sequence, span->position + i, qkv);
+            store_row(executor, op->layer, span, span->position + i, qkv);
         }
     }
     return SLIP_OK;
@@ -111,9 +118,9 @@ static void attend_row(slip_executor *executor, const slip_op *op, const slip_sp
     const float *sinks = op->weight[0] == SLIP_NO_WEIGHT ? NULL : executor->vectors[op->weight[0]];
     const float *qkv = slip_cpu_row(executor, op->in, span->row + i);
     float *out = slip_cpu_row(executor, op->out, span->row + i);
-    int64_t base = (int64_t)span->sequence * cache->slots * shape->kv_heads, first, last;
+    int64_t head = first_head(executor, op->layer, span), first, last;
     slip_cache_view view = {
-        cache->k + base * cache->k_width, cache->v + base * cache->v_width, cache->slots, shape->kv_heads, cache->k_width, cache->v_width};
+        cache->k + head * cache->k_width, cache->v + head * cache->v_width, cache->slots, shape->kv_heads, cache->k_width, cache->v_width};
     visible(shape, span, i, &first, &last);
     memset(executor->head, 0, (size_t)cache->k_width * sizeof(float));
     for (int32_t h = 0; h < shape->q_heads; h++) {

@@ -25,10 +25,28 @@ static uint64_t cache_bytes(const slip_program *program, const slip_limits *limi
     uint64_t floats = 0;
     for (int32_t i = 0; i < program->cache_count; i++) {
         const slip_cache *shape = &program->cache[i];
-        floats += (uint64_t)limits->sequences * (uint64_t)slip_ring_slots(shape->window, limits) * (uint64_t)shape->kv_heads *
+        floats += (uint64_t)slip_cache_slots(shape->window, limits) * (uint64_t)shape->kv_heads *
                   (uint64_t)(slip_padded(shape->head_dim) + slip_padded(shape->v_head_dim));
     }
     return floats * sizeof(float);
+}
+
+static size_t buffer_rows(const slip_limits *limits, int buffer)
+{
+    return (size_t)(buffer == SLIP_BUFFER_SELECT || buffer == SLIP_BUFFER_LOGITS ? limits->logit_rows : limits->rows);
+}
+
+/* The larger part of it: buffers by name, and the taps, which a draft reads. */
+static uint64_t work_bytes(const slip_program *program, const slip_limits *limits, const slip_weight *forms, int32_t ranks)
+{
+    uint64_t bytes = 0;
+    (void)forms, (void)ranks;
+    for (int b = 0; b < SLIP_BUFFERS; b++)
+        bytes += buffer_rows(limits, b) * (uint64_t)slip_padded(program->width[b]) *
+                 (b == SLIP_BUFFER_PARTIAL ? sizeof(double) : sizeof(float));
+    if (program->phase_count[SLIP_PHASE_INJECT] == 0)
+        bytes += (uint64_t)slip_cache_slots(program->tap_window, limits) * (uint64_t)program->width[SLIP_BUFFER_TAPS] * sizeof(float);
+    return bytes;
 }
 
 static bool create_caches(slip_executor *executor)
@@ -39,7 +57,7 @@ static bool create_caches(slip_executor *executor)
         cache->slots = slip_ring_slots(shape->window, &executor->limits);
         cache->k_width = slip_padded(shape->head_dim);
         cache->v_width = slip_padded(shape->v_head_dim);
-        size_t heads = (size_t)executor->limits.sequences * (size_t)cache->slots * (size_t)shape->kv_heads;
+        size_t heads = (size_t)slip_cache_slots(shape->window, &executor->limits) * (size_t)shape->kv_heads;
         cache->k = slip_cpu_zeros(heads, (size_t)cache->k_width * sizeof(float));
         cache->v = slip_cpu_zeros(heads, (size_t)cache->v_width * sizeof(float));
         if (!cache->k || !cache->v)
@@ -87,7 +105,7 @@ static bool create_buffers(slip_executor *executor)
 {
     const slip_program *program = executor->program;
     for (int b = 0; b < SLIP_BUFFERS; b++) {
-        size_t rows = (size_t)(b == SLIP_BUFFER_SELECT || b == SLIP_BUFFER_LOGITS ? executor->limits.logit_rows : executor->limits.rows);
+        size_t rows = buffer_rows(&executor->limits, b);
         executor->stride[b] = slip_padded(program->width[b]);
         if (b != SLIP_BUFFER_PARTIAL)
             executor->buffer[b] = slip_cpu_zeros(rows * (size_t)executor->stride[b], sizeof(float));
@@ -176,8 +194,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     }
     if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e)) {
         destroy(e);
-        return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences of %lld positions need %llu MB of K/V a rank", limits->sequences,
-                         (long long)limits->context, (unsigned long long)(cache_bytes(program, limits) >> 20));
+        return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences, %lld positions together, need %llu MB of K/V a rank",
+                         limits->sequences, (long long)limits->kv_tokens, (unsigned long long)(cache_bytes(program, limits) >> 20));
     }
     *executor = e;
     return SLIP_OK;
@@ -290,6 +308,7 @@ const slip_executor_kind slip_executor_cpu = {
     .candidates = candidates,
     .stream_ceiling = slip_cpu_ceiling,
     .cache_bytes = cache_bytes,
+    .work_bytes = work_bytes,
     .expert_picks = expert_picks,
     .device = device,
     .destroy = destroy,

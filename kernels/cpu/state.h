@@ -5,10 +5,10 @@
 #include "kernels/cpu/math.h"
 #include "kernels/executor.h"
 
-/* One layer's cache: [sequences, slots, kv_heads, padded dims]. */
+/* One layer's cache: [slots of all sequences, kv_heads, padded dims]; slip_cache_first() says where a sequence's are. */
 typedef struct {
     float *k, *v;
-    int64_t slots;            /* window: a ring of window + span_rows; else the whole context */
+    int64_t slots;            /* of a sequence at most: slip_ring_slots() */
     int64_t k_width, v_width; /* padded head dims */
 } slip_cpu_cache;
 
@@ -28,9 +28,9 @@ struct slip_executor {
 
     slip_cpu_cache cache[SLIP_MAX_LAYERS];
 
-    float *taps; /* [sequences, tap_slots, taps * hidden]: position p in slot p % tap_slots. NULL: no draft reads them */
-    int64_t tap_slots;
-    float **tap_row; /* [rows]: where the step's rows of TAPS are, in `taps` or in the buffer */
+    float *taps;       /* [slots of all sequences, taps * hidden], as in a cache. NULL: no draft reads them */
+    int64_t tap_slots; /* of a sequence at most */
+    float **tap_row;   /* [rows]: where the step's rows of TAPS are, in `taps` or in the buffer */
 
     float *cosine[SLIP_MAX_ROPES]; /* [rows, rotary_dim / 2], of the step in hand */
     float *sine[SLIP_MAX_ROPES];
@@ -85,8 +85,8 @@ void *slip_cpu_zeros(size_t count, size_t size);
 /* From now on `target` keeps its taps by position. */
 slip_status slip_cpu_taps_open(slip_executor *target);
 
-/* Its row of one position, [taps * hidden]. */
-float *slip_cpu_tap_at(const slip_executor *target, int32_t sequence, int64_t position);
+/* Its row of one position of the span's sequence, [taps * hidden]. */
+float *slip_cpu_tap_at(const slip_executor *target, const slip_span *span, int64_t position);
 
 /* Before the ops of a phase run on executor->step. */
 void slip_cpu_taps_begin(slip_executor *executor, slip_phase phase);

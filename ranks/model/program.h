@@ -7,6 +7,7 @@
 #ifndef SLIP_RANKS_MODEL_PROGRAM_H
 #define SLIP_RANKS_MODEL_PROGRAM_H
 
+#include "io/base/both.h"
 #include "ranks/model/sampling.h"
 #include "ranks/model/weights.h"
 
@@ -146,6 +147,7 @@ typedef struct {
     int32_t row, count;     /* rows [row, row + count) */
     int32_t logit_rows;     /* the last so many of them want logits */
     int64_t position;       /* of the first */
+    int64_t base;           /* of its extent: position 0 lies there in caches without a window (slip_cache_first) */
     slip_sampling sampling; /* of the rows that want logits */
 } slip_span;
 
@@ -180,13 +182,42 @@ typedef struct {
     int32_t sequences;  /* K/V slots */
     int32_t span_rows;  /* most tokens of one sequence in a step: what a ring must hold beside its window */
     int64_t context;    /* positions a sequence may reach */
+    int64_t kv_tokens;  /* positions of all sequences together, in caches without a window */
 } slip_limits;
 
-/* Slots of a sequence's cache (or taps) that looks back `window` positions (0: all): a ring of the window and a step, or the context. */
+/* ---- where K/V (and taps) of a sequence lie ----
+ *
+ * With a window each K/V slot has a ring. Without, all sequences share one arena: each has an extent of it, as long as its own prompt and
+ * answer may become, which the coordinator deals out (coordinator/extents.h) and names in every span. Extents are contiguous, not tables
+ * of pages: kernels read keys by `first + position` as ever, with no load in between; the price is that a gap between two extents may be
+ * too short for the next request, which then waits.
+ */
+
+/* Extents are whole pages, so that gaps fit requests of about the same length. */
+enum { SLIP_KV_PAGE = 64 };
+
+static inline int64_t slip_kv_extent(int64_t positions)
+{
+    return (positions + SLIP_KV_PAGE - 1) / SLIP_KV_PAGE * SLIP_KV_PAGE;
+}
+
+/* Position p of a sequence lies in slot p % slip_ring_slots() behind its first. `window`: positions that are looked back, 0: all. */
 static inline int64_t slip_ring_slots(int32_t window, const slip_limits *limits)
 {
     int64_t ring = (int64_t)window + limits->span_rows;
     return window && ring < limits->context ? ring : limits->context;
+}
+
+/* Slots of all sequences. */
+static inline int64_t slip_cache_slots(int32_t window, const slip_limits *limits)
+{
+    return window ? limits->sequences * slip_ring_slots(window, limits) : limits->kv_tokens;
+}
+
+/* A sequence's first slot; `ring`: slip_ring_slots(). */
+SLIP_BOTH static inline int64_t slip_cache_first(int32_t window, int64_t ring, int32_t sequence, int64_t base)
+{
+    return window ? sequence * ring : base;
 }
 
 /* A weight in memory, as read from the checkpoint: this rank's part in the checkpoint's own encoding. */

@@ -220,6 +220,20 @@ cp "$output" "$work/single.jsonl"
 answered fits "200 length 8"
 answered exceeds "400 context_length_exceeded"
 
+# So is memory for K/V: here a page, of which a draft's block takes 8. Requests that fit take turns; a longer one would wait for ever.
+{
+    body first '"prompt":[1,2,3,4,5,6,7,8],"max_tokens":8,"temperature":0'
+    body exceeds '"prompt":[1,2,3,4,5,6,7,8],"max_tokens":49,"temperature":0'
+    body second '"prompt":[1,2,3,4,5,6,7,8],"max_tokens":48,"temperature":0'
+} >"$requests"
+rm -f "$output"
+alone batch -m "$MODEL" -i "$requests" -o "$output" --sequences auto --kv-tokens 64
+cp "$output" "$work/single.jsonl"
+grep -q "^# sequences  *64 at once, as many as memory carries: they share K/V for 64 tokens" "$log" || fail "--sequences auto" "does not say how many" "$log"
+answered first "200 length 8"
+answered exceeds "400 context_length_exceeded"
+answered second "200 length 48"
+
 # ---- wrong use ----
 
 wrong() { # name, pattern, arguments...

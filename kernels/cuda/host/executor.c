@@ -7,6 +7,7 @@
 #include "comm/window.h"
 #include "kernels/cuda/host/fault.h"
 #include "kernels/cuda/host/state.h"
+#include "kernels/cuda/lower/work.h"
 #include "kernels/cuda/layout/cache.h"
 
 /* The timeout of a wait on the GPU is this fraction of the ranks' deadline: 1 s of 120. */
@@ -64,8 +65,9 @@ static slip_status create_taps(slip_executor *e)
     e->taps.width = (int32_t)e->program->width[SLIP_BUFFER_TAPS];
     if (e->taps.width == 0)
         return SLIP_OK;
-    e->taps.slots = (int32_t)slip_ring_slots(e->program->tap_window, &e->limits);
-    size_t floats = (size_t)e->limits.sequences * (size_t)e->taps.slots * (size_t)e->taps.width;
+    e->taps.window = e->program->tap_window;
+    e->taps.slots = (int32_t)slip_ring_slots(e->taps.window, &e->limits);
+    size_t floats = (size_t)slip_cache_slots(e->taps.window, &e->limits) * (size_t)e->taps.width;
     slip_status status = slip_cuda_engine_alloc(e->engine, floats * sizeof(float), &device);
     if (status == SLIP_OK)
         e->taps.data = device;
@@ -274,6 +276,7 @@ const slip_executor_kind slip_executor_cuda = {
     .candidates = candidates,
     .stream_ceiling = stream_ceiling,
     .cache_bytes = slip_cuda_cache_bytes,
+    .work_bytes = slip_cuda_work_bytes,
     .device = device,
     .destroy = destroy,
 };

@@ -212,16 +212,17 @@ static void watch_qkv(view *v, const slip_cuda_rope *op)
     for (int32_t s = 0; out && s < v->step->span_count; s++)
         for (int32_t i = 0; i < v->step->span[s].count; i++) {
             const slip_span *span = &v->step->span[s];
+            int32_t start = slip_cache_start(cache, span->sequence, (int32_t)span->base);
             int32_t slot = (int32_t)((span->position + i) % cache->slots), at = 0;
             for (int32_t h = 0; h < shape->q_heads; h++)
                 for (int32_t d = 0; d < shape->head_dim; d++)
                     out[at++] = slip_bf16_to_f32(q[(int64_t)slip_query_head(cache, span->row + i, h) * cache->k_width + d]);
             for (int32_t h = 0; h < shape->kv_heads; h++)
                 for (int32_t d = 0; d < shape->head_dim; d++)
-                    out[at++] = slip_bf16_to_f32(k[(int64_t)slip_cache_head(cache, span->sequence, slot, h) * cache->k_width + d]);
+                    out[at++] = slip_bf16_to_f32(k[(int64_t)slip_cache_at(cache, start, slot, h) * cache->k_width + d]);
             for (int32_t h = 0; h < shape->kv_heads; h++)
                 for (int32_t d = 0; d < shape->v_head_dim; d++)
-                    out[at++] = slip_bf16_to_f32(values[(int64_t)slip_cache_head(cache, span->sequence, slot, h) * cache->v_width + d]) /
+                    out[at++] = slip_bf16_to_f32(values[(int64_t)slip_cache_at(cache, start, slot, h) * cache->v_width + d]) /
                                 shape->value_scale;
             emit(v, v->op->last, SLIP_BUFFER_QKV, span->row + i, out, at);
         }

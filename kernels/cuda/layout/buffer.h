@@ -117,20 +117,26 @@ static inline size_t slip_operand_cells(int32_t padded, int32_t groups)
     return (size_t)groups * SLIP_TOKENS * (size_t)padded;
 }
 
-/* ---- K and V of one layer, bf16: [sequence][slot][kv head][width], position p in slot p % slots ---- */
+/* ---- K and V of one layer, bf16: [slot][kv head][width], position p of a sequence in slot p % slots behind its first ---- */
 
 typedef struct {
     uint16_t *k, *v;
-    int32_t slots;            /* a ring where there is a window, else the whole context */
+    int32_t slots;            /* of a sequence at most: slip_ring_slots() */
     int32_t k_width, v_width; /* head dims padded with zeros to multiples of 16 */
     int32_t split;            /* keys of one work item: an item covers absolute positions [i * split, (i + 1) * split) */
     slip_cache shape;
 } slip_cuda_cache;
 
-/* Times k_width or v_width: dimension 0. */
-SLIP_BOTH static inline int32_t slip_cache_head(const slip_cuda_cache *cache, int32_t sequence, int32_t slot, int32_t head)
+/* A sequence's first slot; `base`: that of a span. */
+SLIP_BOTH static inline int32_t slip_cache_start(const slip_cuda_cache *cache, int32_t sequence, int32_t base)
 {
-    return (sequence * cache->slots + slot) * cache->shape.kv_heads + head;
+    return (int32_t)slip_cache_first(cache->shape.window, cache->slots, sequence, base);
+}
+
+/* A head of slot `slot` behind the sequence's first. Times k_width or v_width: dimension 0. */
+SLIP_BOTH static inline int32_t slip_cache_at(const slip_cuda_cache *cache, int32_t start, int32_t slot, int32_t head)
+{
+    return (start + slot) * cache->shape.kv_heads + head;
 }
 
 /* Rotated queries, bf16 [row][q head][k_width]. Times k_width: dimension 0. */
@@ -139,16 +145,16 @@ SLIP_BOTH static inline int32_t slip_query_head(const slip_cuda_cache *cache, in
     return row * cache->shape.q_heads + head;
 }
 
-/* ---- the ring of taps, f32 [sequence][slot][width], position p in slot p % slots ---- */
+/* ---- taps, f32 [slot][width], in slots as K and V are ---- */
 
 typedef struct {
     float *data; /* NULL: none */
-    int32_t slots, width;
+    int32_t window, slots, width;
 } slip_cuda_taps;
 
-SLIP_BOTH static inline int64_t slip_taps_at(const slip_cuda_taps *taps, int32_t sequence, int64_t position)
+SLIP_BOTH static inline int64_t slip_taps_at(const slip_cuda_taps *taps, int32_t sequence, int32_t base, int64_t position)
 {
-    return ((int64_t)sequence * taps->slots + (int32_t)position % taps->slots) * taps->width;
+    return (slip_cache_first(taps->window, taps->slots, sequence, base) + (int32_t)position % taps->slots) * taps->width;
 }
 
 /* Sums that count their terms: 64-bit integers, fixed point in units of 2^-SLIP_COUNTED_BITS, times 256, plus the number of terms in it. The

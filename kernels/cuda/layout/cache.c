@@ -20,7 +20,7 @@ slip_cuda_cache slip_cuda_cache_of(const slip_cache *shape, const slip_limits *l
 
 size_t slip_cuda_cache_heads(const slip_cuda_cache *cache, const slip_limits *limits)
 {
-    return (size_t)limits->sequences * (size_t)cache->slots * (size_t)cache->shape.kv_heads;
+    return (size_t)slip_cache_slots(cache->shape.window, limits) * (size_t)cache->shape.kv_heads;
 }
 
 uint64_t slip_cuda_cache_bytes(const slip_program *program, const slip_limits *limits)

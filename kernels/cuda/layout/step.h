@@ -16,7 +16,8 @@ typedef struct {
     int32_t token;
     int32_t sequence;
     int64_t position;
-    int64_t last; /* last key it sees */
+    int32_t last; /* last key it sees */
+    int32_t base; /* that of its span */
 } slip_cuda_row;
 
 typedef struct {
@@ -29,7 +30,7 @@ typedef struct {
 
 /* Rows of one sequence within one row group, at consecutive positions. */
 typedef struct {
-    int32_t row, count, sequence, unused;
+    int32_t row, count, sequence, base;
     int64_t position;
 } slip_cuda_run;
 

@@ -3,8 +3,11 @@
 
 static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cuda_step *out)
 {
-    out->run[out->runs++] =
-        (slip_cuda_run){.row = span->row + first, .count = last - first, .sequence = span->sequence, .position = span->position + first};
+    out->run[out->runs++] = (slip_cuda_run){.row = span->row + first,
+                                            .count = last - first,
+                                            .sequence = span->sequence,
+                                            .base = (int32_t)span->base,
+                                            .position = span->position + first};
 }
 
 static void fill_span(const slip_program *program, const slip_step *step, const slip_span *span, slip_cuda_step *out)
@@ -17,7 +20,8 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
         out->row[span->row + i] = (slip_cuda_row){.token = step->token[span->row + i],
                                                   .sequence = span->sequence,
                                                   .position = position,
-                                                  .last = whole ? span->position + span->count - 1 : position};
+                                                  .last = (int32_t)(whole ? span->position + span->count - 1 : position),
+                                                  .base = (int32_t)span->base};
         if (i > run && slip_token_of(span->row + i) == 0) {
             fill_run(span, run, i, out);
             run = i;

@@ -12,7 +12,8 @@ namespace slip {
 
 // A run as the items see it.
 struct attend_run {
-    int row, count, sequence, position;
+    int row, count, position;
+    int start;        // of its sequence in the cache
     int last;         // key that its last row sees
     int split, parts; // the first split that it sees and how many
     int items;
@@ -22,10 +23,10 @@ struct attend_run {
 __device__ __forceinline__ attend_run attend_load_run(const slip_cuda_attend &op, const context &c, const slip_cuda_run *only, int index)
 {
     const slip_cuda_run &from = c.runs == 1 ? *only : c.step->run[min(index, SLIP_MAX_ROWS - 1)];
-    attend_run run = {from.row, from.count, from.sequence, (int)from.position, 0, 0, 0, 0};
+    attend_run run = {from.row, from.count, (int)from.position, slip_cache_start(&op.cache, from.sequence, from.base), 0, 0, 0, 0};
     if (index >= c.runs)
         return run;
-    run.last = op.cache.shape.whole_block ? (int)c.step->row[run.row + run.count - 1].last : run.position + run.count - 1;
+    run.last = op.cache.shape.whole_block ? c.step->row[run.row + run.count - 1].last : run.position + run.count - 1;
     run.split = slip_attend_split_of(&op.cache, attend_first(op.cache.shape, run.position)); // both bounds grow with the row
     run.parts = slip_attend_split_of(&op.cache, run.last) - run.split + 1;
     run.items = slip_attend_tiles(&op.cache.shape, run.count) * op.cache.shape.kv_heads * run.parts;
@@ -40,21 +41,11 @@ __device__ __forceinline__ attend_job attend_open(const slip_cuda_attend &op, co
     const int part = run.parts - 1 - back, tile = offset - back * across, kv = small_quotient(tile, tiles);
     const int begin = (shape.first_kv + kv) * shape.group - shape.first_q, head = max(begin, 0);
     const int heads = min(begin + shape.group, shape.q_heads) - head, query = (tile - kv * tiles) * SLIP_ATTEND_QUERIES;
-    attend_job job = {run.row,
-                      run.count,
-                      run.position,
-                      run.sequence,
-                      run.last,
-                      kv,
-                      head,
-                      query,
-                      min(heads * run.count - query, (int)SLIP_ATTEND_QUERIES),
-                      0,
-                      0,
-                      partial + tile,
-                      across,
-                      part,
-                      run.parts};
+    attend_job job = {run.row,   run.count, run.position,
+                      run.start, run.last,  kv,
+                      head,      query,     min(heads * run.count - query, (int)SLIP_ATTEND_QUERIES),
+                      0,         0,         partial + tile,
+                      across,    part,      run.parts};
     job.first = max(slip_attend_split_first(&op.cache, run.split + part), attend_first(shape, run.position));
     job.last = min(slip_attend_split_first(&op.cache, run.split + part + 1) - 1, run.last);
     return job;
@@ -78,7 +69,7 @@ __device__ __forceinline__ bool attend_choose(attend_run &run, int item, int &ba
     const int at = __ffs((int)beyond) - 1;
     base = __shfl_sync(0xffffffff, end - run.items, at);
     run = {__shfl_sync(0xffffffff, run.row, at),      __shfl_sync(0xffffffff, run.count, at),
-           __shfl_sync(0xffffffff, run.sequence, at), __shfl_sync(0xffffffff, run.position, at),
+           __shfl_sync(0xffffffff, run.position, at), __shfl_sync(0xffffffff, run.start, at),
            __shfl_sync(0xffffffff, run.last, at),     __shfl_sync(0xffffffff, run.split, at),
            __shfl_sync(0xffffffff, run.parts, at),    0};
     return true;

@@ -13,7 +13,7 @@ static_assert(SLIP_ATTEND_KEYS == 64 && CONSUMERS == 8 * SLIP_ATTEND_KEYS, "eigh
 // An item of attention, the same in all threads: every warp works it out for itself, which saves a barrier.
 struct attend_job {
     int row, count, position; // the run: rows [row, row + count) of the step, the first one's position
-    int sequence;             // whose cache it reads
+    int start;                // of the sequence in the cache
     int last_of_run;          // last key that its last row sees
     int kv, head;             // local K/V head and the first local q head that reads it
     int query, queries;       // index of the tile's first query, how many exist: query j is row j % count, head j / count

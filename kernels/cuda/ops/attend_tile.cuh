@@ -125,7 +125,7 @@ __device__ __forceinline__ attend_row attend_walk(const slip_cuda_attend &op, at
 {
     const slip_cuda_cache &cache = op.cache;
     const int k_width = cache.k_width, v_width = cache.v_width, k_pitch = slip_attend_k_pitch(k_width), slots = cache.slots;
-    const int v_pitch = slip_attend_v_pitch(v_width), heads = cache.shape.kv_heads, head = slip_cache_head(&cache, job.sequence, 0, job.kv);
+    const int v_pitch = slip_attend_v_pitch(v_width), heads = cache.shape.kv_heads, head = slip_cache_at(&cache, job.start, 0, job.kv);
     const uint32_t base = shared_address(&memory), keys = base + SLIP_ATTEND_KEY, values = keys + SLIP_ATTEND_KEYS * k_pitch;
     float *score = (float *)((unsigned char *)&memory + SLIP_ATTEND_SCORE);
     uint16_t *weight = (uint16_t *)((unsigned char *)&memory + SLIP_ATTEND_WEIGHT);

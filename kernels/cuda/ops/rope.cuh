@@ -104,14 +104,14 @@ __device__ __forceinline__ float rope_norm(const float *squares, int dims, float
 }
 
 // Where dimension 0 goes: the step's queries, or the row's slot of the cache.
-__device__ __forceinline__ uint16_t *rope_target(const slip_cuda_rope &op, const rope_item &item, int sequence, int position)
+__device__ __forceinline__ uint16_t *rope_target(const slip_cuda_rope &op, const rope_item &item, int start, int position)
 {
     const slip_cuda_cache &cache = op.cache;
     const int q_heads = cache.shape.q_heads, kv_heads = cache.shape.kv_heads;
     if (item.h < q_heads)
         return op.query + (uint64_t)(unsigned)slip_query_head(&cache, item.row, item.h) * (unsigned)item.width;
     const bool value = item.h >= q_heads + kv_heads;
-    const int head = slip_cache_head(&cache, sequence, small_remainder(position, cache.slots), item.h - q_heads - (value ? kv_heads : 0));
+    const int head = slip_cache_at(&cache, start, small_remainder(position, cache.slots), item.h - q_heads - (value ? kv_heads : 0));
     return (value ? cache.v : cache.k) + (uint64_t)(unsigned)head * (unsigned)item.width;
 }
 
@@ -144,11 +144,11 @@ __device__ __forceinline__ void rope_round(const slip_cuda_rope &op, const conte
     const int d = c.thread() % ROPE_DIMS;
     const bool real = item.exists && d < item.dims;
     float2 angle = {};
-    int sequence = 0;
+    int start = 0; // of its sequence in the cache
     int position = 0;
     if (item.exists) {
         const slip_cuda_row &row = c.step->row[item.row];
-        sequence = row.sequence;
+        start = slip_cache_start(&op.cache, row.sequence, row.base);
         position = (int)row.position;
         if (d < 2 * item.half)
             angle = __ldcg((const float2 *)op.angles + item.row * item.half + (d < item.half ? d : d - item.half));
@@ -167,7 +167,7 @@ __device__ __forceinline__ void rope_round(const slip_cuda_rope &op, const conte
     const float y =
         d < item.dims ? rope_finish(item, memory.head[set] + first, memory.squares[set] + first / 32, op.cache.shape.norm_epsilon, d, angle)
                       : 0.0f;
-    rope_target(op, item, sequence, position)[d] = bf16_bits(y);
+    rope_target(op, item, start, position)[d] = bf16_bits(y);
 }
 
 // Heads are dealt out to SMs first, then to an SM's halves, so that a small step uses all SMs.

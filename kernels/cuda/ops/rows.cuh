@@ -97,7 +97,7 @@ __device__ __forceinline__ float4 exchange_emulated(const slip_cuda_reduce_norm 
 
 __device__ __forceinline__ void keep_tap(const slip_cuda_reduce_norm &op, const slip_cuda_row &row, int column, float4 v)
 {
-    *(float4 *)(op.taps.data + slip_taps_at(&op.taps, row.sequence, row.position) + op.tap + column) = v;
+    *(float4 *)(op.taps.data + slip_taps_at(&op.taps, row.sequence, row.base, row.position) + op.tap + column) = v;
 }
 
 __device__ __forceinline__ float4 load_columns(const float *from, int column, int columns)
@@ -193,7 +193,7 @@ __device__ __forceinline__ void op_quantise(const slip_cuda_quantise &op, const 
         const float *from = op.rows + (int64_t)row * op.stride;
         if (!op.rows) {
             const slip_cuda_row &r = c.step->row[row];
-            from = op.taps.data + slip_taps_at(&op.taps, r.sequence, r.position);
+            from = op.taps.data + slip_taps_at(&op.taps, r.sequence, r.base, r.position);
         }
         write_operand(op.operand, row, block, load_columns(from, column, columns));
     }

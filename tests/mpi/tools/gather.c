@@ -127,8 +127,11 @@ static slip_status decode(slip_decoder *decoder, const slip_model *model, answer
 {
     int owner[SEQUENCES], next = 0, slot;
     while (next < QUERIES || slip_decoder_busy(decoder)) {
-        for (; next < QUERIES && (slot = slip_decoder_vacancy(decoder)) >= 0; next++) {
-            slip_query query = query_of(model, owner[slot] = next);
+        for (; next < QUERIES; next++) {
+            slip_query query = query_of(model, next);
+            if ((slot = slip_decoder_vacancy(decoder, &query)) < 0)
+                break;
+            owner[slot] = next;
             if (slip_decoder_admit(decoder, slot, &query) != SLIP_OK)
                 return SLIP_ERR_FAILED;
         }

@@ -157,10 +157,10 @@ static void test_stop(void **state)
     machine m;
     machine_make(checkpoint, model, &(setting){.draft = true, .sequences = 1, .chunk = 64}, &m);
     slip_query query = query_of(model, 3);
-    assert_int_equal(slip_decoder_vacancy(m.decoder), 0);
+    assert_int_equal(slip_decoder_vacancy(m.decoder, &query), 0);
     assert_false(slip_decoder_busy(m.decoder));
     assert_int_equal(slip_decoder_admit(m.decoder, 0, &query), SLIP_OK);
-    assert_int_equal(slip_decoder_vacancy(m.decoder), -1);
+    assert_int_equal(slip_decoder_vacancy(m.decoder, &query), -1);
     while (slip_decoder_sequence(m.decoder, 0)->count < 6)
         assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);
     slip_decoder_stop(m.decoder, 0, 4);
@@ -168,7 +168,7 @@ static void test_stop(void **state)
     assert_string_equal(slip_decoder_sequence(m.decoder, 0)->finish_reason, "stop");
     assert_false(slip_decoder_busy(m.decoder));
     slip_decoder_release(m.decoder, 0);
-    assert_int_equal(slip_decoder_vacancy(m.decoder), 0);
+    assert_int_equal(slip_decoder_vacancy(m.decoder, &query), 0);
     assert_int_equal(slip_decoder_metrics(m.decoder)->tokens, 4);
     machine_free(&m);
 }

@@ -82,7 +82,9 @@ enum { CHUNK = 16 };
 
 static slip_limits limits_of(const golden *g)
 {
-    return (slip_limits){.rows = CHUNK, .logit_rows = CHUNK, .sequences = 2, .span_rows = CHUNK, .context = g->tokens + 8};
+    assert_true(g->tokens + 8 <= TINY_EXTENT);
+    return (slip_limits){
+        .rows = CHUNK, .logit_rows = CHUNK, .sequences = 2, .span_rows = CHUNK, .context = g->tokens + 8, .kv_tokens = 2 * TINY_EXTENT};
 }
 
 /* [tokens, width]: the caller frees them. */
@@ -228,8 +230,9 @@ static void machine_free(machine *m)
 /* A position as if the target had just made its taps. */
 static void make_position(machine *m, int32_t sequence, uint32_t at, const float *taps, size_t width)
 {
-    memcpy(slip_cpu_tap_at(slip_runner_executor(slip_rank_target(m->rank)), sequence, at), taps + at * width, width * sizeof *taps);
-    assert_int_equal(slip_draft_inject(m->draft, sequence, at), SLIP_OK);
+    const slip_span span = {.sequence = sequence, .base = (int64_t)sequence * TINY_EXTENT};
+    memcpy(slip_cpu_tap_at(slip_runner_executor(slip_rank_target(m->rank)), &span, at), taps + at * width, width * sizeof *taps);
+    assert_int_equal(slip_draft_inject(m->draft, sequence, span.base, at), SLIP_OK);
 }
 
 static void assert_drafts(const golden *g, uint32_t number, const slip_candidate *candidates)
@@ -256,7 +259,7 @@ static void test_drafts(void **state)
             uint32_t start = g.start[number + s];
             for (uint32_t at = 0; at < start; at++) /* more than the queue holds */
                 make_position(&m, (int32_t)s, at, taps, width);
-            slip_draft_add(m.draft, (int32_t)s, g.ids[start], start);
+            slip_draft_add(m.draft, (int32_t)s, s * TINY_EXTENT, g.ids[start], start);
         }
         assert_int_equal(slip_draft_flush(m.draft), SLIP_OK);
         assert_int_equal(slip_draft_begin(m.draft), SLIP_OK);
@@ -293,7 +296,7 @@ static void test_positions_in_turns(void **state)
     assert_int_equal(slip_draft_flush(m.draft), SLIP_OK);
     for (int again = 0; again < 2; again++) {
         for (int32_t s = 0; s < 2; s++)
-            slip_draft_add(m.draft, s, g.ids[start], start);
+            slip_draft_add(m.draft, s, (int64_t)s * TINY_EXTENT, g.ids[start], start);
         assert_int_equal(slip_draft_begin(m.draft), SLIP_OK);
         assert_int_equal(slip_draft_wait(m.draft, &outcome), SLIP_OK);
         assert_drafts(&g, g.cases - 1, outcome.candidates);

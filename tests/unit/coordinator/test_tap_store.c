@@ -7,16 +7,17 @@
 
 #include "coordinator/tap_store.h"
 
-enum { ROWS = 8, SEQUENCES = 2 };
+enum { ROWS = 8, SEQUENCES = 2, BASE = 128 };
 
 /* The draft is replaced: it notes what it is given. */
 static int64_t given[64];
 static int32_t given_count;
 
-slip_status __wrap_slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position);
-slip_status __wrap_slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t position)
+slip_status __wrap_slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t base, int64_t position);
+slip_status __wrap_slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t base, int64_t position)
 {
     assert_null(draft);
+    assert_int_equal(base, BASE);
     given[given_count++] = position * 10 + sequence;
     return SLIP_OK;
 }
@@ -31,7 +32,7 @@ static void keep(slip_tap_store *store, int32_t sequence, int64_t first, int64_t
 static void expect(slip_tap_store *store, int32_t sequence, int64_t first, int64_t end)
 {
     given_count = 0;
-    assert_int_equal(slip_tap_store_inject(store, sequence, NULL), SLIP_OK);
+    assert_int_equal(slip_tap_store_inject(store, sequence, BASE, NULL), SLIP_OK);
     assert_int_equal(given_count, end - first);
     for (int32_t i = 0; i < given_count; i++)
         assert_int_equal(given[i], (first + i) * 10 + sequence);

@@ -62,7 +62,7 @@ static void test_a_build_without(void **state)
     (void)state;
     slip_executor *executor = NULL;
     const slip_program program = {.cache = {{.kv_heads = 2, .head_dim = 32, .v_head_dim = 32}}, .cache_count = 1};
-    const slip_limits limits = {.rows = 8, .sequences = 1, .span_rows = 8, .context = 100};
+    const slip_limits limits = {.rows = 8, .sequences = 1, .span_rows = 8, .context = 100, .kv_tokens = 100};
     slip_clear();
     assert_int_equal(slip_executor_cuda.create(&program, &limits, NULL, NULL, &executor), SLIP_ERR_INPUT);
     assert_string_equal(slip_cause(), "--device cuda: this build computes on CPUs only");

@@ -98,12 +98,14 @@ static void test_batch(void **state)
     assert_true(options.sampling.temperature == 1 && options.sampling.top_p == 1);
     assert_int_equal(options.sampling.seed, 0);
     assert_int_equal(options.max_tokens, 0);
-    assert_int_equal(options.sequences, 4);
+    assert_true(options.sequences == 0 && options.kv_tokens == 0 && !slip_options_given(&options, "sequences"));
     assert_false(options.resume);
     options = accept("batch -m m.h5 -i in -o out --resume --trace run.h5 --sequences 8");
     assert_true(options.resume);
     assert_string_equal(options.trace, "run.h5");
     assert_int_equal(options.sequences, 8);
+    options = accept("batch -m m.h5 -i in -o out --sequences auto --kv-tokens 4096");
+    assert_true(options.sequences == 0 && slip_options_given(&options, "sequences") && options.kv_tokens == 4096);
     assert_true(options.step_budget == 0 && accept("batch -m m.h5 -i in -o out --step-budget 12.5").step_budget == 12.5);
     assert_string_equal(accept("batch -m m.h5 -i in -o -").output, "-");
     assert_true(options.drain == 0 && accept("batch -m m -i i -o o --drain 2.5").drain == 2.5);
@@ -224,6 +226,7 @@ static void test_wrong_use(void **state)
         {"score -m m -f t --draft-ranks all", "--draft-ranks is no option"},
         {"bench -m m --trace-ops o", "--trace-ops is no option"},
         {"bench -m m --engine fast", "--engine must be persistent|launch"},
+        {"batch -m m -i i -o o --sequences all", "from 1 to 64, or auto, not \"all\""},
         {"bench -m m --sequences 1,65", "from 1 to 64, or a list of up to 16 with commas between them, not \"1,65\""},
         {"bench -m m --sequences 1,", "--sequences must be"},
         {"bench -m m --sequences ,1", "--sequences must be"},
@@ -270,13 +273,14 @@ static void test_number_ranges(void **state)
     int checked = 0;
     for (size_t i = 0; i < slip_option_row_count; i++) {
         const option_row *row = &slip_option_rows[i];
-        if (row->kind != OPTION_INT && row->kind != OPTION_REAL)
+        bool whole = row->kind == OPTION_INT || row->kind == OPTION_COUNT;
+        if (!whole && row->kind != OPTION_REAL)
             continue;
-        double step = row->kind == OPTION_INT ? row->max > 1e15 ? 2 : 1 : fabs(row->min) * 0.5 + 1e-7;
+        double step = whole ? row->max > 1e15 ? 2 : 1 : fabs(row->min) * 0.5 + 1e-7;
         for (int command = 1; command < SLIP_COMMANDS; command++) {
             if ((row->commands & 1u << command) == 0)
                 continue;
-            const double in[] = {row->min, row->max}, out[] = {row->min - step, row->max + (row->kind == OPTION_INT ? step : 1)};
+            const double in[] = {row->min, row->max}, out[] = {row->min - step, row->max + (whole ? step : 1)};
             for (int k = 0; k < 2; k++) {
                 snprintf(line, sizeof line, "%s --%s %.17g", base[command], row->name, in[k]);
                 accept(line);
@@ -287,7 +291,7 @@ static void test_number_ranges(void **state)
                 snprintf(line, sizeof line, "%s --%s %s", base[command], row->name, garbage[k]);
                 assert_refused(line, row->name);
             }
-            if (row->kind == OPTION_INT) {
+            if (whole) {
                 snprintf(line, sizeof line, "%s --%s 1.5", base[command], row->name);
                 assert_refused(line, row->name);
             }

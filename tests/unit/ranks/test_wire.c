@@ -28,6 +28,7 @@ static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t ro
                                     .count = end - first,
                                     .logit_rows = 1,
                                     .position = (int64_t)(key << 33) + s,
+                                    .base = (int64_t)(key << 34) + s,
                                     .sampling = {tiny_hash(key + (uint64_t)s), 0.1 * s, s - 1, 1 - 0.01 * s, 0.02 * s}};
     }
     for (int32_t i = 0; i < rows; i++)
@@ -38,6 +39,7 @@ static void assert_span(const slip_span *a, const slip_span *b)
 {
     assert_true(a->sequence == b->sequence && a->row == b->row && a->count == b->count && a->logit_rows == b->logit_rows);
     assert_int_equal(a->position, b->position);
+    assert_int_equal(a->base, b->base);
     assert_memory_equal(&a->sampling, &b->sampling, sizeof a->sampling);
 }
 

@@ -21,6 +21,7 @@ typedef struct {
     bool ahead; /* steps are begun before their drafts are known */
     bool prompts_first;
     double budget; /* milliseconds of a step */
+    int64_t kv_tokens;
 } setting;
 
 typedef struct {
@@ -91,6 +92,7 @@ static inline void ahead_make(void)
 static inline void machine_make(const tiny_checkpoint *checkpoint, const slip_model *model, const setting *how, machine *m)
 {
     slip_decoder_options decoding = {.sequences = how->sequences,
+                                     .kv_tokens = how->kv_tokens,
                                      .chunk = how->chunk,
                                      .forced_acceptance = how->forced,
                                      .always_draft = !how->paced,
@@ -160,8 +162,11 @@ static inline void decode_all(machine *m, const slip_model *model, int32_t seque
 {
     int32_t owner[QUERIES], next = 0, slot;
     while (next < QUERIES || slip_decoder_busy(m->decoder)) {
-        for (; next < QUERIES && (slot = slip_decoder_vacancy(m->decoder)) >= 0; next++) {
-            slip_query query = query_of(model, owner[slot] = backwards ? QUERIES - 1 - next : next);
+        for (; next < QUERIES; next++) {
+            slip_query query = query_of(model, backwards ? QUERIES - 1 - next : next);
+            if ((slot = slip_decoder_vacancy(m->decoder, &query)) < 0)
+                break;
+            owner[slot] = backwards ? QUERIES - 1 - next : next;
             assert_int_equal(slip_decoder_admit(m->decoder, slot, &query), SLIP_OK);
         }
         assert_int_equal(slip_decoder_step(m->decoder), SLIP_OK);

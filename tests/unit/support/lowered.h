@@ -69,7 +69,8 @@ static inline void make_share(lowered *l, bool draft, int32_t ranks, int32_t ran
     assert_int_equal(draft ? slip_program_draft(&l->model, &l->placement, &l->program)
                            : slip_program_target(&l->model, &l->placement, &l->program),
                      SLIP_OK);
-    l->limits = (slip_limits){.rows = 24, .logit_rows = 24, .sequences = SEQUENCES, .span_rows = 8, .context = 40};
+    l->limits = (slip_limits){
+        .rows = 24, .logit_rows = 24, .sequences = SEQUENCES, .span_rows = 8, .context = 40, .kv_tokens = SEQUENCES * TINY_EXTENT};
     plan_tensors(l, dtype);
     for (int32_t i = 0; i < l->program.cache_count; i++)
         l->caches[i] = (slip_cuda_cache){.slots = (int32_t)slip_ring_slots(l->program.cache[i].window, &l->limits),
@@ -81,7 +82,7 @@ static inline void make_share(lowered *l, bool draft, int32_t ranks, int32_t ran
                                    .limits = &l->limits,
                                    .tensors = l->tensors,
                                    .caches = l->caches,
-                                   .taps = {l->taps, 40, l->model.draft.taps * l->model.hidden},
+                                   .taps = {l->taps, 0, 40, l->model.draft.taps * l->model.hidden},
                                    .sms = 132,
                                    .ranks = ranks};
     for (int r = 0; r < SLIP_MAX_ROPES; r++)

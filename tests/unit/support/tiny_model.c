@@ -136,6 +136,7 @@ slip_span *tiny_step_add(slip_step *step, int32_t sequence, int64_t position, co
                         .count = count,
                         .logit_rows = logit_rows,
                         .position = position,
+                        .base = (int64_t)sequence * TINY_EXTENT,
                         .sampling = {.top_p = 1}};
     memcpy(step->token + step->row_count, tokens, (size_t)count * sizeof *tokens);
     step->row_count += count;

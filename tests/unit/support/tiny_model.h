@@ -4,7 +4,7 @@
 
 #include "kernels/executor.h"
 
-enum { TINY_VOCABULARY = 53, TINY_WINDOW = 6 };
+enum { TINY_VOCABULARY = 53, TINY_WINDOW = 6, TINY_EXTENT = 256 /* positions of a sequence in a step of tiny_step_add() */ };
 
 /* hidden 64: rows of whole blocks, fused qkv, MXFP4 experts. hidden 80: padded rows, split q, k, v, FP8 experts, and heads
  * that a cut between ranks leaves inside a block of 32 columns. */

@@ -44,7 +44,12 @@ static inline void share_make_limits(share *s, int32_t hidden, const slip_limits
 static inline void share_make_with(share *s, int32_t hidden, int32_t span_rows, int32_t ranks, int32_t slices, int32_t rank,
                                    const slip_executor_options *options)
 {
-    slip_limits limits = {.rows = 64, .logit_rows = 64, .sequences = SEQUENCES, .span_rows = span_rows, .context = CONTEXT};
+    slip_limits limits = {.rows = 64,
+                          .logit_rows = 64,
+                          .sequences = SEQUENCES,
+                          .span_rows = span_rows,
+                          .context = CONTEXT,
+                          .kv_tokens = SEQUENCES * TINY_EXTENT};
     share_make_limits(s, hidden, &limits, ranks, slices, rank, options);
 }
 

@@ -32,7 +32,7 @@ typedef struct {
 static void watched_make(slip_trace_ops *trace, watched *w)
 {
     slip_placement placement;
-    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 1, .span_rows = 8, .context = 32};
+    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 1, .span_rows = 8, .context = 32, .kv_tokens = 32};
     slip_trace_lane *lane = slip_trace_ops_lane(trace, SLIP_TRACE_TARGET);
     slip_executor_options options = {.watch = slip_trace_ops_watch, .watch_context = lane};
     tiny_model_shape(HIDDEN, &w->model);

@@ -73,7 +73,7 @@ static void test_widest_step(void **state)
     enum { ROWS = SLIP_MAX_ROWS / SLIP_MAX_SPANS };
     static float wide[SLIP_MAX_ROWS][V];
     static int32_t tokens[SLIP_MAX_SPANS][ROWS];
-    slip_limits limits = {SLIP_MAX_ROWS, SLIP_MAX_ROWS, SLIP_MAX_SPANS, ROWS, CONTEXT};
+    slip_limits limits = {SLIP_MAX_ROWS, SLIP_MAX_ROWS, SLIP_MAX_SPANS, ROWS, CONTEXT, SLIP_MAX_SPANS * TINY_EXTENT};
     share s;
     share_make_limits(&s, 80, &limits, 1, 1, 0, NULL);
     tiny_step_start(&step);

@@ -82,13 +82,13 @@ static void test_cache_bytes(void **state)
 {
     (void)state;
     share s;
-    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 2, .span_rows = 8, .context = CONTEXT};
+    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 2, .span_rows = 8, .context = CONTEXT, .kv_tokens = 100};
     share_make(&s, 64, 8, 1, 1, 0);
     uint64_t global = 3 * (32 + 32), sliding = 2 * (32 + 32); /* floats a position: heads of 24 and 32, padded */
-    uint64_t want = 2 * 4 * (2 * CONTEXT * global + 2 * (TINY_WINDOW + 8) * sliding);
+    uint64_t want = 2 * 4 * (100 * global + 2 * (TINY_WINDOW + 8) * sliding);
     assert_int_equal(cpu->cache_bytes(&s.program, &limits), want);
     limits.context = 10; /* a ring is never longer than the context */
-    assert_int_equal(cpu->cache_bytes(&s.program, &limits), 2 * 4 * (2 * 10 * global + 2 * 10 * sliding));
+    assert_int_equal(cpu->cache_bytes(&s.program, &limits), 2 * 4 * (100 * global + 2 * 10 * sliding));
     share_free(&s);
 }
 

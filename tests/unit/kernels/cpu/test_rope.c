@@ -59,7 +59,7 @@ static void make_program(scene *s, int32_t window, bool whole_block)
 static void run(scene *s)
 {
     static slip_step step;
-    slip_limits limits = {.rows = ROWS, .logit_rows = 1, .sequences = 1, .span_rows = ROWS, .context = LENGTH};
+    slip_limits limits = {.rows = ROWS, .logit_rows = 1, .sequences = 1, .span_rows = ROWS, .context = LENGTH, .kv_tokens = LENGTH};
     slip_executor *executor;
     slip_run_cost cost;
     int32_t tokens[ROWS] = {0};

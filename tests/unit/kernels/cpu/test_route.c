@@ -49,7 +49,7 @@ static void check_picks(const routed *r, const int64_t *picks)
 static void route(routed *r, slip_scoring scoring, bool bias, bool norm_top_k, float scale)
 {
     static slip_step step;
-    slip_limits limits = {.rows = ROWS, .logit_rows = 1, .sequences = 1, .span_rows = ROWS, .context = ROWS};
+    slip_limits limits = {.rows = ROWS, .logit_rows = 1, .sequences = 1, .span_rows = ROWS, .context = ROWS, .kv_tokens = ROWS};
     slip_executor *executor;
     slip_run_cost cost;
     int32_t tokens[ROWS] = {0};

@@ -373,6 +373,8 @@ static void test_step(void **state)
         assert_int_equal(out.run[i].row, row[i]);
         assert_int_equal(out.run[i].count, count[i]);
         assert_int_equal(out.run[i].position, out.row[row[i]].position);
+        assert_int_equal(out.run[i].base, i == 0 ? 2 * TINY_EXTENT : 0);
+        assert_int_equal(out.row[row[i]].base, out.run[i].base);
     }
     assert_int_equal(out.row[4].last, 34);
     assert_int_equal(out.logit_row[0].seed, 77);

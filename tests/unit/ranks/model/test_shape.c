@@ -128,7 +128,7 @@ static void test_memory(void **state)
     slip_model model;
     slip_source source;
     slip_memory cpu, cuda;
-    slip_limits limits = {.rows = 64, .logit_rows = 64, .sequences = 1, .span_rows = 64, .context = 1024};
+    slip_limits limits = {.rows = 64, .logit_rows = 64, .sequences = 1, .span_rows = 64, .context = 1024, .kv_tokens = 1024};
     slip_shape_make("pro", &model);
     slip_source_shape(&model, &source);
     int32_t slices = slip_plan_slices(&model, 8);
@@ -154,7 +154,7 @@ static void test_fill(void **state)
     slip_source source;
     slip_rank *rank;
     slip_model model;
-    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 1, .span_rows = 8, .context = 32};
+    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 1, .span_rows = 8, .context = 32, .kv_tokens = 32};
     tiny_model_shape(64, &model);
     slip_source_shape(&model, &source);
     slip_rank_options options = {.kind = &filling, .slices = 1, .limits = limits};
@@ -184,7 +184,7 @@ static void test_overlap(void **state)
     slip_source source;
     slip_rank *rank;
     slip_model model;
-    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 1, .span_rows = 8, .context = 32};
+    slip_limits limits = {.rows = 8, .logit_rows = 8, .sequences = 1, .span_rows = 8, .context = 32, .kv_tokens = 32};
     slip_executor_kind pooling = filling;
     int32_t routers = 0;
     tiny_model_shape(64, &model);

@@ -10,7 +10,7 @@
 #ifndef SLIP_RANKS_MODEL_SAMPLE_H
 #define SLIP_RANKS_MODEL_SAMPLE_H
 
-#include "ranks/model/program.h"
+#include "ranks/model/histogram.h"
 
 /* Philox4x32-10: 128 bits from a 128-bit counter and a 64-bit key. */
 void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
@@ -23,6 +23,10 @@ double slip_gumbel(uint32_t bits);
 
 /* The best of `count` tokens from `first_token` on, no filter applied. `logits` [count]. count 0 gives token -1. */
 slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position);
+
+/* The best of those of them that lie in bins >= `open` of their row's histogram. */
+slip_candidate slip_sample_above(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position,
+                                 int32_t open);
 
 /* The same among the tokens that the filters leave: of the top_k likeliest (softmax at `temperature`; of equals the lower token), the
  * fewest likeliest that hold top_p of their mass, and of those the ones at least min_p times as likely as the likeliest.

@@ -38,11 +38,6 @@ uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token)
     return four[token % 4];
 }
 
-double slip_gumbel(uint32_t bits)
-{
-    return -log(-log(((double)bits + 0.5) * 0x1p-32));
-}
-
 slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b)
 {
     if (a.token < 0 || b.token < 0)
@@ -113,6 +108,14 @@ slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_
 {
     return sampling->temperature == 0 ? arg_max(logits, first_token, count)
                                       : slip_sample_above(logits, first_token, count, sampling, position, SLIP_ALL_BINS);
+}
+
+int32_t slip_candidate_bin(slip_candidate candidate, const slip_sampling *sampling, int64_t position)
+{
+    const double noise = sampling->temperature * slip_gumbel(slip_sample_bits(sampling->seed, position, candidate.token));
+    const double roundings = (fabs((double)candidate.score) + fabs(noise)) * 0x1p-23; /* of the score, and of the logit here */
+    const float lowest = (float)((double)candidate.score - noise - roundings);
+    return slip_bin_of(slip_bin_place(lowest, slip_bin_scale(sampling->temperature)));
 }
 
 /* ---- filters by the rule itself ----

@@ -293,7 +293,9 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     if (status != SLIP_OK)
         return status;
     bool verify_only = slip_decoder_build(decoder);
-    if ((status = draft_and_verify(decoder, start, &outcome)) != SLIP_OK)
+    if ((status = draft_and_verify(decoder, start, &outcome)) == SLIP_OK)
+        status = slip_decoder_filter(decoder, &outcome);
+    if (status != SLIP_OK)
         return status;
     double verified = slip_now_ms();
     slip_decoder_commit(decoder, &outcome);

@@ -1,7 +1,7 @@
 /* What the decoder owns, shared by its files:
  *   decoder.c       who is decoded: slots, admission, release, and the step from one end to the other
  *   decoder_step.c  what the next step is: to draft or not, blocks and chunks
- *   decoder_commit.c  what came of it: samples, acceptance, new tokens, context for the draft
+ *   decoder_commit.c  what came of it: filters, samples, acceptance, new tokens, context for the draft
  */
 #ifndef SLIP_COORDINATOR_DECODER_STATE_H
 #define SLIP_COORDINATOR_DECODER_STATE_H
@@ -26,9 +26,12 @@ struct slip_decoder {
     int32_t drafted[SLIP_MAX_SPANS]; /* slot of each block: who is past its prompt and decodes in this step */
     int32_t owner[SLIP_MAX_SPANS];   /* slot of each span of the step */
     slip_step step;
-    int32_t samples[SLIP_MAX_ROWS]; /* the target's token after each logit row */
-    int32_t *order;                 /* [vocabulary] scratch of the sampling filters */
-    float *adjusted;                /* [vocabulary] a row as its request wants it */
+    slip_candidate candidates[SLIP_MAX_ROWS]; /* the device's, of each logit row of the step */
+    bool whole[SLIP_MAX_ROWS];                /* logit rows that are sampled here, from all of their logits */
+    slip_step again;                          /* the step as it is sampled again */
+    int32_t samples[SLIP_MAX_ROWS];           /* the target's token after each logit row */
+    int32_t *order;                           /* [vocabulary] scratch of the sampling filters */
+    float *adjusted;                          /* [vocabulary] a row as its request wants it */
     slip_pace paces[SLIP_PACE_SIZES];
     slip_budget budget;
     int32_t decoding;           /* how many they are */
@@ -49,6 +52,12 @@ bool slip_decoder_build(slip_decoder *decoder);
 
 /* Wait for the drafts that were begun, if any, and put them where they stand in the step; all of it began at `start`. */
 slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start);
+
+/* Do devices give histograms, and sample again? */
+bool slip_decoder_device_filters(const slip_decoder *decoder);
+
+/* Behind a step: candidates that the filters keep, or all logits of the row, of all logit rows that are looked at. */
+slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome);
 
 /* Turn a step's outcome into tokens. */
 void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome);

@@ -99,6 +99,18 @@ slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start)
     return SLIP_OK;
 }
 
+/* What the query's logit rows want of the step. A device that samples gives logits later, of the rows that turn out to need them. */
+static void want_for(slip_decoder *decoder, const slip_query *query)
+{
+    const bool whole = slip_logits_wanted(&query->wishes, &query->sampling), filters = slip_sampling_filters(&query->sampling);
+    slip_want want = SLIP_WANT_TOKENS;
+    if (slip_decoder_device_filters(decoder))
+        want = filters && !whole ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS;
+    else if (whole || filters)
+        want = SLIP_WANT_LOGITS;
+    decoder->step.want = want > decoder->step.want ? want : decoder->step.want;
+}
+
 static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t logit_rows)
 {
     slip_step *step = &decoder->step;
@@ -115,8 +127,8 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
                         .sampling = query->sampling};
     step->row_count += count;
     step->logit_rows += logit_rows;
-    if (logit_rows > 0 && slip_logits_wanted(&query->wishes, &query->sampling))
-        step->want = SLIP_WANT_LOGITS;
+    if (logit_rows > 0)
+        want_for(decoder, query);
     return span;
 }
 

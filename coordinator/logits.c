@@ -5,7 +5,7 @@
 
 bool slip_logits_wanted(const slip_row_wishes *wishes, const slip_sampling *sampling)
 {
-    return wishes->bias_count > 0 || wishes->logprobs || slip_sampling_filters(sampling) || slip_sampling_penalizes(sampling);
+    return wishes->bias_count > 0 || wishes->logprobs || slip_sampling_penalizes(sampling);
 }
 
 /* ---- tokens that were there ---- */

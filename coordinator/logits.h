@@ -24,7 +24,7 @@ typedef struct {
     int32_t top_logprobs; /* and of so many likeliest ones, at most SLIP_MAX_TOP_LOGPROBS */
 } slip_row_wishes;
 
-/* Does the pick need whole rows, on rank 0? */
+/* Does the pick need whole rows, on rank 0, whatever devices know of the filters? */
 bool slip_logits_wanted(const slip_row_wishes *wishes, const slip_sampling *sampling);
 
 /* Which tokens were there, for the penalties. All zero: no penalties. */

@@ -28,13 +28,14 @@ enum {
 #define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
 
 /* A field of sampling is an option of generate, and of batch for the requests that leave it out; where neither says, a model may have
- * a value of its own. */
+ * a value of its own. A benchmark does as it is told. */
 #define SAMPLING_ROWS(field, option, kind, argument, low, high, alone, many, help) \
     {option,        0, \
      OPTION_##kind, argument, \
      GENERATE,      FIELD(sampling.field), \
      low,           high, \
      alone,         help ".\nA value of the model's own comes before the default"}, \
+        {option, 0, OPTION_##kind, argument, BENCH, FIELD(sampling.field), low, high, alone, help}, \
         {option,        0, \
          OPTION_##kind, argument, \
          BATCH,         FIELD(sampling.field), \

@@ -8,7 +8,7 @@
 
 #include "comm/comm.h"
 #include "io/base/status.h"
-#include "ranks/model/program.h"
+#include "ranks/model/histogram.h"
 
 typedef struct slip_executor slip_executor;
 
@@ -70,7 +70,7 @@ typedef struct {
     /* All weights are there. With a `comm` of several ranks lockstep, and all have got here. */
     slip_status (*prepare)(slip_executor *executor);
 
-    /* Begin one phase on a step, which is read before this returns. A sequence's cache is addressed by position: what was written at or
+    /* Begin one phase on a step, which is read before this returns. A step that is sampled `again` is the last SLIP_PHASE_RUN. A sequence's cache is addressed by position: what was written at or
      * after a position that is written again is gone, so rejected drafts need no undoing. */
     slip_status (*begin)(slip_executor *executor, slip_phase phase, const slip_step *step);
 
@@ -90,11 +90,16 @@ typedef struct {
      * without effort. */
     void (*rest)(slip_executor *executor);
 
-    /* Row `row` of an f32 buffer, valid until the next run. The cuda executor has LOGITS alone, and only of a step that wanted them. */
+    /* Row `row` of an f32 buffer, valid until the next run. The cuda executor has LOGITS alone, and only of a step that wanted them, `again`
+     * of rows that are not left out. */
     float *(*row)(slip_executor *executor, slip_buffer buffer, int32_t row);
 
     /* The best candidate of this rank's vocabulary rows for each logit row of the last step waited for, by the sampling rule. */
     void (*candidates)(slip_executor *executor, const slip_step *step, slip_candidate *candidates);
+
+    /* The histogram of this rank's vocabulary rows, for a logit row that filters apply to, of the last step waited for that wanted them;
+     * valid until the next such step. NULL: steps neither want histograms nor are sampled `again`, and filters need whole rows. */
+    const slip_histogram *(*histogram)(const slip_executor *executor, int32_t row);
 
     /* GB/s at which this device reads memory, for the metrics; 0 = unknown. */
     double (*stream_ceiling)(slip_executor *executor);

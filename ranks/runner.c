@@ -20,6 +20,8 @@ struct slip_runner {
     slip_candidate *received;   /* rank 0: [logit_rows] of one other rank */
     float *logits;              /* rank 0: [logit_rows, vocabulary] */
     float *share;               /* [logit_rows, most vocabulary rows of a rank]: logits as they travel */
+    slip_histogram *histograms; /* [logit_rows] of all ranks, on rank 0; as they travel, on the others */
+    slip_histogram *arrived;    /* rank 0: [logit_rows] of one other rank, as they travel */
     bool device_collects;
     bool awake; /* rank 0: a run was begun since the start or the last rest */
 };
@@ -58,6 +60,9 @@ static slip_status allocate(slip_runner *runner)
         ok = ok && (runner->share = malloc(rows * share * sizeof(float))) != NULL;
     if (!runner->options.draft && is_coordinator(runner))
         ok = ok && (runner->logits = malloc(rows * vocabulary * sizeof(float))) != NULL;
+    if (!runner->options.draft && runner->options.kind->histogram)
+        ok = ok && (runner->histograms = malloc(rows * sizeof *runner->histograms)) != NULL &&
+             (runner->arrived = malloc(rows * sizeof *runner->arrived)) != NULL;
     return ok ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for the logits of %zu rows", rows);
 }
 
@@ -127,6 +132,8 @@ void slip_runner_free(slip_runner *runner)
     free(runner->received);
     free(runner->logits);
     free(runner->share);
+    free(runner->histograms);
+    free(runner->arrived);
     free(runner);
 }
 
@@ -184,18 +191,42 @@ static bool has_logits(const slip_step *step)
     return step->want == SLIP_WANT_LOGITS && step->logit_rows > 0;
 }
 
+/* The logit rows whose logits or histograms are wanted, in order; returns how many. */
+static int32_t list_wanted(const slip_step *step, int32_t rows[static SLIP_MAX_ROWS])
+{
+    int32_t count = 0, row = 0;
+    for (int32_t s = 0; s < step->span_count; s++)
+        for (int32_t i = 0; i < step->span[s].logit_rows; i++, row++)
+            if (step->want == SLIP_WANT_LOGITS ? !step->again || step->open[row] != SLIP_NO_BINS
+                                               : step->want == SLIP_WANT_HISTOGRAMS && slip_sampling_filters(&step->span[s].sampling))
+                rows[count++] = row;
+    return count;
+}
+
 static size_t logits_bytes(const slip_runner *runner, const slip_step *step, int rank)
 {
-    return (size_t)step->logit_rows * (size_t)vocabulary_of(runner, rank).count * sizeof(float);
+    int32_t rows[SLIP_MAX_ROWS];
+    return (size_t)list_wanted(step, rows) * (size_t)vocabulary_of(runner, rank).count * sizeof(float);
 }
 
 /* Our rows of the head, one after the other without padding. */
 static void pack_logits(slip_runner *runner, const slip_step *step)
 {
+    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
     int64_t count = runner->program.vocabulary.count;
-    for (int32_t i = 0; i < step->logit_rows; i++)
-        memcpy(runner->share + i * count, runner->options.kind->row(runner->executor, SLIP_BUFFER_LOGITS, i),
+    for (int32_t i = 0; i < wanted; i++)
+        memcpy(runner->share + i * count, runner->options.kind->row(runner->executor, SLIP_BUFFER_LOGITS, rows[i]),
                (size_t)count * sizeof(float));
+}
+
+static slip_status send_histograms(slip_runner *runner, const slip_step *step)
+{
+    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
+    for (int32_t i = 0; i < wanted; i++)
+        runner->histograms[i] = *runner->options.kind->histogram(runner->executor, rows[i]);
+    return wanted == 0
+               ? SLIP_OK
+               : slip_comm_send(comm_of(runner), runner->histograms, (size_t)wanted * sizeof *runner->histograms, "sending histograms");
 }
 
 static void find_candidates(slip_runner *runner, const slip_step *step)
@@ -213,10 +244,12 @@ static slip_status send_results(slip_runner *runner, const slip_step *step)
         pack_logits(runner, step);
         return slip_comm_send(comm, runner->share, logits_bytes(runner, step, slip_comm_rank(comm)), "sending logits");
     }
-    if (step->logit_rows == 0 || runner->device_collects)
-        return SLIP_OK;
-    find_candidates(runner, step);
-    return slip_comm_send(comm, runner->candidates, (size_t)step->logit_rows * sizeof *runner->candidates, "sending candidates");
+    slip_status status = SLIP_OK;
+    if (step->logit_rows > 0 && !runner->device_collects) {
+        find_candidates(runner, step);
+        status = slip_comm_send(comm, runner->candidates, (size_t)step->logit_rows * sizeof *runner->candidates, "sending candidates");
+    }
+    return status == SLIP_OK ? send_histograms(runner, step) : status;
 }
 
 slip_status slip_runner_follow(slip_runner *runner, slip_phase phase, const slip_step *step)
@@ -276,10 +309,18 @@ slip_status slip_runner_begin(slip_runner *runner, slip_phase phase, const slip_
 
 static void unpack_logits(slip_runner *runner, const slip_step *step, int from)
 {
+    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
     int64_t vocabulary = runner->options.source->model.vocabulary;
-    slip_range rows = vocabulary_of(runner, from);
-    for (int32_t i = 0; i < step->logit_rows; i++)
-        memcpy(runner->logits + i * vocabulary + rows.first, runner->share + i * rows.count, (size_t)rows.count * sizeof(float));
+    slip_range ours = vocabulary_of(runner, from);
+    for (int32_t i = 0; i < wanted; i++)
+        memcpy(runner->logits + rows[i] * vocabulary + ours.first, runner->share + i * ours.count, (size_t)ours.count * sizeof(float));
+}
+
+static void take_own_histograms(slip_runner *runner, const slip_step *step)
+{
+    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
+    for (int32_t i = 0; i < wanted; i++)
+        runner->histograms[rows[i]] = *runner->options.kind->histogram(runner->executor, rows[i]);
 }
 
 static slip_status wait_own_share(slip_runner *runner, const slip_step *step, slip_run_cost *cost)
@@ -290,6 +331,7 @@ static slip_status wait_own_share(slip_runner *runner, const slip_step *step, sl
         unpack_logits(runner, step, 0);
     } else if (status == SLIP_OK) {
         find_candidates(runner, step);
+        take_own_histograms(runner, step);
     }
     return status;
 }
@@ -300,6 +342,17 @@ static slip_status collect_candidates(slip_runner *runner, const slip_step *step
     slip_status status = slip_comm_receive(comm_of(runner), from, runner->received, bytes, what);
     for (int32_t i = 0; i < step->logit_rows && status == SLIP_OK; i++)
         runner->candidates[i] = slip_candidate_better(runner->candidates[i], runner->received[i]);
+    return status;
+}
+
+static slip_status collect_histograms(slip_runner *runner, const slip_step *step, int from, const char *what)
+{
+    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
+    if (wanted == 0)
+        return SLIP_OK;
+    slip_status status = slip_comm_receive(comm_of(runner), from, runner->arrived, (size_t)wanted * sizeof *runner->arrived, what);
+    for (int32_t i = 0; i < wanted && status == SLIP_OK; i++)
+        slip_histogram_add(&runner->histograms[rows[i]], &runner->arrived[i]);
     return status;
 }
 
@@ -321,10 +374,10 @@ static slip_status collect_from(slip_runner *runner, const slip_step *step, int 
         status = slip_link_hear_from(runner->options.link, from, what, &cost);
     *weight_bytes += cost.weight_bytes;
     if (status == SLIP_OK && has_logits(step))
-        status = collect_logits(runner, step, from, what);
-    else if (status == SLIP_OK && step->logit_rows > 0 && !runner->device_collects)
+        return collect_logits(runner, step, from, what);
+    if (status == SLIP_OK && step->logit_rows > 0 && !runner->device_collects)
         status = collect_candidates(runner, step, from, what);
-    return status;
+    return status == SLIP_OK ? collect_histograms(runner, step, from, what) : status;
 }
 
 slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_outcome *outcome)
@@ -333,14 +386,14 @@ slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_ou
     int ranks = ranks_of(runner);
     slip_status status = wait_own_share(runner, step, &cost);
     uint64_t bytes = cost.weight_bytes;
-    if (status == SLIP_OK && runner->device_collects && has_logits(step))
-        status = hear(runner, step); /* it comes before the logits */
+    if (status == SLIP_OK && runner->device_collects && step->want != SLIP_WANT_TOKENS && step->logit_rows > 0)
+        status = hear(runner, step); /* answers come before logits and histograms */
     for (int from = 1; from < ranks && status == SLIP_OK; from++)
         status = collect_from(runner, step, from, &bytes);
     slip_activity_phase("after step %llu", (unsigned long long)step->number);
     if (status == SLIP_OK) /* a device that collects has the mean already */
-        *outcome =
-            (slip_outcome){runner->candidates, runner->logits, runner->device_collects ? bytes : bytes / (uint64_t)ranks, cost.device_ms};
+        *outcome = (slip_outcome){runner->candidates, runner->histograms, runner->logits,
+                                  runner->device_collects ? bytes : bytes / (uint64_t)ranks, cost.device_ms};
     return status;
 }
 

@@ -127,8 +127,10 @@ static slip_status decode(slip_job *job, const int32_t *ids, int64_t count, int3
     if (status != SLIP_OK)
         return status;
     slip_serve_request request = {.sink = {.end = ignore}};
-    request.query = (slip_query){
-        .prompt_count = (int32_t)count, .max_tokens = (int32_t)job->options->max_tokens, .sampling = {.top_p = 1}, .ignore_eos = true};
+    request.query = (slip_query){.prompt_count = (int32_t)count,
+                                 .max_tokens = (int32_t)job->options->max_tokens,
+                                 .sampling = job->options->sampling,
+                                 .ignore_eos = true};
     status = double_prompt(ids, (size_t)count, &twice);
     for (int32_t slot = 0; slot < sequences && status == SLIP_OK; slot++) {
         request.query.prompt = twice + slot * count / sequences;

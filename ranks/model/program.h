@@ -152,16 +152,19 @@ typedef struct {
 } slip_span;
 
 typedef enum {
-    SLIP_WANT_TOKENS, /* each rank's best candidate a logit row */
-    SLIP_WANT_LOGITS  /* the coordinator gets whole rows of logits */
+    SLIP_WANT_TOKENS,     /* each rank's best candidate a logit row */
+    SLIP_WANT_HISTOGRAMS, /* and of each logit row that filters apply to its histogram (ranks/model/histogram.h) */
+    SLIP_WANT_LOGITS      /* the coordinator gets whole rows of logits */
 } slip_want;
 
 typedef struct {
     uint64_t number;
     slip_want want;
     int32_t span_count, row_count, logit_rows;
+    int32_t again; /* 1: the step before this one is sampled again, from the logits that it left; nothing else is computed */
     slip_span span[SLIP_MAX_SPANS];
     int32_t token[SLIP_MAX_ROWS]; /* or SLIP_TOKEN_OF_LOGIT_ROW */
+    int32_t open[SLIP_MAX_ROWS];  /* `again`, of each logit row: tokens in bins >= this take part; SLIP_NO_BINS: the row is left out */
 } slip_step;
 
 /* In place of a token: the best of logit row `row` of the step that was begun before this one, for executors that take it

@@ -38,11 +38,6 @@ uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token)
     return four[token % 4];
 }
 
-double slip_gumbel(uint32_t bits)
-{
-    return -log(-log(((double)bits + 0.5) * 0x1p-32));
-}
-
 slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b)
 {
     if (a.token < 0 || b.token < 0)
@@ -89,29 +84,45 @@ static bool may_win(float logit, double temperature, uint32_t bits, slip_candida
     return best.token < 0 || !(bound + 1e-5 * fabs(bound) + 1e-5 < best.score);
 }
 
-slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position)
+slip_candidate slip_sample_above(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position,
+                                 int32_t open)
 {
-    const double temperature = sampling->temperature;
-    if (temperature == 0)
-        return arg_max(logits, first_token, count);
+    const double temperature = sampling->temperature, scale = slip_bin_scale(temperature);
     slip_candidate best = {0, -1};
     uint32_t four[4];
-    for (int64_t i = 0; i < count; i++) {
-        int64_t token = first_token + i;
-        if (i == 0 || token % 4 == 0)
+    for (int64_t i = 0, made = -1; i < count; i++) {
+        const int64_t token = first_token + i;
+        if (open > SLIP_ALL_BINS && !slip_is_above(logits[i], scale, open))
+            continue;
+        if (token / 4 != made)
             bits_of_four(sampling->seed, position, token, four);
-        uint32_t bits = four[token % 4];
+        made = token / 4;
+        const uint32_t bits = four[token % 4];
         if (may_win(logits[i], temperature, bits, best))
             best = slip_candidate_better(best, (slip_candidate){perturbed(logits[i], temperature, bits), (int32_t)token});
     }
     return best;
 }
 
-/* ---- filters ----
+slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position)
+{
+    return sampling->temperature == 0 ? arg_max(logits, first_token, count)
+                                      : slip_sample_above(logits, first_token, count, sampling, position, SLIP_ALL_BINS);
+}
+
+int32_t slip_candidate_bin(slip_candidate candidate, const slip_sampling *sampling, int64_t position)
+{
+    const double noise = sampling->temperature * slip_gumbel(slip_sample_bits(sampling->seed, position, candidate.token));
+    const double roundings = (fabs((double)candidate.score) + fabs(noise)) * 0x1p-23; /* of the score, and of the logit here */
+    const float lowest = (float)((double)candidate.score - noise - roundings);
+    return slip_bin_of(slip_bin_place(lowest, slip_bin_scale(sampling->temperature)));
+}
+
+/* ---- filters by the rule itself ----
  *
  * The filters keep the first tokens of the row in the order of likelihood, and whether a token is among them is a sum over those ahead of
  * it. So nothing is sorted: the best of all tokens is drawn and looked at; was it left out, so was everything behind it, and the next draw
- * is from those ahead. With top_p P, P of all rows are done after one draw.
+ * is from those ahead.
  */
 
 typedef struct {
@@ -198,24 +209,64 @@ static slip_candidate best_ahead(const row_of_logits *row, int64_t position, int
     return best;
 }
 
-slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
+/* `highest`: of the logits, which are finite. */
+static slip_candidate draw_and_look(const float *logits, int64_t vocabulary, float highest, const slip_sampling *sampling, int64_t position,
                                     int32_t *scratch)
 {
-    slip_candidate best = slip_sample_best(logits, 0, vocabulary, sampling, position);
-    if (!slip_sampling_filters(sampling) || !isfinite(best.score))
-        return best;
     bool cut = sampling->top_k > 0 && sampling->top_k < vocabulary;
-    row_of_logits row = {logits, sampling, scratch, cut ? sampling->top_k : vocabulary, -INFINITY, 0};
-    for (int64_t i = 0; i < vocabulary; i++) {
+    row_of_logits row = {logits, sampling, scratch, cut ? sampling->top_k : vocabulary, highest, 0};
+    for (int64_t i = 0; i < vocabulary; i++)
         scratch[i] = (int32_t)i;
-        row.highest = logits[i] > row.highest ? logits[i] : row.highest;
-    }
-    if (cut) {
+    if (cut)
         select_likeliest(logits, scratch, vocabulary, row.count);
-        best = best_ahead(&row, position, -1);
-    }
     row.mass = sampling->top_p < 1 ? mass_ahead(&row, -1) : 0;
+    slip_candidate best = best_ahead(&row, position, -1);
     while (!is_kept(&row, best.token))
         best = best_ahead(&row, position, best.token);
     return best;
+}
+
+/* ---- filters by a histogram ---- */
+
+/* False: some logit is not finite. */
+static bool find_highest(const float *logits, int64_t count, float *highest)
+{
+    enum { LANES = 16 }; /* side by side */
+    float most[LANES], zero[LANES] = {0};
+    for (int j = 0; j < LANES; j++)
+        most[j] = logits[0];
+    for (int64_t i = 0; i + LANES <= count; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            most[j] = logits[i + j] > most[j] ? logits[i + j] : most[j];
+            zero[j] += logits[i + j] * 0.0f;
+        }
+    for (int64_t i = count / LANES * LANES; i < count; i++) {
+        most[0] = logits[i] > most[0] ? logits[i] : most[0];
+        zero[0] += logits[i] * 0.0f;
+    }
+    *highest = most[0];
+    for (int j = 1; j < LANES; j++) {
+        *highest = most[j] > *highest ? most[j] : *highest;
+        zero[0] += zero[j];
+    }
+    return zero[0] == 0;
+}
+
+slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
+                                    int32_t *scratch)
+{
+    float highest;
+    if (!slip_sampling_filters(sampling) || !find_highest(logits, vocabulary, &highest))
+        return slip_sample_best(logits, 0, vocabulary, sampling, position);
+    slip_histogram histogram;
+    slip_edge edge;
+    if (slip_is_binned(sampling->temperature)) {
+        slip_histogram_fill(logits, vocabulary, highest, sampling->temperature, &histogram);
+        if (slip_histogram_edge(&histogram, sampling, &edge)) {
+            slip_candidate best = slip_sample_above(logits, 0, vocabulary, sampling, position, edge.open);
+            if (slip_is_above(logits[best.token], slip_bin_scale(sampling->temperature), edge.kept))
+                return best;
+        }
+    }
+    return draw_and_look(logits, vocabulary, highest, sampling, position, scratch);
 }

@@ -2,7 +2,7 @@
  *
  *   token = arg max over v of  logit[v] + temperature * G(seed, position, v),   G = -log(-log u)
  *
- * u comes from Philox4x32-10 (Salmon et al., SC'11) keyed by the request's seed, counted by (position, token). The sample
+ * G is ranks/model/gumbel.h's. u comes from Philox4x32-10 (Salmon et al., SC'11) keyed by the request's seed, counted by (position, token). The sample
  * at a position depends on nothing else: not on the draft, the batch or the rank count. Scores are one fused multiply-add in double,
  * rounded to f32: they are finite as logits are, and go to the arg max of the logits as the temperature goes to 0, which is it.
  * Ties go to the lowest token.
@@ -10,7 +10,8 @@
 #ifndef SLIP_RANKS_MODEL_SAMPLE_H
 #define SLIP_RANKS_MODEL_SAMPLE_H
 
-#include "ranks/model/program.h"
+#include "ranks/model/gumbel.h"
+#include "ranks/model/histogram.h"
 
 /* Philox4x32-10: 128 bits from a 128-bit counter and a 64-bit key. */
 void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
@@ -18,17 +19,22 @@ void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[
 /* The 32 random bits of one (seed, position, token). */
 uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token);
 
-/* G for those bits: -log(-log((bits + 0.5) / 2^32)). */
-double slip_gumbel(uint32_t bits);
-
 /* The best of `count` tokens from `first_token` on, no filter applied. `logits` [count]. count 0 gives token -1. */
 slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position);
+
+/* The best of those of them that lie in bins >= `open` of their row's histogram. */
+slip_candidate slip_sample_above(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position,
+                                 int32_t open);
 
 /* The same among the tokens that the filters leave: of the top_k likeliest (softmax at `temperature`; of equals the lower token), the
  * fewest likeliest that hold top_p of their mass, and of those the ones at least min_p times as likely as the likeliest.
  * `logits` [vocabulary], the whole row. `scratch` [vocabulary]. */
 slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
                                     int32_t *scratch);
+
+/* The lowest bin that a candidate, found by this rule at a temperature > 0, may lie in. Its score is the logit and the noise, rounded to f32,
+ * so that the logit is known to a rounding of f32. */
+int32_t slip_candidate_bin(slip_candidate candidate, const slip_sampling *sampling, int64_t position);
 
 /* The better of two candidates: higher score, then lower token; token -1 loses. A score that is not finite wins, so that a logit that is
  * not finite is seen wherever it stood: such a candidate's score says so, its token is some token of the vocabulary. */

@@ -186,11 +186,12 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
     }
 }
 
-// The last op of a program that has logit rows is SAMPLE.
+// The last op of a program that has logit rows is SAMPLE, or HISTOGRAM with the same arguments behind it.
 template <allreduce_mode MODE>
 __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int slot, int32_t *drafted)
 {
-    const bool scored = last.kind == SLIP_CUDA_SAMPLE && !p.step->want_logits;
+    const bool samples = last.kind == SLIP_CUDA_SAMPLE || last.kind == SLIP_CUDA_HISTOGRAM;
+    const bool scored = samples && p.step->want != SLIP_WANT_LOGITS;
     const int logit_rows = scored ? p.step->logit_rows : 0;
     for (int line = threadIdx.x / 32; line <= logit_rows; line += CONSUMER_WARPS)
         if (line == 0)

@@ -86,6 +86,20 @@ static slip_status create_logits(slip_executor *e)
     return status;
 }
 
+/* Nobody filters drafts. */
+static slip_status create_histograms(slip_executor *e)
+{
+    void *host, *device;
+    if (e->options.target)
+        return SLIP_OK;
+    slip_status status = slip_cuda_engine_alloc_host(e->engine, (size_t)e->limits.logit_rows * sizeof *e->histograms, &host, &device);
+    if (status == SLIP_OK) {
+        e->histograms = host;
+        e->device_histograms = device;
+    }
+    return status;
+}
+
 static void destroy(slip_executor *e)
 {
     if (e->engine)
@@ -148,6 +162,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         status = create_taps(e);
     if (status == SLIP_OK)
         status = create_logits(e);
+    if (status == SLIP_OK)
+        status = create_histograms(e);
     if (status != SLIP_OK) {
         destroy(e);
         return status;
@@ -189,16 +205,26 @@ static void rest(slip_executor *e)
     slip_cuda_engine_rest(e->engine);
 }
 
+/* The ops of a step. Behind them a step that wants no histograms leaves out the HISTOGRAM, whose barrier costs time; but a graph is made
+ * once, for all steps. */
+static void pick_ops(const slip_executor *e, slip_phase phase, const slip_step *step, slip_cuda_step *device)
+{
+    const bool split = device->split_runs, spare = phase == SLIP_PHASE_RUN && e->histograms && !e->options.launch;
+    device->first_op = e->first_op + (split ? e->list.phase_first : e->list.whole_first)[phase];
+    device->op_count = (split ? e->list.phase_count : e->list.whole_count)[phase] - (spare && step->want != SLIP_WANT_HISTOGRAMS);
+    if (step->again) {
+        device->first_op = e->first_op + e->list.sample;
+        device->op_count = 1;
+    }
+}
+
 static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *step)
 {
     slip_cuda_step *device = slip_cuda_engine_step(e->engine);
-    slip_cuda_step_fill(e->program, step, e->first_op + e->list.phase_first[phase], e->list.phase_count[phase], device);
+    slip_cuda_step_fill(e->program, step, device);
     device->split_runs |= e->options.watch || e->options.watched; /* who looks wants to see what ROPE leaves */
-    if (!device->split_runs) {
-        device->first_op = e->first_op + e->list.whole_first[phase];
-        device->op_count = e->list.whole_count[phase];
-    }
-    device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges[phase]);
+    pick_ops(e, phase, step, device);
+    device->epoch = slip_cuda_engine_epoch(e->engine, step->again ? 0 : e->list.exchanges[phase]);
     e->phase[e->begun++ % SLIP_MAX_IN_FLIGHT] = phase;
     return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, device_collects(e));
 }
@@ -224,6 +250,11 @@ static float *row(slip_executor *e, slip_buffer buffer, int32_t index)
 static void candidates(slip_executor *e, const slip_step *step, slip_candidate *out)
 {
     memcpy(out, e->best, (size_t)step->logit_rows * sizeof *out);
+}
+
+static const slip_histogram *histogram(const slip_executor *e, int32_t row)
+{
+    return &e->histograms[row];
 }
 
 static double stream_ceiling(slip_executor *e)
@@ -274,6 +305,7 @@ const slip_executor_kind slip_executor_cuda = {
     .rest = rest,
     .row = row,
     .candidates = candidates,
+    .histogram = histogram,
     .stream_ceiling = stream_ceiling,
     .cache_bytes = slip_cuda_cache_bytes,
     .work_bytes = slip_cuda_work_bytes,

@@ -15,9 +15,10 @@ struct slip_executor {
     slip_cuda_weights weights;
     slip_cuda_cache *caches; /* [cache_count] */
     float *inverse_frequency[SLIP_MAX_ROPES];
-    slip_cuda_taps taps;           /* the target's ring; of a draft its target's */
-    float *logits, *device_logits; /* host memory, and as the device sees it: [logit_rows][vocabulary rows] */
-    slip_cuda_list list;           /* its ops are the engine's from `first_op` on */
+    slip_cuda_taps taps;                            /* the target's ring; of a draft its target's */
+    float *logits, *device_logits;                  /* host memory, and as the device sees it: [logit_rows][vocabulary rows] */
+    slip_histogram *histograms, *device_histograms; /* the same: [logit_rows]; NULL: a draft's */
+    slip_cuda_list list;                            /* its ops are the engine's from `first_op` on */
     int32_t first_op;
     slip_comm *comm;                      /* of the ranks that share its sums; NULL: alone */
     uint32_t begun, waited;               /* runs, ever */

@@ -18,6 +18,7 @@
 
 #include "kernels/cuda/layout/buffer.h"
 #include "kernels/cuda/layout/matrix.h"
+#include "ranks/model/histogram.h"
 
 /* clang-format off */
 #define SLIP_CUDA_OP_TABLE(OP, PRODUCT) \
@@ -49,6 +50,8 @@
     PRODUCT(MOE_DOWN, product, op_product, EXPERTS, moe_down) \
     /* parts of LOGITS -> each SM's candidates, or whole rows to the host */ \
     OP(SAMPLE, sample, op_sample, NOTHING, sample) \
+    /* parts of LOGITS, behind SAMPLE -> histograms to the host */ \
+    OP(HISTOGRAM, sample, op_histogram, NOTHING, histogram) \
     /* positions of the rows -> the table of a rope */ \
     OP(ANGLES, angles, op_angles, NOTHING, angles)
 /* clang-format on */
@@ -182,6 +185,10 @@ typedef struct {
     slip_cuda_partial in; /* logits */
     int64_t vocabulary_first, vocabulary_count;
     slip_candidate *candidates; /* [SMs][logit rows] */
+    float *highest;             /* logit of each SM's tokens, [SMs][logit rows], of steps that want histograms */
+    slip_histogram *sums;       /* [logit rows], zero between steps; NULL: there is no HISTOGRAM */
+    unsigned *count;            /* [logit rows] SMs that have added to them, self-wrapping */
+    slip_histogram *histograms; /* host-mapped [logit rows] */
     float *logits;              /* host-mapped [logit rows][vocabulary rows] */
 } slip_cuda_sample;
 

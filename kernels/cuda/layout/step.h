@@ -21,9 +21,10 @@ typedef struct {
 } slip_cuda_row;
 
 typedef struct {
-    int32_t row; /* of the step */
-    int32_t unused;
-    int64_t position; /* of the token that is sampled */
+    int16_t row;       /* of the step */
+    int16_t histogram; /* 1: filters apply to it, and its histogram is wanted */
+    int32_t open;      /* tokens in bins >= this take part (ranks/model/histogram.h); SLIP_NO_BINS: the row is left out */
+    int64_t position;  /* of the token that is sampled */
     uint64_t seed;
     double temperature; /* 0 = arg max */
 } slip_cuda_logit_row;
@@ -38,7 +39,7 @@ typedef struct {
     uint64_t number;
     int32_t first_op, op_count; /* of the device's op list */
     int32_t rows, logit_rows, runs;
-    int32_t want_logits;
+    int32_t want;       /* slip_want */
     int32_t stop;       /* leave the kernel */
     uint32_t epoch;     /* of the last exchange between ranks before this step */
     uint32_t serial;    /* of the steps that all ranks make together, see mail.h; 0: this rank makes it alone */

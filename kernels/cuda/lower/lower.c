@@ -97,7 +97,7 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
         .program = source->program,
         .block = block,
         .list = list,
-        .room = 2 * (2 * source->program->op_count + SLIP_PHASES * (1 + SLIP_MAX_ROPES)),
+        .room = 2 * (2 * source->program->op_count + SLIP_PHASES * (2 + SLIP_MAX_ROPES)),
         .groups = slip_groups_of(source->limits->rows),
         .logit_groups = slip_groups_of(source->limits->logit_rows),
     };

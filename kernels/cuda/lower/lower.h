@@ -31,7 +31,8 @@ typedef struct {
     const slip_cuda_cache *caches;   /* [cache_count] */
     const float *inverse_frequency[SLIP_MAX_ROPES];
     slip_cuda_taps taps;
-    float *logits; /* host memory [logit_rows][vocabulary rows] as the device sees it */
+    float *logits;              /* host memory [logit_rows][vocabulary rows] as the device sees it */
+    slip_histogram *histograms; /* the same, [logit_rows]; NULL: no steps want any */
     int32_t sms;
     int32_t absent_peers;
     int32_t ranks; /* that share sums; 1 or 0: this rank is alone */
@@ -45,14 +46,15 @@ typedef struct {
     int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES]; /* for any step */
     int32_t whole_first[SLIP_PHASES], whole_count[SLIP_PHASES]; /* for steps without split runs (slip_cuda_step): fewer ops */
     int32_t exchanges[SLIP_PHASES];                             /* inside of the kernel, numbered from 1 in each phase */
+    int32_t sample; /* a SAMPLE; a HISTOGRAM ends SLIP_PHASE_RUN where the source has room for histograms */
 } slip_cuda_list;
 
 /* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call
  * once with base NULL to learn how much is used, then with that many zeroed bytes. */
 slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *block, slip_cuda_list *list);
 
-/* Fill in the step for the device: rows, logit rows and runs. `first_op`, `op_count`: of the engine's list. */
-void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int32_t first_op, int32_t op_count, slip_cuda_step *out);
+/* Fill in the step for the device: rows, logit rows and runs. The caller adds the ops. */
+void slip_cuda_step_fill(const slip_program *program, const slip_step *step, slip_cuda_step *out);
 
 const char *slip_cuda_op_name(int32_t kind);
 

@@ -182,18 +182,36 @@ int32_t slip_lower_swiglu(lowering *l, int32_t i)
 
 void slip_memory_sample(lowering *l)
 {
-    l->candidates = slip_block_alloc(l->block, (size_t)l->source->sms * (size_t)l->logit_groups * SLIP_TOKENS * sizeof(slip_candidate));
+    const size_t rows = (size_t)l->logit_groups * SLIP_TOKENS, sms = (size_t)l->source->sms;
+    l->sample.candidates = slip_block_alloc(l->block, sms * rows * sizeof(slip_candidate));
+    l->sample.highest = slip_block_alloc(l->block, sms * rows * sizeof(float));
+}
+
+void slip_memory_histogram(lowering *l)
+{
+    const size_t rows = (size_t)l->logit_groups * SLIP_TOKENS;
+    if (!l->source->histograms)
+        return;
+    l->sample.sums = slip_block_alloc(l->block, rows * sizeof(slip_histogram));
+    l->sample.count = slip_block_alloc(l->block, rows * sizeof(unsigned));
+}
+
+static void append_sampling(lowering *l, slip_cuda_op_kind kind)
+{
+    slip_cuda_op *op = slip_lower_append(l, kind, l->end - 1, l->end - 1);
+    op->logit_rows = true;
+    op->sample = l->sample;
+    op->sample.in = l->partial[SLIP_BUFFER_LOGITS];
+    op->sample.vocabulary_first = l->program->vocabulary.first;
+    op->sample.vocabulary_count = l->program->vocabulary.count;
+    op->sample.histograms = l->source->histograms;
+    op->sample.logits = l->source->logits;
 }
 
 void slip_lower_sample(lowering *l)
 {
-    slip_cuda_op *op = slip_lower_append(l, SLIP_CUDA_SAMPLE, l->end - 1, l->end - 1);
-    op->logit_rows = true;
-    op->sample = (slip_cuda_sample){
-        .in = l->partial[SLIP_BUFFER_LOGITS],
-        .vocabulary_first = l->program->vocabulary.first,
-        .vocabulary_count = l->program->vocabulary.count,
-        .candidates = l->candidates,
-        .logits = l->source->logits,
-    };
+    l->list->sample = l->list->count;
+    append_sampling(l, SLIP_CUDA_SAMPLE);
+    if (l->source->histograms)
+        append_sampling(l, SLIP_CUDA_HISTOGRAM);
 }

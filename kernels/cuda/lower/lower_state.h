@@ -28,7 +28,7 @@ typedef struct {
     float *attend_out, *attend_sum;
     unsigned *attend_count;
     float *angles[SLIP_MAX_ROPES];
-    slip_candidate *candidates;
+    slip_cuda_sample sample; /* its memory */
     float *peer_slots;
 } lowering;
 

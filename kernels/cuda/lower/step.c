@@ -1,5 +1,6 @@
 /* A step as the device reads it: lists of rows, of rows that want logits, and of runs of rows. */
 #include "kernels/cuda/lower/lower.h"
+#include "ranks/model/histogram.h"
 
 static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cuda_step *out)
 {
@@ -8,6 +9,18 @@ static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cu
                                             .sequence = span->sequence,
                                             .base = (int32_t)span->base,
                                             .position = span->position + first};
+}
+
+static void fill_logit_row(const slip_step *step, const slip_span *span, int32_t i, slip_cuda_step *out)
+{
+    const slip_sampling *sampling = &span->sampling;
+    const int32_t at = out->logit_rows++;
+    out->logit_row[at] = (slip_cuda_logit_row){.row = (int16_t)(span->row + i),
+                                               .histogram = slip_sampling_filters(sampling) && slip_is_binned(sampling->temperature),
+                                               .open = step->again ? step->open[at] : SLIP_ALL_BINS,
+                                               .position = span->position + i + 1,
+                                               .seed = sampling->seed,
+                                               .temperature = sampling->temperature};
 }
 
 static void fill_span(const slip_program *program, const slip_step *step, const slip_span *span, slip_cuda_step *out)
@@ -27,21 +40,18 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
             run = i;
         }
         if (i >= span->count - span->logit_rows)
-            out->logit_row[out->logit_rows++] = (slip_cuda_logit_row){
-                .row = span->row + i, .position = position + 1, .seed = span->sampling.seed, .temperature = span->sampling.temperature};
+            fill_logit_row(step, span, i, out);
     }
     if (span->count > run)
         fill_run(span, run, span->count, out);
 }
 
-void slip_cuda_step_fill(const slip_program *program, const slip_step *step, int32_t first_op, int32_t op_count, slip_cuda_step *out)
+void slip_cuda_step_fill(const slip_program *program, const slip_step *step, slip_cuda_step *out)
 {
     out->number = step->number;
-    out->first_op = first_op;
-    out->op_count = op_count;
     out->rows = step->row_count;
     out->logit_rows = out->runs = 0;
-    out->want_logits = step->want == SLIP_WANT_LOGITS;
+    out->want = (int32_t)step->want;
     out->stop = 0;
     out->split_runs = 0;
     for (int32_t s = 0; s < step->span_count; s++)

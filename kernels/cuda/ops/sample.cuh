@@ -1,14 +1,24 @@
 /* SLIP_CUDA_SAMPLE: each SM's best candidate of every logit row, by the rule of ranks/model/sample.h, or whole rows of logits.
+ * SLIP_CUDA_HISTOGRAM, behind it: the histograms of rows that filters apply to (ranks/model/histogram.h).
  *
  * Columns are cut into quads of tokens 4i .. 4i + 3, which share one Philox call, and quads into one contiguous slice an SM. The
- * rule is a total order (higher score, then lower token), so it does not matter in which order candidates meet. */
+ * rule is a total order (higher score, then lower token), so it does not matter in which order candidates meet. Histograms are sums of
+ * integers: nor does it there. */
 #pragma once
 
+#include "kernels/cuda/ops/attend_parts.cuh"
 #include "kernels/cuda/ops/operand.cuh"
+#include "ranks/model/gumbel.h"
 
 namespace slip {
 
-static_assert((SLIP_MAX_ROWS + CONSUMER_WARPS) * sizeof(slip_candidate) <= SLIP_CUDA_ARENA, "one candidate a warp's work item");
+// What a warp's work item finds.
+struct sample_found {
+    slip_candidate best;
+    float highest; // logit
+};
+
+static_assert((SLIP_MAX_ROWS + CONSUMER_WARPS) * sizeof(sample_found) <= SLIP_CUDA_ARENA, "one a warp's work item");
 
 __device__ __forceinline__ uint4 sample_philox(uint4 counter, uint2 key)
 {
@@ -60,7 +70,7 @@ __device__ __forceinline__ double sample_bound(uint32_t bits)
 // The logarithms are called, not inlined: few tokens need them.
 __device__ __noinline__ double sample_gumbel(uint32_t bits)
 {
-    return -log(-log(((double)bits + 0.5) * 0x1p-32));
+    return slip_gumbel(bits);
 }
 
 // `bar`: a score that some token of this row has reached; -inf when none is known.
@@ -100,14 +110,14 @@ __device__ __forceinline__ void sample_quad(const slip_cuda_partial &in, const f
                 logit[i] += from[i];
 }
 
-// One warp: the best token of quads [first, last) of one logit row.
-__device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &op, const slip_cuda_logit_row &at, int index, int first,
-                                                       int last, int lane)
+// One warp: the best token of quads [first, last) of one logit row, and their highest logit.
+__device__ __forceinline__ sample_found sample_range(const slip_cuda_sample &op, const slip_cuda_logit_row &at, int index, int first,
+                                                     int last, int lane)
 {
-    const double temperature = at.temperature;
+    const double temperature = at.temperature, scale = slip_bin_scale(temperature);
     const float *row = partial_row(op.in, index);
     slip_candidate best = {0, -1};
-    float bar = -INFINITY;
+    float bar = -INFINITY, highest = -INFINITY;
     for (int base = first; base < last; base += 32) {
         int quad = base + lane;
         int64_t column = (int64_t)quad * 4 - op.vocabulary_first;
@@ -120,6 +130,9 @@ __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &o
             for (int i = 0; i < 4; i++) {
                 if (column + i < 0 || column + i >= op.vocabulary_count)
                     continue;
+                highest = fmaxf(highest, logit[i]);
+                if (at.open > SLIP_ALL_BINS && !slip_is_above(logit[i], scale, at.open))
+                    continue;
                 if (temperature == 0)
                     best = sample_better(best, {logit[i], quad * 4 + i});
                 else
@@ -131,7 +144,7 @@ __device__ __forceinline__ slip_candidate sample_range(const slip_cuda_sample &o
             bar = warp_best.token >= 0 ? warp_best.score : bar;
         }
     }
-    return sample_warp_best(best);
+    return {sample_warp_best(best), warp_most(highest)};
 }
 
 // Each SM's best candidate of each logit row. Quads are numbered by their tokens: the first may begin before this rank's tokens.
@@ -142,29 +155,35 @@ __device__ __forceinline__ void sample_candidates(const slip_cuda_sample &op, co
     const int share = (end - begin + c.sms - 1) / c.sms;
     const int first = begin + c.sm * share < end ? begin + c.sm * share : end, last = first + share < end ? first + share : end;
     const int segments = logit_rows < CONSUMER_WARPS ? CONSUMER_WARPS / logit_rows : 1, piece = (last - first + segments - 1) / segments;
-    slip_candidate *found = (slip_candidate *)c.arena; // [logit_rows][segments]
+    sample_found *found = (sample_found *)c.arena; // [logit_rows][segments]
     for (int i = warp; i < logit_rows * segments; i += CONSUMER_WARPS) {
+        const slip_cuda_logit_row &at = c.step->logit_row[i / segments];
         int from = first + i % segments * piece, to = from + piece < last ? from + piece : last;
-        slip_candidate best = sample_range(op, c.step->logit_row[i / segments], i / segments, from, to, lane);
+        sample_found mine = sample_range(op, at, i / segments, from, at.open == SLIP_NO_BINS ? from : to, lane);
         if (lane == 0)
-            found[i] = best;
+            found[i] = mine;
     }
     consumers_sync();
     for (int h = c.thread(); h < logit_rows; h += CONSUMERS) {
-        slip_candidate best = {0, -1};
-        for (int i = 0; i < segments; i++)
-            best = sample_better(best, found[h * segments + i]);
-        op.candidates[(int64_t)c.sm * logit_rows + h] = best;
+        sample_found all = {{0, -1}, -INFINITY};
+        for (int i = 0; i < segments; i++) {
+            all.best = sample_better(all.best, found[h * segments + i].best);
+            all.highest = fmaxf(all.highest, found[h * segments + i].highest);
+        }
+        op.candidates[(int64_t)c.sm * logit_rows + h] = all.best;
+        op.highest[(int64_t)c.sm * logit_rows + h] = all.highest;
     }
 }
 
-// Whole rows to host memory: a warp writes 128 contiguous bytes at a time.
+// Whole rows to host memory, but those left out: a warp writes 128 contiguous bytes at a time.
 __device__ __forceinline__ void sample_logits(const slip_cuda_sample &op, const context &c)
 {
     const int64_t columns = op.vocabulary_count, lanes = (int64_t)c.sms * CONSUMERS;
     const int parts = op.in.parts;
     const int step = slip_partial_step(&op.in);
-    for (int row = 0; row < c.logit_rows; row++)
+    for (int row = 0; row < c.logit_rows; row++) {
+        if (c.step->logit_row[row].open == SLIP_NO_BINS)
+            continue;
         for (int64_t column = (int64_t)c.sm * CONSUMERS + c.thread(); column < columns; column += lanes) {
             const float *from = partial_row(op.in, row) + column;
             float logit = 0;
@@ -173,14 +192,102 @@ __device__ __forceinline__ void sample_logits(const slip_cuda_sample &op, const 
                 logit += *from;
             op.logits[row * columns + column] = logit;
         }
+    }
 }
 
 __device__ void op_sample(const slip_cuda_sample &op, const context &c)
 {
-    if (c.step->want_logits)
+    if (c.step->want == SLIP_WANT_LOGITS)
         sample_logits(op, c);
     else if (c.logit_rows > 0)
         sample_candidates(op, c);
+}
+
+// ---- HISTOGRAM ----
+
+struct histogram_memory {
+    uint32_t count[SLIP_BINS], sum[SLIP_BINS];
+    int last; // this SM is the last to add to the row's
+};
+static_assert(sizeof(histogram_memory) <= SLIP_CUDA_ARENA, "a row's histogram");
+
+// By every warp: the number of the row's first bin.
+__device__ __forceinline__ int32_t histogram_top(const slip_cuda_sample &op, const context &c, int row, double scale)
+{
+    float highest = -INFINITY;
+    for (int sm = c.thread() % 32; sm < c.sms; sm += 32)
+        highest = fmaxf(highest, op.highest[(int64_t)sm * c.logit_rows + row]);
+    return slip_bin_of(slip_bin_place(warp_most(highest), scale));
+}
+
+// A logit that is not a number lies beyond the first bin. Nobody reads the histogram of its row.
+__device__ __forceinline__ void histogram_add(histogram_memory &m, int32_t top, float logit, double scale)
+{
+    const int64_t place = slip_bin_place(logit, scale);
+    const int32_t at = min(max(top - slip_bin_of(place), 0), SLIP_BINS - 1);
+    atomicAdd(&m.count[at], 1u);
+    if (at < SLIP_BINS - 1)
+        atomicAdd(&m.sum[at], slip_place_in_bin(place));
+}
+
+// The row's sums are whole: to the host with them, and zeros for the next step. They were added in L2.
+__device__ __forceinline__ void histogram_deliver(const slip_cuda_sample &op, int row, int32_t top, int thread)
+{
+    slip_histogram &sums = op.sums[row], &out = op.histograms[row];
+    for (int i = thread; i < SLIP_BINS; i += CONSUMERS) {
+        out.count[i] = __ldcg(&sums.count[i]);
+        out.sum[i] = __ldcg(&sums.sum[i]);
+        sums.count[i] = sums.sum[i] = 0;
+    }
+    if (thread == 0)
+        out.top = top;
+}
+
+// Segment `segment` of `segments` of a row. The last SM to come sends the row's histogram, as with the tiles of ATTEND.
+__device__ __forceinline__ void histogram_segment(const slip_cuda_sample &op, const context &c, int row, int segment, int segments)
+{
+    histogram_memory &m = *(histogram_memory *)c.arena;
+    const double scale = slip_bin_scale(c.step->logit_row[row].temperature);
+    const int32_t top = histogram_top(op, c, row, scale);
+    const int begin = (int)(op.vocabulary_first / 4), end = (int)((op.vocabulary_first + op.vocabulary_count + 3) / 4);
+    const int share = (end - begin + segments - 1) / segments, first = begin + segment * share, last = min(first + share, end);
+    const float *logits = partial_row(op.in, row);
+    for (int i = c.thread(); i < SLIP_BINS; i += CONSUMERS)
+        m.count[i] = m.sum[i] = 0;
+    consumers_sync();
+    for (int quad = first + c.thread(); quad < last; quad += CONSUMERS) {
+        const int64_t column = (int64_t)quad * 4 - op.vocabulary_first;
+        float logit[4];
+        sample_quad(op.in, logits, column, op.vocabulary_count, logit);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (column + i >= 0 && column + i < op.vocabulary_count)
+                histogram_add(m, top, logit[i], scale);
+    }
+    consumers_sync();
+    for (int i = c.thread(); i < SLIP_BINS; i += CONSUMERS)
+        if (m.count[i] != 0) {
+            atomicAdd(&op.sums[row].count[i], m.count[i]);
+            atomicAdd(&op.sums[row].sum[i], m.sum[i]);
+        }
+    consumers_sync();
+    if (c.thread() == 0)
+        m.last = attend_count_in(op.count + row, (unsigned)segments - 1) == (unsigned)segments - 1;
+    consumers_sync();
+    if (m.last)
+        histogram_deliver(op, row, top, c.thread());
+    consumers_sync(); // the arena's next use
+}
+
+// Rows are spread over the SMs; with fewer rows than SMs several share one.
+__device__ void op_histogram(const slip_cuda_sample &op, const context &c)
+{
+    if (c.step->want != SLIP_WANT_HISTOGRAMS || c.logit_rows == 0)
+        return;
+    const int segments = max(c.sms / c.logit_rows, 1);
+    for (int i = c.sm; i < c.logit_rows * segments; i += c.sms)
+        if (c.step->logit_row[i / segments].histogram)
+            histogram_segment(op, c, i / segments, i % segments, segments);
 }
 
 // By one warp, after the grid barrier: the best over all SMs, in all lanes. `candidates` [sms][logit_rows].

@@ -1,7 +1,8 @@
 /* Every wait of the engine, and why it is correct.
  *
- * Between SMs: a grid barrier follows every op but a router's product and TOPK (below). (Within ATTEND each tile has a count of arrivals: the last SM to arrive merges, behind an
- * acq_rel increment of gpu scope, and no SM waits; attend_parts.cuh.) The barrier is one counter that only grows.
+ * Between SMs: a grid barrier follows every op but a router's product and TOPK (below). (Within ATTEND each tile has a count of arrivals,
+ * and so has each row within HISTOGRAM: the last SM to arrive merges, behind an acq_rel increment of gpu scope, and no SM waits;
+ * attend_parts.cuh.) The barrier is one counter that only grows.
  * An SM arrives with red.release.gpu and waits with ld.acquire.gpu until the counter reaches (barriers so far) * (SMs), compared as
  * a difference so that it may wrap. bar.sync before the arrival orders the writes of all consumers of the SM before it, and a
  * release is cumulative: an acquire sees all of them. bar.sync behind the wait orders the other consumers of the waiting SM behind it.

@@ -12,6 +12,7 @@
 #include "coordinator/decoder.h"
 #include "ranks/model/sample.h"
 #include "ranks/model/placement.h"
+#include "filter_device.h"
 
 enum { MOST_RANKS = 16, QUERIES = 5, PROMPT = 12, TOKENS = 24, SEQUENCES = 2, CONTEXT = 64 };
 
@@ -57,7 +58,7 @@ static void merge(slip_executor *executor, const slip_step *step)
 {
     static slip_candidate all[MOST_RANKS * SLIP_MAX_ROWS];
     int bytes = step->logit_rows * (int)sizeof *all;
-    slip_executor_cpu.candidates(executor, step, device.best);
+    filter_device_candidates(executor, step, device.best);
     MPI_Gather(device.best, bytes, MPI_BYTE, all, bytes, MPI_BYTE, 0, MPI_COMM_WORLD);
     for (int32_t i = 0; rank == 0 && i < ranks * step->logit_rows; i++)
         device.best[i % step->logit_rows] = slip_candidate_better(device.best[i % step->logit_rows], all[i]);
@@ -70,7 +71,9 @@ static slip_status wait(slip_executor *executor, slip_run_cost *cost)
         return slip_fail(SLIP_ERR_FAILED, "this is not the run that was begun first");
     fill_in(&run->step);
     MPI_Bcast(&run->step, sizeof run->step, MPI_BYTE, 0, MPI_COMM_WORLD);
-    slip_status status = slip_executor_run(&slip_executor_cpu, executor, run->phase, &run->step, cost);
+    slip_status status = filter_device_begin(executor, run->phase, &run->step);
+    if (status == SLIP_OK)
+        status = slip_executor_cpu.wait(executor, cost);
     merge(executor, &run->step);
     return status;
 }
@@ -95,7 +98,7 @@ static int max_in_flight(const slip_executor *executor)
 
 static slip_executor_kind gathering(void)
 {
-    slip_executor_kind kind = slip_executor_cpu;
+    slip_executor_kind kind = filter_device_kind();
     kind.begin = begin;
     kind.wait = wait;
     kind.candidates = candidates;
@@ -116,11 +119,20 @@ static slip_query query_of(const slip_model *model, int i)
     static int32_t prompts[QUERIES][PROMPT];
     for (int t = 0; t < PROMPT; t++)
         prompts[i][t] = (int32_t)((unsigned)(7919 * (i + 1) + 104729 * t) % (unsigned)model->vocabulary);
+    /* No filter, filters, and filters of which the whole row must come, since it is asked for, besides the other ways to it. */
+    static const slip_sampling samplings[QUERIES] = {{.top_p = 1},
+                                                     {.temperature = 0.7, .top_k = 4, .top_p = 1},
+                                                     {.temperature = 1.4, .top_p = 0.6, .min_p = 0.01},
+                                                     {.temperature = 0.9, .top_p = 0.9, .top_k = 200},
+                                                     {.temperature = 1.2, .top_p = 0.8}};
+    slip_sampling sampling = samplings[i];
+    sampling.seed = 100 + (uint64_t)i;
     return (slip_query){.prompt = prompts[i],
                         .prompt_count = 1 + (3 * i + 4) % PROMPT,
                         .max_tokens = TOKENS - i,
                         .ignore_eos = true,
-                        .sampling = {100 + (uint64_t)i, i % 3 * 0.7, i == 1 ? 4 : 0, i == 4 ? 0.9 : 1, 0}};
+                        .wishes.logprobs = i == 3,
+                        .sampling = sampling};
 }
 
 static slip_status decode(slip_decoder *decoder, const slip_model *model, answer *answers)
@@ -193,9 +205,13 @@ static int compare(const answer *plain, const answer *gathered)
     for (int i = 0; i < QUERIES; i++)
         wrong += plain[i].count != gathered[i].count || plain[i].acceptance.accepted != gathered[i].acceptance.accepted ||
                  memcmp(plain[i].tokens, gathered[i].tokens, (size_t)plain[i].count * sizeof *plain[i].tokens) != 0;
-    printf("%d ranks: %d of %d answers differ; %d drafts were filled in; %d runs begun, %d waited for\n", ranks, wrong, QUERIES,
-           device.filled_in, device.begun, device.waited);
-    return wrong == 0 && device.filled_in > 0 && device.begun == device.waited;
+    printf(
+        "%d ranks: %d of %d answers differ; %d drafts were filled in; %d runs begun, %d waited for; of %lld rows filtered here %lld were "
+        "drawn again, and %lld rows fetched\n",
+        ranks, wrong, QUERIES, device.filled_in, device.begun, device.waited, (long long)filter_device.histogram_rows,
+        (long long)filter_device.drawn_again, (long long)filter_device.fetched);
+    return wrong == 0 && device.filled_in > 0 && device.begun == device.waited && filter_device.histogram_rows > 0 &&
+           filter_device.drawn_again > 0 && filter_device.fetched > 0;
 }
 
 int main(int argc, char **argv)

@@ -20,7 +20,8 @@ static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t ro
                         .want = key % 2 ? SLIP_WANT_LOGITS : SLIP_WANT_TOKENS,
                         .span_count = spans,
                         .row_count = rows,
-                        .logit_rows = spans};
+                        .logit_rows = spans,
+                        .again = key % 3 == 1};
     for (int32_t s = 0; s < spans; s++) {
         int32_t first = rows * s / spans, end = rows * (s + 1) / spans;
         step->span[s] = (slip_span){.sequence = s,
@@ -33,6 +34,8 @@ static void step_random(slip_step *step, uint64_t key, int32_t spans, int32_t ro
     }
     for (int32_t i = 0; i < rows; i++)
         step->token[i] = (int32_t)tiny_below(key, (uint64_t)i, 152576);
+    for (int32_t i = 0; i < spans; i++)
+        step->open[i] = (int32_t)tiny_below(key + 1, (uint64_t)i, 4000) - 2000;
 }
 
 static void assert_span(const slip_span *a, const slip_span *b)
@@ -70,7 +73,9 @@ static void test_round_trip(void **state)
         assert_int_equal(unpack_exactly(bytes, size, &out), SLIP_OK);
         assert_int_equal(order, i % SLIP_ORDERS);
         assert_true(out.number == in.number && out.want == in.want && out.logit_rows == in.logit_rows);
-        assert_true(out.span_count == in.span_count && out.row_count == in.row_count);
+        assert_true(out.span_count == in.span_count && out.row_count == in.row_count && out.again == in.again);
+        if (in.again)
+            assert_memory_equal(in.open, out.open, (size_t)in.logit_rows * sizeof *in.open);
         for (int32_t s = 0; s < in.span_count; s++)
             assert_span(&in.span[s], &out.span[s]);
         assert_memory_equal(in.token, out.token, (size_t)in.row_count * sizeof *in.token);

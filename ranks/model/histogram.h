@@ -1,0 +1,104 @@
+/* A row of logits as a histogram: what the sampling filters (ranks/model/sample.h) need to know of a whole row, in 8 KiB.
+ *
+ * Tokens lie on an axis of logit / temperature, cut into bins of 1/32 of a nat at multiples of 1/32: the same bins for every device, rank
+ * and step. A bin knows how many tokens it has and where in it they lie, summed as integers. So histograms of parts of a row add up to the
+ * row's exactly, in any order; those of ranks, whose first bins differ, are brought to the same first bin.
+ *
+ * The filters keep a prefix of the row in the order of likelihood. The histogram leaves a short piece of that axis open:
+ *
+ *     likeliest ... | kept: every token here is kept | open | left out: no token here is kept
+ *
+ * and it is right about both sides, whoever computes the rule, in whatever order and with whatever rounding:
+ *   - exp() is convex. The mass of a bin lies between the tangent and the chord of exp() over it, and both are linear in the place of a
+ *     token: number and sum of places are enough. They differ by 1.2e-4 of the bin's mass.
+ *   - How many tokens lie ahead of a bin is exact.
+ *   - Places are cut to 1/1024 of a bin, always downwards, and the bounds allow for it.
+ *   - Roundings of double (places, sums of masses here and in the rule) are below 1e-8 of a mass: MARGIN is 1e-6.
+ * So a token that a draw finds on either side needs no look at the row. In the open piece, which is one bin where no filter comes near to
+ * another, nothing is said: whoever has the row decides there by the rule itself. Both ways end at the same token.
+ */
+#ifndef SLIP_RANKS_MODEL_HISTOGRAM_H
+#define SLIP_RANKS_MODEL_HISTOGRAM_H
+
+#include "io/base/both.h"
+#include "ranks/model/program.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    SLIP_BINS = 1024,        /* 32 nats; all that is less likely lies in the last one */
+    SLIP_BINS_OF_A_NAT = 32, /* stays in step with WEIGHT_STEP in histogram.c */
+    SLIP_PLACE_BITS = 10,
+    SLIP_PLACES = 1 << SLIP_PLACE_BITS, /* of a bin: the unit of sums */
+    SLIP_BIN_LIMIT = 1 << 29,           /* bins are numbered in (-limit, limit) */
+    SLIP_ALL_BINS = -SLIP_BIN_LIMIT,    /* the lowest number */
+    SLIP_NO_BINS = SLIP_BIN_LIMIT + 1
+};
+
+typedef struct {
+    int32_t top; /* number of the first bin, which has the likeliest token; bin i is number top - i */
+    int32_t unused[3];
+    uint32_t count[SLIP_BINS]; /* tokens */
+    uint32_t sum[SLIP_BINS];   /* of the places of the bin's tokens, from its lower end; not of the last bin */
+} slip_histogram;
+
+/* Bins of one logit; a product with this is its place on the axis. */
+SLIP_BOTH static inline double slip_bin_scale(double temperature)
+{
+    return SLIP_BINS_OF_A_NAT / temperature;
+}
+
+/* In units of 1 / SLIP_PLACES of a bin, rounded down; rising with the logit. Beyond the limit bins say nothing, and slip_histogram_edge()
+ * knows. A logit that is not a number lies there. */
+SLIP_BOTH static inline int64_t slip_bin_place(float logit, double scale)
+{
+    const double bin = logit * scale;
+    const double place = SLIP_PLACES * (bin < SLIP_ALL_BINS ? SLIP_ALL_BINS : bin < SLIP_BIN_LIMIT ? bin : SLIP_BIN_LIMIT);
+    const int64_t cut = (int64_t)place;
+    return cut - (cut > place);
+}
+
+/* Bins are numbered by the whole part of their places, rounded down. */
+SLIP_BOTH static inline int32_t slip_bin_of(int64_t place)
+{
+    return (int32_t)(place >> SLIP_PLACE_BITS);
+}
+
+SLIP_BOTH static inline uint32_t slip_place_in_bin(int64_t place)
+{
+    return (uint32_t)place % SLIP_PLACES;
+}
+
+/* Does it lie in a bin >= `bin`? */
+SLIP_BOTH static inline bool slip_is_above(float logit, double scale, int32_t bin)
+{
+    return logit * scale >= bin;
+}
+
+/* Colder rows are not binned: an arg max, nearly. */
+SLIP_BOTH static inline bool slip_is_binned(double temperature)
+{
+    return temperature >= 1e-4;
+}
+
+/* Of `count` finite logits, the highest of them `highest`, at a temperature that is binned. At most 2^22 of them. */
+void slip_histogram_fill(const float *logits, int64_t count, float highest, double temperature, slip_histogram *histogram);
+
+/* Add the histogram of another part of the row. */
+void slip_histogram_add(slip_histogram *histogram, const slip_histogram *more);
+
+/* Where on the axis the filters cut: tokens in bins >= `kept` are kept, those in bins < `open` are not. kept >= open. */
+typedef struct {
+    int32_t kept, open;
+} slip_edge;
+
+/* False: the histogram does not say, since the row is beyond its limits. */
+bool slip_histogram_edge(const slip_histogram *histogram, const slip_sampling *sampling, slip_edge *edge);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,94 @@
+/* The device's form of a step says what the step says. No GPU is needed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/lower/lower.h"
+#include "ranks/model/build.h"
+#include "ranks/model/placement.h"
+#include "tiny_model.h"
+#include "lowered.h"
+
+/* Rows 0..4 of one sequence at position 30, 5..17 of another at 0: the second is cut where row groups end. */
+static void test_step(void **state)
+{
+    (void)state;
+    static slip_step step;
+    static slip_cuda_step out;
+    lowered l;
+    int32_t tokens[13];
+    for (int32_t i = 0; i < 13; i++)
+        tokens[i] = 40 + i;
+    make(&l, false, SLIP_BF16);
+    tiny_step_start(&step);
+    tiny_step_add(&step, 2, 30, tokens, 5, 5)->sampling.seed = 77;
+    tiny_step_add(&step, 0, 0, tokens, 13, 1)->sampling.temperature = 0.5;
+    slip_cuda_step_fill(&l.program, &step, &out);
+    assert_int_equal(out.rows, 18);
+    assert_int_equal(out.logit_rows, 6);
+    assert_int_equal(out.runs, 4); /* 0..4 | 5..7, 8..15, 16..17 */
+    assert_true(out.split_runs);
+    static const int32_t row[] = {0, 5, 8, 16}, count[] = {5, 3, 8, 2};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(out.run[i].row, row[i]);
+        assert_int_equal(out.run[i].count, count[i]);
+        assert_int_equal(out.run[i].position, out.row[row[i]].position);
+        assert_int_equal(out.run[i].base, i == 0 ? 2 * TINY_EXTENT : 0);
+        assert_int_equal(out.row[row[i]].base, out.run[i].base);
+    }
+    assert_int_equal(out.row[4].last, 34);
+    assert_int_equal(out.logit_row[0].seed, 77);
+    assert_int_equal(out.logit_row[0].position, 31);
+    assert_int_equal(out.logit_row[5].row, 17);
+    assert_int_equal(out.logit_row[5].position, 13);
+    assert_true(out.logit_row[5].temperature == 0.5);
+    assert_true(out.logit_row[0].open == SLIP_ALL_BINS && out.logit_row[5].open == SLIP_ALL_BINS);
+    l.program.cache[0].whole_block = true; /* a draft's block sees all of itself */
+    slip_cuda_step_fill(&l.program, &step, &out);
+    assert_int_equal(out.row[0].last, 34);
+    unmake(&l);
+}
+
+/* Which rows have histograms, and what of a row takes part when it is sampled again. */
+static void test_sampling(void **state)
+{
+    (void)state;
+    static slip_step step;
+    static slip_cuda_step out;
+    static const slip_sampling samplings[] = {{.temperature = 1, .top_p = 0.9},
+                                              {.temperature = 1, .top_p = 1},
+                                              {.temperature = 0, .top_p = 0.9},
+                                              {.temperature = 1e-9, .top_p = 0.9},
+                                              {.temperature = 0.6, .top_p = 1, .top_k = 3}};
+    const int32_t token = 7;
+    lowered l;
+    make(&l, false, SLIP_BF16);
+    tiny_step_start(&step);
+    for (int32_t i = 0; i < 5; i++) {
+        tiny_step_add(&step, i % SEQUENCES, 3 + i, &token, 1, 1)->sampling = samplings[i];
+        step.open[i] = i == 3 ? SLIP_NO_BINS : -40 - i;
+    }
+    step.want = SLIP_WANT_HISTOGRAMS;
+    slip_cuda_step_fill(&l.program, &step, &out);
+    assert_int_equal(out.want, SLIP_WANT_HISTOGRAMS);
+    for (int32_t i = 0; i < 5; i++) {
+        assert_int_equal(out.logit_row[i].histogram, i == 0 || i == 4);
+        assert_int_equal(out.logit_row[i].open, SLIP_ALL_BINS);
+    }
+    step.again = 1;
+    slip_cuda_step_fill(&l.program, &step, &out);
+    for (int32_t i = 0; i < 5; i++)
+        assert_int_equal(out.logit_row[i].open, step.open[i]);
+    unmake(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_step), cmocka_unit_test(test_sampling)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

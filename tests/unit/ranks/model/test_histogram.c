@@ -1,0 +1,210 @@
+/* The histogram of a row and the sampling filters by it, against a plain sort of the row. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ranks/model/sample.h"
+#include "tiny_random.h"
+
+enum { TOKENS = 3000 };
+
+static float logits[TOKENS];
+
+/* ---- rows ---- */
+
+enum { FLAT, WIDE, PEAKED, STEPS, EQUAL, FAR, ROWS };
+
+/* Rows of many kinds: nearly flat, far apart, a few likely tokens over a wide floor, many ties, all equal, tails beyond the last bin. */
+static void make_row(int kind, uint64_t seed)
+{
+    static const float ranges[ROWS] = {[FLAT] = 0.5f, [WIDE] = 12, [PEAKED] = 4, [STEPS] = 3, [EQUAL] = 0, [FAR] = 90};
+    tiny_fill(seed, ranges[kind], TOKENS, logits);
+    for (int i = 0; i < TOKENS && kind == STEPS; i++)
+        logits[i] = roundf(4 * logits[i]) / 4;
+    for (uint64_t i = 0; i < 12 && kind == PEAKED; i++)
+        logits[tiny_below(seed, i, TOKENS)] = 9 + 0.3f * (float)i;
+    for (int i = 0; i < TOKENS; i++) /* away from zero: bins are absolute */
+        logits[i] += (float)(seed % 5) * 3.7f - 7;
+}
+
+static slip_sampling make_sampling(uint64_t seed)
+{
+    static const int64_t top_k[] = {0, 0, 1, 2, 20, 0, 100, 2999, 5000};
+    static const double top_p[] = {0.95, 1, 0.3, 0.8, 0.999, 0.95, 1e-9, 0.5}, min_p[] = {0, 0.05, 0, 0.0003, 1, 0, 0.5};
+    static const double temperatures[] = {1, 0.7, 0.31, 2, 0.01};
+    return (slip_sampling){.seed = seed * 31 + 7,
+                           .temperature = temperatures[seed % 5],
+                           .top_k = top_k[seed % 9],
+                           .top_p = top_p[seed % 8],
+                           .min_p = min_p[seed % 7]};
+}
+
+/* ---- the rule by a sort ---- */
+
+static int by_likelihood(const void *a, const void *b)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    if (logits[x] != logits[y])
+        return logits[x] > logits[y] ? -1 : 1;
+    return x < y ? -1 : 1;
+}
+
+/* Sorts the tokens into `order`; returns how many of them the filters keep. */
+static int sort_and_cut(const slip_sampling *s, int32_t *order)
+{
+    double total = 0, before = 0;
+    for (int32_t i = 0; i < TOKENS; i++)
+        order[i] = i;
+    qsort(order, TOKENS, sizeof *order, by_likelihood);
+    const int most = s->top_k > 0 && s->top_k < TOKENS ? (int)s->top_k : TOKENS;
+    const float highest = logits[order[0]];
+    for (int i = 0; i < most; i++)
+        total += exp((logits[order[i]] - (double)highest) / s->temperature);
+    for (int i = 0; i < most; i++) {
+        const double mine = exp((logits[order[i]] - (double)highest) / s->temperature);
+        if ((s->top_p < 1 && before >= s->top_p * total) || mine < s->min_p)
+            return i;
+        before += mine;
+    }
+    return most;
+}
+
+static slip_candidate best_of(const slip_sampling *s, const int32_t *order, int count, int64_t position)
+{
+    slip_candidate best = {0, -1};
+    for (int i = 0; i < count; i++) {
+        const double noise = slip_gumbel(slip_sample_bits(s->seed, position, order[i]));
+        best = slip_candidate_better(best, (slip_candidate){(float)fma(s->temperature, noise, logits[order[i]]), order[i]});
+    }
+    return best;
+}
+
+/* Picks, and both sides of the edge. Rows like those of models must be settled without a look at the row, or the histogram is good for
+ * nothing. */
+static void test_filters_against_a_sort(void **state)
+{
+    (void)state;
+    int32_t order[TOKENS], scratch[TOKENS];
+    int settled = 0, peaked = 0;
+    for (uint64_t seed = 0; seed < 900; seed++) {
+        const slip_sampling s = make_sampling(seed);
+        if (!slip_sampling_filters(&s))
+            continue;
+        const int kind = (int)(seed / 3 % ROWS);
+        make_row(kind, seed);
+        const int count = sort_and_cut(&s, order);
+        const double scale = slip_bin_scale(s.temperature);
+        slip_histogram histogram;
+        slip_edge edge;
+        slip_histogram_fill(logits, TOKENS, logits[order[0]], s.temperature, &histogram);
+        assert_true(slip_histogram_edge(&histogram, &s, &edge));
+        assert_true(edge.kept >= edge.open);
+        for (int i = 0; i < TOKENS; i++) {
+            const int32_t bin = slip_bin_of(slip_bin_place(logits[order[i]], scale));
+            assert_true(slip_is_above(logits[order[i]], scale, bin) && !slip_is_above(logits[order[i]], scale, bin + 1));
+            assert_true(i < count ? bin >= edge.open : bin < edge.kept);
+        }
+        for (int64_t position = 0; position < 3; position++) {
+            const slip_candidate want = best_of(&s, order, count, position),
+                                 have = slip_sample_filtered(logits, TOKENS, &s, position, scratch);
+            assert_int_equal(have.token, want.token);
+            assert_true(have.score == want.score);
+            const slip_candidate drawn = slip_sample_above(logits, 0, TOKENS, &s, position, edge.open);
+            peaked += kind == PEAKED;
+            settled += kind == PEAKED && slip_is_above(logits[drawn.token], scale, edge.kept);
+        }
+    }
+    assert_true(peaked > 350 && settled > 0.98 * peaked);
+}
+
+/* A smooth row of a large vocabulary, filtered by top_p alone: what stays open is about the mass of a bin. */
+static void test_little_stays_open(void **state)
+{
+    (void)state;
+    int32_t scratch[TOKENS];
+    int settled = 0;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        const slip_sampling s = {.seed = seed, .temperature = 1, .top_p = 0.95};
+        slip_histogram histogram;
+        slip_edge edge;
+        float highest = -INFINITY;
+        make_row(PEAKED, seed);
+        for (int i = 0; i < TOKENS; i++)
+            highest = fmaxf(highest, logits[i]);
+        slip_histogram_fill(logits, TOKENS, highest, 1, &histogram);
+        assert_true(slip_histogram_edge(&histogram, &s, &edge));
+        const slip_candidate drawn = slip_sample_above(logits, 0, TOKENS, &s, 5, edge.open);
+        assert_int_equal(drawn.token >= 0 ? slip_sample_filtered(logits, TOKENS, &s, 5, scratch).token >= 0 : 0, 1);
+        settled += slip_is_above(logits[drawn.token], slip_bin_scale(1), edge.kept);
+    }
+    assert_true(settled >= 297);
+}
+
+/* Parts of a row, of which each begins at its own highest logit, add up to the row's, in any order. */
+static void test_parts_add_up(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        const double temperature = make_sampling(seed).temperature;
+        slip_histogram whole, parts[5], sum;
+        float highest = -INFINITY;
+        make_row((int)(seed % ROWS), seed);
+        for (int p = 0; p < 5; p++) {
+            const int64_t first = TOKENS * p / 5, end = TOKENS * (p + 1) / 5;
+            float most = -INFINITY;
+            for (int64_t i = first; i < end; i++)
+                most = fmaxf(most, logits[i] = logits[i] + (float)(p == (int)(seed % 5) ? 0 : -2 * p));
+            slip_histogram_fill(logits + first, end - first, most, temperature, &parts[p]);
+            highest = fmaxf(highest, most);
+        }
+        slip_histogram_fill(logits, TOKENS, highest, temperature, &whole);
+        for (uint64_t turn = 0; turn < 5; turn++) {
+            sum = parts[turn];
+            for (uint64_t p = 1; p < 5; p++)
+                slip_histogram_add(&sum, &parts[(turn + p * 2) % 5]);
+            assert_memory_equal(&sum, &whole, sizeof sum);
+        }
+    }
+}
+
+/* Logits that bins do not reach: nothing is said of the row, and the pick is the rule's all the same. */
+static void test_limits(void **state)
+{
+    (void)state;
+    int32_t order[TOKENS], scratch[TOKENS];
+    static const float far[] = {3e38f, 1e9f, -3e38f, -1e9f};
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++)
+        for (uint64_t seed = 0; seed < 9; seed++) {
+            slip_sampling s = make_sampling(seed * 9 + 4); /* top_k 20 */
+            slip_histogram histogram;
+            slip_edge edge;
+            make_row(WIDE, seed);
+            for (int t = 0; t < TOKENS; t++)
+                logits[t] = far[i] + 1e-4f * logits[t] * far[i];
+            const int count = sort_and_cut(&s, order);
+            slip_histogram_fill(logits, TOKENS, logits[order[0]], s.temperature, &histogram);
+            assert_false(slip_histogram_edge(&histogram, &s, &edge));
+            assert_int_equal(slip_sample_filtered(logits, TOKENS, &s, 3, scratch).token, best_of(&s, order, count, 3).token);
+        }
+    const slip_sampling cold = {.seed = 3, .temperature = 1e-7, .top_k = 5, .top_p = 0.9};
+    make_row(PEAKED, 3);
+    assert_int_equal(slip_sample_filtered(logits, TOKENS, &cold, 3, scratch).token,
+                     best_of(&cold, order, sort_and_cut(&cold, order), 3).token);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_filters_against_a_sort),
+        cmocka_unit_test(test_little_stays_open),
+        cmocka_unit_test(test_parts_add_up),
+        cmocka_unit_test(test_limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -12,7 +12,8 @@ enum {
     MAX_BLOCKS = 8192,
     MAX_HOST_BLOCKS = 64,
     GATHERED_SIZES = 7, // values of slip_gathered_rows()
-    MAX_GRAPHS = 8 * GATHERED_SIZES,
+    MAX_GRAPHS = 8 * (GATHERED_SIZES + 1),
+    MAX_BEGUN = 2 * SLIP_CUDA_STEPS,
 };
 static_assert(SLIP_TOKENS << (GATHERED_SIZES - 1) == SLIP_MAX_ROWS, "each step has a graph of its size");
 
@@ -21,6 +22,7 @@ static const double DEADLINE = 1.0, IDLE_DEADLINE = 3600.0; // seconds
 typedef struct {
     int32_t first_op;
     int32_t rows; // gathered from each rank; 0: nothing is gathered
+    bool wide;
     cudaGraphExec_t graph;
 } captured;
 
@@ -38,8 +40,8 @@ struct slip_cuda_engine {
     int32_t op_count;
     int32_t longest; // ops of the longest program that has run
 
-    slip_cuda_step *steps;      // host, [SLIP_CUDA_STEPS]; number n in slot n % SLIP_CUDA_STEPS; with `launch` always the same slot
-    slip_candidate *candidates; // host, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
+    slip_cuda_step *steps;      // host, [SLIP_CUDA_SLOTS]; the resident kernel's number n in slot n % SLIP_CUDA_STEPS
+    slip_candidate *candidates; // host, [SLIP_CUDA_SLOTS][SLIP_MAX_ROWS]
     slip::host_words *words;    // host
     slip_cuda_event *events;    // host, NULL without --profile
     int32_t *event_counts;
@@ -52,22 +54,24 @@ struct slip_cuda_engine {
     slip::kernel_parameters parameters;
     slip_cuda_op *device_ops; // NULL while the list is not on the device
     bool running, failed;
-    unsigned posted;    // last step given to the kernel, by our host or rank 0's GPU
-    unsigned waited;    // last step that the host has waited for
-    double launched_ms; // host wall time of the last step with `launch`
+    unsigned posted;          // last step given to the kernel, by our host or rank 0's GPU
+    unsigned begun, ended;    // steps, ever; those in between:
+    unsigned made[MAX_BEGUN]; // the kernel's number; 0: it was made by launches
+    double launched_ms;       // host wall time of the last of these
     captured graphs[MAX_GRAPHS];
     int graph_count;
 };
 
-// Slots of steps in host memory: that of the next step, and that of the oldest in flight.
-static inline int slip_cuda_engine_next_slot(const slip_cuda_engine *e)
+// The slot of number `number` of the resident kernel.
+static inline int slip_cuda_engine_slot(unsigned number)
 {
-    return (int)((e->posted + 1) % SLIP_CUDA_STEPS);
+    return (int)(number % SLIP_CUDA_STEPS);
 }
 
-static inline int slip_cuda_engine_open_slot(const slip_cuda_engine *e)
+// A step that is made by launches with either engine: of more than one row group.
+static inline bool slip_cuda_engine_wide(const slip_cuda_step *step)
 {
-    return (int)((e->waited + 1) % SLIP_CUDA_STEPS);
+    return step->rows > SLIP_TOKENS;
 }
 
 static inline double slip_cuda_engine_deadline(const slip_cuda_engine *e)
@@ -83,7 +87,7 @@ void slip_cuda_engine_forget_graphs(slip_cuda_engine *engine);
 // Copy the list of ops to the device, unless it is there.
 slip_status slip_cuda_engine_upload_ops(slip_cuda_engine *engine);
 
-// Make the step in the next slot by launches.
+// Make the step in the next slot by launches, while the resident kernel is away.
 slip_status slip_cuda_engine_run_graph(slip_cuda_engine *engine);
 
 // Another rank failed: let it report first.

@@ -191,14 +191,15 @@ static slip_status run_watched(slip_executor *e, const slip_step *step)
 
 _Static_assert((int)SLIP_MAX_IN_FLIGHT < (int)SLIP_CUDA_STEPS, "a slot for each run in flight, and for the one waited for last");
 
-static int max_in_flight(const slip_executor *e)
+/* The engine makes wide steps by launches, one at a time. */
+static int max_in_flight(const slip_executor *e, const slip_step *step)
 {
-    return e->options.launch || e->options.watched ? 1 : SLIP_MAX_IN_FLIGHT;
+    return e->options.launch || e->options.watched || step->row_count > SLIP_TOKENS ? 1 : SLIP_MAX_IN_FLIGHT;
 }
 
-static bool device_collects(const slip_executor *e)
+static bool device_collects(const slip_executor *e, const slip_step *step)
 {
-    return e->comm && max_in_flight(e) > 1;
+    return e->comm && max_in_flight(e, step) > 1;
 }
 
 /* An idle GPU's kernel leaves: it would poll for its next step, and give up after an hour. */
@@ -217,8 +218,9 @@ static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *st
         device->op_count = e->list.whole_count[phase];
     }
     device->epoch = slip_cuda_engine_epoch(e->engine, e->list.exchanges[phase]);
-    e->phase[e->begun++ % SLIP_MAX_IN_FLIGHT] = phase;
-    return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, device_collects(e));
+    bool together = device_collects(e, step);
+    e->run[e->begun++ % SLIP_MAX_IN_FLIGHT] = (slip_cuda_run_begun){phase, together};
+    return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, together);
 }
 
 static slip_status wait(slip_executor *e, slip_run_cost *cost)
@@ -228,9 +230,9 @@ static slip_status wait(slip_executor *e, slip_run_cost *cost)
     if (status != SLIP_OK)
         return status;
     e->best = result.candidates;
-    slip_phase phase = e->phase[e->waited++ % SLIP_MAX_IN_FLIGHT];
-    uint64_t ranks = device_collects(e) ? (uint64_t)slip_comm_ranks(e->comm) : 1;
-    *cost = (slip_run_cost){e->dense_bytes[phase] + result.picked * e->expert_bytes / ranks, result.busy_ms};
+    slip_cuda_run_begun run = e->run[e->waited++ % SLIP_MAX_IN_FLIGHT];
+    uint64_t ranks = run.together ? (uint64_t)slip_comm_ranks(e->comm) : 1;
+    *cost = (slip_run_cost){e->dense_bytes[run.phase] + result.picked * e->expert_bytes / ranks, result.busy_ms};
     return SLIP_OK;
 }
 

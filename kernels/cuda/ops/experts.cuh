@@ -184,7 +184,7 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_pro
             turn -= blocks;
         }
     if (c.thread() < SLIP_TOKENS)
-        s.factor[c.thread()] = m.format == SLIP_WEIGHT_MXFP4 ? DECODED : 1;
+        s.factor[c.thread()] = undo_of(m.format);
     uint32_t arena = shared_address(c.arena);
     if (c.thread() == 0)
         s.job = {arena,

@@ -161,7 +161,7 @@ __device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &
     const slip_cuda_matrix &m = op.product.matrix;
     unit_range window = op.kind == SLIP_CUDA_LINEAR ? s.deal.window : unit_range{0, m.column_tiles};
     product_job job = load_operand(op.product.operand, m, group, window, c);
-    load_factor(op.product.operand, op.product.epsilon, group, m.format == SLIP_WEIGHT_MXFP4 ? DECODED : 1, c, s.factor);
+    load_factor(op.product.operand, op.product.epsilon, group, undo_of(m.format), c, s.factor);
     if (c.thread() == 0)
         s.job = job;
 }
@@ -218,7 +218,7 @@ __device__ __forceinline__ void count_term(uint64_t *sum, float x)
 }
 
 // A token's terms of rows g and g + 8. Apart, and by value: not in the way of the other products.
-__device__ __noinline__ void count_two(uint64_t *to, float one, float two)
+static __device__ __noinline__ void count_two(uint64_t *to, float one, float two)
 {
     count_term(to, one);
     count_term(to + 8, two);
@@ -347,7 +347,7 @@ __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, con
         for (int last = max(t.left - SLIP_STAGE_TILES, 0);;) { // one or two tiles
 #pragma unroll
             for (int i = 0; i < SUMS<N>; i++)
-                t.sum[i] += first[i];
+                t.sum[i] = __fadd_rn(t.sum[i], first[i]);
             walk_on(t, op, s, format, group);
             if (t.left == last)
                 break;

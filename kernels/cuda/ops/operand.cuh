@@ -128,7 +128,7 @@ __device__ __forceinline__ int scale_bytes(int format) // of a tile's columns: b
 }
 
 // Start to copy `bytes` bytes from `offset` on of a ring of `size` bytes.
-__device__ __noinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, int thread, uint32_t to)
+static __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, int thread, uint32_t to)
 {
 #pragma unroll 1
     for (int i = thread * 16; i < bytes; i += CONSUMERS * 16) {

@@ -128,7 +128,7 @@ __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, uni
 
 // Work out the batch from unit `first` on, or the first batch for -1. One thread of each warpgroup does it, mostly while SMs wait for each
 // other, since divisions are slow. With experts the list must be there. A barrier must follow.
-__device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_op &op, int first)
+static __device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_op &op, int first)
 {
     const context &c = s.here;
     int warpgroup = c.thread() / 128, units = product_units(op, s);
@@ -155,7 +155,7 @@ __device__ __forceinline__ bool dealt_before(const slip_cuda_op &op, int rows, b
 
 // Start to load an operand that does not depend on the list of experts: LINEAR's window or MOE_GATE_UP's whole rows. The arena and the
 // factors must be free.
-__device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &op, int group)
+static __device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &op, int group)
 {
     const context &c = s.here;
     const slip_cuda_matrix &m = op.product.matrix;

@@ -14,26 +14,25 @@ static const slip_cuda_step *launched(const slip_cuda_engine *e)
     return &e->steps[SLIP_CUDA_LAUNCHED];
 }
 
-static bool is_wide_product(const slip_cuda_engine *e, int32_t op)
-{
-    int32_t kind = e->ops[op].kind;
-    return slip_cuda_engine_wide(launched(e)) && (kind == SLIP_CUDA_LINEAR || kind == SLIP_CUDA_MOE_GATE_UP || kind == SLIP_CUDA_MOE_DOWN);
-}
-
 // Enqueue one op and, behind a GATHER, the all-gather whose result the next op, a REDUCE_NORM, reads.
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
-    void *arguments[] = {&e->parameters, &op};
-    if (is_wide_product(e, op)) {
-        SLIP_TRY_CUDA(slip::wide_enqueue(e->parameters, e->ops[op], op, e->sms, e->stream), "launching a product");
+    const slip_cuda_width width = slip_cuda_width_of(launched(e));
+    const int32_t list = width == SLIP_CUDA_WHOLE ? e->op_count : 0;
+    const slip_cuda_op *host = &e->ops[list + op];
+    slip::kernel_parameters parameters = e->parameters;
+    parameters.ops = e->device_ops + list;
+    if (width != SLIP_CUDA_NARROW && slip::is_wide_product(host->kind)) {
+        SLIP_TRY_CUDA(slip::wide_enqueue(parameters, *host, op, e->sms, e->stream), "launching a product");
         return SLIP_OK;
     }
+    void *arguments[] = {&parameters, &op};
     SLIP_TRY_CUDA(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
                                    dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
                   "launching an op");
-    if (e->ops[op].kind != SLIP_CUDA_GATHER)
+    if (host->kind != SLIP_CUDA_GATHER)
         return SLIP_OK;
-    const slip_cuda_partial *own = &e->ops[op].gather.out, *all = &e->ops[op + 1].reduce_norm.terms.in;
+    const slip_cuda_partial *own = &host->gather.out, *all = &host[1].reduce_norm.terms.in;
     size_t count = (size_t)slip_gathered_rows(launched(e)->rows) * (size_t)own->stride;
     return slip_nccl_allgather(e->nccl, own->data, all->data, count, e->stream);
 }
@@ -87,7 +86,7 @@ static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
         return status;
     }
     SLIP_TRY_CUDA(error, "capturing the step");
-    *c = captured{launched(e)->first_op, rows, slip_cuda_engine_wide(launched(e)), NULL};
+    *c = captured{launched(e)->first_op, rows, slip_cuda_width_of(launched(e)), NULL};
     error = cudaGraphInstantiate(&c->graph, graph, 0);
     cudaGraphDestroy(graph);
     SLIP_TRY_CUDA(error, "making a graph of the step");
@@ -104,7 +103,7 @@ static int find_graph(const slip_cuda_engine *e, int32_t rows)
 {
     const slip_cuda_step *step = launched(e);
     for (int i = 0; i < e->graph_count; i++)
-        if (e->graphs[i].first_op == step->first_op && e->graphs[i].rows == rows && e->graphs[i].wide == slip_cuda_engine_wide(step))
+        if (e->graphs[i].first_op == step->first_op && e->graphs[i].rows == rows && e->graphs[i].width == slip_cuda_width_of(step))
             return i;
     return e->graph_count;
 }

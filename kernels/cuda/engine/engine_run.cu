@@ -59,9 +59,9 @@ slip_status slip_cuda_engine_upload_ops(slip_cuda_engine *e)
     void *device;
     if (e->device_ops)
         return SLIP_OK;
-    slip_status status = slip_cuda_engine_alloc(e, (size_t)e->op_count * sizeof *e->ops, &device);
+    slip_status status = slip_cuda_engine_alloc(e, 2 * (size_t)e->op_count * sizeof *e->ops, &device);
     if (status == SLIP_OK)
-        status = slip_cuda_engine_upload(e, device, e->ops, (size_t)e->op_count * sizeof *e->ops);
+        status = slip_cuda_engine_upload(e, device, e->ops, 2 * (size_t)e->op_count * sizeof *e->ops);
     if (status == SLIP_OK)
         e->parameters.ops = e->device_ops = (slip_cuda_op *)device;
     return status;
@@ -90,13 +90,15 @@ static slip_status start_kernel(slip_cuda_engine *e)
 extern "C" slip_status slip_cuda_engine_add(slip_cuda_engine *e, const slip_cuda_op *ops, int32_t count, int32_t *first)
 {
     slip_cuda_engine_stop(e);
-    slip_cuda_op *grown = (slip_cuda_op *)realloc(e->ops, (size_t)(e->op_count + count) * sizeof *grown);
+    slip_cuda_op *grown = (slip_cuda_op *)realloc(e->ops, 2 * (size_t)(e->op_count + count) * sizeof *grown);
     if (!grown)
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d ops", count);
     memcpy(grown + e->op_count, ops, (size_t)count * sizeof *ops);
     *first = e->op_count;
     e->ops = grown;
     e->op_count += count;
+    for (int32_t i = 0; i < e->op_count; i++)
+        grown[e->op_count + i] = slip_cuda_whole(grown[i]);
     e->device_ops = NULL;
     slip_cuda_engine_forget_graphs(e);
     return SLIP_OK;
@@ -185,7 +187,7 @@ extern "C" slip_status slip_cuda_engine_begin(slip_cuda_engine *e, bool together
     if (e->failed)
         return slip_fail(SLIP_ERR_FAILED, "GPU: it has failed before");
     double start = slip_now_s();
-    bool launch = e->options.launch || slip_cuda_engine_wide(slip_cuda_engine_step(e));
+    bool launch = e->options.launch || slip_cuda_width_of(slip_cuda_engine_step(e)) != SLIP_CUDA_NARROW;
     slip_status status = launch ? slip_cuda_engine_run_graph(e) : begin_persistent(e, together);
     e->launched_ms = 1e3 * (slip_now_s() - start);
     e->failed |= status != SLIP_OK;

@@ -12,17 +12,25 @@ enum {
     MAX_BLOCKS = 8192,
     MAX_HOST_BLOCKS = 64,
     GATHERED_SIZES = 7, // values of slip_gathered_rows()
-    MAX_GRAPHS = 8 * (GATHERED_SIZES + 1),
+    MAX_GRAPHS = 8 * (GATHERED_SIZES + 2),
     MAX_BEGUN = 2 * SLIP_CUDA_STEPS,
+    WHOLE_ABOVE = 64, // rows
 };
 static_assert(SLIP_TOKENS << (GATHERED_SIZES - 1) == SLIP_MAX_ROWS, "each step has a graph of its size");
 
 static const double DEADLINE = 1.0, IDLE_DEADLINE = 3600.0; // seconds
 
+// How a step is made.
+typedef enum {
+    SLIP_CUDA_NARROW, // one row group: by the resident kernel, unless --engine launch
+    SLIP_CUDA_WIDE,   // by launches, with either engine (wide/)
+    SLIP_CUDA_WHOLE   // and products leave whole sums: with so many rows, parts cost more than they give work to SMs
+} slip_cuda_width;
+
 typedef struct {
     int32_t first_op;
     int32_t rows; // gathered from each rank; 0: nothing is gathered
-    bool wide;
+    slip_cuda_width width;
     cudaGraphExec_t graph;
 } captured;
 
@@ -36,7 +44,7 @@ struct slip_cuda_engine {
     void *host_blocks[MAX_HOST_BLOCKS];
     int host_block_count;
 
-    slip_cuda_op *ops; // host copy of the list
+    slip_cuda_op *ops; // host copy of the list, [2][op_count]: behind it as slip_cuda_whole() makes it
     int32_t op_count;
     int32_t longest; // ops of the longest program that has run
 
@@ -52,7 +60,7 @@ struct slip_cuda_engine {
     uint32_t epoch;        // of the last exchange
     uint32_t serial;       // of the last step that all ranks made together
     slip::kernel_parameters parameters;
-    slip_cuda_op *device_ops; // NULL while the list is not on the device
+    slip_cuda_op *device_ops; // NULL while the list is not on the device; behind it lies the list of slip_cuda_whole()
     bool running, failed;
     unsigned posted;          // last step given to the kernel, by our host or rank 0's GPU
     unsigned begun, ended;    // steps, ever; those in between:
@@ -68,10 +76,9 @@ static inline int slip_cuda_engine_slot(unsigned number)
     return (int)(number % SLIP_CUDA_STEPS);
 }
 
-// A step that is made by launches with either engine: of more than one row group.
-static inline bool slip_cuda_engine_wide(const slip_cuda_step *step)
+static inline slip_cuda_width slip_cuda_width_of(const slip_cuda_step *step)
 {
-    return step->rows > SLIP_TOKENS;
+    return step->rows <= SLIP_TOKENS ? SLIP_CUDA_NARROW : step->rows <= WHOLE_ABOVE ? SLIP_CUDA_WIDE : SLIP_CUDA_WHOLE;
 }
 
 static inline double slip_cuda_engine_deadline(const slip_cuda_engine *e)

@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op 
     const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &from = op.operand, &to = op.slots.up;
     const int groups = op.slots.count[0], lane = threadIdx.x % 32;
-    for (int group = threadIdx.x / 32 * gridDim.x + blockIdx.x; group < groups; group += gridDim.x * WIDE_WARPS) {
+    for (int group = threadIdx.x / 32 * gridDim.x + blockIdx.x; group < groups; group += gridDim.x * (WIDE_THREADS / 32)) {
         const int slot = group * SLIP_TOKENS + lane % SLIP_TOKENS, pick = op.slots.pick[slot], row = pick < 0 ? -1 : pick / op.top_k;
         if (to.q8)
             slots_copy(from.q8, to.q8, group, row, from.padded / 16);
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(WIDE_THREADS) slots_swiglu(const slip_cuda_op 
     const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &to = op.slots.down;
     const int blocks = to.padded / SLIP_F8_BLOCK, count = op.slots.count[0] * SLIP_TOKENS * blocks;
-    for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < count; item += gridDim.x * WIDE_WARPS) {
+    for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < count; item += gridDim.x * (WIDE_THREADS / 32)) {
         const int slot = item / blocks, block = item - slot * blocks, pick = op.slots.pick[slot];
         if (pick >= 0)
             write_operand(to, slot, block,

@@ -5,12 +5,18 @@
  *   MOE_GATE_UP   picks sorted by expert into slots (layout/slots.h), operands gathered there, product
  *   MOE_DOWN      swiglu of each slot, product
  *
- * C++, for the engine's .cu files. */
+ * An op whose results have one part where its matrix has several chunks writes their sum (slip_cuda_whole()). C++, for the engine's .cu
+ * files. */
 #pragma once
 
 #include "kernels/cuda/engine/kernel.h"
 
 namespace slip {
+
+inline bool is_wide_product(int kind)
+{
+    return kind == SLIP_CUDA_LINEAR || kind == SLIP_CUDA_MOE_GATE_UP || kind == SLIP_CUDA_MOE_DOWN;
+}
 
 // Once a process, before the first launch.
 cudaError_t wide_prepare();

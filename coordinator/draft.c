@@ -89,7 +89,7 @@ void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t a
 
 slip_status slip_draft_begin(slip_draft *draft)
 {
-    slip_status status = slip_runner_max_in_flight(draft->runner) > 1 ? SLIP_OK : finish_inject(draft);
+    slip_status status = slip_runner_max_in_flight(draft->runner, &draft->block) > 1 ? SLIP_OK : finish_inject(draft);
     draft->block.number = ++draft->steps;
     draft->drafted = true;
     return status == SLIP_OK ? slip_runner_begin(draft->runner, SLIP_PHASE_RUN, &draft->block) : status;

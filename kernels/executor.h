@@ -78,13 +78,13 @@ typedef struct {
      * have begun the oldest. */
     slip_status (*wait)(slip_executor *executor, slip_run_cost *cost);
 
-    /* Runs that may be begun before the first is waited for, at most SLIP_MAX_IN_FLIGHT; with more than one, tokens may be
+    /* Runs like this step that may be begun before the first is waited for, at most SLIP_MAX_IN_FLIGHT; with more than one, tokens may be
      * SLIP_TOKEN_OF_LOGIT_ROW. NULL: one. */
-    int (*max_in_flight)(const slip_executor *executor);
+    int (*max_in_flight)(const slip_executor *executor, const slip_step *step);
 
-    /* Ranks make a run together: rank 0's device distributes the step and collects the best candidates and the mean cost of all; logits are
+    /* Ranks make this step together: rank 0's device distributes the step and collects the best candidates and the mean cost of all; logits are
      * every rank's own. All hosts begin and wait as ever, only to notice failures (ranks/runner.h). NULL: no. */
-    bool (*device_collects)(const slip_executor *executor);
+    bool (*device_collects)(const slip_executor *executor, const slip_step *step);
 
     /* No run will come for a while, and none is open: a device need not go on waiting for one. The next begin() wakes it. NULL: it waits
      * without effort. */
@@ -123,14 +123,14 @@ typedef struct {
 
 enum { SLIP_MAX_IN_FLIGHT = 3 };
 
-static inline int slip_executor_max_in_flight(const slip_executor_kind *kind, const slip_executor *executor)
+static inline int slip_executor_max_in_flight(const slip_executor_kind *kind, const slip_executor *executor, const slip_step *step)
 {
-    return kind->max_in_flight ? kind->max_in_flight(executor) : 1;
+    return kind->max_in_flight ? kind->max_in_flight(executor, step) : 1;
 }
 
-static inline bool slip_executor_device_collects(const slip_executor_kind *kind, const slip_executor *executor)
+static inline bool slip_executor_device_collects(const slip_executor_kind *kind, const slip_executor *executor, const slip_step *step)
 {
-    return kind->device_collects && kind->device_collects(executor);
+    return kind->device_collects && kind->device_collects(executor, step);
 }
 
 /* Begin, and wait. */

@@ -22,8 +22,7 @@ struct slip_runner {
     float *share;               /* [logit_rows, most vocabulary rows of a rank]: logits as they travel */
     slip_histogram *histograms; /* [logit_rows] of all ranks, on rank 0; as they travel, on the others */
     slip_histogram *arrived;    /* rank 0: [logit_rows] of one other rank, as they travel */
-    bool device_collects;
-    bool awake; /* rank 0: a run was begun since the start or the last rest */
+    bool awake;                 /* rank 0: a run was begun since the start or the last rest */
 };
 
 /* ---- how it is made ---- */
@@ -118,7 +117,6 @@ slip_status slip_runner_create(slip_program *program, const slip_runner_options 
             slip_runner_free(runner);
         return status;
     }
-    runner->device_collects = slip_executor_device_collects(options->kind, runner->executor);
     *out = runner;
     return SLIP_OK;
 }
@@ -152,9 +150,9 @@ slip_executor *slip_runner_executor(const slip_runner *runner)
     return runner->executor;
 }
 
-int slip_runner_max_in_flight(const slip_runner *runner)
+int slip_runner_max_in_flight(const slip_runner *runner, const slip_step *step)
 {
-    return slip_executor_max_in_flight(runner->options.kind, runner->executor);
+    return slip_executor_max_in_flight(runner->options.kind, runner->executor, step);
 }
 
 void slip_runner_rest(slip_runner *runner)
@@ -180,10 +178,15 @@ static void say_step(const slip_runner *runner, const slip_step *step)
     slip_activity_phase("%s", name_step(runner, step, what));
 }
 
-/* Is a run answered although devices collect its results? */
+static bool device_collects(const slip_runner *runner, const slip_step *step)
+{
+    return slip_executor_device_collects(runner->options.kind, runner->executor, step);
+}
+
+/* Is a run whose results devices collect answered all the same? */
 static bool answered_to_host(const slip_runner *runner)
 {
-    return runner->device_collects && !runner->options.draft;
+    return !runner->options.draft;
 }
 
 static bool has_logits(const slip_step *step)
@@ -245,7 +248,7 @@ static slip_status send_results(slip_runner *runner, const slip_step *step)
         return slip_comm_send(comm, runner->share, logits_bytes(runner, step, slip_comm_rank(comm)), "sending logits");
     }
     slip_status status = SLIP_OK;
-    if (step->logit_rows > 0 && !runner->device_collects) {
+    if (step->logit_rows > 0 && !device_collects(runner, step)) {
         find_candidates(runner, step);
         status = slip_comm_send(comm, runner->candidates, (size_t)step->logit_rows * sizeof *runner->candidates, "sending candidates");
     }
@@ -257,7 +260,7 @@ slip_status slip_runner_follow(slip_runner *runner, slip_phase phase, const slip
     slip_run_cost cost;
     say_step(runner, step);
     slip_status status = slip_executor_run(runner->options.kind, runner->executor, phase, step, &cost);
-    if (status != SLIP_OK || phase == SLIP_PHASE_INJECT || (runner->device_collects && !answered_to_host(runner)))
+    if (status != SLIP_OK || phase == SLIP_PHASE_INJECT || (device_collects(runner, step) && !answered_to_host(runner)))
         return status;
     status = slip_link_answer(runner->options.link, &cost);
     return status == SLIP_OK ? send_results(runner, step) : status;
@@ -299,7 +302,7 @@ static slip_status begin_collecting(slip_runner *runner, slip_phase phase, const
 slip_status slip_runner_begin(slip_runner *runner, slip_phase phase, const slip_step *step)
 {
     say_step(runner, step);
-    if (runner->device_collects)
+    if (device_collects(runner, step))
         return begin_collecting(runner, phase, step);
     slip_status status = hear(runner, step);
     if (status == SLIP_OK)
@@ -370,12 +373,12 @@ static slip_status collect_from(slip_runner *runner, const slip_step *step, int 
     slip_run_cost cost = {0};
     slip_status status = SLIP_OK;
     name_step(runner, step, what);
-    if (!runner->device_collects)
+    if (!device_collects(runner, step))
         status = slip_link_hear_from(runner->options.link, from, what, &cost);
     *weight_bytes += cost.weight_bytes;
     if (status == SLIP_OK && has_logits(step))
         return collect_logits(runner, step, from, what);
-    if (status == SLIP_OK && step->logit_rows > 0 && !runner->device_collects)
+    if (status == SLIP_OK && step->logit_rows > 0 && !device_collects(runner, step))
         status = collect_candidates(runner, step, from, what);
     return status == SLIP_OK ? collect_histograms(runner, step, from, what) : status;
 }
@@ -386,14 +389,14 @@ slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_ou
     int ranks = ranks_of(runner);
     slip_status status = wait_own_share(runner, step, &cost);
     uint64_t bytes = cost.weight_bytes;
-    if (status == SLIP_OK && runner->device_collects && step->want != SLIP_WANT_TOKENS && step->logit_rows > 0)
+    if (status == SLIP_OK && device_collects(runner, step) && step->want != SLIP_WANT_TOKENS && step->logit_rows > 0)
         status = hear(runner, step); /* answers come before logits and histograms */
     for (int from = 1; from < ranks && status == SLIP_OK; from++)
         status = collect_from(runner, step, from, &bytes);
     slip_activity_phase("after step %llu", (unsigned long long)step->number);
     if (status == SLIP_OK) /* a device that collects has the mean already */
         *outcome = (slip_outcome){runner->candidates, runner->histograms, runner->logits,
-                                  runner->device_collects ? bytes : bytes / (uint64_t)ranks, cost.device_ms};
+                                  device_collects(runner, step) ? bytes : bytes / (uint64_t)ranks, cost.device_ms};
     return status;
 }
 

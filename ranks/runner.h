@@ -49,7 +49,7 @@ slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_ou
 slip_status slip_runner_wait_inject(slip_runner *runner, double *device_ms);
 
 /* Rank 0: runs that may be open at once (kernels/executor.h). */
-int slip_runner_max_in_flight(const slip_runner *runner);
+int slip_runner_max_in_flight(const slip_runner *runner, const slip_step *step);
 
 /* Other ranks: our part of a run. */
 slip_status slip_runner_follow(slip_runner *runner, slip_phase phase, const slip_step *step);

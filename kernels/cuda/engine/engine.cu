@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/engine/engine_state.h"
 #include "kernels/cuda/layout/mail.h"
+#include "kernels/cuda/wide/wide.h"
 
 // ---- opening ----
 
@@ -77,6 +78,7 @@ static slip_status prepare_kernels(void)
                              slip::launch_kernel_of(false, true), slip::launch_kernel_of(true, false)};
     for (const void *kernel : kernels)
         SLIP_TRY_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
+    SLIP_TRY_CUDA(slip::wide_prepare(), "shared memory of the wide products");
     return SLIP_OK;
 }
 
@@ -84,12 +86,12 @@ static slip_status alloc_words(slip_cuda_engine *e)
 {
     slip::kernel_parameters *p = &e->parameters;
     void *device, *host;
-    slip_status status = slip_cuda_engine_alloc_host(e, SLIP_CUDA_STEPS * sizeof *e->steps, &host, &device);
+    slip_status status = slip_cuda_engine_alloc_host(e, SLIP_CUDA_SLOTS * sizeof *e->steps, &host, &device);
     if (status != SLIP_OK)
         return status;
     e->steps = (slip_cuda_step *)host;
     p->posted = (const slip_cuda_step *)device;
-    if ((status = slip_cuda_engine_alloc_host(e, SLIP_CUDA_STEPS * SLIP_MAX_ROWS * sizeof(slip_candidate), &host, &device)) != SLIP_OK)
+    if ((status = slip_cuda_engine_alloc_host(e, SLIP_CUDA_SLOTS * SLIP_MAX_ROWS * sizeof(slip_candidate), &host, &device)) != SLIP_OK)
         return status;
     e->candidates = (slip_candidate *)host;
     p->candidates = (slip_candidate *)device;

@@ -1,4 +1,5 @@
-/* One op a launch: --engine launch makes a step as a CUDA graph of launches; either engine runs single ops for looking at buffers. */
+/* Steps as a CUDA graph of launches, an op a launch or, of a wide step's products, a few: all steps with --engine launch, wide ones with
+ * either engine. Either engine also runs single ops for looking at buffers. */
 #include "kernels/cuda/engine/engine.h"
 
 #include <sched.h>
@@ -6,18 +7,33 @@
 #include "io/base/clock.h"
 #include "kernels/cuda/engine/engine_state.h"
 #include "kernels/cuda/engine/record.h"
+#include "kernels/cuda/wide/wide.h"
+
+static const slip_cuda_step *launched(const slip_cuda_engine *e)
+{
+    return &e->steps[SLIP_CUDA_LAUNCHED];
+}
 
 // Enqueue one op and, behind a GATHER, the all-gather whose result the next op, a REDUCE_NORM, reads.
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
-    void *arguments[] = {&e->parameters, &op};
+    const slip_cuda_width width = slip_cuda_width_of(launched(e));
+    const int32_t list = width == SLIP_CUDA_WHOLE ? e->op_count : 0;
+    const slip_cuda_op *host = &e->ops[list + op];
+    slip::kernel_parameters parameters = e->parameters;
+    parameters.ops = e->device_ops + list;
+    if (width != SLIP_CUDA_NARROW && slip::is_wide_product(host->kind)) {
+        SLIP_TRY_CUDA(slip::wide_enqueue(parameters, *host, op, e->sms, e->stream), "launching a product");
+        return SLIP_OK;
+    }
+    void *arguments[] = {&parameters, &op};
     SLIP_TRY_CUDA(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
                                    dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
                   "launching an op");
-    if (e->ops[op].kind != SLIP_CUDA_GATHER)
+    if (host->kind != SLIP_CUDA_GATHER)
         return SLIP_OK;
-    const slip_cuda_partial *own = &e->ops[op].gather.out, *all = &e->ops[op + 1].reduce_norm.terms.in;
-    size_t count = (size_t)slip_gathered_rows(slip_cuda_engine_step(e)->rows) * (size_t)own->stride;
+    const slip_cuda_partial *own = &host->gather.out, *all = &host[1].reduce_norm.terms.in;
+    size_t count = (size_t)slip_gathered_rows(launched(e)->rows) * (size_t)own->stride;
     return slip_nccl_allgather(e->nccl, own->data, all->data, count, e->stream);
 }
 
@@ -26,7 +42,7 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
 {
     cudaError_t error = e->nccl ? cudaErrorNotReady : cudaStreamSynchronize(e->stream);
     // For all gathers of a step, 0.05 s a row is enough with the largest model, 16 ranks and a network of 10 Gbit/s.
-    const slip_cuda_step *step = slip_cuda_engine_step(e);
+    const slip_cuda_step *step = launched(e);
     double start = slip_now_s(), limit = (4 + 0.05 * slip_gathered_rows(step->rows)) * slip_cuda_engine_deadline(e);
     while (error == cudaErrorNotReady && (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady) {
         sched_yield(); // to NCCL's network threads
@@ -45,7 +61,7 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
 
 static slip_status enqueue_step(slip_cuda_engine *e)
 {
-    const slip_cuda_step *step = slip_cuda_engine_step(e);
+    const slip_cuda_step *step = launched(e);
     int32_t first = step->first_op, last = first + step->op_count;
     SLIP_TRY_CUDA(cudaMemcpyAsync(e->parameters.step, step, sizeof *step, cudaMemcpyHostToDevice, e->stream), "copying the step");
     for (int32_t i = first; i < last; i++) {
@@ -53,8 +69,7 @@ static slip_status enqueue_step(slip_cuda_engine *e)
         if (status != SLIP_OK)
             return status;
     }
-    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms,
-                                                                                      slip_cuda_engine_next_slot(e));
+    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms, SLIP_CUDA_LAUNCHED);
     SLIP_TRY_CUDA(cudaGetLastError(), "launching the last op");
     return SLIP_OK;
 }
@@ -71,23 +86,37 @@ static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
         return status;
     }
     SLIP_TRY_CUDA(error, "capturing the step");
-    *c = captured{slip_cuda_engine_step(e)->first_op, rows, NULL};
+    *c = captured{launched(e)->first_op, rows, slip_cuda_width_of(launched(e)), NULL};
     error = cudaGraphInstantiate(&c->graph, graph, 0);
     cudaGraphDestroy(graph);
     SLIP_TRY_CUDA(error, "making a graph of the step");
     return SLIP_OK;
 }
 
+// Graphs read the step from one place.
+static void take_step(slip_cuda_engine *e)
+{
+    e->steps[SLIP_CUDA_LAUNCHED] = *slip_cuda_engine_step(e);
+}
+
+static int find_graph(const slip_cuda_engine *e, int32_t rows)
+{
+    const slip_cuda_step *step = launched(e);
+    for (int i = 0; i < e->graph_count; i++)
+        if (e->graphs[i].first_op == step->first_op && e->graphs[i].rows == rows && e->graphs[i].width == slip_cuda_width_of(step))
+            return i;
+    return e->graph_count;
+}
+
 slip_status slip_cuda_engine_run_graph(slip_cuda_engine *e)
 {
+    take_step(e); // before the kernel is stopped, by a step in the same slot
+    slip_cuda_engine_stop(e);
     slip_status status = slip_cuda_engine_upload_ops(e);
     if (status != SLIP_OK)
         return status;
-    const slip_cuda_step *step = slip_cuda_engine_step(e);
-    int32_t rows = e->nccl ? slip_gathered_rows(step->rows) : 0;
-    int i = 0;
-    while (i < e->graph_count && (e->graphs[i].first_op != step->first_op || e->graphs[i].rows != rows))
-        i++;
+    int32_t rows = e->nccl ? slip_gathered_rows(launched(e)->rows) : 0;
+    int i = find_graph(e, rows);
     if (i == MAX_GRAPHS)
         return slip_fail(SLIP_ERR_FAILED, "GPU: more than %d graphs of programs", MAX_GRAPHS);
     if (i == e->graph_count) {
@@ -96,7 +125,10 @@ slip_status slip_cuda_engine_run_graph(slip_cuda_engine *e)
         e->graph_count++;
     }
     SLIP_TRY_CUDA(cudaGraphLaunch(e->graphs[i].graph, e->stream), "launching the step");
-    return wait_enqueued(e, "running the step");
+    status = wait_enqueued(e, "running the step");
+    if (status == SLIP_OK)
+        e->made[e->begun++ % MAX_BEGUN] = 0;
+    return status;
 }
 
 void slip_cuda_engine_forget_graphs(slip_cuda_engine *e)
@@ -108,22 +140,22 @@ void slip_cuda_engine_forget_graphs(slip_cuda_engine *e)
 
 static slip_status run_op(slip_cuda_engine *e, int32_t op)
 {
+    take_step(e);
+    slip_cuda_engine_stop(e);
     slip_status status = slip_cuda_engine_upload_ops(e);
     if (status == SLIP_OK)
-        status = slip_cuda_engine_upload(e, e->parameters.step, slip_cuda_engine_step(e), sizeof(slip_cuda_step));
+        status = slip_cuda_engine_upload(e, e->parameters.step, launched(e), sizeof(slip_cuda_step));
     if (status == SLIP_OK)
         status = enqueue_op(e, op);
     if (status != SLIP_OK)
         return status;
     if (e->ops[op].kind == SLIP_CUDA_SAMPLE)
-        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms,
-                                                                                          slip_cuda_engine_next_slot(e));
+        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms, SLIP_CUDA_LAUNCHED);
     return wait_enqueued(e, "running an op");
 }
 
 extern "C" slip_status slip_cuda_engine_run_op(slip_cuda_engine *e, int32_t op)
 {
-    slip_cuda_engine_stop(e);
     slip_status status = run_op(e, op);
     e->failed |= status != SLIP_OK;
     return status;

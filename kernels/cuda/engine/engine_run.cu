@@ -21,7 +21,7 @@ enum { PROFILED_STEP = 12 };
 
 extern "C" slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *e)
 {
-    return &e->steps[slip_cuda_engine_next_slot(e)];
+    return &e->steps[slip_cuda_engine_slot(e->posted + 1)];
 }
 
 // ---- starting and stopping the kernel ----
@@ -44,7 +44,6 @@ void slip_cuda_engine_stop(slip_cuda_engine *e)
     end->stop = 1;
     end->serial = 0;
     __atomic_store_n(&e->words->post, ++e->posted, __ATOMIC_RELEASE);
-    e->waited = e->posted;
     if (wait_left(e, 2) == cudaErrorNotReady)
         __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
     wait_left(e, 2);
@@ -60,9 +59,9 @@ slip_status slip_cuda_engine_upload_ops(slip_cuda_engine *e)
     void *device;
     if (e->device_ops)
         return SLIP_OK;
-    slip_status status = slip_cuda_engine_alloc(e, (size_t)e->op_count * sizeof *e->ops, &device);
+    slip_status status = slip_cuda_engine_alloc(e, 2 * (size_t)e->op_count * sizeof *e->ops, &device);
     if (status == SLIP_OK)
-        status = slip_cuda_engine_upload(e, device, e->ops, (size_t)e->op_count * sizeof *e->ops);
+        status = slip_cuda_engine_upload(e, device, e->ops, 2 * (size_t)e->op_count * sizeof *e->ops);
     if (status == SLIP_OK)
         e->parameters.ops = e->device_ops = (slip_cuda_op *)device;
     return status;
@@ -91,13 +90,15 @@ static slip_status start_kernel(slip_cuda_engine *e)
 extern "C" slip_status slip_cuda_engine_add(slip_cuda_engine *e, const slip_cuda_op *ops, int32_t count, int32_t *first)
 {
     slip_cuda_engine_stop(e);
-    slip_cuda_op *grown = (slip_cuda_op *)realloc(e->ops, (size_t)(e->op_count + count) * sizeof *grown);
+    slip_cuda_op *grown = (slip_cuda_op *)realloc(e->ops, 2 * (size_t)(e->op_count + count) * sizeof *grown);
     if (!grown)
         return slip_fail(SLIP_ERR_FAILED, "out of memory for %d ops", count);
     memcpy(grown + e->op_count, ops, (size_t)count * sizeof *ops);
     *first = e->op_count;
     e->ops = grown;
     e->op_count += count;
+    for (int32_t i = 0; i < e->op_count; i++)
+        grown[e->op_count + i] = slip_cuda_whole(grown[i]);
     e->device_ops = NULL;
     slip_cuda_engine_forget_graphs(e);
     return SLIP_OK;
@@ -109,8 +110,8 @@ void slip_cuda_engine_let_cause_speak(void)
     nanosleep(&moment, NULL);
 }
 
-// Why the kernel did not answer, in one sentence.
-static slip_status explain(slip_cuda_engine *e)
+// Why the kernel did not make step number `number`, in one sentence.
+static slip_status explain(slip_cuda_engine *e, unsigned number)
 {
     cudaError_t error = wait_left(e, 2);
     e->running = false;
@@ -124,7 +125,7 @@ static slip_status explain(slip_cuda_engine *e)
     if (error != cudaSuccess && error != cudaErrorNotReady)
         return slip_cuda_failed(error, "the kernel stopped");
     return slip_fail(SLIP_ERR_FAILED, "GPU: step %llu did not end, and no wait on the GPU says why",
-                     (unsigned long long)e->steps[slip_cuda_engine_open_slot(e)].number);
+                     (unsigned long long)e->steps[slip_cuda_engine_slot(number)].number);
 }
 
 // Post the next step; or, on other ranks, rank 0's GPU will.
@@ -133,30 +134,29 @@ static slip_status begin_persistent(slip_cuda_engine *e, bool together)
     slip_status status = start_kernel(e);
     if (status != SLIP_OK)
         return status;
-    assert(e->posted - e->waited < SLIP_CUDA_STEPS - 1);
+    assert(e->begun - e->ended < SLIP_CUDA_STEPS - 1);
     slip_cuda_step *step = slip_cuda_engine_step(e);
     step->serial = together ? (e->serial = slip_exchange_epoch_after(e->serial, 1)) : 0;
-    e->posted++;
+    e->made[e->begun++ % MAX_BEGUN] = ++e->posted;
     if (!together || e->parameters.exchange.rank == 0)
         __atomic_store_n(&e->words->post, e->posted, __ATOMIC_RELEASE);
     return SLIP_OK;
 }
 
-static slip_status wait_persistent(slip_cuda_engine *e)
+static slip_status wait_persistent(slip_cuda_engine *e, unsigned number)
 {
     enum { LOOK = 1 << 14 }; // polls between looks at the stream and the clock
     // The kernel's own timeouts are far shorter. This limit is for a kernel that cannot report at all.
-    double start = slip_now_s(), limit = 30 + 20 * (double)e->steps[slip_cuda_engine_open_slot(e)].rows * slip_cuda_engine_deadline(e);
-    unsigned number = e->waited + 1;
+    double start = slip_now_s(), limit = 30 + 20 * (double)e->steps[slip_cuda_engine_slot(number)].rows * slip_cuda_engine_deadline(e);
     for (unsigned tries = 1; (int)(__atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) - number) < 0; tries++) {
         if (tries % LOOK != 0)
             continue;
         if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by ||
             cudaStreamQuery(e->stream) != cudaErrorNotReady)
-            return explain(e);
+            return explain(e, number);
         if (slip_now_s() - start > limit) {
             __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
-            return explain(e);
+            return explain(e, number);
         }
     }
     return SLIP_OK;
@@ -187,7 +187,8 @@ extern "C" slip_status slip_cuda_engine_begin(slip_cuda_engine *e, bool together
     if (e->failed)
         return slip_fail(SLIP_ERR_FAILED, "GPU: it has failed before");
     double start = slip_now_s();
-    slip_status status = e->options.launch ? slip_cuda_engine_run_graph(e) : begin_persistent(e, together);
+    bool launch = e->options.launch || slip_cuda_width_of(slip_cuda_engine_step(e)) != SLIP_CUDA_NARROW;
+    slip_status status = launch ? slip_cuda_engine_run_graph(e) : begin_persistent(e, together);
     e->launched_ms = 1e3 * (slip_now_s() - start);
     e->failed |= status != SLIP_OK;
     return status;
@@ -195,16 +196,16 @@ extern "C" slip_status slip_cuda_engine_begin(slip_cuda_engine *e, bool together
 
 extern "C" slip_status slip_cuda_engine_wait(slip_cuda_engine *e, slip_cuda_result *result)
 {
-    const int slot = slip_cuda_engine_open_slot(e);
+    // Ops that were run one by one have begun nothing.
+    const unsigned number = e->begun != e->ended ? e->made[e->ended++ % MAX_BEGUN] : 0;
+    const int slot = number ? slip_cuda_engine_slot(number) : (int)SLIP_CUDA_LAUNCHED;
     const slip::host_result *made = &e->words->result[slot];
-    bool resident = e->waited != e->posted; // else --engine launch made it
-    slip_status status = resident ? wait_persistent(e) : SLIP_OK;
+    slip_status status = number ? wait_persistent(e, number) : SLIP_OK;
     e->failed |= status != SLIP_OK;
     if (status != SLIP_OK)
         return status;
-    e->waited += resident;
-    *result = (slip_cuda_result){e->candidates + slot * SLIP_MAX_ROWS, made->picked, resident ? 1e-6 * made->busy : e->launched_ms};
-    return e->events && resident ? profile_step(e, &e->steps[slot]) : SLIP_OK;
+    *result = (slip_cuda_result){e->candidates + slot * SLIP_MAX_ROWS, made->picked, number ? 1e-6 * made->busy : e->launched_ms};
+    return e->events && number ? profile_step(e, &e->steps[slot]) : SLIP_OK;
 }
 
 extern "C" double slip_cuda_engine_ceiling(slip_cuda_engine *e)

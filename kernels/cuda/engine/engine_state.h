@@ -12,15 +12,25 @@ enum {
     MAX_BLOCKS = 8192,
     MAX_HOST_BLOCKS = 64,
     GATHERED_SIZES = 7, // values of slip_gathered_rows()
-    MAX_GRAPHS = 8 * GATHERED_SIZES,
+    MAX_GRAPHS = 8 * (GATHERED_SIZES + 2),
+    MAX_BEGUN = 2 * SLIP_CUDA_STEPS,
+    WHOLE_ABOVE = 64, // rows
 };
 static_assert(SLIP_TOKENS << (GATHERED_SIZES - 1) == SLIP_MAX_ROWS, "each step has a graph of its size");
 
 static const double DEADLINE = 1.0, IDLE_DEADLINE = 3600.0; // seconds
 
+// How a step is made.
+typedef enum {
+    SLIP_CUDA_NARROW, // one row group: by the resident kernel, unless --engine launch
+    SLIP_CUDA_WIDE,   // by launches, with either engine (wide/)
+    SLIP_CUDA_WHOLE   // and products leave whole sums: with so many rows, parts cost more than they give work to SMs
+} slip_cuda_width;
+
 typedef struct {
     int32_t first_op;
     int32_t rows; // gathered from each rank; 0: nothing is gathered
+    slip_cuda_width width;
     cudaGraphExec_t graph;
 } captured;
 
@@ -34,12 +44,12 @@ struct slip_cuda_engine {
     void *host_blocks[MAX_HOST_BLOCKS];
     int host_block_count;
 
-    slip_cuda_op *ops; // host copy of the list
+    slip_cuda_op *ops; // host copy of the list, [2][op_count]: behind it as slip_cuda_whole() makes it
     int32_t op_count;
     int32_t longest; // ops of the longest program that has run
 
-    slip_cuda_step *steps;      // host, [SLIP_CUDA_STEPS]; number n in slot n % SLIP_CUDA_STEPS; with `launch` always the same slot
-    slip_candidate *candidates; // host, [SLIP_CUDA_STEPS][SLIP_MAX_ROWS]
+    slip_cuda_step *steps;      // host, [SLIP_CUDA_SLOTS]; the resident kernel's number n in slot n % SLIP_CUDA_STEPS
+    slip_candidate *candidates; // host, [SLIP_CUDA_SLOTS][SLIP_MAX_ROWS]
     slip::host_words *words;    // host
     slip_cuda_event *events;    // host, NULL without --profile
     int32_t *event_counts;
@@ -50,24 +60,25 @@ struct slip_cuda_engine {
     uint32_t epoch;        // of the last exchange
     uint32_t serial;       // of the last step that all ranks made together
     slip::kernel_parameters parameters;
-    slip_cuda_op *device_ops; // NULL while the list is not on the device
+    slip_cuda_op *device_ops; // NULL while the list is not on the device; behind it lies the list of slip_cuda_whole()
     bool running, failed;
-    unsigned posted;    // last step given to the kernel, by our host or rank 0's GPU
-    unsigned waited;    // last step that the host has waited for
-    double launched_ms; // host wall time of the last step with `launch`
+    unsigned posted;          // last step given to the kernel, by our host or rank 0's GPU
+    unsigned begun, ended;    // steps, ever; those in between:
+    unsigned made[MAX_BEGUN]; // the kernel's number; 0: it was made by launches
+    double launched_ms;       // host wall time of the last of these
     captured graphs[MAX_GRAPHS];
     int graph_count;
 };
 
-// Slots of steps in host memory: that of the next step, and that of the oldest in flight.
-static inline int slip_cuda_engine_next_slot(const slip_cuda_engine *e)
+// The slot of number `number` of the resident kernel.
+static inline int slip_cuda_engine_slot(unsigned number)
 {
-    return (int)((e->posted + 1) % SLIP_CUDA_STEPS);
+    return (int)(number % SLIP_CUDA_STEPS);
 }
 
-static inline int slip_cuda_engine_open_slot(const slip_cuda_engine *e)
+static inline slip_cuda_width slip_cuda_width_of(const slip_cuda_step *step)
 {
-    return (int)((e->waited + 1) % SLIP_CUDA_STEPS);
+    return step->rows <= SLIP_TOKENS ? SLIP_CUDA_NARROW : step->rows <= WHOLE_ABOVE ? SLIP_CUDA_WIDE : SLIP_CUDA_WHOLE;
 }
 
 static inline double slip_cuda_engine_deadline(const slip_cuda_engine *e)
@@ -83,7 +94,7 @@ void slip_cuda_engine_forget_graphs(slip_cuda_engine *engine);
 // Copy the list of ops to the device, unless it is there.
 slip_status slip_cuda_engine_upload_ops(slip_cuda_engine *engine);
 
-// Make the step in the next slot by launches.
+// Make the step in the next slot by launches, while the resident kernel is away.
 slip_status slip_cuda_engine_run_graph(slip_cuda_engine *engine);
 
 // Another rank failed: let it report first.

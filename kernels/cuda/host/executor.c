@@ -189,14 +189,15 @@ static slip_status run_watched(slip_executor *e, const slip_step *step)
 
 _Static_assert((int)SLIP_MAX_IN_FLIGHT < (int)SLIP_CUDA_STEPS, "a slot for each run in flight, and for the one waited for last");
 
-static int max_in_flight(const slip_executor *e)
+/* The engine makes wide steps by launches, one at a time. */
+static int max_in_flight(const slip_executor *e, const slip_step *step)
 {
-    return e->options.launch || e->options.watched ? 1 : SLIP_MAX_IN_FLIGHT;
+    return e->options.launch || e->options.watched || step->row_count > SLIP_TOKENS ? 1 : SLIP_MAX_IN_FLIGHT;
 }
 
-static bool device_collects(const slip_executor *e)
+static bool device_collects(const slip_executor *e, const slip_step *step)
 {
-    return e->comm && max_in_flight(e) > 1;
+    return e->comm && max_in_flight(e, step) > 1;
 }
 
 /* An idle GPU's kernel leaves: it would poll for its next step, and give up after an hour. */
@@ -209,7 +210,7 @@ static void rest(slip_executor *e)
  * once, for all steps. */
 static void pick_ops(const slip_executor *e, slip_phase phase, const slip_step *step, slip_cuda_step *device)
 {
-    const bool split = device->split_runs, spare = phase == SLIP_PHASE_RUN && e->histograms && !e->options.launch;
+    const bool split = device->split_runs, spare = phase == SLIP_PHASE_RUN && e->histograms && max_in_flight(e, step) > 1;
     device->first_op = e->first_op + (split ? e->list.phase_first : e->list.whole_first)[phase];
     device->op_count = (split ? e->list.phase_count : e->list.whole_count)[phase] - (spare && step->want != SLIP_WANT_HISTOGRAMS);
     if (step->again) {
@@ -225,8 +226,9 @@ static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *st
     device->split_runs |= e->options.watch || e->options.watched; /* who looks wants to see what ROPE leaves */
     pick_ops(e, phase, step, device);
     device->epoch = slip_cuda_engine_epoch(e->engine, step->again ? 0 : e->list.exchanges[phase]);
-    e->phase[e->begun++ % SLIP_MAX_IN_FLIGHT] = phase;
-    return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, device_collects(e));
+    bool together = device_collects(e, step);
+    e->run[e->begun++ % SLIP_MAX_IN_FLIGHT] = (slip_cuda_run_begun){phase, together};
+    return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, together);
 }
 
 static slip_status wait(slip_executor *e, slip_run_cost *cost)
@@ -236,9 +238,9 @@ static slip_status wait(slip_executor *e, slip_run_cost *cost)
     if (status != SLIP_OK)
         return status;
     e->best = result.candidates;
-    slip_phase phase = e->phase[e->waited++ % SLIP_MAX_IN_FLIGHT];
-    uint64_t ranks = device_collects(e) ? (uint64_t)slip_comm_ranks(e->comm) : 1;
-    *cost = (slip_run_cost){e->dense_bytes[phase] + result.picked * e->expert_bytes / ranks, result.busy_ms};
+    slip_cuda_run_begun run = e->run[e->waited++ % SLIP_MAX_IN_FLIGHT];
+    uint64_t ranks = run.together ? (uint64_t)slip_comm_ranks(e->comm) : 1;
+    *cost = (slip_run_cost){e->dense_bytes[run.phase] + result.picked * e->expert_bytes / ranks, result.busy_ms};
     return SLIP_OK;
 }
 

@@ -7,6 +7,11 @@
 #include "kernels/cuda/lower/lower.h"
 #include "kernels/executor.h"
 
+typedef struct {
+    slip_phase phase;
+    bool together; /* by all ranks' devices, without their hosts */
+} slip_cuda_run_begun;
+
 struct slip_executor {
     const slip_program *program;
     slip_limits limits;
@@ -20,12 +25,12 @@ struct slip_executor {
     slip_histogram *histograms, *device_histograms; /* the same: [logit_rows]; NULL: a draft's */
     slip_cuda_list list;                            /* its ops are the engine's from `first_op` on */
     int32_t first_op;
-    slip_comm *comm;                      /* of the ranks that share its sums; NULL: alone */
-    uint32_t begun, waited;               /* runs, ever */
-    slip_phase phase[SLIP_MAX_IN_FLIGHT]; /* of those in between */
-    const slip_candidate *best;           /* of the last one waited for */
-    uint64_t expert_bytes;                /* of one expert, the mean over layers' */
-    uint64_t dense_bytes[SLIP_PHASES];    /* of all other matrices that a phase reads */
+    slip_comm *comm;                             /* of the ranks that share its sums; NULL: alone */
+    uint32_t begun, waited;                      /* runs, ever */
+    slip_cuda_run_begun run[SLIP_MAX_IN_FLIGHT]; /* those in between */
+    const slip_candidate *best;                  /* of the last one waited for */
+    uint64_t expert_bytes;                       /* of one expert, the mean over layers' */
+    uint64_t dense_bytes[SLIP_PHASES];           /* of all other matrices that a phase reads */
 };
 
 /* weights.c */

@@ -12,6 +12,7 @@
 
 enum {
     SLIP_TOKENS = 8,                              /* of a row group */
+    SLIP_OPERAND_PADDED_TO = 256,                 /* columns: those of the widest weight tile */
     SLIP_CUDA_ARENA = 76 * 1024,                  /* shared memory beside the ring: operands of a product, keys and values, lists */
     SLIP_LIST_MAX = SLIP_TOKENS * SLIP_MAX_TOP_K, /* experts that a row group can pick */
 };
@@ -89,7 +90,7 @@ typedef struct {
     uint16_t *hi, *lo; /* or NULL */
     float *ssq;        /* [group][block of 128 columns][token]; NULL: no factor */
     int32_t columns;   /* real ones */
-    int32_t padded;    /* to whole blocks of 256 */
+    int32_t padded;    /* to whole blocks of SLIP_OPERAND_PADDED_TO */
 } slip_cuda_operand;
 
 SLIP_BOTH static inline int32_t slip_operand_q8_at(int32_t padded, int32_t group, int32_t token, int32_t column)

@@ -18,6 +18,7 @@
 
 #include "kernels/cuda/layout/buffer.h"
 #include "kernels/cuda/layout/matrix.h"
+#include "kernels/cuda/layout/slots.h"
 #include "ranks/model/histogram.h"
 
 /* clang-format off */
@@ -124,6 +125,7 @@ typedef struct {
     slip_cuda_partial in;      /* MOE_DOWN: parts of gate | up */
     slip_cuda_partial out;
     slip_cuda_picks picks;         /* experts */
+    slip_cuda_slots slots;         /* of wide steps */
     int32_t first_expert, experts; /* this rank's */
     int32_t top_k;
     uint64_t *counted; /* LINEAR: add to these sums [rows][out.stride] instead of writing parts; NULL: parts */

@@ -8,7 +8,9 @@
 extern "C" {
 #endif
 
-enum { SLIP_CUDA_STEPS = 4 }; /* slots for steps in host memory: those in flight, and the one waited for last */
+/* Slots for steps in host memory: of the resident kernel those in flight and the one waited for last, and one for steps that are made by
+ * launches. */
+enum { SLIP_CUDA_STEPS = 4, SLIP_CUDA_LAUNCHED = SLIP_CUDA_STEPS, SLIP_CUDA_SLOTS };
 
 /* ---- the step ---- */
 

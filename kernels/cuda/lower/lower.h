@@ -56,6 +56,10 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
 /* Fill in the step for the device: rows, logit rows and runs. The caller adds the ops. */
 void slip_cuda_step_fill(const slip_program *program, const slip_step *step, slip_cuda_step *out);
 
+/* The op for steps whose products write whole sums: of what it reads and writes that were parts of sums, one part. A sum's bits are the same:
+ * it is the same terms in the same order. */
+slip_cuda_op slip_cuda_whole(slip_cuda_op op);
+
 const char *slip_cuda_op_name(int32_t kind);
 
 #ifdef __cplusplus

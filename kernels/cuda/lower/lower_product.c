@@ -55,9 +55,47 @@ static float *alloc_picks(lowering *l, int weight)
     return slip_block_alloc(l->block, floats * sizeof(float));
 }
 
+/* Slots' operand of the experts' weight number `weight`, in the forms that the program's experts want. */
+static slip_cuda_operand alloc_slots(lowering *l, int weight, int32_t groups)
+{
+    int32_t columns = 0;
+    bool codes = false, halves = false;
+    for (int32_t i = 0; i < l->program->op_count; i++) {
+        const slip_op *op = &l->program->ops[i];
+        if (op->kind != SLIP_OP_EXPERTS)
+            continue;
+        const slip_cuda_matrix *m = matrix_of(l, op->weight[weight]);
+        columns = m->columns > columns ? m->columns : columns;
+        codes |= m->format != SLIP_WEIGHT_BF16;
+        halves |= m->format == SLIP_WEIGHT_BF16;
+    }
+    return slip_alloc_operand(l, columns, groups, codes, halves);
+}
+
+/* The most experts that an op of this rank has. */
+static int32_t most_experts(const lowering *l)
+{
+    int64_t most = 0;
+    for (int32_t i = 0; i < l->program->op_count; i++) {
+        const slip_op *op = &l->program->ops[i];
+        int64_t experts = op->kind == SLIP_OP_EXPERTS ? l->program->tensors[op->weight[0]].experts.count : 0;
+        most = experts > most ? experts : most;
+    }
+    return (int32_t)most;
+}
+
 void slip_memory_moe_gate_up(lowering *l)
 {
+    int32_t picks = slip_pick_of(l->groups * SLIP_TOKENS, l->program->top_k, 0), groups = slip_slot_groups(picks, most_experts(l));
     l->gate_up = alloc_picks(l, 0);
+    l->slots = (slip_cuda_slots){
+        .pick = slip_block_alloc(l->block, (size_t)groups * SLIP_TOKENS * sizeof(int32_t)),
+        .count = slip_block_alloc(l->block, 2 * sizeof(int32_t)),
+        .block = slip_block_alloc(l->block, (size_t)groups * sizeof(slip_cuda_slot_block)),
+        .factor = slip_block_alloc(l->block, (size_t)groups * SLIP_TOKENS * sizeof(float)),
+        .up = alloc_slots(l, 0, groups),
+        .down = alloc_slots(l, 1, groups),
+    };
 }
 
 void slip_memory_moe_down(lowering *l)
@@ -139,6 +177,7 @@ int32_t slip_lower_route(lowering *l, int32_t i)
 static void set_experts(const lowering *l, slip_range experts, int32_t width, slip_cuda_product *product)
 {
     product->picks = l->picks;
+    product->slots = l->slots;
     product->route = l->routes;
     product->top_k = l->program->top_k;
     product->first_expert = (int32_t)experts.first;

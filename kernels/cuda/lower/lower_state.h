@@ -22,6 +22,7 @@ typedef struct {
     float *embedding, *gate_up, *down, *x, *attention_rows;
     float *own, *gathered; /* a sum of this rank's, and all ranks'; NULL where nothing is gathered */
     slip_cuda_picks picks;
+    slip_cuda_slots slots;
     uint64_t *counted; /* the router's logits */
     int32_t routes;    /* of the phase so far */
     uint16_t *query;
@@ -44,6 +45,9 @@ slip_status slip_lower_check(const slip_cuda_source *source);
 
 /* Allocate the memory of all buffers. */
 void slip_lower_memory(lowering *l);
+
+/* An operand of `columns` columns: e4m3 codes and their scales, and bf16 halves, as wanted. No sums of squares. */
+slip_cuda_operand slip_alloc_operand(lowering *l, int64_t columns, int32_t groups, bool codes, bool halves);
 
 /* All forms of `buffer`'s operands. */
 void slip_memory_operand(lowering *l, slip_buffer buffer, int32_t groups);

@@ -63,7 +63,7 @@ __device__ __forceinline__ void clear_list(shared_memory &s)
 }
 
 // By all consumers. Afterwards the list is there for them and, through list_ready, for the producers.
-__device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op, int group)
+static __device__ __noinline__ void build_list(shared_memory &s, const slip_cuda_op &op, int group)
 {
     const context &c = s.here;
     const slip_cuda_product &p = op.product;
@@ -162,7 +162,7 @@ __device__ __forceinline__ void store_operand(unsigned char *to, const slip_cuda
 
 // Makes the operands of the batch's experts. Blocks of 128 columns are dealt out to the warps in turn, across tokens and experts. Tokens that
 // did not pick an expert keep what was there: their products are ignored.
-__device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_product &op, int group, unit_range batch)
+static __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_product &op, int group, unit_range batch)
 {
     const context &c = s.here;
     const slip_cuda_matrix &m = op.matrix;
@@ -184,7 +184,7 @@ __device__ __noinline__ void down_operands(shared_memory &s, const slip_cuda_pro
             turn -= blocks;
         }
     if (c.thread() < SLIP_TOKENS)
-        s.factor[c.thread()] = m.format == SLIP_WEIGHT_MXFP4 ? DECODED : 1;
+        s.factor[c.thread()] = undo_of(m.format);
     uint32_t arena = shared_address(c.arena);
     if (c.thread() == 0)
         s.job = {arena,

@@ -80,23 +80,19 @@ __device__ __forceinline__ void write_squares(const slip_cuda_operand &f, int ro
 
 // ---- loading operands ----
 
-// Loads factor[8], by the last consumer warp: `undo` times rsqrt(mean of squares + epsilon) of each token, or `undo` without a norm.
-__device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float epsilon, int group, float undo, const context &c,
-                                            float *factor)
+// By a warp, for 8 tokens: `undo` times rsqrt(mean of squares + epsilon) of token lane % 8, or `undo` without a norm. `squares`: of its block 0.
+__device__ __forceinline__ float factor_of(const slip_cuda_operand &a, float epsilon, const float *squares, float undo)
 {
-    if (c.thread() / 32 != CONSUMER_WARPS - 1)
-        return;
     constexpr int BATCH = 12, LANES = 32 / SLIP_TOKENS; // lanes of a token
-    int lane = c.thread() % 32, token = lane % SLIP_TOKENS, blocks = a.padded / SLIP_F8_BLOCK;
+    int blocks = a.padded / SLIP_F8_BLOCK;
     float sum = 0;
     if (a.ssq) {
-        const float *from = a.ssq + slip_operand_block_at(a.padded, group, token, 0);
 #pragma unroll 1
-        for (int b = lane / SLIP_TOKENS; b < blocks; b += BATCH * LANES) { // blocks beyond the columns hold zeros
+        for (int b = threadIdx.x % 32 / SLIP_TOKENS; b < blocks; b += BATCH * LANES) { // blocks beyond the columns hold zeros
             float v[BATCH];
 #pragma unroll
             for (int j = 0; j < BATCH; j++)
-                v[j] = b + j * LANES < blocks ? from[(b + j * LANES) * SLIP_TOKENS] : 0;
+                v[j] = b + j * LANES < blocks ? squares[(b + j * LANES) * SLIP_TOKENS] : 0;
 #pragma unroll
             for (int j = 0; j < BATCH; j++)
                 sum += v[j];
@@ -104,8 +100,19 @@ __device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float ep
     }
     sum += __shfl_xor_sync(~0u, sum, 8);
     sum += __shfl_xor_sync(~0u, sum, 16);
-    if (lane < SLIP_TOKENS)
-        factor[lane] = a.ssq ? undo * rsqrtf(sum / (float)a.columns + epsilon) : undo;
+    return a.ssq ? undo * rsqrtf(sum / (float)a.columns + epsilon) : undo;
+}
+
+// Loads factor[8] of the row group, by the last consumer warp.
+__device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float epsilon, int group, float undo, const context &c,
+                                            float *factor)
+{
+    const int token = c.thread() % SLIP_TOKENS;
+    if (c.thread() / 32 != CONSUMER_WARPS - 1)
+        return;
+    float mine = factor_of(a, epsilon, a.ssq + slip_operand_block_at(a.padded, group, token, 0), undo);
+    if (c.thread() % 32 < SLIP_TOKENS)
+        factor[token] = mine;
 }
 
 template <int N>
@@ -121,7 +128,7 @@ __device__ __forceinline__ int scale_bytes(int format) // of a tile's columns: b
 }
 
 // Start to copy `bytes` bytes from `offset` on of a ring of `size` bytes.
-__device__ __noinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, int thread, uint32_t to)
+static __device__ __noinline__ void copy_ring(const unsigned char *from, int offset, int size, int bytes, int thread, uint32_t to)
 {
 #pragma unroll 1
     for (int i = thread * 16; i < bytes; i += CONSUMERS * 16) {

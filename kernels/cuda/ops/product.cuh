@@ -128,7 +128,7 @@ __device__ __forceinline__ unit_range product_window(const slip_cuda_op &op, uni
 
 // Work out the batch from unit `first` on, or the first batch for -1. One thread of each warpgroup does it, mostly while SMs wait for each
 // other, since divisions are slow. With experts the list must be there. A barrier must follow.
-__device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_op &op, int first)
+static __device__ __noinline__ void product_deal_out(shared_memory &s, const slip_cuda_op &op, int first)
 {
     const context &c = s.here;
     int warpgroup = c.thread() / 128, units = product_units(op, s);
@@ -155,13 +155,13 @@ __device__ __forceinline__ bool dealt_before(const slip_cuda_op &op, int rows, b
 
 // Start to load an operand that does not depend on the list of experts: LINEAR's window or MOE_GATE_UP's whole rows. The arena and the
 // factors must be free.
-__device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &op, int group)
+static __device__ __noinline__ void product_load(shared_memory &s, const slip_cuda_op &op, int group)
 {
     const context &c = s.here;
     const slip_cuda_matrix &m = op.product.matrix;
     unit_range window = op.kind == SLIP_CUDA_LINEAR ? s.deal.window : unit_range{0, m.column_tiles};
     product_job job = load_operand(op.product.operand, m, group, window, c);
-    load_factor(op.product.operand, op.product.epsilon, group, m.format == SLIP_WEIGHT_MXFP4 ? DECODED : 1, c, s.factor);
+    load_factor(op.product.operand, op.product.epsilon, group, undo_of(m.format), c, s.factor);
     if (c.thread() == 0)
         s.job = job;
 }
@@ -218,7 +218,7 @@ __device__ __forceinline__ void count_term(uint64_t *sum, float x)
 }
 
 // A token's terms of rows g and g + 8. Apart, and by value: not in the way of the other products.
-__device__ __noinline__ void count_two(uint64_t *to, float one, float two)
+static __device__ __noinline__ void count_two(uint64_t *to, float one, float two)
 {
     count_term(to, one);
     count_term(to + 8, two);
@@ -347,7 +347,7 @@ __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, con
         for (int last = max(t.left - SLIP_STAGE_TILES, 0);;) { // one or two tiles
 #pragma unroll
             for (int i = 0; i < SUMS<N>; i++)
-                t.sum[i] += first[i];
+                t.sum[i] = __fadd_rn(t.sum[i], first[i]);
             walk_on(t, op, s, format, group);
             if (t.left == last)
                 break;

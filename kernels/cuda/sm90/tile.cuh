@@ -1,4 +1,5 @@
-/* A weight tile times a block of N tokens: 64 rows x N columns in the registers of a warpgroup. N is 8 so far.
+/* A weight tile times a block of N tokens: 64 rows x N columns in the registers of a warpgroup. A column's sums
+ * are the same for every N, bit for bit: additions and multiplications are written so that the compiler cannot join them here and not there.
  *
  * Thread (warp, g = lane / 4, t = lane % 4) holds rows 16 * warp + g and + 8 of N / 4 tokens, 2t and 2t + 1 of every 8:
  *     c[4 b]     (g, 8 b + 2t)       c[4 b + 1]  (g, 8 b + 2t + 1)
@@ -95,7 +96,7 @@ __device__ __forceinline__ void stage_bf16(uint32_t stage, uint32_t lo, const op
 template <int N>
 __device__ __forceinline__ void tile_f8(uint32_t tile, uint32_t codes, float (&c)[SUMS<N>])
 {
-    uint64_t a = matrix_descriptor(tile, 1024, 128), b = matrix_descriptor(codes, 128, 256);
+    uint64_t a = matrix_descriptor(tile, 1024, 128), b = matrix_descriptor(codes, 128, F8_BYTES<8>);
     matrix_f8<N, true>(c, a, b);
 #pragma unroll
     for (int k = 1; k < 4; k++)
@@ -137,6 +138,11 @@ __device__ __forceinline__ void stage_f8(uint32_t stage, const operand_address &
 
 constexpr float DECODED = 64; // undoes the decoder's factor; it is multiplied into the tokens' factors
 
+__device__ __forceinline__ float undo_of(int format)
+{
+    return format == SLIP_WEIGHT_MXFP4 ? DECODED : 1;
+}
+
 // Decodes 8 codes of two rows to e4m3 of value * 2^-6 in 5 instructions: slip_tile_mxfp4_merge() has put the bits where e4m3 has them.
 __device__ __forceinline__ void decode(uint32_t word, uint32_t &upper, uint32_t &lower)
 {
@@ -176,7 +182,7 @@ __device__ __forceinline__ void finish_quarter(float (&c)[2][SUMS<N>], uint32_t 
         float up = power(upper, QUARTER % 2 * 2 + k), low = power(lower, QUARTER % 2 * 2 + k);
 #pragma unroll
         for (int i = 0; i < SUMS<N>; i++)
-            part[i] += c[k][i] * (i % 4 < 2 ? up : low);
+            part[i] = fmaf(c[k][i], i % 4 < 2 ? up : low, part[i]);
     }
 }
 
@@ -189,10 +195,35 @@ __device__ __forceinline__ void add_scaled(float (&sum)[SUMS<N>], float (&part)[
         float2 token = token_scales<N>(scale, block, b);
 #pragma unroll
         for (int i = 4 * b; i < 4 * b + 4; i++) {
-            sum[i] += part[i] * (i % 2 ? token.y : token.x);
+            sum[i] = fmaf(part[i], i % 2 ? token.y : token.x, sum[i]);
             part[i] = 0;
         }
     }
+}
+
+// For N whose sums leave no registers for two quarters under way.
+template <int N>
+__device__ __forceinline__ void tile_mxfp4_in_turn(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])
+{
+    uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4, a[2][4];
+    uint32_t codes = tile + threadIdx.x / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
+    uint4 scales = shared_uint4(tile + slip_tile_mxfp4_scales_at(row));
+    uint32_t b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), 0);
+    float c[2][SUMS<N>], part[SUMS<N>] = {};
+    start_quarter<N>(shared_uint4(codes), b, a, c);
+    matrix_wait<0>();
+    finish_quarter<N, 0>(c, scales.x, scales.z, part);
+    start_quarter<N>(shared_uint4(codes + SLIP_TILE_MXFP4_LOAD), b + (512 >> 4), a, c);
+    matrix_wait<0>();
+    finish_quarter<N, 1>(c, scales.x, scales.z, part);
+    add_scaled<N>(sum, part, x.scale, 0);
+    start_quarter<N>(shared_uint4(codes + 2 * SLIP_TILE_MXFP4_LOAD), b + (1024 >> 4), a, c);
+    matrix_wait<0>();
+    finish_quarter<N, 2>(c, scales.y, scales.w, part);
+    start_quarter<N>(shared_uint4(codes + 3 * SLIP_TILE_MXFP4_LOAD), b + (1536 >> 4), a, c);
+    matrix_wait<0>();
+    finish_quarter<N, 3>(c, scales.y, scales.w, part);
+    add_scaled<N>(sum, part, x.scale, 1);
 }
 
 // A quarter is decoded while the tensor core multiplies the one before.
@@ -202,7 +233,7 @@ __device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address 
     uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4, a[2][2][4];
     uint32_t codes = tile + threadIdx.x / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
     uint4 scales = shared_uint4(tile + slip_tile_mxfp4_scales_at(row)); // rows g and g + 8, 8 blocks each
-    uint32_t b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, 256), 0);
+    uint32_t b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), 0);
     float c[2][2][SUMS<N>], part[SUMS<N>] = {};
     start_quarter<N>(shared_uint4(codes), b, a[0], c[0]);
     start_quarter<N>(shared_uint4(codes + SLIP_TILE_MXFP4_LOAD), b + (512 >> 4), a[1], c[1]);

@@ -1,5 +1,4 @@
-/* wgmma, a wrapper an instruction. N is the number of token columns of a product; each N is an instruction of its own, and 8 the only one
- * written so far. */
+/* wgmma, a wrapper an instruction. N is the number of token columns of a product: a column's sums do not depend on it. */
 #pragma once
 
 #include "kernels/cuda/sm90/arch.h"
@@ -33,47 +32,81 @@ constexpr int SUMS = N / 2;
 
 // c = (FIRST) or c += A [64 x 32] e4m3 * B [32 x N] e4m3; both from shared memory.
 template <int N, bool FIRST>
-__device__ __forceinline__ void matrix_f8(float (&c)[SUMS<N>], uint64_t a, uint64_t b)
-{
-    static_assert(N == 8, "m64n8k32 is the only one written so far");
-    if (FIRST)
-        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {%0,%1,%2,%3}, %4, %5, p, 1, 1;\n}"
-                     : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
-                     : "l"(a), "l"(b));
-    else
-        asm volatile("wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {%0,%1,%2,%3}, %4, %5, 1, 1, 1;"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "l"(a), "l"(b));
-}
+__device__ __forceinline__ void matrix_f8(float (&c)[SUMS<N>], uint64_t a, uint64_t b);
 
-// c = A [64 x 32] e4m3 from registers * B [32 x N] e4m3 from shared memory. `b`: the low word of its matrix_descriptor(b, 128, 256), the same
-// in all threads; if it comes from a shuffle, the compiler keeps it in uniform registers.
+// c = A [64 x 32] e4m3 from registers * B [32 x N] e4m3 from shared memory. `b`: the low word of its matrix_descriptor(b, 128, MXFP4_GROUP),
+// the same in all threads; if it comes from a shuffle, the compiler keeps it in uniform registers.
 template <int N>
-__device__ __forceinline__ void matrix_f8_registers(float (&c)[SUMS<N>], const uint32_t (&a)[4], uint32_t b)
-{
-    static_assert(N == 8, "m64n8k32 is the only one written so far");
-    asm volatile("{\n.reg .pred p;\n.reg .b64 d;\nsetp.ne.b32 p, 0, 0;\nmov.b64 d, {%8, %9};\n"
-                 "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {%0,%1,%2,%3}, {%4,%5,%6,%7}, d, p, 1, 1;\n}"
-                 : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "n"(256 >> 4));
-}
+__device__ __forceinline__ void matrix_f8_registers(float (&c)[SUMS<N>], const uint32_t (&a)[4], uint32_t b);
 
 // c = (FIRST) or c += A [64 x 16] bf16 * B [16 x 2 N] bf16. The first N columns of B are hi, the others lo, and so are the halves of c.
 template <int N, bool FIRST>
-__device__ __forceinline__ void matrix_bf16(float (&c)[2 * SUMS<N>], uint64_t a, uint64_t b)
-{
-    static_assert(N == 8, "m64n16k16 is the only one written so far");
-    if (FIRST)
-        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, p, 1, 1, 0, 0;\n}"
-                     : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3]), "=f"(c[4]), "=f"(c[5]), "=f"(c[6]), "=f"(c[7])
-                     : "l"(a), "l"(b));
-    else
-        asm volatile("wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, 1, 1, 1, 0, 0;"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7])
-                     : "l"(a), "l"(b));
-}
+__device__ __forceinline__ void matrix_bf16(float (&c)[2 * SUMS<N>], uint64_t a, uint64_t b);
+
+// Bytes of 8 tokens' operand of a tile of mxfp4: from one row group to the next in shared memory.
+constexpr int MXFP4_GROUP = 256 * 8;
+
+// Each N is an instruction of its own. The macros write the lists of registers: as text, and as outputs.
+#define TEXT_4 "%0,%1,%2,%3"
+#define TEXT_8 TEXT_4 ",%4,%5,%6,%7"
+#define TEXT_16 TEXT_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
+#define TEXT_32 TEXT_16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define TEXT_64 \
+    TEXT_32 \
+    ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define LIST_4(how, i) how(c[i]), how(c[i + 1]), how(c[i + 2]), how(c[i + 3])
+#define LIST_8(how, i) LIST_4(how, i), LIST_4(how, i + 4)
+#define LIST_16(how, i) LIST_8(how, i), LIST_8(how, i + 8)
+#define LIST_32(how, i) LIST_16(how, i), LIST_16(how, i + 16)
+#define LIST_64(how, i) LIST_32(how, i), LIST_32(how, i + 32)
+
+// `name`<n>: m64n`columns` in `sums` registers; `a` and `b`: the numbers of the operands behind these.
+#define MATRIX_SHARED(name, n, columns, kind, sums, a_number, b_number, turns) \
+    template <> \
+    __device__ __forceinline__ void name<n, true>(float(&c)[sums], uint64_t a, uint64_t b) \
+    { \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\nwgmma.mma_async.sync.aligned.m64n" #columns kind " {" TEXT_##sums \
+                     "}, %" #a_number ", %" #b_number ", p, 1, 1" turns ";\n}" \
+                     : LIST_##sums("=f", 0) \
+                     : "l"(a), "l"(b)); \
+    } \
+    template <> \
+    __device__ __forceinline__ void name<n, false>(float(&c)[sums], uint64_t a, uint64_t b) \
+    { \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n" #columns kind " {" TEXT_##sums "}, %" #a_number ", %" #b_number ", 1, 1, 1" turns \
+                                                                                        ";" \
+                     : LIST_##sums("+f", 0) \
+                     : "l"(a), "l"(b)); \
+    }
+#define MATRIX_F8(n, sums, a, b) MATRIX_SHARED(matrix_f8, n, n, "k32.f32.e4m3.e4m3", sums, a, b, "")
+#define MATRIX_BF16(n, columns, sums, a, b) MATRIX_SHARED(matrix_bf16, n, columns, "k16.f32.bf16.bf16", sums, a, b, ", 0, 0")
+#define MATRIX_F8_REGISTERS(n, sums, a0, a1, a2, a3, low, high) \
+    template <> \
+    __device__ __forceinline__ void matrix_f8_registers<n>(float(&c)[sums], const uint32_t(&a)[4], uint32_t b) \
+    { \
+        asm volatile("{\n.reg .pred p;\n.reg .b64 d;\nsetp.ne.b32 p, 0, 0;\nmov.b64 d, {%" #low ", %" #high \
+                     "};\nwgmma.mma_async.sync.aligned.m64n" #n "k32.f32.e4m3.e4m3 {" TEXT_##sums "}, {%" #a0 ",%" #a1 ",%" #a2 ",%" #a3 \
+                                                                                                  "}, d, p, 1, 1;\n}" \
+                     : LIST_##sums("=f", 0) \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "n"(MXFP4_GROUP >> 4)); \
+    }
+
+MATRIX_F8(8, 4, 4, 5)
+MATRIX_F8(16, 8, 8, 9)
+MATRIX_F8(32, 16, 16, 17)
+MATRIX_F8(64, 32, 32, 33)
+MATRIX_F8_REGISTERS(8, 4, 4, 5, 6, 7, 8, 9)
+MATRIX_F8_REGISTERS(16, 8, 8, 9, 10, 11, 12, 13)
+MATRIX_F8_REGISTERS(32, 16, 16, 17, 18, 19, 20, 21)
+MATRIX_BF16(8, 16, 8, 8, 9)
+MATRIX_BF16(16, 32, 16, 16, 17)
+MATRIX_BF16(32, 64, 32, 32, 33)
+MATRIX_BF16(64, 128, 64, 64, 65)
+
+#undef MATRIX_F8_REGISTERS
+#undef MATRIX_BF16
+#undef MATRIX_F8
+#undef MATRIX_SHARED
 
 // Registers of a running wgmma must not be moved: this pins them (ptxas serialises the products otherwise, warning C7519).
 template <int COUNT>

@@ -65,7 +65,7 @@ struct host_words {
     unsigned done;    // device: number of the last step whose results are there
     unsigned left_by; // device: 1 + the rank whose failure made this one leave; 0 none
     unsigned unused1[30];
-    host_result result[SLIP_CUDA_STEPS];
+    host_result result[SLIP_CUDA_SLOTS];
     slip_cuda_record record;
 };
 

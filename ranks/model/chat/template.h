@@ -4,11 +4,12 @@
 #ifndef SLIP_RANKS_MODEL_CHAT_TEMPLATE_H
 #define SLIP_RANKS_MODEL_CHAT_TEMPLATE_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "io/base/status.h"
+
+typedef struct json_t json_t; /* of jansson.h, which the GPU's code need not find */
 
 enum { SLIP_SHA256_HEX = 65 }; /* the digits and a NUL */
 

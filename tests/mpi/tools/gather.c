@@ -84,15 +84,17 @@ static void candidates(slip_executor *executor, const slip_step *step, slip_cand
     memcpy(out, device.best, (size_t)step->logit_rows * sizeof *out);
 }
 
-static bool yes(const slip_executor *executor)
+static bool yes(const slip_executor *executor, const slip_step *step)
 {
     (void)executor;
+    (void)step;
     return true;
 }
 
-static int max_in_flight(const slip_executor *executor)
+static int max_in_flight(const slip_executor *executor, const slip_step *step)
 {
     (void)executor;
+    (void)step;
     return SLIP_MAX_IN_FLIGHT;
 }
 

@@ -76,9 +76,10 @@ static inline slip_status ahead_wait(slip_executor *executor, slip_run_cost *cos
     return slip_executor_cpu.wait(executor, cost);
 }
 
-static inline int ahead_max_in_flight(const slip_executor *executor)
+static inline int ahead_max_in_flight(const slip_executor *executor, const slip_step *step)
 {
     (void)executor;
+    (void)step;
     return SLIP_MAX_IN_FLIGHT;
 }
 

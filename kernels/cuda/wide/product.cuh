@@ -1,0 +1,230 @@
+/* A wide product: every item is multiplied tile by tile, and its sums are written where ops/product.cuh would have written them. */
+#pragma once
+
+#include "kernels/cuda/wide/stage.cuh"
+
+namespace slip {
+
+// The warpgroup's tile of the stage times N tokens.
+template <int FORMAT, int N>
+__device__ __forceinline__ void wide_tile(const wide_stage<FORMAT> &stage, int warpgroup, float (&sum)[SUMS<N>])
+{
+    const uint32_t weights = shared_address(stage.weights[warpgroup]);
+    const operand_address x = {shared_address(stage.codes), shared_address(stage.scale)};
+    if constexpr (FORMAT == SLIP_WEIGHT_MXFP4) {
+        if constexpr (N <= 16)
+            tile_mxfp4<N>(weights, x, sum);
+        else
+            tile_mxfp4_in_turn<N>(weights, x, sum);
+    } else if constexpr (FORMAT == SLIP_WEIGHT_F8) {
+        float c[SUMS<N>], v[SUMS<N>];
+        matrix_fence();
+        tile_f8<N>(weights, x.codes, c);
+        matrix_commit();
+        matrix_wait<0>();
+        pin(c);
+        scale_f8<N>(weights, x.scale, c, v);
+#pragma unroll
+        for (int i = 0; i < SUMS<N>; i++)
+            sum[i] = __fadd_rn(sum[i], v[i]);
+    } else {
+        float c[2 * SUMS<N>];
+        matrix_fence();
+        tile_bf16<N>(weights, x.codes, BF16_BYTES<SLIP_TOKENS>, c);
+        matrix_commit();
+        matrix_wait<0>();
+        pin(c);
+#pragma unroll
+        for (int i = 0; i < SUMS<N>; i++)
+            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[i], c[i + SUMS<N>]));
+    }
+}
+
+// Row of the operand that is the thread's column number `i` of an item's N / 4.
+__device__ __forceinline__ int wide_row(const wide_item &item, int i)
+{
+    return item.group * SLIP_TOKENS + i / 2 * 8 + threadIdx.x % 4 * 2 + i % 2;
+}
+
+__device__ __forceinline__ bool wide_exists(const wide_item &item, int row)
+{
+    return row < (item.group + item.groups) * SLIP_TOKENS;
+}
+
+// What an expert's item needs to know of its tokens, loaded while tiles are multiplied.
+template <int N>
+struct wide_picks {
+    int pick[N / 4]; // -1: empty
+    float factor[N / 4];
+};
+
+template <int N>
+__device__ __forceinline__ wide_picks<N> wide_load_picks(const wide_work &w, const wide_item &item)
+{
+    wide_picks<N> p;
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        const int row = wide_row(item, i);
+        p.pick[i] = wide_exists(item, row) ? w.op->slots.pick[row] : -1;
+        p.factor[i] = w.factor && p.pick[i] >= 0 ? w.factor[row] : w.undo;
+    }
+    return p;
+}
+
+// Write sums of rows `column` and `column` + 8 of the matrix.
+template <int N>
+__device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const wide_picks<N> &picks, int rows, int column,
+                                           const float (&sum)[SUMS<N>])
+{
+    const slip_cuda_partial out = w.op->out;
+    uint64_t *const counted = w.op->counted;
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        const int row = wide_row(item, i);
+        const float upper = sum[i / 2 * 4 + i % 2], lower = sum[i / 2 * 4 + 2 + i % 2];
+        float *to = out.data + column;
+        if (w.block) {
+            if (picks.pick[i] < 0)
+                continue;
+            to += slip_pick_at(&out, picks.pick[i], item.chunk);
+        } else if (!wide_exists(item, row)) {
+            continue;
+        } else if (counted) {
+            if (row < rows) { // nobody would clear another
+                count_term(counted + (int64_t)row * out.stride + column, upper);
+                count_term(counted + (int64_t)row * out.stride + column + 8, lower);
+            }
+            continue;
+        } else {
+            to += slip_partial_at(&out, row, item.chunk);
+        }
+        to[0] = upper;
+        to[8] = lower;
+    }
+}
+
+template <int N>
+__device__ __forceinline__ void wide_scale(const wide_work &w, const wide_item &item, const wide_picks<N> &picks, float (&sum)[SUMS<N>])
+{
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        const float factor = w.block ? picks.factor[i] : w.factor[wide_row(item, i)];
+        sum[i / 2 * 4 + i % 2] = __fmul_rn(sum[i / 2 * 4 + i % 2], factor);
+        sum[i / 2 * 4 + 2 + i % 2] = __fmul_rn(sum[i / 2 * 4 + 2 + i % 2], factor);
+    }
+}
+
+// One warpgroup's row tile of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
+template <int FORMAT, int N, bool WHOLE>
+__device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &shared_item, int warpgroup, wide_memory<FORMAT> &s,
+                                              unsigned &count, int rows)
+{
+    constexpr bool EXPERTS = N <= SLIP_SLOT_BLOCK * SLIP_TOKENS;
+    wide_item item = shared_item;
+    wide_picks<N> picks;
+    float total[WHOLE ? SUMS<N> : 4] = {};
+    if (EXPERTS && w.block)
+        picks = wide_load_picks<N>(w, item);
+#pragma unroll 1
+    for (int chunk = item.chunk; chunk < shared_item.chunk + item.chunks; chunk++) {
+        float sum[SUMS<N>] = {};
+#pragma unroll 1
+        for (int i = slip_chunk_length(&w.op->matrix, chunk); i > 0; i--, count++) {
+            const unsigned slot = count % wide_format<FORMAT>::DEPTH;
+            wide_wait(&s.full[slot], count / wide_format<FORMAT>::DEPTH);
+            if (warpgroup < item.tiles)
+                wide_tile<FORMAT, N>(s.stage[slot], warpgroup, sum);
+            __syncwarp();
+            if (threadIdx.x % 32 == 0)
+                mbarrier_arrive(&s.empty[slot]);
+        }
+        asm volatile("" : "+r"(item.group), "+r"(item.chunk)); // addresses are worked out here, not kept in registers
+        wide_scale<N>(w, item, picks, sum);
+        if constexpr (WHOLE) {
+#pragma unroll
+            for (int i = 0; i < SUMS<N>; i++)
+                total[i] = __fadd_rn(total[i], sum[i]);
+        } else if (warpgroup < item.tiles) {
+            wide_write<N>(w, item, picks, rows,
+                          (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, sum);
+        }
+    }
+    if constexpr (WHOLE)
+        if (warpgroup < item.tiles)
+            wide_write<N>(w, item, picks, rows,
+                          (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, total);
+}
+
+// The factors of all rows, by all consumers.
+__device__ __forceinline__ void wide_factors(const slip_cuda_product &op, const wide_work &w, float *factor)
+{
+    const slip_cuda_operand &a = op.operand;
+    const int token = threadIdx.x % SLIP_TOKENS;
+    for (int group = threadIdx.x / 32; group < w.groups; group += WIDE_CONSUMER_WARPS) {
+        float mine = factor_of(a, op.epsilon, a.ssq + slip_operand_block_at(a.padded, group, token, 0), w.undo);
+        if (threadIdx.x % 32 < SLIP_TOKENS)
+            factor[group * SLIP_TOKENS + token] = mine;
+    }
+    asm volatile("bar.sync 1, %0;" ::"n"(WIDE_CONSUMERS) : "memory");
+}
+
+template <int FORMAT, bool WHOLE>
+__device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int rows, const float *factor)
+{
+    const slip_cuda_product &product = op.product;
+    wide_work w = {&product, &product.operand, NULL, factor, undo_of(FORMAT), slip_groups_of(rows), 0, 0, 0, 0};
+    w.blocks = (w.groups + wide_format<FORMAT>::GROUPS - 1) / wide_format<FORMAT>::GROUPS;
+    w.trios = (product.matrix.row_tiles + WIDE_TILES - 1) / WIDE_TILES;
+    w.splits = WHOLE ? 1 : product.matrix.chunks;
+    if (op.kind != SLIP_CUDA_LINEAR) {
+        w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &product.slots.up : &product.slots.down;
+        w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? product.slots.factor : NULL;
+        w.block = product.slots.block;
+        w.blocks = product.slots.count[1];
+    }
+    w.items = w.blocks * w.trios * w.splits;
+    return w;
+}
+
+template <int FORMAT, bool WHOLE>
+__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT> &s, int rows)
+{
+    const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
+    unsigned count = 0;
+#pragma unroll 1
+    for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
+        const wide_item item = wide_item_of<FORMAT>(w, number);
+        if (item.groups <= 1)
+            wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count, rows);
+        else if (item.groups <= 2)
+            wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count, rows);
+        else if (item.groups <= 4 || FORMAT == SLIP_WEIGHT_MXFP4)
+            wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count, rows);
+        else if constexpr (FORMAT != SLIP_WEIGHT_MXFP4)
+            wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count, rows);
+    }
+}
+
+extern __shared__ __align__(1024) unsigned char wide_bytes[];
+
+// WHOLE: one part is written, the sum of all.
+template <int FORMAT, bool WHOLE>
+__global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    wide_memory<FORMAT> &s = *(wide_memory<FORMAT> *)wide_bytes;
+    const slip_cuda_op &op = ops[number];
+    const int rows = op_rows(op, step->rows, step->logit_rows);
+    const wide_work w = wide_work_of<FORMAT, WHOLE>(op, rows, s.factor);
+    wide_start<FORMAT>(s);
+    if (threadIdx.x >= WIDE_CONSUMERS) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(WIDE_FILLER_REGISTERS));
+        wide_fill<FORMAT>(w, s);
+        return;
+    }
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WIDE_CONSUMER_REGISTERS));
+    if (op.kind == SLIP_CUDA_LINEAR)
+        wide_factors(op.product, w, s.factor);
+    wide_consume<FORMAT, WHOLE>(w, s, rows);
+}
+
+} // namespace slip

@@ -1,0 +1,147 @@
+/* The slots of a wide step (layout/slots.h): made of the picks by one CTA, and their operands by all. Where in its expert's slots a pick
+ * lands depends on chance; nobody's result depends on it. */
+#pragma once
+
+#include "kernels/cuda/wide/stage.cuh"
+#include "kernels/cuda/ops/rows.cuh"
+
+namespace slip {
+
+constexpr int SLOT_THREADS = 1024;
+
+struct slot_memory {
+    int32_t count[SLIP_MAX_EXPERTS]; // picks of each expert, later its next slot
+    int32_t groups[SLOT_THREADS / 32], blocks[SLOT_THREADS / 32];
+    int32_t picked;
+};
+
+// Sum of `v` over the threads before this one; `sum`: over all.
+__device__ __forceinline__ int slots_before(int v, int32_t *warps, int &sum)
+{
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int upto = v;
+#pragma unroll
+    for (int away = 1; away < 32; away *= 2) {
+        const int below = __shfl_up_sync(~0u, upto, away);
+        upto += lane >= away ? below : 0;
+    }
+    if (lane == 31)
+        warps[warp] = upto;
+    __syncthreads();
+    const int mine = warps[lane];
+    const int earlier = __reduce_add_sync(~0u, lane < warp ? mine : 0);
+    sum = __reduce_add_sync(~0u, mine);
+    __syncthreads();
+    return earlier + upto - v;
+}
+
+// Lays an expert's groups and blocks out behind those of the experts before it.
+__device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s)
+{
+    int groups_so_far = 0, blocks_so_far = 0;
+#pragma unroll 1
+    for (int first = 0; first < op.experts; first += SLOT_THREADS) {
+        const int e = first + threadIdx.x, picks = e < op.experts ? s.count[e] : 0;
+        const int groups = slip_groups_of(picks), blocks = (groups + SLIP_SLOT_BLOCK - 1) / SLIP_SLOT_BLOCK;
+        int all_groups, all_blocks;
+        const int group = groups_so_far + slots_before(groups, s.groups, all_groups);
+        const int block = blocks_so_far + slots_before(blocks, s.blocks, all_blocks);
+        for (int i = 0; i < blocks; i++)
+            op.slots.block[block + i] = {e, group + i * SLIP_SLOT_BLOCK, min(groups - i * SLIP_SLOT_BLOCK, (int)SLIP_SLOT_BLOCK), 0};
+        for (int i = picks; i < groups * SLIP_TOKENS; i++)
+            op.slots.pick[group * SLIP_TOKENS + i] = -1;
+        if (e < op.experts)
+            s.count[e] = group * SLIP_TOKENS;
+        if (picks > 0)
+            atomicAdd(&s.picked, 1);
+        groups_so_far += all_groups;
+        blocks_so_far += all_blocks;
+    }
+    if (threadIdx.x == 0) {
+        op.slots.count[0] = groups_so_far;
+        op.slots.count[1] = blocks_so_far;
+    }
+}
+
+// One CTA. Counts the experts that are read, for the metrics.
+__global__ void __launch_bounds__(SLOT_THREADS)
+    slots_make(const slip_cuda_op *ops, const slip_cuda_step *step, sync_words *words, int number)
+{
+    __shared__ slot_memory s;
+    const slip_cuda_product &op = ops[number].product;
+    const int picks = slip_pick_of(step->rows, op.top_k, 0);
+    for (int e = threadIdx.x; e < op.experts; e += SLOT_THREADS)
+        s.count[e] = 0;
+    if (threadIdx.x == 0)
+        s.picked = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < picks; i += SLOT_THREADS) {
+        const int e = op.picks.expert[i] - op.first_expert;
+        if (e >= 0 && e < op.experts)
+            atomicAdd(&s.count[e], 1);
+    }
+    __syncthreads();
+    slots_lay_out(op, s);
+    __syncthreads();
+    for (int i = threadIdx.x; i < picks; i += SLOT_THREADS) {
+        const int e = op.picks.expert[i] - op.first_expert;
+        if (e >= 0 && e < op.experts)
+            op.slots.pick[atomicAdd(&s.count[e], 1)] = i;
+    }
+    if (threadIdx.x == 0)
+        atomicAdd(&words->picked, (unsigned)s.picked);
+}
+
+// By a warp: columns of 8 rows, `slices` of 16 bytes each, to a group of slots. A lane has one row.
+__device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, int group, int row, int slices)
+{
+    const int lane = threadIdx.x % 32;
+    const uint4 *source = (const uint4 *)from + (int64_t)slip_group_of(row) * slices * SLIP_TOKENS + slip_token_of(row);
+    uint4 *target = (uint4 *)to + (int64_t)group * slices * SLIP_TOKENS + lane % SLIP_TOKENS;
+    if (row < 0)
+        return;
+#pragma unroll 4
+    for (int i = lane / SLIP_TOKENS; i < slices; i += 32 / SLIP_TOKENS)
+        target[i * SLIP_TOKENS] = source[i * SLIP_TOKENS];
+}
+
+// Gathers the operand of MOE_GATE_UP, a group of slots a warp.
+__global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op *ops, int number)
+{
+    const slip_cuda_product &op = ops[number].product;
+    const slip_cuda_operand &from = op.operand, &to = op.slots.up;
+    const int groups = op.slots.count[0], lane = threadIdx.x % 32;
+    for (int group = threadIdx.x / 32 * gridDim.x + blockIdx.x; group < groups; group += gridDim.x * (WIDE_THREADS / 32)) {
+        const int slot = group * SLIP_TOKENS + lane % SLIP_TOKENS, pick = op.slots.pick[slot], row = pick < 0 ? -1 : pick / op.top_k;
+        if (to.q8)
+            slots_copy(from.q8, to.q8, group, row, from.padded / 16);
+        if (to.hi) {
+            slots_copy((const unsigned char *)from.hi, (unsigned char *)to.hi, group, row, from.padded / 8);
+            slots_copy((const unsigned char *)from.lo, (unsigned char *)to.lo, group, row, from.padded / 8);
+        }
+        const int at = slip_operand_block_at(from.padded, slip_group_of(max(row, 0)), slip_token_of(max(row, 0)), 0);
+        if (to.q8 && row >= 0)
+            for (int block = lane / SLIP_TOKENS; block < from.padded / SLIP_F8_BLOCK; block += 32 / SLIP_TOKENS)
+                to.scale[slip_operand_block_at(from.padded, group, lane % SLIP_TOKENS, block)] = from.scale[at + block * SLIP_TOKENS];
+        const float factor = factor_of(from, op.epsilon, from.ssq + at, undo_of(op.matrix.format));
+        if (lane < SLIP_TOKENS)
+            op.slots.factor[slot] = factor;
+    }
+}
+
+// Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns.
+__global__ void __launch_bounds__(WIDE_THREADS) slots_swiglu(const slip_cuda_op *ops, int number)
+{
+    const slip_cuda_product &op = ops[number].product;
+    const slip_cuda_operand &to = op.slots.down;
+    const int blocks = to.padded / SLIP_F8_BLOCK, count = op.slots.count[0] * SLIP_TOKENS * blocks;
+    for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < count; item += gridDim.x * (WIDE_THREADS / 32)) {
+        const int slot = item / blocks, block = item - slot * blocks, pick = op.slots.pick[slot];
+        if (pick >= 0)
+            write_operand(to, slot, block,
+                          swiglu_at(op.in.data + slip_pick_at(&op.in, pick, 0), op.in.parts, op.in.stride, op.width,
+                                    block * SLIP_F8_BLOCK + threadIdx.x % 32 * 4));
+    }
+}
+
+} // namespace slip

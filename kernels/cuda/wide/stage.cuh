@@ -1,0 +1,198 @@
+/* The ring of a wide product's CTA: a stage has a weight tile for each of its three consumer warpgroups and the operand of these tiles'
+ * columns for a block of up to 64 tokens, in row groups as they lie in memory. A fourth warpgroup fills it by bulk copies, a few from each
+ * warp: a warp issues its lanes' copies one after the other.
+ *
+ * Waits have no deadline of their own: a CTA waits for its own copies and warps alone.
+ */
+#pragma once
+
+#include "kernels/cuda/ops/product.cuh"
+
+namespace slip {
+
+constexpr int WIDE_TILES = 3, WIDE_CONSUMER_WARPS = WIDE_TILES * 4, WIDE_FILLER_WARPS = 4;
+constexpr int WIDE_CONSUMERS = WIDE_CONSUMER_WARPS * 32, WIDE_THREADS = WIDE_CONSUMERS + WIDE_FILLER_WARPS * 32;
+
+// A launch deals out 128 registers a thread; consumers take what fillers need not.
+constexpr int WIDE_CONSUMER_REGISTERS = 152, WIDE_FILLER_REGISTERS = 56;
+static_assert(WIDE_CONSUMERS * WIDE_CONSUMER_REGISTERS + WIDE_FILLER_WARPS * 32 * WIDE_FILLER_REGISTERS <= 65536, "registers of an SM");
+
+// What a format's stage is made of. An operand is `forms` times FORM_BYTES of each row group.
+template <int FORMAT>
+struct wide_format;
+
+template <>
+struct wide_format<SLIP_WEIGHT_BF16> {
+    static constexpr int GROUPS = 8, DEPTH = 5, TILE = SLIP_TILE_BF16, FORMS = 2, FORM_BYTES = BF16_BYTES<SLIP_TOKENS>, BLOCKS = 0;
+};
+
+template <>
+struct wide_format<SLIP_WEIGHT_F8> {
+    static constexpr int GROUPS = 8, DEPTH = 6, TILE = SLIP_TILE_F8, FORMS = 1, FORM_BYTES = F8_BYTES<SLIP_TOKENS>, BLOCKS = 1;
+};
+
+template <>
+struct wide_format<SLIP_WEIGHT_MXFP4> {
+    static constexpr int GROUPS = 4, DEPTH = 6, TILE = SLIP_TILE_MXFP4, FORMS = 1, FORM_BYTES = MXFP4_GROUP, BLOCKS = 2;
+};
+
+template <int FORMAT>
+struct wide_stage {
+    using format = wide_format<FORMAT>;
+    alignas(128) unsigned char weights[WIDE_TILES][format::TILE];
+    unsigned char codes[format::FORMS * format::GROUPS * format::FORM_BYTES]; // [form][group]
+    float scale[format::BLOCKS * format::GROUPS * SLIP_TOKENS + 4];           // [block of 128 columns][group][token]
+};
+
+template <int FORMAT>
+struct wide_memory {
+    wide_stage<FORMAT> stage[wide_format<FORMAT>::DEPTH];
+    float factor[SLIP_MAX_ROWS]; // LINEAR: of all rows
+    uint64_t full[wide_format<FORMAT>::DEPTH], empty[wide_format<FORMAT>::DEPTH];
+};
+static_assert(sizeof(wide_memory<SLIP_WEIGHT_BF16>) <= 227 * 1024 && sizeof(wide_memory<SLIP_WEIGHT_F8>) <= 227 * 1024 &&
+                  sizeof(wide_memory<SLIP_WEIGHT_MXFP4>) <= 227 * 1024,
+              "shared memory of an SM");
+
+// A piece of work of a CTA: chunks of up to three row tiles, times a block of tokens.
+struct wide_item {
+    int row_tile, tiles; // [row_tile, row_tile + tiles)
+    int chunk, chunks;   // [chunk, chunk + chunks)
+    int group, groups;   // of the operand
+    int expert;
+};
+
+// What a CTA works on: the op, its operand, and how many items all CTAs have.
+struct wide_work {
+    const slip_cuda_product *op;
+    const slip_cuda_operand *operand;
+    const slip_cuda_slot_block *block; // experts; NULL: row groups in order
+    const float *factor;               // of each row of the operand; NULL: `undo`
+    float undo;
+    int groups, blocks, trios, splits, items; // splits: of the chunks
+};
+
+// Token blocks of the same weights come one after the other: the second finds them in L2.
+template <int FORMAT>
+__device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
+{
+    const slip_cuda_matrix &m = w.op->matrix;
+    wide_item item;
+    int block = index % w.blocks, rest = index / w.blocks;
+    if (w.block) { // an expert's weights are contiguous
+        block = index / (w.trios * w.splits);
+        rest = index - block * w.trios * w.splits;
+        item.expert = w.block[block].expert;
+        item.group = w.block[block].group;
+        item.groups = w.block[block].groups;
+    } else {
+        item.expert = 0;
+        item.group = block * wide_format<FORMAT>::GROUPS;
+        item.groups = min(w.groups - item.group, wide_format<FORMAT>::GROUPS);
+    }
+    item.chunk = rest / w.trios;
+    item.row_tile = (rest - item.chunk * w.trios) * WIDE_TILES;
+    item.tiles = min(m.row_tiles - item.row_tile, WIDE_TILES);
+    item.chunks = w.splits == 1 ? m.chunks : 1;
+    return item;
+}
+
+// Row groups that a product's instruction takes, which may be more than there are.
+__device__ __forceinline__ int wide_groups(int groups)
+{
+    return groups <= 2 ? groups : groups <= 4 ? 4 : 8;
+}
+
+__device__ __forceinline__ void wide_wait(uint64_t *bar, unsigned round)
+{
+    while (!mbarrier_try(bar, round & 1))
+        ;
+}
+
+// By all threads of the CTA.
+template <int FORMAT>
+__device__ __forceinline__ void wide_start(wide_memory<FORMAT> &s)
+{
+    if (threadIdx.x == 0)
+        for (int i = 0; i < wide_format<FORMAT>::DEPTH; i++) {
+            mbarrier_init(&s.full[i], WIDE_FILLER_WARPS);
+            mbarrier_init(&s.empty[i], WIDE_CONSUMER_WARPS);
+        }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    fence_async_shared();
+    __syncthreads();
+}
+
+// ---- the fillers ----
+
+// One of a stage's copies; none for 0 bytes.
+struct wide_copy {
+    unsigned char *to;
+    const unsigned char *from;
+    int bytes;
+    bool weights;
+};
+
+// Copy number `index`: first the weight tiles, then the operand's codes by form and group, then its scales by block and group.
+template <int FORMAT>
+__device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, const slip_cuda_operand &a, const wide_item &item,
+                                                  wide_stage<FORMAT> &stage, int64_t weight_tile, int column_tile, int index)
+{
+    using format = wide_format<FORMAT>;
+    constexpr int SCALES = WIDE_TILES + format::FORMS * format::GROUPS;
+    static_assert(SCALES + format::BLOCKS * format::GROUPS <= WIDE_FILLER_WARPS * 32, "a copy a lane");
+    const int tile = column_tile < m.plane_tiles ? column_tile : column_tile - m.plane_tiles, width = wide_groups(item.groups);
+    if (index < WIDE_TILES)
+        return {stage.weights[index], m.data + item.expert * m.expert_bytes + weight_tile * format::TILE,
+                index < item.tiles ? format::TILE : 0, true};
+    if (index < SCALES) {
+        const int form = (index - WIDE_TILES) / format::GROUPS, group = (index - WIDE_TILES) % format::GROUPS;
+        const unsigned char *from = FORMAT != SLIP_WEIGHT_BF16 ? a.q8 : (const unsigned char *)(form ? a.lo : a.hi);
+        from += (int64_t)(item.group + group) * a.padded * SLIP_TOKENS * (FORMAT == SLIP_WEIGHT_BF16 ? 2 : 1);
+        return {stage.codes + (form * width + group) * format::FORM_BYTES, from + tile * format::FORM_BYTES,
+                group < item.groups ? format::FORM_BYTES : 0, false};
+    }
+    const int block = (index - SCALES) / format::GROUPS, group = (index - SCALES) % format::GROUPS;
+    const bool exists = block < format::BLOCKS && group < item.groups;
+    const int at = slip_operand_block_at(a.padded, item.group + group, 0, tile * format::BLOCKS + block);
+    return {(unsigned char *)(stage.scale + (block * width + group) * SLIP_TOKENS), (const unsigned char *)(a.scale + at),
+            exists ? SLIP_TOKENS * (int)sizeof(float) : 0, false};
+}
+
+// By one filler warp: its share of all stages.
+template <int FORMAT>
+__device__ __forceinline__ void wide_fill(const wide_work &w, wide_memory<FORMAT> &s)
+{
+    using format = wide_format<FORMAT>;
+    const slip_cuda_matrix m = w.op->matrix;
+    const slip_cuda_operand a = *w.operand;
+    const int index = threadIdx.x % 32 * WIDE_FILLER_WARPS + threadIdx.x / 32 - WIDE_CONSUMER_WARPS;
+    const uint64_t policy = w.block || w.blocks == 1 ? read_once_policy() : keep_policy();
+    unsigned count = 0;
+#pragma unroll 1
+    for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
+        const wide_item item = wide_item_of<FORMAT>(w, number);
+#pragma unroll 1
+        for (int chunk = item.chunk; chunk < item.chunk + item.chunks; chunk++) {
+            const int length = slip_chunk_length(&m, chunk);
+            const int64_t first = slip_tiles_before(&m, chunk, item.row_tile + (index < item.tiles ? index : 0));
+#pragma unroll 1
+            for (int i = 0; i < length; i++, count++) {
+                const unsigned slot = count % format::DEPTH, round = count / format::DEPTH;
+                const wide_copy copy = wide_copy_of<FORMAT>(m, a, item, s.stage[slot], first + i, chunk * m.chunk + i, index);
+                const int bytes = __reduce_add_sync(~0u, copy.bytes);
+                if (round > 0)
+                    wide_wait(&s.empty[slot], round - 1);
+                if (threadIdx.x % 32 == 0)
+                    mbarrier_expect(&s.full[slot], bytes);
+                __syncwarp();
+                if (copy.bytes > 0 && copy.weights)
+                    bulk_load(copy.to, copy.from, copy.bytes, &s.full[slot], policy);
+                else if (copy.bytes > 0)
+                    bulk_load(copy.to, copy.from, copy.bytes, &s.full[slot]);
+            }
+        }
+    }
+}
+
+} // namespace slip

@@ -1,0 +1,27 @@
+/* Products of wide steps: steps of more than one row group, whose weights are read once for many rows. Launched one after the other while the
+ * resident kernel is away. They read and write what ops/product.cuh reads and writes, and a row gets the same bits from both:
+ *
+ *   LINEAR        one launch
+ *   MOE_GATE_UP   picks sorted by expert into slots (layout/slots.h), operands gathered there, product
+ *   MOE_DOWN      swiglu of each slot, product
+ *
+ * An op whose results have one part where its matrix has several chunks writes their sum (slip_cuda_whole()). C++, for the engine's .cu
+ * files. */
+#pragma once
+
+#include "kernels/cuda/engine/kernel.h"
+
+namespace slip {
+
+inline bool is_wide_product(int kind)
+{
+    return kind == SLIP_CUDA_LINEAR || kind == SLIP_CUDA_MOE_GATE_UP || kind == SLIP_CUDA_MOE_DOWN;
+}
+
+// Once a process, before the first launch.
+cudaError_t wide_prepare();
+
+// Op number `op` of the list, a product, on the step in p.step. `host`: the same op, in host memory.
+cudaError_t wide_enqueue(const kernel_parameters &p, const slip_cuda_op &host, int op, int sms, cudaStream_t stream);
+
+} // namespace slip

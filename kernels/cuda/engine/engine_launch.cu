@@ -7,6 +7,7 @@
 #include "io/base/clock.h"
 #include "kernels/cuda/engine/engine_state.h"
 #include "kernels/cuda/engine/record.h"
+#include "kernels/cuda/sm90/launch.cuh"
 #include "kernels/cuda/wide/wide.h"
 
 static const slip_cuda_step *launched(const slip_cuda_engine *e)
@@ -14,7 +15,13 @@ static const slip_cuda_step *launched(const slip_cuda_engine *e)
     return &e->steps[SLIP_CUDA_LAUNCHED];
 }
 
-// Enqueue one op and, behind a GATHER, the all-gather whose result the next op, a REDUCE_NORM, reads.
+// Is what was enqueued before this op of the step a kernel, and not a copy or an all-gather?
+static bool kernel_before(const slip_cuda_engine *e, int32_t op)
+{
+    return op > launched(e)->first_op && e->ops[op - 1].kind != SLIP_CUDA_GATHER;
+}
+
+// Enqueue one op and, behind a GATHER, the all-gather whose result the next op, a REDUCE_NORM, reads. A step does not begin with a product.
 static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
 {
     const slip_cuda_width width = slip_cuda_width_of(launched(e));
@@ -27,8 +34,8 @@ static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
         return SLIP_OK;
     }
     void *arguments[] = {&parameters, &op};
-    SLIP_TRY_CUDA(cudaLaunchKernel(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), dim3((unsigned)e->sms),
-                                   dim3((unsigned)slip::kernel_threads()), arguments, slip::kernel_shared_bytes(), e->stream),
+    SLIP_TRY_CUDA(slip::launch_behind(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), e->sms, slip::kernel_threads(),
+                                      slip::kernel_shared_bytes(), e->stream, arguments, kernel_before(e, op)),
                   "launching an op");
     if (host->kind != SLIP_CUDA_GATHER)
         return SLIP_OK;

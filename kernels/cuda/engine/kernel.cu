@@ -2,6 +2,7 @@
 #include "kernels/cuda/engine/consume.cuh"
 #include "kernels/cuda/engine/kernel.h"
 #include "kernels/cuda/engine/produce.cuh"
+#include "kernels/cuda/sm90/launch.cuh"
 
 namespace slip {
 
@@ -44,6 +45,7 @@ __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constan
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
     shared_start(s);
+    await_previous_kernel();
     if (warp < CONSUMER_WARPS) {
         consumer ring = consumer_start(s, p);
         if (threadIdx.x == 0) {
@@ -74,6 +76,7 @@ const void *launch_kernel_of(bool windows, bool gathers)
 
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int slot)
 {
+    await_previous_kernel();
     deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, slot, NULL);
 }
 

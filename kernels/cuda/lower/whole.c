@@ -18,7 +18,8 @@ slip_cuda_op slip_cuda_whole(slip_cuda_op op)
     case SLIP_CUDA_ROPE: op.rope.in.parts = 1; break;
     case SLIP_CUDA_ATTEND_WINDOW: op.attend_window.in.parts = 1; break;
     case SLIP_CUDA_SWIGLU: op.swiglu.in.parts = 1; break;
-    case SLIP_CUDA_SAMPLE: op.sample.in.parts = 1; break;
+    case SLIP_CUDA_SAMPLE:
+    case SLIP_CUDA_HISTOGRAM: op.sample.in.parts = 1; break;
     default: /* reads and writes no sums of products */ break;
     }
     return op;

@@ -73,10 +73,16 @@ __device__ __forceinline__ float4 sum_terms(const slip_cuda_terms &op, const row
     return sum;
 }
 
-// Emulates absent ranks: a copy out and a copy in for each, as an exchange would cost this rank, and their share of the sum.
-__device__ __forceinline__ float4 exchange_emulated(const slip_cuda_reduce_norm &op, int row, int column, float4 v)
+// Emulates absent ranks: a copy out and a copy in for each, as an exchange would cost this rank, and their share of the sum. Where there are
+// many rows sums travel in two hops: of those that this rank does not add up, one copy goes out and one comes back.
+__device__ __forceinline__ float4 exchange_emulated(const slip_cuda_reduce_norm &op, int row, int column, float4 v, bool adds)
 {
     int64_t at = (int64_t)row * op.hidden + column, step = (int64_t)SLIP_MAX_ROWS * op.hidden;
+    if (!adds) {
+        __stcg((float4 *)(op.peer_slots + at), v);
+        v = __ldcv((const float4 *)(op.peer_slots + at));
+        return scaled(v, 1.0f + (float)op.peers);
+    }
 #pragma unroll 1
     for (int p = 0; p < op.peers; p++)
         __stcg((float4 *)(op.peer_slots + p * step + at), v);
@@ -136,7 +142,7 @@ __device__ __forceinline__ void op_reduce_norm(const slip_cuda_reduce_norm &op, 
         if (!real)
             v = zero();
         else if (op.peers)
-            v = exchange_emulated(op, row, column, v);
+            v = exchange_emulated(op, row, column, v, c.rows <= SLIP_TOKENS || item.next % (op.peers + 1) == 0);
         if (MODE == EXCHANGED && op.exchange) // by the whole warp
             v = exchange::all_reduce(*c.wait->exchange, slip_exchange_epoch_after(c.epoch, op.exchange), c.rows, item.next, v,
                                      peer_wait{*c.wait});

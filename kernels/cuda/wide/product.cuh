@@ -12,10 +12,7 @@ __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT> &stage, int w
     const uint32_t weights = shared_address(stage.weights[warpgroup]);
     const operand_address x = {shared_address(stage.codes), shared_address(stage.scale)};
     if constexpr (FORMAT == SLIP_WEIGHT_MXFP4) {
-        if constexpr (N <= 16)
-            tile_mxfp4<N>(weights, x, sum);
-        else
-            tile_mxfp4_in_turn<N>(weights, x, sum);
+        tile_mxfp4<N>(weights, x, sum);
     } else if constexpr (FORMAT == SLIP_WEIGHT_F8) {
         float c[SUMS<N>], v[SUMS<N>];
         matrix_fence();
@@ -123,7 +120,7 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
     wide_item item = shared_item;
     wide_picks<N> picks;
     float total[WHOLE ? SUMS<N> : 4] = {};
-    if (EXPERTS && w.block)
+    if (EXPERTS && !WHOLE && w.block)
         picks = wide_load_picks<N>(w, item);
 #pragma unroll 1
     for (int chunk = item.chunk; chunk < shared_item.chunk + item.chunks; chunk++) {
@@ -139,6 +136,8 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
                 mbarrier_arrive(&s.empty[slot]);
         }
         asm volatile("" : "+r"(item.group), "+r"(item.chunk)); // addresses are worked out here, not kept in registers
+        if (EXPERTS && WHOLE && w.block)                       // later, and twice: whole sums want the registers
+            picks = wide_load_picks<N>(w, item);
         wide_scale<N>(w, item, picks, sum);
         if constexpr (WHOLE) {
 #pragma unroll
@@ -212,10 +211,11 @@ template <int FORMAT, bool WHOLE>
 __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
     wide_memory<FORMAT> &s = *(wide_memory<FORMAT> *)wide_bytes;
+    wide_start<FORMAT>(s);
+    await_previous_kernel();
     const slip_cuda_op &op = ops[number];
     const int rows = op_rows(op, step->rows, step->logit_rows);
     const wide_work w = wide_work_of<FORMAT, WHOLE>(op, rows, s.factor);
-    wide_start<FORMAT>(s);
     if (threadIdx.x >= WIDE_CONSUMERS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(WIDE_FILLER_REGISTERS));
         wide_fill<FORMAT>(w, s);

@@ -68,6 +68,7 @@ __global__ void __launch_bounds__(SLOT_THREADS)
     slots_make(const slip_cuda_op *ops, const slip_cuda_step *step, sync_words *words, int number)
 {
     __shared__ slot_memory s;
+    await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;
     const int picks = slip_pick_of(step->rows, op.top_k, 0);
     for (int e = threadIdx.x; e < op.experts; e += SLOT_THREADS)
@@ -92,33 +93,39 @@ __global__ void __launch_bounds__(SLOT_THREADS)
         atomicAdd(&words->picked, (unsigned)s.picked);
 }
 
-// By a warp: columns of 8 rows, `slices` of 16 bytes each, to a group of slots. A lane has one row.
-__device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, int group, int row, int slices)
+constexpr int SLOT_PIECES = 8; // warps that gather a group
+
+// By a warp: piece `piece` of the columns of 8 rows, `slices` of 16 bytes each in all, to a group of slots. A lane has one row.
+__device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, int group, int row, int slices, int piece)
 {
-    const int lane = threadIdx.x % 32;
+    const int lane = threadIdx.x % 32, first = piece * slices / SLOT_PIECES, last = (piece + 1) * slices / SLOT_PIECES;
     const uint4 *source = (const uint4 *)from + (int64_t)slip_group_of(row) * slices * SLIP_TOKENS + slip_token_of(row);
     uint4 *target = (uint4 *)to + (int64_t)group * slices * SLIP_TOKENS + lane % SLIP_TOKENS;
     if (row < 0)
         return;
 #pragma unroll 4
-    for (int i = lane / SLIP_TOKENS; i < slices; i += 32 / SLIP_TOKENS)
+    for (int i = first + lane / SLIP_TOKENS; i < last; i += 32 / SLIP_TOKENS)
         target[i * SLIP_TOKENS] = source[i * SLIP_TOKENS];
 }
 
-// Gathers the operand of MOE_GATE_UP, a group of slots a warp.
+// Gathers the operand of MOE_GATE_UP.
 __global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op *ops, int number)
 {
+    await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &from = op.operand, &to = op.slots.up;
-    const int groups = op.slots.count[0], lane = threadIdx.x % 32;
-    for (int group = threadIdx.x / 32 * gridDim.x + blockIdx.x; group < groups; group += gridDim.x * (WIDE_THREADS / 32)) {
+    const int items = op.slots.count[0] * SLOT_PIECES, lane = threadIdx.x % 32;
+    for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < items; item += gridDim.x * (WIDE_THREADS / 32)) {
+        const int group = item / SLOT_PIECES, piece = item % SLOT_PIECES;
         const int slot = group * SLIP_TOKENS + lane % SLIP_TOKENS, pick = op.slots.pick[slot], row = pick < 0 ? -1 : pick / op.top_k;
         if (to.q8)
-            slots_copy(from.q8, to.q8, group, row, from.padded / 16);
+            slots_copy(from.q8, to.q8, group, row, from.padded / 16, piece);
         if (to.hi) {
-            slots_copy((const unsigned char *)from.hi, (unsigned char *)to.hi, group, row, from.padded / 8);
-            slots_copy((const unsigned char *)from.lo, (unsigned char *)to.lo, group, row, from.padded / 8);
+            slots_copy((const unsigned char *)from.hi, (unsigned char *)to.hi, group, row, from.padded / 8, piece);
+            slots_copy((const unsigned char *)from.lo, (unsigned char *)to.lo, group, row, from.padded / 8, piece);
         }
+        if (piece > 0)
+            continue;
         const int at = slip_operand_block_at(from.padded, slip_group_of(max(row, 0)), slip_token_of(max(row, 0)), 0);
         if (to.q8 && row >= 0)
             for (int block = lane / SLIP_TOKENS; block < from.padded / SLIP_F8_BLOCK; block += 32 / SLIP_TOKENS)
@@ -132,6 +139,7 @@ __global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op 
 // Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns.
 __global__ void __launch_bounds__(WIDE_THREADS) slots_swiglu(const slip_cuda_op *ops, int number)
 {
+    await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &to = op.slots.down;
     const int blocks = to.padded / SLIP_F8_BLOCK, count = op.slots.count[0] * SLIP_TOKENS * blocks;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/cuda/ops/product.cuh"
+#include "kernels/cuda/sm90/launch.cuh"
 
 namespace slip {
 

@@ -27,29 +27,35 @@ cudaError_t wide_prepare()
 }
 
 template <int FORMAT>
-static void launch(const kernel_parameters &p, int op, bool whole, int sms, cudaStream_t stream)
+static cudaError_t launch(bool whole, int sms, cudaStream_t stream, void **arguments)
 {
-    auto kernel = whole ? wide_product<FORMAT, true> : wide_product<FORMAT, false>;
-    kernel<<<(unsigned)sms, WIDE_THREADS, sizeof(wide_memory<FORMAT>), stream>>>(p.ops, p.step, op);
+    const void *kernel = whole ? (const void *)wide_product<FORMAT, true> : (const void *)wide_product<FORMAT, false>;
+    return launch_behind(kernel, sms, WIDE_THREADS, sizeof(wide_memory<FORMAT>), stream, arguments);
+}
+
+static cudaError_t launch_product(const kernel_parameters &p, const slip_cuda_product &product, int op, int sms, cudaStream_t stream)
+{
+    const bool whole = product.out.parts == 1 && !product.counted;
+    void *arguments[] = {(void *)&p.ops, (void *)&p.step, &op};
+    switch (product.matrix.format) {
+    case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16>(whole, sms, stream, arguments);
+    case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8>(whole, sms, stream, arguments);
+    default: return launch<SLIP_WEIGHT_MXFP4>(whole, sms, stream, arguments);
+    }
 }
 
 cudaError_t wide_enqueue(const kernel_parameters &p, const slip_cuda_op &host, int op, int sms, cudaStream_t stream)
 {
-    const slip_cuda_product &product = host.product;
-    const bool whole = product.out.parts == 1 && !product.counted;
+    void *picks[] = {(void *)&p.ops, (void *)&p.step, (void *)&p.words, &op}, *slots[] = {(void *)&p.ops, &op};
+    cudaError_t error = cudaSuccess;
     if (host.kind == SLIP_CUDA_MOE_GATE_UP) {
-        slots_make<<<1, SLOT_THREADS, 0, stream>>>(p.ops, p.step, p.words, op);
-        slots_gather<<<(unsigned)sms, WIDE_THREADS, 0, stream>>>(p.ops, op);
+        error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, stream, picks);
+        if (error == cudaSuccess)
+            error = launch_behind((const void *)slots_gather, sms, WIDE_THREADS, 0, stream, slots);
     }
     if (host.kind == SLIP_CUDA_MOE_DOWN)
-        slots_swiglu<<<(unsigned)sms, WIDE_THREADS, 0, stream>>>(p.ops, op);
-    if (product.matrix.format == SLIP_WEIGHT_BF16)
-        launch<SLIP_WEIGHT_BF16>(p, op, whole, sms, stream);
-    else if (product.matrix.format == SLIP_WEIGHT_F8)
-        launch<SLIP_WEIGHT_F8>(p, op, whole, sms, stream);
-    else
-        launch<SLIP_WEIGHT_MXFP4>(p, op, whole, sms, stream);
-    return cudaGetLastError();
+        error = launch_behind((const void *)slots_swiglu, sms, WIDE_THREADS, 0, stream, slots);
+    return error == cudaSuccess ? launch_product(p, host.product, op, sms, stream) : error;
 }
 
 } // namespace slip

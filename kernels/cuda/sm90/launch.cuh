@@ -1,0 +1,33 @@
+/* Launches one behind the other in a stream: a kernel begins while the one before is still at work, and waits for its end where it needs what
+ * that one wrote. It may wait at once: its start is out of the way then. */
+#pragma once
+
+#include "kernels/cuda/sm90/arch.h"
+
+namespace slip {
+
+// By all threads, before they read or write what another kernel does: all kernels before this one have ended. The next one may begin.
+__device__ __forceinline__ void await_previous_kernel()
+{
+    asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+}
+
+// A launch of a kernel that calls await_previous_kernel(). `kernel_before`: what comes before it in the stream is a kernel, whose end the
+// launch need not wait for.
+static inline cudaError_t launch_behind(const void *kernel, int ctas, int threads, size_t shared_bytes, cudaStream_t stream,
+                                        void **arguments, bool kernel_before = true)
+{
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = kernel_before;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3((unsigned)ctas);
+    config.blockDim = dim3((unsigned)threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    return cudaLaunchKernelExC(&config, kernel, arguments);
+}
+
+} // namespace slip

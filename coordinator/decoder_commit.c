@@ -12,7 +12,8 @@
  *   1. The draw lies in a kept bin: it is the best of all tokens, and kept, so it is the best of those that are kept. Done.
  *   2. Else the step is sampled again, from the logits that it left on the device, with the row's bins that are kept or open. What comes out
  *      is the best of a set that holds all tokens that are kept. If it lies in a kept bin, it is the best of those. Done.
- *   3. Else the row's logits come to the host, which finds the sample by the rule itself (slip_sample_filtered).
+ *   3. Else the row's logits come to the host, which looks into the bin of the draw, and finds the sample by the rule itself where that does
+ *      not tell (slip_sample_drawn).
  *
  * Scores are the same bits wherever they are computed, and 1 and 2 end only with a proof; so a row has one sample, by whichever of the
  * three it was found, and text depends neither on the batch nor on the draft.
@@ -34,6 +35,7 @@ typedef struct {
     const slip_query *query;
     int64_t position; /* of the token that is sampled */
     slip_edge edge;
+    bool binned; /* there is such an edge */
     work left;
 } logit_row;
 
@@ -50,7 +52,8 @@ static work look(const slip_decoder *decoder, const slip_outcome *outcome, logit
         return FETCH;
     if (!slip_sampling_filters(sampling) || !isfinite(decoder->candidates[at].score))
         return DONE;
-    if (!slip_is_binned(sampling->temperature) || !slip_histogram_edge(&outcome->histograms[at], sampling, &row->edge))
+    row->binned = slip_is_binned(sampling->temperature) && slip_histogram_edge(&outcome->histograms[at], sampling, &row->edge);
+    if (!row->binned)
         return FETCH;
     const int32_t bin = bin_of(decoder, row, at);
     return bin >= row->edge.kept ? DONE : bin >= row->edge.open ? FETCH : DRAW_AGAIN;
@@ -109,15 +112,19 @@ static slip_status filter(slip_decoder *decoder, slip_outcome *outcome)
             decoder->candidates[at] = outcome->candidates[at];
             rows[at].left = bin_of(decoder, &rows[at], at) >= rows[at].edge.kept ? DONE : FETCH;
         }
-    for (int32_t at = 0; at < decoder->step.logit_rows; at++)
+    for (int32_t at = 0; at < decoder->step.logit_rows; at++) {
         decoder->whole[at] = rows[at].left == FETCH;
+        decoder->drawn[at] = rows[at].binned;
+    }
     return sample_again(decoder, SLIP_WANT_LOGITS, rows, FETCH, outcome);
 }
 
 slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome)
 {
-    for (int32_t at = 0; at < decoder->step.logit_rows; at++)
+    for (int32_t at = 0; at < decoder->step.logit_rows; at++) {
         decoder->whole[at] = decoder->step.want == SLIP_WANT_LOGITS;
+        decoder->drawn[at] = false;
+    }
     if (decoder->step.want == SLIP_WANT_LOGITS)
         return SLIP_OK;
     memcpy(decoder->candidates, outcome->candidates, (size_t)decoder->step.logit_rows * sizeof *decoder->candidates);
@@ -137,11 +144,15 @@ void slip_sequence_finish(slip_sequence *sequence, const char *reason)
 enum { SLIP_NO_SAMPLE = -1 };
 
 /* The pick from a whole row, and what the sequence keeps of it. `place`: of the token in the answer. */
-static slip_candidate sample_logits(slip_decoder *decoder, slip_sequence *sequence, const float *logits, int64_t position, int32_t place)
+static slip_candidate sample_logits(slip_decoder *decoder, slip_sequence *sequence, const slip_outcome *outcome, int32_t row,
+                                    int64_t position, int32_t place)
 {
     const slip_query *query = &sequence->query;
     const int32_t vocabulary = decoder->model->vocabulary, top = query->wishes.top_logprobs;
-    const float *adjusted = logits;
+    const float *logits = outcome->logits + (int64_t)row * vocabulary, *adjusted = logits;
+    if (decoder->drawn[row])
+        return slip_sample_drawn(logits, vocabulary, &outcome->histograms[row], decoder->candidates[row], &query->sampling, position,
+                                 decoder->order);
     if (query->wishes.bias_count > 0 || sequence->past.counts) {
         adjusted = memcpy(decoder->adjusted, logits, (size_t)vocabulary * sizeof *logits);
         slip_logits_adjust(decoder->adjusted, &query->wishes, &query->sampling, &sequence->past);
@@ -169,8 +180,7 @@ static void sample_span(slip_decoder *decoder, slip_sequence *sequence, const sl
             continue;
         slip_candidate best = decoder->candidates[row];
         if (decoder->whole[row])
-            best = sample_logits(decoder, sequence, outcome->logits + (int64_t)row * decoder->model->vocabulary, span->position + i + 1,
-                                 place);
+            best = sample_logits(decoder, sequence, outcome, row, span->position + i + 1, place);
         if (isfinite(best.score))
             decoder->samples[row] = best.token;
         agree = decoder->options.forced_acceptance > 0 || (i + 1 < span->count && tokens[i + 1] == decoder->samples[row]);

@@ -28,6 +28,7 @@ struct slip_decoder {
     slip_step step;
     slip_candidate candidates[SLIP_MAX_ROWS]; /* the device's, of each logit row of the step */
     bool whole[SLIP_MAX_ROWS];                /* logit rows that are sampled here, from all of their logits */
+    bool drawn[SLIP_MAX_ROWS];                /* rows of these whose candidate is the best of all that their histogram does not leave out */
     slip_step again;                          /* the step as it is sampled again */
     int32_t samples[SLIP_MAX_ROWS];           /* the target's token after each logit row */
     int32_t *order;                           /* [vocabulary] scratch of the sampling filters */

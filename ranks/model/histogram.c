@@ -130,6 +130,25 @@ static bool is_out(const filters *f, double weight, int64_t count, double ahead)
     return count >= f->most || weight * UPPER_END < f->perhaps || (f->sampling->top_p < 1 && ahead * (1 - MARGIN) >= f->high);
 }
 
+slip_verdict slip_histogram_verdict(const slip_histogram *h, const slip_sampling *sampling, int32_t bin, int64_t count, double mass)
+{
+    const filters f = filters_of(h, sampling);
+    bounds ahead = {mass, mass};
+    double weight = 1;
+    if (h->top - bin >= SLIP_BINS - 1)
+        return SLIP_UNSURE;
+    for (int32_t i = 0; i < h->top - bin; i++, weight *= WEIGHT_STEP) {
+        const bounds mine = mass_of(h, i, weight);
+        ahead = (bounds){ahead.low + mine.low, ahead.high + mine.high};
+        count += h->count[i];
+    }
+    if (count >= f.most)
+        return SLIP_LEFT_OUT;
+    if (sampling->top_p >= 1 || ahead.high * (1 + MARGIN) < f.low)
+        return SLIP_KEPT;
+    return ahead.low * (1 - MARGIN) >= f.high ? SLIP_LEFT_OUT : SLIP_UNSURE;
+}
+
 bool slip_histogram_edge(const slip_histogram *h, const slip_sampling *sampling, slip_edge *edge)
 {
     if (h->top <= -SLIP_BIN_LIMIT + SLIP_BINS || h->top >= SLIP_BIN_LIMIT - 1)

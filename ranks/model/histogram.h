@@ -97,6 +97,12 @@ typedef struct {
 /* False: the histogram does not say, since the row is beyond its limits. */
 bool slip_histogram_edge(const slip_histogram *histogram, const slip_sampling *sampling, slip_edge *edge);
 
+/* The same for one token, min_p left aside, from bin `bin`, in which `count` tokens that weigh `mass` are ahead of it; the lower end of the
+ * first bin weighs 1. For a row that the histogram says something of. */
+typedef enum { SLIP_LEFT_OUT, SLIP_KEPT, SLIP_UNSURE } slip_verdict;
+slip_verdict slip_histogram_verdict(const slip_histogram *histogram, const slip_sampling *sampling, int32_t bin, int64_t count,
+                                    double mass);
+
 #ifdef __cplusplus
 }
 #endif

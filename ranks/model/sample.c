@@ -84,15 +84,22 @@ static bool may_win(float logit, double temperature, uint32_t bits, slip_candida
     return best.token < 0 || !(bound + 1e-5 * fabs(bound) + 1e-5 < best.score);
 }
 
-slip_candidate slip_sample_above(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position,
-                                 int32_t open)
+/* The order of likelihood: of equals the lower token comes first. */
+static bool is_ahead(const float *logits, int64_t a, int64_t b)
+{
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+}
+
+/* The best of the tokens in bins >= `open` that are ahead of the one at `limit`; of all of them where it is -1. */
+static slip_candidate draw(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position,
+                           int32_t open, int64_t limit)
 {
     const double temperature = sampling->temperature, scale = slip_bin_scale(temperature);
     slip_candidate best = {0, -1};
     uint32_t four[4];
     for (int64_t i = 0, made = -1; i < count; i++) {
         const int64_t token = first_token + i;
-        if (open > SLIP_ALL_BINS && !slip_is_above(logits[i], scale, open))
+        if ((open > SLIP_ALL_BINS && !slip_is_above(logits[i], scale, open)) || (limit >= 0 && !is_ahead(logits, i, limit)))
             continue;
         if (token / 4 != made)
             bits_of_four(sampling->seed, position, token, four);
@@ -102,6 +109,12 @@ slip_candidate slip_sample_above(const float *logits, int64_t first_token, int64
             best = slip_candidate_better(best, (slip_candidate){perturbed(logits[i], temperature, bits), (int32_t)token});
     }
     return best;
+}
+
+slip_candidate slip_sample_above(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position,
+                                 int32_t open)
+{
+    return draw(logits, first_token, count, sampling, position, open, -1);
 }
 
 slip_candidate slip_sample_best(const float *logits, int64_t first_token, int64_t count, const slip_sampling *sampling, int64_t position)
@@ -133,12 +146,6 @@ typedef struct {
     float highest;
     double mass; /* of `tokens`; summed in their order, as every part of it, so that more tokens never weigh less */
 } row_of_logits;
-
-/* The order of likelihood: of equals the lower token comes first. */
-static bool is_ahead(const float *logits, int32_t a, int32_t b)
-{
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-}
 
 static void swap(int32_t *a, int32_t *b)
 {
@@ -226,7 +233,11 @@ static slip_candidate draw_and_look(const float *logits, int64_t vocabulary, flo
     return best;
 }
 
-/* ---- filters by a histogram ---- */
+/* ---- filters by a histogram ----
+ *
+ * Noise is drawn only for tokens that the histogram does not leave out. A draw from its open piece is looked at more closely: who is ahead of
+ * it in its own bin is exact, and the bins above have bounds. Only where these do not tell, too, does the rule itself decide.
+ */
 
 /* False: some logit is not finite. */
 static bool find_highest(const float *logits, int64_t count, float *highest)
@@ -252,21 +263,64 @@ static bool find_highest(const float *logits, int64_t count, float *highest)
     return zero[0] == 0;
 }
 
+/* Is a token kept that lies in a bin of which the histogram does not say so? A look at its bin mostly tells. */
+static slip_verdict look_into_bin(const float *logits, int64_t vocabulary, const slip_histogram *histogram, const slip_sampling *sampling,
+                                  int32_t token)
+{
+    const double scale = slip_bin_scale(sampling->temperature);
+    const int32_t bin = slip_bin_of(slip_bin_place(logits[token], scale));
+    double mass = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < vocabulary; i++)
+        if (logits[i] >= logits[token] && is_ahead(logits, i, token) && !slip_is_above(logits[i], scale, bin + 1)) {
+            mass += exp((logits[i] * scale - histogram->top) / SLIP_BINS_OF_A_NAT);
+            count++;
+        }
+    return slip_histogram_verdict(histogram, sampling, bin, count, mass);
+}
+
+/* From `best`, the best token in bins >= edge.open, to the best one that is kept. False: the histogram does not tell. */
+static bool find_kept(const float *logits, int64_t vocabulary, float highest, const slip_histogram *histogram, slip_edge edge,
+                      const slip_sampling *sampling, int64_t position, slip_candidate *best)
+{
+    const double temperature = sampling->temperature, scale = slip_bin_scale(temperature);
+    while (!slip_is_above(logits[best->token], scale, edge.kept)) {
+        slip_verdict verdict = SLIP_LEFT_OUT;
+        if (exp((logits[best->token] - (double)highest) / temperature) >= sampling->min_p) /* as the rule has it */
+            verdict = look_into_bin(logits, vocabulary, histogram, sampling, best->token);
+        if (verdict != SLIP_LEFT_OUT)
+            return verdict == SLIP_KEPT;
+        *best = draw(logits, 0, vocabulary, sampling, position, edge.open, best->token);
+    }
+    return true;
+}
+
 slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
                                     int32_t *scratch)
 {
     float highest;
-    if (!slip_sampling_filters(sampling) || !find_highest(logits, vocabulary, &highest))
-        return slip_sample_best(logits, 0, vocabulary, sampling, position);
     slip_histogram histogram;
     slip_edge edge;
+    if (!slip_sampling_filters(sampling) || !find_highest(logits, vocabulary, &highest))
+        return slip_sample_best(logits, 0, vocabulary, sampling, position);
     if (slip_is_binned(sampling->temperature)) {
         slip_histogram_fill(logits, vocabulary, highest, sampling->temperature, &histogram);
         if (slip_histogram_edge(&histogram, sampling, &edge)) {
             slip_candidate best = slip_sample_above(logits, 0, vocabulary, sampling, position, edge.open);
-            if (slip_is_above(logits[best.token], slip_bin_scale(sampling->temperature), edge.kept))
+            if (find_kept(logits, vocabulary, highest, &histogram, edge, sampling, position, &best))
                 return best;
         }
     }
     return draw_and_look(logits, vocabulary, highest, sampling, position, scratch);
+}
+
+slip_candidate slip_sample_drawn(const float *logits, int64_t vocabulary, const slip_histogram *histogram, slip_candidate drawn,
+                                 const slip_sampling *sampling, int64_t position, int32_t *scratch)
+{
+    float highest;
+    slip_edge edge;
+    if (find_highest(logits, vocabulary, &highest) && slip_histogram_edge(histogram, sampling, &edge) &&
+        find_kept(logits, vocabulary, highest, histogram, edge, sampling, position, &drawn))
+        return drawn;
+    return slip_sample_filtered(logits, vocabulary, sampling, position, scratch);
 }

@@ -32,6 +32,10 @@ slip_candidate slip_sample_above(const float *logits, int64_t first_token, int64
 slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
                                     int32_t *scratch);
 
+/* The same, where the row's histogram is known, and `drawn`, the best token of the bins that it does not leave out. */
+slip_candidate slip_sample_drawn(const float *logits, int64_t vocabulary, const slip_histogram *histogram, slip_candidate drawn,
+                                 const slip_sampling *sampling, int64_t position, int32_t *scratch);
+
 /* The lowest bin that a candidate, found by this rule at a temperature > 0, may lie in. Its score is the logit and the noise, rounded to f32,
  * so that the logit is known to a rounding of f32. */
 int32_t slip_candidate_bin(slip_candidate candidate, const slip_sampling *sampling, int64_t position);

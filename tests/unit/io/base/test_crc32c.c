@@ -35,6 +35,9 @@ static void test_lengths(void **state)
         assert_int_equal(slip_crc32c(bytes + 3, size), slip_crc32c_portable(0, bytes + 3, size));
     for (size_t size = 3 * 4096 - 2; size < 3 * 4096 + 3; size++)
         assert_int_equal(slip_crc32c(bytes, size), slip_crc32c_portable(0, bytes, size));
+    for (size_t first = 0; first < sizeof bytes; first += 1733) /* in two parts */
+        assert_int_equal(slip_crc32c_more(slip_crc32c(bytes, first), bytes + first, sizeof bytes - first),
+                         slip_crc32c_portable(0, bytes, sizeof bytes));
 }
 
 int main(void)

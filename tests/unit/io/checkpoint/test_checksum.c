@@ -177,9 +177,44 @@ static void test_damage_at_opening(void **state)
     drop(s);
 }
 
+/* The same file written in pieces that do not end with blocks, byte for byte; a dataset has all of its bytes, and no more. */
+static void test_pieces(void **state)
+{
+    (void)state;
+    scene *s = make();
+    char path[256];
+    const slip_checkpoint_texts texts = {small_config, NULL, small_settings, small_tokenizer, strlen(small_tokenizer), false};
+    slip_checkpoint_writer *writer;
+    snprintf(path, sizeof path, "%s", folder_join(s->at, "pieces.h5"));
+    assert_int_equal(slip_checkpoint_create(path, &texts, &writer), SLIP_OK);
+    assert_int_equal(slip_checkpoint_begin(writer, &big), SLIP_OK);
+    for (int64_t done = 0, bytes = 1; done < big.bytes; done += bytes, bytes = bytes * 3 + 1) {
+        bytes = bytes < big.bytes - done ? bytes : big.bytes - done;
+        assert_int_equal(slip_checkpoint_append(writer, s->data + done, bytes), SLIP_OK);
+    }
+    assert_int_equal(slip_checkpoint_append(writer, s->data, 1), SLIP_ERR_FAILED);
+    assert_non_null(strstr(slip_cause(), "/target/big: 1 bytes more than it has"));
+    slip_clear();
+    assert_int_equal(slip_checkpoint_begin(writer, &small), SLIP_OK);
+    assert_int_equal(slip_checkpoint_append(writer, "abcdefghijkl", 7), SLIP_OK);
+    assert_int_equal(slip_checkpoint_commit(writer), SLIP_ERR_FAILED);
+    assert_non_null(strstr(slip_cause(), "/draft/small: 7 bytes of 12 were added"));
+    slip_clear();
+    assert_int_equal(slip_checkpoint_append(writer, "hijkl", 5), SLIP_OK);
+    assert_int_equal(slip_checkpoint_commit(writer), SLIP_OK);
+    slip_checkpoint_writer_free(writer);
+    size_t size, other;
+    char *file = folder_read(s->path, &size), *pieces = folder_read(path, &other);
+    assert_int_equal(size, other);
+    assert_memory_equal(file, pieces, size);
+    free(file);
+    free(pieces);
+    drop(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_parts), cmocka_unit_test(test_damage),
-                                       cmocka_unit_test(test_damage_at_opening)};
+                                       cmocka_unit_test(test_damage_at_opening), cmocka_unit_test(test_pieces)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@ slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_opti
     int64_t most = options->sequences * slip_kv_extent(context + block), kv_tokens = slip_kv_extent(options->kv_tokens);
     return (slip_limits){
         .rows = rows,
-        .logit_rows = rows,
+        .logit_rows = options->every_row ? rows : options->sequences * block,
         .sequences = options->sequences,
         .span_rows = widest,
         .context = context + block, /* a block may look past the last position */

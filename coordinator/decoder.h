@@ -56,6 +56,7 @@ typedef struct {
     int64_t kv_tokens;        /* positions that all of them share, at most what they can use; 0: so many */
     int32_t chunk;            /* prompt tokens of a sequence in one step */
     double step_budget_ms;    /* of steps in which sequences decode: what they take in of prompts; 0: all there are rows for */
+    bool every_row;           /* steps whose rows all want logits, as scoring makes them; else a prompt's last one does */
     bool always_draft;        /* draft in every step, whether it pays or not */
     bool prompts_first;       /* benchmarks: nobody decodes while a prompt is read, so that all sequences decode together */
     double forced_acceptance; /* benchmarks: commit this many tokens a step whatever the target says; 0 = off */

@@ -42,12 +42,14 @@ static slip_status choose_device(int device, int32_t ranks, slip_inspect_placeme
 
 /* ---- what fits ---- */
 
-static const slip_decoder_options one_sequence = {.sequences = 1, .chunk = 64};
-
-static slip_limits limits_for(const slip_model *model, int32_t sequences, int64_t context)
+static slip_decoder_options decoding_of(const slip_executor_kind *kind, int32_t sequences)
 {
-    slip_decoder_options decoding = one_sequence;
-    decoding.sequences = sequences;
+    return (slip_decoder_options){.sequences = sequences, .chunk = kind->prompt_rows};
+}
+
+static slip_limits limits_for(const slip_model *model, const slip_executor_kind *kind, int32_t sequences, int64_t context)
+{
+    slip_decoder_options decoding = decoding_of(kind, sequences);
     return slip_decoder_limits(model, &decoding, context);
 }
 
@@ -71,7 +73,7 @@ static slip_status plan_all(const slip_source *source, slip_inspect_placement *p
 /* Does the fullest rank hold so many sequences? What it owns is the same for all of them. */
 static bool fits(const slip_source *source, const slip_inspect_placement *p, int32_t sequences, int64_t context)
 {
-    slip_limits limits = limits_for(&source->model, sequences, context);
+    slip_limits limits = limits_for(&source->model, p->kind, sequences, context);
     slip_rank_plan rank;
     return slip_plan_rank(source, p->kind, p->ranks, p->slices, p->fullest, &limits, &rank) == SLIP_OK &&
            slip_inspect_bytes(&rank) <= p->memory;
@@ -102,7 +104,7 @@ static void count_automatic(const slip_source *source, slip_inspect_placement *p
         .draft_ranks = source->model.has_draft ? p->ranks : 0,
         .memory = p->memory * slip_room_share(p->kind),
     };
-    slip_decoder_options decoding = one_sequence;
+    slip_decoder_options decoding = decoding_of(p->kind, 1);
     decoding.sequences = p->at_once = slip_room_sequences(&room, &decoding, source->model.max_positions);
     p->kv_tokens = slip_room_tokens(&room, &decoding, source->model.max_positions);
 }
@@ -134,7 +136,7 @@ slip_status slip_inspect_place(const slip_source *source, const slip_options *op
     if (status != SLIP_OK)
         return status;
     list_contexts(&source->model, &p);
-    slip_limits limits = limits_for(&source->model, 1, p.context[0]);
+    slip_limits limits = limits_for(&source->model, p.kind, 1, p.context[0]);
     p.memory = options->memory > 0 ? options->memory * 1e9 : p.memory;
     p.rank = calloc((size_t)ranks, sizeof *p.rank);
     if (p.rank == NULL)

@@ -5,7 +5,7 @@
 
 #include "coordinator/serve/room.h"
 
-enum { PROMPT_CHUNK = 64 }; /* prompt tokens of a sequence in one step */
+enum { SCORED_ROWS = 64 }; /* in one step: the logits of each row come to the host */
 
 int32_t slip_job_shards(const slip_job *job)
 {
@@ -37,10 +37,12 @@ bool slip_job_cuts_draft(const slip_job *job)
 slip_decoder_options slip_job_decoding(const slip_job *job, const slip_job_sizes *sizes)
 {
     const slip_options *options = job->options;
+    const bool scores = options->command == SLIP_COMMAND_SCORE;
     return (slip_decoder_options){
         .sequences = sizes->sequences,
         .kv_tokens = sizes->kv_tokens,
-        .chunk = PROMPT_CHUNK,
+        .chunk = scores ? SCORED_ROWS : job->kind->prompt_rows,
+        .every_row = scores,
         .step_budget_ms = options->step_budget,
         .always_draft = options->always_draft || options->acceptance > 0,
         .prompts_first = options->command == SLIP_COMMAND_BENCH,

@@ -54,7 +54,7 @@ static slip_status open_source(plan *p)
 
 static slip_status set_limits(plan *p)
 {
-    const slip_decoder_options decoding = {.sequences = (int32_t)p->options->sequences, .chunk = 64};
+    const slip_decoder_options decoding = {.sequences = (int32_t)p->options->sequences, .chunk = slip_executor_cuda.prompt_rows};
     int64_t most = p->source.model.max_positions, context = p->options->context;
     if (context > most && slip_options_given(p->options, "context"))
         return slip_fail(SLIP_ERR_INPUT, "--context %lld: the model has %lld positions", (long long)context, (long long)most);

@@ -15,8 +15,11 @@ static slip_status create(const slip_program *program, const slip_limits *limits
     return slip_fail(SLIP_ERR_INPUT, "--device cuda: %s", no_build);
 }
 
-const slip_executor_kind slip_executor_cuda = {
-    .name = "cuda", .create = create, .cache_bytes = slip_cuda_cache_bytes, .work_bytes = slip_cuda_work_bytes};
+const slip_executor_kind slip_executor_cuda = {.name = "cuda",
+                                               .prompt_rows = SLIP_CUDA_PROMPT_ROWS,
+                                               .create = create,
+                                               .cache_bytes = slip_cuda_cache_bytes,
+                                               .work_bytes = slip_cuda_work_bytes};
 
 bool slip_cuda_present(int ranks, int here, const char **why_not)
 {

@@ -78,6 +78,9 @@ typedef struct {
      * have begun the oldest. */
     slip_status (*wait)(slip_executor *executor, slip_run_cost *cost);
 
+    /* Rows of a prompt in one step: more gain little. */
+    int32_t prompt_rows;
+
     /* Runs like this step that may be begun before the first is waited for, at most SLIP_MAX_IN_FLIGHT; with more than one, tokens may be
      * SLIP_TOKEN_OF_LOGIT_ROW. NULL: one. */
     int (*max_in_flight)(const slip_executor *executor, const slip_step *step);
@@ -121,7 +124,7 @@ typedef struct {
     void (*destroy)(slip_executor *executor);
 } slip_executor_kind;
 
-enum { SLIP_MAX_IN_FLIGHT = 3 };
+enum { SLIP_MAX_IN_FLIGHT = 3, SLIP_CPU_PROMPT_ROWS = 64, SLIP_CUDA_PROMPT_ROWS = SLIP_MAX_ROWS };
 
 static inline int slip_executor_max_in_flight(const slip_executor_kind *kind, const slip_executor *executor, const slip_step *step)
 {

@@ -297,6 +297,7 @@ static const int64_t *expert_picks(const slip_executor *executor)
 
 const slip_executor_kind slip_executor_cpu = {
     .name = "cpu",
+    .prompt_rows = SLIP_CPU_PROMPT_ROWS,
     .create = create,
     .place = place,
     .pack = pack,

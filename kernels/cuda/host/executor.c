@@ -302,6 +302,7 @@ const slip_executor_kind slip_executor_cuda = {
     .prepare = slip_cuda_prepare,
     .begin = begin,
     .wait = wait,
+    .prompt_rows = SLIP_CUDA_PROMPT_ROWS,
     .max_in_flight = max_in_flight,
     .device_collects = device_collects,
     .rest = rest,

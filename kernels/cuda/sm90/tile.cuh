@@ -201,6 +201,31 @@ __device__ __forceinline__ void add_scaled(float (&sum)[SUMS<N>], float (&part)[
     }
 }
 
+// For N whose sums leave no registers for two quarters under way.
+template <int N>
+__device__ __forceinline__ void tile_mxfp4_in_turn(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])
+{
+    uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4, a[2][4];
+    uint32_t codes = tile + threadIdx.x / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
+    uint4 scales = shared_uint4(tile + slip_tile_mxfp4_scales_at(row));
+    uint32_t b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), 0);
+    float c[2][SUMS<N>], part[SUMS<N>] = {};
+    start_quarter<N>(shared_uint4(codes), b, a, c);
+    matrix_wait<0>();
+    finish_quarter<N, 0>(c, scales.x, scales.z, part);
+    start_quarter<N>(shared_uint4(codes + SLIP_TILE_MXFP4_LOAD), b + (512 >> 4), a, c);
+    matrix_wait<0>();
+    finish_quarter<N, 1>(c, scales.x, scales.z, part);
+    add_scaled<N>(sum, part, x.scale, 0);
+    start_quarter<N>(shared_uint4(codes + 2 * SLIP_TILE_MXFP4_LOAD), b + (1024 >> 4), a, c);
+    matrix_wait<0>();
+    finish_quarter<N, 2>(c, scales.y, scales.w, part);
+    start_quarter<N>(shared_uint4(codes + 3 * SLIP_TILE_MXFP4_LOAD), b + (1536 >> 4), a, c);
+    matrix_wait<0>();
+    finish_quarter<N, 3>(c, scales.y, scales.w, part);
+    add_scaled<N>(sum, part, x.scale, 1);
+}
+
 // A quarter is decoded while the tensor core multiplies the one before.
 template <int N>
 __device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])

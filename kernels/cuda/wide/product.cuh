@@ -12,7 +12,10 @@ __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT> &stage, int w
     const uint32_t weights = shared_address(stage.weights[warpgroup]);
     const operand_address x = {shared_address(stage.codes), shared_address(stage.scale)};
     if constexpr (FORMAT == SLIP_WEIGHT_MXFP4) {
-        tile_mxfp4<N>(weights, x, sum);
+        if constexpr (N <= 16)
+            tile_mxfp4<N>(weights, x, sum);
+        else
+            tile_mxfp4_in_turn<N>(weights, x, sum);
     } else if constexpr (FORMAT == SLIP_WEIGHT_F8) {
         float c[SUMS<N>], v[SUMS<N>];
         matrix_fence();
@@ -120,7 +123,7 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
     wide_item item = shared_item;
     wide_picks<N> picks;
     float total[WHOLE ? SUMS<N> : 4] = {};
-    if (EXPERTS && !WHOLE && w.block)
+    if (EXPERTS && w.block)
         picks = wide_load_picks<N>(w, item);
 #pragma unroll 1
     for (int chunk = item.chunk; chunk < shared_item.chunk + item.chunks; chunk++) {
@@ -136,8 +139,6 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
                 mbarrier_arrive(&s.empty[slot]);
         }
         asm volatile("" : "+r"(item.group), "+r"(item.chunk)); // addresses are worked out here, not kept in registers
-        if (EXPERTS && WHOLE && w.block)                       // later, and twice: whole sums want the registers
-            picks = wide_load_picks<N>(w, item);
         wide_scale<N>(w, item, picks, sum);
         if constexpr (WHOLE) {
 #pragma unroll

@@ -49,8 +49,11 @@ static void decode(const tiny_checkpoint *checkpoint, const setting *how, bool w
     int32_t owner[REQUESTS], next = 0, slot;
     machine_make(checkpoint, &checkpoint->source.model, how, &m);
     while (next < REQUESTS || slip_decoder_busy(m.decoder)) {
-        for (; next < REQUESTS && (slot = slip_decoder_vacancy(m.decoder)) >= 0; next++) {
-            slip_query query = request(&checkpoint->source.model, owner[slot] = next, whole);
+        for (; next < REQUESTS; next++) {
+            slip_query query = request(&checkpoint->source.model, next, whole);
+            if ((slot = slip_decoder_vacancy(m.decoder, &query)) < 0)
+                break;
+            owner[slot] = next;
             assert_int_equal(slip_decoder_admit(m.decoder, slot, &query), SLIP_OK);
         }
         assert_int_equal(slip_decoder_step(m.decoder), SLIP_OK);

@@ -340,7 +340,7 @@ static void pack_mxfp4(const piece *p, unsigned char *out)
 static void pack_piece(const piece *p, unsigned char *out)
 {
     if (p->count < SLIP_TILE_ROWS || p->columns < p->tiles * slip_tile_columns(p->format))
-        memset(out, 0, (size_t)(p->tiles * slip_tile_bytes(p->format)));
+        memset(out, 0, (size_t)p->tiles * (size_t)slip_tile_bytes(p->format));
     switch (p->weight->dtype) {
     case SLIP_F32: pack_f32(p, out); break;
     case SLIP_BF16: pack_slices(p, 2, out); break;

@@ -9,6 +9,7 @@
 #include "ranks/load/fetch.h"
 #include "ranks/model/build.h"
 #include "ranks/model/sample.h"
+#include "ranks/wire.h"
 
 enum { WHAT = 64 }; /* bytes of what errors call a step */
 
@@ -194,28 +195,16 @@ static bool has_logits(const slip_step *step)
     return step->want == SLIP_WANT_LOGITS && step->logit_rows > 0;
 }
 
-/* The logit rows whose logits or histograms are wanted, in order; returns how many. */
-static int32_t list_wanted(const slip_step *step, int32_t rows[static SLIP_MAX_ROWS])
-{
-    int32_t count = 0, row = 0;
-    for (int32_t s = 0; s < step->span_count; s++)
-        for (int32_t i = 0; i < step->span[s].logit_rows; i++, row++)
-            if (step->want == SLIP_WANT_LOGITS ? !step->again || step->open[row] != SLIP_NO_BINS
-                                               : step->want == SLIP_WANT_HISTOGRAMS && slip_sampling_filters(&step->span[s].sampling))
-                rows[count++] = row;
-    return count;
-}
-
 static size_t logits_bytes(const slip_runner *runner, const slip_step *step, int rank)
 {
     int32_t rows[SLIP_MAX_ROWS];
-    return (size_t)list_wanted(step, rows) * (size_t)vocabulary_of(runner, rank).count * sizeof(float);
+    return (size_t)slip_wire_rows(step, rows) * (size_t)vocabulary_of(runner, rank).count * sizeof(float);
 }
 
 /* Our rows of the head, one after the other without padding. */
 static void pack_logits(slip_runner *runner, const slip_step *step)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
+    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
     int64_t count = runner->program.vocabulary.count;
     for (int32_t i = 0; i < wanted; i++)
         memcpy(runner->share + i * count, runner->options.kind->row(runner->executor, SLIP_BUFFER_LOGITS, rows[i]),
@@ -224,7 +213,7 @@ static void pack_logits(slip_runner *runner, const slip_step *step)
 
 static slip_status send_histograms(slip_runner *runner, const slip_step *step)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
+    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
     for (int32_t i = 0; i < wanted; i++)
         runner->histograms[i] = *runner->options.kind->histogram(runner->executor, rows[i]);
     return wanted == 0
@@ -312,7 +301,7 @@ slip_status slip_runner_begin(slip_runner *runner, slip_phase phase, const slip_
 
 static void unpack_logits(slip_runner *runner, const slip_step *step, int from)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
+    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
     int64_t vocabulary = runner->options.source->model.vocabulary;
     slip_range ours = vocabulary_of(runner, from);
     for (int32_t i = 0; i < wanted; i++)
@@ -321,7 +310,7 @@ static void unpack_logits(slip_runner *runner, const slip_step *step, int from)
 
 static void take_own_histograms(slip_runner *runner, const slip_step *step)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
+    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
     for (int32_t i = 0; i < wanted; i++)
         runner->histograms[rows[i]] = *runner->options.kind->histogram(runner->executor, rows[i]);
 }
@@ -350,7 +339,7 @@ static slip_status collect_candidates(slip_runner *runner, const slip_step *step
 
 static slip_status collect_histograms(slip_runner *runner, const slip_step *step, int from, const char *what)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = list_wanted(step, rows);
+    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
     if (wanted == 0)
         return SLIP_OK;
     slip_status status = slip_comm_receive(comm_of(runner), from, runner->arrived, (size_t)wanted * sizeof *runner->arrived, what);

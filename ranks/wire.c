@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "ranks/model/sample.h"
+
 /* The order comes first, then the step up to its spans. */
 enum { ORDER = sizeof(int32_t), HEADER = ORDER + offsetof(slip_step, span) };
 
@@ -52,4 +54,15 @@ slip_status slip_wire_unpack(const unsigned char *bytes, size_t size, slip_order
     memcpy(step->open, bytes + HEADER + lists.spans + lists.tokens, lists.open);
     *order = (slip_order)number;
     return SLIP_OK;
+}
+
+int32_t slip_wire_rows(const slip_step *step, int32_t rows[static SLIP_MAX_ROWS])
+{
+    int32_t count = 0, row = 0;
+    for (int32_t s = 0; s < step->span_count; s++)
+        for (int32_t i = 0; i < step->span[s].logit_rows; i++, row++)
+            if (step->want == SLIP_WANT_LOGITS ? !step->again || step->open[row] != SLIP_NO_BINS
+                                               : step->want == SLIP_WANT_HISTOGRAMS && slip_sampling_filters(&step->span[s].sampling))
+                rows[count++] = row;
+    return count;
 }

@@ -24,4 +24,7 @@ size_t slip_wire_pack(slip_order order, const slip_step *step, unsigned char *ou
 /* SLIP_ERR_FAILED when `size` bytes are not a packed step. */
 slip_status slip_wire_unpack(const unsigned char *bytes, size_t size, slip_order *order, slip_step *step);
 
+/* The logit rows of a step whose logits or histograms travel, in order; returns how many. */
+int32_t slip_wire_rows(const slip_step *step, int32_t rows[static SLIP_MAX_ROWS]);
+
 #endif

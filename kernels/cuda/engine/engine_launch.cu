@@ -30,7 +30,8 @@ static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
     slip::kernel_parameters parameters = e->parameters;
     parameters.ops = e->device_ops + list;
     if (width != SLIP_CUDA_NARROW && slip::is_wide_product(host->kind)) {
-        SLIP_TRY_CUDA(slip::wide_enqueue(parameters, *host, op, e->sms, e->stream), "launching a product");
+        const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, e->sms, e->stream};
+        SLIP_TRY_CUDA(slip::wide_enqueue(step, *host, op), "launching a product");
         return SLIP_OK;
     }
     void *arguments[] = {&parameters, &op};

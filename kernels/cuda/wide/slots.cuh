@@ -65,7 +65,7 @@ __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_
 
 // One CTA. Counts the experts that are read, for the metrics.
 __global__ void __launch_bounds__(SLOT_THREADS)
-    slots_make(const slip_cuda_op *ops, const slip_cuda_step *step, sync_words *words, int number)
+    slots_make(const slip_cuda_op *ops, const slip_cuda_step *step, unsigned *all_picked, int number)
 {
     __shared__ slot_memory s;
     await_previous_kernel();
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(SLOT_THREADS)
             op.slots.pick[atomicAdd(&s.count[e], 1)] = i;
     }
     if (threadIdx.x == 0)
-        atomicAdd(&words->picked, (unsigned)s.picked);
+        atomicAdd(all_picked, (unsigned)s.picked);
 }
 
 constexpr int SLOT_PIECES = 8; // warps that gather a group

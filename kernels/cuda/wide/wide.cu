@@ -27,35 +27,35 @@ cudaError_t wide_prepare()
 }
 
 template <int FORMAT>
-static cudaError_t launch(bool whole, int sms, cudaStream_t stream, void **arguments)
+static cudaError_t launch(const wide_step &s, bool whole, void **arguments)
 {
     const void *kernel = whole ? (const void *)wide_product<FORMAT, true> : (const void *)wide_product<FORMAT, false>;
-    return launch_behind(kernel, sms, WIDE_THREADS, sizeof(wide_memory<FORMAT>), stream, arguments);
+    return launch_behind(kernel, s.sms, WIDE_THREADS, sizeof(wide_memory<FORMAT>), s.stream, arguments);
 }
 
-static cudaError_t launch_product(const kernel_parameters &p, const slip_cuda_product &product, int op, int sms, cudaStream_t stream)
+static cudaError_t launch_product(const wide_step &s, const slip_cuda_product &product, int op)
 {
     const bool whole = product.out.parts == 1 && !product.counted;
-    void *arguments[] = {(void *)&p.ops, (void *)&p.step, &op};
+    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
     switch (product.matrix.format) {
-    case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16>(whole, sms, stream, arguments);
-    case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8>(whole, sms, stream, arguments);
-    default: return launch<SLIP_WEIGHT_MXFP4>(whole, sms, stream, arguments);
+    case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16>(s, whole, arguments);
+    case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8>(s, whole, arguments);
+    default: return launch<SLIP_WEIGHT_MXFP4>(s, whole, arguments);
     }
 }
 
-cudaError_t wide_enqueue(const kernel_parameters &p, const slip_cuda_op &host, int op, int sms, cudaStream_t stream)
+cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
 {
-    void *picks[] = {(void *)&p.ops, (void *)&p.step, (void *)&p.words, &op}, *slots[] = {(void *)&p.ops, &op};
+    void *picks[] = {(void *)&s.ops, (void *)&s.step, (void *)&s.picked, &op}, *slots[] = {(void *)&s.ops, &op};
     cudaError_t error = cudaSuccess;
     if (host.kind == SLIP_CUDA_MOE_GATE_UP) {
-        error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, stream, picks);
+        error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, s.stream, picks);
         if (error == cudaSuccess)
-            error = launch_behind((const void *)slots_gather, sms, WIDE_THREADS, 0, stream, slots);
+            error = launch_behind((const void *)slots_gather, s.sms, WIDE_THREADS, 0, s.stream, slots);
     }
     if (host.kind == SLIP_CUDA_MOE_DOWN)
-        error = launch_behind((const void *)slots_swiglu, sms, WIDE_THREADS, 0, stream, slots);
-    return error == cudaSuccess ? launch_product(p, host.product, op, sms, stream) : error;
+        error = launch_behind((const void *)slots_swiglu, s.sms, WIDE_THREADS, 0, s.stream, slots);
+    return error == cudaSuccess ? launch_product(s, host.product, op) : error;
 }
 
 } // namespace slip

@@ -9,7 +9,8 @@
  * files. */
 #pragma once
 
-#include "kernels/cuda/engine/kernel.h"
+#include "kernels/cuda/layout/op.h"
+#include "kernels/cuda/layout/step.h"
 
 namespace slip {
 
@@ -21,7 +22,16 @@ inline bool is_wide_product(int kind)
 // Once a process, before the first launch.
 cudaError_t wide_prepare();
 
-// Op number `op` of the list, a product, on the step in p.step. `host`: the same op, in host memory.
-cudaError_t wide_enqueue(const kernel_parameters &p, const slip_cuda_op &host, int op, int sms, cudaStream_t stream);
+// Where wide products find their step; device addresses.
+struct wide_step {
+    const slip_cuda_op *ops;
+    const slip_cuda_step *step;
+    unsigned *picked; // counts experts, for the metrics
+    int sms;
+    cudaStream_t stream;
+};
+
+// Op number `op` of the list, a product. `host`: the same op, in host memory.
+cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op);
 
 } // namespace slip

@@ -1,6 +1,7 @@
 /* The engine: one GPU, its memory, and the kernel that is resident on it. Target and draft share one engine and so one kernel.
  *
- * The first run launches the kernel. It leaves when memory or ops are added, when it rests, when a wait on the GPU fails, or at the end. All
+ * The first run launches the kernel. It leaves when memory or ops are added, when a step has more rows than one row group (those are made by
+ * launches), when it rests, when a wait on the GPU fails, or at the end. All
  * errors end in slip_fail() with one sentence; that of a failed wait names SM, role, op, layer, what was expected and what was seen.
  */
 #ifndef SLIP_KERNELS_CUDA_ENGINE_ENGINE_H
@@ -66,11 +67,11 @@ slip_status slip_cuda_engine_download(slip_cuda_engine *engine, void *host, cons
 /* Append to the op list; *first is where. */
 slip_status slip_cuda_engine_add(slip_cuda_engine *engine, const slip_cuda_op *ops, int32_t count, int32_t *first);
 
-/* Host memory for the next step: fill it, then begin it. At most SLIP_CUDA_STEPS - 1 steps may be in flight. With `launch`, beginning a
- * step also makes it. */
+/* Host memory for the next step: fill it, then begin it. At most SLIP_CUDA_STEPS - 1 steps may be in flight. With `launch`, and of
+ * more than one row group, beginning a step also makes it: those in flight end first. */
 slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *engine);
 
-/* `together`: all ranks make the step, and rank 0 waits for the result of all. Rank 0's GPU distributes the step; what the other hosts have
+/* `together`, of one row group: all ranks make the step, and rank 0 waits for the result of all. Rank 0's GPU distributes the step; what the other hosts have
  * filled in is ignored. */
 slip_status slip_cuda_engine_begin(slip_cuda_engine *engine, bool together);
 

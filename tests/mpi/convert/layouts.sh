@@ -95,7 +95,7 @@ if "$SLIPSTREAM" convert "$good" "$out" >"$log" 2>&1 && "$SLIPSTREAM" inspect "$
 else
     fail "inspect --ranks" "otherwise" "$log"
 fi
-"$SLIPSTREAM" inspect "$out" --ranks 2 --memory 0.001 --json >"$log" 2>&1
-if tr -d ' \n' <"$log" | grep -q '"kv_bytes_per_token":2560.*"fits":\[{"context":512,"sequences":1}\]'; then ok "inspect --ranks --json, in a megabyte" "1 sequence"; else fail "inspect --ranks --json" "otherwise" "$log"; fi
+"$SLIPSTREAM" inspect "$out" --ranks 2 --memory 0.0255 --json >"$log" 2>&1
+if tr -d ' \n' <"$log" | grep -q '"kv_bytes_per_token":2560.*"fits":\[{"context":512,"sequences":1}\]'; then ok "inspect --ranks --json, in 25.5 megabytes" "1 sequence"; else fail "inspect --ranks --json" "otherwise" "$log"; fi
 
 finish

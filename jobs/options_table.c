@@ -160,7 +160,7 @@ const option_row slip_option_rows[] = {
     {"device", 0, OPTION_CHOICE, "cpu|cuda", RUNS, FIELD(device), 0, 0, NULL,
      "what computes (default: cuda where a GPU and a build for it exist)"},
     {"engine", 0, OPTION_CHOICE, "persistent|launch", RUNS, FIELD(engine), 0, 0, "persistent",
-     "cuda only: one kernel that never exits, or a launch an op"},
+     "cuda only: one kernel that stays for all steps of one sequence\n(those of more are launched), or a launch an op"},
     {"expert-slices", 0, OPTION_INT, "S", RUNS, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "cut each expert over S ranks; S divides the ranks\n(default: what slipstream plan finds fastest)"},
     {"deadline", 0, OPTION_REAL, "SECONDS", RUNS, FIELD(deadline), 0.1, 86400, "120",

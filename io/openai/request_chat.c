@@ -180,7 +180,8 @@ static slip_status render(const slip_chat_template *chat, const json_t *given, b
     slip_status status = chat->render(messages, request->reading.tools, thinking, ending, &prompt->text, &prompt->size);
     json_decref(messages);
     if (status == SLIP_ERR_INPUT) {
-        slip_request_refuse(request, 400, "invalid_value", "messages", "%s", slip_cause());
+        const char *param = strncmp(slip_cause(), "tools", strlen("tools")) == 0 ? "tools" : "messages"; /* a cause begins with its place */
+        slip_request_refuse(request, 400, "invalid_value", param, "%s", slip_cause());
         slip_clear(); /* the refusal answers it */
     }
     return status;

@@ -239,6 +239,9 @@ static void test_tools_and_special_tokens(void **state)
     slip_request_free(&none);
     assert_passes(false, "\"skip_special_tokens\":false,\"spaces_between_special_tokens\":false,\"add_special_tokens\":true");
     assert_refused(false, "\"skip_special_tokens\":1", "invalid_value", "skip_special_tokens", "true or false");
+    assert_refused(true, "\"tools\":[{\"type\":\"web_search\"}]", "invalid_value", "tools", "tools[0].type is not");
+    assert_refused(true, "\"tools\":{}", "invalid_value", "tools", "tools is not an array");
+    assert_refused(true, "\"top_p\":1.1", "invalid_value", "top_p", "not 1.1"); /* as it was written, not its 17 digits */
     assert_refused(true, A_TOOL ",\"tool_choice\":\"required\"", "unsupported", "tool_choice", "\"auto\"");
     assert_refused(true, A_TOOL ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}", "unsupported", "tool_choice",
                    "\"auto\"");

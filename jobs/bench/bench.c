@@ -217,7 +217,8 @@ static slip_status run(slip_job *job, const prompts *p, slip_bench_table *table)
     const char *profile = job->options->profile;
     slip_status status = slip_job_end(job, measure(job, p, table));
     if (status == SLIP_OK && profile && access(profile, F_OK) != 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: no step was profiled: there were too few of one sequence: --sequences 1, or more with -n", profile);
+        status = slip_fail(SLIP_ERR_INPUT, "%s: no step was profiled: there were too few of one sequence: --sequences 1, or more with -n",
+                           profile);
     return status == SLIP_OK ? report(job, table) : status;
 }
 

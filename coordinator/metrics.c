@@ -1,7 +1,10 @@
 #include "coordinator/metrics.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "io/base/json.h"
 
 void slip_times_add(slip_times *times, double ms)
 {
@@ -112,12 +115,25 @@ void slip_metrics_print(const slip_metrics *f, const slip_run_facts *facts, FILE
     slip_facts_print_emulated(facts, out);
 }
 
+/* ---- JSON: what nothing was measured of is null ---- */
+
+static json_t *quantile_json(const slip_times *times, double q)
+{
+    return slip_json_number(times->count > 0 ? slip_times_quantile(times, q) : NAN);
+}
+
+static json_t *rate_json(double rate, double seconds)
+{
+    return slip_json_number(seconds > 0 ? rate : NAN);
+}
+
 static json_t *acceptance_json(const slip_acceptance *record)
 {
     json_t *histogram = json_array();
     for (int j = 0; j < histogram_size(record); j++)
         json_array_append_new(histogram, json_integer(record->histogram[j]));
-    return json_pack("{s:f,s:o,s:I,s:I,s:I}", "mean_acceptance_length", slip_acceptance_mean(record), "acceptance_histogram", histogram,
+    return json_pack("{s:o,s:o,s:I,s:I,s:I}", "mean_acceptance_length",
+                     slip_json_number(record->steps > 0 ? slip_acceptance_mean(record) : NAN), "acceptance_histogram", histogram,
                      "num_spec_steps", (json_int_t)record->steps, "num_draft_tokens", (json_int_t)record->draft_tokens,
                      "num_accepted_draft_tokens", (json_int_t)record->accepted);
 }
@@ -125,27 +141,38 @@ static json_t *acceptance_json(const slip_acceptance *record)
 static json_t *full_json(const slip_full_steps *full)
 {
     double rate = gb_per_second(full->verify_bytes, full->verify_seconds);
-    return json_pack("{s:I,s:i,s:I,s:f,s:f,s:f,s:f,s:f}", "steps", (json_int_t)full->step.count, "sequences", full->sequences, "tokens",
-                     (json_int_t)full->tokens, "tokens_per_second", full_tokens_per_second(full), "median_ms",
-                     slip_times_quantile(&full->step, 0.5), "verify_median_ms", slip_times_quantile(&full->verify, 0.5),
-                     "gb_per_second_per_rank", rate, "gb_per_second_per_gpu", rate);
+    return json_pack("{s:I,s:i,s:I,s:o,s:o,s:o,s:o,s:o}", "steps", (json_int_t)full->step.count, "sequences", full->sequences, "tokens",
+                     (json_int_t)full->tokens, "tokens_per_second", rate_json(full_tokens_per_second(full), full->seconds), "median_ms",
+                     quantile_json(&full->step, 0.5), "verify_median_ms", quantile_json(&full->verify, 0.5), "gb_per_second_per_rank",
+                     rate_json(rate, full->verify_seconds), "gb_per_second_per_gpu", rate_json(rate, full->verify_seconds));
+}
+
+static json_t *span_json(const slip_times *times)
+{
+    return json_pack("{s:o,s:o}", "median", quantile_json(times, 0.5), "p99", quantile_json(times, 0.99));
+}
+
+static json_t *step_json(const slip_metrics *f)
+{
+    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "median", quantile_json(&f->step, 0.5), "p99", quantile_json(&f->step, 0.99), "draft_median",
+                     quantile_json(&f->draft, 0.5), "verify_median", quantile_json(&f->verify, 0.5), "host_median",
+                     quantile_json(&f->host, 0.5));
 }
 
 json_t *slip_metrics_measured_json(const slip_metrics *f)
 {
     double rate = gb_per_second(f->verify_bytes, f->verify_seconds), prompt_rate = gb_per_second(f->prefill_bytes, f->prefill_seconds);
-    return json_pack("{s:I,s:f,s:f,s:I,s:f,s:f,s:f,s:o,s:{s:f,s:f},s:{s:f,s:f},s:{s:f,s:f,s:f,s:f,s:f},s:o,s:I,s:I,s:I,s:f,s:f,s:f}",
-                     "tokens", (json_int_t)f->tokens, "tokens_per_second", tokens_per_second(f), "work_seconds", f->seconds,
-                     "prompt_tokens", (json_int_t)f->prompt_tokens, "prompt_tokens_per_second", slip_metrics_prompt_tokens_per_second(f),
-                     "prompt_gb_per_second_per_rank", prompt_rate, "prompt_gb_per_second_per_gpu", prompt_rate, "acceptance",
-                     acceptance_json(&f->acceptance), "time_to_first_token_ms", "median", slip_times_quantile(&f->first_token, 0.5), "p99",
-                     slip_times_quantile(&f->first_token, 0.99), "time_between_tokens_ms", "median", slip_times_quantile(&f->between, 0.5),
-                     "p99", slip_times_quantile(&f->between, 0.99), "step_ms", "median", slip_times_quantile(&f->step, 0.5), "p99",
-                     slip_times_quantile(&f->step, 0.99), "draft_median", slip_times_quantile(&f->draft, 0.5), "verify_median",
-                     slip_times_quantile(&f->verify, 0.5), "host_median", slip_times_quantile(&f->host, 0.5), "full_steps",
-                     full_json(&f->full), "steps_without_draft", (json_int_t)f->plain_steps, "draft_weight_bytes_per_rank",
-                     (json_int_t)f->draft_bytes, "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes, "gb_per_second_per_rank", rate,
-                     "gb_per_second_per_gpu", rate, "stream_ceiling_gb_per_second", f->stream_ceiling);
+    return json_pack("{s:I,s:o,s:f,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o}", "tokens", (json_int_t)f->tokens,
+                     "tokens_per_second", rate_json(tokens_per_second(f), f->seconds), "work_seconds", f->seconds, "prompt_tokens",
+                     (json_int_t)f->prompt_tokens, "prompt_tokens_per_second",
+                     rate_json(slip_metrics_prompt_tokens_per_second(f), f->prefill_seconds), "prompt_gb_per_second_per_rank",
+                     rate_json(prompt_rate, f->prefill_seconds), "prompt_gb_per_second_per_gpu", rate_json(prompt_rate, f->prefill_seconds),
+                     "acceptance", acceptance_json(&f->acceptance), "time_to_first_token_ms", span_json(&f->first_token),
+                     "time_between_tokens_ms", span_json(&f->between), "step_ms", step_json(f), "full_steps", full_json(&f->full),
+                     "steps_without_draft", (json_int_t)f->plain_steps, "draft_weight_bytes_per_rank", (json_int_t)f->draft_bytes,
+                     "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes, "gb_per_second_per_rank", rate_json(rate, f->verify_seconds),
+                     "gb_per_second_per_gpu", rate_json(rate, f->verify_seconds), "stream_ceiling_gb_per_second",
+                     rate_json(f->stream_ceiling, f->stream_ceiling));
 }
 
 json_t *slip_metrics_json(const slip_metrics *f, const slip_run_facts *facts)

@@ -125,9 +125,9 @@ static json_t *placement_object(const slip_inspect_placement *p)
         json_array_append_new(ranks, rank_object(&p->rank[rank]));
     for (int i = 0; i < p->contexts; i++)
         json_array_append_new(fits, json_pack("{s:I,s:i}", "context", (json_int_t)p->context[i], "sequences", p->sequences[i]));
-    return json_pack("{s:i,s:s,s:i,s:I,s:f,s:i,s:I,s:o,s:o}", "rank_count", p->ranks, "device", p->device, "expert_slices", p->slices,
-                     "kv_bytes_per_token", (json_int_t)p->kv_bytes_per_token, "available_bytes", p->memory, "auto_sequences", p->at_once,
-                     "auto_kv_tokens", (json_int_t)p->kv_tokens, "ranks", ranks, "fits", fits);
+    return json_pack("{s:i,s:s,s:i,s:I,s:I,s:i,s:I,s:o,s:o}", "rank_count", p->ranks, "device", p->device, "expert_slices", p->slices,
+                     "kv_bytes_per_token", (json_int_t)p->kv_bytes_per_token, "available_bytes", (json_int_t)p->memory, "auto_sequences",
+                     p->at_once, "auto_kv_tokens", (json_int_t)p->kv_tokens, "ranks", ranks, "fits", fits);
 }
 
 slip_status slip_inspect_json(const slip_source *source, const slip_inspect_totals *target, const slip_inspect_totals *draft,

@@ -41,7 +41,7 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
     if (options->command == SLIP_COMMAND_INSPECT)
         return slip_inspect_run(options, argc, argv);
     if (options->command == SLIP_COMMAND_MERGE)
-        return slip_merge_run(options);
+        return slip_merge_run(options, argc, argv);
     if (options->command == SLIP_COMMAND_PLAN)
         return slip_plan(options, argc, argv);
     return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});

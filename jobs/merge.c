@@ -2,13 +2,13 @@
 
 #include <jansson.h>
 
+#include "io/base/clock.h"
 #include "io/base/json.h"
-#include "io/base/version.h"
 #include "io/openai/result/merge.h"
 #include "io/report/output.h"
 #include "io/report/summary.h"
 
-static slip_status report(const slip_options *options, const slip_merged *merged, bool whole)
+static slip_status report(const slip_options *options, int argc, char **argv, double started_s, const slip_merged *merged, bool whole)
 {
     if (!options->json) {
         if (whole)
@@ -16,15 +16,22 @@ static slip_status report(const slip_options *options, const slip_merged *merged
                     options->operand_count, (long long)merged->refused);
         return SLIP_OK;
     }
-    return slip_summary_print(
-        json_pack("{s:i, s:s, s:s, s:s, s:o, s:b, s:i, s:I, s:I, s:I, s:I, s:I}", "schema", 1, "version", slip_version(), "commit",
-                  slip_commit(), "command", "merge", "output", slip_json_text(options->output), "merged", whole, "shards",
-                  options->operand_count, "requests", (json_int_t)merged->requests, "failed", (json_int_t)merged->refused, "missing",
-                  (json_int_t)merged->missing, "twice", (json_int_t)merged->twice, "foreign", (json_int_t)merged->foreign));
+    json_t *object = slip_summary_begin("merge", argc, argv);
+    json_t *members = json_pack("{s:o, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:f}", "output", slip_json_text(options->output), "merged", whole,
+                                "shards", options->operand_count, "requests", (json_int_t)merged->requests, "failed",
+                                (json_int_t)merged->refused, "missing", (json_int_t)merged->missing, "twice", (json_int_t)merged->twice,
+                                "foreign", (json_int_t)merged->foreign, "seconds", slip_now_s() - started_s);
+    bool made = members != NULL && json_object_update(object, members) == 0;
+    json_decref(members);
+    if (made)
+        return slip_summary_print(object);
+    json_decref(object);
+    return slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
 }
 
-slip_status slip_merge_run(const slip_options *options)
+slip_status slip_merge_run(const slip_options *options, int argc, char **argv)
 {
+    double started_s = slip_now_s();
     slip_request_file *requests = NULL;
     slip_output *output = NULL;
     slip_merged merged = {0};
@@ -33,7 +40,7 @@ slip_status slip_merge_run(const slip_options *options)
         status = slip_request_file_open(options->input, NULL, &requests);
     if (status == SLIP_OK) {
         status = slip_results_merge(options->operands, options->operand_count, requests, options->output, stderr, &merged);
-        slip_status told = report(options, &merged, status == SLIP_OK);
+        slip_status told = report(options, argc, argv, started_s, &merged, status == SLIP_OK);
         status = status == SLIP_OK ? told : status;
     }
     slip_request_file_close(requests);

@@ -5,6 +5,6 @@
 #include "jobs/options.h"
 
 /* SLIP_ERR_FAILED: requests are missing, there twice or foreign; SLIP_ERR_SOME_FAILED: merged, but some were refused. */
-slip_status slip_merge_run(const slip_options *options);
+slip_status slip_merge_run(const slip_options *options, int argc, char **argv);
 
 #endif

@@ -153,10 +153,10 @@ static void list_warnings(plan *p)
 
 static json_t *memory_json(const plan *p)
 {
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:b}", "weight_bytes", (json_int_t)p->target.weights, "cache_bytes",
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "weight_bytes", (json_int_t)p->target.weights, "cache_bytes",
                      (json_int_t)p->target.caches, "draft_weight_bytes", (json_int_t)p->draft.weights, "draft_cache_bytes",
-                     (json_int_t)p->draft.caches, "work_bytes", (json_int_t)(p->target.work + p->draft.work), "bytes", needed(p),
-                     "available_bytes", p->memory, "fits", needed(p) <= p->memory);
+                     (json_int_t)p->draft.caches, "work_bytes", (json_int_t)(p->target.work + p->draft.work), "bytes",
+                     (json_int_t)needed(p), "available_bytes", (json_int_t)p->memory, "fits", needed(p) <= p->memory);
 }
 
 static slip_status print_json(const plan *p, int argc, char **argv)

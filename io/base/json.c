@@ -1,5 +1,6 @@
 #include "io/base/json.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,11 @@ json_t *slip_json_text(const char *text)
     whole = json_string(copy);
     free(copy);
     return whole;
+}
+
+json_t *slip_json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 char *slip_json_line(const json_t *object, size_t *size)

@@ -11,6 +11,9 @@
  * become '?'. NULL when memory fails. */
 json_t *slip_json_text(const char *text);
 
+/* A number; null where there is none: NAN, or infinite, which JSON lacks. */
+json_t *slip_json_number(double value);
+
 /* The object as one compact line that ends in '\n' (malloc'ed, *size bytes, not terminated); NULL when memory
  * fails. */
 char *slip_json_line(const json_t *object, size_t *size);

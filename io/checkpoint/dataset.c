@@ -22,11 +22,28 @@ int slip_hdf5_errno(void)
     return found;
 }
 
+static herr_t find_damage(unsigned depth, const H5E_error2_t *entry, void *found)
+{
+    (void)depth;
+    *(bool *)found |= entry->desc != NULL && strstr(entry->desc, "metadata checksum") != NULL;
+    return 0;
+}
+
+/* Did HDF5's last failure come of its own checksums, which guard all that is no dataset? */
+static bool metadata_damaged(void)
+{
+    bool found = false;
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, find_damage, &found);
+    return found;
+}
+
 slip_status slip_hdf5_refuse(const char *path, const char *name, const char *problem)
 {
     int error = slip_hdf5_errno();
     if (error != 0)
         return slip_fail(slip_file_blame(error), "%s: /%s: cannot be read: %s", path, name, strerror(error));
+    if (metadata_damaged())
+        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: damaged: what HDF5 keeps of it does not have its checksum", path, name);
     return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %s", path, name, problem);
 }
 

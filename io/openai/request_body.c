@@ -10,7 +10,7 @@
 
 slip_status slip_request_wrong_value(slip_request *request, const char *param, const char *expected, const json_t *value)
 {
-    char *shown = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *shown = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)); /* 2.1 as it was written */
     slip_request_refuse(request, 400, "invalid_value", param, "%s must be %s, not %.80s", param, expected, shown != NULL ? shown : "this");
     free(shown);
     return SLIP_ERR_INPUT;

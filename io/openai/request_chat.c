@@ -146,6 +146,26 @@ static bool asks_for_nothing(const json_t *value)
            (json_is_array(value) && json_array_size(value) == 0) || (json_is_object(value) && json_object_size(value) == 0);
 }
 
+/* As below, of a part of a text; parts of another type are refused as a whole. */
+static slip_status check_parts(const json_t *content, size_t message, slip_request *request)
+{
+    static const char *const known[] = {"type", "text", "id", "annotations", "cache_control", "metadata", NULL};
+    size_t i;
+    json_t *part, *value;
+    const char *name, *type;
+    json_array_foreach (content, i, part) {
+        if ((type = json_string_value(json_object_get(part, "type"))) == NULL || strcmp(type, "text") != 0)
+            continue;
+        json_object_foreach (part, name, value) {
+            if (!is_one_of(name, known) && !asks_for_nothing(value))
+                return slip_request_refuse(request, 400, "unsupported", "messages",
+                                           "messages[%zu].content[%zu].%.80s: of a part of type text only text is served", message, i,
+                                           name);
+        }
+    }
+    return SLIP_OK;
+}
+
 /* A member of a message that no template sees would be passed over: a prefix that is to be continued, reasoning under another name. Those that
  * never change a prompt pass. */
 static slip_status check_members(const json_t *messages, slip_request *request)
@@ -162,6 +182,9 @@ static slip_status check_members(const json_t *messages, slip_request *request)
                     request, 400, "unsupported", "messages",
                     "messages[%zu].%.80s: only role, content, reasoning_content, tool_calls and tool_call_id are served", i, name);
         }
+        slip_status status = check_parts(json_object_get(message, "content"), i, request);
+        if (status != SLIP_OK)
+            return status;
     }
     return SLIP_OK;
 }
@@ -180,7 +203,8 @@ static slip_status render(const slip_chat_template *chat, const json_t *given, b
     slip_status status = chat->render(messages, request->reading.tools, thinking, ending, &prompt->text, &prompt->size);
     json_decref(messages);
     if (status == SLIP_ERR_INPUT) {
-        slip_request_refuse(request, 400, "invalid_value", "messages", "%s", slip_cause());
+        const char *param = strncmp(slip_cause(), "tools", strlen("tools")) == 0 ? "tools" : "messages"; /* a cause begins with its place */
+        slip_request_refuse(request, 400, "invalid_value", param, "%s", slip_cause());
         slip_clear(); /* the refusal answers it */
     }
     return status;

@@ -1,10 +1,12 @@
 /* slipstream bench: read the prompts of --sequences sequences, then decode a fixed number of tokens in all of them together, and report
  * the metrics. Lists of sequences or lengths of prompts are measured one after the other, in one process. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "io/base/json.h"
 #include "io/report/summary.h"
 #include "jobs/bench/flops.h"
 #include "jobs/bench/table.h"
@@ -193,7 +195,7 @@ static slip_status report_table(slip_job *job, const slip_bench_table *table)
     json_t *object = slip_facts_json(&facts);
     json_object_set_new(object, "tokens", json_integer(table->tokens));
     json_object_set_new(object, "work_seconds", json_real(table->work_seconds));
-    json_object_set_new(object, "stream_ceiling_gb_per_second", json_real(ceiling));
+    json_object_set_new(object, "stream_ceiling_gb_per_second", slip_json_number(ceiling > 0 ? ceiling : NAN));
     json_object_set_new(object, "rows", slip_bench_table_json(table));
     return slip_summary_print(object);
 }

@@ -3,14 +3,10 @@
 #include "io/base/json.h"
 #include "jobs/report/print.h"
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *quantiles(const slip_report_quantiles *q)
 {
-    return json_pack("{s:o,s:o,s:I}", "median", number(q->median), "p99", number(q->p99), "count", (json_int_t)q->count);
+    return json_pack("{s:o,s:o,s:I}", "median", slip_json_number(q->median), "p99", slip_json_number(q->p99), "count",
+                     (json_int_t)q->count);
 }
 
 static json_t *runs_json(const slip_trace_data *data, const slip_report *report)
@@ -24,10 +20,10 @@ static json_t *runs_json(const slip_trace_data *data, const slip_report *report)
                                   "device", slip_json_text(run->device), "hosts", slip_json_text(run->hosts), "argv",
                                   slip_json_text(run->argv));
         json_t *rest = json_pack("{s:i,s:i,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:o}", "ranks", run->ranks, "expert_slices", run->expert_slices,
-                                 "started_unix", number(run->started_unix), "seconds", number(run->seconds), "answered",
+                                 "started_unix", slip_json_number(run->started_unix), "seconds", slip_json_number(run->seconds), "answered",
                                  (json_int_t)r->answered, "refused", (json_int_t)r->refused, "failed", (json_int_t)r->failed, "tokens",
-                                 (json_int_t)r->tokens, "work_seconds", number(r->last_s - r->first_s), "tokens_per_second",
-                                 number(slip_report_run_rate(r)));
+                                 (json_int_t)r->tokens, "work_seconds", slip_json_number(r->last_s - r->first_s), "tokens_per_second",
+                                 slip_json_number(slip_report_run_rate(r)));
         json_object_update(entry, rest);
         json_decref(rest);
         json_array_append_new(list, entry);
@@ -43,7 +39,7 @@ static json_t *acceptance_json(const slip_acceptance *a)
         most--;
     for (int j = 0; j < most; j++)
         json_array_append_new(histogram, json_integer(a->histogram[j]));
-    return json_pack("{s:o,s:o,s:I,s:I,s:I}", "mean_acceptance_length", number(a->steps > 0 ? slip_acceptance_mean(a) : NAN),
+    return json_pack("{s:o,s:o,s:I,s:I,s:I}", "mean_acceptance_length", slip_json_number(a->steps > 0 ? slip_acceptance_mean(a) : NAN),
                      "acceptance_histogram", histogram, "num_spec_steps", (json_int_t)a->steps, "num_draft_tokens",
                      (json_int_t)a->draft_tokens, "num_accepted_draft_tokens", (json_int_t)a->accepted);
 }
@@ -54,9 +50,9 @@ static json_t *slowest_json(const slip_report *report)
     for (int i = 0; i < SLIP_REPORT_SLOWEST && report->slowest[i]; i++) {
         const slip_trace_request *r = report->slowest[i];
         json_array_append_new(list, json_pack("{s:o,s:i,s:i,s:o,s:o,s:i,s:i}", "custom_id", slip_json_text(r->custom_id), "run", r->run,
-                                              "choice", r->choice, "total_ms", number(r->total_ms), "time_to_first_token_ms",
-                                              number(r->time_to_first_token_ms), "prompt_tokens", r->prompt_tokens, "completion_tokens",
-                                              r->completion_tokens));
+                                              "choice", r->choice, "total_ms", slip_json_number(r->total_ms), "time_to_first_token_ms",
+                                              slip_json_number(r->time_to_first_token_ms), "prompt_tokens", r->prompt_tokens,
+                                              "completion_tokens", r->completion_tokens));
     }
     return list;
 }
@@ -79,8 +75,8 @@ slip_status slip_report_json(const slip_trace_data *data, const slip_report *rep
     json_t *rest = json_pack("{s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "runs", runs_json(data, report), "requests",
                              (json_int_t)data->runs[data->run_count - 1].requests, "failed",
                              (json_int_t)report->refused + (json_int_t)report->failed, "unfinished", (json_int_t)report->unfinished,
-                             "tokens", (json_int_t)report->tokens, "work_seconds", number(report->seconds), "tokens_per_second",
-                             number(slip_report_tokens_per_second(report)), "acceptance", acceptance_json(&report->acceptance));
+                             "tokens", (json_int_t)report->tokens, "work_seconds", slip_json_number(report->seconds), "tokens_per_second",
+                             slip_json_number(slip_report_tokens_per_second(report)), "acceptance", acceptance_json(&report->acceptance));
     json_t *times = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o}", "time_to_first_token_ms", quantiles(&report->first_token),
                               "request_ms", quantiles(&report->total), "step_ms", quantiles(&report->step), "draft_ms",
                               quantiles(&report->draft), "verify_ms", quantiles(&report->verify), "commit_ms", quantiles(&report->commit),

@@ -119,6 +119,8 @@ sed '2s/.*/{"custom_id":"bad"}/' "$place/jobs/demo/requests.jsonl" >"$work/one_b
 run 2 batch -m "$MODEL" -i "$work/one_bad.jsonl" -o "$work/one_bad_results.jsonl" --json
 counts "batch --json: counts, memory" '"requests": 3' '"failed": 1' '"unfinished": 0' '"peak_memory_bytes": [1-9][0-9]\{6,\}'
 [ "$(grep -c '"peak_memory_bytes"' "$out")" = 3 ] || fail "batch --json: memory" "not of two ranks and the highest" "$out"
+run 2 batch -m "$MODEL" -i "$work/one_bad.jsonl" -o "$work/one_bad_results.jsonl" --json --resume
+counts "batch --json with nothing left to do: null, not 0" '"requests": 3' '"failed": 1' '"tokens": 0' '"tokens_per_second": null' '"median": null'
 run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o -
 figures_once "batch -o -"
 grep -q "^# output .* through the launcher" "$log" || fail "batch -o - through mpirun" "not said that it cannot tell" "$log"
@@ -149,6 +151,10 @@ one_object score $common scored_tokens bits_per_token bits_per_byte
 status=$?
 one_object plan schema version commit command argv device model rank_count expert_slices context sequences memory_per_rank.bytes \
     memory_per_rank.fits terms predicted warnings
+if grep -q '"bytes": [1-9][0-9]*,$' "$out" && grep -q '"available_bytes": 141000000000,$' "$out"
+then ok "plan --json: bytes are whole"
+else fail "plan --json: bytes are whole" "$(grep -m1 '"available_bytes"' "$out")" "$log"
+fi
 
 # What is planned for a checkpoint is what a run of it takes.
 "$SLIPSTREAM" plan -m "$MODEL" --ranks 2 --context 512 --sequences 4 --json >"$out" 2>"$log"

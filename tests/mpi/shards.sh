@@ -29,6 +29,11 @@ merge 1 'twice .*s1.jsonl: line 1' "a shard is there twice" "$work/s0.jsonl" "$w
 sed 's/"custom_id":"[^"]*"/"custom_id":"nobody"/' "$work/s0.jsonl" | head -n 1 >"$work/foreign.jsonl"
 merge 1 'foreign .*foreign.jsonl: line 1' "a line is foreign" "$work/s0.jsonl" "$work/s1.jsonl" "$work/s2.jsonl" "$work/foreign.jsonl"
 head -c -5 "$work/s2.jsonl" >"$work/torn.jsonl"
+merge 1 'none of them' "--json of what was not merged" --json "$work/s0.jsonl" "$work/s1.jsonl"
+if "$check" keys "$out" schema version commit command argv output merged shards requests failed missing twice foreign seconds 2>"$log"
+then ok "merge --json: one object with its keys"
+else fail "merge --json: one object with its keys" "$(head -c 100 "$out")" "$log"
+fi
 merge 2 'torn.jsonl: line 2 is torn' "a line is torn" "$work/s0.jsonl" "$work/s1.jsonl" "$work/torn.jsonl"
 [ ! -e "$work/merged.jsonl" ] && ok "nothing is written then" || fail "nothing is written then" "there is a file" "$log"
 merge 3 '2 of 6 requests were refused' "all shards, in any order" "$work/s2.jsonl" "$work/s0.jsonl" "$work/s1.jsonl"

@@ -32,25 +32,37 @@ static const char *job_id(void)
     return NULL;
 }
 
+enum { NAME = 300 };
+
+/* "process N on HOST" */
+static const char *name_self(char name[NAME])
+{
+    char host[256] = "?";
+    gethostname(host, sizeof host - 1);
+    snprintf(name, NAME, "process %ld on %s", (long)getpid(), host);
+    return name;
+}
+
 static void write_holder(const slip_lock *lock)
 {
-    char host[256] = "?", when[32] = "?";
+    char self[NAME], when[32] = "?";
     const char *job = job_id();
     time_t now = time(NULL);
     struct tm local;
-    gethostname(host, sizeof host - 1);
     if (localtime_r(&now, &local) != NULL)
         strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
     if (ftruncate(lock->file, 0) == 0) /* it only informs: a full disk is the output's to report */
-        dprintf(lock->file, "process %ld on %s%s%s since %s", (long)getpid(), host, job != NULL ? ", job " : "", job != NULL ? job : "",
-                when);
+        dprintf(lock->file, "%s%s%s since %s", name_self(self), job != NULL ? ", job " : "", job != NULL ? job : "", when);
 }
 
 static slip_status refuse(const slip_lock *lock, const char *target, const char *advice)
 {
-    char holder[400];
+    char holder[400], self[NAME];
     ssize_t size = pread(lock->file, holder, sizeof holder - 1, 0);
     holder[size > 0 ? size : 0] = '\0';
+    size_t own = strlen(name_self(self));
+    if (strncmp(holder, self, own) == 0 && (holder[own] == ' ' || holder[own] == ','))
+        advice = "that is this command: give its outputs different names";
     return slip_fail(SLIP_ERR_INPUT, "%s: is being written by %s (%s); %s", target, size > 0 ? holder : "another process", lock->path,
                      advice);
 }

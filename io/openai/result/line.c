@@ -25,12 +25,6 @@ static void result_id(const slip_request *request, uint64_t run_hash, const char
     make_id(request->custom_id, request->hash, run_hash, prefix, id);
 }
 
-/* jansson has no NaN and no infinity; null says "unknown" without spoiling the line. */
-static json_t *real_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 /* All choices of an answer as if they were one. */
 static slip_answer sum_of(const slip_request *request, const slip_answer *answers)
 {
@@ -53,8 +47,8 @@ static slip_answer sum_of(const slip_request *request, const slip_answer *answer
 static json_t *acceptance(const slip_answer *sum)
 {
     double mean = sum->spec_steps > 0 ? 1 + (double)sum->accepted_draft_tokens / (double)sum->spec_steps : NAN;
-    return json_pack("{s:o, s:I, s:I, s:I}", "mean_acceptance_length", real_or_null(mean), "num_spec_steps", (json_int_t)sum->spec_steps,
-                     "num_draft_tokens", (json_int_t)sum->draft_tokens, "num_accepted_draft_tokens",
+    return json_pack("{s:o, s:I, s:I, s:I}", "mean_acceptance_length", slip_json_number(mean), "num_spec_steps",
+                     (json_int_t)sum->spec_steps, "num_draft_tokens", (json_int_t)sum->draft_tokens, "num_accepted_draft_tokens",
                      (json_int_t)sum->accepted_draft_tokens);
 }
 
@@ -67,7 +61,7 @@ static json_t *provenance(const slip_request *request, uint64_t run_hash, const 
     if (sum == NULL)
         return json_pack("{s:s, s:s}", "request_hash", request_hex, "run_hash", run_hex);
     return json_pack("{s:s, s:s, s:o, s:o, s:o}", "request_hash", request_hex, "run_hash", run_hex, "acceptance", acceptance(sum),
-                     "time_to_first_token_ms", real_or_null(sum->time_to_first_token_ms), "total_ms", real_or_null(sum->total_ms));
+                     "time_to_first_token_ms", slip_json_number(sum->time_to_first_token_ms), "total_ms", slip_json_number(sum->total_ms));
 }
 
 /* What the model calls, in OpenAI's shape; NULL when memory fails. The ids are made from hashes, as those of results are. */

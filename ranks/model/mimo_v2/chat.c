@@ -124,14 +124,15 @@ static slip_status put_answer(slip_text *text, size_t index, const json_t *messa
 }
 
 /* OpenAI's clients send the arguments as the text of a JSON object. Returns a new reference, NULL when it is
- * none. */
-static json_t *arguments_of(const json_t *function)
+ * none; `error` says what the parser has against the text. */
+static json_t *arguments_of(const json_t *function, json_error_t *error)
 {
     json_t *given = slip_json_given(function, "arguments");
+    error->text[0] = '\0';
     if (given == NULL || (json_is_string(given) && json_string_length(given) == 0))
         return json_object();
     if (json_is_string(given))
-        given = json_loadb(json_string_value(given), json_string_length(given), JSON_REJECT_DUPLICATES, NULL);
+        given = json_loadb(json_string_value(given), json_string_length(given), JSON_REJECT_DUPLICATES, error);
     else
         json_incref(given);
     if (json_is_object(given))
@@ -159,15 +160,19 @@ static void put_arguments(slip_text *text, json_t *arguments, const slip_chat_fo
 
 static slip_status put_call(slip_text *text, size_t index, size_t call_index, const json_t *call, const slip_chat_form *form)
 {
-    char field[60];
+    char field[60], problem[40 + JSON_ERROR_TEXT_LENGTH];
+    json_error_t error;
     const json_t *function = json_object_get(call, "function");
     const char *name = json_string_value(json_object_get(function, "name"));
     snprintf(field, sizeof field, ".tool_calls[%zu].function", call_index);
     if (name == NULL || name[0] == '\0')
         return slip_chat_refuse(index, field, "has no name");
-    json_t *arguments = arguments_of(function);
-    if (arguments == NULL)
-        return slip_chat_refuse(index, field, "has arguments that are not a JSON object");
+    json_t *arguments = arguments_of(function, &error);
+    if (arguments == NULL) {
+        snprintf(problem, sizeof problem, "has arguments that are not a JSON object%s%s", error.text[0] != '\0' ? ": " : "",
+                 slip_json_fault(&error));
+        return slip_chat_refuse(index, field, problem);
+    }
     const char *const opening[] = {"<tool_call>", form->newline, "<function=", name, ">", form->newline};
     for (size_t i = 0; i < sizeof opening / sizeof *opening; i++)
         slip_text_puts(text, opening[i]);

@@ -177,6 +177,32 @@ static void test_damage_at_opening(void **state)
     drop(s);
 }
 
+/* The config and the settings are attributes: HDF5's own checksums guard them, and the message says so. */
+static void test_damaged_attributes(void **state)
+{
+    (void)state;
+    scene *s = make();
+    size_t size, found = 0;
+    char *file = folder_read(s->path, &size);
+    const char *const texts[] = {small_config, small_settings};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *text = memmem(file, size, texts[i], strlen(texts[i]));
+        assert_non_null(text);
+        for (size_t at = 0; at < strlen(texts[i]); at += 5, found++) {
+            flip(s, text - file + (int64_t)at);
+            assert_int_equal(open_it(s), SLIP_ERR_INPUT);
+            assert_non_null(strstr(slip_cause(), "/: damaged: what HDF5 keeps of it does not have its checksum"));
+            flip(s, text - file + (int64_t)at);
+        }
+    }
+    assert_true(found > 10);
+    assert_int_equal(open_it(s), SLIP_OK);
+    close_it(s);
+    slip_clear();
+    free(file);
+    drop(s);
+}
+
 /* The same file written in pieces that do not end with blocks, byte for byte; a dataset has all of its bytes, and no more. */
 static void test_pieces(void **state)
 {
@@ -215,6 +241,7 @@ static void test_pieces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_parts), cmocka_unit_test(test_damage),
-                                       cmocka_unit_test(test_damage_at_opening), cmocka_unit_test(test_pieces)};
+                                       cmocka_unit_test(test_damage_at_opening), cmocka_unit_test(test_damaged_attributes),
+                                       cmocka_unit_test(test_pieces)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

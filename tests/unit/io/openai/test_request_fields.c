@@ -239,6 +239,9 @@ static void test_tools_and_special_tokens(void **state)
     slip_request_free(&none);
     assert_passes(false, "\"skip_special_tokens\":false,\"spaces_between_special_tokens\":false,\"add_special_tokens\":true");
     assert_refused(false, "\"skip_special_tokens\":1", "invalid_value", "skip_special_tokens", "true or false");
+    assert_refused(true, "\"tools\":[{\"type\":\"web_search\"}]", "invalid_value", "tools", "tools[0].type is not");
+    assert_refused(true, "\"tools\":{}", "invalid_value", "tools", "tools is not an array");
+    assert_refused(true, "\"top_p\":1.1", "invalid_value", "top_p", "not 1.1"); /* as it was written, not its 17 digits */
     assert_refused(true, A_TOOL ",\"tool_choice\":\"required\"", "unsupported", "tool_choice", "\"auto\"");
     assert_refused(true, A_TOOL ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}", "unsupported", "tool_choice",
                    "\"auto\"");
@@ -257,7 +260,8 @@ static void test_ending(void **state)
                    "cannot both");
 }
 
-/* Members of a message that no template sees: harmless, asking for nothing, or refused by their names. */
+#define A_PART "\"id\":\"m\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"t\","
+/* Members of a message, or of a part of its text, that no template sees: harmless, asking for nothing, or refused by their names. */
 static void test_members(void **state)
 {
     (void)state;
@@ -267,10 +271,10 @@ static void test_members(void **state)
     static const struct {
         const char *member, *refused; /* NULL: passes */
     } cases[] = {
-        {"\"name\":\"bob\",\"id\":\"m1\"", NULL},
-        {"\"refusal\":null,\"annotations\":[],\"audio\":null,\"function_call\":null,\"tool_calls\":null", NULL},
-        {"\"prefix\":false,\"partial\":false,\"x\":\"\",\"y\":{}", NULL},
-        {"\"reasoning_content\":\"r\"", NULL},
+        {"\"name\":\"bob\",\"id\":\"m1\",\"refusal\":null,\"annotations\":[],\"audio\":null,\"function_call\":null", NULL},
+        {"\"tool_calls\":null,\"prefix\":false,\"partial\":false,\"x\":\"\",\"y\":{},\"reasoning_content\":\"r\"", NULL},
+        {A_PART "\"cache_control\":{\"type\":\"ephemeral\"},\"image_url\":null}]", NULL},
+        {A_PART "\"image_url\":{\"url\":\"u\"}}]", "messages[2].content[0].image_url: of a part"},
         {"\"prefix\":true", "messages[1].prefix: only role, content"},
         {"\"reasoning\":\"r\"", "messages[1].reasoning: only"},
         {"\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"}", "messages[1].function_call: only"},
@@ -281,10 +285,8 @@ static void test_members(void **state)
         slip_request request;
         int size = snprintf(line, sizeof line, with, cases[i].member);
         assert_int_equal(slip_request_parse(line, (size_t)size, 1, NULL, &request), SLIP_OK);
-        if (cases[i].refused == NULL) {
-            assert_int_equal(request.refusal.status_code, 0);
-        } else {
-            assert_int_equal(request.refusal.status_code, 400);
+        assert_int_equal(request.refusal.status_code, cases[i].refused != NULL ? 400 : 0);
+        if (cases[i].refused != NULL) {
             assert_string_equal(request.refusal.param, "messages");
             assert_non_null(strstr(request.refusal.message, cases[i].refused));
         }

@@ -198,6 +198,7 @@ static void test_one_writer(void **state)
     assert_int_equal(slip_results_open(path, false, RUN, input, &second), SLIP_ERR_INPUT);
     assert_null(second);
     assert_non_null(strstr(slip_cause(), process));
+    assert_non_null(strstr(slip_cause(), "that is this command: give its outputs different names"));
     slip_clear();
     assert_int_equal(slip_results_open(path, true, RUN, input, &second), SLIP_ERR_INPUT);
     assert_non_null(strstr(slip_cause(), "is being written by"));

@@ -176,6 +176,8 @@ static const struct {
     {"[{\"role\":\"assistant\",\"tool_calls\":[{}]}]", NULL, "messages[0].tool_calls[0].function has no name"},
     {"[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}]}]", NULL,
      "messages[0].tool_calls[0].function has arguments that"},
+    {"[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"id\\\":12345678901234567890}\"}}]}]",
+     NULL, "messages[0].tool_calls[0].function has arguments that are not a JSON object: too big integer near '12345678901234567890'"},
     {"[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":[1]}}]}]", NULL,
      "messages[0].tool_calls[0].function has arguments that"},
     {"[{\"role\":\"user\",\"content\":\"x\"}]", "{}", "tools is not an array"},

@@ -238,23 +238,22 @@ static int64_t peak_bytes(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
 }
 
-static slip_status tell_memory(const slip_job *job)
+slip_status slip_peak_memory(slip_comm *comm, int64_t *bytes)
 {
     int64_t mine = peak_bytes();
-    return slip_comm_send(job->comm, &mine, sizeof mine, "telling its memory");
+    slip_status status = SLIP_OK;
+    if (slip_comm_rank(comm) != 0)
+        return slip_comm_send(comm, &mine, sizeof mine, "telling its memory");
+    bytes[0] = mine;
+    for (int from = 1; from < slip_comm_ranks(comm) && status == SLIP_OK; from++)
+        status = slip_comm_receive(comm, from, &bytes[from], sizeof *bytes, "hearing of the ranks' memory");
+    return status;
 }
 
 static slip_status hear_memory(slip_job *job)
 {
-    int ranks = slip_comm_ranks(job->comm);
-    slip_status status = SLIP_OK;
-    job->peak_bytes = calloc((size_t)ranks, sizeof *job->peak_bytes);
-    if (!job->peak_bytes)
-        return slip_fail(SLIP_ERR_FAILED, "out of memory");
-    job->peak_bytes[0] = peak_bytes();
-    for (int from = 1; from < ranks && status == SLIP_OK; from++)
-        status = slip_comm_receive(job->comm, from, &job->peak_bytes[from], sizeof *job->peak_bytes, "hearing of the ranks' memory");
-    return status;
+    job->peak_bytes = calloc((size_t)slip_comm_ranks(job->comm), sizeof *job->peak_bytes);
+    return job->peak_bytes ? slip_peak_memory(job->comm, job->peak_bytes) : slip_fail(SLIP_ERR_FAILED, "out of memory");
 }
 
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
@@ -277,7 +276,7 @@ slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, i
         return SLIP_OK;
     status = slip_rank_serve(job->rank);
     if (status == SLIP_OK)
-        status = tell_memory(job);
+        status = slip_peak_memory(job->comm, NULL);
     job->running = status != SLIP_OK;
     return status;
 }

@@ -92,4 +92,7 @@ slip_status slip_bench(slip_job *job);
 slip_status slip_score(slip_job *job);
 slip_status slip_plan(const slip_options *options, int argc, char **argv);
 
+/* By every rank at its end. On rank 0 `bytes` [ranks] gets the most memory that each rank's process has held; elsewhere it may be NULL. */
+slip_status slip_peak_memory(slip_comm *comm, int64_t *bytes);
+
 #endif

@@ -47,12 +47,25 @@ static slip_status run_alone(const slip_options *options, int argc, char **argv,
     return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});
 }
 
+/* The most memory that a rank has held, on rank 0. Called by every rank. */
+static slip_status most_memory(slip_comm *comm, int64_t *most)
+{
+    int ranks = slip_comm_ranks(comm);
+    int64_t *bytes = calloc((size_t)ranks, sizeof *bytes);
+    slip_status status = bytes ? slip_peak_memory(comm, bytes) : slip_fail(SLIP_ERR_FAILED, "out of memory");
+    *most = 0;
+    for (int rank = 0; rank < ranks && status == SLIP_OK; rank++)
+        *most = bytes[rank] > *most ? bytes[rank] : *most;
+    free(bytes);
+    return status;
+}
+
 /* convert --json: what was read, and the keys of inspect for what was written. */
-static slip_status print_converted(const slip_options *options, json_t *object, double seconds)
+static slip_status print_converted(const slip_options *options, json_t *object, double seconds, int64_t most)
 {
     slip_status status = options->dry_run ? SLIP_OK : slip_inspect_add(options->model, object);
-    json_t *members = json_pack("{s:o,s:o,s:b,s:f}", "source", slip_json_text(options->source), "model", slip_json_text(options->model),
-                                "dry_run", options->dry_run, "seconds", seconds);
+    json_t *members = json_pack("{s:o,s:o,s:b,s:f,s:I}", "source", slip_json_text(options->source), "model", slip_json_text(options->model),
+                                "dry_run", options->dry_run, "seconds", seconds, "peak_memory_bytes", (json_int_t)most);
     if (status == SLIP_OK && (members == NULL || json_object_update(object, members) != 0))
         status = slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
     json_decref(members);
@@ -83,11 +96,14 @@ static slip_status convert(const slip_options *options, int argc, char **argv, s
     if (options->json && slip_comm_rank(comm) == 0 && (made.json = slip_summary_begin("convert", argc, argv)) == NULL)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     double started = slip_now_s();
+    int64_t most = 0;
     status = slip_convert_run(&made);
+    if (status == SLIP_OK && options->json)
+        status = most_memory(comm, &most);
     if (status != SLIP_OK && slip_comm_lost(comm))
         slip_comm_abort(comm, status);
     if (status == SLIP_OK && made.json != NULL)
-        status = print_converted(options, made.json, slip_now_s() - started);
+        status = print_converted(options, made.json, slip_now_s() - started, most);
     json_decref(made.json);
     return status;
 }

@@ -206,9 +206,9 @@ placed() { # words, options...
     "$SLIPSTREAM" inspect "$MODEL" --json --ranks 2 "${@:2}" | tr -d ' \n' >"$log"
     if grep -qF -- "$1" "$log"; then ok "inspect ${*:2}" "$1"; else fail "inspect ${*:2}" "without $1" "$log"; fi
 }
-placed '"device":"H200","expert_slices":1,"kv_bytes_per_token":2560,"available_bytes":141000000000.0'
-placed '"device":"H100","expert_slices":1,"kv_bytes_per_token":2560,"available_bytes":80000000000.0' --device h100
-placed '"expert_slices":1,"kv_bytes_per_token":5120,"available_bytes":3000000000.0' --device cpu --memory 3
+placed '"device":"H200","expert_slices":1,"kv_bytes_per_token":2560,"available_bytes":141000000000'
+placed '"device":"H100","expert_slices":1,"kv_bytes_per_token":2560,"available_bytes":80000000000' --device h100
+placed '"expert_slices":1,"kv_bytes_per_token":5120,"available_bytes":3000000000' --device cpu --memory 3
 placed '"fits":[{"context":1024,"sequences":0},{"context":4096,"sequences":0}]' --memory 0.01
 placed '"part_bytes":{"embedding":2104192,"attention":5570560,"dense":1179648,"router":81920,"experts":6266880,"head":2097152}'
 "$SLIPSTREAM" inspect "$MODEL" --device h100 >"$log" 2>&1
@@ -216,7 +216,7 @@ status=$?
 if [ "$status" = 2 ] && grep -q -- '--device wants --ranks N' "$log"; then ok "inspect --device alone is refused"; else fail "inspect --device alone" "exit status $status" "$log"; fi
 
 "$SLIPSTREAM" convert "$MODEL" "$work/copy.h5" --json 2>/dev/null | tr -d ' \n' >"$log"
-for words in '"schema":1' '"command":"convert"' '"dry_run":false' '"checkpoint_version":2' '"name":"target/norm"'; do
+for words in '"schema":1' '"command":"convert"' '"dry_run":false' '"checkpoint_version":2' '"name":"target/norm"' '"peak_memory_bytes":'; do
     if grep -qF -- "$words" "$log"; then ok "convert --json" "$words"; else fail "convert --json" "without $words" "$log"; fi
 done
 rm -f "$work/copy.h5"

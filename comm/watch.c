@@ -132,5 +132,6 @@ void slip_watch_end(void)
     ending = true;
     pthread_kill(thread, SIGUSR2);
     pthread_join(thread, NULL);
-    begun = ending = false;
+    begun = false;
+    ending = false;
 }

@@ -113,7 +113,7 @@ static json_t *rank_object(const slip_rank_plan *rank)
                      range(p->vocabulary), "experts", range(p->experts), "expert_columns", range(p->expert_columns), "weight_bytes",
                      (json_int_t)rank->target.weights, "cache_bytes", (json_int_t)rank->target.caches, "draft_weight_bytes",
                      (json_int_t)rank->draft.weights, "draft_cache_bytes", (json_int_t)rank->draft.caches, "work_bytes",
-                     (json_int_t)(rank->target.work + rank->draft.work));
+                     (json_int_t)rank->target.work + (json_int_t)rank->draft.work);
 }
 
 static json_t *placement_object(const slip_inspect_placement *p)

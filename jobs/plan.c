@@ -155,7 +155,7 @@ static json_t *memory_json(const plan *p)
 {
     return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "weight_bytes", (json_int_t)p->target.weights, "cache_bytes",
                      (json_int_t)p->target.caches, "draft_weight_bytes", (json_int_t)p->draft.weights, "draft_cache_bytes",
-                     (json_int_t)p->draft.caches, "work_bytes", (json_int_t)(p->target.work + p->draft.work), "bytes",
+                     (json_int_t)p->draft.caches, "work_bytes", (json_int_t)p->target.work + (json_int_t)p->draft.work, "bytes",
                      (json_int_t)needed(p), "available_bytes", (json_int_t)p->memory, "fits", needed(p) <= p->memory);
 }
 

@@ -70,8 +70,9 @@ typedef struct {
     /* All weights are there. With a `comm` of several ranks lockstep, and all have got here. */
     slip_status (*prepare)(slip_executor *executor);
 
-    /* Begin one phase on a step, which is read before this returns. A step that is sampled `again` is the last SLIP_PHASE_RUN. A sequence's cache is addressed by position: what was written at or
-     * after a position that is written again is gone, so rejected drafts need no undoing. */
+    /* Begin one phase on a step, which is read before this returns. A step that is sampled `again` is the last SLIP_PHASE_RUN. A sequence's
+     * cache is addressed by position: what was written at or after a position that is written again is gone, so rejected drafts need no
+     * undoing. */
     slip_status (*begin)(slip_executor *executor, slip_phase phase, const slip_step *step);
 
     /* Wait for a run. Runs end in the order in which they were begun, over all executors that share a device (FIFO): whoever calls must

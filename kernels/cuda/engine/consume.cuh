@@ -82,7 +82,7 @@ __device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameter
     if (threadIdx.x == 0) {
         if (!flows && (op != p.drop_op || blockIdx.x != 1))
             grid_arrive(s.consumers.wait);
-        if (is_product(s.op[op & 1].kind))
+        if (slip_cuda_is_product(s.op[op & 1].kind))
             mbarrier_arrive(&s.product_passed);
     }
     if (next)

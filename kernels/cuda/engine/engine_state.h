@@ -78,7 +78,7 @@ static inline int slip_cuda_engine_slot(unsigned number)
 
 static inline slip_cuda_width slip_cuda_width_of(const slip_cuda_step *step)
 {
-    return step->rows <= SLIP_TOKENS ? SLIP_CUDA_NARROW : step->rows <= WHOLE_ABOVE ? SLIP_CUDA_WIDE : SLIP_CUDA_WHOLE;
+    return !slip_cuda_is_wide(step->rows) ? SLIP_CUDA_NARROW : step->rows <= WHOLE_ABOVE ? SLIP_CUDA_WIDE : SLIP_CUDA_WHOLE;
 }
 
 static inline double slip_cuda_engine_deadline(const slip_cuda_engine *e)

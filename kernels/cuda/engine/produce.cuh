@@ -22,7 +22,7 @@ __device__ void produce_ops(producer_state &t, const kernel_parameters &p, share
     const int rows = p.step->rows, logit_rows = p.step->logit_rows;
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = p.ops[i];
-        if (!is_product(op.kind))
+        if (!slip_cuda_is_product(op.kind))
             continue;
         t.wait.op = i;
         t.wait.kind = op.kind;

@@ -192,7 +192,7 @@ _Static_assert((int)SLIP_MAX_IN_FLIGHT < (int)SLIP_CUDA_STEPS, "a slot for each 
 /* The engine makes wide steps by launches, one at a time. */
 static int max_in_flight(const slip_executor *e, const slip_step *step)
 {
-    return e->options.launch || e->options.watched || step->row_count > SLIP_TOKENS ? 1 : SLIP_MAX_IN_FLIGHT;
+    return e->options.launch || e->options.watched || slip_cuda_is_wide(step->row_count) ? 1 : SLIP_MAX_IN_FLIGHT;
 }
 
 static bool device_collects(const slip_executor *e, const slip_step *step)

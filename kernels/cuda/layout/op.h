@@ -15,6 +15,7 @@
 #define SLIP_KERNELS_CUDA_LAYOUT_OP_H
 
 #include <stdalign.h>
+#include <stdbool.h>
 
 #include "kernels/cuda/layout/buffer.h"
 #include "kernels/cuda/layout/matrix.h"
@@ -63,6 +64,16 @@ typedef enum {
 #undef SLIP_CUDA_OP_KIND
         SLIP_CUDA_OPS
 } slip_cuda_op_kind;
+
+/* Does it multiply by weights? */
+SLIP_BOTH static inline bool slip_cuda_is_product(int32_t kind)
+{
+#define SLIP_CUDA_NO(...)
+#define SLIP_CUDA_YES(KIND, ...) || kind == SLIP_CUDA_##KIND
+    return false SLIP_CUDA_OP_TABLE(SLIP_CUDA_NO, SLIP_CUDA_YES);
+#undef SLIP_CUDA_YES
+#undef SLIP_CUDA_NO
+}
 
 /* ---- arguments ---- */
 

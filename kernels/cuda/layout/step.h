@@ -2,7 +2,9 @@
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_STEP_H
 #define SLIP_KERNELS_CUDA_LAYOUT_STEP_H
 
-#include "ranks/model/program.h"
+#include <stdbool.h>
+
+#include "kernels/cuda/layout/buffer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -11,6 +13,12 @@ extern "C" {
 /* Slots for steps in host memory: of the resident kernel those in flight and the one waited for last, and one for steps that are made by
  * launches. */
 enum { SLIP_CUDA_STEPS = 4, SLIP_CUDA_LAUNCHED = SLIP_CUDA_STEPS, SLIP_CUDA_SLOTS };
+
+/* A step of more than one row group is made by launches, not by the resident kernel. */
+SLIP_BOTH static inline bool slip_cuda_is_wide(int32_t rows)
+{
+    return rows > SLIP_TOKENS;
+}
 
 /* ---- the step ---- */
 

@@ -22,15 +22,6 @@ __device__ __forceinline__ bool has_experts(const slip_cuda_op &op)
     return op.kind != SLIP_CUDA_LINEAR;
 }
 
-__device__ __forceinline__ bool is_product(int kind)
-{
-#define NO(...)
-#define YES(KIND, ...) || kind == SLIP_CUDA_##KIND
-    return false SLIP_CUDA_OP_TABLE(NO, YES);
-#undef YES
-#undef NO
-}
-
 // Units of the op on all SMs.
 __device__ __forceinline__ int product_units(const slip_cuda_op &op, const shared_memory &s)
 {

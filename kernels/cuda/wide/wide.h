@@ -14,11 +14,6 @@
 
 namespace slip {
 
-inline bool is_wide_product(int kind)
-{
-    return kind == SLIP_CUDA_LINEAR || kind == SLIP_CUDA_MOE_GATE_UP || kind == SLIP_CUDA_MOE_DOWN;
-}
-
 // Once a process, before the first launch.
 cudaError_t wide_prepare();
 

@@ -62,6 +62,12 @@ void slip_signals_defer(void)
     deferred = 1;
 }
 
+void slip_signals_settle(void)
+{
+    deferred = 1;
+    spoken = NULL;
+}
+
 int slip_signals_noted(void)
 {
     return noted;

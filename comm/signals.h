@@ -20,6 +20,10 @@ void slip_signals_catch(const slip_signal_words *words);
 /* Note the first from now on. Without slip_signals_catch() nothing changes. */
 void slip_signals_defer(void);
 
+/* The run has come to its end, well or not: what it says of itself and its exit status are settled. The first signal changes neither; a
+ * launcher sends one to the ranks that are left when a rank has ended before them. A second one ends the process without a word. */
+void slip_signals_settle(void);
+
 /* The one that was noted, 0: none. */
 int slip_signals_noted(void);
 

@@ -184,6 +184,7 @@ int main(int argc, char **argv)
     } else if (status == SLIP_OK) {
         slip_signals_catch(speaks ? words_of(options.command) : NULL);
         status = run(&options, argc, argv, comm);
+        slip_signals_settle();
     }
     if (status == SLIP_OK)
         status = slip_stdout_flush();

@@ -163,7 +163,8 @@ static slip_status load_draft(slip_job *job)
     slip_executor_options options = executor_options(job);
     if (!slip_job_drafts(job) || (!is_coordinator(job) && !slip_job_cuts_draft(job)))
         return SLIP_OK;
-    options.absent_peers = 0; /* the draft is whole on this rank, or its peers are there */
+    if (!slip_job_cuts_draft(job))
+        options.absent_peers = 0; /* it has none */
     if (job->trace_ops)
         options.watch_context = slip_trace_ops_lane(job->trace_ops, SLIP_TRACE_DRAFT);
     slip_status status = slip_rank_load_draft(job->rank, slip_job_cuts_draft(job), &options);

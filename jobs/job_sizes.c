@@ -31,7 +31,7 @@ bool slip_job_cuts_draft(const slip_job *job)
     const slip_options *options = job->options;
     if (options->draft_ranks)
         return options->draft_ranks == SLIP_DRAFT_ON_ALL;
-    return job->kind == &slip_executor_cuda && slip_comm_ranks(job->comm) > 1 && !options->shard_of;
+    return job->kind == &slip_executor_cuda && slip_job_shards(job) > 1;
 }
 
 slip_decoder_options slip_job_decoding(const slip_job *job, const slip_job_sizes *sizes)
@@ -74,7 +74,7 @@ static void print_sizes(const slip_limits *limits, bool counted)
 void slip_job_settle_sizes(const slip_job *job, slip_job_sizes *sizes)
 {
     const slip_model *model = &job->source.model;
-    int32_t draft_ranks = slip_job_cuts_draft(job) ? slip_comm_ranks(job->comm) : 1;
+    int32_t draft_ranks = slip_job_cuts_draft(job) ? slip_job_shards(job) : 1;
     slip_room room = {
         .source = &job->source,
         .kind = job->kind,

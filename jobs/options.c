@@ -264,12 +264,8 @@ static const char *run_clash(const slip_options *options)
         return "--profile is the resident kernel's: not with --engine launch";
     if (options->no_draft && options->always_draft)
         return "--no-draft and --always-draft exclude each other";
-    if (options->draft_ranks != SLIP_DRAFT_ON_ALL)
-        return NULL;
-    if (options->no_draft)
+    if (options->no_draft && options->draft_ranks == SLIP_DRAFT_ON_ALL)
         return "--no-draft and --draft-ranks all exclude each other";
-    if (options->shard_of != 0)
-        return "--draft-ranks all wants the ranks that --shard-of leaves out";
     return NULL;
 }
 

@@ -142,7 +142,7 @@ const option_row slip_option_rows[] = {
     {"acceptance", 0, OPTION_REAL, "X", BENCH, FIELD(acceptance), 1, SLIP_MAX_BLOCK, NULL,
      "force this mean acceptance length; the figures say so"},
     {"shard-of", 0, OPTION_INT, "N", BENCH, FIELD(shard_of), 1, RANKS_MAX, NULL,
-     "of --shape: run one shard of N without its peers; the figures say so"},
+     "of --shape: run one shard of N, and that of the draft, without its\npeers; the figures say so"},
     {"distinct-experts", 0, OPTION_INT, "N", BENCH, FIELD(distinct_experts), 1, EXPERTS_MAX, NULL,
      "of --shape: route so that a block's tokens touch N experts a layer\nin the mean, as those of real text do; the figures say so"},
     {"trace", 0, OPTION_TEXT, "RUN.h5", BATCH, FIELD(trace), 0, 0, NULL,

@@ -87,7 +87,7 @@ slip_status slip_rank_load_draft(slip_rank *rank, bool cut, const slip_executor_
     made.draft = true;
     made.executor = *options;
     made.executor.target = slip_runner_executor(rank->target);
-    made.shards = cut ? slip_comm_ranks(rank->comm) : 1;
+    made.shards = cut ? shards_of(rank) : 1;
     if (made.shards == 1)
         made.link = NULL;
     slip_placement_draft(&rank->source->model, made.shards, made.link ? slip_comm_rank(rank->comm) : 0, &placement);

@@ -154,6 +154,7 @@ static void test_others(void **state)
     assert_int_equal(accept("bench -m m").draft_ranks, 0); /* by the device */
     assert_int_equal(accept("batch -m m -i i -o o --draft-ranks all").draft_ranks, SLIP_DRAFT_ON_ALL);
     assert_int_equal(accept("generate -m m -p x --no-draft --draft-ranks 1").draft_ranks, SLIP_DRAFT_ON_ONE);
+    assert_int_equal(accept("bench --shape pro --shard-of 8 --draft-ranks all").draft_ranks, SLIP_DRAFT_ON_ALL);
     assert_refused("generate -m m -p a\xff", "-p is not UTF-8");
     assert_refused("bench -m m -p \xc3", "-p is not UTF-8");
     assert_refused("generate -m m -p x --no-draft --always-draft", "exclude each other");
@@ -222,7 +223,6 @@ static void test_wrong_use(void **state)
         {"generate -m m -p x --draft-ranks 2", "--draft-ranks must be 1|all, not \"2\""},
         {"generate -m m -p x --no-draft --draft-ranks all", "exclude"},
         {"batch -m m -i i -o o --coordinator dedicated", "no option here"},
-        {"bench --shape pro --shard-of 8 --draft-ranks all", "--shard-of leaves out"},
         {"score -m m -f t --draft-ranks all", "--draft-ranks is no option"},
         {"bench -m m --trace-ops o", "--trace-ops is no option"},
         {"bench -m m --engine fast", "--engine must be persistent|launch"},

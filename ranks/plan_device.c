@@ -16,11 +16,11 @@ const slip_plan_device slip_plan_devices[] = {
         .wire_us = 0.59,
         .exchange_basis = "measured on 2 H200 in a running kernel (2.06 us one-shot, 3.17 two-shot); more derived from the wire",
 
-        /* On one GPU, the Pro at an eighth: a verify step of 8 tokens takes 6.56 ms where its bytes take 3.36 (docs/speed-cuda.md says
+        /* On one GPU, the Pro at an eighth: a verify step of 8 tokens takes 6.05 ms where its bytes take 3.36 (docs/speed-cuda.md says
          * where it goes). */
-        .handover_us = 4.6,
-        .ops_of_a_layer = 10,
-        .handover_basis = "measured on H200 in the engine: 4.6 us an op beyond its bytes, ten ops a layer",
+        .handover_us = 4.27,
+        .ops_of_a_layer = 9,
+        .handover_basis = "measured on H200 in the engine: 4.27 us an op beyond its bytes, nine ops a layer",
 
         /* Injection included: 1.48 ms for Flash's 4.02 GB of draft and 2.56 ms for the Pro's 7.41; cut over two ranks, Flash's takes 0.91. */
         .draft_bytes_us = 3.45e6,

@@ -111,10 +111,11 @@ def body(r):
 
 
 def as_template_sees(made):
-    """What a server hands to the template: the developer's role under its older name."""
+    """What a server hands to the template: the developer's role under its older name, and "" for a content that is null."""
     messages = copy.deepcopy(made["messages"])
     for message in messages:
         message["role"] = {"developer": "system"}.get(message["role"], message["role"])
+        message["content"] = "" if message["content"] is None else message["content"]
     return messages
 
 

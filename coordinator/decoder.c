@@ -49,9 +49,10 @@ slip_status slip_decoder_create(slip_rank *rank, slip_draft *draft, const slip_m
     decoder->extents = (slip_extents){.total = limits->kv_tokens};
     decoder->sequences = calloc((size_t)limits->sequences, sizeof *decoder->sequences);
     decoder->order = calloc((size_t)model->vocabulary, sizeof *decoder->order);
-    decoder->adjusted = calloc((size_t)model->vocabulary, sizeof *decoder->adjusted);
+    decoder->changed = calloc((size_t)model->vocabulary, sizeof *decoder->changed);
+    decoder->adjustments = malloc(SLIP_MAX_ADJUSTMENTS * sizeof *decoder->adjustments);
     slip_status status = SLIP_OK;
-    if (!decoder->sequences || !decoder->order || !decoder->adjusted)
+    if (!decoder->sequences || !decoder->order || !decoder->changed || !decoder->adjustments)
         status = slip_fail(SLIP_ERR_FAILED, "out of memory for %d sequences", options->sequences);
     if (status == SLIP_OK && draft)
         status = create_tap_store(decoder);
@@ -79,7 +80,8 @@ void slip_decoder_free(slip_decoder *decoder)
     }
     free(decoder->sequences);
     free(decoder->order);
-    free(decoder->adjusted);
+    free(decoder->changed);
+    free(decoder->adjustments);
     if (decoder->taps)
         slip_tap_store_free(decoder->taps);
     free(decoder);
@@ -298,7 +300,9 @@ slip_status slip_decoder_step(slip_decoder *decoder)
     if (status != SLIP_OK)
         return status;
     double verified = slip_now_ms();
-    slip_decoder_commit(decoder, &outcome);
+    if ((status = slip_decoder_sample(decoder, &outcome)) != SLIP_OK)
+        return status;
+    slip_decoder_commit(decoder);
     double end = slip_now_ms();
     if (verify_only) {
         record_verify(decoder, end - start, verified - start - decoder->draft_ms, outcome.weight_bytes);

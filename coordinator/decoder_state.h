@@ -1,7 +1,8 @@
 /* What the decoder owns, shared by its files:
  *   decoder.c       who is decoded: slots, admission, release, and the step from one end to the other
  *   decoder_step.c  what the next step is: to draft or not, blocks and chunks
- *   decoder_commit.c  what came of it: filters, samples, acceptance, new tokens, context for the draft
+ *   decoder_sample.c  what came of it: bias and penalties, filters, samples, logprobs
+ *   decoder_commit.c  what is made of that: acceptance, new tokens, context for the draft
  */
 #ifndef SLIP_COORDINATOR_DECODER_STATE_H
 #define SLIP_COORDINATOR_DECODER_STATE_H
@@ -31,8 +32,12 @@ struct slip_decoder {
     bool drawn[SLIP_MAX_ROWS];                /* rows of these whose candidate is the best of all that their histogram does not leave out */
     slip_step again;                          /* the step as it is sampled again */
     int32_t samples[SLIP_MAX_ROWS];           /* the target's token after each logit row */
-    int32_t *order;                           /* [vocabulary] scratch of the sampling filters */
-    float *adjusted;                          /* [vocabulary] a row as its request wants it */
+    int32_t *order;                           /* [vocabulary] scratch, >= 0, of the sampling filters and of lists of adjustments */
+    float *changed;                           /* [vocabulary] a row as its request wants it */
+    bool adjusts;                             /* devices adjust the step's rows; else rows that want it are changed here */
+    slip_adjustment *adjustments;             /* [adjustment_count] of the step, room for SLIP_MAX_ADJUSTMENTS */
+    int32_t adjustment_count;
+    int32_t adjusted[SLIP_MAX_SPANS]; /* how many are each span's */
     slip_pace paces[SLIP_PACE_SIZES];
     slip_budget budget;
     int32_t decoding;           /* how many they are */
@@ -54,14 +59,20 @@ bool slip_decoder_build(slip_decoder *decoder);
 /* Wait for the drafts that were begun, if any, and put them where they stand in the step; all of it began at `start`. */
 slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start);
 
-/* Do devices give histograms, and sample again? */
-bool slip_decoder_device_filters(const slip_decoder *decoder);
+/* What the step wants of its logit rows; behind slip_decoder_build()'s spans. */
+void slip_decoder_choose_want(slip_decoder *decoder);
 
 /* Behind a step: candidates that the filters keep, or all logits of the row, of all logit rows that are looked at. */
 slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome);
 
-/* Turn a step's outcome into tokens. */
-void slip_decoder_commit(slip_decoder *decoder, const slip_outcome *outcome);
+/* Behind that: samples, and their logprobs where they are wanted. */
+slip_status slip_decoder_sample(slip_decoder *decoder, slip_outcome *outcome);
+
+/* Turn samples into tokens. */
+void slip_decoder_commit(slip_decoder *decoder);
+
+/* The sample of a row that was not looked at, or has a logit that is not finite. No draft equals it. */
+enum { SLIP_NO_SAMPLE = -1 };
 
 /* Tokens that are read before the first new one: the prompt, and an answer's that an earlier run began. */
 static inline int32_t slip_sequence_read_count(const slip_sequence *sequence)

@@ -99,23 +99,10 @@ slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start)
     return SLIP_OK;
 }
 
-/* What the query's logit rows want of the step. A device that samples gives logits later, of the rows that turn out to need them. */
-static void want_for(slip_decoder *decoder, const slip_query *query)
-{
-    const bool whole = slip_logits_wanted(&query->wishes, &query->sampling), filters = slip_sampling_filters(&query->sampling);
-    slip_want want = SLIP_WANT_TOKENS;
-    if (slip_decoder_device_filters(decoder))
-        want = filters && !whole ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS;
-    else if (whole || filters)
-        want = SLIP_WANT_LOGITS;
-    decoder->step.want = want > decoder->step.want ? want : decoder->step.want;
-}
-
 static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position, int32_t count, int32_t logit_rows)
 {
     slip_step *step = &decoder->step;
     const slip_sequence *sequence = &decoder->sequences[slot];
-    const slip_query *query = &sequence->query;
     decoder->owner[step->span_count] = slot;
     slip_span *span = &step->span[step->span_count++];
     *span = (slip_span){.sequence = slot,
@@ -124,11 +111,9 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
                         .logit_rows = logit_rows,
                         .position = position,
                         .base = sequence->base,
-                        .sampling = query->sampling};
+                        .sampling = sequence->query.sampling};
     step->row_count += count;
     step->logit_rows += logit_rows;
-    if (logit_rows > 0)
-        want_for(decoder, query);
     return span;
 }
 
@@ -200,12 +185,12 @@ bool slip_decoder_build(slip_decoder *decoder)
 {
     slip_step *step = &decoder->step;
     step->number++;
-    step->want = SLIP_WANT_TOKENS;
     step->span_count = step->row_count = step->logit_rows = 0;
     for (int32_t i = 0; i < decoder->options.sequences; i++)
         if (decoder->sequences[i].phase == SLIP_DECODE && !decoder->prompts_only)
             add_block(decoder, i);
     int32_t blocks = step->span_count;
     add_prompts(decoder);
+    slip_decoder_choose_want(decoder);
     return step->span_count == blocks;
 }

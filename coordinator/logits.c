@@ -1,11 +1,10 @@
 #include "coordinator/logits.h"
 
-#include <math.h>
 #include <stdlib.h>
 
-bool slip_logits_wanted(const slip_row_wishes *wishes, const slip_sampling *sampling)
+bool slip_logits_adjusts(const slip_row_wishes *wishes, const slip_sampling *sampling)
 {
-    return wishes->bias_count > 0 || wishes->logprobs || slip_sampling_penalizes(sampling);
+    return wishes->bias_count > 0 || slip_sampling_penalizes(sampling);
 }
 
 /* ---- tokens that were there ---- */
@@ -49,51 +48,66 @@ void slip_past_free(slip_past *past)
 
 /* ---- rows ---- */
 
-static float penalized(double logit, const slip_sampling *sampling, uint32_t counts)
-{
-    const double r = sampling->repetition_penalty;
-    const uint32_t times = counts / 2;
-    if (r != 0)
-        logit = logit > 0 ? logit / r : logit * r;
-    return (float)(logit - (times * sampling->frequency_penalty + (times > 0) * sampling->presence_penalty));
-}
-
 void slip_logits_adjust(float *logits, const slip_row_wishes *wishes, const slip_sampling *sampling, const slip_past *past)
 {
     for (int32_t i = 0; i < wishes->bias_count; i++)
         logits[wishes->biases[i].token] += wishes->biases[i].value;
     for (int32_t i = 0; i < past->count; i++) {
         int32_t token = past->tokens[i];
-        logits[token] = penalized(logits[token], sampling, past->counts[token]);
+        logits[token] = slip_penalized(logits[token], sampling, past->counts[token]);
     }
 }
 
-/* Put a token into the `count` best so far, best first; tokens come in rising order. */
-static int32_t insert(slip_logprob *best, int32_t count, int32_t most, slip_logprob mine)
+/* ---- rows on a device ---- */
+
+int64_t slip_logits_adjustment_room(const slip_row_wishes *wishes, const slip_past *past, int32_t draft_count)
 {
-    if (count == most && !(most > 0 && mine.value > best[count - 1].value))
+    return (int64_t)wishes->bias_count + past->count + (past->counts ? draft_count : 0);
+}
+
+/* A token of the list, unless it is there already: a mark is the place in the list, as a negative number. */
+static int32_t add_token(int32_t token, const slip_past *past, int32_t *marks, slip_adjustment *out, int32_t count)
+{
+    if (marks[token] < 0)
         return count;
-    int32_t at = count < most ? count : most - 1;
-    for (; at > 0 && mine.value > best[at - 1].value; at--)
-        best[at] = best[at - 1];
-    best[at] = mine;
-    return count < most ? count + 1 : most;
+    marks[token] = -1 - count;
+    out[count] = (slip_adjustment){.token = token, .counts = past->counts ? past->counts[token] : 0};
+    return count + 1;
+}
+
+/* Tokens of the prompt alone change where repetition is penalized. */
+int32_t slip_logits_adjustments(const slip_row_wishes *wishes, const slip_sampling *sampling, const slip_past *past, const int32_t *drafts,
+                                int32_t draft_count, int32_t *marks, slip_adjustment *out)
+{
+    const uint32_t least = sampling->repetition_penalty == 0 || sampling->repetition_penalty == 1 ? 2 : 1;
+    int32_t count = 0;
+    for (int32_t i = 0; i < past->count; i++)
+        if (past->counts[past->tokens[i]] >= least)
+            count = add_token(past->tokens[i], past, marks, out, count);
+    for (int32_t i = 0; past->counts && i < draft_count; i++)
+        count = add_token(drafts[i], past, marks, out, count);
+    for (int32_t i = 0; i < wishes->bias_count; i++) {
+        count = add_token(wishes->biases[i].token, past, marks, out, count);
+        out[-1 - marks[wishes->biases[i].token]].bias = wishes->biases[i].value;
+    }
+    for (int32_t i = 0; i < count; i++)
+        marks[out[i].token] = 0;
+    return count;
+}
+
+/* ---- logprobs ---- */
+
+void slip_logprobs_of(const slip_likeliest *row, int32_t token, int32_t top, slip_logprob *out)
+{
+    const double norm = slip_likeliest_norm(row);
+    out[0] = (slip_logprob){token, (float)(row->asked - norm)};
+    for (int32_t i = 0; i < top; i++)
+        out[1 + i] = i < row->count ? (slip_logprob){row->best[i].token, (float)(row->best[i].score - norm)} : (slip_logprob){-1, 0};
 }
 
 void slip_logprobs(const float *logits, int32_t vocabulary, int32_t top, slip_logprob *out)
 {
-    double highest = -INFINITY, sum = 0;
-    int32_t count = 0;
-    for (int32_t i = 0; i < vocabulary; i++) {
-        highest = logits[i] > highest ? logits[i] : highest;
-        count = insert(out + 1, count, top, (slip_logprob){i, logits[i]});
-    }
-    for (int32_t i = 0; i < vocabulary; i++)
-        sum += exp(logits[i] - highest);
-    const double norm = highest + log(sum);
-    out[0].value = (float)(logits[out[0].token] - norm);
-    for (int32_t i = 1; i <= count; i++)
-        out[i].value = (float)(out[i].value - norm);
-    for (int32_t i = count + 1; i <= top; i++)
-        out[i] = (slip_logprob){-1, 0};
+    slip_likeliest row;
+    slip_likeliest_find(logits, 0, vocabulary, out[0].token, &row);
+    slip_logprobs_of(&row, out[0].token, top, out);
 }

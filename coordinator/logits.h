@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #include "io/base/status.h"
-#include "ranks/model/sampling.h"
+#include "ranks/model/adjust.h"
+#include "ranks/model/likeliest.h"
 
 /* What a request asks of its rows. All zero: nothing. */
 typedef struct {
@@ -24,8 +25,8 @@ typedef struct {
     int32_t top_logprobs; /* and of so many likeliest ones, at most SLIP_MAX_TOP_LOGPROBS */
 } slip_row_wishes;
 
-/* Does the pick need whole rows, on rank 0, whatever devices know of the filters? */
-bool slip_logits_wanted(const slip_row_wishes *wishes, const slip_sampling *sampling);
+/* Are logits changed before a token is picked? */
+bool slip_logits_adjusts(const slip_row_wishes *wishes, const slip_sampling *sampling);
 
 /* Which tokens were there, for the penalties. All zero: no penalties. */
 typedef struct {
@@ -43,8 +44,17 @@ void slip_past_free(slip_past *past);
 /* Change `logits` [vocabulary] by bias and penalties. */
 void slip_logits_adjust(float *logits, const slip_row_wishes *wishes, const slip_sampling *sampling, const slip_past *past);
 
-/* Logprobs of `logits` [vocabulary]: out[0], whose token is given, and in out[1 .. top] the likeliest, best first, of equals the lower
- * token; token -1 where the vocabulary has no more. */
+/* The same as a list for devices, of rows that verify `drafts` [draft_count]. Returns how many there are, each token once, at most
+ * slip_logits_adjustment_room(). `marks` [vocabulary]: scratch, all of it >= 0, which it stays. */
+int32_t slip_logits_adjustments(const slip_row_wishes *wishes, const slip_sampling *sampling, const slip_past *past, const int32_t *drafts,
+                                int32_t draft_count, int32_t *marks, slip_adjustment *out);
+int64_t slip_logits_adjustment_room(const slip_row_wishes *wishes, const slip_past *past, int32_t draft_count);
+
+/* Logprobs of a row of which this is known: of the token that was asked for in out[0], and in out[1 .. top] of the likeliest, best first, of
+ * equals the lower token; token -1 where the vocabulary has no more. */
+void slip_logprobs_of(const slip_likeliest *row, int32_t token, int32_t top, slip_logprob *out);
+
+/* The same of whole `logits` [vocabulary]; out[0].token is given. */
 void slip_logprobs(const float *logits, int32_t vocabulary, int32_t top, slip_logprob *out);
 
 #endif

@@ -9,6 +9,7 @@
 #include "comm/comm.h"
 #include "io/base/status.h"
 #include "ranks/model/histogram.h"
+#include "ranks/model/likeliest.h"
 
 typedef struct slip_executor slip_executor;
 
@@ -102,8 +103,12 @@ typedef struct {
     void (*candidates)(slip_executor *executor, const slip_step *step, slip_candidate *candidates);
 
     /* The histogram of this rank's vocabulary rows, for a logit row that filters apply to, of the last step waited for that wanted them;
-     * valid until the next such step. NULL: steps neither want histograms nor are sampled `again`, and filters need whole rows. */
+     * valid until the next such step. NULL: steps do not want histograms, and filters need whole rows. */
     const slip_histogram *(*histogram)(const slip_executor *executor, int32_t row);
+
+    /* What logprobs need of this rank's vocabulary rows, of a logit row of the last step waited for, which wanted it; valid until the next
+     * step. NULL: steps are sampled `again` neither for that nor with adjustments, and bias, penalties and logprobs need whole rows. */
+    const slip_likeliest *(*likeliest)(const slip_executor *executor, int32_t row);
 
     /* GB/s at which this device reads memory, for the metrics; 0 = unknown. */
     double (*stream_ceiling)(slip_executor *executor);

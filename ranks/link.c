@@ -12,13 +12,17 @@ typedef struct {
 
 slip_status slip_link_open(slip_comm *comm, slip_link *link)
 {
-    *link = (slip_link){.comm = comm, .wire = malloc(slip_wire_room()), .posted_s = slip_now_s()};
-    return link->wire ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for a step");
+    *link = (slip_link){.comm = comm,
+                        .wire = malloc(slip_wire_room()),
+                        .adjustments = malloc(SLIP_MAX_ADJUSTMENTS * sizeof *link->adjustments),
+                        .posted_s = slip_now_s()};
+    return link->wire && link->adjustments ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory for a step");
 }
 
 void slip_link_close(slip_link *link)
 {
     free(link->wire);
+    free(link->adjustments);
     *link = (slip_link){0};
 }
 
@@ -54,7 +58,7 @@ slip_status slip_link_next(slip_link *link, slip_order *order, slip_step *step, 
 {
     size_t size;
     slip_status status = slip_comm_receive_posted(link->comm, link->wire, slip_wire_room(), &size, what);
-    return status == SLIP_OK ? slip_wire_unpack(link->wire, size, order, step) : status;
+    return status == SLIP_OK ? slip_wire_unpack(link->wire, size, order, step, link->adjustments) : status;
 }
 
 slip_status slip_link_answer(slip_link *link, const slip_run_cost *cost)

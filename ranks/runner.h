@@ -1,7 +1,7 @@
 /* A program that all ranks run together: the target is one, the draft another, and the protocol of a run is here for both.
  *
  * Rank 0 begins a run and waits for it; the others follow. On CPUs rank 0 posts the step, every rank runs its share, the others send what
- * came of it (cost, then candidates and histograms, or logits), and rank 0 merges.
+ * came of it (cost, then ranks/results.h), and rank 0 merges.
  *
  * Devices that collect (kernels/executor.h) do that among themselves: rank 0's GPU hands on the step and merges the results, with no host in
  * between. The step goes over MPI nevertheless, for the hosts: a host that waits for its GPU's part of a run notices when it does not come,
@@ -32,9 +32,10 @@ void slip_runner_free(slip_runner *runner);
 
 /* What came of a run, on rank 0. Valid until the next one. */
 typedef struct {
-    const slip_candidate *candidates; /* [logit_rows], the best over ranks (not SLIP_WANT_LOGITS) */
+    const slip_candidate *candidates; /* [logit_rows], the best over ranks (of steps that want them) */
     const slip_histogram *histograms; /* [logit_rows] of the whole vocabulary, of rows that filters apply to; valid until the next step that
                                           wants them (SLIP_WANT_HISTOGRAMS) */
+    const slip_likeliest *likeliest;  /* [logit_rows] of the whole vocabulary, of rows that are not left out (SLIP_WANT_LIKELIEST) */
     const float *logits;              /* [logit_rows, vocabulary], `again` of the rows that are not left out (SLIP_WANT_LOGITS) */
     uint64_t weight_bytes;            /* read by an average rank */
     double device_ms;                 /* time of our own device */

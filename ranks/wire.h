@@ -21,10 +21,10 @@ size_t slip_wire_room(void);
 /* Pack into `out` [slip_wire_room()]; returns the bytes used. */
 size_t slip_wire_pack(slip_order order, const slip_step *step, unsigned char *out);
 
-/* SLIP_ERR_FAILED when `size` bytes are not a packed step. */
-slip_status slip_wire_unpack(const unsigned char *bytes, size_t size, slip_order *order, slip_step *step);
+/* SLIP_ERR_FAILED when `size` bytes are not a packed step. Its adjustments come to `adjustments` [SLIP_MAX_ADJUSTMENTS]. */
+slip_status slip_wire_unpack(const unsigned char *bytes, size_t size, slip_order *order, slip_step *step, slip_adjustment *adjustments);
 
-/* The logit rows of a step whose logits or histograms travel, in order; returns how many. */
+/* The logit rows of a step of which more than a candidate travels, in order; returns how many. */
 int32_t slip_wire_rows(const slip_step *step, int32_t rows[static SLIP_MAX_ROWS]);
 
 #endif

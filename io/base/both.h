@@ -8,4 +8,14 @@
 #define SLIP_BOTH
 #endif
 
+/* a * b, rounded before anything is added to it, whatever a compiler may contract: the same bits everywhere. */
+SLIP_BOTH static inline double slip_product(double a, double b)
+{
+#ifdef __CUDA_ARCH__
+    return __dmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
+
 #endif

@@ -7,7 +7,6 @@
 #include "io/base/clock.h"
 #include "kernels/cpu/state.h"
 #include "ranks/model/build.h"
-#include "ranks/model/sample.h"
 
 void *slip_cpu_zeros(size_t count, size_t size)
 {
@@ -80,6 +79,16 @@ static bool create_ropes(slip_executor *executor)
             executor->inverse_frequency[r][i] = (float)(1.0 / pow(rope->theta, 2.0 * (double)i / rope->rotary_dim));
     }
     return true;
+}
+
+/* What steps that are sampled `again` need; no draft's are. */
+static bool create_resampling(slip_executor *executor)
+{
+    if (executor->options.target)
+        return true;
+    executor->unadjusted = slip_cpu_zeros(SLIP_MAX_ADJUSTED, sizeof *executor->unadjusted);
+    executor->likeliest = slip_cpu_zeros((size_t)executor->limits.logit_rows, sizeof *executor->likeliest);
+    return executor->unadjusted && executor->likeliest;
 }
 
 /* Rows of TAPS lie in their buffer, unless a draft comes to read them. */
@@ -169,6 +178,8 @@ static void destroy(slip_executor *executor)
     free(executor->score);
     free(executor->router);
     free(executor->picks);
+    free(executor->unadjusted);
+    free(executor->likeliest);
     free(executor->head);
     free(executor);
 }
@@ -192,7 +203,7 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         destroy(e);
         return status;
     }
-    if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e)) {
+    if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e) || !create_resampling(e)) {
         destroy(e);
         return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences, %lld positions together, need %llu MB of K/V a rank",
                          limits->sequences, (long long)limits->kv_tokens, (unsigned long long)(cache_bytes(program, limits) >> 20));
@@ -239,13 +250,9 @@ static slip_status prepare(slip_executor *executor)
     return SLIP_OK;
 }
 
-/* All of it: nothing is left for the wait. */
-static slip_status begin(slip_executor *executor, slip_phase phase, const slip_step *step)
+static slip_status run_ops(slip_executor *executor, slip_phase phase)
 {
     const slip_program *program = executor->program;
-    double start = slip_now_ms();
-    executor->step = step;
-    executor->cost = (slip_run_cost){0};
     slip_cpu_taps_begin(executor, phase);
     slip_cpu_rope_tables(executor);
     for (int32_t i = 0; i < program->phase_count[phase]; i++) {
@@ -257,8 +264,22 @@ static slip_status begin(slip_executor *executor, slip_phase phase, const slip_s
         if (executor->options.watch)
             slip_cpu_watch(executor, op);
     }
-    executor->cost.device_ms = slip_now_ms() - start;
     return SLIP_OK;
+}
+
+/* All of it: nothing is left for the wait. */
+static slip_status begin(slip_executor *executor, slip_phase phase, const slip_step *step)
+{
+    double start = slip_now_ms();
+    slip_status status = SLIP_OK;
+    executor->step = step;
+    executor->cost = (slip_run_cost){0};
+    if (step->again)
+        slip_cpu_resample(executor);
+    else
+        status = run_ops(executor, phase);
+    executor->cost.device_ms = slip_now_ms() - start;
+    return status;
 }
 
 static slip_status wait(slip_executor *executor, slip_run_cost *cost)
@@ -270,18 +291,6 @@ static slip_status wait(slip_executor *executor, slip_run_cost *cost)
 static float *buffer_row(slip_executor *executor, slip_buffer buffer, int32_t row)
 {
     return slip_cpu_row(executor, buffer, row);
-}
-
-static void candidates(slip_executor *executor, const slip_step *step, slip_candidate *out)
-{
-    const slip_range vocabulary = executor->program->vocabulary;
-    int32_t row = 0;
-    for (int32_t s = 0; s < step->span_count; s++) {
-        const slip_span *span = &step->span[s];
-        for (int32_t i = span->count - span->logit_rows; i < span->count; i++, row++)
-            out[row] = slip_sample_best(slip_cpu_row(executor, SLIP_BUFFER_LOGITS, row), vocabulary.first, vocabulary.count,
-                                        &span->sampling, span->position + i + 1);
-    }
 }
 
 static const char *device(const slip_executor *executor)
@@ -306,7 +315,8 @@ const slip_executor_kind slip_executor_cpu = {
     .begin = begin,
     .wait = wait,
     .row = buffer_row,
-    .candidates = candidates,
+    .candidates = slip_cpu_candidates,
+    .likeliest = slip_cpu_likeliest,
     .stream_ceiling = slip_cpu_ceiling,
     .cache_bytes = cache_bytes,
     .work_bytes = work_bytes,

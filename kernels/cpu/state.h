@@ -51,6 +51,9 @@ struct slip_executor {
     float *router;     /* [rows, experts]: router logits, then scores */
     int64_t *picks;    /* [SLIP_MAX_LAYERS, experts]: rows that picked each */
 
+    float *unadjusted;         /* [SLIP_MAX_ADJUSTED] logits as they were before they were adjusted, in the order of adjustments */
+    slip_likeliest *likeliest; /* [logit rows] */
+
     const slip_step *step; /* the step in hand */
     slip_run_cost cost;
 };
@@ -92,6 +95,15 @@ float *slip_cpu_tap_at(const slip_executor *target, const slip_span *span, int64
 void slip_cpu_taps_begin(slip_executor *executor, slip_phase phase);
 
 void slip_cpu_rope_tables(slip_executor *executor);
+
+/* ---- resample.c ---- */
+
+/* What a step that is sampled `again` does before its candidates are found. */
+void slip_cpu_resample(slip_executor *executor);
+
+/* The executor's (kernels/executor.h). */
+const slip_likeliest *slip_cpu_likeliest(const slip_executor *executor, int32_t row);
+void slip_cpu_candidates(slip_executor *executor, const slip_step *step, slip_candidate *out);
 
 /* ---- one function an op of the program (ops.c, attention.c, experts.c); all read executor->step ---- */
 

@@ -8,7 +8,7 @@
 #define SLIP_RANKS_MODEL_PROGRAM_H
 
 #include "io/base/both.h"
-#include "ranks/model/sampling.h"
+#include "ranks/model/adjust.h"
 #include "ranks/model/weights.h"
 
 enum {
@@ -146,6 +146,7 @@ typedef struct {
     int32_t sequence;       /* K/V slot */
     int32_t row, count;     /* rows [row, row + count) */
     int32_t logit_rows;     /* the last so many of them want logits */
+    int32_t adjustments;    /* the next so many of the step's, of all these rows; or SLIP_ADJUSTED_LATER */
     int64_t position;       /* of the first */
     int64_t base;           /* of its extent: position 0 lies there in caches without a window (slip_cache_first) */
     slip_sampling sampling; /* of the rows that want logits */
@@ -154,17 +155,34 @@ typedef struct {
 typedef enum {
     SLIP_WANT_TOKENS,     /* each rank's best candidate a logit row */
     SLIP_WANT_HISTOGRAMS, /* and of each logit row that filters apply to its histogram (ranks/model/histogram.h) */
+    SLIP_WANT_LIKELIEST,  /* `again` alone: of each row not left out what logprobs need (ranks/model/likeliest.h), and no candidates */
     SLIP_WANT_LOGITS      /* the coordinator gets whole rows of logits */
 } slip_want;
+
+/* In place of a span's number of adjustments, in a step that computes logits: its rows will be sampled `again`, adjusted. They have neither
+ * candidates nor histograms before. */
+enum { SLIP_ADJUSTED_LATER = -1 };
+
+/* What a step that is sampled `again` does before, once, to the logits that the step left. */
+typedef enum {
+    SLIP_ADJUST_NOTHING,
+    SLIP_ADJUST_APPLY, /* adjust them */
+    SLIP_ADJUST_UNDO,  /* bring back what the last step that adjusted them found; its adjustments come again */
+    SLIP_ADJUSTS
+} slip_adjust;
 
 typedef struct {
     uint64_t number;
     slip_want want;
     int32_t span_count, row_count, logit_rows;
-    int32_t again; /* 1: the step before this one is sampled again, from the logits that it left; nothing else is computed */
+    int32_t again;  /* 1: the step before this one is sampled again, from the logits that it left; nothing else is computed */
+    int32_t adjust; /* slip_adjust */
+    int32_t adjustment_count;
     slip_span span[SLIP_MAX_SPANS];
     int32_t token[SLIP_MAX_ROWS]; /* or SLIP_TOKEN_OF_LOGIT_ROW */
-    int32_t open[SLIP_MAX_ROWS];  /* `again`, of each logit row: tokens in bins >= this take part; SLIP_NO_BINS: the row is left out */
+    int32_t open[SLIP_MAX_ROWS];  /* `again`, of each logit row: tokens in bins >= this take part; SLIP_NO_BINS: the row is left out. In a
+                                     step that wants SLIP_WANT_LIKELIEST the token whose logit is asked for */
+    const slip_adjustment *adjustments; /* [adjustment_count], span by span; borrowed */
 } slip_step;
 
 /* In place of a token: the best of logit row `row` of the step that was begun before this one, for executors that take it

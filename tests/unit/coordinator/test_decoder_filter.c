@@ -17,7 +17,11 @@ enum { REQUESTS = 16, TOKENS = 24 };
 
 typedef struct {
     int32_t tokens[TOKENS], count;
+    slip_logprob logprobs[TOKENS][1 + TOP];
 } text;
+
+/* Bias, penalties and logprobs on top, of most requests. */
+static bool changed;
 
 /* All filters, alone and together, some that keep one token and some that keep nearly all, and where it is hot
  * many tokens a bin; a few requests without any. `whole`: every row's
@@ -43,6 +47,22 @@ static slip_query request(const slip_model *model, int i, bool whole)
                                      .min_p = min_p[i % 5]}};
 }
 
+static void change(slip_query *query, int i)
+{
+    static const slip_bias biases[] = {{3, 4}, {40, -100}, {17, 0.5f}, {55, 100}};
+    query->wishes.logprobs = i % 3 != 1;
+    query->wishes.top_logprobs = i % 3 ? TOP : 0;
+    query->wishes.biases = biases;
+    query->wishes.bias_count = i % 4 == 1 ? 3 : i == 7 ? 4 : 0;
+    query->sampling.presence_penalty = i % 5 == 0 ? 0.7 : 0;
+    query->sampling.frequency_penalty = i % 5 == 1 ? -1.5 : 0.25 * (i % 3);
+    query->sampling.repetition_penalty = i % 2 ? 1 : 1.4;
+    if (i % 4 == 2) /* with no filter */
+        query->sampling = (slip_sampling){.seed = query->sampling.seed, .temperature = i % 8 == 2, .top_p = 1, .frequency_penalty = 0.8};
+    if (i == 11) /* none of all that */
+        *query = (slip_query){.prompt = query->prompt, .prompt_count = 2, .max_tokens = TOKENS, .ignore_eos = true, .sampling.top_p = 1};
+}
+
 static void decode(const tiny_checkpoint *checkpoint, const setting *how, bool whole, text *texts)
 {
     machine m;
@@ -51,6 +71,8 @@ static void decode(const tiny_checkpoint *checkpoint, const setting *how, bool w
     while (next < REQUESTS || slip_decoder_busy(m.decoder)) {
         for (; next < REQUESTS; next++) {
             slip_query query = request(&checkpoint->source.model, next, whole);
+            if (changed)
+                change(&query, next);
             if ((slot = slip_decoder_vacancy(m.decoder, &query)) < 0)
                 break;
             owner[slot] = next;
@@ -63,6 +85,9 @@ static void decode(const tiny_checkpoint *checkpoint, const setting *how, bool w
                 continue;
             texts[owner[slot]].count = s->count;
             memcpy(texts[owner[slot]].tokens, s->tokens, (size_t)s->count * sizeof *s->tokens);
+            for (int t = 0; s->logprobs && t < s->count; t++)
+                memcpy(texts[owner[slot]].logprobs[t], s->logprobs + (size_t)t * (1 + (size_t)s->query.wishes.top_logprobs),
+                       (1 + (size_t)s->query.wishes.top_logprobs) * sizeof *s->logprobs);
             slip_decoder_release(m.decoder, slot);
         }
     }
@@ -75,6 +100,7 @@ static void assert_texts(const text *a, const text *b)
         assert_int_equal(a[i].count, TOKENS);
         assert_int_equal(b[i].count, TOKENS);
         assert_memory_equal(a[i].tokens, b[i].tokens, sizeof a[i].tokens);
+        assert_memory_equal(a[i].logprobs, b[i].logprobs, sizeof a[i].logprobs);
     }
 }
 
@@ -98,12 +124,13 @@ static void test_same_texts(void **state)
     assert_true(filter_device.fetched < filter_device.drawn_again && filter_device.drawn_again < filter_device.histogram_rows / 2);
 }
 
-/* Requests that want more of their rows than a token: the same text, and no histogram is made for them. */
+/* Requests that want more of their rows than a token, of a device that does not give it: the same text, and no histogram is made for them. */
 static void test_whole_rows(void **state)
 {
     const tiny_checkpoint *checkpoint = *state;
-    const slip_executor_kind filtering = filter_device_kind();
+    slip_executor_kind filtering = filter_device_kind();
     static text plain[REQUESTS], other[REQUESTS];
+    filtering.likeliest = NULL;
     decode(checkpoint, &(setting){.sequences = 2, .chunk = 64}, true, plain);
     filter_device.histogram_rows = filter_device.drawn_again = 0;
     decode(checkpoint, &(setting){.kind = &filtering, .sequences = 5, .chunk = 64, .draft = true}, true, other);
@@ -111,6 +138,37 @@ static void test_whole_rows(void **state)
     assert_true(filter_device.histogram_rows == 0 && filter_device.drawn_again == 0);
     decode(checkpoint, &(setting){.kind = &filtering, .sequences = 5, .chunk = 64, .draft = true}, false, other);
     assert_texts(plain, other);
+}
+
+/* Bias, penalties and logprobs, with filters and without: tokens and logprobs to the last bit are those of whole rows on the host, by devices
+ * that filter and by those that do not, drafted or not. */
+static void test_changed_rows(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_executor_kind filtering = filter_device_kind();
+    slip_executor_kind host = slip_executor_cpu, half = filter_device_kind();
+    host.likeliest = half.likeliest = NULL;
+    const setting settings[] = {
+        {.kind = &slip_executor_cpu, .sequences = 1, .chunk = 64},
+        {.kind = &slip_executor_cpu, .sequences = 6, .chunk = 3, .draft = true},
+        {.kind = &half, .sequences = 5, .chunk = 64, .draft = true},
+        {.kind = &filtering, .sequences = 1, .chunk = 64},
+        {.kind = &filtering, .sequences = 1, .chunk = 64, .draft = true},
+        {.kind = &filtering, .sequences = 7, .chunk = 2, .draft = true, .paced = true},
+        {.ahead = true, .sequences = 4, .chunk = 64, .draft = true},
+    };
+    static text plain[REQUESTS], other[REQUESTS];
+    changed = true;
+    filter_device.changed_or_told = 0;
+    decode(checkpoint, &(setting){.kind = &host, .sequences = 2, .chunk = 64}, false, plain);
+    assert_true(filter_device.changed_or_told == 0);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        memset(other, 0, sizeof other);
+        decode(checkpoint, &settings[i], false, other);
+        assert_texts(plain, other);
+    }
+    assert_true(filter_device.changed_or_told > 0);
+    changed = false;
 }
 
 static int open_fixture(void **state)
@@ -121,6 +179,7 @@ static int open_fixture(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_texts), cmocka_unit_test(test_whole_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_texts), cmocka_unit_test(test_whole_rows),
+                                       cmocka_unit_test(test_changed_rows)};
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

@@ -53,6 +53,50 @@ static void test_adjust(void **state)
     }
 }
 
+/* A device's list of what changes, in rows behind drafts: the same bits as the host's rows after these tokens. */
+static void test_lists(void **state)
+{
+    (void)state;
+    enum { DRAFTS = 4 };
+    static const slip_bias biases[] = {{0, 3}, {7, -100}, {VOCABULARY - 1, 0.5f}};
+    static int32_t marks[VOCABULARY];
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        const slip_row_wishes wishes = {.biases = biases, .bias_count = (int32_t)(seed % 4)};
+        const slip_sampling sampling = {.presence_penalty = 0.5 * (double)(seed % 3),
+                                        .frequency_penalty = 0.25 * (double)(seed % 5) - 0.5,
+                                        .repetition_penalty = seed % 2 ? 1.3 : 1};
+        int32_t prompt[PROMPT], block[1 + DRAFTS];
+        float before[VOCABULARY], host[VOCABULARY];
+        slip_adjustment list[PROMPT + ANSWER + DRAFTS + 3];
+        slip_past past;
+        for (int i = 0; i < PROMPT; i++)
+            prompt[i] = (int32_t)tiny_below(seed, (uint64_t)i, VOCABULARY);
+        for (int i = 0; i <= DRAFTS; i++)
+            block[i] = (int32_t)tiny_below(seed + 200, (uint64_t)i, VOCABULARY / 8);
+        assert_int_equal(slip_past_start(&past, &sampling, VOCABULARY, prompt, PROMPT), SLIP_OK);
+        for (int i = 0; i < ANSWER; i++)
+            slip_past_add(&past, (int32_t)tiny_below(seed + 100, (uint64_t)i, VOCABULARY / 4));
+        tiny_fill(seed, 4.0f, VOCABULARY, before);
+        const int32_t count = slip_logits_adjustments(&wishes, &sampling, &past, block + 1, DRAFTS, marks, list);
+        assert_true(count <= slip_logits_adjustment_room(&wishes, &past, DRAFTS));
+        for (int row = 0; row <= DRAFTS; row++) {
+            float device[VOCABULARY];
+            if (row > 0)
+                slip_past_add(&past, block[row]);
+            memcpy(host, before, sizeof host);
+            memcpy(device, before, sizeof device);
+            slip_logits_adjust(host, &wishes, &sampling, &past);
+            for (int32_t i = 0; i < count; i++)
+                device[list[i].token] = slip_adjusted(device[list[i].token], &sampling, list[i].bias,
+                                                      slip_adjustment_counts(list[i].counts, list[i].token, block, row));
+            assert_memory_equal(host, device, sizeof host);
+        }
+        for (int i = 0; i < VOCABULARY; i++)
+            assert_int_equal(marks[i], 0);
+        slip_past_free(&past);
+    }
+}
+
 /* Presence and frequency look at the answer alone, repetition at the prompt, too; without penalties nothing is counted. */
 static void test_what_counts(void **state)
 {
@@ -77,7 +121,7 @@ static void test_what_counts(void **state)
     assert_int_equal(slip_past_start(&past, &sampling, 4, prompt, 3), SLIP_OK);
     slip_past_add(&past, 1);
     assert_true(past.counts == NULL && past.count == 0);
-    assert_false(slip_logits_wanted(&none, &sampling));
+    assert_false(slip_logits_adjusts(&none, &sampling));
 }
 
 /* log softmax, summed the long way; the likeliest by counting those that are likelier. */
@@ -114,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adjust),
+        cmocka_unit_test(test_lists),
         cmocka_unit_test(test_what_counts),
         cmocka_unit_test(test_logprobs),
     };

@@ -11,7 +11,7 @@
 static struct {
     slip_range vocabulary; /* this rank's, of the target */
     slip_histogram histograms[SLIP_MAX_ROWS];
-    int64_t histogram_rows, drawn_again, fetched; /* rows so far */
+    int64_t histogram_rows, drawn_again, fetched, changed_or_told; /* rows so far */
 } filter_device;
 
 static inline slip_status filter_device_create(const slip_program *program, const slip_limits *limits, slip_comm *comm,
@@ -35,16 +35,18 @@ static inline void filter_device_fill(slip_executor *executor, const slip_span *
 
 static inline slip_status filter_device_begin(slip_executor *executor, slip_phase phase, const slip_step *step)
 {
+    const bool plain = step->again && !step->adjust && step->want != SLIP_WANT_LIKELIEST;
     for (int32_t row = 0; step->again && row < step->logit_rows; row++)
-        *(step->want == SLIP_WANT_LOGITS ? &filter_device.fetched : &filter_device.drawn_again) += step->open[row] != SLIP_NO_BINS;
-    if (step->again)
-        return SLIP_OK;
+        *(!plain                           ? &filter_device.changed_or_told
+          : step->want == SLIP_WANT_LOGITS ? &filter_device.fetched
+                                           : &filter_device.drawn_again) += step->open[row] != SLIP_NO_BINS;
     slip_status status = slip_executor_cpu.begin(executor, phase, step);
     if (status != SLIP_OK || step->want != SLIP_WANT_HISTOGRAMS)
         return status;
     for (int32_t s = 0, row = 0; s < step->span_count; s++)
         for (int32_t i = 0; i < step->span[s].logit_rows; i++, row++)
-            if (slip_sampling_filters(&step->span[s].sampling) && slip_is_binned(step->span[s].sampling.temperature))
+            if (slip_sampling_filters(&step->span[s].sampling) && slip_is_binned(step->span[s].sampling.temperature) &&
+                step->span[s].adjustments != SLIP_ADJUSTED_LATER && !(step->again && step->open[row] == SLIP_NO_BINS))
                 filter_device_fill(executor, &step->span[s], row);
     return SLIP_OK;
 }
@@ -60,7 +62,10 @@ static inline void filter_device_candidates(slip_executor *executor, const slip_
             const slip_span *span = &step->span[s];
             const int64_t position = span->position + span->count - span->logit_rows + i + 1;
             out[row] = (slip_candidate){0, -1};
-            if (step->open[row] != SLIP_NO_BINS)
+            if (step->open[row] != SLIP_NO_BINS && span->sampling.temperature == 0)
+                out[row] = slip_sample_best(slip_executor_cpu.row(executor, SLIP_BUFFER_LOGITS, row), filter_device.vocabulary.first,
+                                            filter_device.vocabulary.count, &span->sampling, position);
+            else if (step->open[row] != SLIP_NO_BINS)
                 out[row] = slip_sample_above(slip_executor_cpu.row(executor, SLIP_BUFFER_LOGITS, row), filter_device.vocabulary.first,
                                              filter_device.vocabulary.count, &span->sampling, position, step->open[row]);
         }

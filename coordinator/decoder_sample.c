@@ -1,0 +1,388 @@
+#include <math.h>
+#include <string.h>
+
+#include "coordinator/decoder_state.h"
+#include "ranks/model/sample.h"
+
+/* ---- rows that a device samples: filters, bias, penalties and logprobs without a row's logits on the host ----
+ *
+ * The device draws the best of all tokens and makes a histogram of the row. From that the host knows bins that are kept, bins that are left
+ * out, and those in between that are open (ranks/model/histogram.h); a draw's score, less its noise, says in which bin it lies.
+ *
+ *   1. The draw lies in a kept bin: it is the best of all tokens, and kept, so it is the best of those that are kept. Done.
+ *   2. Else the step is sampled again, from the logits that it left on the device, with the row's bins that are kept or open. What comes out
+ *      is the best of a set that holds all tokens that are kept. If it lies in a kept bin, it is the best of those. Done.
+ *   3. Else the row's logits come to the host, which looks into the bin of the draw, and finds the sample by the rule itself where that does
+ *      not tell (slip_sample_drawn).
+ *
+ * Scores are the same bits wherever they are computed, and 1 and 2 end only with a proof; so a row has one sample, by whichever of the
+ * three it was found, and text depends neither on the batch nor on the draft.
+ *
+ * Rows whose request has penalties or a bias are not sampled by the step: what they change depends on the drafts, which the host may not
+ * know before. They are sampled again at once, with a list of what changes, and from there on like the others. When all samples are there,
+ * what logprobs need of their rows is asked of the logits as they were (ranks/model/likeliest.h).
+ *
+ * What a device's executor does not offer (kernels/executor.h) is done here, from whole rows. Rows behind one whose sample is not the draft
+ * behind it are left alone.
+ */
+
+/* What is still to be done for a row. */
+typedef enum { DONE, ADJUST, DRAW_AGAIN, FETCH, TELL } work;
+
+/* A logit row of the step. */
+typedef struct {
+    const slip_query *query;
+    int64_t position; /* of the token that is sampled */
+    slip_edge edge;
+    bool binned; /* there is such an edge */
+    work left;
+} logit_row;
+
+static const slip_executor_kind *kind_of(const slip_decoder *decoder)
+{
+    return slip_runner_kind(slip_rank_target(decoder->rank));
+}
+
+static slip_sequence *sequence_of(const slip_decoder *decoder, int32_t s)
+{
+    return &decoder->sequences[decoder->owner[s]];
+}
+
+/* Are there steps that are sampled again with adjustments, and for logprobs? */
+static bool tells(const slip_decoder *decoder)
+{
+    return kind_of(decoder)->likeliest != NULL;
+}
+
+static bool is_adjusted(const slip_query *query)
+{
+    return slip_logits_adjusts(&query->wishes, &query->sampling);
+}
+
+/* ---- what the step wants ---- */
+
+static int32_t drafts_of(const slip_span *span)
+{
+    return span->logit_rows > 0 ? span->logit_rows - 1 : 0;
+}
+
+/* Can devices adjust all rows of the step that want it? */
+static bool may_adjust(const slip_decoder *decoder)
+{
+    int64_t count = 0, logits = 0;
+    for (int32_t s = 0; s < decoder->step.span_count; s++) {
+        const slip_span *span = &decoder->step.span[s];
+        const slip_sequence *sequence = sequence_of(decoder, s);
+        if (span->logit_rows == 0 || !is_adjusted(&sequence->query))
+            continue;
+        const int64_t room = slip_logits_adjustment_room(&sequence->query.wishes, &sequence->past, drafts_of(span));
+        count += room;
+        logits += room * span->logit_rows;
+    }
+    return tells(decoder) && count <= SLIP_MAX_ADJUSTMENTS && logits <= SLIP_MAX_ADJUSTED;
+}
+
+/* Of the step, what the query's logit rows want. Whoever samples again gives logits later, of the rows that turn out to need them. */
+static slip_want want_of(const slip_decoder *decoder, const slip_query *query)
+{
+    const bool adjusted = is_adjusted(query), filters = slip_sampling_filters(&query->sampling);
+    const bool whole = (adjusted && !decoder->adjusts) || (query->wishes.logprobs && !tells(decoder));
+    if (kind_of(decoder)->histogram)
+        return filters && !adjusted && !whole ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS;
+    return whole || filters ? SLIP_WANT_LOGITS : SLIP_WANT_TOKENS;
+}
+
+void slip_decoder_choose_want(slip_decoder *decoder)
+{
+    slip_step *step = &decoder->step;
+    step->want = SLIP_WANT_TOKENS;
+    decoder->adjusts = may_adjust(decoder);
+    for (int32_t s = 0; s < step->span_count; s++) {
+        const slip_want want = want_of(decoder, &sequence_of(decoder, s)->query);
+        step->want = step->span[s].logit_rows > 0 && want > step->want ? want : step->want;
+    }
+    decoder->adjusts &= step->want != SLIP_WANT_LOGITS;
+    for (int32_t s = 0; s < step->span_count && decoder->adjusts; s++)
+        if (step->span[s].logit_rows > 0 && is_adjusted(&sequence_of(decoder, s)->query))
+            step->span[s].adjustments = SLIP_ADJUSTED_LATER;
+}
+
+/* ---- sampling again ---- */
+
+/* The step as it is sampled again, those rows of which `mine` is left. False: there are none. */
+static bool make_again(slip_decoder *decoder, slip_want want, const logit_row *rows, work mine)
+{
+    slip_step *again = &decoder->again;
+    int32_t wanted = 0;
+    for (int32_t at = 0; at < decoder->step.logit_rows; at++)
+        wanted += rows[at].left == mine;
+    if (wanted == 0)
+        return false;
+    *again = decoder->step;
+    again->again = 1;
+    again->want = want;
+    for (int32_t s = 0; s < again->span_count; s++)
+        again->span[s].adjustments = 0;
+    for (int32_t at = 0; at < again->logit_rows; at++)
+        again->open[at] = rows[at].left != mine ? SLIP_NO_BINS
+                          : mine == DRAW_AGAIN  ? rows[at].edge.open
+                          : mine == TELL        ? decoder->samples[at]
+                                                : SLIP_ALL_BINS;
+    return true;
+}
+
+static slip_status sample_again(slip_decoder *decoder, slip_outcome *outcome)
+{
+    slip_runner *target = slip_rank_target(decoder->rank);
+    slip_outcome sampled;
+    slip_status status = slip_runner_begin(target, SLIP_PHASE_RUN, &decoder->again);
+    if (status == SLIP_OK)
+        status = slip_runner_wait(target, &decoder->again, &sampled);
+    if (status != SLIP_OK)
+        return status;
+    sampled.weight_bytes = outcome->weight_bytes;
+    sampled.device_ms += outcome->device_ms;
+    *outcome = sampled;
+    return SLIP_OK;
+}
+
+/* Candidates of rows of which `mine` is left. */
+static void take_candidates(slip_decoder *decoder, const slip_outcome *outcome, const logit_row *rows, work mine)
+{
+    for (int32_t at = 0; at < decoder->step.logit_rows; at++)
+        if (rows[at].left == mine)
+            decoder->candidates[at] = outcome->candidates[at];
+}
+
+/* ---- bias and penalties ---- */
+
+/* What changes in the rows of the spans that were left for later, into decoder->again. */
+static void list_adjustments(slip_decoder *decoder, slip_adjust adjust)
+{
+    slip_step *again = &decoder->again;
+    again->adjust = adjust;
+    again->adjustments = decoder->adjustments;
+    for (int32_t s = 0; s < again->span_count; s++)
+        again->span[s].adjustments = decoder->adjusted[s];
+    again->adjustment_count = decoder->adjustment_count;
+}
+
+/* Once a step: undoing wants the same list. */
+static void find_adjustments(slip_decoder *decoder)
+{
+    decoder->adjustment_count = 0;
+    for (int32_t s = 0; s < decoder->step.span_count; s++) {
+        const slip_span *span = &decoder->step.span[s];
+        const slip_sequence *sequence = sequence_of(decoder, s);
+        const int32_t drafts = drafts_of(span);
+        decoder->adjusted[s] = 0;
+        if (span->adjustments != SLIP_ADJUSTED_LATER)
+            continue;
+        decoder->adjusted[s] = slip_logits_adjustments(&sequence->query.wishes, &sequence->query.sampling, &sequence->past,
+                                                       decoder->step.token + span->row + span->count - drafts, drafts, decoder->order,
+                                                       decoder->adjustments + decoder->adjustment_count);
+        decoder->adjustment_count += decoder->adjusted[s];
+    }
+}
+
+static slip_status adjust(slip_decoder *decoder, logit_row *rows, slip_outcome *outcome)
+{
+    bool filters = false;
+    if (!decoder->adjusts)
+        return SLIP_OK;
+    for (int32_t at = 0; at < decoder->step.logit_rows; at++)
+        if (is_adjusted(rows[at].query)) {
+            rows[at].left = ADJUST;
+            filters |= slip_sampling_filters(&rows[at].query->sampling);
+        }
+    if (!make_again(decoder, filters ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS, rows, ADJUST)) {
+        decoder->adjusts = false;
+        return SLIP_OK;
+    }
+    find_adjustments(decoder);
+    list_adjustments(decoder, SLIP_ADJUST_APPLY);
+    slip_status status = sample_again(decoder, outcome);
+    if (status == SLIP_OK)
+        take_candidates(decoder, outcome, rows, ADJUST);
+    return status;
+}
+
+/* ---- filters ---- */
+
+/* The lowest bin in which its draw may lie. */
+static int32_t bin_of(const slip_decoder *decoder, const logit_row *row, int32_t at)
+{
+    return slip_candidate_bin(decoder->candidates[at], &row->query->sampling, row->position);
+}
+
+static work look(const slip_decoder *decoder, const slip_outcome *outcome, logit_row *row, int32_t at)
+{
+    const slip_sampling *sampling = &row->query->sampling;
+    if ((is_adjusted(row->query) && !decoder->adjusts) || (row->query->wishes.logprobs && !tells(decoder)))
+        return FETCH;
+    if (!slip_sampling_filters(sampling) || !isfinite(decoder->candidates[at].score))
+        return DONE;
+    row->binned = slip_is_binned(sampling->temperature) && slip_histogram_edge(&outcome->histograms[at], sampling, &row->edge);
+    if (!row->binned)
+        return FETCH;
+    const int32_t bin = bin_of(decoder, row, at);
+    return bin >= row->edge.kept ? DONE : bin >= row->edge.open ? FETCH : DRAW_AGAIN;
+}
+
+/* The span's rows, until one is surely not the draft behind it. `at`: its first logit row. */
+static void look_at_span(const slip_decoder *decoder, const slip_outcome *outcome, int32_t s, logit_row *rows, int32_t at)
+{
+    const slip_span *span = &decoder->step.span[s];
+    for (int32_t i = span->count - span->logit_rows; i < span->count; i++, at++) {
+        rows[at].left = look(decoder, outcome, &rows[at], at);
+        const bool agrees = i + 1 < span->count && decoder->step.token[span->row + i + 1] == decoder->candidates[at].token;
+        if (rows[at].left == DONE && !agrees && decoder->options.forced_acceptance == 0)
+            return;
+    }
+}
+
+static slip_status filter(slip_decoder *decoder, logit_row *rows, slip_outcome *outcome)
+{
+    slip_status status = SLIP_OK;
+    for (int32_t s = 0, at = 0; s < decoder->step.span_count; at += decoder->step.span[s++].logit_rows)
+        look_at_span(decoder, outcome, s, rows, at);
+    if (make_again(decoder, SLIP_WANT_TOKENS, rows, DRAW_AGAIN))
+        status = sample_again(decoder, outcome);
+    if (status != SLIP_OK)
+        return status;
+    take_candidates(decoder, outcome, rows, DRAW_AGAIN);
+    for (int32_t at = 0; at < decoder->step.logit_rows; at++) {
+        if (rows[at].left == DRAW_AGAIN)
+            rows[at].left = bin_of(decoder, &rows[at], at) >= rows[at].edge.kept ? DONE : FETCH;
+        decoder->whole[at] = rows[at].left == FETCH;
+        decoder->drawn[at] = rows[at].binned;
+    }
+    return make_again(decoder, SLIP_WANT_LOGITS, rows, FETCH) ? sample_again(decoder, outcome) : SLIP_OK;
+}
+
+static void begin_rows(const slip_decoder *decoder, logit_row *rows)
+{
+    for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++) {
+        const slip_span *span = &decoder->step.span[s];
+        for (int32_t i = span->count - span->logit_rows; i < span->count; i++, at++)
+            rows[at] = (logit_row){.query = &sequence_of(decoder, s)->query, .position = span->position + i + 1};
+    }
+}
+
+slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome)
+{
+    logit_row rows[SLIP_MAX_ROWS];
+    for (int32_t at = 0; at < decoder->step.logit_rows; at++) {
+        decoder->whole[at] = decoder->step.want == SLIP_WANT_LOGITS;
+        decoder->drawn[at] = false;
+    }
+    if (decoder->step.want == SLIP_WANT_LOGITS)
+        return SLIP_OK;
+    memcpy(decoder->candidates, outcome->candidates, (size_t)decoder->step.logit_rows * sizeof *decoder->candidates);
+    begin_rows(decoder, rows);
+    slip_status status = adjust(decoder, rows, outcome);
+    return status == SLIP_OK && kind_of(decoder)->histogram ? filter(decoder, rows, outcome) : status;
+}
+
+/* ---- samples ---- */
+
+/* The pick from a whole row. */
+static slip_candidate sample_whole(slip_decoder *decoder, slip_sequence *sequence, const slip_outcome *outcome, int32_t row,
+                                   int64_t position)
+{
+    const slip_query *query = &sequence->query;
+    const int32_t vocabulary = decoder->model->vocabulary;
+    const float *logits = outcome->logits + (int64_t)row * vocabulary;
+    if (decoder->drawn[row])
+        return slip_sample_drawn(logits, vocabulary, &outcome->histograms[row], decoder->candidates[row], &query->sampling, position,
+                                 decoder->order);
+    if (is_adjusted(query) && !decoder->adjusts) {
+        logits = memcpy(decoder->changed, logits, (size_t)vocabulary * sizeof *logits);
+        slip_logits_adjust(decoder->changed, &query->wishes, &query->sampling, &sequence->past);
+    }
+    return slip_sample_filtered(logits, vocabulary, &query->sampling, position, decoder->order);
+}
+
+/* Where the logprobs of a token go that is the answer's number `place`; NULL: nowhere. */
+static slip_logprob *logprobs_of(const slip_sequence *sequence, int32_t place)
+{
+    const slip_query *query = &sequence->query;
+    return sequence->logprobs && place < query->max_tokens ? sequence->logprobs + (size_t)place * (1 + (size_t)query->wishes.top_logprobs)
+                                                           : NULL;
+}
+
+/* Rows of a span are sampled until one is not the draft behind it: what follows is not looked at. A forced acceptance looks at all. */
+static void sample_span(slip_decoder *decoder, slip_sequence *sequence, const slip_outcome *outcome, const slip_span *span, int32_t row)
+{
+    const int32_t *tokens = decoder->step.token + span->row;
+    bool agree = true;
+    for (int32_t i = span->count - span->logit_rows, place = sequence->count; i < span->count; i++, row++, place++) {
+        decoder->samples[row] = SLIP_NO_SAMPLE;
+        if (!agree)
+            continue;
+        slip_candidate best = decoder->candidates[row];
+        if (decoder->whole[row])
+            best = sample_whole(decoder, sequence, outcome, row, span->position + i + 1);
+        if (isfinite(best.score)) {
+            decoder->samples[row] = best.token;
+            slip_past_add(&sequence->past, best.token);
+        }
+        agree = decoder->options.forced_acceptance > 0 || (i + 1 < span->count && tokens[i + 1] == decoder->samples[row]);
+    }
+}
+
+/* ---- logprobs ---- */
+
+/* TELL is left of rows whose sample's logprobs are wanted. */
+static void find_rows_to_tell(const slip_decoder *decoder, logit_row *rows)
+{
+    for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++)
+        for (int32_t i = 0; i < decoder->step.span[s].logit_rows; i++, at++) {
+            const slip_sequence *sequence = sequence_of(decoder, s);
+            const bool wanted = decoder->samples[at] != SLIP_NO_SAMPLE && logprobs_of(sequence, sequence->count + i) != NULL;
+            rows[at] = (logit_row){.query = &sequence->query, .left = wanted ? TELL : DONE};
+        }
+}
+
+/* `here`: from the row's logits. */
+static void tell(slip_decoder *decoder, const slip_outcome *outcome, const logit_row *rows, bool here)
+{
+    const int32_t vocabulary = decoder->model->vocabulary;
+    for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++)
+        for (int32_t i = 0; i < decoder->step.span[s].logit_rows; i++, at++) {
+            const slip_sequence *sequence = sequence_of(decoder, s);
+            if (rows[at].left != TELL)
+                continue;
+            slip_logprob *out = logprobs_of(sequence, sequence->count + i);
+            out->token = decoder->samples[at];
+            if (here)
+                slip_logprobs(outcome->logits + (int64_t)at * vocabulary, vocabulary, sequence->query.wishes.top_logprobs, out);
+            else
+                slip_logprobs_of(&outcome->likeliest[at], out->token, sequence->query.wishes.top_logprobs, out);
+        }
+}
+
+static slip_status find_logprobs(slip_decoder *decoder, slip_outcome *outcome)
+{
+    logit_row rows[SLIP_MAX_ROWS];
+    const bool here = decoder->step.want == SLIP_WANT_LOGITS || !tells(decoder);
+    find_rows_to_tell(decoder, rows);
+    if (!here) {
+        if (!make_again(decoder, SLIP_WANT_LIKELIEST, rows, TELL))
+            return SLIP_OK;
+        if (decoder->adjusts)
+            list_adjustments(decoder, SLIP_ADJUST_UNDO);
+        slip_status status = sample_again(decoder, outcome);
+        if (status != SLIP_OK)
+            return status;
+    }
+    tell(decoder, outcome, rows, here);
+    return SLIP_OK;
+}
+
+slip_status slip_decoder_sample(slip_decoder *decoder, slip_outcome *outcome)
+{
+    for (int32_t s = 0, row = 0; s < decoder->step.span_count; row += decoder->step.span[s++].logit_rows)
+        sample_span(decoder, sequence_of(decoder, s), outcome, &decoder->step.span[s], row);
+    return find_logprobs(decoder, outcome);
+}

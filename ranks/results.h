@@ -1,0 +1,44 @@
+/* What comes of a run, on its way from every rank to rank 0: candidates, histograms, what logprobs need, or whole rows of logits; rank 0
+ * merges. All of it is there by the end of alloc().
+ */
+#ifndef SLIP_RANKS_RESULTS_H
+#define SLIP_RANKS_RESULTS_H
+
+#include "comm/comm.h"
+#include "kernels/executor.h"
+
+typedef struct {
+    const slip_executor_kind *kind;
+    slip_executor *executor; /* borrowed */
+    slip_comm *comm;         /* borrowed; NULL: this rank is alone with the program */
+    int32_t vocabulary;      /* of the model */
+    int32_t shards;          /* that it is cut into */
+    bool draft;              /* candidates are all that anybody wants */
+
+    slip_candidate *candidates; /* [logit_rows] ours, and on rank 0 the best */
+    slip_candidate *received;   /* rank 0: [logit_rows] of one other rank */
+    float *logits;              /* rank 0: [logit_rows, vocabulary] */
+    float *share;               /* [logit_rows, most vocabulary rows of a rank]: logits as they travel */
+    slip_histogram *histograms; /* [logit_rows] of all ranks, on rank 0; as they travel, on the others */
+    slip_histogram *arrived;    /* rank 0: [logit_rows] of one other rank, as they travel */
+    slip_likeliest *likeliest;  /* the same */
+    slip_likeliest *arrived_likeliest;
+} slip_results;
+
+/* Room for `logit_rows` rows; what stands above the first empty line is filled in, but for the executor. */
+slip_status slip_results_alloc(slip_results *results, int32_t logit_rows);
+void slip_results_free(slip_results *results);
+
+/* The device's candidates are all ranks' already. */
+bool slip_results_collected(const slip_results *results, const slip_step *step);
+
+/* Other ranks: to rank 0. */
+slip_status slip_results_send(slip_results *results, const slip_step *step);
+
+/* Rank 0: our own. */
+void slip_results_take(slip_results *results, const slip_step *step);
+
+/* Rank 0, behind that: another rank's. */
+slip_status slip_results_collect(slip_results *results, const slip_step *step, int from, const char *what);
+
+#endif

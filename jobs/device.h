@@ -3,7 +3,7 @@
 #define SLIP_JOBS_DEVICE_H
 
 #include "comm/comm.h"
-#include "jobs/options.h"
+#include "jobs/options/options.h"
 #include "kernels/executor.h"
 
 /* The executor kind for a job of `ranks` ranks, `here` of them with this one's GPUs. Without --device: cuda where there is one for each.

@@ -12,7 +12,7 @@
 #include "io/report/output.h"
 #include "io/report/progress.h"
 #include "io/report/trace_ops.h"
-#include "jobs/options.h"
+#include "jobs/options/options.h"
 
 enum { SLIP_JOB_OUTPUTS = 6 };
 

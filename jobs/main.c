@@ -13,7 +13,7 @@
 #include "io/checkpoint/hdf5_version.h"
 #include "io/report/summary.h"
 #include "jobs/convert/convert.h"
-#include "jobs/inspect.h"
+#include "jobs/inspect/inspect.h"
 #include "jobs/job.h"
 #include "jobs/merge.h"
 #include "jobs/report/report.h"

@@ -2,7 +2,7 @@
 #ifndef SLIP_JOBS_MERGE_H
 #define SLIP_JOBS_MERGE_H
 
-#include "jobs/options.h"
+#include "jobs/options/options.h"
 
 /* SLIP_ERR_FAILED: requests are missing, there twice or foreign; SLIP_ERR_SOME_FAILED: merged, but some were refused. */
 slip_status slip_merge_run(const slip_options *options, int argc, char **argv);

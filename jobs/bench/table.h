@@ -3,7 +3,7 @@
 #define SLIP_JOBS_BENCH_TABLE_H
 
 #include "coordinator/metrics.h"
-#include "jobs/options.h"
+#include "jobs/options/options.h"
 
 /* A length of prompt and a number of sequences. Times in milliseconds: medians, and the 99th percentile behind them. */
 typedef struct {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "io/base/version.h"
-#include "jobs/options_table.h"
+#include "jobs/options/table.h"
 
 /* Examples are for a checkout; whoever reads a page has installed, and has files of his own. */
 static const char *const checkout[] = {"build/", "jobs/demo/", "jobs/train/"};

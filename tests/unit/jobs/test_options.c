@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "jobs/options.h"
-#include "jobs/options_table.h"
+#include "jobs/options/options.h"
+#include "jobs/options/table.h"
 
 enum { WORDS = 40 };
 

@@ -1,4 +1,4 @@
-#include "jobs/options.h"
+#include "jobs/options/options.h"
 
 #include <errno.h>
 #include <math.h>
@@ -8,7 +8,7 @@
 
 #include "io/base/range.h"
 #include "io/base/utf8.h"
-#include "jobs/options_table.h"
+#include "jobs/options/table.h"
 #include "ranks/model/family.h"
 
 enum { ROWS_MAX = 64, VALUE_BASE = 256 }; /* getopt_long returns VALUE_BASE + row, beyond every letter */

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "jobs/options_table.h"
+#include "jobs/options/table.h"
 
 enum { COLUMN = 40 }; /* where the explanations begin */
 

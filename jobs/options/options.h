@@ -1,11 +1,11 @@
 /* The command line: `slipstream COMMAND [options]` -> slip_options.
  *
- * One table (jobs/options_table.c) makes the parser and --help. Every number is checked against its range here,
+ * One table (jobs/options/table.c) makes the parser and --help. Every number is checked against its range here,
  * and so is what must be given together or not together: nobody asks again. Nothing is printed: all ranks parse,
  * rank 0 speaks.
  */
-#ifndef SLIP_JOBS_OPTIONS_H
-#define SLIP_JOBS_OPTIONS_H
+#ifndef SLIP_JOBS_OPTIONS_OPTIONS_H
+#define SLIP_JOBS_OPTIONS_OPTIONS_H
 
 #include <stdbool.h>
 #include <stdint.h>

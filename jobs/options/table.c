@@ -1,4 +1,4 @@
-#include "jobs/options_table.h"
+#include "jobs/options/table.h"
 
 #include "ranks/model/family.h"
 

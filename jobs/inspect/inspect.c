@@ -1,4 +1,4 @@
-#include "jobs/inspect.h"
+#include "jobs/inspect/inspect.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
 #include "io/report/summary.h"
-#include "jobs/inspect_totals.h"
+#include "jobs/inspect/totals.h"
 #include "ranks/model/family.h"
 
 /* Bytes and parameters of the target's weights, or of the draft's. A type's scales count with it, whatever they are stored as. */

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "coordinator/serve/room.h"
-#include "jobs/inspect_totals.h"
+#include "jobs/inspect/totals.h"
 
 /* Lengths of sequences that are asked about, shorter first; the model's own limit ends the list. */
 static const int64_t usual_contexts[] = {1024, 8192, 32768, 131072, 1048576};

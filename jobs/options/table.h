@@ -1,10 +1,10 @@
-/* What there is to say on the command line. Private to jobs/options*.c and jobs/pages/. */
+/* What there is to say on the command line. Private to jobs/options/ and jobs/pages/. */
 #ifndef SLIP_JOBS_OPTIONS_TABLE_H
 #define SLIP_JOBS_OPTIONS_TABLE_H
 
 #include <stddef.h>
 
-#include "jobs/options.h"
+#include "jobs/options/options.h"
 
 typedef enum {
     OPTION_TEXT,   /* const char *, not empty */

@@ -3,7 +3,7 @@
 
 #include "io/base/json.h"
 #include "io/checkpoint/checksum.h"
-#include "jobs/inspect_totals.h"
+#include "jobs/inspect/totals.h"
 
 static json_t *attention(const slip_attention *a)
 {

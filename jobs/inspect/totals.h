@@ -1,11 +1,11 @@
-/* What inspect counts, and its form as JSON. Private to jobs/inspect*.c. */
+/* What inspect counts, and its form as JSON. Private to jobs/inspect/. */
 #ifndef SLIP_JOBS_INSPECT_TOTALS_H
 #define SLIP_JOBS_INSPECT_TOTALS_H
 
 #include <jansson.h>
 
 #include "io/checkpoint/checkpoint.h"
-#include "jobs/options.h"
+#include "jobs/options/options.h"
 #include "ranks/plan.h"
 
 typedef struct {

@@ -50,9 +50,9 @@ for kind in exact round; do
         >"$work/score" 2>"$work/log" || fail "score --logits" "score failed" "$work/log"
 done
 exact=$work/logits-exact.h5 round=$work/logits-round.h5
-expect "rounding is as far off as rounding" 0 "$COMPARE_GREEDY" "$round" "$exact" "$round" 0.25 0.25 1 0.05 0.02
-expect "a row too far off" 3 "$COMPARE_GREEDY" "$exact" "$exact" "$round" 0.25 1e-3 1 0.05 0.02
-expect "rounding is further off than nothing" 1 "$COMPARE_GREEDY" "$round" "$exact" "$exact" 0.25 0.25 2 0.05 0.02
+expect "rounding is as far off as rounding" 0 "$COMPARE_GREEDY" "$round" "$exact" "$round" 0.25 0.25 1 1 0.02
+expect "a row too far off" 3 "$COMPARE_GREEDY" "$exact" "$exact" "$round" 0.25 1e-3 1 1 0.02
+expect "rounding is further off than nothing" 1 "$COMPARE_GREEDY" "$round" "$exact" "$exact" 0.25 0.25 2 1 0.02
 
 # The draft's ops are there as well: a file without them has fewer. Two tokens take as many steps with a draft as without, whatever it proposes.
 for draft in --always-draft --no-draft; do

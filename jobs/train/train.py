@@ -9,6 +9,7 @@
     export       writes it as a Hugging Face folder                 DIR/export
     teach        lets it write the drafter's text                   DIR/run/teach
     drafter      trains the drafter                                 DIR/export/dflash
+    plan         experiments on drafters, by a file, within a time    DIR/results.jsonl
     evaluate     parse rate, loops and acceptance of the export     DIR/results.jsonl
     requests     the evaluation's prompts as lines for slipstream batch   DIR/requests-*.jsonl
     answers      what the engine made of them: acceptance, loops, parsing   DIR/results.jsonl
@@ -31,7 +32,7 @@ from types import SimpleNamespace
 STAGES = {"gather": "data.gather", "tokenize": "data.tokenizer", "pack": "data.pack", "unpack": "data.pack",
           "target": "learn.target", "unloop": "learn.unloop", "export": "nets.export", "teach": "learn.teach",
           "drafter": "learn.drafter", "evaluate": "judge.evaluate", "bits": "judge.bits", "requests": "judge.requests", "answers": "judge.answers",
-          "bench": "judge.bench",
+          "bench": "judge.bench", "plan": "plan",
           "depart": "learn.travel", "arrive": "learn.travel", "check": "judge.check"}
 ALL = ("gather", "tokenize", "target", "unloop", "export", "teach", "drafter", "evaluate", "bits")
 
@@ -44,6 +45,7 @@ def parse():
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="overrides both")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; the same command continues")
     parser.add_argument("--fit", action="store_true", help="drafter: as many steps as --minutes has room for, whatever drafter.steps says")
+    parser.add_argument("--start", type=Path, help="drafter: an exported drafter to go on from, where there is no checkpoint yet")
     parser.add_argument("--steps", type=int, default=1 << 60, help="stop after so many steps, for a trial")
     parser.add_argument("--branch", help="target: continue from the trunk under this name; drafter: a variant by this name")
     parser.add_argument("--target", help="teach, drafter, evaluate: a Hugging Face folder in place of DIR/export")
@@ -51,6 +53,11 @@ def parse():
     parser.add_argument("--travel", type=Path, help="pack, unpack, depart, arrive: the folder of the files that travel")
     parser.add_argument("--only", nargs="*", help="depart, arrive: names of checkpoints; bench: ways")
     parser.add_argument("--temperature", type=float, nargs="*", default=[0.0], help="evaluate, requests: of the continuations")
+    parser.add_argument("--plan", type=Path, help="plan: the file of its experiments")
+    parser.add_argument("--seconds", type=float, default=1e9, help="plan: begin nothing that would not end within this time")
+    parser.add_argument("--share", default="0/1", metavar="i/N", help="plan: every N-th experiment, from the i-th on, counted from 0")
+    parser.add_argument("--out", type=Path, help="plan: copy results and kept drafters to this folder as they are made")
+    parser.add_argument("--until", type=float, default=1e18, help=argparse.SUPPRESS)
     parser.add_argument("--note", default="", help="evaluate, bits: goes into the result")
     return parser.parse_args()
 
@@ -66,7 +73,7 @@ def main():
         module = importlib.import_module(STAGES[stage])
         if args.stage == "all" and getattr(module, "done", lambda run: False)(run):
             continue
-        if run.device is None and not STAGES[stage].startswith("data."):
+        if run.device is None and not STAGES[stage].startswith("data.") and (stage != "plan" or os.environ.get("SLIPSTREAM_PLAN_WORKER")):
             run.device = parallel.start()
         run.stage = stage
         if module.main(run) is False and args.stage == "all":

@@ -3,19 +3,24 @@
 Run by hand (train.py check --dir DIR): PyTorch is not needed anywhere else in this repository, so its tests cannot be either.
 """
 import ctypes
+import json
 import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from learn import loops, state
+from learn import loops, settings, state
+from learn.optimizer import Muon, orthogonalize
 from nets import quantize
 from nets.decode import Decoder
 from nets.experts import dense, grouped, loop
+from nets.export import export_target
 from nets.loss import HeadLoss, decay, survival, unlikelihood
 from nets.target import Config, Target
 
@@ -164,8 +169,100 @@ def repeating():
         raise SystemExit("check: repeated")
 
 
+def tiny_run(folder):
+    """A run with a random target, a byte-level tokenizer, rows of random text and two prompts: all that a plan needs, in small."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_end|>", "<|mask|>"])
+    for name in ("data", "run/teach"):
+        (folder / name).mkdir(parents=True)
+    tokenizer.save(str(folder / "data" / "tokenizer.json"))
+    text = "x = 1\n" * 40
+    (folder / "data" / "heldout.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    torch.manual_seed(6)
+    target = Target(Config(**{**TINY, "vocab": 288, "layers": 6}))
+    for p in target.parameters():
+        if p.dim() >= 2:
+            torch.nn.init.normal_(p, std=p.shape[-1] ** -0.5)
+    export_target(target, folder / "data" / "tokenizer.json", folder / "export")
+    rows = {"tokens": torch.randint(0, 256, (6, 96), dtype=torch.int32), "first": torch.full((6,), 31), "end": torch.tensor([96, 96, 96, 96, 60, 40])}
+    state.save(folder / "run" / "teach" / "000.pt", rows)
+
+
+def variants():
+    """Every experiment of plan.toml trains some steps and is judged, on a random target; a second call finds nothing left to do."""
+    import plan
+    path = Path(plan.__file__).with_name("plan.toml")
+    experiments = list(plan.read(path))
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        tiny_run(folder)
+        sets = ["drafter.sequences=2", "evaluate.prompts=2", "evaluate.prompt=8", "evaluate.count=8", "drafter.compile=false"]
+        args = SimpleNamespace(plan=path, share="0/1", until=1e18, seconds=1e9, out=folder / "out", config=None, set=[], target=None, note="")
+        run = SimpleNamespace(args=args, settings=settings.load(None, sets), folder=folder, device=torch.device("cpu"))
+        args.out.mkdir()
+        worker = plan.Worker(run)
+        for e in experiments:
+            worker.do({**e, "seconds": 0.01, "start": "", "set": [*e["set"], *sets, "drafter.blocks=3"]})
+        made = plan.results(folder)
+        wanted = sum(1 + (t > 0) for e in experiments for t in e["temperatures"])
+        if len(made) != wanted or any(r["steps"] < 1 or not 1 <= r["code"]["mean_acceptance_length"] <= r["block"] for r in made):
+            raise SystemExit(f"check: {len(made)} results of {wanted}, or one that is none")
+        if plan.pending(run) or not (args.out / "results.jsonl").exists() or not list(args.out.glob("dflash-*.tar")):
+            raise SystemExit("check: a plan that has ended has something left to do, or did not leave its results")
+
+
+SMALL = """
+seconds = 1
+temperatures = [0.0]
+kinds = ["code"]
+set = ["drafter.sequences=2", "drafter.blocks=3", "drafter.taps=[0, 5]"]
+experiment = [{name = "a", group = "first", set = ["drafter.layers=1"], keep = true}, {name = "bad", set = ["drafter.taps=[0, 9]"]},
+              {name = "b", best = ["first"], start = "dflash-a"}, {name = "long", seconds = 5000}]
+"""
+
+
+def planning():
+    """The stage plan by itself: an experiment that fails is left out, the others end, what does not fit into the time is not begun."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        tiny_run(folder)
+        (folder / "plan.toml").write_text(SMALL)
+        program = Path(__file__).resolve().parents[1] / "train.py"
+        command = [sys.executable, program, "plan", "--dir", folder, "--plan", folder / "plan.toml", "--seconds", "900", "--out", folder / "out",
+                   "--set", "evaluate.prompts=2", "--set", "evaluate.prompt=8", "--set", "evaluate.count=8"]
+        said = [subprocess.run(command, capture_output=True, text=True).stdout.splitlines()[-1] for _ in range(2)]
+        made = {r["drafter"]: r for r in map(json.loads, (folder / "out" / "results.jsonl").read_text().splitlines())}
+        if sorted(made) != ["a", "b", "bad"] or "failed" not in made["bad"] or made["a"]["started"] or not made["b"]["started"]:
+            raise SystemExit(f"check: a plan's results are {made}")
+        if made["b"]["layers"] != 1 or not all("not done: long" in line for line in said) or not (folder / "out" / "dflash-a.tar").exists():
+            raise SystemExit(f"check: a plan that was to end said {said}")
+
+
+def muon():
+    """Muon against its definition, matrix by matrix."""
+    generator = torch.Generator().manual_seed(8)
+    make = lambda *shape: torch.nn.Parameter(torch.randn(*shape, generator=generator))  # noqa: E731
+    params = [make(32, 64), make(64, 32), make(32, 32), make(32, 64)]
+    olds = [p.detach().clone() for p in params]
+    optimizer = Muon([{"params": params}], lr=torch.tensor(0.1))
+    for p in params:
+        optimizer.state[p]["momentum"] = torch.zeros_like(p)
+        p.grad = torch.randn(p.shape, generator=generator)
+    optimizer.step()
+    worst = 0
+    for p, old in zip(params, olds):
+        g = p.grad * (1 - 0.95) * 0.95 + p.grad * 0.05
+        tall = g.shape[0] > g.shape[1]
+        o = orthogonalize((g.t() if tall else g)[None])[0] * (max(1, g.shape[0] / g.shape[1]) ** 0.5 if tall else 1)
+        worst = max(worst, close(old - p.detach(), 0.1 * (o.t() if tall else o), 1e-3, "Muon"))
+    return worst
+
+
 def main(run):
-    for part in (roundings, losses, repeating, travelling, experts, forward):
+    for part in (roundings, losses, repeating, travelling, experts, forward, muon, variants, planning):
         result = part()
         print(f"check: {part.__name__}: equal" + (f" to {result:.1e}" if result else ""), flush=True)
     return True

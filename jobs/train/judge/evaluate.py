@@ -18,7 +18,7 @@ import torch
 
 from judge.parses import parses
 from learn.loops import repeats
-from nets.decode import generate
+from nets.decode import generate, noise
 from nets.drafter import load_drafter
 from nets.hub import open_target
 
@@ -100,44 +100,82 @@ def candidates(tokenizer, text):
             yield "".join(lines[first:last]), "".join(lines[last:])
 
 
-def acceptance(drafter, head, tokens, taps, prompt, count):
-    """Of one batch of continuations: each row's list of acceptance lengths, and agreement by position [block - 1]."""
-    block = drafter.c.block
-    anchors = torch.arange(prompt, prompt + count, device=tokens.device).expand(len(tokens), -1)
-    drafts = torch.cat([drafter.drafts(taps[i:i + 8].bfloat16(), anchors[i:i + 8], tokens[i:i + 8, prompt:prompt + count], head)
-                        for i in range(0, len(tokens), 8)])
-    truth = torch.stack([tokens[:, prompt + j:prompt + count + j] for j in range(1, block)], -1)
-    accepted = (drafts == truth).cumprod(-1).sum(-1).tolist()
-    rows = []
-    for row in accepted:
-        lengths, start = [], 0
-        while start < count - 1:
-            lengths.append(row[start] + 1)
-            start += lengths[-1]
-        rows.append(lengths)
-    return rows
+class Continuations:
+    """What the target makes of the prompts of one kind at one temperature: the same for every drafter."""
+    LONGEST_BLOCK, SEED, ROWS = 16, 7, 8
+
+    def __init__(self, run, target, prompts, tokenizer, temperature, taps):
+        self.count, self.temperature, self.taps, self.groups = run.settings.evaluate.count, temperature, taps, []
+        dtype, by_size = torch.bfloat16 if run.device.type == "cuda" else torch.float32, {}
+        for prompt in prompts:
+            ids = tokenizer.encode(prompt).ids
+            by_size.setdefault(len(ids), []).append(ids)
+        for size, group in sorted(by_size.items()):
+            ids = torch.tensor(group, device=run.device)
+            tokens, states = generate(target.model, ids, self.count + self.LONGEST_BLOCK, dtype, taps, temperature, self.SEED)
+            self.groups.append((size, tokens, states.bfloat16()))
+        self.loops = [loop for size, tokens, _ in self.groups for loop in repeats(tokens[:, size:size + self.count]).tolist()]
+
+    def agreeing(self, drafter, head, own_noise):
+        """[prompts][count]: how many drafts agree at each anchor."""
+        block, c, found = drafter.c.block, drafter.c, []
+        for size, tokens, states in self.groups:
+            columns = torch.cat([torch.arange(c.hidden, device=tokens.device) + self.taps.index(t) * c.hidden for t in c.taps])
+            anchors = torch.arange(size, size + self.count, device=tokens.device)
+            noises = [self.temperature * noise(self.SEED, size + j, len(tokens), c.vocab, tokens.device)
+                      for j in range(self.count + block)] if own_noise else []
+            for a in range(0, len(tokens), self.ROWS):
+                rows = tokens[a:a + self.ROWS]
+                drawn = torch.stack([torch.stack([n[a:a + self.ROWS] for n in noises[j:j + self.count]], 1)
+                                     for j in range(1, block)], 2) if own_noise else None
+                drafts = drafter.drafts(states[a:a + self.ROWS][..., columns], anchors.expand(len(rows), -1),
+                                        rows[:, size:size + self.count], head, drawn)
+                truth = torch.stack([rows[:, size + j:size + self.count + j] for j in range(1, block)], -1)
+                found += (drafts == truth).cumprod(-1).sum(-1).tolist()
+        return found
+
+    def judge(self, drafter, head, own_noise=False):
+        """The acceptance figures of a drafter; own_noise: it draws with the noise of the target's samples instead of taking the arg max."""
+        rows, block = [], drafter.c.block
+        for row in self.agreeing(drafter, head, own_noise):
+            lengths, start = [], 0
+            while start < self.count - 1:
+                lengths.append(row[start] + 1)
+                start += lengths[-1]
+            rows.append(lengths)
+        lengths = [n for row in rows for n in row]
+        plain = [n for row, loop in zip(rows, self.loops) if not loop for n in row]
+        return {"prompts": len(rows), "mean_acceptance_length": sum(lengths) / len(lengths),
+                "without_loops": sum(plain) / max(1, len(plain)), "prompts_without_loops": self.loops.count(False),
+                "loops": sum(self.loops) / len(self.loops), "acceptance_histogram": [lengths.count(n + 1) for n in range(block)],
+                "survival": [sum(n > j for n in lengths) / len(lengths) for j in range(1, block)]}
 
 
-def measure(run, target, drafter, prompts, tokenizer, temperature):
-    """The acceptance figures of one kind of prompts."""
-    s, block = run.settings.evaluate, drafter.c.block
-    dtype = torch.bfloat16 if run.device.type == "cuda" else torch.float32
-    by_size, rows, loops = {}, [], []
-    for prompt in prompts:
-        ids = tokenizer.encode(prompt).ids
-        by_size.setdefault(len(ids), []).append(ids)
-    for size, group in sorted(by_size.items()):
-        ids = torch.tensor(group, device=run.device)
-        tokens, taps = generate(target.model, ids, s.count + block, dtype, drafter.c.taps, temperature,
-                                torch.Generator(run.device).manual_seed(7))
-        rows += acceptance(drafter, target.head, tokens, taps, size, s.count)
-        loops += repeats(tokens[:, size:size + s.count]).tolist()
-    lengths = [n for row in rows for n in row]
-    plain = [n for row, loop in zip(rows, loops) if not loop for n in row]
-    return {"prompts": len(rows), "mean_acceptance_length": sum(lengths) / len(lengths),
-            "without_loops": sum(plain) / max(1, len(plain)), "prompts_without_loops": loops.count(False),
-            "loops": sum(loops) / len(loops), "acceptance_histogram": [lengths.count(n + 1) for n in range(block)],
-            "survival": [sum(n > j for n in lengths) / len(lengths) for j in range(1, block)]}
+class Judge:
+    """Judges drafters of one target; continuations are made when first asked for, with the taps of all layers."""
+
+    def __init__(self, run, target):
+        s = run.settings.evaluate
+        self.run, self.target, self.tokenizer, self.made = run, target, target.tokenizer(), {}
+        self.prompts = {kind: found for kind, found in prompts_of(run.folder / "data", self.tokenizer, s.prompts, s.prompt).items() if found}
+
+    def continuations(self, kind, temperature):
+        key = kind, temperature
+        if key not in self.made:
+            self.made[key] = Continuations(self.run, self.target, self.prompts[kind], self.tokenizer, temperature,
+                                           tuple(range(self.target.layers)))
+        return self.made[key]
+
+    def judge(self, drafter, temperature, about, kinds=None):
+        """Result records: by arg max, and at temperatures above 0 by the target's noise too. Kinds without prompts are left out."""
+        c, kinds = drafter.c, [kind for kind in kinds or self.prompts if kind in self.prompts]
+        about = {"what": "acceptance", **about, "block": c.block, "layers": c.layers, "width": c.width, "taps": list(c.taps),
+                 "markov": c.markov, "count": self.run.settings.evaluate.count, "device": str(self.run.device),
+                 "parameters": sum(p.numel() for p in drafter.parameters()), "temperature": temperature}
+        for own_noise in (False, True) if temperature else (False,):
+            yield {**about, "draws": "noise" if own_noise else "arg max",
+                   **{kind: self.continuations(kind, temperature).judge(drafter, self.target.head, own_noise)
+                      for kind in kinds}}
 
 
 def parse_rate(run, target, tokenizer, texts, ends):
@@ -159,24 +197,16 @@ def parse_rate(run, target, tokenizer, texts, ends):
 
 
 def main(run):
-    s = run.settings.evaluate
     target = open_target(run)
     folder = run.folder / (f"dflash-{run.args.branch}" if run.args.branch else "export/dflash")
-    drafter = load_drafter(folder, target)
-    tokenizer = target.tokenizer()
-    about = {"what": "acceptance", "drafter": run.args.branch or "", "note": run.args.note, "block": drafter.c.block,
-             "layers": drafter.c.layers, "taps": list(drafter.c.taps), "markov": drafter.c.markov, "count": s.count,
-             "parameters": sum(p.numel() for p in drafter.parameters()), "device": str(run.device)}
-    prompts = prompts_of(run.folder / "data", tokenizer, s.prompts, s.prompt)
+    drafter, judge = load_drafter(folder, target), Judge(run, target)
+    about = {"drafter": run.args.branch or "", "note": run.args.note}
     for temperature in run.args.temperature:
-        result = {**about, "temperature": temperature}
-        for kind, found in prompts.items():
-            if found:
-                result[kind] = measure(run, target, drafter, found, tokenizer, temperature)
-        if temperature == 0 and not run.args.branch:
-            texts = read_texts(run.folder / "data" / "heldout.jsonl")
-            result["parsing"] = parse_rate(run, target, tokenizer, texts, target.config["eos_token_id"])
-        with open(Path(run.folder) / "results.jsonl", "a") as results:
-            results.write(json.dumps(result) + "\n")
-        print(json.dumps(result), flush=True)
+        for result in judge.judge(drafter, temperature, about):
+            if temperature == 0 and not run.args.branch:
+                texts = read_texts(run.folder / "data" / "heldout.jsonl")
+                result["parsing"] = parse_rate(run, target, judge.tokenizer, texts, target.config["eos_token_id"])
+            with open(Path(run.folder) / "results.jsonl", "a") as results:
+                results.write(json.dumps(result) + "\n")
+            print(json.dumps(result), flush=True)
     return True

@@ -14,74 +14,141 @@ from learn import parallel
 from learn.launch import Launcher
 from learn.optimizer import build, rate, restore, schedule, tensors
 from learn.state import Journal, save
-from nets.drafter import Drafter, config_for, export_drafter
+from nets.drafter import Drafter, config_for, export_drafter, read_weights
 from nets.hub import open_target
 from nets.loss import HeadLoss, decay, survival
 
 SAVE_EVERY, LOG_EVERY = 90, 5  # seconds
+SYNC_EVERY = 16                # steps
+LONGEST_BLOCK = 16             # rows with less text of the target's own are left out, whatever the block: drafters see the same rows
 WEIGH = {"dpace": survival, "distill": survival, "decay": decay, "plain": None}
 
 
 class Rows:
-    """All rows of all shards on the device, shuffled anew every epoch."""
+    """All rows of all shards on the device, shuffled anew every epoch. What steps see is drawn there for AHEAD of them at once: copies
+    from the host would make it wait for the device in every step."""
+    AHEAD = 64
 
-    def __init__(self, folder, device, seed=3):
+    def __init__(self, folder, device, block, seed=3):
         shards = [torch.load(p, weights_only=True) for p in sorted(folder.glob("*.pt"))]
         if not shards:
             raise SystemExit(f"{folder}: holds no shard; the stage teach writes them")
-        self.tokens = torch.cat([s["tokens"] for s in shards]).to(device)
-        self.first, self.end = (torch.cat([s[name] for s in shards]).numpy() for name in ("first", "end"))
-        self.seed, self.order, self.epoch = seed, None, -1
+        self.tokens, self.first, self.end = (torch.cat([s[name] for s in shards]).to(device) for name in ("tokens", "first", "end"))
+        longest = (self.end - self.first).max().item() if len(self.end) else 0
+        if longest <= block:
+            raise SystemExit(f"{folder}: the longest text of the target's own has {longest} tokens: a block of {block} needs more")
+        held = self.end - self.first > block
+        self.tokens, self.first, self.end = self.tokens[held], self.first[held], self.end[held]
+        self.seed, self.chunk, self.drawn = seed, None, None
 
-    def pick(self, first, count):
-        result = []
-        for n in range(first, first + count):
-            epoch, at = divmod(n, len(self.end))
-            if epoch != self.epoch:
-                self.order, self.epoch = np.random.default_rng(self.seed + epoch).permutation(len(self.end)), epoch
-            result.append(self.order[at])
-        return np.array(result)
+    def generator(self, *key):
+        seed = np.random.SeedSequence(key).generate_state(1)[0]
+        return torch.Generator(self.tokens.device).manual_seed(int(seed))
+
+    def order(self, first, count):
+        """Rows first .. first + count - 1 of the order."""
+        size, device = len(self.end), self.tokens.device
+        epochs = [torch.randperm(size, generator=self.generator(self.seed, epoch), device=device)
+                  for epoch in range(first // size, (first + count - 1) // size + 1)]
+        return torch.cat(epochs)[first % size:][:count]
+
+    def draw(self, chunk, key):
+        """rows [AHEAD, sequences] and anchors [AHEAD, sequences, blocks] of a chunk of steps."""
+        count, blocks, block, least = key
+        rows = self.order(chunk * self.AHEAD * count, self.AHEAD * count)
+        low = self.first[rows].clamp(min=1) if least < 0 else self.first[rows].clamp(max=least).clamp(min=1)
+        high = torch.maximum(torch.minimum(self.end[rows], torch.full_like(low, self.tokens.shape[1])) - block, low)
+        share = torch.rand(len(rows), blocks, generator=self.generator(11, chunk), device=rows.device)
+        anchors = low[:, None] + (share * (high - low + 1)[:, None]).long()
+        anchors = torch.minimum(anchors, high[:, None]).clamp(max=self.tokens.shape[1] - block)
+        return rows.view(self.AHEAD, count), anchors.view(self.AHEAD, count, blocks)
 
     def batch(self, step, count, blocks, block, least):
-        """tokens [count, time] and anchors [count, blocks], this process's share; a pure function of the step."""
+        """rows [count] and anchors [count, blocks], this process's share; a pure function of the step. Anchors lie from `first` on, or
+        from `least` on where that is earlier and not negative."""
+        chunk, at = divmod(step, self.AHEAD)
+        key = count, blocks, block, least
+        if self.chunk != (chunk, key):
+            self.chunk, self.drawn = (chunk, key), self.draw(chunk, key)
         share = count // parallel.WORLD
-        rows = self.pick(step * count + parallel.RANK * share, share)
-        random = np.random.default_rng([11, step, parallel.RANK])
-        low = np.minimum(np.maximum(self.first[rows], least), self.end[rows] - block - 1).clip(min=1)[:, None]
-        high = np.maximum(self.end[rows] - block, 1)[:, None]
-        anchors = random.integers(low, np.maximum(high, low) + 1, (share, blocks)).clip(max=self.tokens.shape[1] - block)
-        device = self.tokens.device
-        return self.tokens[torch.from_numpy(rows).to(device)].long(), torch.from_numpy(anchors).to(device)
+        return [t[at, parallel.RANK * share:][:share] for t in self.drawn]
+
+
+class States:
+    """What the target makes of the rows: taps and final states. A drafter's steps see a row many times, so they are computed once and kept
+    where device memory has room for them, else in every step."""
+    ROOM, CPU_ROOM = 0.6, 1 << 30  # share of the device's free memory; bytes without one
+    ROWS = 64                      # at a time
+
+    def __init__(self, target, rows):
+        self.target, self.rows, self.tokens, self.kept, self.key = target, rows, rows.tokens, None, None
+
+    def prepare(self, taps, final):
+        """Computes them for these taps, with the final states where they are wanted."""
+        rows, time = self.tokens.shape
+        width = self.target.hidden * (len(taps) + bool(final))
+        if self.key == (taps, final):
+            return
+        self.kept, self.key = None, (taps, final)
+        if self.tokens.is_cuda:
+            torch.cuda.empty_cache()
+        room = self.ROOM * torch.cuda.mem_get_info()[0] if self.tokens.is_cuda else self.CPU_ROOM
+        if rows * time * width * 2 > room:
+            return
+        self.kept = torch.empty(rows, time, width, dtype=torch.bfloat16, device=self.tokens.device)
+        for a in range(0, rows, self.ROWS):
+            self.kept[a:a + self.ROWS] = self.compute(self.tokens[a:a + self.ROWS].long())
+
+    @torch.no_grad()
+    def compute(self, tokens):
+        states, taps = self.target.states(tokens, self.key[0])
+        return torch.cat([taps, states], -1) if self.key[1] else taps
+
+    def of(self, rows, tokens):
+        """taps [rows, time, taps * hidden] and final states [rows, time, hidden] or None."""
+        found = self.kept[rows] if self.kept is not None else self.compute(tokens)
+        taps = self.target.hidden * len(self.key[0])
+        return found[..., :taps], found[..., taps:] if self.key[1] else None
 
 
 class Trainer:
-    def __init__(self, run):
+    def __init__(self, run, states=None):
+        """states: those of another drafter's training, to share them."""
         self.s, self.device = run.settings.drafter, run.device
         s, folder, branch = self.s, run.folder / "run", run.args.branch
         torch.manual_seed(s.seed)
-        self.target = open_target(run)
+        self.target = states.target if states else open_target(run)
         self.c = config_for(self.target, s)
         if s.loss not in WEIGH or s.optimizer not in ("muon", "adamw"):
             raise SystemExit(f"drafter: loss {s.loss!r} or optimizer {s.optimizer!r}: no such choice; see train.toml")
-        self.rows = Rows(folder / "teach", self.device)
+        self.rows = states.rows if states else Rows(folder / "teach", self.device, LONGEST_BLOCK)
+        self.states = states or States(self.target, self.rows)
+        self.states.prepare(self.c.taps, s.loss == "distill")
         self.model = Drafter(self.c, self.target.embedding).to(self.device)
+        if s.compile:
+            for layer in self.model.layers:
+                layer.compile(dynamic=False)
         self.optimizers = build(self.model, s.optimizer, s.muon_lr, s.adam_lr,
                                 [("previous", s.adam_lr), ("following", s.adam_lr)])
         self.launcher = Launcher(s.launch, self.device, self.loss, self.update, self.model.parameters(), self.changed)
-        self.step, self.warm = 0, 0
+        self.step, self.warm, self.spent = 0, 0, 0.0       # spent: seconds
         name = f"drafter-{branch}" if branch else "drafter"
         self.path, self.out = folder / f"{name}.pt", run.folder / (f"dflash-{branch}" if branch else "export/dflash")
         if run.args.target and not branch:
             self.out = run.folder / "dflash"
         self.journal = Journal(folder / "train.jsonl", name, parallel.RANK)
         self.launcher.report = self.journal.write
-        self.resume()
+        self.resume(run.args.start)
 
-    def resume(self):
+    def resume(self, start):
+        """From this drafter's checkpoint; where it has none yet, from the exported drafter `start`."""
+        self.started = start
+        if start and not self.path.exists():
+            self.model.load_state_dict(read_weights(start, self.model))
         if self.path.exists():
             saved = torch.load(self.path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(saved["model"])
-            self.step = saved["step"]
+            self.step, self.spent = saved["step"], saved.get("spent", 0.0)
             if "optimizers" in saved:
                 restore(self.optimizers, saved["optimizers"])
                 self.warm = self.step
@@ -89,7 +156,7 @@ class Trainer:
     def checkpoint(self):
         if parallel.RANK == 0:
             save(self.path, {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
-                             "step": self.step})
+                             "step": self.step, "spent": self.spent})
             export_drafter(self.model, self.out)
 
     def changed(self):
@@ -99,10 +166,10 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
 
-    def loss(self, tokens, anchors):
+    def loss(self, rows, anchors):
         block, slots = self.c.block, self.c.block - 1
-        with torch.no_grad():
-            final, taps = self.target.states(tokens, self.c.taps)
+        tokens = self.rows.tokens[rows].long()
+        taps, final = self.states.of(rows, tokens)
         labels = torch.stack([tokens.gather(1, anchors + j) for j in range(block)], -1)
         states = self.model(taps, anchors, labels[..., 0])[:, :, 1:]
         states, head = self.model.with_previous(states, labels[..., :-1], self.target.head)
@@ -117,28 +184,43 @@ class Trainer:
     def weigh(self, slots, entropy, first):
         return WEIGH[self.s.loss](entropy, slots)
 
-    def one_step(self):
+    def one_step(self, progress):
         s = self.s
-        schedule(self.optimizers, rate(self.step / s.steps, self.warm, s))
-        batch = self.rows.batch(self.step, s.sequences, s.blocks, self.c.block, s.first_anchor)
+        schedule(self.optimizers, rate(progress, self.warm, s))
+        batch = self.rows.batch(self.step, s.sequences, s.blocks, self.c.block, -1 if s.own_text else s.first_anchor)
         loss = self.launcher.step("drafter", batch)
         self.step, self.warm = self.step + 1, self.warm + 1
         return loss
 
+    def synchronize(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def now(self):
+        """The time, once the device has done what it was given, which it is asked now and then."""
+        if self.step % SYNC_EVERY == 0:
+            self.synchronize()
+        return parallel.agree(time.time(), self.device) if parallel.WORLD > 1 else time.time()
+
     def run(self, minutes, steps, fit=False):
-        """Until all is done, or for so many minutes or steps; fit: the number of steps follows from the speed and the time left."""
+        """Until all is done, or for so many minutes or steps; fit: the training is as long as the minutes, earlier runs' included, whatever
+        the number of steps, and its rate follows the time; it begins when the first step has ended."""
         began = written = logged = time.time()
-        total, count, left = torch.zeros((), device=self.device), 0, steps
-        while self.step < self.s.steps and left:
-            total, count, left = total + self.one_step(), count + 1, left - 1
-            now = parallel.agree(time.time(), self.device) if parallel.WORLD > 1 else time.time()
-            if now - logged > LOG_EVERY or self.step >= self.s.steps or not left:
+        before, total, count, left, last = self.spent, torch.zeros((), device=self.device), 0, steps, {}
+        done = lambda: self.spent >= minutes * 60 if fit else self.step >= self.s.steps  # noqa: E731
+        while not done() and left:
+            progress = min(1.0, self.spent / (minutes * 60)) if fit else self.step / self.s.steps
+            total, count, left = total + self.one_step(progress), count + 1, left - 1
+            if fit and count == 1:                           # the first step's captures and compilations are no training
+                self.synchronize()
+                began = logged = time.time()
+            now = self.now()
+            self.spent = before + now - began
+            if now - logged > LOG_EVERY or done() or not left:
                 nats, now = (total / count).item(), time.time()
-                self.journal.write(step=self.step, of=self.s.steps, nats=round(nats, 4), way=self.launcher.way,
-                                   steps_per_second=round(count / (now - logged), 2))
-                if fit:
-                    left_over = parallel.agree(count / (now - logged) * (minutes * 60 - (now - began)), self.device)
-                    self.s.steps = self.step + max(0, int(left_over))
+                last = {"step": self.step, "nats": round(nats, 4), "way": self.launcher.way,
+                        "steps_per_second": round(count / (now - logged), 2), "progress": round(progress, 3)}
+                self.journal.write(**last)
                 total, count, logged = torch.zeros_like(total), 0, now
             if now - written > SAVE_EVERY:
                 self.checkpoint()
@@ -146,7 +228,8 @@ class Trainer:
             if now - began > minutes * 60:
                 break
         self.checkpoint()
-        return self.step >= self.s.steps
+        self.last = last
+        return done()
 
 
 def main(run):

@@ -9,7 +9,7 @@ import torch
 
 
 def orthogonalize(stack, steps=5):
-    """stack [n, rows, columns], rows <= columns, bfloat16 -> nearly orthogonal matrices of the same row space."""
+    """stack [n, rows, columns], rows <= columns -> nearly orthogonal matrices of the same row space."""
     x = stack / (stack.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
@@ -26,31 +26,29 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self):
+        """Elementwise work runs over all matrices of a group at once: a small model's step is bound by its number of kernels."""
         for group in self.param_groups:
+            params = group["params"]
+            momenta, gradients = [self.state[p]["momentum"] for p in params], [p.grad for p in params]
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            nesterov = torch._foreach_lerp(gradients, momenta, group["momentum"])
             stacks = defaultdict(list)
-            for p in group["params"]:
-                update = self.momentum(p, group["momentum"])
+            for p, update in zip(params, nesterov):
                 update = update.reshape(-1, p.shape[-2] // group["parts"], p.shape[-1])
                 tall = update.shape[1] > update.shape[2]
-                update = update.transpose(1, 2) if tall else update
-                stacks[update.shape[1:], tall].append((p, update.bfloat16()))
+                stacks[tuple(sorted(update.shape[1:])), tall].append((p, update.transpose(1, 2) if tall else update))
             for (_, tall), entries in stacks.items():
                 self.apply_stack(entries, tall, group)
 
-    def momentum(self, p, rate):
-        """Nesterov momentum of the gradient."""
-        state = self.state[p]
-        state["momentum"].lerp_(p.grad, 1 - rate)
-        return p.grad.lerp(state["momentum"], rate)
-
     @staticmethod
     def apply_stack(entries, tall, group):
-        updates = orthogonalize(torch.cat([u for _, u in entries])).split([len(u) for _, u in entries])
-        for (p, _), update in zip(entries, updates):
-            scale = max(1, update.shape[2] / update.shape[1]) ** 0.5 if tall else 1.0
-            update = update.transpose(1, 2) if tall else update
-            p.mul_(1 - group["lr"] * group["weight_decay"])
-            p.sub_(update.reshape(p.shape).to(p.dtype) * (group["lr"] * scale))
+        updates = torch.cat([u for _, u in entries])
+        updates = orthogonalize(updates.bfloat16() if updates.is_cuda else updates).float()      # CPUs have no fast products in BF16
+        scale = max(1, updates.shape[2] / updates.shape[1]) ** 0.5 if tall else 1.0
+        updates = (updates * (group["lr"] * scale)).split([len(u) for _, u in entries])
+        params = [p for p, _ in entries]
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_sub_(params, [(u.transpose(1, 2) if tall else u).reshape(p.shape) for p, u in zip(params, updates)])
 
 
 def build(model, matrices, muon_lr, adam_lr, special_lr=()):

@@ -18,7 +18,7 @@ from learn.state import Journal, save
 from nets.decode import generate
 from nets.hub import open_target
 
-ROW = 512                      # tokens of a row made from responses
+ROW = 512                      # most tokens of a row made from responses
 
 
 def own_text(run, target, corpus, index):
@@ -28,12 +28,11 @@ def own_text(run, target, corpus, index):
     starts = random.integers(0, len(corpus) - s.prompt, s.sequences)
     prompts = torch.from_numpy(np.stack([corpus[a:a + s.prompt] for a in starts]).astype(np.int64)).to(run.device)
     temperature = s.temperatures[index % len(s.temperatures)]
-    tokens, _ = generate(target.model, prompts, s.count, torch.bfloat16, (), temperature,
-                         torch.Generator(run.device).manual_seed(index))
+    tokens, _ = generate(target.model, prompts, s.count, torch.bfloat16, (), temperature, index)
     looping = repeats(tokens[:, s.prompt:])
     kept = ~looping | (looping.cumsum(0) <= s.loops * s.sequences)
     tokens = tokens[kept].int().cpu()
-    return {"tokens": tokens, "first": torch.full((len(tokens),), s.prompt // 2, dtype=torch.int32),
+    return {"tokens": tokens, "first": torch.full((len(tokens),), s.prompt - 1, dtype=torch.int32),
             "end": torch.full((len(tokens),), tokens.shape[1], dtype=torch.int32)}, temperature, looping.float().mean().item()
 
 
@@ -51,7 +50,7 @@ def from_responses(tokenizer, requests, results):
     rows = [(p[-ROW // 2:], r) for p, r in answered(tokenizer, requests, results) if r]
     if not rows:
         raise SystemExit(f"{results}: holds no answer to a line of {requests} with a text for its prompt")
-    tokens = torch.zeros(len(rows), ROW, dtype=torch.int32)
+    tokens = torch.zeros(len(rows), min(ROW, max(len(p) + len(r) for p, r in rows)), dtype=torch.int32)
     first, end = (torch.zeros(len(rows), dtype=torch.int32) for _ in range(2))
     for i, (prompt, response) in enumerate(rows):
         ids = (prompt + response)[:ROW]

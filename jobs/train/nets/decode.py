@@ -90,7 +90,14 @@ class Decoder:
         return (states @ self.weights["lm_head"].t()).float()
 
 
-def generate(target, prompts, count, dtype=torch.float32, taps=(), temperature=0.0, generator=None):
+def noise(seed, position, rows, vocab, device):
+    """The Gumbel noise of a position [rows, vocab]: as in the engine, a token is the arg max of its logits and this, so a drafter that knows
+    the noise can draw with it."""
+    generator = torch.Generator(device).manual_seed(seed * 1_000_003 + position)
+    return -torch.log(-torch.log(torch.rand(rows, vocab, generator=generator, device=device).clamp(1e-9, 1 - 1e-7)))
+
+
+def generate(target, prompts, count, dtype=torch.float32, taps=(), temperature=0.0, seed=0):
     """Continues prompts [batch, time] by `count` tokens. Returns tokens [batch, time + count] and, if taps are asked
     for, the taps of all of them but the last [batch, time + count - 1, taps * hidden]."""
     decoder = Decoder(target, len(prompts), prompts.shape[1] + count, dtype, taps)
@@ -100,8 +107,7 @@ def generate(target, prompts, count, dtype=torch.float32, taps=(), temperature=0
         tapped.append(tap)
         logits = decoder.logits(states[:, -1])
         if temperature:
-            rows = torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator)
-        else:
-            rows = logits.argmax(-1, keepdim=True)
+            logits = logits + temperature * noise(seed, tokens.shape[1], *logits.shape, logits.device)
+        rows = logits.argmax(-1, keepdim=True)
         tokens = torch.cat([tokens, rows], 1)
     return tokens, torch.cat(tapped, 1) if taps else None

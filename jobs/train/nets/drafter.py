@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nets.target import rms_norm, rope_table
+from nets.target import rope_table
 
 
 @dataclass
@@ -55,6 +55,11 @@ class DraftConfig:
                               "swa_window_size": self.window, "causal": False,
                               **({"markov": self.markov} if self.markov else {})},
         }
+
+
+def rms_norm(x, weight, eps):
+    """On BF16 as it is: one kernel, which sums in float32; the engine has these weights in BF16 too."""
+    return F.rms_norm(x, weight.shape, weight.to(x.dtype), eps)
 
 
 def rotate_at(x, table, positions):
@@ -182,15 +187,13 @@ class Drafter(nn.Module):
                 torch.cat([head, self.following.bfloat16()], 1))
 
     @torch.no_grad()
-    def drafts(self, taps, anchors, tokens, head):
-        """Greedy drafts [batch, blocks, block - 1] of slots 1 and on."""
-        states = self(taps, anchors, tokens)
-        if not self.c.markov:
-            return (states[:, :, 1:] @ head.t()).argmax(-1)
-        found = [tokens]
+    def drafts(self, taps, anchors, tokens, head, noise=None):
+        """Drafts [batch, blocks, block - 1] of slots 1 and on: arg max, of the logits and of noise [batch, blocks, block - 1, vocab] where given."""
+        states, found = self(taps, anchors, tokens), [tokens]
         for slot in range(1, self.c.block):
             wide, wider = self.with_previous(states[:, :, slot], found[-1], head)
-            found.append((wide @ wider.t()).argmax(-1))
+            logits = (wide @ wider.t()).float()
+            found.append((logits if noise is None else logits + noise[:, :, slot - 1]).argmax(-1))
         return torch.stack(found[1:], -1)
 
 
@@ -227,9 +230,18 @@ def load_drafter(folder, target):
                     positions=h["max_position_embeddings"], vocab=h["vocab_size"], mask_id=d["mask_token_id"],
                     target_layers=h["num_target_layers"], markov=d.get("markov", 0))
     drafter = Drafter(c, target.embedding)
-    names, state = dict(drafter.named_parameters()), {}
-    for name, tensor in load_file(folder / "model.safetensors").items():
-        state[name if name in names else name.removesuffix(".weight")] = tensor.float()
-    state["mask_embedding"] = torch.load(folder / "mask_embedding.pt", weights_only=True)["embedding"].float()
-    drafter.load_state_dict(state)
+    drafter.load_state_dict(read_weights(folder, drafter))
     return drafter.to(target.head.device).eval().requires_grad_(False)
+
+
+def read_weights(folder, drafter):
+    """The state of `drafter` with the weights that export_drafter wrote. Layers that the folder lacks stay as they are: they add nothing
+    before they are trained."""
+    names, state = dict(drafter.named_parameters()), {n: p.detach() for n, p in drafter.named_parameters()}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        name = name if name in names else name.removesuffix(".weight")
+        if name not in names or names[name].shape != tensor.shape:
+            raise SystemExit(f"{folder}: {name}: {tuple(tensor.shape)}: this drafter has no such weight; its settings must be those of the folder")
+        state[name] = tensor.float()
+    state["mask_embedding"] = torch.load(folder / "mask_embedding.pt", weights_only=True)["embedding"].float()
+    return state

@@ -2,12 +2,12 @@
 #include <string.h>
 
 #include "coordinator/decoder_state.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 
 /* ---- filters of rows that a device samples: top_k, top_p and min_p without a row's logits on the host ----
  *
  * The device draws the best of all tokens and makes a histogram of the row. From that the host knows bins that are kept, bins that are left
- * out, and those in between that are open (ranks/model/histogram.h); a draw's score, less its noise, says in which bin it lies.
+ * out, and those in between that are open (ranks/model/sampling/histogram.h); a draw's score, less its noise, says in which bin it lies.
  *
  *   1. The draw lies in a kept bin: it is the best of all tokens, and kept, so it is the best of those that are kept. Done.
  *   2. Else the step is sampled again, from the logits that it left on the device, with the row's bins that are kept or open. What comes out

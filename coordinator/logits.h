@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "io/base/status.h"
-#include "ranks/model/sampling.h"
+#include "ranks/model/sampling/sampling.h"
 
 /* What a request asks of its rows. All zero: nothing. */
 typedef struct {

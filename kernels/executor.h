@@ -8,7 +8,7 @@
 
 #include "comm/comm.h"
 #include "io/base/status.h"
-#include "ranks/model/histogram.h"
+#include "ranks/model/sampling/histogram.h"
 
 typedef struct slip_executor slip_executor;
 

@@ -8,7 +8,7 @@
 #include "io/base/activity/activity.h"
 #include "ranks/load/fetch.h"
 #include "ranks/model/build.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 #include "ranks/wire.h"
 
 enum { WHAT = 64 }; /* bytes of what errors call a step */

@@ -7,7 +7,7 @@
 #include "io/base/clock.h"
 #include "kernels/cpu/state.h"
 #include "ranks/model/build.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 
 void *slip_cpu_zeros(size_t count, size_t size)
 {

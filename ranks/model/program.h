@@ -8,7 +8,7 @@
 #define SLIP_RANKS_MODEL_PROGRAM_H
 
 #include "io/base/both.h"
-#include "ranks/model/sampling.h"
+#include "ranks/model/sampling/sampling.h"
 #include "ranks/model/weights.h"
 
 enum {
@@ -153,7 +153,7 @@ typedef struct {
 
 typedef enum {
     SLIP_WANT_TOKENS,     /* each rank's best candidate a logit row */
-    SLIP_WANT_HISTOGRAMS, /* and of each logit row that filters apply to its histogram (ranks/model/histogram.h) */
+    SLIP_WANT_HISTOGRAMS, /* and of each logit row that filters apply to its histogram (ranks/model/sampling/histogram.h) */
     SLIP_WANT_LOGITS      /* the coordinator gets whole rows of logits */
 } slip_want;
 

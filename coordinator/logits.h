@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #include "io/base/status.h"
-#include "ranks/model/adjust.h"
-#include "ranks/model/likeliest.h"
+#include "ranks/model/sampling/adjust.h"
+#include "ranks/model/sampling/likeliest.h"
 
 /* What a request asks of its rows. All zero: nothing. */
 typedef struct {

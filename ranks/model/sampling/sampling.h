@@ -1,8 +1,8 @@
 /* How a request's tokens are picked: one struct from the parsers to the step, and one table of its fields that the parsers read. A new
- * field is a member here, a row here, and its use in ranks/model/sample.c.
+ * field is a member here, a row here, and its use in ranks/model/sampling/sample.c.
  */
-#ifndef SLIP_RANKS_MODEL_SAMPLING_H
-#define SLIP_RANKS_MODEL_SAMPLING_H
+#ifndef SLIP_RANKS_MODEL_SAMPLING_SAMPLING_H
+#define SLIP_RANKS_MODEL_SAMPLING_SAMPLING_H
 
 #include <float.h>
 #include <stdbool.h>

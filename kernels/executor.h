@@ -47,8 +47,11 @@ typedef struct {
     /* Tensor `index` will come in this form, whose data is not there yet: make room. */
     slip_status (*place)(slip_executor *executor, int32_t index, const slip_weight *form);
 
-    /* Bytes of one expert of a placed tensor on its way to a device. NULL: nothing is on a way, pack() writes where it stays. */
-    size_t (*packed_bytes)(const slip_executor *executor, int32_t index);
+    /* Bytes of so many rows of an expert of a placed tensor on their way to a device. NULL: nothing is on a way, pack() writes where it stays. */
+    size_t (*packed_bytes)(const slip_executor *executor, int32_t index, int64_t rows);
+
+    /* A matrix that is not stacked may come in pieces of its rows, each but the last a multiple of so many. 0: all come whole. */
+    int32_t row_unit;
 
     /* Bring expert `from` of a piece, the tensor's expert `to`, into our order, at `packed` [packed_bytes]. In any thread, in several at a
      * time, and not for longer than `piece` lives. */
@@ -56,6 +59,10 @@ typedef struct {
 
     /* Bytes [first, first + bytes) of a tensor's packed experts, one behind the other: send them there. */
     slip_status (*store)(slip_executor *executor, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed);
+
+    /* The same of rows [first, first + rows) of a matrix that is not stacked, which were packed together; pieces come in their order. NULL
+     * where packed_bytes is. */
+    slip_status (*store_rows)(slip_executor *executor, int32_t index, int64_t first, int64_t rows, const unsigned char *packed);
 
     /* All tensors are placed: what decides their packed bytes, beside their values, in one word. Whatever was packed under the same word may
      * be stored. NULL: packed bytes are not worth keeping. */
@@ -153,10 +160,12 @@ static inline slip_status slip_executor_run(const slip_executor_kind *kind, slip
 extern const slip_executor_kind slip_executor_cpu;
 
 /* Packs for GPUs on a machine that needs none, and keeps nothing: what a GPU would be sent goes to `store` of its sink, a tensor after the
- * other, each from its first byte to its last. It runs no step. */
+ * other, each from its first byte to its last. It runs no step. For that order it holds a matrix that comes in pieces of its rows, since
+ * chunks of columns lie apart, until it is whole. */
 typedef struct {
     slip_status (*store)(void *context, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed);
     void *context;
+    bool any_order; /* `store` takes a tensor's bytes in any order, as a device does */
 } slip_packer_sink;
 
 extern const slip_executor_kind slip_executor_packer; /* its create() is the function below */

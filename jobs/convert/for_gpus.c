@@ -101,7 +101,7 @@ static bool is_finished(const packing *p)
 /* All but the bytes. The caller ends it, also after a failure. */
 static slip_status begin(job *j, const slip_packed_name *name, packing *p)
 {
-    slip_packer_sink sink = {store, p};
+    slip_packer_sink sink = {store, p, false};
     *p = (packing){.job = j, .shard = {.source = &j->source, .program = &p->program, .kind = &slip_executor_packer, .name = *name}};
     slip_status status = slip_packed_path(j->options->out_path, name, &p->path);
     if (status == SLIP_OK)

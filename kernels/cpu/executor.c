@@ -309,6 +309,7 @@ const slip_executor_kind slip_executor_cpu = {
     .prompt_rows = SLIP_CPU_PROMPT_ROWS,
     .create = create,
     .place = place,
+    .row_unit = SLIP_GROUP,
     .pack = pack,
     .store = store,
     .prepare = prepare,

@@ -130,12 +130,12 @@ static void pack_scales(const slip_weight *weight, int64_t first, int64_t count,
 
 void slip_matrix_pack(const slip_weight *weight, int64_t from, slip_matrix *matrix, int64_t to)
 {
-    for (int64_t group = 0; group < matrix->groups; group++) {
-        int64_t row = group * SLIP_GROUP, left = matrix->rows - row, count = left < SLIP_GROUP ? left : SLIP_GROUP;
-        size_t block = block_index(matrix, to, row, 0);
-        pack_codes(weight, from * matrix->rows + row, count, matrix->blocks, matrix->data + block * slip_block_bytes(matrix->dtype));
+    for (int64_t row = 0; row < weight->rows; row += SLIP_GROUP) {
+        int64_t left = weight->rows - row, count = left < SLIP_GROUP ? left : SLIP_GROUP;
+        size_t block = block_index(matrix, to, weight->first_row + row, 0);
+        pack_codes(weight, from * weight->rows + row, count, matrix->blocks, matrix->data + block * slip_block_bytes(matrix->dtype));
         if (weight->scale)
-            pack_scales(weight, from * matrix->rows + row, count, matrix, block * SLIP_GROUP);
+            pack_scales(weight, from * weight->rows + row, count, matrix, block * SLIP_GROUP);
     }
 }
 

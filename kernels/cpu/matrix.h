@@ -38,7 +38,8 @@ static inline int64_t slip_padded(int64_t columns)
 slip_status slip_matrix_make(const slip_weight *form, slip_matrix *matrix);
 void slip_matrix_free(slip_matrix *matrix);
 
-/* Expert `from` of a weight of that form, which may have fewer experts, becomes the matrix's expert `to`. */
+/* Expert `from` of a weight of that form, which may have fewer experts, becomes the matrix's expert `to`; or some of its rows, from a whole
+ * group on, become that expert's. */
 void slip_matrix_pack(const slip_weight *weight, int64_t from, slip_matrix *matrix, int64_t to);
 
 /* Bytes of one expert (the whole matrix when not stacked), codes and scales. */

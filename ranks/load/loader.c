@@ -9,7 +9,8 @@
 
 enum {
     READ = 8 << 20,   /* whole blocks of checksums; two of them in flight keep a disk busy */
-    PIECE = 64 << 20, /* experts of a piece, together */
+    PIECE = 64 << 20, /* experts or rows of a piece, together */
+    PACK = 16 << 20,  /* rows that one thread packs at a time, of a weight that comes in pieces of its rows */
     PIECES = 2,       /* one is read, one is packed */
     MOST_THREADS = 8, /* more than a rank's disk can feed */
 };
@@ -17,7 +18,7 @@ _Static_assert(READ % SLIP_CHECKSUM_BLOCK == 0, "a read begins and ends with a b
 
 typedef struct transfer transfer;
 
-/* What one thread does at a time: check a read and sort it into its piece, or pack an expert. */
+/* What one thread does at a time: check a read and sort it into its piece, or pack an expert or some rows. */
 typedef struct {
     slip_pool_job job;
     slip_loader *loader;
@@ -32,7 +33,9 @@ typedef struct {
 typedef struct {
     slip_pool_job job;
     transfer *transfer;
-    int64_t expert;
+    int64_t expert;        /* of the piece */
+    slip_range rows;       /* of the piece's */
+    unsigned char *packed; /* NULL: nothing is on a way */
 } pack_job;
 
 /* A piece under way. */
@@ -40,9 +43,10 @@ struct transfer {
     slip_loader *loader;
     slip_piece piece;
     pack_job *packs;
-    int64_t pack_room;
-    unsigned char *packed; /* of all its experts, on the way to a device */
+    int64_t pack_count, pack_room;
+    unsigned char *packed; /* all of it, on the way to a device */
     size_t packed_room, packed_bytes;
+    bool by_rows;   /* each pack is stored by itself */
     int64_t unread; /* reads that are not sorted in yet, and one more until all have been made; atomic */
     bool given_up;  /* not all could be read */
     slip_pool_open_jobs open;
@@ -67,21 +71,18 @@ static void run_pack(void *context)
     const pack_job *pack = context;
     transfer *t = pack->transfer;
     slip_loader *loader = t->loader;
-    unsigned char *packed = t->packed ? t->packed + (size_t)pack->expert * t->packed_bytes : NULL;
-    slip_piece_spread(&t->piece, pack->expert);
-    loader->kind->pack(loader->executor, t->piece.index, &t->piece.weight, pack->expert, t->piece.first + pack->expert, packed);
+    slip_weight weight = slip_piece_rows(&t->piece, pack->expert, pack->rows);
+    loader->kind->pack(loader->executor, t->piece.index, &weight, 0, t->piece.first + pack->expert, pack->packed);
 }
 
-/* One more read of the piece is sorted in; the last one has its experts packed. */
+/* One more read of the piece is sorted in; the last one has it packed. */
 static void count_read(transfer *t)
 {
     slip_pool *pool = t->loader->pool;
     if (__atomic_sub_fetch(&t->unread, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    for (int64_t e = 0; e < t->piece.weight.experts && !t->given_up; e++) {
-        t->packs[e] = (pack_job){{run_pack, &t->packs[e], &t->open, NULL}, t, e};
-        slip_pool_submit(pool, &t->packs[e].job);
-    }
+    for (int64_t i = 0; i < t->pack_count && !t->given_up; i++)
+        slip_pool_submit(pool, &t->packs[i].job);
     slip_pool_release(pool, &t->open);
 }
 
@@ -121,6 +122,23 @@ static void drop_large(slip_loader *loader, transfer *t)
     t->packed_room = 0;
 }
 
+static slip_status store_experts(slip_loader *loader, const transfer *t)
+{
+    int64_t bytes = (int64_t)t->packed_bytes;
+    return loader->kind->store(loader->executor, t->piece.index, t->piece.first * bytes, t->pack_count * bytes, t->packed);
+}
+
+static slip_status store_rows(slip_loader *loader, const transfer *t)
+{
+    slip_status status = SLIP_OK;
+    for (int64_t i = 0; i < t->pack_count && status == SLIP_OK && loader->kind->store_rows; i++) {
+        const pack_job *pack = &t->packs[i];
+        status = loader->kind->store_rows(loader->executor, t->piece.index, t->piece.weight.first_row + pack->rows.first, pack->rows.count,
+                                          pack->packed);
+    }
+    return status;
+}
+
 /* A piece is packed: to the device with it. */
 static slip_status retire_transfer(slip_loader *loader, transfer *t)
 {
@@ -128,25 +146,19 @@ static slip_status retire_transfer(slip_loader *loader, transfer *t)
         return SLIP_OK;
     slip_pool_wait(loader->pool, &t->open, "packing", loader->source->path);
     t->piece.tensor = NULL;
-    int64_t bytes = (int64_t)t->packed_bytes;
-    slip_status status =
-        loader->kind->store(loader->executor, t->piece.index, t->piece.first * bytes, t->piece.weight.experts * bytes, t->packed);
+    slip_status status = t->by_rows ? store_rows(loader, t) : store_experts(loader, t);
     drop_large(loader, t);
     return status;
 }
 
-static slip_status reserve_packs(slip_loader *loader, transfer *t, int64_t experts)
+static size_t packed_bytes(const slip_loader *loader, const transfer *t, int64_t rows)
+{
+    return loader->kind->packed_bytes ? loader->kind->packed_bytes(loader->executor, t->piece.index, rows) : 0;
+}
+
+static slip_status reserve_packed(slip_loader *loader, transfer *t, size_t bytes)
 {
     const slip_executor_kind *kind = loader->kind;
-    if (experts > t->pack_room) {
-        free(t->packs);
-        t->packs = malloc((size_t)experts * sizeof *t->packs);
-        t->pack_room = t->packs ? experts : 0;
-    }
-    if (!t->packs)
-        return slip_fail(SLIP_ERR_FAILED, "out of memory");
-    t->packed_bytes = kind->packed_bytes ? kind->packed_bytes(loader->executor, t->piece.index) : 0;
-    size_t bytes = (size_t)experts * t->packed_bytes;
     if (bytes <= t->packed_room)
         return SLIP_OK;
     if (t->packed)
@@ -155,6 +167,32 @@ static slip_status reserve_packs(slip_loader *loader, transfer *t, int64_t exper
     t->packed_room = 0;
     slip_status status = kind->alloc_packed(loader->executor, bytes, &t->packed);
     t->packed_room = status == SLIP_OK ? bytes : 0;
+    return status;
+}
+
+/* What is to be packed of a piece: its experts, or so many rows at a time. */
+static slip_status plan_packs(slip_loader *loader, transfer *t, int64_t rows)
+{
+    const slip_weight *w = &t->piece.weight;
+    int64_t bands = t->by_rows ? (w->rows + rows - 1) / rows : 1, count = w->experts * bands;
+    if (count > t->pack_room) {
+        free(t->packs);
+        t->packs = malloc((size_t)count * sizeof *t->packs);
+        t->pack_room = t->packs ? count : 0;
+    }
+    if (!t->packs)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    t->pack_count = count;
+    t->packed_bytes = packed_bytes(loader, t, t->by_rows ? rows : w->rows);
+    slip_status status = reserve_packed(loader, t, (size_t)count * t->packed_bytes);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t first = i % bands * rows, left = w->rows - first;
+        t->packs[i] = (pack_job){{run_pack, &t->packs[i], &t->open, NULL},
+                                 t,
+                                 i / bands,
+                                 {first, t->by_rows && left > rows ? rows : left},
+                                 t->packed ? t->packed + (size_t)i * t->packed_bytes : NULL};
+    }
     return status;
 }
 
@@ -205,20 +243,47 @@ static slip_status read_piece(slip_loader *loader, transfer *t)
     return status;
 }
 
+/* Rows whose codes and scales have so many bytes: a multiple of the executor's. */
+static int64_t rows_of(const slip_loader *loader, const slip_weight *form, int64_t bytes)
+{
+    int64_t unit = loader->kind->row_unit, row = ((int64_t)slip_piece_expert_bytes(form) + form->rows - 1) / form->rows;
+    int64_t rows = bytes / row / unit * unit;
+    return rows > unit ? rows : unit;
+}
+
+static slip_status load_piece(slip_loader *loader, int32_t index, const slip_weight *form, slip_range experts, slip_range rows,
+                              int64_t pack_rows)
+{
+    transfer *t = &loader->transfers[loader->next_transfer++ % PIECES];
+    slip_status status = retire_transfer(loader, t);
+    if (status == SLIP_OK)
+        status = slip_piece_begin(&t->piece, loader->source, loader->program, index, form, experts, rows);
+    t->by_rows = pack_rows > 0;
+    if (status == SLIP_OK)
+        status = plan_packs(loader, t, pack_rows);
+    return status == SLIP_OK ? read_piece(loader, t) : status;
+}
+
+static slip_status load_rows(slip_loader *loader, int32_t index, const slip_weight *form)
+{
+    int64_t at_once = rows_of(loader, form, PIECE), pack_rows = rows_of(loader, form, PACK);
+    slip_status status = SLIP_OK;
+    for (int64_t first = 0; first < form->rows && status == SLIP_OK; first += at_once) {
+        int64_t left = form->rows - first;
+        status = load_piece(loader, index, form, (slip_range){0, 1}, (slip_range){first, left < at_once ? left : at_once}, pack_rows);
+    }
+    return status;
+}
+
 slip_status slip_loader_tensor(slip_loader *loader, int32_t index, const slip_weight *form)
 {
     slip_status status = SLIP_OK;
     int64_t bytes = (int64_t)slip_piece_expert_bytes(form), at_once = bytes > 0 && bytes < PIECE ? PIECE / bytes : 1;
+    if (loader->program->tensors[index].experts.first < 0 && bytes > PIECE && loader->kind->row_unit > 0)
+        return load_rows(loader, index, form);
     for (int64_t first = 0; first < form->experts && status == SLIP_OK; first += at_once) {
-        transfer *t = &loader->transfers[loader->next_transfer++ % PIECES];
-        int64_t left = form->experts - first, count = left < at_once ? left : at_once;
-        status = retire_transfer(loader, t);
-        if (status == SLIP_OK)
-            status = slip_piece_begin(&t->piece, loader->source, loader->program, index, form, first, count);
-        if (status == SLIP_OK)
-            status = reserve_packs(loader, t, count);
-        if (status == SLIP_OK)
-            status = read_piece(loader, t);
+        int64_t left = form->experts - first;
+        status = load_piece(loader, index, form, (slip_range){first, left < at_once ? left : at_once}, (slip_range){0, form->rows}, 0);
     }
     return status;
 }

@@ -57,7 +57,7 @@ void slip_packed_dataset(const slip_packed_shard *shard, int32_t index, slip_dat
 {
     const slip_tensor *tensor = &shard->program->tensors[index];
     int64_t experts = tensor->experts.first < 0 ? 1 : tensor->experts.count;
-    int64_t bytes = (int64_t)shard->kind->packed_bytes(shard->executor, index);
+    int64_t bytes = (int64_t)shard->kind->packed_bytes(shard->executor, index, tensor->rows);
     *dataset = (slip_dataset){.dims = 2, .shape = {experts, bytes}, .bytes = experts * bytes};
     snprintf(dataset->name, sizeof dataset->name, SLIP_PACKED_GROUP "/%.*s", (int)(sizeof dataset->name - sizeof SLIP_PACKED_GROUP - 1),
              shard->program->parts[tensor->first_part].weight.name);

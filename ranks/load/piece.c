@@ -95,38 +95,58 @@ static int64_t row_count(const slip_dataset *dataset)
     return dataset->dims > 1 ? dataset->shape[dataset->dims - 2] : 1;
 }
 
+/* Rows of a part that a piece has. */
+typedef struct {
+    const slip_part *part;
+    slip_range rows; /* of the part's */
+    int64_t at;      /* where they are in the piece */
+} part_rows;
+
+/* `before`: rows of the tensor that precede the part; `rows`: those of the tensor that are wanted. */
+static part_rows rows_within(const slip_part *part, int64_t before, slip_range rows)
+{
+    int64_t first = rows.first > before ? rows.first : before, last = rows.first + rows.count, end = before + part->rows.count;
+    end = end < last ? end : last;
+    return (part_rows){part, {first - before, end > first ? end - first : 0}, first - rows.first};
+}
+
+static slip_range rows_of_piece(const slip_piece *piece)
+{
+    return (slip_range){piece->weight.first_row, piece->weight.rows};
+}
+
 /* The part's rows of the piece's experts: of an array with as many rows as the weight, `bytes` bytes from byte `column` of each row on. They
- * go to row `at` of each expert of `to`, whose rows are as long. */
-static slip_strip rows_of_part(const slip_piece *piece, const slip_part *part, const slip_dataset *dataset, int64_t row_bytes,
-                               int64_t column, int64_t bytes, int64_t at, unsigned char *to)
+ * go to each expert of `to`, whose rows are as long. */
+static slip_strip rows_of_part(const slip_piece *piece, const part_rows *of, const slip_dataset *dataset, int64_t row_bytes, int64_t column,
+                               int64_t bytes, unsigned char *to)
 {
     int64_t expert = piece->first + (piece->tensor->experts.first < 0 ? 0 : piece->tensor->experts.first), rows = row_count(dataset);
     return (slip_strip){
         .dataset = dataset,
-        .first = (expert * rows + part->rows.first) * row_bytes,
+        .first = (expert * rows + of->part->rows.first + of->rows.first) * row_bytes,
         .stride = rows * row_bytes,
         .runs = piece->weight.experts,
-        .rows = part->rows.count,
+        .rows = of->rows.count,
         .row_bytes = row_bytes,
         .column = column,
         .bytes = bytes,
-        .to = to + at * bytes,
+        .to = to + of->at * bytes,
         .to_run = piece->weight.rows * bytes,
         .to_row = bytes,
     };
 }
 
-static slip_strip codes_strip(const slip_piece *piece, const slip_part *part, const slip_dataset *dataset, int64_t at)
+static slip_strip codes_strip(const slip_piece *piece, const part_rows *of, const slip_dataset *dataset)
 {
     const slip_weight *w = &piece->weight;
-    return rows_of_part(piece, part, dataset, dataset->shape[dataset->dims - 1] * slip_dtype_item_bytes(w->dtype),
-                        slip_dtype_row_bytes(w->dtype, piece->tensor->columns.first), (int64_t)w->row_bytes, at, w->data);
+    return rows_of_part(piece, of, dataset, dataset->shape[dataset->dims - 1] * slip_dtype_item_bytes(w->dtype),
+                        slip_dtype_row_bytes(w->dtype, piece->tensor->columns.first), (int64_t)w->row_bytes, w->data);
 }
 
-static slip_strip mxfp4_strip(const slip_piece *piece, const slip_part *part, const slip_dataset *scale, int64_t at)
+static slip_strip mxfp4_strip(const slip_piece *piece, const part_rows *of, const slip_dataset *scale)
 {
-    return rows_of_part(piece, part, scale, scale->shape[scale->dims - 1], piece->tensor->columns.first / SLIP_MXFP4_BLOCK,
-                        piece->weight.scale_columns, at, piece->weight.scale);
+    return rows_of_part(piece, of, scale, scale->shape[scale->dims - 1], piece->tensor->columns.first / SLIP_MXFP4_BLOCK,
+                        piece->weight.scale_columns, piece->weight.scale);
 }
 
 static int64_t grid_bytes(const slip_dataset *scale)
@@ -158,12 +178,13 @@ static void list_strips(slip_piece *piece, const slip_source *source)
     piece->strip_count = 0;
     for (int32_t p = 0; p < piece->tensor->parts; row += piece->parts[p++].rows.count) {
         const slip_part *part = &piece->parts[p];
+        const part_rows of = rows_within(part, row, rows_of_piece(piece));
         const slip_dataset *scale = find_scale(source, part->weight.name);
-        piece->strips[piece->strip_count++] = codes_strip(piece, part, slip_checkpoint_find(&source->table, part->weight.name), row);
+        piece->strips[piece->strip_count++] = codes_strip(piece, &of, slip_checkpoint_find(&source->table, part->weight.name));
         if (piece->weight.scale == NULL)
             continue;
         bool blocks = piece->weight.dtype == SLIP_F8E4M3;
-        piece->strips[piece->strip_count++] = blocks ? grid_strip(piece, scale, grid) : mxfp4_strip(piece, part, scale, row);
+        piece->strips[piece->strip_count++] = blocks ? grid_strip(piece, scale, grid) : mxfp4_strip(piece, &of, scale);
         grid += blocks ? grid_bytes(scale) : 0;
     }
 }
@@ -188,20 +209,22 @@ static slip_status reserve_strips(slip_piece *piece)
 }
 
 slip_status slip_piece_begin(slip_piece *piece, const slip_source *source, const slip_program *program, int32_t index,
-                             const slip_weight *form, int64_t first, int64_t count)
+                             const slip_weight *form, slip_range experts, slip_range rows)
 {
     piece->tensor = &program->tensors[index];
     piece->parts = &program->parts[piece->tensor->first_part];
     piece->index = index;
-    piece->first = first;
+    piece->first = experts.first;
     piece->weight = *form;
-    piece->weight.experts = count;
+    piece->weight.experts = experts.count;
+    piece->weight.first_row = rows.first;
+    piece->weight.rows = rows.count;
     piece->grid_bytes = grid_bytes_of_expert(piece, source);
-    slip_status status = slip_load_reserve(&piece->data, (size_t)(count * form->rows) * form->row_bytes + 1);
+    slip_status status = slip_load_reserve(&piece->data, (size_t)(experts.count * rows.count) * form->row_bytes + 1);
     if (status == SLIP_OK)
-        status = slip_load_reserve(&piece->scale, (size_t)count * scale_bytes(form) + 1);
+        status = slip_load_reserve(&piece->scale, (size_t)experts.count * scale_bytes(&piece->weight) + 1);
     if (status == SLIP_OK)
-        status = slip_load_reserve(&piece->grid, (size_t)(count * piece->grid_bytes) + 1);
+        status = slip_load_reserve(&piece->grid, (size_t)(experts.count * piece->grid_bytes) + 1);
     if (status == SLIP_OK)
         status = reserve_strips(piece);
     if (status != SLIP_OK)
@@ -219,23 +242,39 @@ static int64_t scale_row(const slip_weight_spec *weight, int64_t row)
     return row / rows * slip_f8_blocks(rows) + row % rows / SLIP_F8_BLOCK;
 }
 
-void slip_piece_spread(slip_piece *piece, int64_t expert)
+/* Rows of scales for those rows of a piece that part `p` has: from the part's grid to `to`, where the first of `rows` goes. */
+static void spread_part(const slip_piece *piece, const part_rows *of, const unsigned char *grid, unsigned char *to)
 {
-    const slip_weight *w = &piece->weight;
-    if (w->dtype != SLIP_F8E4M3 || w->scale == NULL)
-        return;
-    const unsigned char *grid = piece->grid.at + expert * piece->grid_bytes;
-    size_t bytes = (size_t)w->scale_columns * sizeof(float);
-    unsigned char *to = w->scale + (size_t)(expert * w->rows) * bytes;
-    for (int32_t p = 0; p < piece->tensor->parts; p++) {
-        const slip_weight_spec *spec = &piece->parts[p].weight;
-        int64_t columns = slip_f8_blocks(spec->columns), rows = spec->chunks * slip_f8_blocks(spec->rows / spec->chunks);
-        for (int64_t i = 0; i < piece->parts[p].rows.count; i++, to += bytes) {
-            int64_t block = scale_row(spec, piece->parts[p].rows.first + i) * columns + piece->tensor->columns.first / SLIP_F8_BLOCK;
-            memcpy(to, grid + block * (int64_t)sizeof(float), bytes);
-        }
-        grid += rows * columns * (int64_t)sizeof(float);
+    const slip_weight_spec *spec = &of->part->weight;
+    int64_t columns = slip_f8_blocks(spec->columns), left = piece->tensor->columns.first / SLIP_F8_BLOCK;
+    size_t bytes = (size_t)piece->weight.scale_columns * sizeof(float);
+    to += (size_t)of->at * bytes;
+    for (int64_t i = 0; i < of->rows.count; i++, to += bytes) {
+        int64_t block = scale_row(spec, of->part->rows.first + of->rows.first + i) * columns + left;
+        memcpy(to, grid + block * (int64_t)sizeof(float), bytes);
     }
+}
+
+slip_weight slip_piece_rows(slip_piece *piece, int64_t expert, slip_range rows)
+{
+    slip_weight w = piece->weight;
+    int64_t row = expert * w.rows + rows.first, before = 0, scale_row_bytes = (int64_t)scale_bytes(&w) / (w.rows > 0 ? w.rows : 1);
+    rows.first += w.first_row;
+    w.experts = 1;
+    w.rows = rows.count;
+    w.first_row = rows.first;
+    w.data += (size_t)row * w.row_bytes;
+    if (w.scale == NULL)
+        return w;
+    w.scale += row * scale_row_bytes;
+    const unsigned char *grid = piece->grid.at + expert * piece->grid_bytes;
+    for (int32_t p = 0; p < piece->tensor->parts && w.dtype == SLIP_F8E4M3; before += piece->parts[p++].rows.count) {
+        const slip_weight_spec *spec = &piece->parts[p].weight;
+        const part_rows of = rows_within(&piece->parts[p], before, rows);
+        spread_part(piece, &of, grid, w.scale);
+        grid += spec->chunks * slip_f8_blocks(spec->rows / spec->chunks) * slip_f8_blocks(spec->columns) * (int64_t)sizeof(float);
+    }
+    return w;
 }
 
 void slip_piece_free(slip_piece *piece)

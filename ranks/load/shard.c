@@ -25,14 +25,14 @@ static slip_status load_biases(const slip_source *source, int32_t index, uint64_
     slip_weight biases = {
         .dtype = SLIP_F32, .experts = 1, .rows = 1, .columns = model->experts, .row_bytes = bytes, .data = malloc(bytes + 1)};
     slip_status status = biases.data ? kind->place(executor, index, &biases) : slip_fail(SLIP_ERR_FAILED, "out of memory");
-    unsigned char *packed = status == SLIP_OK && kind->packed_bytes ? malloc(kind->packed_bytes(executor, index) + 1) : NULL;
+    unsigned char *packed = status == SLIP_OK && kind->packed_bytes ? malloc(kind->packed_bytes(executor, index, 1) + 1) : NULL;
     if (status == SLIP_OK && kind->packed_bytes && !packed)
         status = slip_fail(SLIP_ERR_FAILED, "out of memory");
     if (status == SLIP_OK) {
         int32_t pool = slip_overlap_pool(model->experts, model->top_k, model->draft.block, source->distinct_experts);
         slip_overlap_biases((float *)biases.data, model->experts, pool, seed);
         kind->pack(executor, index, &biases, 0, 0, packed);
-        status = kind->store(executor, index, 0, kind->packed_bytes ? (int64_t)kind->packed_bytes(executor, index) : 0, packed);
+        status = kind->store(executor, index, 0, kind->packed_bytes ? (int64_t)kind->packed_bytes(executor, index, 1) : 0, packed);
     }
     free(packed);
     free(biases.data);

@@ -252,6 +252,7 @@ typedef struct {
     unsigned char *scale; /* mxfp4: u8 [experts, rows, columns/32]; f8e4m3: f32 [experts, rows, scale_columns], one row of
                              scales a row; NULL otherwise */
     int64_t scale_skew;   /* f8e4m3: columns of its first scale block that lie before our first column */
+    int64_t first_row;    /* where it is a piece of a weight that is not stacked: the first of its `rows` there */
 } slip_weight;
 
 #endif

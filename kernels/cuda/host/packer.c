@@ -1,5 +1,6 @@
 /* What packs for GPUs without one: the first half of loading, with a sink in the device's place. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/base/memory/large.h"
 #include "kernels/cuda/layout/weights.h"
@@ -8,11 +9,14 @@
 struct slip_executor {
     slip_cuda_weights weights;
     slip_packer_sink sink;
+    unsigned char
+        *gathered; /* a matrix that came in pieces of its rows: the sink takes bytes in their order, and chunks of columns lie apart */
 };
 
 static void destroy(slip_executor *e)
 {
     slip_cuda_weights_free(&e->weights);
+    free(e->gathered);
     free(e);
 }
 
@@ -35,9 +39,9 @@ static slip_status place(slip_executor *e, int32_t index, const slip_weight *for
     return slip_cuda_weights_plan(&e->weights, index, form);
 }
 
-static size_t packed_bytes(const slip_executor *e, int32_t index)
+static size_t packed_bytes(const slip_executor *e, int32_t index, int64_t rows)
 {
-    return slip_cuda_weights_bytes(&e->weights, index);
+    return slip_cuda_weights_bytes(&e->weights, index, rows);
 }
 
 static void pack(slip_executor *e, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed)
@@ -54,6 +58,41 @@ static slip_status packed_layout(const slip_executor *e, uint64_t *layout)
 static slip_status store(slip_executor *e, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed)
 {
     return e->sink.store(e->sink.context, index, first, bytes, packed);
+}
+
+static slip_status send(void *context, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed)
+{
+    slip_executor *e = context;
+    return store(e, index, first, bytes, packed);
+}
+
+static slip_status gather(void *context, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed)
+{
+    (void)index;
+    slip_executor *e = context;
+    memcpy(e->gathered + first, packed, (size_t)bytes);
+    return SLIP_OK;
+}
+
+static slip_status store_rows(slip_executor *e, int32_t index, int64_t first, int64_t rows, const unsigned char *packed)
+{
+    int64_t all = e->weights.program->tensors[index].rows;
+    size_t bytes = packed_bytes(e, index, all);
+    if (e->sink.any_order || !slip_cuda_weights_is_matrix(&e->weights, index))
+        return slip_cuda_weights_send_rows(&e->weights, index, first, rows, packed, send, e);
+    if (first == 0) {
+        free(e->gathered);
+        e->gathered = slip_large_alloc(bytes);
+        if (!e->gathered)
+            return slip_fail(SLIP_ERR_FAILED, "out of memory: %zu bytes to pack a weight", bytes);
+    }
+    slip_status status = slip_cuda_weights_send_rows(&e->weights, index, first, rows, packed, gather, e);
+    if (status != SLIP_OK || first + rows < all)
+        return status;
+    status = store(e, index, 0, (int64_t)bytes, e->gathered);
+    free(e->gathered);
+    e->gathered = NULL;
+    return status;
 }
 
 static slip_status alloc_packed(slip_executor *e, size_t bytes, unsigned char **packed)
@@ -73,9 +112,11 @@ const slip_executor_kind slip_executor_packer = {
     .name = "packer",
     .place = place,
     .packed_bytes = packed_bytes,
+    .row_unit = SLIP_TILE_ROWS,
     .pack = pack,
     .packed_layout = packed_layout,
     .store = store,
+    .store_rows = store_rows,
     .alloc_packed = alloc_packed,
     .free_packed = free_packed,
     .destroy = destroy,

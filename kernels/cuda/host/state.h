@@ -35,9 +35,10 @@ struct slip_executor {
 
 /* weights.c */
 slip_status slip_cuda_place(slip_executor *executor, int32_t index, const slip_weight *form);
-size_t slip_cuda_packed_bytes(const slip_executor *executor, int32_t index);
+size_t slip_cuda_packed_bytes(const slip_executor *executor, int32_t index, int64_t rows);
 void slip_cuda_pack(slip_executor *executor, int32_t index, const slip_weight *piece, int64_t from, int64_t to, unsigned char *packed);
 slip_status slip_cuda_store(slip_executor *executor, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed);
+slip_status slip_cuda_store_rows(slip_executor *executor, int32_t index, int64_t first, int64_t rows, const unsigned char *packed);
 slip_status slip_cuda_packed_layout(const slip_executor *executor, uint64_t *layout);
 slip_status slip_cuda_alloc_packed(slip_executor *executor, size_t bytes, unsigned char **packed);
 void slip_cuda_free_packed(slip_executor *executor, unsigned char *packed);

@@ -19,9 +19,9 @@ static slip_status alloc_matrix(slip_executor *executor, int32_t index, int64_t 
     return status;
 }
 
-size_t slip_cuda_packed_bytes(const slip_executor *executor, int32_t index)
+size_t slip_cuda_packed_bytes(const slip_executor *executor, int32_t index, int64_t rows)
 {
-    return slip_cuda_weights_bytes(&executor->weights, index);
+    return slip_cuda_weights_bytes(&executor->weights, index, rows);
 }
 
 slip_status slip_cuda_place(slip_executor *executor, int32_t index, const slip_weight *form)
@@ -33,7 +33,7 @@ slip_status slip_cuda_place(slip_executor *executor, int32_t index, const slip_w
         return status;
     if (slip_cuda_weights_is_matrix(&executor->weights, index))
         return alloc_matrix(executor, index, form->experts);
-    status = slip_cuda_engine_alloc(executor->engine, slip_cuda_packed_bytes(executor, index), &device);
+    status = slip_cuda_engine_alloc(executor->engine, slip_cuda_packed_bytes(executor, index, form->rows), &device);
     if (status == SLIP_OK && executor->weights.is_table[index])
         tensor->table = device;
     else if (status == SLIP_OK)
@@ -64,6 +64,16 @@ static unsigned char *device_of(const slip_executor *executor, int32_t index)
 slip_status slip_cuda_store(slip_executor *executor, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed)
 {
     return slip_cuda_engine_upload(executor->engine, device_of(executor, index) + first, packed, (size_t)bytes);
+}
+
+static slip_status send(void *context, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed)
+{
+    return slip_cuda_store(context, index, first, bytes, packed);
+}
+
+slip_status slip_cuda_store_rows(slip_executor *executor, int32_t index, int64_t first, int64_t rows, const unsigned char *packed)
+{
+    return slip_cuda_weights_send_rows(&executor->weights, index, first, rows, packed, send, executor);
 }
 
 slip_status slip_cuda_alloc_packed(slip_executor *executor, size_t bytes, unsigned char **packed)

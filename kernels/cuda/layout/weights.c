@@ -65,12 +65,22 @@ slip_status slip_cuda_weights_plan(slip_cuda_weights *weights, int32_t index, co
     return SLIP_OK;
 }
 
-size_t slip_cuda_weights_bytes(const slip_cuda_weights *weights, int32_t index)
+/* A matrix's cut, of so many of its rows. */
+static slip_cuda_matrix cut_of(const slip_cuda_weights *weights, int32_t index, int64_t rows)
+{
+    slip_cuda_matrix cut = weights->tensors[index].matrix;
+    cut.rows = (int32_t)rows;
+    cut.row_tiles = (int32_t)((rows + SLIP_TILE_ROWS - 1) / SLIP_TILE_ROWS);
+    cut.expert_bytes = (int64_t)cut.row_tiles * cut.column_tiles * slip_tile_bytes(cut.format);
+    return cut;
+}
+
+size_t slip_cuda_weights_bytes(const slip_cuda_weights *weights, int32_t index, int64_t rows)
 {
     const slip_tensor *tensor = &weights->program->tensors[index];
     if (slip_cuda_weights_is_matrix(weights, index))
-        return (size_t)weights->tensors[index].matrix.expert_bytes;
-    return (size_t)(tensor->rows * tensor->columns.count) * (is_bf16(weights, index) ? sizeof(uint16_t) : sizeof(float));
+        return (size_t)cut_of(weights, index, rows).expert_bytes;
+    return (size_t)(rows * tensor->columns.count) * (is_bf16(weights, index) ? sizeof(uint16_t) : sizeof(float));
 }
 
 /* ---- packing ---- */
@@ -96,7 +106,8 @@ static float element(const slip_weight *weight, int64_t row, int64_t column)
 void slip_cuda_weights_pack(const slip_cuda_weights *weights, int32_t index, const slip_weight *piece, int64_t from, unsigned char *packed)
 {
     if (slip_cuda_weights_is_matrix(weights, index)) {
-        slip_cuda_matrix_pack(piece, from, &weights->tensors[index].matrix, packed);
+        slip_cuda_matrix cut = cut_of(weights, index, piece->rows);
+        slip_cuda_matrix_pack(piece, from, &cut, packed);
         return;
     }
     if (is_bf16(weights, index)) {
@@ -107,6 +118,22 @@ void slip_cuda_weights_pack(const slip_cuda_weights *weights, int32_t index, con
     for (int64_t row = 0; row < piece->rows; row++)
         for (int64_t column = 0; column < piece->columns; column++)
             *values++ = element(piece, row, column);
+}
+
+slip_status slip_cuda_weights_send_rows(const slip_cuda_weights *weights, int32_t index, int64_t first, int64_t rows,
+                                        const unsigned char *packed, slip_cuda_send *send, void *context)
+{
+    const slip_cuda_matrix *whole = &weights->tensors[index].matrix, cut = cut_of(weights, index, rows);
+    if (!slip_cuda_weights_is_matrix(weights, index))
+        return send(context, index, (int64_t)slip_cuda_weights_bytes(weights, index, first),
+                    (int64_t)slip_cuda_weights_bytes(weights, index, rows), packed);
+    slip_status status = SLIP_OK;
+    for (int32_t chunk = 0; chunk < whole->chunks && status == SLIP_OK; chunk++) {
+        int64_t tile = slip_tile_bytes(whole->format), bytes = (int64_t)cut.row_tiles * slip_chunk_length(whole, chunk) * tile;
+        status = send(context, index, slip_tiles_before(whole, chunk, (int32_t)(first / SLIP_TILE_ROWS)) * tile, bytes, packed);
+        packed += bytes;
+    }
+    return status;
 }
 
 /* ---- the order in one word ---- */

@@ -38,11 +38,16 @@ bool slip_cuda_weights_is_matrix(const slip_cuda_weights *weights, int32_t index
 /* Tensor `index` will come in this form: all of its layout but the memory. As slip_cuda_matrix_plan(). */
 slip_status slip_cuda_weights_plan(slip_cuda_weights *weights, int32_t index, const slip_weight *form);
 
-/* Bytes of one expert of a planned tensor. */
-size_t slip_cuda_weights_bytes(const slip_cuda_weights *weights, int32_t index);
+/* Bytes of so many rows of an expert of a planned tensor, packed together. */
+size_t slip_cuda_weights_bytes(const slip_cuda_weights *weights, int32_t index, int64_t rows);
 
 /* Expert `from` of a piece into its order, at `packed`. In any thread. */
 void slip_cuda_weights_pack(const slip_cuda_weights *weights, int32_t index, const slip_weight *piece, int64_t from, unsigned char *packed);
+
+/* Where packed rows [first, first + rows) of a matrix that is not stacked go: `send` gets each run of bytes of the tensor. `first` begins a tile. */
+typedef slip_status slip_cuda_send(void *context, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed);
+slip_status slip_cuda_weights_send_rows(const slip_cuda_weights *weights, int32_t index, int64_t first, int64_t rows,
+                                        const unsigned char *packed, slip_cuda_send *send, void *context);
 
 /* The order of all planned tensors' bytes in one word: two builds that give the same word pack the same weights to the same bytes. It is made
  * of the cut of every tensor, and of what comes out where samples of all types are packed. */

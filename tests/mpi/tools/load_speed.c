@@ -39,7 +39,7 @@ static slip_status load(slip_comm *comm, const slip_source *source, int32_t shar
     slip_placement placement;
     slip_program program = {0};
     double bytes = 0;
-    slip_packer_sink sink = {drop, &bytes};
+    slip_packer_sink sink = {drop, &bytes, true};
     slip_packed_shard shard = {
         .source = source, .program = &program, .kind = &slip_executor_packer, .name = {false, slip_comm_rank(comm), shards}};
     slip_status status =

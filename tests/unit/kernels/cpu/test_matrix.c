@@ -52,6 +52,30 @@ static void check_rows(const slip_matrix *matrix, const slip_weight *weight)
     }
 }
 
+/* Packed in pieces of its rows it is the same matrix. */
+static void test_rows(void **state)
+{
+    (void)state;
+    static const slip_range pieces[] = {{32, 16}, {0, 32}, {48, ROWS - 48}};
+    for (int dtype = SLIP_F32; dtype < SLIP_DTYPES; dtype++) {
+        slip_matrix matrix;
+        slip_weight weight = tiny_weight_random((slip_dtype)dtype, 1, ROWS, (slip_range){96, 160}, 7);
+        assert_int_equal(slip_matrix_make(&weight, &matrix), SLIP_OK);
+        for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+            slip_weight piece = weight;
+            piece.first_row = pieces[i].first;
+            piece.rows = pieces[i].count;
+            piece.data += (size_t)pieces[i].first * weight.row_bytes;
+            if (piece.scale)
+                piece.scale += pieces[i].first * weight.scale_columns * (dtype == SLIP_F8E4M3 ? 4 : 1);
+            slip_matrix_pack(&piece, 0, &matrix, 0);
+        }
+        check_rows(&matrix, &weight);
+        slip_matrix_free(&matrix);
+        tiny_weight_free(&weight);
+    }
+}
+
 static void test_random_weights(void **state)
 {
     (void)state;
@@ -142,8 +166,8 @@ static void test_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_weights),   cmocka_unit_test(test_every_e4m3_code), cmocka_unit_test(test_e4m3_nan),
-        cmocka_unit_test(test_every_mxfp4_code), cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_rows),     cmocka_unit_test(test_random_weights),   cmocka_unit_test(test_every_e4m3_code),
+        cmocka_unit_test(test_e4m3_nan), cmocka_unit_test(test_every_mxfp4_code), cmocka_unit_test(test_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

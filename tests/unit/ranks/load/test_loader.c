@@ -55,9 +55,11 @@ static slip_status place(slip_executor *e, int32_t index, const slip_weight *for
     return SLIP_OK;
 }
 
-static size_t packed_bytes(const slip_executor *e, int32_t index)
+static size_t packed_bytes(const slip_executor *e, int32_t index, int64_t rows)
 {
-    return expert_bytes(&e->tensors[index].weight);
+    slip_weight w = e->tensors[index].weight;
+    w.rows = rows;
+    return expert_bytes(&w);
 }
 
 /* Codes, then scales. */

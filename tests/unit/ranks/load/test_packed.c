@@ -53,7 +53,7 @@ static machine *start(slip_comm *comm, const char *path, slip_packed_name name, 
 {
     machine *m = calloc(1, sizeof *m);
     slip_placement placement;
-    slip_packer_sink sink = {keep, m};
+    slip_packer_sink sink = {keep, m, false};
     assert_non_null(m);
     assert_int_equal(slip_source_open(comm, path, &m->source), SLIP_OK);
     m->source.threads = threads;

@@ -1,5 +1,6 @@
 #include "ranks/load/shard.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "io/base/clock.h"
@@ -71,6 +72,15 @@ static slip_status load_all(const slip_source *source, const slip_program *progr
     return status == SLIP_OK && loader ? slip_loader_finish(loader) : status;
 }
 
+/* What the executor has against a weight, with its name. */
+static slip_status name_refused(const slip_source *source, const slip_program *program, int32_t index)
+{
+    char reason[512];
+    snprintf(reason, sizeof reason, "%s", slip_cause());
+    slip_clear();
+    return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %s", source->path, program->parts[program->tensors[index].first_part].weight.name, reason);
+}
+
 slip_status slip_shard_place(const slip_source *source, const slip_program *program, const slip_executor_kind *kind,
                              slip_executor *executor)
 {
@@ -78,8 +88,11 @@ slip_status slip_shard_place(const slip_source *source, const slip_program *prog
     for (int32_t i = 0; source->path && i < program->tensor_count && status == SLIP_OK; i++) {
         slip_weight form;
         status = slip_piece_form(source, program, &program->tensors[i], &form);
-        if (status == SLIP_OK)
-            status = kind->place(executor, i, &form);
+        if (status != SLIP_OK)
+            break;
+        status = kind->place(executor, i, &form);
+        if (status == SLIP_ERR_INPUT)
+            status = name_refused(source, program, i);
     }
     return status;
 }

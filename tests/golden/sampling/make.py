@@ -1,7 +1,7 @@
 """Known answers of Philox4x32-10: python make.py > philox4x32-10.txt
 
 The first three lines are those of Random123's tests/kat_vectors (D. E. Shaw Research, release 1.14.0), copied; the
-generator below must reproduce them before it adds lines of its own, in the counter's layout of ranks/model/sample.h
+generator below must reproduce them before it adds lines of its own, in the counter's layout of ranks/model/sampling/sample.h
 (token / 4, position low, position high, 0; key = seed low, high).
 """
 import random

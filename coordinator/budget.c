@@ -1,6 +1,6 @@
 #include "coordinator/budget.h"
 
-#include "coordinator/pace.h"
+#include "coordinator/pace/times.h"
 
 int32_t slip_budget_rows(const slip_budget *budget, double budget_ms, double decode_ms)
 {
@@ -14,5 +14,5 @@ int32_t slip_budget_rows(const slip_budget *budget, double budget_ms, double dec
 void slip_budget_record(slip_budget *budget, int32_t rows, double decode_ms, double ms)
 {
     if (rows > 0 && ms > decode_ms)
-        budget->row_ms = slip_pace_blend(budget->row_ms, (ms - decode_ms) / rows);
+        budget->row_ms = slip_blend_ms(budget->row_ms, (ms - decode_ms) / rows, SLIP_BLEND);
 }

@@ -91,7 +91,7 @@ void slip_decoder_restart(slip_decoder *decoder, int32_t sequences)
 {
     assert(sequences <= decoder->limits.sequences && !slip_decoder_busy(decoder));
     decoder->options.sequences = sequences;
-    memset(decoder->paces, 0, sizeof decoder->paces);
+    decoder->pace = (slip_pace){0};
     decoder->budget = (slip_budget){0};
     memset(&decoder->metrics, 0, sizeof decoder->metrics);
     decoder->first_step_ms = 0;
@@ -221,8 +221,10 @@ static void record_verify(slip_decoder *decoder, double ms, double verify_ms, ui
     slip_times_add(&metrics->step, ms);
     metrics->verify_seconds += verify_ms * 1e-3;
     metrics->verify_bytes += bytes;
-    metrics->plain_steps += !decoder->drafting;
-    slip_pace_record(slip_decoder_pace(decoder), decoder->decoding, decoder->drafting, ms - decoder->catch_up_ms);
+    metrics->plain_steps += decoder->drafting == 0;
+    metrics->verified_blocks += decoder->decoding;
+    metrics->verified_rows += decoder->block_rows;
+    slip_pace_record(&decoder->pace, decoder->block_rows, ms - decoder->draft_ms);
     if (decoder->decoding == decoder->options.sequences)
         record_full_step(decoder, ms, verify_ms, bytes);
 }
@@ -247,15 +249,12 @@ slip_status slip_decoder_idle(slip_decoder *decoder)
 
 static int32_t count_prompt_rows(const slip_decoder *decoder)
 {
-    int32_t rows = decoder->step.row_count;
-    for (int32_t s = 0; s < decoder->decoding; s++)
-        rows -= decoder->step.span[s].count;
-    return rows;
+    return decoder->step.row_count - decoder->block_rows;
 }
 
 static void record_prompts(slip_decoder *decoder, double ms, uint64_t bytes)
 {
-    double decode_ms = decoder->decoding > 0 ? slip_pace_ms(slip_decoder_pace(decoder), decoder->decoding, decoder->drafting) : 0;
+    double decode_ms = slip_decoder_blocks_ms(decoder);
     decoder->metrics.prefill_seconds += ms * 1e-3;
     decoder->metrics.prefill_bytes += bytes;
     if (decoder->decoding == 0 || decode_ms > 0) /* else nobody knows what decoding took of it */
@@ -271,7 +270,7 @@ static void trace_step(const slip_decoder *decoder, const slip_outcome *outcome,
                                             .seconds = slip_trace_seconds(decoder->trace),
                                             .sequences = decoder->decoding,
                                             .prompt_rows = count_prompt_rows(decoder),
-                                            .drafted = decoder->drafting,
+                                            .drafted = decoder->drafting > 0,
                                             .tokens = count_fresh(decoder),
                                             .weight_bytes = (int64_t)outcome->weight_bytes,
                                             .step_ms = end - start,

@@ -11,6 +11,7 @@
 #include "coordinator/draft.h"
 #include "coordinator/logits.h"
 #include "coordinator/metrics.h"
+#include "coordinator/pace/chances.h"
 #include "io/report/trace/trace.h"
 #include "ranks/rank.h"
 
@@ -46,7 +47,8 @@ typedef struct {
     uint64_t broken_step;      /* "error": number of the step that computed them */
     int32_t drafts[SLIP_MAX_BLOCK];
     slip_acceptance acceptance;
-    double expected; /* acceptance length that the pace expects of the next block */
+    int32_t rows;         /* of its block in this step: the anchor and the drafts that are verified */
+    slip_chances chances; /* of its drafts */
     double admitted_ms, first_token_ms, finished_ms;
     double latest_ms; /* when a step last brought it tokens; 0: none that the time to the next is measured from */
 } slip_sequence;
@@ -57,7 +59,8 @@ typedef struct {
     int32_t chunk;            /* prompt tokens of a sequence in one step */
     double step_budget_ms;    /* of steps in which sequences decode: what they take in of prompts; 0: all there are rows for */
     bool every_row;           /* steps whose rows all want logits, as scoring makes them; else a prompt's last one does */
-    bool always_draft;        /* draft in every step, whether it pays or not */
+    bool always_draft;        /* draft in every step and verify whole blocks, whether it pays or not */
+    uint64_t random_lengths;  /* tests: verify as much of each block as a draw from this seed says; 0 = off */
     bool prompts_first;       /* benchmarks: nobody decodes while a prompt is read, so that all sequences decode together */
     double forced_acceptance; /* benchmarks: commit this many tokens a step whatever the target says; 0 = off */
     int32_t random_drafts;    /* benchmarks of random weights: verify random ids below this instead of the drafts; 0 = off */

@@ -74,10 +74,9 @@ static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const s
     int32_t kept = append(decoder, sequence, samples, accepted + 1);
     if (kept == 0)
         return; /* not one row had a sample */
-    if (decoder->drafting) {
+    if (drafted > 0)
         slip_acceptance_count(&sequence->acceptance, drafted, kept - 1);
-        sequence->expected = slip_pace_expect(sequence->expected, accepted + 1);
-    }
+    slip_pace_count(&decoder->pace, &sequence->chances, drafted, accepted);
     if (decoder->trace)
         slip_trace_add_block(decoder->trace, (slip_trace_block){.step = (int64_t)decoder->step.number,
                                                                 .admission = (int64_t)sequence->turn,

@@ -10,7 +10,7 @@
 #include "coordinator/budget.h"
 #include "coordinator/decoder.h"
 #include "coordinator/kv/extents.h"
-#include "coordinator/pace.h"
+#include "coordinator/pace/pace.h"
 #include "coordinator/tap_store.h"
 
 struct slip_decoder {
@@ -24,7 +24,7 @@ struct slip_decoder {
     slip_sequence *sequences;
     slip_extents extents;            /* of K/V, one a sequence that is admitted */
     uint64_t admissions;             /* so far */
-    int32_t drafted[SLIP_MAX_SPANS]; /* slot of each block: who is past its prompt and decodes in this step */
+    int32_t decodes[SLIP_MAX_SPANS]; /* slot of each block: who is past its prompt and decodes in this step */
     int32_t owner[SLIP_MAX_SPANS];   /* slot of each span of the step */
     slip_step step;
     slip_candidate candidates[SLIP_MAX_ROWS]; /* the device's, of each logit row of the step */
@@ -38,10 +38,11 @@ struct slip_decoder {
     slip_adjustment *adjustments;             /* [adjustment_count] of the step, room for SLIP_MAX_ADJUSTMENTS */
     int32_t adjustment_count;
     int32_t adjusted[SLIP_MAX_SPANS]; /* how many are each span's */
-    slip_pace paces[SLIP_PACE_SIZES];
+    slip_pace pace;
     slip_budget budget;
     int32_t decoding;           /* how many they are */
-    bool drafting;              /* this step verifies drafts */
+    int32_t block_rows;         /* rows of all their blocks */
+    int32_t drafting;           /* how many of them verify drafts in this step */
     bool prompts_only;          /* this step leaves sequences past their prompt alone */
     double catch_up_ms;         /* of its time: context for the draft */
     double draft_ms, device_ms; /* wall time until the drafts were there; device time of them */
@@ -49,7 +50,7 @@ struct slip_decoder {
     double first_step_ms;
 };
 
-/* Choose whether to draft, and begin to. */
+/* Choose how much of each block to verify, and begin to draft if anything is. */
 slip_status slip_decoder_propose(slip_decoder *decoder);
 
 /* Fill decoder->step: blocks first, since a long prompt must not hold up the others. Returns whether it only verifies. Drafts that were
@@ -80,10 +81,10 @@ static inline int32_t slip_sequence_read_count(const slip_sequence *sequence)
     return sequence->query.prompt_count + sequence->query.resumed_count;
 }
 
-/* The pace of steps of as many sequences as decode now. */
-static inline slip_pace *slip_decoder_pace(slip_decoder *decoder)
+/* Milliseconds that the blocks of this step and their drafts take; 0 = there are none, or nothing was measured. */
+static inline double slip_decoder_blocks_ms(const slip_decoder *decoder)
 {
-    return &decoder->paces[slip_pace_size(decoder->decoding)];
+    return decoder->decoding > 0 ? slip_pace_ms(&decoder->pace, decoder->block_rows, decoder->drafting) : 0;
 }
 
 /* The sequence is done, for this reason ("stop", "length" or "error"). */

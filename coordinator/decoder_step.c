@@ -14,26 +14,43 @@ static bool reads_prompt(const slip_decoder *decoder)
     return false;
 }
 
-/* Collects who is to be drafted for, and decides whether to. A sequence without a
- * block yet is assumed to have the others' mean acceptance. */
+/* A length of a block, of which any is as good. */
+static int32_t random_length(const slip_decoder *decoder, int32_t slot)
+{
+    uint64_t bits = (decoder->options.random_lengths * 64 + (uint64_t)slot + 1) * 0x9E3779B97F4A7C15u + decoder->step.number;
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9u;
+    return 1 + (int32_t)((bits >> 32) % (uint64_t)decoder->model->draft.block);
+}
+
+/* How many rows of each block are verified. */
+static void choose_rows(const slip_decoder *decoder, slip_pace *pace, int32_t *rows)
+{
+    const slip_chances *chances[SLIP_MAX_SPANS];
+    const int32_t block = decoder->model->draft.block;
+    for (int32_t i = 0; i < decoder->decoding; i++) {
+        int32_t slot = decoder->decodes[i];
+        chances[i] = &decoder->sequences[slot].chances;
+        rows[i] = !decoder->draft ? 1 : decoder->options.random_lengths ? random_length(decoder, slot) : block;
+    }
+    if (decoder->draft && decoder->decoding > 0 && !decoder->options.always_draft && !decoder->options.random_lengths)
+        slip_pace_choose(pace, block, decoder->limits.rows, decoder->decoding, chances, rows);
+}
+
+/* Collects who decodes in this step, and how much of whose block is verified. */
 static void choose(slip_decoder *decoder)
 {
-    double expected = 0;
-    int32_t known = 0;
-    decoder->decoding = 0;
+    int32_t rows[SLIP_MAX_SPANS];
+    decoder->decoding = decoder->block_rows = decoder->drafting = 0;
     decoder->prompts_only = decoder->options.prompts_first && reads_prompt(decoder);
-    for (int32_t i = 0; i < decoder->options.sequences; i++) {
-        slip_sequence *sequence = &decoder->sequences[i];
-        if (sequence->phase != SLIP_DECODE || decoder->prompts_only)
-            continue;
-        expected += sequence->expected;
-        known += sequence->expected > 0;
-        decoder->drafted[decoder->decoding++] = i;
+    for (int32_t i = 0; i < decoder->options.sequences; i++)
+        if (decoder->sequences[i].phase == SLIP_DECODE && !decoder->prompts_only)
+            decoder->decodes[decoder->decoding++] = i;
+    choose_rows(decoder, &decoder->pace, rows);
+    for (int32_t i = 0; i < decoder->decoding; i++) {
+        decoder->sequences[decoder->decodes[i]].rows = rows[i];
+        decoder->block_rows += rows[i];
+        decoder->drafting += rows[i] > 1;
     }
-    decoder->drafting =
-        decoder->draft && decoder->decoding > 0 &&
-        (decoder->options.always_draft ||
-         slip_pace_drafts(slip_decoder_pace(decoder), known ? expected / known : slip_acceptance_mean(&decoder->metrics.acceptance)));
 }
 
 slip_status slip_decoder_propose(slip_decoder *decoder)
@@ -41,11 +58,13 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
     slip_status status = SLIP_OK;
     choose(decoder);
     decoder->catch_up_ms = decoder->draft_ms = decoder->device_ms = 0;
-    if (!decoder->drafting)
+    if (decoder->drafting == 0)
         return SLIP_OK;
     for (int32_t i = 0; i < decoder->decoding && status == SLIP_OK; i++) {
-        int32_t slot = decoder->drafted[i];
+        int32_t slot = decoder->decodes[i];
         const slip_sequence *sequence = &decoder->sequences[slot];
+        if (sequence->rows == 1)
+            continue;
         status = slip_tap_store_inject(decoder->taps, slot, sequence->base, decoder->draft);
         slip_draft_add(decoder->draft, slot, sequence->base, sequence->tokens[sequence->count - 1], anchor_position(sequence));
     }
@@ -71,21 +90,27 @@ static int32_t draft_token(const slip_decoder *decoder, int32_t slot, int32_t j)
     return token >= 0 && token < decoder->model->vocabulary ? token : 0;
 }
 
-/* Blocks begin the step, in the order in which they were drafted. */
+/* Blocks begin the step, in the order in which they were drafted; those of the anchor alone were not. */
 static void fill_in_drafts(slip_decoder *decoder, const slip_candidate *candidates)
 {
-    int32_t block = decoder->model->draft.block;
-    for (int32_t i = 0; i < decoder->decoding; i++)
-        for (int32_t j = 1; j < block; j++) {
-            decoder->sequences[decoder->drafted[i]].drafts[j - 1] = candidates[i * (block - 1) + j - 1].token;
-            decoder->step.token[i * block + j] = draft_token(decoder, decoder->drafted[i], j);
-        }
+    const int32_t drafts = decoder->model->draft.block - 1;
+    for (int32_t i = 0; i < decoder->decoding; i++) {
+        const slip_span *span = &decoder->step.span[i];
+        int32_t slot = decoder->decodes[i];
+        if (span->count == 1)
+            continue;
+        for (int32_t j = 0; j < drafts; j++)
+            decoder->sequences[slot].drafts[j] = candidates[j].token;
+        for (int32_t j = 1; j < span->count; j++)
+            decoder->step.token[span->row + j] = draft_token(decoder, slot, j);
+        candidates += drafts;
+    }
 }
 
 slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start)
 {
     slip_draft_outcome outcome;
-    if (!decoder->drafting)
+    if (decoder->drafting == 0)
         return SLIP_OK;
     slip_status status = slip_draft_wait(decoder->draft, &outcome);
     if (status != SLIP_OK)
@@ -95,6 +120,7 @@ slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start)
     decoder->device_ms = outcome.device_ms;
     decoder->draft_ms = slip_now_ms() - start;
     slip_times_add(&decoder->metrics.draft, decoder->draft_ms);
+    slip_pace_record_draft(&decoder->pace, decoder->drafting, decoder->draft_ms - outcome.inject_ms, outcome.injected, outcome.inject_ms);
     decoder->metrics.draft_bytes = outcome.weight_bytes;
     return SLIP_OK;
 }
@@ -117,15 +143,25 @@ static slip_span *add_span(slip_decoder *decoder, int32_t slot, int64_t position
     return span;
 }
 
-static void add_block(slip_decoder *decoder, int32_t slot)
+/* `draft`: the first logit row of its drafts. */
+static void add_block(slip_decoder *decoder, int32_t slot, int32_t draft)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
-    int32_t rows = decoder->drafting ? decoder->model->draft.block : 1, first = decoder->step.span_count * (rows - 1);
+    const int32_t rows = sequence->rows;
     const slip_span *span = add_span(decoder, slot, anchor_position(sequence), rows, rows);
     int32_t *tokens = decoder->step.token + span->row;
     tokens[0] = sequence->tokens[sequence->count - 1];
     for (int32_t j = 1; j < rows; j++)
-        tokens[j] = decoder->options.random_drafts ? draft_token(decoder, slot, j) : SLIP_TOKEN_OF_LOGIT_ROW(first + j - 1);
+        tokens[j] = decoder->options.random_drafts ? draft_token(decoder, slot, j) : SLIP_TOKEN_OF_LOGIT_ROW(draft + j - 1);
+}
+
+static void add_blocks(slip_decoder *decoder)
+{
+    for (int32_t i = 0, draft = 0; i < decoder->decoding; i++) {
+        int32_t slot = decoder->decodes[i];
+        add_block(decoder, slot, draft);
+        draft += decoder->sequences[slot].rows > 1 ? decoder->model->draft.block - 1 : 0;
+    }
 }
 
 /* Tokens [from, from + count) of those that are read. */
@@ -156,7 +192,7 @@ static int32_t prompt_room(slip_decoder *decoder)
     int32_t room = decoder->limits.rows - decoder->step.row_count;
     if (decoder->decoding == 0 || decoder->options.step_budget_ms == 0)
         return room;
-    double decode_ms = slip_pace_ms(slip_decoder_pace(decoder), decoder->decoding, decoder->drafting);
+    double decode_ms = slip_decoder_blocks_ms(decoder);
     int32_t rows = slip_budget_rows(&decoder->budget, decoder->options.step_budget_ms, decode_ms);
     return rows < room ? rows : room;
 }
@@ -186,11 +222,8 @@ bool slip_decoder_build(slip_decoder *decoder)
     slip_step *step = &decoder->step;
     step->number++;
     step->span_count = step->row_count = step->logit_rows = 0;
-    for (int32_t i = 0; i < decoder->options.sequences; i++)
-        if (decoder->sequences[i].phase == SLIP_DECODE && !decoder->prompts_only)
-            add_block(decoder, i);
-    int32_t blocks = step->span_count;
+    add_blocks(decoder);
     add_prompts(decoder);
     slip_decoder_choose_want(decoder);
-    return step->span_count == blocks;
+    return step->span_count == decoder->decoding;
 }

@@ -11,6 +11,7 @@ struct slip_draft {
     bool drafted;     /* `block` has been begun: the next block added starts a new one */
     bool injecting;   /* an inject is open */
     double inject_ms; /* since the last draft */
+    int32_t injected; /* positions, since then */
 };
 
 slip_status slip_draft_create(slip_rank *rank, slip_draft **out)
@@ -67,6 +68,7 @@ slip_status slip_draft_flush(slip_draft *draft)
     if (status == SLIP_OK)
         status = slip_runner_begin(draft->runner, SLIP_PHASE_INJECT, step);
     draft->injecting = status == SLIP_OK;
+    draft->injected += step->row_count;
     step->row_count = step->span_count = 0;
     return status;
 }
@@ -103,7 +105,12 @@ slip_status slip_draft_wait(slip_draft *draft, slip_draft_outcome *outcome)
         status = slip_runner_wait(draft->runner, &draft->block, &drafted);
     if (status != SLIP_OK)
         return status;
-    *outcome = (slip_draft_outcome){drafted.candidates, drafted.weight_bytes, draft->inject_ms, draft->inject_ms + drafted.device_ms};
+    *outcome = (slip_draft_outcome){.candidates = drafted.candidates,
+                                    .weight_bytes = drafted.weight_bytes,
+                                    .injected = draft->injected,
+                                    .inject_ms = draft->inject_ms,
+                                    .device_ms = draft->inject_ms + drafted.device_ms};
     draft->inject_ms = 0;
+    draft->injected = 0;
     return SLIP_OK;
 }

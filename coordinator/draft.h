@@ -32,6 +32,7 @@ slip_status slip_draft_begin(slip_draft *draft);
 typedef struct {
     const slip_candidate *candidates; /* [blocks, block - 1]: for the positions behind each anchor; valid until the next draft */
     uint64_t weight_bytes;            /* that an average rank with a share read to draft */
+    int32_t injected;                 /* positions that became context */
     double inject_ms, device_ms;      /* our device's time: injects, and all of it */
 } slip_draft_outcome;
 

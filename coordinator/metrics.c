@@ -62,6 +62,16 @@ double slip_metrics_full_gb_per_second(const slip_metrics *metrics)
     return gb_per_second(metrics->full.verify_bytes, metrics->full.verify_seconds);
 }
 
+static double rows_per_sequence(const slip_metrics *metrics)
+{
+    return metrics->verified_blocks > 0 ? (double)metrics->verified_rows / (double)metrics->verified_blocks : 0;
+}
+
+static double drafted_share(const slip_metrics *metrics)
+{
+    return metrics->step.count > 0 ? 1 - (double)metrics->plain_steps / (double)metrics->step.count : 0;
+}
+
 /* The highest j with a count, so that a block of 8 shows 8 columns. */
 static int histogram_size(const slip_acceptance *record)
 {
@@ -101,10 +111,11 @@ void slip_metrics_print(const slip_metrics *f, const slip_run_facts *facts, FILE
     for (int j = 0; j < histogram_size(&f->acceptance); j++)
         fprintf(out, " %lld", (long long)f->acceptance.histogram[j]);
     fprintf(out,
-            "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft; "
-            "host %.1f us a step\n",
+            "\n# step             median %.2f ms, p99 %.2f ms; draft %.2f ms, verify %.2f ms (medians); %lld steps without a draft, %.1f "
+            "rows verified a sequence; host %.1f us a step\n",
             slip_times_quantile(&f->step, 0.5), slip_times_quantile(&f->step, 0.99), slip_times_quantile(&f->draft, 0.5),
-            slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps, 1e3 * slip_times_quantile(&f->host, 0.5));
+            slip_times_quantile(&f->verify, 0.5), (long long)f->plain_steps, rows_per_sequence(f),
+            1e3 * slip_times_quantile(&f->host, 0.5));
     print_full(&f->full, out);
     fprintf(out, "# weights          %.2f GB/s a rank while verifying", gb_per_second(f->verify_bytes, f->verify_seconds));
     if (f->draft_bytes > 0)
@@ -162,14 +173,16 @@ static json_t *step_json(const slip_metrics *f)
 json_t *slip_metrics_measured_json(const slip_metrics *f)
 {
     double rate = gb_per_second(f->verify_bytes, f->verify_seconds), prompt_rate = gb_per_second(f->prefill_bytes, f->prefill_seconds);
-    return json_pack("{s:I,s:o,s:f,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:o,s:o}", "tokens", (json_int_t)f->tokens,
+    return json_pack("{s:I,s:o,s:f,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o,s:I,s:I,s:o,s:o,s:o}", "tokens", (json_int_t)f->tokens,
                      "tokens_per_second", rate_json(tokens_per_second(f), f->seconds), "work_seconds", f->seconds, "prompt_tokens",
                      (json_int_t)f->prompt_tokens, "prompt_tokens_per_second",
                      rate_json(slip_metrics_prompt_tokens_per_second(f), f->prefill_seconds), "prompt_gb_per_second_per_rank",
                      rate_json(prompt_rate, f->prefill_seconds), "prompt_gb_per_second_per_gpu", rate_json(prompt_rate, f->prefill_seconds),
                      "acceptance", acceptance_json(&f->acceptance), "time_to_first_token_ms", span_json(&f->first_token),
                      "time_between_tokens_ms", span_json(&f->between), "step_ms", step_json(f), "full_steps", full_json(&f->full),
-                     "steps_without_draft", (json_int_t)f->plain_steps, "draft_weight_bytes_per_rank", (json_int_t)f->draft_bytes,
+                     "steps_without_draft", (json_int_t)f->plain_steps, "drafted_step_share",
+                     rate_json(drafted_share(f), (double)f->step.count), "verified_rows_per_sequence",
+                     rate_json(rows_per_sequence(f), (double)f->verified_blocks), "draft_weight_bytes_per_rank", (json_int_t)f->draft_bytes,
                      "draft_weight_bytes_per_gpu", (json_int_t)f->draft_bytes, "gb_per_second_per_rank", rate_json(rate, f->verify_seconds),
                      "gb_per_second_per_gpu", rate_json(rate, f->verify_seconds), "stream_ceiling_gb_per_second",
                      rate_json(f->stream_ceiling, f->stream_ceiling));

@@ -39,14 +39,15 @@ typedef struct {
     slip_full_steps full;
     int64_t tokens; /* committed and kept, over all requests */
     int64_t prompt_tokens;
-    double prefill_seconds; /* of steps that read prompts, whatever else they did */
-    uint64_t prefill_bytes; /* of weights an average rank read in them, each matrix counted once a step */
-    double seconds;         /* from the first step to the last */
-    int64_t plain_steps;    /* steps that decoded without a draft: there is none, or it did not pay */
-    double verify_seconds;  /* of steps that only verified */
-    uint64_t verify_bytes;  /* of weights an average rank read in them */
-    uint64_t draft_bytes;   /* of weights an average rank with a share of the draft reads in a draft */
-    double stream_ceiling;  /* GB/s a rank, measured in this process; 0 = unknown */
+    double prefill_seconds;                 /* of steps that read prompts, whatever else they did */
+    uint64_t prefill_bytes;                 /* of weights an average rank read in them, each matrix counted once a step */
+    double seconds;                         /* from the first step to the last */
+    int64_t plain_steps;                    /* steps that decoded without a draft: there is none, or it did not pay */
+    int64_t verified_blocks, verified_rows; /* of steps that only verified: sequences that decoded, and rows of them */
+    double verify_seconds;                  /* of steps that only verified */
+    uint64_t verify_bytes;                  /* of weights an average rank read in them */
+    uint64_t draft_bytes;                   /* of weights an average rank with a share of the draft reads in a draft */
+    double stream_ceiling;                  /* GB/s a rank, measured in this process; 0 = unknown */
 } slip_metrics;
 
 /* Lines beginning with '#': nccl-tests' manner. */

@@ -134,6 +134,10 @@ static void add_blocks(const slip_trace_data *data, slip_report *report)
 {
     for (int64_t i = 0; i < data->block_count; i++) {
         const slip_trace_block *block = &data->blocks[i];
+        if (block->drafts < 0 || block->drafts >= SLIP_MAX_BLOCK)
+            continue;
+        report->verified_blocks++;
+        report->verified_rows += 1 + block->drafts;
         if (block->drafts > 0 && block->accepted >= 0 && block->accepted < SLIP_MAX_BLOCK)
             slip_acceptance_count(&report->acceptance, block->drafts, block->accepted);
     }
@@ -248,6 +252,16 @@ void slip_report_free(slip_report *report)
 double slip_report_tokens_per_second(const slip_report *report)
 {
     return report->seconds > 0 ? (double)report->tokens / report->seconds : 0;
+}
+
+double slip_report_rows_per_sequence(const slip_report *report)
+{
+    return report->verified_blocks > 0 ? (double)report->verified_rows / (double)report->verified_blocks : NAN;
+}
+
+double slip_report_drafted_share(const slip_report *report)
+{
+    return report->step.count > 0 ? 1 - (double)report->plain_steps / (double)report->step.count : NAN;
 }
 
 double slip_report_run_rate(const slip_report_run *run)

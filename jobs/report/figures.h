@@ -37,6 +37,7 @@ typedef struct {
     slip_acceptance acceptance;
     slip_report_quantiles first_token, total, step, draft, verify, commit; /* ms; steps that only verify */
     int64_t plain_steps, prompt_steps;
+    int64_t verified_blocks, verified_rows;                 /* of sequences: the anchor and the drafts that were verified */
     const slip_trace_request *slowest[SLIP_REPORT_SLOWEST]; /* NULL behind the last one */
     slip_report_bin bins[SLIP_REPORT_BINS];
     double bin_seconds;
@@ -48,6 +49,9 @@ slip_status slip_report_make(const slip_trace_data *data, slip_report *report);
 void slip_report_free(slip_report *report);
 
 double slip_report_tokens_per_second(const slip_report *report);
+/* Mean rows of a verified block, and the share of steps that verify drafts; NaN: there were none. */
+double slip_report_rows_per_sequence(const slip_report *report);
+double slip_report_drafted_share(const slip_report *report);
 double slip_report_run_rate(const slip_report_run *run);
 
 /* The values of one kind, for a plot: the caller frees *values. */

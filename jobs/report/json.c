@@ -77,10 +77,12 @@ slip_status slip_report_json(const slip_trace_data *data, const slip_report *rep
                              (json_int_t)report->refused + (json_int_t)report->failed, "unfinished", (json_int_t)report->unfinished,
                              "tokens", (json_int_t)report->tokens, "work_seconds", slip_json_number(report->seconds), "tokens_per_second",
                              slip_json_number(slip_report_tokens_per_second(report)), "acceptance", acceptance_json(&report->acceptance));
-    json_t *times = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o}", "time_to_first_token_ms", quantiles(&report->first_token),
+    json_t *times = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o,s:o,s:o}", "time_to_first_token_ms", quantiles(&report->first_token),
                               "request_ms", quantiles(&report->total), "step_ms", quantiles(&report->step), "draft_ms",
                               quantiles(&report->draft), "verify_ms", quantiles(&report->verify), "commit_ms", quantiles(&report->commit),
-                              "steps_without_draft", (json_int_t)report->plain_steps, "slowest_requests", slowest_json(report),
+                              "steps_without_draft", (json_int_t)report->plain_steps, "drafted_step_share",
+                              slip_json_number(slip_report_drafted_share(report)), "verified_rows_per_sequence",
+                              slip_json_number(slip_report_rows_per_sequence(report)), "slowest_requests", slowest_json(report),
                               "expert_load", experts_json(data, report));
     bool made = rest && times && json_object_update(object, rest) == 0 && json_object_update(object, times) == 0;
     json_decref(rest);

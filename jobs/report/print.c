@@ -54,8 +54,11 @@ static void print_acceptance(const slip_report *report, FILE *out)
     }
     while (most > 1 && a->histogram[most - 1] == 0)
         most--;
-    fprintf(out, "\nacceptance length  %.2f tokens a drafted block (bonus token included), %lld blocks\n  accepted drafts  blocks\n",
-            slip_acceptance_mean(a), (long long)a->steps);
+    fprintf(
+        out,
+        "\nacceptance length  %.2f tokens a drafted block (bonus token included), %lld blocks\n  %.1f rows verified a sequence, %.1f %% "
+        "of the steps drafted\n  accepted drafts  blocks\n",
+        slip_acceptance_mean(a), (long long)a->steps, slip_report_rows_per_sequence(report), 100 * slip_report_drafted_share(report));
     for (int j = 0; j < most; j++)
         fprintf(out, "  %15d  %6lld  %5.1f %%\n", j, (long long)a->histogram[j], 100.0 * (double)a->histogram[j] / (double)a->steps);
 }

@@ -49,7 +49,7 @@ enum { SLIP_TRACE_VERSION = 1, SLIP_TRACE_ID = 128 };
     X(slip_trace_step, F64, seconds, 1) /* since the run began, at the step's end */ \
     X(slip_trace_step, I32, sequences, 1) /* that decoded */ \
     X(slip_trace_step, I32, prompt_rows, 1) \
-    X(slip_trace_step, I32, drafted, 1) /* 1: the blocks had drafts */ \
+    X(slip_trace_step, I32, drafted, 1) /* 1: some block had drafts */ \
     X(slip_trace_step, I32, tokens, 1) \
     X(slip_trace_step, I64, weight_bytes, 1) \
     X(slip_trace_step, F64, step_ms, 1) \

@@ -1,4 +1,4 @@
-/* The decoder's promise on the published layouts: the same tokens with and without their drafters. */
+/* The decoder's promise on the published layouts, and with blocks of any length: the same tokens with and without the drafter. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,6 +29,27 @@ static void test_layouts(void **state)
     }
 }
 
+/* However much of each block is verified, in whatever steps. */
+static void test_any_lengths(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_model *model = &checkpoint->source.model;
+    answer plain[QUERIES], other[QUERIES];
+    int64_t drafts = 0, blocks = 0;
+    run_setting(checkpoint, model, &(setting){.sequences = 1, .chunk = 64}, false, plain);
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        const setting how = {
+            .draft = true, .sequences = 1 + (int32_t)seed % 4, .chunk = seed % 3 ? 64 : 5, .lengths = seed, .ahead = seed % 2};
+        run_setting(checkpoint, model, &how, seed % 4 == 1, other);
+        assert_same(plain, other);
+        for (int i = 0; i < QUERIES; i++) {
+            drafts += other[i].acceptance.draft_tokens;
+            blocks += other[i].acceptance.steps;
+        }
+    }
+    assert_true(drafts > 3 * blocks && drafts < 5 * blocks); /* 1 to 7, each as often */
+}
+
 static int open_fixture(void **state)
 {
     ahead_make();
@@ -37,6 +58,6 @@ static int open_fixture(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_lengths), cmocka_unit_test(test_layouts)};
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

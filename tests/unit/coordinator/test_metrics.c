@@ -67,6 +67,9 @@ static void metrics_make(void)
     metrics.full.verify_bytes = 21000000000;
     metrics.seconds = 2.5;
     metrics.verify_seconds = 2;
+    metrics.plain_steps = metrics.step.count / 4;
+    metrics.verified_blocks = 40;
+    metrics.verified_rows = 130;
     metrics.verify_bytes = 3000000000;
     metrics.stream_ceiling = 12.5;
 }
@@ -146,6 +149,7 @@ static void test_json(void **state)
     assert_string_equal(json_string_value(json_object_get(object, "command")), "bench");
     check_acceptance(json_object_get(object, "acceptance"));
     check_full(json_object_get(object, "full_steps"));
+    assert_true(number(object, "drafted_step_share") == 0.75 && number(object, "verified_rows_per_sequence") == 3.25);
     const json_t *first = json_object_get(object, "time_to_first_token_ms"), *step = json_object_get(object, "step_ms");
     assert_true(number(first, "median") == 3051 && number(first, "p99") == 3099);
     assert_true(number(step, "median") == 51 && number(step, "p99") == 99);

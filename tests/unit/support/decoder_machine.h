@@ -17,7 +17,8 @@ typedef struct {
     bool draft;
     int32_t sequences, chunk;
     double forced;
-    bool paced;                     /* leave steps without a draft where drafting does not pay */
+    bool paced;                     /* verify as much of a block as pays, not all of it */
+    uint64_t lengths;               /* seed of random lengths; 0: none */
     bool ahead;                     /* steps are begun before their drafts are known */
     const slip_executor_kind *kind; /* NULL: the CPU's, or `ahead` */
     bool prompts_first;
@@ -98,6 +99,7 @@ static inline void machine_make(const tiny_checkpoint *checkpoint, const slip_mo
                                      .chunk = how->chunk,
                                      .forced_acceptance = how->forced,
                                      .always_draft = !how->paced,
+                                     .random_lengths = how->lengths,
                                      .prompts_first = how->prompts_first,
                                      .step_budget_ms = how->budget};
     slip_limits limits = slip_decoder_limits(model, &decoding, CONTEXT);

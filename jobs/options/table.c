@@ -136,7 +136,8 @@ const option_row slip_option_rows[] = {
     {"no-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(no_draft), 0, 0, NULL,
      "decode without the draft model: the same text, one token a step"},
     {"always-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(always_draft), 0, 0, NULL,
-     "draft in every step and verify whole blocks, even while measured times\nsay that it does not pay: the same text, a fair acceptance length"},
+     "draft in every step and verify whole blocks, even while measured times\nsay that it does not pay: the same text, a fair acceptance "
+     "length"},
     {"draft-ranks", 0, OPTION_CHOICE, "1|all", DECODES, FIELD(draft_ranks), 0, 0, NULL,
      "the draft on rank 0 alone, or cut over all ranks as the model is:\nthe same text (default: all on GPUs, 1 on CPUs)"},
     {"acceptance", 0, OPTION_REAL, "X", BENCH, FIELD(acceptance), 1, SLIP_MAX_BLOCK, NULL,

@@ -19,7 +19,7 @@ SLIP_INLINE vf as_float(vu bits)
     return v;
 }
 
-/* Bytes as numbers, and bfloat16. GCC 12 takes generic conversions of narrow types apart lane by lane. */
+/* Bytes as numbers, and bfloat16. GCC 12 takes generic conversions of narrow types apart: bytes lane by lane, halves into quarters. */
 #ifdef __AVX2__
 SLIP_INLINE vu widen_bytes(const unsigned char *data)
 {
@@ -32,9 +32,11 @@ SLIP_INLINE vu widen_bytes(const unsigned char *data)
 
 SLIP_INLINE vf decode_bf16(const unsigned char *data)
 {
-    vh half;
-    memcpy(&half, data, sizeof half);
-    return as_float(__builtin_convertvector(half, vu) << 16);
+#ifdef __AVX512F__
+    return as_float((vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)data)) << 16);
+#else
+    return as_float((vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)data)) << 16);
+#endif
 }
 #else
 typedef uint8_t v16b __attribute__((vector_size(16)));

@@ -20,7 +20,7 @@ enum { SLIP_SPLIT = 16 / SLIP_LANES };
 typedef float vf __attribute__((vector_size(4 * SLIP_LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * SLIP_LANES)));
 typedef uint32_t vu __attribute__((vector_size(4 * SLIP_LANES)));
-typedef double vd __attribute__((vector_size(4 * SLIP_LANES)));   /* half as many lanes */
+typedef double vd __attribute__((vector_size(4 * SLIP_LANES))); /* half as many lanes */
 typedef float v4f __attribute__((vector_size(16)));
 
 #define SLIP_INLINE static inline __attribute__((always_inline))

@@ -2,7 +2,7 @@
 
 /* What is believed of drafts before any was tried, how many tries that weighs among those of all sequences, and how many all of them weigh
  * beside the sequence's own. A guess that is high and weighs several blocks keeps a few bad ones from ending all drafting. */
-static const double first_guess = 0.8, guess_weighs = 8, all_weigh = 4;
+static const double first_guess = 0.8, guess_weighs = 4, all_weigh = 4;
 
 void slip_chances_fade(slip_chances *chances, float kept)
 {

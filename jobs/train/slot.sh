@@ -13,8 +13,8 @@ export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TOKENIZERS_PARALLELISM=true
 HERE=${1:?usage: slot.sh HERE} D=${D:-$1/set} PY=${PY:-python3} CODE=$(dirname "$0")
 T="$PY $CODE/train.py" BEGAN=$SECONDS
 # seconds of all; minutes of unloop and teach; tokens a parameter that the branches go on to; the experiments; more arguments of `train.py plan`
-: "${OUT:?}" "${ALL:=565}" "${UNLOOP:=1.25}" "${TEACH:=1.25}" "${LONGER:=20.0}" "${PLAN:=$CODE/plan.toml}" "${MORE:=}"
-C=(--config "$CODE/slot.toml")
+: "${OUT:?}" "${ALL:=565}" "${UNLOOP:=1.25}" "${TEACH:=1.25}" "${LONGER:=20.0}" "${PLAN:=$CODE/plan.toml}" "${CONFIG:=$CODE/slot.toml}" "${MORE:=}"
+C=(--config "$CONFIG")
 left() { echo $((ALL - (SECONDS - BEGAN))); }
 say() { echo "=== $((SECONDS - BEGAN)) s: $*"; }
 part() { # LIMIT COMMAND...: with a deadline, and none where no time is left

@@ -48,15 +48,43 @@ def bits_table(results):
 
 
 def acceptance_table(results):
-    rows = []
+    """Of single drafters; the experiments of a plan have a table of their own, but for those on all kinds of text."""
+    rows, results = [], [r for r in results if "group" not in r or "prose" in r]
     for key, rs in gathered(results, "acceptance", lambda r: (r["drafter"] or "main", r["block"], r["layers"],
-                                                              " ".join(map(str, r["taps"])), r["temperature"])).items():
+                                                              " ".join(map(str, r["taps"])), r["temperature"],
+                                                              r.get("draws", "arg max"))).items():
         for kind in KINDS:
             found = [r[kind] for r in rs if kind in r]
             if found:
                 rows.append([*key, kind, found[0]["prompts"], spread([f["mean_acceptance_length"] for f in found], 2),
                              spread([f["without_loops"] for f in found], 2), spread([100 * f["loops"] for f in found], 0) + " %"])
-    return table(["drafter", "block", "layers", "taps", "T", "text", "prompts", "acceptance length", "without loops", "loops"], rows)
+    return table(["drafter", "block", "layers", "taps", "T", "drafts by", "text", "prompts", "acceptance length", "without loops", "loops"], rows)
+
+
+def settings_of(record, *apart):
+    """The settings of an experiment in a fixed order, the last of each name, those `apart` left out."""
+    pairs = dict(s.split("=", 1) for s in record.get("set", []))
+    return tuple(sorted((name, value) for name, value in pairs.items() if name not in apart))
+
+
+def experiments_table(results):
+    """One row for each set of settings; those that differ by the seed alone make a mean and a spread."""
+    rows = []
+    experiments = [r for r in results if r["what"] == "acceptance" and "group" in r]
+    for key, rs in gathered(experiments, "acceptance", lambda r: (settings_of(r, "drafter.seed"), r["seconds"], r["started"])).items():
+        greedy = [r for r in rs if r["temperature"] == 0]
+        found = lambda wanted, draws, field: spread([r["code"][field] for r in rs if "code" in r and r["temperature"] == wanted  # noqa: E731
+                                                     and r.get("draws", "arg max") == draws] or [float("nan")], 2)
+        said = ", ".join(f"{name.removeprefix('drafter.')} {value}" for name, value in key[0])
+        rows.append([rs[0]["group"], rs[0]["drafter"], ", ".join([said] * bool(said) + ["continued"] * key[2]), len(greedy), key[1],
+                     spread([r["steps"] for r in greedy], 0), spread([r["steps_per_second"] or 0 for r in greedy], 1),
+                     found(0, "arg max", "mean_acceptance_length"), found(0, "arg max", "without_loops"),
+                     found(1, "arg max", "mean_acceptance_length"), found(1, "noise", "mean_acceptance_length")])
+    return table(["group", "experiment", "settings", "seeds", "seconds", "steps", "steps/s", "greedy", "greedy without loops", "T 1", "T 1 by the noise"], rows)
+
+
+def failed_table(results):
+    return table(["experiment", "failed"], [[r["drafter"], r["failed"]] for r in results if r["what"] == "experiment"])
 
 
 def parsing_table(results):
@@ -140,14 +168,15 @@ def plots(folders, results, out):
             plot(out / f"loss-{name}.svg", f"Loss of the {name}", across, "nats a token", series)
             made.append((f"loss-{name}.svg", f"loss of the {name}"))
     survival, by_block = {}, defaultdict(lambda: ([], []))
+    alike = {settings_of(r, "drafter.block", "drafter.seed") for r in results if r.get("group") == "block"}
     for r in results:
         if r["what"] != "acceptance":
             continue
         for kind in KINDS:
-            if kind in r and not r["drafter"]:
+            if kind in r and r["drafter"] in ("", "main"):
                 share = r[kind]["survival"]
-                survival[f"{kind}, T {r['temperature']}"] = (list(range(1, len(share) + 1)), share)
-        if "code" in r and r["drafter"].startswith("block"):
+                survival[f"{kind}, T {r['temperature']}" + ", by the noise" * (r.get("draws") == "noise")] = (list(range(1, len(share) + 1)), share)
+        if "code" in r and r["drafter"] and settings_of(r, "drafter.block", "drafter.seed") in alike and r.get("draws", "arg max") == "arg max":
             by_block[f"T {r['temperature']}"][0].append(r["block"])
             by_block[f"T {r['temperature']}"][1].append(r["code"]["mean_acceptance_length"])
     if survival:
@@ -170,7 +199,8 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     made = plots(args.folders, results, args.out)
     tables = {"Length of the target": length_table(args.folders), "Loops taken out": unloop_table(args.folders),
-              "Bits per byte": bits_table(results), "Acceptance, in PyTorch": acceptance_table(results),
+              "Bits per byte": bits_table(results), "Acceptance, in PyTorch": acceptance_table(results), "Experiments on drafters": experiments_table(results),
+              "Experiments that failed": failed_table(results),
               "Answers of the engine": engine_table(results), "Python that parses": parsing_table(results),
               "Speed of training": speed_table(results)}
     text = [f"# {args.title}", f"Made by `jobs/train/judge/report.py` from {len(args.folders)} run(s), {len(results)} results.",

@@ -77,7 +77,7 @@ class Rows:
 class States:
     """What the target makes of the rows: taps and final states. A drafter's steps see a row many times, so they are computed once and kept
     where device memory has room for them, else in every step."""
-    ROOM, CPU_ROOM = 0.6, 1 << 30  # share of the device's free memory; bytes without one
+    ROOM, CPU_ROOM = 0.75, 1 << 30  # share of the device's free memory; bytes without one
     ROWS = 64                      # at a time
 
     def __init__(self, target, rows):
@@ -87,7 +87,7 @@ class States:
         """Computes them for these taps, with the final states where they are wanted."""
         rows, time = self.tokens.shape
         width = self.target.hidden * (len(taps) + bool(final))
-        if self.key == (taps, final):
+        if self.key and self.key[0] == taps and (self.key[1] or not final):
             return
         self.kept, self.key = None, (taps, final)
         if self.tokens.is_cuda:
@@ -123,7 +123,6 @@ class Trainer:
             raise SystemExit(f"drafter: loss {s.loss!r} or optimizer {s.optimizer!r}: no such choice; see train.toml")
         self.rows = states.rows if states else Rows(folder / "teach", self.device, LONGEST_BLOCK)
         self.states = states or States(self.target, self.rows)
-        self.states.prepare(self.c.taps, s.loss == "distill")
         self.model = Drafter(self.c, self.target.embedding).to(self.device)
         if s.compile:
             for layer in self.model.layers:
@@ -176,7 +175,7 @@ class Trainer:
         teacher = None
         if self.s.loss == "distill":
             before = (anchors[..., None] + torch.arange(slots, device=tokens.device)).flatten(1)
-            teacher = final.gather(1, before[..., None].expand(-1, -1, self.c.hidden)).flatten(0, 1)
+            teacher = final.gather(1, before[..., None].expand(-1, -1, self.c.hidden)).flatten(0, 1).to(states.dtype)
         weigh = WEIGH[self.s.loss] and partial(self.weigh, slots)
         chunk = slots * (1024 if tokens.is_cuda else 128)
         return HeadLoss.apply(states.flatten(0, 2), head, labels[..., 1:].flatten(), weigh, chunk, teacher)
@@ -205,6 +204,8 @@ class Trainer:
     def run(self, minutes, steps, fit=False):
         """Until all is done, or for so many minutes or steps; fit: the training is as long as the minutes, earlier runs' included, whatever
         the number of steps, and its rate follows the time; it begins when the first step has ended."""
+        if steps:
+            self.states.prepare(self.c.taps, self.s.loss == "distill")
         began = written = logged = time.time()
         before, total, count, left, last = self.spent, torch.zeros((), device=self.device), 0, steps, {}
         done = lambda: self.spent >= minutes * 60 if fit else self.step >= self.s.steps  # noqa: E731

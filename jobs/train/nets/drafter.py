@@ -57,6 +57,12 @@ class DraftConfig:
         }
 
 
+def compute_dtype(device):
+    """BF16 where the device multiplies it: a CPU that does not takes forty times as long as in float32."""
+    fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
 def rms_norm(x, weight, eps):
     """On BF16 as it is: one kernel, which sums in float32; the engine has these weights in BF16 too."""
     return F.rms_norm(x, weight.shape, weight.to(x.dtype), eps)
@@ -85,12 +91,12 @@ class DraftAttention(nn.Module):
     def project(self, x, name, norm, table, positions):
         """Queries or keys: normed per head, rotated, [batch, heads, rows, d]."""
         c = self.c
-        y = F.linear(x, getattr(self, f"{name}_proj").weight.bfloat16()).unflatten(-1, (-1, c.head_dim))
+        y = F.linear(x, getattr(self, f"{name}_proj").weight.to(x.dtype)).unflatten(-1, (-1, c.head_dim))
         return rotate_at(rms_norm(y, norm, c.eps), table, positions).transpose(1, 2)
 
     def values(self, x):
         c = self.c
-        y = F.linear(x, self.v_proj.weight.bfloat16()) * c.value_scale
+        y = F.linear(x, self.v_proj.weight.to(x.dtype)) * c.value_scale
         return y.unflatten(-1, (-1, c.head_dim)).transpose(1, 2)
 
     def forward(self, x, context, table, positions, mask):
@@ -106,13 +112,13 @@ class DraftAttention(nn.Module):
         inside = q.view(batch, kv, g, blocks, c.block, -1)
         own = self.project(x, "k", self.k_norm, table, positions).reshape(batch, kv, 1, blocks, c.block, -1)
         near = (inside @ own.transpose(-1, -2)).view(batch, kv, g, rows, c.block)
-        sink = self.attention_sink_bias.bfloat16().view(1, kv, g, 1, 1).expand(batch, -1, -1, rows, 1)
+        sink = self.attention_sink_bias.to(x.dtype).view(1, kv, g, 1, 1).expand(batch, -1, -1, rows, 1)
         p = torch.softmax(torch.cat([far, near, sink], -1), -1)
         out = p[..., :time].reshape(batch, kv, g * rows, time) @ self.values(context)
         near = p[..., time:-1].reshape(batch, kv, g, blocks, c.block, c.block)
         own = near @ self.values(x).reshape(batch, kv, 1, blocks, c.block, -1)
         out = out.view(batch, c.heads, rows, -1) + own.view(batch, c.heads, rows, -1)
-        return F.linear(out.transpose(1, 2).flatten(2), self.o_proj.weight.bfloat16())
+        return F.linear(out.transpose(1, 2).flatten(2), self.o_proj.weight.to(x.dtype))
 
 
 class DraftMlp(nn.Module):
@@ -123,7 +129,7 @@ class DraftMlp(nn.Module):
         self.down_proj = nn.Linear(c.width, c.hidden, bias=False)
 
     def forward(self, x):
-        gate, up, down = (p.weight.bfloat16() for p in (self.gate_proj, self.up_proj, self.down_proj))
+        gate, up, down = (p.weight.to(x.dtype) for p in (self.gate_proj, self.up_proj, self.down_proj))
         return F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
 
 
@@ -154,7 +160,7 @@ class Drafter(nn.Module):
         if c.markov:
             self.previous = nn.Parameter(torch.zeros(c.vocab, c.markov))
             self.following = nn.Parameter(torch.zeros(c.vocab, c.markov))
-        self.register_buffer("embedding", embedding.bfloat16(), persistent=False)
+        self.register_buffer("embedding", embedding.to(compute_dtype(embedding.device)), persistent=False)
         for name, p in self.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight", "following")):
                 nn.init.zeros_(p)
@@ -165,26 +171,26 @@ class Drafter(nn.Module):
         """taps [batch, time, taps * hidden]; anchors [batch, blocks] positions, tokens [batch, blocks] found there.
         Returns the final-normed states [batch, blocks, block, hidden]; slot j is for position anchor + j."""
         c, (batch, blocks), time = self.c, anchors.shape, taps.shape[1]
-        context = rms_norm(F.linear(taps, self.fc.weight.bfloat16()), self.hidden_norm, c.eps)
+        context = rms_norm(F.linear(taps.to(self.embedding.dtype), self.fc.weight.to(self.embedding.dtype)), self.hidden_norm, c.eps)
         slots = torch.arange(c.block, device=taps.device)
         positions = (anchors[..., None] + slots).flatten(1)
         key = torch.arange(time, device=taps.device)
         seen = (key < anchors.repeat_interleave(c.block, 1)[..., None]) & (key > positions[..., None] - c.window)
-        mask = torch.where(seen, 0.0, float("-inf")).bfloat16()[:, None, None]
-        table = rope_table(time + c.block, c.rotary, c.theta, taps.device)
-        x = self.mask_embedding.bfloat16().expand(batch, blocks, c.block - 1, -1)
+        mask = torch.where(seen, 0.0, float("-inf")).to(context.dtype)[:, None, None]
+        table = rope_table(time + c.block, c.rotary, c.theta, taps.device, context.dtype)
+        x = self.mask_embedding.to(context.dtype).expand(batch, blocks, c.block - 1, -1)
         x = torch.cat([F.embedding(tokens, self.embedding)[:, :, None], x], 2).flatten(1, 2)
         for layer in self.layers:
             x = layer(x, context, table, positions, mask)
         return rms_norm(x, self.norm, c.eps).view(batch, blocks, c.block, -1)
 
-
     def with_previous(self, states, tokens, head):
-        """States [..., hidden] and the head, widened by the previous tokens' rows [..., markov] where there is such a head."""
+        """States [..., hidden] and the head, in their type, widened by the previous tokens' rows [..., markov] where there is such a head."""
+        head = head.to(states.dtype)
         if not self.c.markov:
             return states, head
-        return (torch.cat([states, F.embedding(tokens, self.previous.bfloat16())], -1),
-                torch.cat([head, self.following.bfloat16()], 1))
+        return (torch.cat([states, F.embedding(tokens, self.previous.to(states.dtype))], -1),
+                torch.cat([head, self.following.to(states.dtype)], 1))
 
     @torch.no_grad()
     def drafts(self, taps, anchors, tokens, head, noise=None):

@@ -8,6 +8,8 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from nets import experts
+from nets.decode import Decoder
+from nets.drafter import compute_dtype
 from nets.export import load_target
 
 
@@ -23,7 +25,9 @@ class OwnTarget:
         self.embedding, self.head = self.model.embed_tokens.data, self.model.lm_head.data.bfloat16()
 
     def states(self, tokens, taps):
-        """tokens [batch, time] -> final-normed states [batch, time, hidden], taps [batch, time, taps * hidden], in BF16."""
+        """tokens [batch, time] -> final-normed states [batch, time, hidden], taps [batch, time, taps * hidden]."""
+        if compute_dtype(tokens.device) == torch.float32:
+            return Decoder(self.model, *tokens.shape, torch.float32, taps).step(tokens)
         time = tokens.shape[1]
         states, tapped = self.model.hidden(F.pad(tokens, (0, -time % self.window)), taps)
         return states[:, :time], torch.cat(tapped, -1)[:, :time]
@@ -38,7 +42,7 @@ class HubTarget(OwnTarget):
     def __init__(self, folder, device):
         from transformers import AutoModelForCausalLM
         self.folder = Path(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval().requires_grad_(False)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=compute_dtype(device)).to(device).eval().requires_grad_(False)
         self.embedding = self.model.get_input_embeddings().weight.data
         self.head = self.model.get_output_embeddings().weight.data.bfloat16()
         self.vocab, self.hidden = self.head.shape

@@ -66,7 +66,8 @@ slip_status slip_decoder_propose(slip_decoder *decoder)
         if (sequence->rows == 1)
             continue;
         status = slip_tap_store_inject(decoder->taps, slot, sequence->base, decoder->draft);
-        slip_draft_add(decoder->draft, slot, sequence->base, sequence->tokens[sequence->count - 1], anchor_position(sequence));
+        slip_draft_add(decoder->draft, slot, sequence->base, sequence->tokens[sequence->count - 1], anchor_position(sequence),
+                       &sequence->query.sampling);
     }
     if (status == SLIP_OK)
         status = slip_draft_flush(decoder->draft);

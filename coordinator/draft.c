@@ -73,7 +73,15 @@ slip_status slip_draft_flush(slip_draft *draft)
     return status;
 }
 
-void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t anchor, int64_t position)
+/* Without filters a token is the best of logits and noise, so a draft does well to draw with the same noise. Filters leave out tokens that
+ * only the target's logits tell: the likeliest are what surely stays. */
+static slip_sampling draws_with(const slip_sampling *sampling)
+{
+    return slip_sampling_filters(sampling) ? (slip_sampling){0}
+                                           : (slip_sampling){.seed = sampling->seed, .temperature = sampling->temperature, .top_p = 1};
+}
+
+void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t anchor, int64_t position, const slip_sampling *sampling)
 {
     slip_step *step = &draft->block;
     int32_t block = draft->shape->block;
@@ -83,8 +91,13 @@ void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t a
     step->token[step->row_count] = anchor;
     for (int32_t j = 1; j < block; j++)
         step->token[step->row_count + j] = draft->shape->mask_token;
-    step->span[step->span_count++] = (slip_span){
-        .sequence = sequence, .row = step->row_count, .count = block, .logit_rows = block - 1, .position = position, .base = base};
+    step->span[step->span_count++] = (slip_span){.sequence = sequence,
+                                                 .row = step->row_count,
+                                                 .count = block,
+                                                 .logit_rows = block - 1,
+                                                 .position = position,
+                                                 .base = base,
+                                                 .sampling = draws_with(sampling)};
     step->row_count += block;
     step->logit_rows += block - 1; /* row 0 is the anchor itself */
 }

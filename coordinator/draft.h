@@ -21,10 +21,11 @@ slip_status slip_draft_inject(slip_draft *draft, int32_t sequence, int64_t base,
 /* Begin to turn what is queued into context. */
 slip_status slip_draft_flush(slip_draft *draft);
 
-/* Add a block to the next draft: `anchor` at `position` is committed but in no cache. At most limits.rows rows in all. */
-void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t anchor, int64_t position);
+/* Add a block to the next draft: `anchor` at `position` is committed but in no cache. At most limits.rows rows in all. `sampling`: of the
+ * request. Its noise is added to the draft's logits as it will be to the target's, since equal noise picks equal tokens more often. */
+void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t anchor, int64_t position, const slip_sampling *sampling);
 
-/* Begin one forward, greedy, for all blocks added since the last one. At most one draft is in
+/* Begin one forward for all blocks added since the last one. At most one draft is in
  * flight, behind at most one inject. */
 slip_status slip_draft_begin(slip_draft *draft);
 

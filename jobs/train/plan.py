@@ -6,6 +6,7 @@ DIR/results.jsonl as soon as it is there, and with --out FOLDER it and drafters 
 it stopped, within an experiment too. A process of its own does the work: an experiment that crashes it, or hangs, is noted as failed and
 left out. --share i/N takes every N-th experiment: one process a GPU, each with a DIR of its own.
 """
+import gc
 import json
 import os
 import subprocess
@@ -17,9 +18,11 @@ import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
+import torch
+
 from learn import settings
 
-FIELDS = {"name": str, "group": str, "seconds": int, "set": list, "best": list, "start": str, "keep": bool, "temperatures": list, "kinds": list}
+FIELDS = {"name": str, "group": str, "seconds": int, "base": list, "set": list, "best": list, "start": str, "keep": bool, "temperatures": list, "kinds": list}
 GRACE = 100                    # seconds that an experiment may take beyond its own: taps, capturing, compiling, judging
 
 
@@ -29,7 +32,7 @@ def read(path):
     defaults, groups, names = {k: v for k, v in plan.items() if k != "experiment"}, set(), set()
     for number, given in enumerate(plan.get("experiment", [])):
         e = {"group": "", "set": [], "best": [], "start": "", "keep": False, **defaults, **given}
-        e["set"] = [*defaults.get("set", []), *given.get("set", [])]
+        e["base"], e["set"] = defaults.get("set", []), given.get("set", [])
         place = f"{path}: experiment {e.get('name', number)}"
         for field, kind in FIELDS.items():
             if not isinstance(e.get(field), kind):
@@ -37,7 +40,7 @@ def read(path):
         unknown = [f for f in e if f not in FIELDS] + [g for g in e["best"] if g not in groups] + [e["name"]] * (e["name"] in names)
         if unknown:
             raise SystemExit(f"{place}: {unknown[0]!r}: no such field, no such group before it, or the second experiment of this name")
-        settings.load(None, e["set"])
+        settings.load(None, e["base"] + e["set"])
         groups.add(e["group"])
         names.add(e["name"])
         yield e
@@ -55,8 +58,8 @@ def winner(folder, group):
 
 
 def chosen(folder, e):
-    """All settings of an experiment: the winners' of the groups that it builds on, then its own."""
-    return [s for group in e["best"] for s in winner(folder, group)] + e["set"]
+    """All settings of an experiment: the plan's, the winners' of the groups that it builds on, its own."""
+    return e["base"] + [s for group in e["best"] for s in winner(folder, group)] + e["set"]
 
 
 def started(folder, e, s):
@@ -130,6 +133,9 @@ def work(run):
             continue                       # a shorter one may still fit
         trying.write_text(json.dumps({"name": e["name"], "group": e["group"], "until": time.time() + e["seconds"] + GRACE}))
         worker.do(e)
+        gc.collect()                       # a trainer and its graphs hold each other
+        if run.device.type == "cuda":
+            torch.cuda.empty_cache()
     trying.unlink(missing_ok=True)
 
 

@@ -66,7 +66,8 @@ void slip_cpu_candidates(slip_executor *executor, const slip_step *step, slip_ca
             if (span->adjustments == SLIP_ADJUSTED_LATER || (step->again && step->open[row] == SLIP_NO_BINS))
                 out[row] = (slip_candidate){0, -1};
             else
-                out[row] = slip_sample_best(logits, vocabulary.first, vocabulary.count, &span->sampling, span->position + i + 1);
+                out[row] = slip_sample_best(logits, vocabulary.first, vocabulary.count, &span->sampling,
+                                            span->position + i + executor->program->logits_ahead);
         }
     }
 }

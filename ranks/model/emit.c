@@ -6,7 +6,7 @@
 slip_status slip_emit_start(slip_emitter *e, int32_t ops, int32_t tensors, int32_t parts)
 {
     slip_program *program = e->program;
-    *program = (slip_program){.mask_token = -1};
+    *program = (slip_program){.mask_token = -1, .logits_ahead = 1};
     program->ops = calloc((size_t)ops, sizeof *program->ops);
     program->tensors = calloc((size_t)tensors, sizeof *program->tensors);
     program->parts = calloc((size_t)parts, sizeof *program->parts);

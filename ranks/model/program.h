@@ -135,6 +135,7 @@ typedef struct {
     int32_t experts;       /* of the model */
     slip_range vocabulary; /* rows of embed and head on this rank */
     int32_t mask_token;    /* EMBED reads weight 1 for it; -1 none */
+    int32_t logits_ahead;  /* positions from a row's own to the one that its logits are of: 1, a draft's 0 */
     int32_t tap_window;    /* TAP: positions that the draft looks back; 0 = all */
     int64_t tap_first;     /* the draft's: column of a row of taps with which its TAPS buffer begins */
 } slip_program;

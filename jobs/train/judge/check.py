@@ -218,7 +218,7 @@ SMALL = """
 seconds = 1
 temperatures = [0.0]
 kinds = ["code"]
-set = ["drafter.sequences=2", "drafter.blocks=3", "drafter.taps=[0, 5]"]
+set = ["drafter.sequences=2", "drafter.blocks=3", "drafter.taps=[0, 5]", "drafter.layers=2"]
 experiment = [{name = "a", group = "first", set = ["drafter.layers=1"], keep = true}, {name = "bad", set = ["drafter.taps=[0, 9]"]},
               {name = "b", best = ["first"], start = "dflash-a"}, {name = "long", seconds = 5000}]
 """

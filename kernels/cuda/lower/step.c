@@ -11,14 +11,14 @@ static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cu
                                             .position = span->position + first};
 }
 
-static void fill_logit_row(const slip_step *step, const slip_span *span, int32_t i, slip_cuda_step *out)
+static void fill_logit_row(const slip_program *program, const slip_step *step, const slip_span *span, int32_t i, slip_cuda_step *out)
 {
     const slip_sampling *sampling = &span->sampling;
     const int32_t at = out->logit_rows++;
     out->logit_row[at] = (slip_cuda_logit_row){.row = (int16_t)(span->row + i),
                                                .histogram = slip_sampling_filters(sampling) && slip_is_binned(sampling->temperature),
                                                .open = step->again ? step->open[at] : SLIP_ALL_BINS,
-                                               .position = span->position + i + 1,
+                                               .position = span->position + i + program->logits_ahead,
                                                .seed = sampling->seed,
                                                .temperature = sampling->temperature};
 }
@@ -40,7 +40,7 @@ static void fill_span(const slip_program *program, const slip_step *step, const 
             run = i;
         }
         if (i >= span->count - span->logit_rows)
-            fill_logit_row(step, span, i, out);
+            fill_logit_row(program, step, span, i, out);
     }
     if (span->count > run)
         fill_run(span, run, span->count, out);

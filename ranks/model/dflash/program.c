@@ -93,6 +93,7 @@ static void emit_block(slip_emitter *e, const layer_weights *weights)
     const slip_family *family = e->model->family;
     bool mask = gives_mask(e->model, e->placement);
     e->program->mask_token = e->model->draft.mask_token;
+    e->program->logits_ahead = 0;
     slip_emit_embed(e, &family->weights->rows[family->embed], mask ? slip_emit_weight(e, row(DFLASH_MASK_EMBEDDING)) : SLIP_NO_WEIGHT);
     for (e->layer = 0; e->layer < e->model->draft.layers; e->layer++)
         emit_layer(e, weights[e->layer]);

@@ -14,11 +14,13 @@
 #include "kernels/cpu/state.h"
 #include "ranks/model/build.h"
 #include "ranks/model/placement.h"
+#include "ranks/model/sample.h"
 #include "tiny_checkpoint.h"
 #include "tiny_model.h"
 
 static const slip_executor_kind *const cpu = &slip_executor_cpu;
 static const char *fixture = "pro-split-bf16";
+static const slip_sampling greedy;
 static slip_step step;
 
 /* draft.bin, as tests/golden/forward/README.md lays it out. */
@@ -259,7 +261,7 @@ static void test_drafts(void **state)
             uint32_t start = g.start[number + s];
             for (uint32_t at = 0; at < start; at++) /* more than the queue holds */
                 make_position(&m, (int32_t)s, at, taps, width);
-            slip_draft_add(m.draft, (int32_t)s, s * TINY_EXTENT, g.ids[start], start);
+            slip_draft_add(m.draft, (int32_t)s, s * TINY_EXTENT, g.ids[start], start, &greedy);
         }
         assert_int_equal(slip_draft_flush(m.draft), SLIP_OK);
         assert_int_equal(slip_draft_begin(m.draft), SLIP_OK);
@@ -296,12 +298,54 @@ static void test_positions_in_turns(void **state)
     assert_int_equal(slip_draft_flush(m.draft), SLIP_OK);
     for (int again = 0; again < 2; again++) {
         for (int32_t s = 0; s < 2; s++)
-            slip_draft_add(m.draft, s, (int64_t)s * TINY_EXTENT, g.ids[start], start);
+            slip_draft_add(m.draft, s, (int64_t)s * TINY_EXTENT, g.ids[start], start, &greedy);
         assert_int_equal(slip_draft_begin(m.draft), SLIP_OK);
         assert_int_equal(slip_draft_wait(m.draft, &outcome), SLIP_OK);
         assert_drafts(&g, g.cases - 1, outcome.candidates);
         assert_drafts(&g, g.cases - 1, outcome.candidates + g.slots);
     }
+    machine_free(&m);
+    free(taps);
+    free(g.bytes);
+}
+
+/* The token that a request's noise picks at a position, whatever the logits. */
+static int32_t noisiest(const slip_sampling *sampling, int64_t position, int32_t vocabulary)
+{
+    int32_t best = 0;
+    for (int32_t v = 1; v < vocabulary; v++)
+        if (slip_gumbel(slip_sample_bits(sampling->seed, position, v)) > slip_gumbel(slip_sample_bits(sampling->seed, position, best)))
+            best = v;
+    return best;
+}
+
+/* A draft draws with the noise that the target will draw with: at a temperature beyond all logits the noise alone decides. Filters leave the
+ * likeliest. */
+static void test_noise(void **state)
+{
+    const tiny_checkpoint *checkpoint = *state;
+    const slip_source *source = &checkpoint->source;
+    const slip_sampling hot = {.seed = 77, .temperature = 1e9, .top_p = 1}, filtered = {.seed = 77, .temperature = 1e9, .top_p = 0.5};
+    golden g;
+    machine m;
+    slip_draft_outcome outcome;
+    golden_read(&g);
+    size_t width = (size_t)source->model.draft.taps * (size_t)source->model.hidden;
+    float *taps = make_taps(source, &g, width);
+    slip_limits limits = limits_of(&g);
+    uint32_t start = g.start[0];
+    machine_make(checkpoint, &limits, &m);
+    for (int32_t s = 0; s < 2; s++) {
+        for (uint32_t at = 0; at < start; at++)
+            make_position(&m, s, at, taps, width);
+        slip_draft_add(m.draft, s, (int64_t)s * TINY_EXTENT, g.ids[start], start, s == 0 ? &hot : &filtered);
+    }
+    assert_int_equal(slip_draft_flush(m.draft), SLIP_OK);
+    assert_int_equal(slip_draft_begin(m.draft), SLIP_OK);
+    assert_int_equal(slip_draft_wait(m.draft, &outcome), SLIP_OK);
+    for (uint32_t j = 1; j <= g.slots; j++)
+        assert_int_equal(outcome.candidates[j - 1].token, noisiest(&hot, start + j, (int32_t)g.vocabulary));
+    assert_drafts(&g, 0, outcome.candidates + g.slots);
     machine_free(&m);
     free(taps);
     free(g.bytes);
@@ -327,7 +371,8 @@ static int open_fixture(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched), cmocka_unit_test(test_drafts),
-                                       cmocka_unit_test(test_positions_in_turns), cmocka_unit_test(test_layouts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_batched),
+                                       cmocka_unit_test(test_drafts), cmocka_unit_test(test_positions_in_turns),
+                                       cmocka_unit_test(test_noise),  cmocka_unit_test(test_layouts)};
     return cmocka_run_group_tests(tests, open_fixture, tiny_checkpoint_close);
 }

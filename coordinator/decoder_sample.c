@@ -2,12 +2,12 @@
 #include <string.h>
 
 #include "coordinator/decoder_state.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 
 /* ---- rows that a device samples: filters, bias, penalties and logprobs without a row's logits on the host ----
  *
  * The device draws the best of all tokens and makes a histogram of the row. From that the host knows bins that are kept, bins that are left
- * out, and those in between that are open (ranks/model/histogram.h); a draw's score, less its noise, says in which bin it lies.
+ * out, and those in between that are open (ranks/model/sampling/histogram.h); a draw's score, less its noise, says in which bin it lies.
  *
  *   1. The draw lies in a kept bin: it is the best of all tokens, and kept, so it is the best of those that are kept. Done.
  *   2. Else the step is sampled again, from the logits that it left on the device, with the row's bins that are kept or open. What comes out
@@ -20,7 +20,7 @@
  *
  * Rows whose request has penalties or a bias are not sampled by the step: what they change depends on the drafts, which the host may not
  * know before. They are sampled again at once, with a list of what changes, and from there on like the others. When all samples are there,
- * what logprobs need of their rows is asked of the logits as they were (ranks/model/likeliest.h).
+ * what logprobs need of their rows is asked of the logits as they were (ranks/model/sampling/likeliest.h).
  *
  * What a device's executor does not offer (kernels/executor.h) is done here, from whole rows. Rows behind one whose sample is not the draft
  * behind it are left alone.

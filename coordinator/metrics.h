@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "coordinator/accept.h"
-#include "coordinator/facts.h"
+#include "io/report/facts.h"
 #include "io/base/clock.h"
 
 enum { SLIP_TIMES = 1 << 15 };

@@ -8,8 +8,8 @@
 
 #include "comm/comm.h"
 #include "io/base/status.h"
-#include "ranks/model/histogram.h"
-#include "ranks/model/likeliest.h"
+#include "ranks/model/sampling/histogram.h"
+#include "ranks/model/sampling/likeliest.h"
 
 typedef struct slip_executor slip_executor;
 

@@ -5,7 +5,7 @@
 
 #include "io/base/activity/activity.h"
 #include "ranks/model/placement.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 #include "ranks/wire.h"
 
 static slip_range vocabulary_of(const slip_results *results, int rank)

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 
 /* The order comes first, then the step up to its spans. */
 enum { ORDER = sizeof(int32_t), HEADER = ORDER + offsetof(slip_step, span) };

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/crc32c.h"
+#include "io/base/hash/crc32c.h"
 #include "io/base/file/file.h"
 
 enum { PIECE = 16 * SLIP_CHECKSUM_BLOCK }; /* read at once: still in a cache when it is checked */

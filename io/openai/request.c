@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "io/base/json.h"
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/base/json.h"
 #include "io/openai/request_body.h"
 #include "io/openai/request_fields.h"

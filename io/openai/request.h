@@ -15,7 +15,7 @@
 
 #include "io/base/status.h"
 #include "ranks/model/family.h"
-#include "ranks/model/sampling.h"
+#include "ranks/model/sampling/sampling.h"
 
 enum { SLIP_MAX_STOPS = 4, SLIP_MAX_N = 128, SLIP_MAX_CHOICES = 2048, SLIP_REQUEST_LINE_MAX = 16 << 20 };
 

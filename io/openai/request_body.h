@@ -11,7 +11,7 @@
 /* Fill *request from the text of `body`, in the dialect that request->chat says. */
 slip_status slip_request_body(const char *body, size_t size, const slip_request_defaults *defaults, slip_request *request);
 
-/* Fill request->sampling: every field of ranks/model/sampling.h by its name, and the seed; logit_bias and logprobs. */
+/* Fill request->sampling: every field of ranks/model/sampling/sampling.h by its name, and the seed; logit_bias and logprobs. */
 slip_status slip_request_sampling(const json_t *body, const slip_request_defaults *defaults, slip_request *request);
 
 /* The prompts of a completion, and the one of a chat. */

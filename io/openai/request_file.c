@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/base/table/repeats.h"
 #include "io/openai/request_input.h"
 

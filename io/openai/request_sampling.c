@@ -2,7 +2,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/base/json.h"
 #include "io/base/range.h"
 #include "io/openai/request_body.h"

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "io/base/file/file.h"
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "jobs/batch/state.h"
 
 /* The model goes by its file's name, without .h5, and by ours; --served-model-name adds others. */

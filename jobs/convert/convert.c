@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "io/base/clock.h"
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/chat.h"
 #include "jobs/convert/folder.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
 #include "jobs/convert/for_gpus.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 
 slip_status slip_convert_source_open(const char *path, const slip_weight_table *table, slip_convert_source *source)
 {

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "io/base/status.h"
-#include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors/safetensors.h"
 #include "ranks/model/weights.h"
 
 enum { SLIP_SOURCE_NAME = 192 };

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors/safetensors.h"
 
 /* The index of the first of `count` values that is NaN or infinite; -1: there is none. U8 holds MXFP4 codes, all of which are finite. */
 int64_t slip_values_find_bad(slip_st_dtype dtype, const void *values, int64_t count);

@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #include "io/base/status.h"
-#include "ranks/model/sampling.h"
+#include "ranks/model/sampling/sampling.h"
 
 typedef enum {
     SLIP_COMMAND_NONE, /* only with help or version */

@@ -1,6 +1,6 @@
 /* Steps that are sampled, once more or for the first time: candidates, what logprobs need, and adjustments of the logits that a step left. */
 #include "kernels/cpu/state.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 
 /* Apply or undo one token's in all logit rows of a span, the first of them `row`; `saved` [logit rows]: what was there before. */
 static void adjust_token(slip_executor *executor, const slip_span *span, int32_t row, const slip_adjustment *adjustment, float *saved)

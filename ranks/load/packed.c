@@ -8,7 +8,7 @@
 
 #include "io/base/clock.h"
 #include "io/base/file/file.h"
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/base/pool/pool.h"
 #include "io/checkpoint/checksum.h"
 #include "ranks/load/piece.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "io/base/clock.h"
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "ranks/load/loader.h"
 #include "ranks/model/overlap.h"
 

@@ -12,7 +12,7 @@
 
 #include "ranks/model/chat/template.h"
 #include "ranks/model/dtype.h"
-#include "ranks/model/sampling.h"
+#include "ranks/model/sampling/sampling.h"
 
 enum {
     SLIP_MAX_LAYERS = 256,

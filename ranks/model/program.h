@@ -8,7 +8,7 @@
 #define SLIP_RANKS_MODEL_PROGRAM_H
 
 #include "io/base/both.h"
-#include "ranks/model/adjust.h"
+#include "ranks/model/sampling/adjust.h"
 #include "ranks/model/weights.h"
 
 enum {
@@ -154,9 +154,9 @@ typedef struct {
 
 typedef enum {
     SLIP_WANT_TOKENS,     /* each rank's best candidate a logit row */
-    SLIP_WANT_HISTOGRAMS, /* and of each logit row that filters apply to its histogram (ranks/model/histogram.h) */
-    SLIP_WANT_LIKELIEST,  /* `again` alone: of each row not left out what logprobs need (ranks/model/likeliest.h), and no candidates */
-    SLIP_WANT_LOGITS      /* the coordinator gets whole rows of logits */
+    SLIP_WANT_HISTOGRAMS, /* and of each logit row that filters apply to its histogram (ranks/model/sampling/histogram.h) */
+    SLIP_WANT_LIKELIEST, /* `again` alone: of each row not left out what logprobs need (ranks/model/sampling/likeliest.h), and no candidates */
+    SLIP_WANT_LOGITS     /* the coordinator gets whole rows of logits */
 } slip_want;
 
 /* In place of a span's number of adjustments, in a step that computes logits: its rows will be sampled `again`, adjusted. They have neither

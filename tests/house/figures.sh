@@ -54,7 +54,7 @@ sort -n "$work/functions" | awk '{ size[NR] = $1 } END {
     print "functions", NR, "median", size[int((NR + 1) / 2)], "p90", size[int(0.9 * NR)], "longest", size[NR] }' | tee "$work/summary"
 xargs wc -l <"$work/code" | grep -v ' total$' | sort -rn >"$work/files"
 echo "files $(wc -l <"$work/files") longest $(sed 's/^ *//;q' "$work/files")"
-sed 's|/[^/]*$||' "$work/all" | uniq -c | sort -rn >"$work/folders"
+sed 's|/[^/]*$||' "$work/all" | sort | uniq -c | sort -rn >"$work/folders"
 echo "folders $(wc -l <"$work/folders") fullest $(sed 's/^ *//;q' "$work/folders")"
 
 {

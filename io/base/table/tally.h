@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/base/status.h"
 
 typedef struct {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/crc32c.h"
+#include "io/base/hash/crc32c.h"
 #include "io/checkpoint/checksum.h"
 
 uint32_t *slip_sums_add(slip_sums *sums, const char *name, int64_t bytes)

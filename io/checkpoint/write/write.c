@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/base/crc32c.h"
+#include "io/base/hash/crc32c.h"
 #include "io/base/file/file.h"
 #include "io/base/file/leftover.h"
 #include "io/checkpoint/checksum.h"

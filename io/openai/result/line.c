@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/base/json.h"
 #include "io/openai/result/logprobs.h"
 

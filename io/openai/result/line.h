@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/openai/result/result.h"
 
 /* Every line begins so: it is how a torn one is known for ours. */

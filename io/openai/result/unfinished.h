@@ -9,7 +9,7 @@
 #ifndef SLIP_IO_OPENAI_RESULT_UNFINISHED_H
 #define SLIP_IO_OPENAI_RESULT_UNFINISHED_H
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "io/openai/result/result.h"
 
 typedef struct slip_unfinished slip_unfinished;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/crc32c.h"
+#include "io/base/hash/crc32c.h"
 #include "io/base/json.h"
 #include "io/openai/result/line.h"
 

@@ -20,7 +20,7 @@
 #include "kernels/cuda/layout/buffer.h"
 #include "kernels/cuda/layout/matrix.h"
 #include "kernels/cuda/layout/slots.h"
-#include "ranks/model/histogram.h"
+#include "ranks/model/sampling/histogram.h"
 
 /* clang-format off */
 #define SLIP_CUDA_OP_TABLE(OP, PRODUCT) \

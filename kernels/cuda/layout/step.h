@@ -33,7 +33,7 @@ typedef struct {
 typedef struct {
     int16_t row;       /* of the step */
     int16_t histogram; /* 1: filters apply to it, and its histogram is wanted */
-    int32_t open;      /* tokens in bins >= this take part (ranks/model/histogram.h); SLIP_NO_BINS: the row is left out */
+    int32_t open;      /* tokens in bins >= this take part (ranks/model/sampling/histogram.h); SLIP_NO_BINS: the row is left out */
     int64_t position;  /* of the token that is sampled */
     uint64_t seed;
     double temperature; /* 0 = arg max */

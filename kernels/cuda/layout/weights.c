@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "ranks/model/dtype.h"
 #include "ranks/model/mxfp4.h"
 

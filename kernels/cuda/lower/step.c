@@ -1,6 +1,6 @@
 /* A step as the device reads it: lists of rows, of rows that want logits, and of runs of rows. */
 #include "kernels/cuda/lower/lower.h"
-#include "ranks/model/histogram.h"
+#include "ranks/model/sampling/histogram.h"
 
 static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cuda_step *out)
 {

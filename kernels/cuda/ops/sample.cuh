@@ -1,5 +1,5 @@
-/* SLIP_CUDA_SAMPLE: each SM's best candidate of every logit row, by the rule of ranks/model/sample.h, or whole rows of logits.
- * SLIP_CUDA_HISTOGRAM, behind it: the histograms of rows that filters apply to (ranks/model/histogram.h).
+/* SLIP_CUDA_SAMPLE: each SM's best candidate of every logit row, by the rule of ranks/model/sampling/sample.h, or whole rows of logits.
+ * SLIP_CUDA_HISTOGRAM, behind it: the histograms of rows that filters apply to (ranks/model/sampling/histogram.h).
  *
  * Columns are cut into quads of tokens 4i .. 4i + 3, which share one Philox call, and quads into one contiguous slice an SM. The
  * rule is a total order (higher score, then lower token), so it does not matter in which order candidates meet. Histograms are sums of
@@ -8,7 +8,7 @@
 
 #include "kernels/cuda/ops/attend_parts.cuh"
 #include "kernels/cuda/ops/operand.cuh"
-#include "ranks/model/gumbel.h"
+#include "ranks/model/sampling/gumbel.h"
 
 namespace slip {
 
@@ -61,7 +61,7 @@ __device__ __forceinline__ slip_candidate sample_warp_best(slip_candidate best)
     return best;
 }
 
-// An upper bound of the Gumbel variable that needs no logarithm: see gumbel_bound() in ranks/model/sample.c. __clz(0) is 32.
+// An upper bound of the Gumbel variable that needs no logarithm: see gumbel_bound() in ranks/model/sampling/sample.c. __clz(0) is 32.
 __device__ __forceinline__ double sample_bound(uint32_t bits)
 {
     return 0.69314718056 * (__clz((int)~bits) + 1);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "coordinator/decoder.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 #include "ranks/model/placement.h"
 #include "filter_device.h"
 

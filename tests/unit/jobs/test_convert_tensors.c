@@ -15,7 +15,7 @@
 
 #include "altered_folder.h"
 #include "folder.h"
-#include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors/safetensors.h"
 #include "jobs/convert/convert.h"
 
 static const char *const fixtures[] = {"v2-flash-split-fp8", "v2.5-fused-fp8", "v2.6-fused-mxfp4", "pro-split-bf16"};

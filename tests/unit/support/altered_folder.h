@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors/safetensors.h"
 #include "jobs/convert/convert.h"
 
 typedef struct {

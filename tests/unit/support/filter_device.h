@@ -6,7 +6,7 @@
 #include <math.h>
 
 #include "kernels/executor.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 
 static struct {
     slip_range vocabulary; /* this rank's, of the target */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kernels/cpu/state.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 #include "ranks/model/build.h"
 #include "ranks/model/placement.h"
 #include "tiny_checkpoint.h"

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "io/base/crc32c.h"
+#include "io/base/hash/crc32c.h"
 
 static void test_standard(void **state)
 {

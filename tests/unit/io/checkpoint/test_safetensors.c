@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors/safetensors.h"
 #include "tests/unit/support/folder.h"
 
 typedef struct {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 #include "tiny_random.h"
 
 enum { TOKENS = 3000 };

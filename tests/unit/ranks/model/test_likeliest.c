@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "ranks/model/likeliest.h"
+#include "ranks/model/sampling/likeliest.h"
 #include "tiny_random.h"
 
 enum { MOST = 3000 };

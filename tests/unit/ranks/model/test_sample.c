@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 #include "tiny_random.h"
 
 enum { VOCABULARY = 600 };

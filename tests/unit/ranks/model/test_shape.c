@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "coordinator/decoder.h"
-#include "io/base/hash.h"
+#include "io/base/hash/hash.h"
 #include "ranks/model/build.h"
 #include "ranks/model/family.h"
 #include "ranks/model/overlap.h"

@@ -9,7 +9,7 @@
 #ifndef SLIP_IO_CHECKPOINT_SAFETENSORS_HEADER_H
 #define SLIP_IO_CHECKPOINT_SAFETENSORS_HEADER_H
 
-#include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors/safetensors.h"
 
 enum {
     SLIP_ST_HEADER_MAX = 100 * 1000 * 1000, /* the reference implementation's limit */

@@ -4,8 +4,8 @@
  * coefficients (e_log.c, Sun Microsystems 1993; error below 2^-58.45). Every product that is added to something is an explicit fma(), so
  * that no compiler has a choice. The error is below 2 units in the last place.
  */
-#ifndef SLIP_RANKS_MODEL_GUMBEL_H
-#define SLIP_RANKS_MODEL_GUMBEL_H
+#ifndef SLIP_RANKS_MODEL_SAMPLING_GUMBEL_H
+#define SLIP_RANKS_MODEL_SAMPLING_GUMBEL_H
 
 #include <math.h>
 #include <stdint.h>

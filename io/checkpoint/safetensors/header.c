@@ -1,4 +1,4 @@
-#include "io/checkpoint/safetensors_header.h"
+#include "io/checkpoint/safetensors/header.h"
 #include "io/base/json.h"
 
 #include <jansson.h>

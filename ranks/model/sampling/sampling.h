@@ -1,8 +1,8 @@
 /* How a request's tokens are picked: one struct from the parsers to the step, and one table of its fields that the parsers read. A new
- * field is a member here, a row here, and its use in ranks/model/sample.c.
+ * field is a member here, a row here, and its use in ranks/model/sampling/sample.c.
  */
-#ifndef SLIP_RANKS_MODEL_SAMPLING_H
-#define SLIP_RANKS_MODEL_SAMPLING_H
+#ifndef SLIP_RANKS_MODEL_SAMPLING_SAMPLING_H
+#define SLIP_RANKS_MODEL_SAMPLING_SAMPLING_H
 
 #include <float.h>
 #include <stdbool.h>
@@ -15,7 +15,7 @@ typedef struct {
     int64_t top_k;      /* keep the k likeliest tokens; -1 or 0 = all */
     double top_p;       /* then the fewest likeliest that hold this share of what is kept; 1 = all */
     double min_p;       /* then those at least this many times as likely as the likeliest; 0 = all */
-    /* Before all that, logits of tokens that were there already change (coordinator/logits.h). */
+    /* Before all that, logits of tokens that were there already change (coordinator/logits/logits.h). */
     double presence_penalty;   /* 0 = none */
     double frequency_penalty;  /* 0 = none */
     double repetition_penalty; /* 1, or 0 for "not said" = none */

@@ -2,16 +2,16 @@
  *
  *   token = arg max over v of  logit[v] + temperature * G(seed, position, v),   G = -log(-log u)
  *
- * G is ranks/model/gumbel.h's. u comes from Philox4x32-10 (Salmon et al., SC'11) keyed by the request's seed, counted by (position, token). The sample
+ * G is ranks/model/sampling/gumbel.h's. u comes from Philox4x32-10 (Salmon et al., SC'11) keyed by the request's seed, counted by (position, token). The sample
  * at a position depends on nothing else: not on the draft, the batch or the rank count. Scores are one fused multiply-add in double,
  * rounded to f32: they are finite as logits are, and go to the arg max of the logits as the temperature goes to 0, which is it.
  * Ties go to the lowest token.
  */
-#ifndef SLIP_RANKS_MODEL_SAMPLE_H
-#define SLIP_RANKS_MODEL_SAMPLE_H
+#ifndef SLIP_RANKS_MODEL_SAMPLING_SAMPLE_H
+#define SLIP_RANKS_MODEL_SAMPLING_SAMPLE_H
 
-#include "ranks/model/gumbel.h"
-#include "ranks/model/histogram.h"
+#include "ranks/model/sampling/gumbel.h"
+#include "ranks/model/sampling/histogram.h"
 
 /* Philox4x32-10: 128 bits from a 128-bit counter and a 64-bit key. */
 void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);

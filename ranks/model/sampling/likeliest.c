@@ -1,8 +1,8 @@
-#include "ranks/model/likeliest.h"
+#include "ranks/model/sampling/likeliest.h"
 
 #include <math.h>
 
-#include "ranks/model/gumbel.h"
+#include "ranks/model/sampling/gumbel.h"
 
 _Static_assert(sizeof(slip_likeliest) == 216, "it is sent as bytes: no padding");
 

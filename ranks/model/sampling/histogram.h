@@ -1,4 +1,4 @@
-/* A row of logits as a histogram: what the sampling filters (ranks/model/sample.h) need to know of a whole row, in 8 KiB.
+/* A row of logits as a histogram: what the sampling filters (ranks/model/sampling/sample.h) need to know of a whole row, in 8 KiB.
  *
  * Tokens lie on an axis of logit / temperature, cut into bins of 1/32 of a nat at multiples of 1/32: the same bins for every device, rank
  * and step. A bin knows how many tokens it has and where in it they lie, summed as integers. So histograms of parts of a row add up to the
@@ -17,8 +17,8 @@
  * So a token that a draw finds on either side needs no look at the row. In the open piece, which is one bin where no filter comes near to
  * another, nothing is said: whoever has the row decides there by the rule itself. Both ways end at the same token.
  */
-#ifndef SLIP_RANKS_MODEL_HISTOGRAM_H
-#define SLIP_RANKS_MODEL_HISTOGRAM_H
+#ifndef SLIP_RANKS_MODEL_SAMPLING_HISTOGRAM_H
+#define SLIP_RANKS_MODEL_SAMPLING_HISTOGRAM_H
 
 #include "io/base/both.h"
 #include "ranks/model/program.h"

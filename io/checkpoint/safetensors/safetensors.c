@@ -1,4 +1,4 @@
-#include "io/checkpoint/safetensors.h"
+#include "io/checkpoint/safetensors/safetensors.h"
 #include "io/base/json.h"
 
 #include <dirent.h>
@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "io/base/file/file.h"
-#include "io/checkpoint/safetensors_header.h"
+#include "io/checkpoint/safetensors/header.h"
 
 enum { FILES_MAX = 1000, INDEX_MAX = 256 << 20 };
 

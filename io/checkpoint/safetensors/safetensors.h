@@ -3,8 +3,8 @@
  * The header is hostile input: sizes are checked before anything is allocated; names unique, offsets
  * contiguous, in range, equal to the shape's bytes (where the type is known: tensors that nobody reads may be of any). Tensor bytes are read with pread on demand.
  */
-#ifndef SLIP_IO_CHECKPOINT_SAFETENSORS_H
-#define SLIP_IO_CHECKPOINT_SAFETENSORS_H
+#ifndef SLIP_IO_CHECKPOINT_SAFETENSORS_SAFETENSORS_H
+#define SLIP_IO_CHECKPOINT_SAFETENSORS_SAFETENSORS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "coordinator/facts.h"
+#include "io/report/facts.h"
 
 #include "io/base/version.h"
 #include "io/report/summary.h"

@@ -1,4 +1,4 @@
-#include "ranks/model/histogram.h"
+#include "ranks/model/sampling/histogram.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* FNV-1a in 64 bits: names requests, runs and results across runs. It guards against mistakes, not malice: a
  * collision costs one request of a resumed run. Source: RFC 9923, The FNV Non-Cryptographic Hash Algorithm.
  */
-#ifndef SLIP_IO_BASE_HASH_H
-#define SLIP_IO_BASE_HASH_H
+#ifndef SLIP_IO_BASE_HASH_HASH_H
+#define SLIP_IO_BASE_HASH_HASH_H
 
 #include <stddef.h>
 #include <stdint.h>

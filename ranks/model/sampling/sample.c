@@ -1,4 +1,4 @@
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 
 #include <math.h>
 

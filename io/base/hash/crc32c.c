@@ -1,4 +1,4 @@
-#include "io/base/crc32c.h"
+#include "io/base/hash/crc32c.h"
 
 #include <stdbool.h>
 #include <string.h>

@@ -5,8 +5,8 @@
  * an integer: words of 32 bits at absolute places, multiples of 32 bits, the first of them that in which exp() of the highest logit has its
  * leading bit, and three below. Lower words are left out of every term alike, so that the sum is exact to 2^-96 of its largest term a term.
  */
-#ifndef SLIP_RANKS_MODEL_LIKELIEST_H
-#define SLIP_RANKS_MODEL_LIKELIEST_H
+#ifndef SLIP_RANKS_MODEL_SAMPLING_LIKELIEST_H
+#define SLIP_RANKS_MODEL_SAMPLING_LIKELIEST_H
 
 #include "io/base/both.h"
 #include "ranks/model/program.h"

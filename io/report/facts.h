@@ -1,6 +1,6 @@
 /* What identifies a run that loads a model, and the keys of --json that all such runs share (docs/json.md). */
-#ifndef SLIP_COORDINATOR_FACTS_H
-#define SLIP_COORDINATOR_FACTS_H
+#ifndef SLIP_IO_REPORT_FACTS_H
+#define SLIP_IO_REPORT_FACTS_H
 
 #include <jansson.h>
 #include <stdint.h>

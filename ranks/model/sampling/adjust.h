@@ -1,11 +1,11 @@
-/* What a request's bias and penalties make of a logit before its token is picked (coordinator/logits.h says what for), to the same bit on
+/* What a request's bias and penalties make of a logit before its token is picked (coordinator/logits/logits.h says what for), to the same bit on
  * hosts and GPUs.
  */
-#ifndef SLIP_RANKS_MODEL_ADJUST_H
-#define SLIP_RANKS_MODEL_ADJUST_H
+#ifndef SLIP_RANKS_MODEL_SAMPLING_ADJUST_H
+#define SLIP_RANKS_MODEL_SAMPLING_ADJUST_H
 
 #include "io/base/both.h"
-#include "ranks/model/sampling.h"
+#include "ranks/model/sampling/sampling.h"
 
 /* A token's, in all logit rows of a span. Where the span verifies drafts, they count in the rows behind them (slip_adjustment_counts). */
 typedef struct {

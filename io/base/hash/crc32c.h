@@ -1,8 +1,8 @@
 /* CRC-32C (Castagnoli; RFC 3720, appendix B.4): the checksum that CPUs compute by an instruction, fast enough to check every byte that is
  * read from a disk.
  */
-#ifndef SLIP_IO_BASE_CRC32C_H
-#define SLIP_IO_BASE_CRC32C_H
+#ifndef SLIP_IO_BASE_HASH_CRC32C_H
+#define SLIP_IO_BASE_HASH_CRC32C_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -42,7 +42,15 @@ class Slipstream(CMakePackage, CudaPackage):
         return ["all"] if self.run_tests else ["slipstream", "pages"]
 
     def cmake_args(self):
-        args = [self.define("SLIP_CUDA", "REQUIRED" if self.spec.satisfies("+cuda") else "OFF")]
+        args = [
+            self.define("SLIP_CUDA", "REQUIRED" if self.spec.satisfies("+cuda") else "OFF"),
+            self.define("CMAKE_SKIP_INSTALL_ALL_DEPENDENCY", True),  # build_targets are what is installed
+        ]
         if self.spec.satisfies("+nccl"):
             args.append(self.define("NCCL_ROOT", self.spec["nccl"].prefix))
         return args
+
+    def test_plan(self):
+        """The installed program plans; that takes neither a model nor ranks."""
+        slipstream = which(self.prefix.bin.slipstream)
+        assert "tokens/s" in slipstream("plan", "--shape", "pro", "--ranks", "8", output=str.split, error=str.split)

@@ -15,7 +15,7 @@ check=$TOOLS/check_results
 script=$(basename "$0")
 seconds=300 # a run; ranks that wait for each other for ever must not hang the suite
 
-export LC_ALL=C # numbers have points, and bytes are bytes
+export LC_ALL=C.UTF-8 # numbers have points
 # Open MPI 4 and 5 have different words for "more ranks than cores".
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe OMP_NUM_THREADS=1

@@ -9,7 +9,7 @@
 #define SLIP_COORDINATOR_DECODER_H
 
 #include "coordinator/draft.h"
-#include "coordinator/logits.h"
+#include "coordinator/logits/logits.h"
 #include "coordinator/metrics.h"
 #include "coordinator/pace/chances.h"
 #include "io/report/trace/trace.h"

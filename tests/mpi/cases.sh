@@ -118,17 +118,15 @@ rm -f "$out"
 batch - "$out" < <(cat "$work/many.jsonl")
 if [ "$status" = 0 ] && "$check" same "$out" "$out.1" 2>"$log"; then ok "-i - from a pipe"; else fail "-i - from a pipe" "exit status $status" "$log"; fi
 mkfifo "$work/fifo"
-seconds=20
 for what in "-i $work/fifo -o $out.fifo" "-i $work/many.jsonl -o $work/fifo"; do
     # shellcheck disable=SC2086 # words
-    timeout 20 "$SLIPSTREAM" batch -m "$MODEL" --device cpu $what >"$log" 2>&1 </dev/null
+    timeout "$seconds" "$SLIPSTREAM" batch -m "$MODEL" --device cpu $what >"$log" 2>&1 </dev/null
     status=$?
     if [ "$status" = 2 ] && grep -q '^slipstream: .*fifo: ' "$log"; then ok "a FIFO: $(grep -o 'fifo: .*' "$log")"; else fail "a FIFO: ${what%% *}" "exit status $status" "$log"; fi
 done
-timeout 20 "$SLIPSTREAM" generate -m "$work/fifo" -p x --device cpu >"$log" 2>&1 </dev/null
+timeout "$seconds" "$SLIPSTREAM" generate -m "$work/fifo" -p x --device cpu >"$log" 2>&1 </dev/null
 status=$?
 if [ "$status" = 2 ]; then ok "a FIFO for a model"; else fail "a FIFO for a model" "exit status $status" "$log"; fi
-seconds=300
 
 # ---- exit status, resume ----
 
@@ -161,10 +159,11 @@ line slow '"prompt":"def f(","max_tokens":2000' | sed 's/"max_tokens":12,//' >"$
 rm -f "$out"
 "$SLIPSTREAM" batch -m "$MODEL" --device cpu -q -i "$work/slow.jsonl" -o "$out" --always-draft 2>"$work/first.log" </dev/null &
 first=$!
-for _ in $(seq 100); do
+for _ in $(seq "$((10 * seconds))"); do
     [ -s "$out.lock" ] && break
-    sleep 0.05
+    sleep 0.1
 done
+kill -STOP "$first" # it does not end before the second one has come
 batch "$work/many.jsonl" "$out" </dev/null
 if [ "$status" = 2 ] && grep -q "is being written by process $first on " "$log"; then
     ok "a second writer is refused" "$(sed -n 's/^slipstream: //p' "$log" | sed "s|$work/||g")"

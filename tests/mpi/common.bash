@@ -15,6 +15,7 @@ check=$TOOLS/check_results
 script=$(basename "$0")
 seconds=300 # a run; ranks that wait for each other for ever must not hang the suite
 
+export LC_ALL=C.UTF-8 # numbers have points
 # Open MPI 4 and 5 have different words for "more ranks than cores".
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe OMP_NUM_THREADS=1
@@ -71,6 +72,15 @@ rank_process() { # rank
             return
         fi
     done
+}
+
+# Until the job has said something in `log`, or has ended.
+wait_for_word() { # pattern
+    local tries=$((seconds * 10))
+    while alive && ! grep -q -- "$1" "$log" 2>/dev/null && [ $((tries -= 1)) -gt 0 ]; do
+        sleep 0.1
+    done
+    grep -q -- "$1" "$log"
 }
 
 # Sets `status`; a job that is still there after the given time is taken down and counts as 124.

@@ -32,6 +32,17 @@ wait_for_lines() { # count
     alive
 }
 
+# A job with so many answers and more to come. One that ends before we are given a processor is started again.
+start_anew() { # count, options...
+    local try
+    for try in 1 2 3; do
+        rm -f "$output" "$output.unfinished"
+        start "${@:2}"
+        wait_for_lines "$1" && return
+        wait_for_end 0
+    done
+}
+
 # The answers so far are whole and right.
 kept() { # name
     "$check" whole "$output" >"$work/count" 2>"$work/why" && "$check" part "$output" "$reference" 2>>"$work/why" && return 0
@@ -55,13 +66,7 @@ resumes() { # name
 disturb() { # name, wanted status, pattern, action, argument, options...
     local name=$1 wanted=$2 pattern=$3 action=$4 argument=$5 limit=${limit:-$soon}
     shift 5
-    rm -f "$output" "$output.unfinished"
-    start "$@"
-    if ! wait_for_lines 4; then
-        wait_for_end 0
-        fail "$name" "the job ended before it could be disturbed" "$log"
-        return
-    fi
+    start_anew 4 "$@"
     "$action" "$argument"
     wait_for_end "$limit"
     if [ "$status" = 124 ]; then
@@ -111,9 +116,7 @@ long_request() { # name, what to find in the log, action, options...
     head -n 1 "$all" >"$requests"
     printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":500,"n":100,"temperature":1}}\n' >>"$requests"
     sed -n 2p "$all" >>"$requests"
-    rm -f "$output" "$output.unfinished"
-    start "$@"
-    wait_for_lines 1
+    start_anew 1 "$@"
     "$action"
     wait_for_end "$soon"
     requests=$all
@@ -126,8 +129,9 @@ long_request() { # name, what to find in the log, action, options...
     fi
 }
 one_signal() { signal_job USR1; }
-two_signals() {
+two_signals() { # the second when the first has been heard
     signal_job USR1
+    wait_for_word "^# signal"
     sleep 1.5
     signal_job USR1
 }
@@ -145,9 +149,7 @@ goes_on() { # name
     head -n 1 "$all" >"$requests"
     printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":200,"n":2,"temperature":1,"return_token_ids":true}}\n' >>"$requests"
     on_ranks 1 batch -m "$MODEL" -i "$requests" -o "$reference" --quiet >"$log" 2>&1
-    rm -f "$output" "$output.unfinished"
-    start --drain 0.3
-    wait_for_lines 1
+    start_anew 1 --drain 0.3
     signal_job USR1
     wait_for_end "$soon"
     if [ "$status" != 75 ] || [ "$(wc -l <"$output.unfinished")" != 1 ]; then
@@ -163,9 +165,7 @@ goes_on() { # name
 goes_on "what --drain gives up goes on"
 
 # As many lines as requests, even of an interrupted run.
-rm -f "$output" "$output.unfinished"
-start
-wait_for_lines 4
+start_anew 4
 signal_job USR1
 wait_for_end "$seconds"
 lines=$("$check" whole "$output" 2>"$log")
@@ -210,8 +210,7 @@ if [ -e "$TOOLS/fail_after.so" ] && ! grep -q __asan_init "$SLIPSTREAM"; then
     mpirun --oversubscribe --bind-to none -n 3 env LD_PRELOAD="$TOOLS/fail_after.so" FAIL_KIND=read FAIL_AT=40 FAIL_RANK=1 FAIL_HOW=hang FAIL_LOUD=1 \
         "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
     job=$!
-    tries=$((seconds * 10))
-    while alive && ! grep -q "fail_after: here" "$log" && [ $((tries -= 1)) -gt 0 ]; do sleep 0.1; done
+    wait_for_word "fail_after: here"
     signal_job USR1
     wait_for_end "$soon"
     if [ "$status" = 75 ] && grep -q "SIGUSR1 before decoding began: run again with --resume" "$log" && [ ! -s "$output" ]

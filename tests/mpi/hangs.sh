@@ -29,14 +29,6 @@ failing() { # kind, number, rank, how
     preloaded=(env LD_PRELOAD="$preload" FAIL_KIND="$1" FAIL_AT="$2" FAIL_RANK="$3" FAIL_HOW="$4" FAIL_LOUD=1)
 }
 
-wait_for_word() { # pattern
-    local tries=$((seconds * 10))
-    while alive && ! grep -q -- "$1" "$log" 2>/dev/null && [ $((tries -= 1)) -gt 0 ]; do
-        sleep 0.1
-    done
-    grep -q -- "$1" "$log"
-}
-
 # What can be gone on with gives the undisturbed answers.
 resumes() { # name
     preloaded=()
@@ -68,15 +60,27 @@ shown() { # name, pattern of the line of rank 1, lines wanted
 }
 
 tokens_long=$work/long.jsonl
-printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":1500,"temperature":0}}\n' >"$tokens_long"
+printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":300,"temperature":0}}\n' >"$tokens_long"
+
+# Start a run and ask it, as it goes. One that ends before it has told all, since the processor was others', is asked again.
+ask() { # whom, words before the program...
+    local try
+    for try in 1 2 3; do
+        rm -f "$output" "$log" # its words must not be taken for the next run's
+        mpirun --oversubscribe --bind-to none -n 3 "${@:2}" "$SLIPSTREAM" batch -m "$MODEL" -i "$tokens_long" -o "$output" --no-draft \
+            >"$work/stdout" 2>"$log" </dev/null &
+        job=$!
+        wait_for_word "^# memory"
+        sleep 1
+        [ "$1" = launcher ] && kill -USR2 "$job"
+        [ "$1" = rank ] && kill -USR2 "$(rank_process 2)"
+        wait_for_word "^# state .*rank 1 on " && wait_for_word "^# state .*rank 2 on " && return
+        wait_for_end "$seconds"
+    done
+}
+
 for who in launcher rank; do
-    rm -f "$output" "$log"
-    mpirun --oversubscribe --bind-to none -n 3 "$SLIPSTREAM" batch -m "$MODEL" -i "$tokens_long" -o "$output" --no-draft >"$work/stdout" 2>"$log" </dev/null &
-    job=$!
-    wait_for_word "^# memory"
-    sleep 1
-    [ "$who" = launcher ] && kill -USR2 "$job"
-    [ "$who" = rank ] && kill -USR2 "$(rank_process 2)"
+    ask "$who"
     shown "SIGUSR2 at the $who" "step [0-9]\|waiting for the step\|loading" 3
     wait_for_end "$seconds"
     [ "$status" = 0 ] || fail "SIGUSR2 at the $who" "the run ended with $status" "$log"
@@ -84,13 +88,7 @@ done
 
 # Each host tells its ranks' lines once, when the launcher has passed the signal on.
 if [ "$sanitized" = 0 ]; then
-    rm -f "$output" "$log" # its words must not be taken for the next run's
-    mpirun --oversubscribe --bind-to none -n 3 env LD_PRELOAD="$TOOLS/hosts.so" HOSTS=2 "$SLIPSTREAM" batch -m "$MODEL" -i "$tokens_long" \
-        -o "$output" >"$work/stdout" 2>"$log" </dev/null &
-    job=$!
-    wait_for_word "^# memory"
-    kill -USR2 "$job"
-    wait_for_word "^# state .*rank 1 on host1" && wait_for_word "^# state .*rank 2 on host0"
+    ask launcher env LD_PRELOAD="$TOOLS/hosts.so" HOSTS=2
     shown "SIGUSR2 on two hosts" "host1: " 3
     wait_for_end "$seconds"
     [ "$status" = 0 ] || fail "SIGUSR2 on two hosts" "the run ended with $status" "$log"
@@ -105,7 +103,7 @@ hang() { # name, kind, number, rank, pattern
     wait_for_word "fail_after: here"
     local begun=$SECONDS
     kill -USR2 "$job"
-    wait_for_end 60
+    wait_for_end 100
     if [ "$status" != 1 ]; then
         fail "$1" "exit status $status after $((SECONDS - begun)) s" "$log"
     elif ! grep -q "^slipstream: .*rank $4 .*$5" "$log" || ! grep -q "^# state .*rank $4 on .*$5" "$log"; then
@@ -132,7 +130,7 @@ killed() { # ranks, rank, call
     local name="rank $2 of $1 is killed at its call $3 to MPI" begun=$SECONDS
     failing mpi "$3" "$2" kill
     start "$1"
-    wait_for_end 60 # the ranks' own deadline is 120 s
+    wait_for_end 100 # the ranks' own deadline is 120 s
     if [ "$status" = 0 ] || [ "$status" = 124 ]; then
         fail "$name" "exit status $status after $((SECONDS - begun)) s" "$log"
     elif ! grep -q "rank $2 .*signal 9" "$log"; then

@@ -1,4 +1,4 @@
-/* What a request's bias and penalties make of a logit before its token is picked (coordinator/logits.h says what for), to the same bit on
+/* What a request's bias and penalties make of a logit before its token is picked (coordinator/logits/logits.h says what for), to the same bit on
  * hosts and GPUs.
  */
 #ifndef SLIP_RANKS_MODEL_SAMPLING_ADJUST_H

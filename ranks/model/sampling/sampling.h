@@ -15,7 +15,7 @@ typedef struct {
     int64_t top_k;      /* keep the k likeliest tokens; -1 or 0 = all */
     double top_p;       /* then the fewest likeliest that hold this share of what is kept; 1 = all */
     double min_p;       /* then those at least this many times as likely as the likeliest; 0 = all */
-    /* Before all that, logits of tokens that were there already change (coordinator/logits.h). */
+    /* Before all that, logits of tokens that were there already change (coordinator/logits/logits.h). */
     double presence_penalty;   /* 0 = none */
     double frequency_penalty;  /* 0 = none */
     double repetition_penalty; /* 1, or 0 for "not said" = none */

@@ -27,7 +27,7 @@ put() { # file, offset, bytes as printf takes them
 
 refused() { # defect, what must be said
     rm -f "$out"
-    timeout 20 "$SLIPSTREAM" convert "$work/copy" "$out" >"$log" 2>&1 </dev/null
+    timeout "$seconds" "$SLIPSTREAM" convert "$work/copy" "$out" >"$log" 2>&1 </dev/null
     status=$?
     if [ "$status" != 2 ] || ! grep -q -- "$2" "$log"; then
         fail "$1" "exit status $status, or not said: $2" "$log"

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "coordinator/logits.h"
+#include "coordinator/logits/logits.h"
 #include "tiny_random.h"
 
 enum { VOCABULARY = 50, PROMPT = 12, ANSWER = 9 };

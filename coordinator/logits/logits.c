@@ -1,4 +1,4 @@
-#include "coordinator/logits.h"
+#include "coordinator/logits/logits.h"
 
 #include <stdlib.h>
 

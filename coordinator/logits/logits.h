@@ -7,8 +7,8 @@
  * in this order, which is vLLM's. The tokens before a position decide it, drafted or not: the text is the same with and without the draft.
  * Logprobs are of the logits as the model gave them (vLLM's "raw_logprobs").
  */
-#ifndef SLIP_COORDINATOR_LOGITS_H
-#define SLIP_COORDINATOR_LOGITS_H
+#ifndef SLIP_COORDINATOR_LOGITS_LOGITS_H
+#define SLIP_COORDINATOR_LOGITS_LOGITS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -38,75 +38,6 @@ typedef struct {
     work left;
 } logit_row;
 
-static const slip_executor_kind *kind_of(const slip_decoder *decoder)
-{
-    return slip_runner_kind(slip_rank_target(decoder->rank));
-}
-
-static slip_sequence *sequence_of(const slip_decoder *decoder, int32_t s)
-{
-    return &decoder->sequences[decoder->owner[s]];
-}
-
-/* Are there steps that are sampled again with adjustments, and for logprobs? */
-static bool tells(const slip_decoder *decoder)
-{
-    return kind_of(decoder)->likeliest != NULL;
-}
-
-static bool is_adjusted(const slip_query *query)
-{
-    return slip_logits_adjusts(&query->wishes, &query->sampling);
-}
-
-/* ---- what the step wants ---- */
-
-static int32_t drafts_of(const slip_span *span)
-{
-    return span->logit_rows > 0 ? span->logit_rows - 1 : 0;
-}
-
-/* Can devices adjust all rows of the step that want it? */
-static bool may_adjust(const slip_decoder *decoder)
-{
-    int64_t count = 0, logits = 0;
-    for (int32_t s = 0; s < decoder->step.span_count; s++) {
-        const slip_span *span = &decoder->step.span[s];
-        const slip_sequence *sequence = sequence_of(decoder, s);
-        if (span->logit_rows == 0 || !is_adjusted(&sequence->query))
-            continue;
-        const int64_t room = slip_logits_adjustment_room(&sequence->query.wishes, &sequence->past, drafts_of(span));
-        count += room;
-        logits += room * span->logit_rows;
-    }
-    return tells(decoder) && count <= SLIP_MAX_ADJUSTMENTS && logits <= SLIP_MAX_ADJUSTED;
-}
-
-/* Of the step, what the query's logit rows want. Whoever samples again gives logits later, of the rows that turn out to need them. */
-static slip_want want_of(const slip_decoder *decoder, const slip_query *query)
-{
-    const bool adjusted = is_adjusted(query), filters = slip_sampling_filters(&query->sampling);
-    const bool whole = (adjusted && !decoder->adjusts) || (query->wishes.logprobs && !tells(decoder));
-    if (kind_of(decoder)->histogram)
-        return filters && !adjusted && !whole ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS;
-    return whole || filters ? SLIP_WANT_LOGITS : SLIP_WANT_TOKENS;
-}
-
-void slip_decoder_choose_want(slip_decoder *decoder)
-{
-    slip_step *step = &decoder->step;
-    step->want = SLIP_WANT_TOKENS;
-    decoder->adjusts = may_adjust(decoder);
-    for (int32_t s = 0; s < step->span_count; s++) {
-        const slip_want want = want_of(decoder, &sequence_of(decoder, s)->query);
-        step->want = step->span[s].logit_rows > 0 && want > step->want ? want : step->want;
-    }
-    decoder->adjusts &= step->want != SLIP_WANT_LOGITS;
-    for (int32_t s = 0; s < step->span_count && decoder->adjusts; s++)
-        if (step->span[s].logit_rows > 0 && is_adjusted(&sequence_of(decoder, s)->query))
-            step->span[s].adjustments = SLIP_ADJUSTED_LATER;
-}
-
 /* ---- sampling again ---- */
 
 /* The step as it is sampled again, those rows of which `mine` is left. False: there are none. */
@@ -173,8 +104,8 @@ static void find_adjustments(slip_decoder *decoder)
     decoder->adjustment_count = 0;
     for (int32_t s = 0; s < decoder->step.span_count; s++) {
         const slip_span *span = &decoder->step.span[s];
-        const slip_sequence *sequence = sequence_of(decoder, s);
-        const int32_t drafts = drafts_of(span);
+        const slip_sequence *sequence = slip_decoder_owner(decoder, s);
+        const int32_t drafts = slip_decoder_drafts(span);
         decoder->adjusted[s] = 0;
         if (span->adjustments != SLIP_ADJUSTED_LATER)
             continue;
@@ -185,26 +116,59 @@ static void find_adjustments(slip_decoder *decoder)
     }
 }
 
-static slip_status adjust(slip_decoder *decoder, logit_row *rows, slip_outcome *outcome)
+/* A device samples all rows at once: a step takes it longer than rows do. Others sample the rows that are looked at, one after the other. */
+static bool samples_at_once(const slip_decoder *decoder)
+{
+    return slip_decoder_kind(decoder)->histogram || decoder->options.forced_acceptance > 0;
+}
+
+/* ADJUST is left of the rows that are sampled first. Do filters apply to any? */
+static bool find_first_rows(const slip_decoder *decoder, logit_row *rows)
 {
     bool filters = false;
-    if (!decoder->adjusts)
-        return SLIP_OK;
-    for (int32_t at = 0; at < decoder->step.logit_rows; at++)
-        if (is_adjusted(rows[at].query)) {
-            rows[at].left = ADJUST;
+    for (int32_t s = 0, at = 0; s < decoder->step.span_count; at += decoder->step.span[s++].logit_rows)
+        for (int32_t i = 0; i < decoder->step.span[s].logit_rows && slip_decoder_adjusted(rows[at].query); i++) {
+            rows[at + i].left = i == 0 || samples_at_once(decoder) ? ADJUST : DONE;
             filters |= slip_sampling_filters(&rows[at].query->sampling);
         }
-    if (!make_again(decoder, filters ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS, rows, ADJUST)) {
-        decoder->adjusts = false;
-        return SLIP_OK;
+    return filters;
+}
+
+/* From rows that have their candidates now to those behind them, where these are the drafts. */
+static void find_next_rows(const slip_decoder *decoder, logit_row *rows)
+{
+    for (int32_t s = 0, at = 0; s < decoder->step.span_count; at += decoder->step.span[s++].logit_rows) {
+        const slip_span *span = &decoder->step.span[s];
+        const int32_t *tokens = decoder->step.token + span->row + span->count - span->logit_rows;
+        for (int32_t i = span->logit_rows - 1; i >= 0; i--) {
+            if (rows[at + i].left != ADJUST)
+                continue;
+            rows[at + i].left = DONE;
+            if (i + 1 < span->logit_rows && tokens[i + 1] == decoder->candidates[at + i].token)
+                rows[at + i + 1].left = ADJUST;
+        }
     }
+}
+
+static slip_status adjust(slip_decoder *decoder, logit_row *rows, slip_outcome *outcome)
+{
+    if (!decoder->adjusts)
+        return SLIP_OK;
+    const slip_want want = find_first_rows(decoder, rows) ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS;
+    if (!(decoder->adjusts = make_again(decoder, want, rows, ADJUST)))
+        return SLIP_OK;
     find_adjustments(decoder);
     list_adjustments(decoder, SLIP_ADJUST_APPLY);
-    slip_status status = sample_again(decoder, outcome);
-    if (status == SLIP_OK)
+    do {
+        slip_status status = sample_again(decoder, outcome);
+        if (status != SLIP_OK)
+            return status;
         take_candidates(decoder, outcome, rows, ADJUST);
-    return status;
+        if (samples_at_once(decoder))
+            return SLIP_OK;
+        find_next_rows(decoder, rows);
+    } while (make_again(decoder, want, rows, ADJUST));
+    return SLIP_OK;
 }
 
 /* ---- filters ---- */
@@ -218,7 +182,7 @@ static int32_t bin_of(const slip_decoder *decoder, const logit_row *row, int32_t
 static work look(const slip_decoder *decoder, const slip_outcome *outcome, logit_row *row, int32_t at)
 {
     const slip_sampling *sampling = &row->query->sampling;
-    if ((is_adjusted(row->query) && !decoder->adjusts) || (row->query->wishes.logprobs && !tells(decoder)))
+    if ((slip_decoder_adjusted(row->query) && !decoder->adjusts) || (row->query->wishes.logprobs && !slip_decoder_tells(decoder)))
         return FETCH;
     if (!slip_sampling_filters(sampling) || !isfinite(decoder->candidates[at].score))
         return DONE;
@@ -265,7 +229,7 @@ static void begin_rows(const slip_decoder *decoder, logit_row *rows)
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++) {
         const slip_span *span = &decoder->step.span[s];
         for (int32_t i = span->count - span->logit_rows; i < span->count; i++, at++)
-            rows[at] = (logit_row){.query = &sequence_of(decoder, s)->query, .position = span->position + i + 1};
+            rows[at] = (logit_row){.query = &slip_decoder_owner(decoder, s)->query, .position = span->position + i + 1};
     }
 }
 
@@ -281,7 +245,7 @@ slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome)
     memcpy(decoder->candidates, outcome->candidates, (size_t)decoder->step.logit_rows * sizeof *decoder->candidates);
     begin_rows(decoder, rows);
     slip_status status = adjust(decoder, rows, outcome);
-    return status == SLIP_OK && kind_of(decoder)->histogram ? filter(decoder, rows, outcome) : status;
+    return status == SLIP_OK && slip_decoder_kind(decoder)->histogram ? filter(decoder, rows, outcome) : status;
 }
 
 /* ---- samples ---- */
@@ -296,7 +260,7 @@ static slip_candidate sample_whole(slip_decoder *decoder, slip_sequence *sequenc
     if (decoder->drawn[row])
         return slip_sample_drawn(logits, vocabulary, &outcome->histograms[row], decoder->candidates[row], &query->sampling, position,
                                  decoder->order);
-    if (is_adjusted(query) && !decoder->adjusts) {
+    if (slip_decoder_adjusted(query) && !decoder->adjusts) {
         logits = memcpy(decoder->changed, logits, (size_t)vocabulary * sizeof *logits);
         slip_logits_adjust(decoder->changed, &query->wishes, &query->sampling, &sequence->past);
     }
@@ -338,7 +302,7 @@ static void find_rows_to_tell(const slip_decoder *decoder, logit_row *rows)
 {
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++)
         for (int32_t i = 0; i < decoder->step.span[s].logit_rows; i++, at++) {
-            const slip_sequence *sequence = sequence_of(decoder, s);
+            const slip_sequence *sequence = slip_decoder_owner(decoder, s);
             const bool wanted = decoder->samples[at] != SLIP_NO_SAMPLE && logprobs_of(sequence, sequence->count + i) != NULL;
             rows[at] = (logit_row){.query = &sequence->query, .left = wanted ? TELL : DONE};
         }
@@ -350,7 +314,7 @@ static void tell(slip_decoder *decoder, const slip_outcome *outcome, const logit
     const int32_t vocabulary = decoder->model->vocabulary;
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++)
         for (int32_t i = 0; i < decoder->step.span[s].logit_rows; i++, at++) {
-            const slip_sequence *sequence = sequence_of(decoder, s);
+            const slip_sequence *sequence = slip_decoder_owner(decoder, s);
             if (rows[at].left != TELL)
                 continue;
             slip_logprob *out = logprobs_of(sequence, sequence->count + i);
@@ -365,7 +329,7 @@ static void tell(slip_decoder *decoder, const slip_outcome *outcome, const logit
 static slip_status find_logprobs(slip_decoder *decoder, slip_outcome *outcome)
 {
     logit_row rows[SLIP_MAX_ROWS];
-    const bool here = decoder->step.want == SLIP_WANT_LOGITS || !tells(decoder);
+    const bool here = decoder->step.want == SLIP_WANT_LOGITS || !slip_decoder_tells(decoder);
     find_rows_to_tell(decoder, rows);
     if (!here) {
         if (!make_again(decoder, SLIP_WANT_LIKELIEST, rows, TELL))
@@ -383,6 +347,6 @@ static slip_status find_logprobs(slip_decoder *decoder, slip_outcome *outcome)
 slip_status slip_decoder_sample(slip_decoder *decoder, slip_outcome *outcome)
 {
     for (int32_t s = 0, row = 0; s < decoder->step.span_count; row += decoder->step.span[s++].logit_rows)
-        sample_span(decoder, sequence_of(decoder, s), outcome, &decoder->step.span[s], row);
+        sample_span(decoder, slip_decoder_owner(decoder, s), outcome, &decoder->step.span[s], row);
     return find_logprobs(decoder, outcome);
 }

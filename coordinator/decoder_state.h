@@ -1,6 +1,6 @@
 /* What the decoder owns, shared by its files:
  *   decoder.c       who is decoded: slots, admission, release, and the step from one end to the other
- *   decoder_step.c  what the next step is: to draft or not, blocks and chunks
+ *   decoder_step.c  what the next step is: to draft or not, blocks and chunks, what is wanted of it
  *   decoder_sample.c  what came of it: bias and penalties, filters, samples, logprobs
  *   decoder_commit.c  what is made of that: acceptance, new tokens, context for the draft
  */
@@ -60,9 +60,6 @@ bool slip_decoder_build(slip_decoder *decoder);
 /* Wait for the drafts that were begun, if any, and put them where they stand in the step; all of it began at `start`. */
 slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start);
 
-/* What the step wants of its logit rows; behind slip_decoder_build()'s spans. */
-void slip_decoder_choose_want(slip_decoder *decoder);
-
 /* Behind a step: candidates that the filters keep, or all logits of the row, of all logit rows that are looked at. */
 slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome);
 
@@ -74,6 +71,35 @@ void slip_decoder_commit(slip_decoder *decoder);
 
 /* The sample of a row that was not looked at, or has a logit that is not finite. No draft equals it. */
 enum { SLIP_NO_SAMPLE = -1 };
+
+static inline const slip_executor_kind *slip_decoder_kind(const slip_decoder *decoder)
+{
+    return slip_runner_kind(slip_rank_target(decoder->rank));
+}
+
+/* Are there steps that are sampled again with adjustments, and for logprobs? */
+static inline bool slip_decoder_tells(const slip_decoder *decoder)
+{
+    return slip_decoder_kind(decoder)->likeliest != NULL;
+}
+
+/* Whose span `s` of the step is. */
+static inline slip_sequence *slip_decoder_owner(const slip_decoder *decoder, int32_t s)
+{
+    return &decoder->sequences[decoder->owner[s]];
+}
+
+/* Do logits of the query's rows change before a token is picked? */
+static inline bool slip_decoder_adjusted(const slip_query *query)
+{
+    return slip_logits_adjusts(&query->wishes, &query->sampling);
+}
+
+/* Drafts that a span verifies. */
+static inline int32_t slip_decoder_drafts(const slip_span *span)
+{
+    return span->logit_rows > 0 ? span->logit_rows - 1 : 0;
+}
 
 /* Tokens that are read before the first new one: the prompt, and an answer's that an earlier run began. */
 static inline int32_t slip_sequence_read_count(const slip_sequence *sequence)

@@ -218,6 +218,49 @@ static void add_prompts(slip_decoder *decoder)
         room -= add_chunk(decoder, slot, room);
 }
 
+/* ---- what the step wants ---- */
+
+/* Can devices adjust all rows of the step that want it? */
+static bool may_adjust(const slip_decoder *decoder)
+{
+    int64_t count = 0, logits = 0;
+    for (int32_t s = 0; s < decoder->step.span_count; s++) {
+        const slip_span *span = &decoder->step.span[s];
+        const slip_sequence *sequence = slip_decoder_owner(decoder, s);
+        if (span->logit_rows == 0 || !slip_decoder_adjusted(&sequence->query))
+            continue;
+        const int64_t room = slip_logits_adjustment_room(&sequence->query.wishes, &sequence->past, slip_decoder_drafts(span));
+        count += room;
+        logits += room * span->logit_rows;
+    }
+    return slip_decoder_tells(decoder) && count <= SLIP_MAX_ADJUSTMENTS && logits <= SLIP_MAX_ADJUSTED;
+}
+
+/* Of the step, what the query's logit rows want. Whoever samples again gives logits later, of the rows that turn out to need them. */
+static slip_want want_of(const slip_decoder *decoder, const slip_query *query)
+{
+    const bool adjusted = slip_decoder_adjusted(query), filters = slip_sampling_filters(&query->sampling);
+    const bool whole = (adjusted && !decoder->adjusts) || (query->wishes.logprobs && !slip_decoder_tells(decoder));
+    if (slip_decoder_kind(decoder)->histogram)
+        return filters && !adjusted && !whole ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS;
+    return whole || filters ? SLIP_WANT_LOGITS : SLIP_WANT_TOKENS;
+}
+
+static void choose_want(slip_decoder *decoder)
+{
+    slip_step *step = &decoder->step;
+    step->want = SLIP_WANT_TOKENS;
+    decoder->adjusts = may_adjust(decoder);
+    for (int32_t s = 0; s < step->span_count; s++) {
+        const slip_want want = want_of(decoder, &slip_decoder_owner(decoder, s)->query);
+        step->want = step->span[s].logit_rows > 0 && want > step->want ? want : step->want;
+    }
+    decoder->adjusts &= step->want != SLIP_WANT_LOGITS;
+    for (int32_t s = 0; s < step->span_count && decoder->adjusts; s++)
+        if (step->span[s].logit_rows > 0 && slip_decoder_adjusted(&slip_decoder_owner(decoder, s)->query))
+            step->span[s].adjustments = SLIP_ADJUSTED_LATER;
+}
+
 bool slip_decoder_build(slip_decoder *decoder)
 {
     slip_step *step = &decoder->step;
@@ -225,6 +268,6 @@ bool slip_decoder_build(slip_decoder *decoder)
     step->span_count = step->row_count = step->logit_rows = 0;
     add_blocks(decoder);
     add_prompts(decoder);
-    slip_decoder_choose_want(decoder);
+    choose_want(decoder);
     return step->span_count == decoder->decoding;
 }

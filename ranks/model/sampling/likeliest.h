@@ -8,6 +8,8 @@
 #ifndef SLIP_RANKS_MODEL_SAMPLING_LIKELIEST_H
 #define SLIP_RANKS_MODEL_SAMPLING_LIKELIEST_H
 
+#include <string.h>
+
 #include "io/base/both.h"
 #include "ranks/model/program.h"
 
@@ -55,9 +57,10 @@ SLIP_BOTH static inline uint64_t slip_exp_parts(float logit, int32_t *k)
     e = slip_product(e, r) + 0.5;
     e = slip_product(e, r) + 1;
     e = slip_product(e, r) + 1;
-    const int below = e < 1;
-    *k = n - below;
-    return (uint64_t)(e * (below ? 0x1p53 : 0x1p52));
+    uint64_t bits;
+    memcpy(&bits, &e, sizeof bits);
+    *k = n + (int32_t)(bits >> SLIP_EXP_BITS) - 1023;
+    return (bits & (((uint64_t)1 << SLIP_EXP_BITS) - 1)) | (uint64_t)1 << SLIP_EXP_BITS;
 }
 
 /* An empty sum for terms up to this logit. */
@@ -70,12 +73,17 @@ SLIP_BOTH static inline void slip_exp_start(slip_exp_sum *sum, float highest)
         sum->word[i] = 0;
 }
 
+/* Where the last bit of a term lies, counted from that of our lowest word. */
+SLIP_BOTH static inline int64_t slip_exp_place(const slip_exp_sum *sum, int32_t k)
+{
+    return (int64_t)k - SLIP_EXP_BITS - SLIP_EXP_WORD * (sum->top - (SLIP_EXP_WORDS - 1));
+}
+
 SLIP_BOTH static inline void slip_exp_add(slip_exp_sum *sum, float logit)
 {
     int32_t k;
     uint64_t m = slip_exp_parts(logit, &k);
-    int64_t place = (int64_t)k - SLIP_EXP_BITS -
-                    SLIP_EXP_WORD * (sum->top - (SLIP_EXP_WORDS - 1)); /* of its last bit, in our lowest word */
+    int64_t place = slip_exp_place(sum, k);
     if (place <= -(SLIP_EXP_BITS + 1))
         return;
     if (place < 0) {

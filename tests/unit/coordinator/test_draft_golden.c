@@ -14,7 +14,7 @@
 #include "kernels/cpu/state.h"
 #include "ranks/model/build.h"
 #include "ranks/model/placement.h"
-#include "ranks/model/sample.h"
+#include "ranks/model/sampling/sample.h"
 #include "tiny_checkpoint.h"
 #include "tiny_model.h"
 

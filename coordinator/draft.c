@@ -73,12 +73,20 @@ slip_status slip_draft_flush(slip_draft *draft)
     return status;
 }
 
+/* Do the filters leave out tokens that noise would often pick? Where they keep nearly all of the probability it draws what they draw. Bounds
+ * by acceptance on 24 code prompts at T = 1, arg max and noise: top_p 0.95 1.96 and 2.12, 0.8 2.17 and 2.15, 0.5 2.67 and 2.40; top_k 40 1.88 and
+ * 1.96, 5 2.15 and 2.10; min_p 0.05 2.27 and 2.23. */
+static bool leaves_out_much(const slip_sampling *sampling)
+{
+    return sampling->top_p < 0.9 || (sampling->top_k > 0 && sampling->top_k < 20) || sampling->min_p > 0.02;
+}
+
 /* Without filters a token is the best of logits and noise, so a draft does well to draw with the same noise. Filters leave out tokens that
- * only the target's logits tell: the likeliest are what surely stays. */
+ * only the target's logits tell: where these are many, the likeliest are what surely stays. */
 static slip_sampling draws_with(const slip_sampling *sampling)
 {
-    return slip_sampling_filters(sampling) ? (slip_sampling){0}
-                                           : (slip_sampling){.seed = sampling->seed, .temperature = sampling->temperature, .top_p = 1};
+    return leaves_out_much(sampling) ? (slip_sampling){0}
+                                     : (slip_sampling){.seed = sampling->seed, .temperature = sampling->temperature, .top_p = 1};
 }
 
 void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t anchor, int64_t position, const slip_sampling *sampling)

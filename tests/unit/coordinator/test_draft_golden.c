@@ -319,13 +319,11 @@ static int32_t noisiest(const slip_sampling *sampling, int64_t position, int32_t
     return best;
 }
 
-/* A draft draws with the noise that the target will draw with: at a temperature beyond all logits the noise alone decides. Filters leave the
- * likeliest. */
-static void test_noise(void **state)
+/* Drafts of two sequences, one for each request, of logits that noise at this temperature hides. */
+static void draft_hot(void **state, slip_sampling first, slip_sampling second)
 {
     const tiny_checkpoint *checkpoint = *state;
     const slip_source *source = &checkpoint->source;
-    const slip_sampling hot = {.seed = 77, .temperature = 1e9, .top_p = 1}, filtered = {.seed = 77, .temperature = 1e9, .top_p = 0.5};
     golden g;
     machine m;
     slip_draft_outcome outcome;
@@ -338,17 +336,33 @@ static void test_noise(void **state)
     for (int32_t s = 0; s < 2; s++) {
         for (uint32_t at = 0; at < start; at++)
             make_position(&m, s, at, taps, width);
-        slip_draft_add(m.draft, s, (int64_t)s * TINY_EXTENT, g.ids[start], start, s == 0 ? &hot : &filtered);
+        slip_draft_add(m.draft, s, (int64_t)s * TINY_EXTENT, g.ids[start], start, s == 0 ? &first : &second);
     }
     assert_int_equal(slip_draft_flush(m.draft), SLIP_OK);
     assert_int_equal(slip_draft_begin(m.draft), SLIP_OK);
     assert_int_equal(slip_draft_wait(m.draft, &outcome), SLIP_OK);
     for (uint32_t j = 1; j <= g.slots; j++)
-        assert_int_equal(outcome.candidates[j - 1].token, noisiest(&hot, start + j, (int32_t)g.vocabulary));
+        assert_int_equal(outcome.candidates[j - 1].token, noisiest(&first, start + j, (int32_t)g.vocabulary));
     assert_drafts(&g, 0, outcome.candidates + g.slots);
     machine_free(&m);
     free(taps);
     free(g.bytes);
+}
+
+/* A draft draws with the noise that the target will draw with: at a temperature beyond all logits the noise alone decides. Filters that
+ * leave out much leave the likeliest. */
+static void test_noise(void **state)
+{
+    const slip_sampling hot = {.seed = 77, .temperature = 1e9, .top_p = 1};
+    slip_sampling light = hot, few = hot, likely = hot, small = hot;
+    light.top_p = 0.95;
+    light.top_k = 40;
+    few.top_k = 5;
+    likely.min_p = 0.3;
+    small.top_p = 0.5;
+    draft_hot(state, hot, few);
+    draft_hot(state, light, likely);
+    draft_hot(state, light, small);
 }
 
 /* The published layouts, each with its drafter in the folder (tests/golden/forward/drafters.py). The last test: it leaves another model. */

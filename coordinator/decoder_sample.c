@@ -26,22 +26,10 @@
  * behind it are left alone.
  */
 
-/* What is still to be done for a row. */
-typedef enum { DONE, ADJUST, DRAW_AGAIN, FETCH, TELL } work;
-
-/* A logit row of the step. */
-typedef struct {
-    const slip_query *query;
-    int64_t position; /* of the token that is sampled */
-    slip_edge edge;
-    bool binned; /* there is such an edge */
-    work left;
-} logit_row;
-
 /* ---- sampling again ---- */
 
 /* The step as it is sampled again, those rows of which `mine` is left. False: there are none. */
-static bool make_again(slip_decoder *decoder, slip_want want, const logit_row *rows, work mine)
+static bool make_again(slip_decoder *decoder, slip_want want, const slip_logit_row *rows, slip_row_work mine)
 {
     slip_step *again = &decoder->again;
     int32_t wanted = 0;
@@ -55,10 +43,10 @@ static bool make_again(slip_decoder *decoder, slip_want want, const logit_row *r
     for (int32_t s = 0; s < again->span_count; s++)
         again->span[s].adjustments = 0;
     for (int32_t at = 0; at < again->logit_rows; at++)
-        again->open[at] = rows[at].left != mine ? SLIP_NO_BINS
-                          : mine == DRAW_AGAIN  ? rows[at].edge.open
-                          : mine == TELL        ? decoder->samples[at]
-                                                : SLIP_ALL_BINS;
+        again->open[at] = rows[at].left != mine         ? SLIP_NO_BINS
+                          : mine == SLIP_ROW_DRAW_AGAIN ? rows[at].edge.open
+                          : mine == SLIP_ROW_TELL       ? decoder->samples[at]
+                                                        : SLIP_ALL_BINS;
     return true;
 }
 
@@ -78,7 +66,7 @@ static slip_status sample_again(slip_decoder *decoder, slip_outcome *outcome)
 }
 
 /* Candidates of rows of which `mine` is left. */
-static void take_candidates(slip_decoder *decoder, const slip_outcome *outcome, const logit_row *rows, work mine)
+static void take_candidates(slip_decoder *decoder, const slip_outcome *outcome, const slip_logit_row *rows, slip_row_work mine)
 {
     for (int32_t at = 0; at < decoder->step.logit_rows; at++)
         if (rows[at].left == mine)
@@ -122,40 +110,40 @@ static bool samples_at_once(const slip_decoder *decoder)
     return slip_decoder_kind(decoder)->histogram || decoder->options.forced_acceptance > 0;
 }
 
-/* ADJUST is left of the rows that are sampled first. Do filters apply to any? */
-static bool find_first_rows(const slip_decoder *decoder, logit_row *rows)
+/* SLIP_ROW_ADJUST is left of the rows that are sampled first. Do filters apply to any? */
+static bool find_first_rows(const slip_decoder *decoder, slip_logit_row *rows)
 {
     bool filters = false;
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; at += decoder->step.span[s++].logit_rows)
         for (int32_t i = 0; i < decoder->step.span[s].logit_rows && slip_decoder_adjusted(rows[at].query); i++) {
-            rows[at + i].left = i == 0 || samples_at_once(decoder) ? ADJUST : DONE;
+            rows[at + i].left = i == 0 || samples_at_once(decoder) ? SLIP_ROW_ADJUST : SLIP_ROW_DONE;
             filters |= slip_sampling_filters(&rows[at].query->sampling);
         }
     return filters;
 }
 
 /* From rows that have their candidates now to those behind them, where these are the drafts. */
-static void find_next_rows(const slip_decoder *decoder, logit_row *rows)
+static void find_next_rows(const slip_decoder *decoder, slip_logit_row *rows)
 {
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; at += decoder->step.span[s++].logit_rows) {
         const slip_span *span = &decoder->step.span[s];
         const int32_t *tokens = decoder->step.token + span->row + span->count - span->logit_rows;
         for (int32_t i = span->logit_rows - 1; i >= 0; i--) {
-            if (rows[at + i].left != ADJUST)
+            if (rows[at + i].left != SLIP_ROW_ADJUST)
                 continue;
-            rows[at + i].left = DONE;
+            rows[at + i].left = SLIP_ROW_DONE;
             if (i + 1 < span->logit_rows && tokens[i + 1] == decoder->candidates[at + i].token)
-                rows[at + i + 1].left = ADJUST;
+                rows[at + i + 1].left = SLIP_ROW_ADJUST;
         }
     }
 }
 
-static slip_status adjust(slip_decoder *decoder, logit_row *rows, slip_outcome *outcome)
+static slip_status adjust(slip_decoder *decoder, slip_logit_row *rows, slip_outcome *outcome)
 {
     if (!decoder->adjusts)
         return SLIP_OK;
     const slip_want want = find_first_rows(decoder, rows) ? SLIP_WANT_HISTOGRAMS : SLIP_WANT_TOKENS;
-    if (!(decoder->adjusts = make_again(decoder, want, rows, ADJUST)))
+    if (!(decoder->adjusts = make_again(decoder, want, rows, SLIP_ROW_ADJUST)))
         return SLIP_OK;
     find_adjustments(decoder);
     list_adjustments(decoder, SLIP_ADJUST_APPLY);
@@ -163,79 +151,79 @@ static slip_status adjust(slip_decoder *decoder, logit_row *rows, slip_outcome *
         slip_status status = sample_again(decoder, outcome);
         if (status != SLIP_OK)
             return status;
-        take_candidates(decoder, outcome, rows, ADJUST);
+        take_candidates(decoder, outcome, rows, SLIP_ROW_ADJUST);
         if (samples_at_once(decoder))
             return SLIP_OK;
         find_next_rows(decoder, rows);
-    } while (make_again(decoder, want, rows, ADJUST));
+    } while (make_again(decoder, want, rows, SLIP_ROW_ADJUST));
     return SLIP_OK;
 }
 
 /* ---- filters ---- */
 
 /* The lowest bin in which its draw may lie. */
-static int32_t bin_of(const slip_decoder *decoder, const logit_row *row, int32_t at)
+static int32_t bin_of(const slip_decoder *decoder, const slip_logit_row *row, int32_t at)
 {
     return slip_candidate_bin(decoder->candidates[at], &row->query->sampling, row->position);
 }
 
-static work look(const slip_decoder *decoder, const slip_outcome *outcome, logit_row *row, int32_t at)
+static slip_row_work look(const slip_decoder *decoder, const slip_outcome *outcome, slip_logit_row *row, int32_t at)
 {
     const slip_sampling *sampling = &row->query->sampling;
     if ((slip_decoder_adjusted(row->query) && !decoder->adjusts) || (row->query->wishes.logprobs && !slip_decoder_tells(decoder)))
-        return FETCH;
+        return SLIP_ROW_FETCH;
     if (!slip_sampling_filters(sampling) || !isfinite(decoder->candidates[at].score))
-        return DONE;
+        return SLIP_ROW_DONE;
     row->binned = slip_is_binned(sampling->temperature) && slip_histogram_edge(&outcome->histograms[at], sampling, &row->edge);
     if (!row->binned)
-        return FETCH;
+        return SLIP_ROW_FETCH;
     const int32_t bin = bin_of(decoder, row, at);
-    return bin >= row->edge.kept ? DONE : bin >= row->edge.open ? FETCH : DRAW_AGAIN;
+    return bin >= row->edge.kept ? SLIP_ROW_DONE : bin >= row->edge.open ? SLIP_ROW_FETCH : SLIP_ROW_DRAW_AGAIN;
 }
 
 /* The span's rows, until one is surely not the draft behind it. `at`: its first logit row. */
-static void look_at_span(const slip_decoder *decoder, const slip_outcome *outcome, int32_t s, logit_row *rows, int32_t at)
+static void look_at_span(const slip_decoder *decoder, const slip_outcome *outcome, int32_t s, slip_logit_row *rows, int32_t at)
 {
     const slip_span *span = &decoder->step.span[s];
     for (int32_t i = span->count - span->logit_rows; i < span->count; i++, at++) {
         rows[at].left = look(decoder, outcome, &rows[at], at);
         const bool agrees = i + 1 < span->count && decoder->step.token[span->row + i + 1] == decoder->candidates[at].token;
-        if (rows[at].left == DONE && !agrees && decoder->options.forced_acceptance == 0)
+        if (rows[at].left == SLIP_ROW_DONE && !agrees && decoder->options.forced_acceptance == 0)
             return;
     }
 }
 
-static slip_status filter(slip_decoder *decoder, logit_row *rows, slip_outcome *outcome)
+static slip_status filter(slip_decoder *decoder, slip_logit_row *rows, slip_outcome *outcome)
 {
     slip_status status = SLIP_OK;
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; at += decoder->step.span[s++].logit_rows)
         look_at_span(decoder, outcome, s, rows, at);
-    if (make_again(decoder, SLIP_WANT_TOKENS, rows, DRAW_AGAIN))
+    if (make_again(decoder, SLIP_WANT_TOKENS, rows, SLIP_ROW_DRAW_AGAIN))
         status = sample_again(decoder, outcome);
     if (status != SLIP_OK)
         return status;
-    take_candidates(decoder, outcome, rows, DRAW_AGAIN);
+    take_candidates(decoder, outcome, rows, SLIP_ROW_DRAW_AGAIN);
     for (int32_t at = 0; at < decoder->step.logit_rows; at++) {
-        if (rows[at].left == DRAW_AGAIN)
-            rows[at].left = bin_of(decoder, &rows[at], at) >= rows[at].edge.kept ? DONE : FETCH;
-        decoder->whole[at] = rows[at].left == FETCH;
+        if (rows[at].left == SLIP_ROW_DRAW_AGAIN)
+            rows[at].left = bin_of(decoder, &rows[at], at) >= rows[at].edge.kept ? SLIP_ROW_DONE : SLIP_ROW_FETCH;
+        decoder->whole[at] = rows[at].left == SLIP_ROW_FETCH;
         decoder->drawn[at] = rows[at].binned;
     }
-    return make_again(decoder, SLIP_WANT_LOGITS, rows, FETCH) ? sample_again(decoder, outcome) : SLIP_OK;
+    return make_again(decoder, SLIP_WANT_LOGITS, rows, SLIP_ROW_FETCH) ? sample_again(decoder, outcome) : SLIP_OK;
 }
 
-static void begin_rows(const slip_decoder *decoder, logit_row *rows)
+static void begin_rows(const slip_decoder *decoder, slip_logit_row *rows)
 {
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++) {
         const slip_span *span = &decoder->step.span[s];
         for (int32_t i = span->count - span->logit_rows; i < span->count; i++, at++)
-            rows[at] = (logit_row){.query = &slip_decoder_owner(decoder, s)->query, .position = span->position + i + 1};
+            rows[at] = (slip_logit_row){.query = &slip_decoder_owner(decoder, s)->query, .position = span->position + i + 1};
     }
 }
 
 slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome)
 {
-    logit_row rows[SLIP_MAX_ROWS];
+    slip_logit_row *const rows = decoder->rows;
     for (int32_t at = 0; at < decoder->step.logit_rows; at++) {
         decoder->whole[at] = decoder->step.want == SLIP_WANT_LOGITS;
         decoder->drawn[at] = false;
@@ -297,25 +285,25 @@ static void sample_span(slip_decoder *decoder, slip_sequence *sequence, const sl
 
 /* ---- logprobs ---- */
 
-/* TELL is left of rows whose sample's logprobs are wanted. */
-static void find_rows_to_tell(const slip_decoder *decoder, logit_row *rows)
+/* SLIP_ROW_TELL is left of rows whose sample's logprobs are wanted. */
+static void find_rows_to_tell(const slip_decoder *decoder, slip_logit_row *rows)
 {
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++)
         for (int32_t i = 0; i < decoder->step.span[s].logit_rows; i++, at++) {
             const slip_sequence *sequence = slip_decoder_owner(decoder, s);
             const bool wanted = decoder->samples[at] != SLIP_NO_SAMPLE && logprobs_of(sequence, sequence->count + i) != NULL;
-            rows[at] = (logit_row){.query = &sequence->query, .left = wanted ? TELL : DONE};
+            rows[at] = (slip_logit_row){.query = &sequence->query, .left = wanted ? SLIP_ROW_TELL : SLIP_ROW_DONE};
         }
 }
 
 /* `here`: from the row's logits. */
-static void tell(slip_decoder *decoder, const slip_outcome *outcome, const logit_row *rows, bool here)
+static void tell(slip_decoder *decoder, const slip_outcome *outcome, const slip_logit_row *rows, bool here)
 {
     const int32_t vocabulary = decoder->model->vocabulary;
     for (int32_t s = 0, at = 0; s < decoder->step.span_count; s++)
         for (int32_t i = 0; i < decoder->step.span[s].logit_rows; i++, at++) {
             const slip_sequence *sequence = slip_decoder_owner(decoder, s);
-            if (rows[at].left != TELL)
+            if (rows[at].left != SLIP_ROW_TELL)
                 continue;
             slip_logprob *out = logprobs_of(sequence, sequence->count + i);
             out->token = decoder->samples[at];
@@ -328,11 +316,11 @@ static void tell(slip_decoder *decoder, const slip_outcome *outcome, const logit
 
 static slip_status find_logprobs(slip_decoder *decoder, slip_outcome *outcome)
 {
-    logit_row rows[SLIP_MAX_ROWS];
+    slip_logit_row *const rows = decoder->rows;
     const bool here = decoder->step.want == SLIP_WANT_LOGITS || !slip_decoder_tells(decoder);
     find_rows_to_tell(decoder, rows);
     if (!here) {
-        if (!make_again(decoder, SLIP_WANT_LIKELIEST, rows, TELL))
+        if (!make_again(decoder, SLIP_WANT_LIKELIEST, rows, SLIP_ROW_TELL))
             return SLIP_OK;
         if (decoder->adjusts)
             list_adjustments(decoder, SLIP_ADJUST_UNDO);

@@ -13,6 +13,17 @@
 #include "coordinator/pace/pace.h"
 #include "coordinator/tap_store.h"
 
+/* What is still to be done for a logit row behind its step (decoder_sample.c). */
+typedef enum { SLIP_ROW_DONE, SLIP_ROW_ADJUST, SLIP_ROW_DRAW_AGAIN, SLIP_ROW_FETCH, SLIP_ROW_TELL } slip_row_work;
+
+typedef struct {
+    const slip_query *query;
+    int64_t position; /* of the token that is sampled */
+    slip_edge edge;
+    bool binned; /* there is such an edge */
+    slip_row_work left;
+} slip_logit_row;
+
 struct slip_decoder {
     slip_rank *rank;
     slip_draft *draft;
@@ -31,6 +42,7 @@ struct slip_decoder {
     bool whole[SLIP_MAX_ROWS];                /* logit rows that are sampled here, from all of their logits */
     bool drawn[SLIP_MAX_ROWS];                /* rows of these whose candidate is the best of all that their histogram does not leave out */
     slip_step again;                          /* the step as it is sampled again */
+    slip_logit_row rows[SLIP_MAX_ROWS];       /* logit rows of the step, while they are sampled */
     int32_t samples[SLIP_MAX_ROWS];           /* the target's token after each logit row */
     int32_t *order;                           /* [vocabulary] scratch, >= 0, of the sampling filters and of lists of adjustments */
     float *changed;                           /* [vocabulary] a row as its request wants it */

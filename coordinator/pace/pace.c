@@ -39,7 +39,7 @@ typedef struct {
     int length_count;
     int32_t count;
     double tokens[SLIP_MAX_SPANS][LENGTHS]; /* that a sequence's lengths promise */
-    int8_t at[SLIP_MAX_SPANS];              /* which length it has */
+    int at[SLIP_MAX_SPANS];                 /* which length it has */
 } offers;
 
 static void make_offers(const slip_pace *pace, int32_t block, int32_t count, const slip_chances *const *chances, offers *o)
@@ -47,7 +47,6 @@ static void make_offers(const slip_pace *pace, int32_t block, int32_t count, con
     double tokens[SLIP_MAX_BLOCK];
     o->length_count = lengths_of(block, o->lengths);
     o->count = count;
-    memset(o->at, 0, sizeof o->at);
     for (int32_t i = 0; i < count; i++) {
         slip_chances_expect(chances[i], &pace->all, block, tokens);
         for (int k = 0; k < o->length_count; k++)
@@ -114,13 +113,13 @@ static bool choose_best(const slip_pace *pace, offers *o, int32_t room, int32_t 
 {
     plan p = {.rows = o->count, .tokens = o->count};
     prices price;
-    offer next;
+    offer next = {0};
     double most = tokens_per_ms(pace, &p);
-    int8_t best[SLIP_MAX_SPANS] = {0};
+    int best[SLIP_MAX_SPANS] = {0};
     for (make_prices(pace, o, &p, room, &price); best_offer(o, &price, &next); make_prices(pace, o, &p, room, &price)) {
         const int from = o->at[next.i];
         p = with(o, &p, from, next.to, o->tokens[next.i][next.to] - o->tokens[next.i][from]);
-        o->at[next.i] = (int8_t)next.to;
+        o->at[next.i] = next.to;
         double rate = tokens_per_ms(pace, &p);
         if (rate > most) {
             most = rate;
@@ -171,7 +170,7 @@ static void set_pause(slip_pace *pace, bool drafting)
 
 void slip_pace_choose(slip_pace *pace, int32_t block, int32_t room, int32_t count, const slip_chances *const *chances, int32_t *rows)
 {
-    offers o;
+    offers o = {0};
     assert(count > 0 && count <= SLIP_MAX_SPANS && count <= room && block > 1 && block <= SLIP_MAX_BLOCK);
     make_offers(pace, block, count, chances, &o);
     pace->steps_chosen++;

@@ -16,6 +16,12 @@ fi
 
 stop() { echo "slipstream: $*" >&2; exit 2; }
 
+# How many requests have their answer. Lines of requests that never ran have none, and come again.
+answers() { if [ -e "$results" ]; then grep -v -c '"response": *null' "$results"; else echo 0; fi; }
+
+# What a run that comes to nothing leaves as it was: the answers, and those that a drain has saved the beginning of.
+progress() { echo "$(answers) $(stat -c %s "$results.unfinished" 2>/dev/null)"; }
+
 find_program() {
     local near built
     near=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -44,5 +50,6 @@ read_arguments() {
     [ -d "$(dirname "$results")" ] && [ -w "$(dirname "$results")" ] || stop "$results: RESULTS: its folder cannot be written"
     [ ! -d "$results" ] || stop "$results: RESULTS: is a folder"
     [[ $window =~ ^[0-9]{1,6}$ ]] && [ "$window" -ge 40 ] || stop "SLIPSTREAM_WINDOW: $window: must be at least 40 seconds"
+    window=$((10#$window)) # 080 is 80
     model=$(realpath "$model") requests=$(realpath "$requests") results=$(realpath -m "$results")
 }

@@ -18,6 +18,7 @@ read_arguments "$@"
 limit=${SLIPSTREAM_LIMIT:-0} mpirun=${MPIRUN:-mpirun} log=$results.log
 [[ $limit =~ ^[0-9]{1,7}$ ]] && { [ "$limit" = 0 ] || [ "$limit" -gt "$window" ]; } ||
     stop "SLIPSTREAM_LIMIT: $limit: must be 0, or seconds, and more than SLIPSTREAM_WINDOW ($window)"
+limit=$((10#$limit)) # 0900 is 900
 command -v "$mpirun" >/dev/null || stop "MPIRUN: $mpirun: there is no such program"
 touch "$log" || stop "$log: cannot be written"
 
@@ -35,8 +36,6 @@ if [ "$limit" -gt 0 ]; then
     trap 'kill "$clock" 2>/dev/null' EXIT
 fi
 
-answers() { [ -e "$results" ] && wc -l <"$results" || echo 0; }
-
 # In a process group of its own: a SIGINT of the terminal is ours alone. Sets `code`.
 run_ranks() {
     set -m
@@ -53,15 +52,14 @@ run_ranks() {
 }
 
 for ((run = 1; ; run++)); do
-    before=$(answers)
+    before=$(progress)
     echo "# run $run, $(date '+%F %T'), on $(hostname)" >>"$log"
     run_ranks
-    after=$(answers)
-    echo "# run $run: exit status $code, $after lines" | tee -a "$log" >&2
+    echo "# run $run: exit status $code, $(answers) lines with an answer" | tee -a "$log" >&2
     case $code in
     0 | 2 | 3 | 75) break ;;
     esac
     [ "$told" = 0 ] || { code=75; break; } # told before there were ranks to drain, or a second time
-    [ "$after" -gt "$before" ] || { echo "slipstream: $log: the last run answered nothing; it is not started again" >&2; break; }
+    [ "$(progress)" != "$before" ] || { echo "slipstream: $log: the last run answered nothing; it is not started again" >&2; break; }
 done
 exit "$code"

@@ -13,8 +13,10 @@ submit() { # log, more options and the script...
     sbatch --parsable --requeue --open-mode=append --signal="B:USR1@$window" --output="$1" --error="$1" --export=ALL "${@:2}"
 }
 
-# The node of the first rank that a signal killed: nothing that a program does to itself on purpose.
-killed_node() { # the log of this run
+# The node of the first rank that a signal killed: nothing that a program does to itself on purpose. Where a rank has ended itself, srun kills
+# the others and says so too, but its own exit status is that rank's.
+killed_node() { # the log of this run, srun's exit status
+    [ "$2" -gt 128 ] || return
     sed -n 's/^srun: error: \([^: ]*\): tasks\{0,1\} [^:]*: \(Killed\|Bus error\|Segmentation fault\|Aborted\|Out Of Memory\).*/\1/p' "$1" | head -n 1
 }
 
@@ -23,16 +25,28 @@ is_preempted() {
     scontrol show job "$job" | grep -q ' PreemptTime=[0-9]'
 }
 
-sizes() { stat -c '%n %s' "$results" "$results.unfinished" 2>/dev/null; }
+# A field of the job without blanks.
+field() { scontrol show job "$job" | sed -n "s/^\(.* \)\{0,1\}$1=\([^ ]*\).*/\2/p" | head -n 1; }
 
-# A time limit that leaves no time to answer must not requeue for ever.
-is_barren() { # sizes before this run
-    [ "$(sizes)" = "$1" ] || return
+# A time limit that leaves no time to answer must not requeue for ever. The log may be elsewhere, by an option of sbatch.
+is_barren() { # progress before this run
+    local log
+    [ "$(progress)" = "$1" ] || return
     echo "# job $job: nothing was answered"
-    [ "$(grep -c "^# job $job: nothing was answered" "$results.log")" -ge "$tries" ]
+    log=$(scontrol show job "$job" | sed -n 's/^ *StdOut=//p')
+    [ -r "$log" ] || log=$results.log
+    [ "$(grep -c "^# job $job: nothing was answered" "$log")" -ge "$tries" ]
 }
 
-requeue() { # node to leave out, or nothing
+# What is left out already, by the user or by an earlier run, and one node more.
+excluded_with() { # node
+    local before
+    before=$(field ExcNodeList)
+    [ "$before" = "(null)" ] && before=''
+    echo "${before:+$before,}$1"
+}
+
+requeue() { # nodes to leave out, or nothing
     trap '' TERM # the requeue ends this job, and the node must be told and the job released before
     if [ -z "$1" ]; then
         scontrol requeue "$job"
@@ -46,7 +60,7 @@ run_ranks() { # arguments of slipstream...
     local code told='' ranks='' run node before
     trap 'told=1; [ -z "$ranks" ] || kill -USR1 "$ranks"' USR1
     trap : TERM # Slurm tells the ranks itself
-    before=$(sizes)
+    before=$(progress)
     job=$SLURM_JOB_ID
     [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     run=$(mktemp) || exit 1
@@ -61,7 +75,7 @@ run_ranks() { # arguments of slipstream...
     code=$?
     # srun of Slurm 22.05 ends with 0 when no task could be launched.
     [ "$code" = 0 ] && grep -q '^srun: error: .*launch failed' "$run" && code=1
-    node=$(killed_node "$run")
+    node=$(killed_node "$run" "$code")
     rm -f "$run"
     echo "# job $job: exit status $code${node:+, a rank was killed on $node}"
     case $code in
@@ -75,6 +89,7 @@ run_ranks() { # arguments of slipstream...
     0) ;;
     *)
         if [ -n "$node" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$tries" ]; then
+            node=$(excluded_with "$node")
             echo "# job $job: goes on without $node"
             requeue "$node"
         fi

@@ -64,6 +64,43 @@ then ok "no progress: it is not started again"
 else fail "no progress: it is not started again" "exit status $status" barren.jsonl.log
 fi
 
+# A program that answers one request more in each run, of three that all have their lines from the first run on.
+cat >turns <<SCRIPT
+#!/bin/sh
+[ "\${OMPI_COMM_WORLD_RANK:-\${PMI_RANK:-0}}" = 0 ] || exit 0
+turn=\$(grep -c '"answered"' $work/turns.jsonl 2>/dev/null)
+for i in 0 1 2; do
+    if [ \$i -le "\${turn:-0}" ]; then echo '{"response":"answered"}'; else echo '{"response":null}'; fi
+done >$work/turns.new
+mv $work/turns.new $work/turns.jsonl
+[ "\${turn:-0}" = 2 ]
+SCRIPT
+chmod +x turns
+start turns.jsonl SLIPSTREAM="$work/turns"
+wait_for_end 120
+if [ "$status" = 0 ] && grep -q "^# run 2: exit status 1, 2 lines" turns.jsonl.log && grep -q "^# run 3: exit status 0, 3 lines" turns.jsonl.log
+then ok "lines of requests that never ran are no answers"
+else fail "lines of requests that never ran are no answers" "exit status $status" turns.jsonl.log
+fi
+
+# Slurm's word on a rank that was killed counts where a signal ended the job, and nodes that are left out stay so.
+words=$(
+    SLIPSTREAM_JOBS=$root/jobs/slurm
+    . "$root/jobs/slurm/common.bash"
+    job=7
+    scontrol() { printf 'JobId=7 JobName=x\n   ReqNodeList=(null) ExcNodeList=%s\n' "$left_out"; }
+    printf 'srun: error: n1: task 0: Exited with exit code 1\nsrun: error: n2: tasks 1-2: Killed\n' >errors
+    echo "[$(killed_node errors 1)] [$(killed_node errors 137)]"
+    left_out='n[4-5]' && excluded_with n7
+    left_out='(null)' && excluded_with n7
+)
+if [ "$words" = "[] [n2]
+n[4-5],n7
+n7" ]
+then ok "which nodes are left out"
+else fail "which nodes are left out" "$words"
+fi
+
 # The job of jobs/slurm, with scripts in Slurm's place: every run is told of its time limit before it has answered anything.
 mkdir fake
 printf '#!/bin/sh\ntrap "kill \\$!; exit 75" USR1\nsleep 60 &\nkill -USR1 $PPID\nwait\n' >fake/srun

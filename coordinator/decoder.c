@@ -233,7 +233,7 @@ static void record_verify(slip_decoder *decoder, double ms, double verify_ms, ui
 static slip_status draft_and_verify(slip_decoder *decoder, double start, slip_outcome *outcome)
 {
     slip_runner *target = slip_rank_target(decoder->rank);
-    bool ahead = slip_runner_max_in_flight(target, &decoder->step) > 1;
+    bool ahead = decoder->drafting > 0 && slip_draft_is_queued(decoder->draft) && slip_runner_max_in_flight(target, &decoder->step) > 1;
     slip_status status = ahead ? SLIP_OK : slip_decoder_fetch_drafts(decoder, start);
     if (status == SLIP_OK)
         status = slip_runner_begin(target, SLIP_PHASE_RUN, &decoder->step);

@@ -110,9 +110,14 @@ void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t a
     step->logit_rows += block - 1; /* row 0 is the anchor itself */
 }
 
+bool slip_draft_is_queued(const slip_draft *draft)
+{
+    return slip_runner_max_in_flight(draft->runner, &draft->block) > 1;
+}
+
 slip_status slip_draft_begin(slip_draft *draft)
 {
-    slip_status status = slip_runner_max_in_flight(draft->runner, &draft->block) > 1 ? SLIP_OK : finish_inject(draft);
+    slip_status status = slip_draft_is_queued(draft) ? SLIP_OK : finish_inject(draft);
     draft->block.number = ++draft->steps;
     draft->drafted = true;
     return status == SLIP_OK ? slip_runner_begin(draft->runner, SLIP_PHASE_RUN, &draft->block) : status;

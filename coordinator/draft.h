@@ -29,6 +29,10 @@ void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t a
  * flight, behind at most one inject. */
 slip_status slip_draft_begin(slip_draft *draft);
 
+/* Was the draft begun that way that a device fills in what it found, in a step begun before it is waited for? A wide draft is not: it has
+ * ended when it was begun, and only the host has its tokens. */
+bool slip_draft_is_queued(const slip_draft *draft);
+
 /* What came of a draft, and of the injects since the last one. */
 typedef struct {
     const slip_candidate *candidates; /* [blocks, block - 1]: for the positions behind each anchor; valid until the next draft */

@@ -40,7 +40,10 @@ typedef struct {
     slip_decoder *decoder;
 } machine;
 
-/* ---- the CPU's executor in the manner of the GPU's: a step may be begun before the draft's tokens for it have been fetched ---- */
+/* ---- the CPU's executor in the manner of the GPU's: a step may be begun before the draft's tokens for it have been fetched, where neither
+ * it nor the draft is wide ---- */
+
+enum { AHEAD_ROWS = 8 };
 
 static slip_executor_kind ahead;
 static struct {
@@ -53,7 +56,7 @@ static inline void fill_in(slip_step *step)
     for (int32_t i = 0; i < step->row_count; i++) {
         if (step->token[i] > SLIP_TOKEN_OF_LOGIT_ROW(0))
             continue;
-        assert_in_range(SLIP_LOGIT_ROW_OF_TOKEN(step->token[i]), 0, device.logit_rows - 1);
+        assert_true(SLIP_LOGIT_ROW_OF_TOKEN(step->token[i]) < device.logit_rows);
         step->token[i] = device.drafted[SLIP_LOGIT_ROW_OF_TOKEN(step->token[i])].token;
         device.filled_in++;
     }
@@ -65,7 +68,7 @@ static inline slip_status ahead_begin(slip_executor *executor, slip_phase phase,
     filled = *step;
     fill_in(&filled);
     slip_status status = slip_executor_cpu.begin(executor, phase, &filled);
-    device.logit_rows = step->logit_rows;
+    device.logit_rows = step->row_count > AHEAD_ROWS ? 0 : step->logit_rows;
     slip_executor_cpu.candidates(executor, &filled, device.drafted);
     assert_true(++device.open <= SLIP_MAX_IN_FLIGHT);
     return status;
@@ -80,8 +83,7 @@ static inline slip_status ahead_wait(slip_executor *executor, slip_run_cost *cos
 static inline int ahead_max_in_flight(const slip_executor *executor, const slip_step *step)
 {
     (void)executor;
-    (void)step;
-    return SLIP_MAX_IN_FLIGHT;
+    return step->row_count > AHEAD_ROWS ? 1 : SLIP_MAX_IN_FLIGHT;
 }
 
 static inline void ahead_make(void)

@@ -207,14 +207,14 @@ class Trainer:
         if steps:
             self.states.prepare(self.c.taps, self.s.loss == "distill")
         began = written = logged = time.time()
-        before, total, count, left, last = self.spent, torch.zeros((), device=self.device), 0, steps, {}
+        before, total, count, left, last, first = self.spent, torch.zeros((), device=self.device), 0, steps, {}, True
         done = lambda: self.spent >= minutes * 60 if fit else self.step >= self.s.steps  # noqa: E731
         while not done() and left:
             progress = min(1.0, self.spent / (minutes * 60)) if fit else self.step / self.s.steps
             total, count, left = total + self.one_step(progress), count + 1, left - 1
-            if fit and count == 1:                           # the first step's captures and compilations are no training
+            if fit and first:                                # the first step's captures and compilations are no training
                 self.synchronize()
-                began = logged = time.time()
+                began, logged, first = time.time(), time.time(), False
             now = self.now()
             self.spent = before + now - began
             if now - logged > LOG_EVERY or done() or not left:

@@ -5,6 +5,7 @@
 #include "kernels/cuda/ops/attend_window.cuh"
 #include "kernels/cuda/sync/mail.cuh"
 #include "kernels/cuda/engine/role.cuh"
+#include "kernels/cuda/ops/resample.cuh"
 #include "kernels/cuda/ops/rope.cuh"
 #include "kernels/cuda/ops/rows.cuh"
 #include "kernels/cuda/ops/sample.cuh"
@@ -191,7 +192,7 @@ template <allreduce_mode MODE>
 __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int slot, int32_t *drafted)
 {
     const bool samples = last.kind == SLIP_CUDA_SAMPLE || last.kind == SLIP_CUDA_HISTOGRAM;
-    const bool scored = samples && p.step->want != SLIP_WANT_LOGITS;
+    const bool scored = samples && p.step->want != SLIP_WANT_LOGITS && p.step->want != SLIP_WANT_LIKELIEST;
     const int logit_rows = scored ? p.step->logit_rows : 0;
     for (int line = threadIdx.x / 32; line <= logit_rows; line += CONSUMER_WARPS)
         if (line == 0)

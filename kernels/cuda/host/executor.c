@@ -100,6 +100,24 @@ static slip_status create_histograms(slip_executor *e)
     return status;
 }
 
+/* The same of what steps that are sampled again read and leave. */
+static slip_status create_resampling(slip_executor *e)
+{
+    void *host, *device;
+    if (e->options.target)
+        return SLIP_OK;
+    slip_status status = slip_cuda_engine_alloc_host(e->engine, (size_t)e->limits.logit_rows * sizeof *e->likeliest, &host, &device);
+    if (status != SLIP_OK)
+        return status;
+    e->likeliest = host;
+    e->device_likeliest = device;
+    if ((status = slip_cuda_engine_alloc_host(e->engine, sizeof *e->adjusting, &host, &device)) != SLIP_OK)
+        return status;
+    e->adjusting = host;
+    e->device_adjusting = device;
+    return SLIP_OK;
+}
+
 static void destroy(slip_executor *e)
 {
     if (e->engine)
@@ -164,6 +182,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         status = create_logits(e);
     if (status == SLIP_OK)
         status = create_histograms(e);
+    if (status == SLIP_OK)
+        status = create_resampling(e);
     if (status != SLIP_OK) {
         destroy(e);
         return status;
@@ -189,10 +209,10 @@ static slip_status run_watched(slip_executor *e, const slip_step *step)
 
 _Static_assert((int)SLIP_MAX_IN_FLIGHT < (int)SLIP_CUDA_STEPS, "a slot for each run in flight, and for the one waited for last");
 
-/* The engine makes wide steps by launches, one at a time. */
+/* The engine makes wide steps by launches, one at a time. What a step adjusts lies in each rank's host memory, and there is room for one. */
 static int max_in_flight(const slip_executor *e, const slip_step *step)
 {
-    return e->options.launch || e->options.watched || slip_cuda_is_wide(step->row_count) ? 1 : SLIP_MAX_IN_FLIGHT;
+    return step->adjust || e->options.launch || e->options.watched || slip_cuda_is_wide(step->row_count) ? 1 : SLIP_MAX_IN_FLIGHT;
 }
 
 static bool device_collects(const slip_executor *e, const slip_step *step)
@@ -214,8 +234,9 @@ static void pick_ops(const slip_executor *e, slip_phase phase, const slip_step *
     device->first_op = e->first_op + (split ? e->list.phase_first : e->list.whole_first)[phase];
     device->op_count = (split ? e->list.phase_count : e->list.whole_count)[phase] - (spare && step->want != SLIP_WANT_HISTOGRAMS);
     if (step->again) {
-        device->first_op = e->first_op + e->list.sample;
-        device->op_count = 1;
+        const bool draws = !step->adjust && step->want != SLIP_WANT_LIKELIEST;
+        device->first_op = e->first_op + (draws ? e->list.sample : e->list.again);
+        device->op_count = draws ? 1 : e->list.again_count;
     }
 }
 
@@ -223,6 +244,8 @@ static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *st
 {
     slip_cuda_step *device = slip_cuda_engine_step(e->engine);
     slip_cuda_step_fill(e->program, step, device);
+    if (step->adjust)
+        slip_cuda_step_list(step, e->adjusting);
     device->split_runs |= e->options.watch || e->options.watched; /* who looks wants to see what ROPE leaves */
     pick_ops(e, phase, step, device);
     device->epoch = slip_cuda_engine_epoch(e->engine, step->again ? 0 : e->list.exchanges[phase]);
@@ -257,6 +280,11 @@ static void candidates(slip_executor *e, const slip_step *step, slip_candidate *
 static const slip_histogram *histogram(const slip_executor *e, int32_t row)
 {
     return &e->histograms[row];
+}
+
+static const slip_likeliest *likeliest(const slip_executor *e, int32_t row)
+{
+    return &e->likeliest[row];
 }
 
 static double stream_ceiling(slip_executor *e)
@@ -311,6 +339,7 @@ const slip_executor_kind slip_executor_cuda = {
     .row = row,
     .candidates = candidates,
     .histogram = histogram,
+    .likeliest = likeliest,
     .stream_ceiling = stream_ceiling,
     .cache_bytes = slip_cuda_cache_bytes,
     .work_bytes = slip_cuda_work_bytes,

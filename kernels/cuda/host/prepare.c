@@ -29,6 +29,8 @@ static slip_status lower(slip_executor *e)
         .taps = e->taps,
         .logits = e->device_logits,
         .histograms = e->device_histograms,
+        .likeliest = e->device_likeliest,
+        .adjusting = e->device_adjusting,
         .sms = slip_cuda_engine_sms(e->engine),
         .absent_peers = e->options.absent_peers,
         .ranks = e->comm ? slip_comm_ranks(e->comm) : 0,
@@ -57,12 +59,12 @@ static slip_status lower(slip_executor *e)
 /* A step names its ops by their places in the list: these must be the same on all ranks. */
 typedef struct {
     int32_t first_op, count, phase_first[SLIP_PHASES], phase_count[SLIP_PHASES], whole_first[SLIP_PHASES], whole_count[SLIP_PHASES],
-        exchanges[SLIP_PHASES], sample;
+        exchanges[SLIP_PHASES], again, sample;
 } outline;
 
 static slip_status check_outline(const slip_executor *e)
 {
-    outline ours = {.first_op = e->first_op, .count = e->list.count, .sample = e->list.sample}, theirs;
+    outline ours = {.first_op = e->first_op, .count = e->list.count, .again = e->list.again, .sample = e->list.sample}, theirs;
     memcpy(ours.phase_first, e->list.phase_first, sizeof ours.phase_first);
     memcpy(ours.phase_count, e->list.phase_count, sizeof ours.phase_count);
     memcpy(ours.whole_first, e->list.whole_first, sizeof ours.whole_first);

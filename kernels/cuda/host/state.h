@@ -23,7 +23,9 @@ struct slip_executor {
     slip_cuda_taps taps;                            /* the target's ring; of a draft its target's */
     float *logits, *device_logits;                  /* host memory, and as the device sees it: [logit_rows][vocabulary rows] */
     slip_histogram *histograms, *device_histograms; /* the same: [logit_rows]; NULL: a draft's */
-    slip_cuda_list list;                            /* its ops are the engine's from `first_op` on */
+    slip_likeliest *likeliest, *device_likeliest;   /* the same */
+    slip_cuda_adjusting *adjusting, *device_adjusting;
+    slip_cuda_list list; /* its ops are the engine's from `first_op` on */
     int32_t first_op;
     slip_comm *comm;                             /* of the ranks that share its sums; NULL: alone */
     uint32_t begun, waited;                      /* runs, ever */

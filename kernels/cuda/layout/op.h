@@ -20,7 +20,9 @@
 #include "kernels/cuda/layout/buffer.h"
 #include "kernels/cuda/layout/matrix.h"
 #include "kernels/cuda/layout/slots.h"
+#include "kernels/cuda/layout/step.h"
 #include "ranks/model/sampling/histogram.h"
+#include "ranks/model/sampling/likeliest.h"
 
 /* clang-format off */
 #define SLIP_CUDA_OP_TABLE(OP, PRODUCT) \
@@ -54,6 +56,12 @@
     OP(SAMPLE, sample, op_sample, NOTHING, sample) \
     /* parts of LOGITS, behind SAMPLE -> histograms to the host */ \
     OP(HISTOGRAM, sample, op_histogram, NOTHING, histogram) \
+    /* in parts of LOGITS that a step left: bias and penalties, or what was there before */ \
+    OP(ADJUST, resample, op_adjust, NOTHING, adjust) \
+    /* parts of LOGITS -> what logprobs need, of each SM's tokens */ \
+    OP(LIKELIEST, resample, op_likeliest, NOTHING, likeliest) \
+    /* that of all SMs -> to the host */ \
+    OP(LIKELIEST_MERGE, resample, op_likeliest_merge, NOTHING, likeliest_merge) \
     /* positions of the rows -> the table of a rope */ \
     OP(ANGLES, angles, op_angles, NOTHING, angles)
 /* clang-format on */
@@ -205,6 +213,16 @@ typedef struct {
     float *logits;              /* host-mapped [logit rows][vocabulary rows] */
 } slip_cuda_sample;
 
+/* Of the ops that a step makes which is sampled again. */
+typedef struct {
+    slip_cuda_partial in; /* logits */
+    int64_t vocabulary_first, vocabulary_count;
+    const slip_cuda_adjusting *adjusting; /* host-mapped */
+    float *unadjusted;                    /* [SLIP_MAX_ADJUSTED] */
+    slip_likeliest *found;                /* [SMs][logit rows] */
+    slip_likeliest *likeliest;            /* host-mapped [logit rows] */
+} slip_cuda_resample;
+
 typedef struct {
     const float *inverse_frequency; /* [rotary_dim / 2] */
     float *angles;                  /* [rows][rotary_dim / 2][cosine, sine] */
@@ -232,6 +250,7 @@ typedef struct {
         slip_cuda_swiglu swiglu;
         slip_cuda_topk topk;
         slip_cuda_sample sample;
+        slip_cuda_resample resample;
         slip_cuda_angles angles;
     };
 } slip_cuda_op;

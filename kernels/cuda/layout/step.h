@@ -33,8 +33,10 @@ typedef struct {
 typedef struct {
     int16_t row;       /* of the step */
     int16_t histogram; /* 1: filters apply to it, and its histogram is wanted */
-    int32_t open;      /* tokens in bins >= this take part (ranks/model/sampling/histogram.h); SLIP_NO_BINS: the row is left out */
-    int64_t position;  /* of the token that is sampled */
+    int32_t
+        open; /* tokens in bins >= this take part (ranks/model/sampling/histogram.h); SLIP_NO_BINS: the row is left out. Where a step wants
+                          SLIP_WANT_LIKELIEST the token whose logit is asked for */
+    int64_t position; /* of the token that is sampled */
     uint64_t seed;
     double temperature; /* 0 = arg max */
 } slip_cuda_logit_row;
@@ -54,10 +56,28 @@ typedef struct {
     uint32_t epoch;     /* of the last exchange between ranks before this step */
     uint32_t serial;    /* of the steps that all ranks make together, see mail.h; 0: this rank makes it alone */
     int32_t split_runs; /* a sequence has several runs: its rows must be in the cache before any of them attends */
+    int32_t adjust;     /* slip_adjust; its list lies in the host's memory, and only steps that no other rank hands us have one */
+    int32_t unused;
     slip_cuda_row row[SLIP_MAX_ROWS];
     slip_cuda_logit_row logit_row[SLIP_MAX_ROWS];
     slip_cuda_run run[SLIP_MAX_ROWS];
 } slip_cuda_step;
+
+/* ---- what a step adjusts, in host memory ---- */
+
+typedef struct {
+    slip_sampling sampling;
+    int32_t first, count;          /* of the list */
+    int32_t logit_row, logit_rows; /* that change */
+    int32_t row;                   /* of the step: the first of these */
+    int32_t saved;                 /* where the first one's logits go as they were: a row of [logit_rows] an adjustment */
+} slip_cuda_adjusted_span;
+
+typedef struct {
+    int64_t spans;
+    slip_cuda_adjusted_span span[SLIP_MAX_SPANS];
+    slip_adjustment adjustment[SLIP_MAX_ADJUSTMENTS];
+} slip_cuda_adjusting;
 
 /* ---- when a wait fails ---- */
 

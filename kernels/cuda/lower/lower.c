@@ -97,7 +97,7 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
         .program = source->program,
         .block = block,
         .list = list,
-        .room = 2 * (2 * source->program->op_count + SLIP_PHASES * (2 + SLIP_MAX_ROPES)),
+        .room = 2 * (2 * source->program->op_count + SLIP_PHASES * (2 + SLIP_MAX_ROPES)) + SLIP_CUDA_OPS,
         .groups = slip_groups_of(source->limits->rows),
         .logit_groups = slip_groups_of(source->limits->logit_rows),
     };
@@ -109,6 +109,8 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
         lower_phase(&l, phase, false, &list->whole_first[phase], &list->whole_count[phase]);
         lower_phase(&l, phase, true, &list->phase_first[phase], &list->phase_count[phase]);
     }
+    if (source->histograms)
+        slip_lower_again(&l);
     return SLIP_OK;
 }
 

@@ -31,8 +31,10 @@ typedef struct {
     const slip_cuda_cache *caches;   /* [cache_count] */
     const float *inverse_frequency[SLIP_MAX_ROPES];
     slip_cuda_taps taps;
-    float *logits;              /* host memory [logit_rows][vocabulary rows] as the device sees it */
-    slip_histogram *histograms; /* the same, [logit_rows]; NULL: no steps want any */
+    float *logits;                        /* host memory [logit_rows][vocabulary rows] as the device sees it */
+    slip_histogram *histograms;           /* the same, [logit_rows]; NULL: no steps want any, nor are they sampled again */
+    slip_likeliest *likeliest;            /* the same, [logit_rows] */
+    const slip_cuda_adjusting *adjusting; /* the same */
     int32_t sms;
     int32_t absent_peers;
     int32_t ranks; /* that share sums; 1 or 0: this rank is alone */
@@ -46,7 +48,8 @@ typedef struct {
     int32_t phase_first[SLIP_PHASES], phase_count[SLIP_PHASES]; /* for any step */
     int32_t whole_first[SLIP_PHASES], whole_count[SLIP_PHASES]; /* for steps without split runs (slip_cuda_step): fewer ops */
     int32_t exchanges[SLIP_PHASES];                             /* inside of the kernel, numbered from 1 in each phase */
-    int32_t sample; /* a SAMPLE; a HISTOGRAM ends SLIP_PHASE_RUN where the source has room for histograms */
+    int32_t again, again_count; /* of steps that are sampled again for more than a draw, behind the phases: ADJUST and on, to a HISTOGRAM */
+    int32_t sample;             /* a SAMPLE; a HISTOGRAM ends SLIP_PHASE_RUN where the source has room for histograms */
 } slip_cuda_list;
 
 /* All phases of the program. SLIP_ERR_INPUT for shapes that the engine does not take, naming them. `block` gives the buffers: call
@@ -55,6 +58,9 @@ slip_status slip_cuda_lower(const slip_cuda_source *source, slip_cuda_block *blo
 
 /* Fill in the step for the device: rows, logit rows and runs. The caller adds the ops. */
 void slip_cuda_step_fill(const slip_program *program, const slip_step *step, slip_cuda_step *out);
+
+/* What the step adjusts. `out` has room for all of it. */
+void slip_cuda_step_list(const slip_step *step, slip_cuda_adjusting *out);
 
 /* The op for steps whose products write whole sums: of what it reads and writes that were parts of sums, one part. A sum's bits are the same:
  * it is the same terms in the same order. */

@@ -196,6 +196,24 @@ void slip_memory_histogram(lowering *l)
     l->sample.count = slip_block_alloc(l->block, rows * sizeof(unsigned));
 }
 
+void slip_memory_adjust(lowering *l)
+{
+    if (l->source->histograms)
+        l->resample.unadjusted = slip_block_alloc(l->block, SLIP_MAX_ADJUSTED * sizeof(float));
+}
+
+void slip_memory_likeliest(lowering *l)
+{
+    const size_t rows = (size_t)l->logit_groups * SLIP_TOKENS, sms = (size_t)l->source->sms;
+    if (l->source->histograms)
+        l->resample.found = slip_block_alloc(l->block, sms * rows * sizeof(slip_likeliest));
+}
+
+void slip_memory_likeliest_merge(lowering *l)
+{
+    (void)l; /* the host's */
+}
+
 static void append_sampling(lowering *l, slip_cuda_op_kind kind)
 {
     slip_cuda_op *op = slip_lower_append(l, kind, l->end - 1, l->end - 1);
@@ -214,4 +232,27 @@ void slip_lower_sample(lowering *l)
     append_sampling(l, SLIP_CUDA_SAMPLE);
     if (l->source->histograms)
         append_sampling(l, SLIP_CUDA_HISTOGRAM);
+}
+
+static void append_resampling(lowering *l, slip_cuda_op_kind kind)
+{
+    slip_cuda_op *op = slip_lower_append(l, kind, l->end - 1, l->end - 1);
+    op->logit_rows = true;
+    op->resample = l->resample;
+    op->resample.in = l->partial[SLIP_BUFFER_LOGITS];
+    op->resample.vocabulary_first = l->program->vocabulary.first;
+    op->resample.vocabulary_count = l->program->vocabulary.count;
+    op->resample.adjusting = l->source->adjusting;
+    op->resample.likeliest = l->source->likeliest;
+}
+
+void slip_lower_again(lowering *l)
+{
+    l->list->again = l->list->count;
+    append_resampling(l, SLIP_CUDA_ADJUST);
+    append_resampling(l, SLIP_CUDA_LIKELIEST);
+    append_resampling(l, SLIP_CUDA_LIKELIEST_MERGE);
+    append_sampling(l, SLIP_CUDA_SAMPLE);
+    append_sampling(l, SLIP_CUDA_HISTOGRAM);
+    l->list->again_count = l->list->count - l->list->again;
 }

@@ -29,7 +29,8 @@ typedef struct {
     float *attend_out, *attend_sum;
     unsigned *attend_count;
     float *angles[SLIP_MAX_ROPES];
-    slip_cuda_sample sample; /* its memory */
+    slip_cuda_sample sample;     /* its memory */
+    slip_cuda_resample resample; /* the same */
     float *peer_slots;
 } lowering;
 
@@ -68,6 +69,9 @@ void slip_lower_angles(lowering *l, int32_t first);
 
 /* At the end of a phase whose last op leaves logits. */
 void slip_lower_sample(lowering *l);
+
+/* Behind all phases, the last of which left logits: ops of steps that are sampled again. */
+void slip_lower_again(lowering *l);
 
 /* A device op for ops [first, last] of the program. Appending never moves the ops before. */
 slip_cuda_op *slip_lower_append(lowering *l, slip_cuda_op_kind kind, int32_t first, int32_t last);

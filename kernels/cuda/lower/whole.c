@@ -18,6 +18,9 @@ slip_cuda_op slip_cuda_whole(slip_cuda_op op)
     case SLIP_CUDA_ROPE: op.rope.in.parts = 1; break;
     case SLIP_CUDA_ATTEND_WINDOW: op.attend_window.in.parts = 1; break;
     case SLIP_CUDA_SWIGLU: op.swiglu.in.parts = 1; break;
+    case SLIP_CUDA_ADJUST:
+    case SLIP_CUDA_LIKELIEST:
+    case SLIP_CUDA_LIKELIEST_MERGE: op.resample.in.parts = 1; break;
     case SLIP_CUDA_SAMPLE:
     case SLIP_CUDA_HISTOGRAM: op.sample.in.parts = 1; break;
     default: /* reads and writes no sums of products */ break;

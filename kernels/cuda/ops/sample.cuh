@@ -199,7 +199,7 @@ __device__ void op_sample(const slip_cuda_sample &op, const context &c)
 {
     if (c.step->want == SLIP_WANT_LOGITS)
         sample_logits(op, c);
-    else if (c.logit_rows > 0)
+    else if (c.logit_rows > 0 && c.step->want != SLIP_WANT_LIKELIEST)
         sample_candidates(op, c);
 }
 

@@ -50,6 +50,30 @@ static void test_all_ops(void **state)
         }
 }
 
+/* What a step runs that is sampled again: adjusts, then looks, then samples, all on the sums that the step left. */
+static void test_again(void **state)
+{
+    (void)state;
+    static const slip_cuda_op_kind kinds[] = {SLIP_CUDA_ADJUST, SLIP_CUDA_LIKELIEST, SLIP_CUDA_LIKELIEST_MERGE, SLIP_CUDA_SAMPLE,
+                                              SLIP_CUDA_HISTOGRAM};
+    lowered l;
+    make(&l, false, SLIP_BF16);
+    assert_int_equal(l.list.again_count, sizeof kinds / sizeof *kinds);
+    assert_int_equal(l.list.again + l.list.again_count, l.list.count);
+    const slip_cuda_partial *logits = &l.list.ops[l.list.sample].sample.in;
+    for (int32_t i = 0; i < l.list.again_count; i++) {
+        const slip_cuda_op *op = &l.list.ops[l.list.again + i];
+        const slip_cuda_partial *in = i < 3 ? &op->resample.in : &op->sample.in;
+        assert_true(op->kind == (int32_t)kinds[i] && !op->flows && !op->early);
+        assert_true(in->data == logits->data && in->parts == logits->parts && in->stride == logits->stride);
+    }
+    assert_memory_equal(&l.list.ops[l.list.again + 3].sample, &l.list.ops[l.list.sample].sample, sizeof(slip_cuda_sample));
+    unmake(&l);
+    make(&l, true, SLIP_BF16); /* nobody samples drafts again */
+    assert_int_equal(l.list.again_count, 0);
+    unmake(&l);
+}
+
 static const slip_cuda_op *op_of(const lowered *l, bool whole, int32_t i)
 {
     return l->list.ops + (whole ? l->list.whole_first : l->list.phase_first)[SLIP_PHASE_RUN] + i;
@@ -354,9 +378,10 @@ static void test_routers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_ops),       cmocka_unit_test(test_windows),  cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_sums),          cmocka_unit_test(test_ranks),    cmocka_unit_test(test_draft_share),
-        cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_refusals), cmocka_unit_test(test_routers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_ops),     cmocka_unit_test(test_again),
+                                       cmocka_unit_test(test_windows),     cmocka_unit_test(test_forms),
+                                       cmocka_unit_test(test_sums),        cmocka_unit_test(test_ranks),
+                                       cmocka_unit_test(test_draft_share), cmocka_unit_test(test_gathered_rows),
+                                       cmocka_unit_test(test_refusals),    cmocka_unit_test(test_routers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

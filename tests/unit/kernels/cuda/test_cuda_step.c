@@ -87,8 +87,48 @@ static void test_sampling(void **state)
     unmake(&l);
 }
 
+/* What a step adjusts: each span's part of the list, the rows that it changes, and room for what was there before. */
+static void test_adjusting(void **state)
+{
+    (void)state;
+    static slip_step step;
+    static slip_cuda_step out;
+    static slip_cuda_adjusting list;
+    static const slip_adjustment adjustments[] = {{5, 3, 0}, {7, 0, 1}, {9, 2, -1}};
+    const int32_t tokens[] = {1, 2, 3, 4, 5, 6};
+    lowered l;
+    make(&l, false, SLIP_BF16);
+    tiny_step_start(&step);
+    tiny_step_add(&step, 0, 3, tokens, 4, 4)->adjustments = 2;
+    tiny_step_add(&step, 1, 0, tokens, 6, 1);
+    tiny_step_add(&step, 2, 8, tokens, 5, 2)->adjustments = 1;
+    step.span[2].sampling = (slip_sampling){.temperature = 1, .top_k = 4, .frequency_penalty = 0.5};
+    step.again = 1;
+    step.want = SLIP_WANT_HISTOGRAMS;
+    step.adjust = SLIP_ADJUST_APPLY;
+    step.adjustments = adjustments;
+    step.adjustment_count = 3;
+    for (int32_t at = 0; at < 7; at++)
+        step.open[at] = at < 6 ? SLIP_NO_BINS : SLIP_ALL_BINS;
+    slip_cuda_step_fill(&l.program, &step, &out);
+    assert_true(out.adjust == SLIP_ADJUST_APPLY && !out.logit_row[5].histogram && out.logit_row[6].histogram);
+    slip_cuda_step_list(&step, &list);
+    assert_int_equal(list.spans, 2);
+    assert_memory_equal(list.adjustment, adjustments, sizeof adjustments);
+    const slip_cuda_adjusted_span *a = &list.span[0], *b = &list.span[1];
+    assert_true(a->first == 0 && a->count == 2 && a->logit_row == 0 && a->logit_rows == 4 && a->row == 0 && a->saved == 0);
+    assert_true(b->first == 2 && b->count == 1 && b->logit_row == 5 && b->logit_rows == 2 && b->row == 13 && b->saved == 8);
+    assert_true(b->sampling.frequency_penalty == 0.5);
+    step.again = 0;
+    step.adjust = SLIP_ADJUST_NOTHING;
+    step.span[2].adjustments = SLIP_ADJUSTED_LATER;
+    slip_cuda_step_fill(&l.program, &step, &out);
+    assert_true(!out.adjust && !out.logit_row[6].histogram);
+    unmake(&l);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_step), cmocka_unit_test(test_sampling)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_step), cmocka_unit_test(test_sampling), cmocka_unit_test(test_adjusting)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

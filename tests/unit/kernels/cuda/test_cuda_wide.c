@@ -23,6 +23,9 @@ static const slip_cuda_partial *read_by(const slip_cuda_op *op)
     case SLIP_CUDA_MOE_DOWN: return &op->product.in;
     case SLIP_CUDA_SAMPLE:
     case SLIP_CUDA_HISTOGRAM: return &op->sample.in;
+    case SLIP_CUDA_ADJUST:
+    case SLIP_CUDA_LIKELIEST:
+    case SLIP_CUDA_LIKELIEST_MERGE: return &op->resample.in;
     default: return NULL;
     }
 }

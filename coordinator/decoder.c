@@ -10,9 +10,18 @@ static int32_t block_of(const slip_model *model)
     return model->has_draft ? model->draft.block : 1;
 }
 
+/* Prompt tokens of one sequence in a step. Its rings have room for them beside a window, so many sequences share a wide step instead. */
+static int32_t chunk_of(const slip_decoder_options *options)
+{
+    enum { SHARED_ABOVE = 512 };
+    int32_t share = options->chunk / options->sequences;
+    share = share > SHARED_ABOVE ? share : SHARED_ABOVE;
+    return options->chunk < share ? options->chunk : share;
+}
+
 slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_options *options, int64_t context)
 {
-    int32_t block = block_of(model);
+    int32_t block = block_of(model), chunk = chunk_of(options);
     int32_t widest = options->chunk > block ? options->chunk : block;
     int32_t rows = options->sequences * block > widest ? options->sequences * block : widest;
     int64_t most = options->sequences * slip_kv_extent(context + block), kv_tokens = slip_kv_extent(options->kv_tokens);
@@ -20,7 +29,7 @@ slip_limits slip_decoder_limits(const slip_model *model, const slip_decoder_opti
         .rows = rows,
         .logit_rows = options->every_row ? rows : options->sequences * block,
         .sequences = options->sequences,
-        .span_rows = widest,
+        .span_rows = chunk > block ? chunk : block,
         .context = context + block, /* a block may look past the last position */
         .kv_tokens = kv_tokens > 0 && kv_tokens < most ? kv_tokens : most,
     };

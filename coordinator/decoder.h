@@ -56,7 +56,7 @@ typedef struct {
 typedef struct {
     int32_t sequences;        /* K/V slots */
     int64_t kv_tokens;        /* positions that all of them share, at most what they can use; 0: so many */
-    int32_t chunk;            /* prompt tokens of a sequence in one step */
+    int32_t chunk;            /* prompt tokens in one step, of a sequence at most slip_limits' span_rows */
     double step_budget_ms;    /* of steps in which sequences decode: what they take in of prompts; 0: all there are rows for */
     bool every_row;           /* steps whose rows all want logits, as scoring makes them; else a prompt's last one does */
     bool always_draft;        /* draft in every step and verify whole blocks, whether it pays or not */

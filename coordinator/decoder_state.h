@@ -38,12 +38,12 @@ struct slip_decoder {
     int32_t decodes[SLIP_MAX_SPANS]; /* slot of each block: who is past its prompt and decodes in this step */
     int32_t owner[SLIP_MAX_SPANS];   /* slot of each span of the step */
     slip_step step;
-    slip_candidate candidates[SLIP_MAX_ROWS]; /* the device's, of each logit row of the step */
-    bool whole[SLIP_MAX_ROWS];                /* logit rows that are sampled here, from all of their logits */
-    bool drawn[SLIP_MAX_ROWS];                /* rows of these whose candidate is the best of all that their histogram does not leave out */
+    slip_candidate candidates[SLIP_MAX_LOGIT_ROWS]; /* the device's, of each logit row of the step */
+    bool whole[SLIP_MAX_LOGIT_ROWS];                /* logit rows that are sampled here, from all of their logits */
+    bool drawn[SLIP_MAX_LOGIT_ROWS];          /* rows of these whose candidate is the best of all that their histogram does not leave out */
     slip_step again;                          /* the step as it is sampled again */
-    slip_logit_row rows[SLIP_MAX_ROWS];       /* logit rows of the step, while they are sampled */
-    int32_t samples[SLIP_MAX_ROWS];           /* the target's token after each logit row */
+    slip_logit_row rows[SLIP_MAX_LOGIT_ROWS]; /* logit rows of the step, while they are sampled */
+    int32_t samples[SLIP_MAX_LOGIT_ROWS];     /* the target's token after each logit row */
     int32_t *order;                           /* [vocabulary] scratch, >= 0, of the sampling filters and of lists of adjustments */
     float *changed;                           /* [vocabulary] a row as its request wants it */
     bool adjusts;                             /* devices adjust the step's rows; else rows that want it are changed here */

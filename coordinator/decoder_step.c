@@ -178,7 +178,8 @@ static int32_t add_chunk(slip_decoder *decoder, int32_t slot, int32_t room)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
     int32_t left = slip_sequence_read_count(sequence) - sequence->prefilled;
-    int32_t count = left < decoder->options.chunk ? left : decoder->options.chunk;
+    int32_t most = decoder->options.chunk < decoder->limits.span_rows ? decoder->options.chunk : decoder->limits.span_rows;
+    int32_t count = left < most ? left : most;
     count = count < room ? count : room;
     if (count == 0)
         return 0;

@@ -21,7 +21,7 @@ slip_status slip_draft_create(slip_rank *rank, slip_draft **out)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     draft->shape = &slip_rank_source(rank)->model.draft;
     draft->runner = slip_rank_draft(rank);
-    draft->rows = slip_rank_limits(rank)->rows;
+    draft->rows = slip_draft_limits(*slip_rank_limits(rank)).rows;
     *out = draft;
     return SLIP_OK;
 }

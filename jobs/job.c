@@ -189,9 +189,9 @@ static slip_status start_decoder(slip_job *job, const slip_decoder_options *deco
 static slip_status settle_limits(slip_job *job, const slip_decoder_options *decoding, int64_t context)
 {
     job->limits = slip_decoder_limits(&job->source.model, decoding, context);
-    if (job->limits.rows > SLIP_MAX_ROWS)
+    if (job->limits.logit_rows > SLIP_MAX_LOGIT_ROWS)
         return slip_fail(SLIP_ERR_INPUT, "--sequences %d: blocks of %d tokens make more than %d rows a step", decoding->sequences,
-                         job->source.model.draft.block, SLIP_MAX_ROWS);
+                         job->source.model.draft.block, SLIP_MAX_LOGIT_ROWS);
     return SLIP_OK;
 }
 
@@ -259,11 +259,11 @@ static slip_status hear_memory(slip_job *job)
 
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace)
 {
-    slip_job_sizes sizes = {sequences, context, job->options->kv_tokens};
+    slip_job_sizes sizes = {sequences, context, job->options->kv_tokens, job->kind->prompt_rows};
     if (is_coordinator(job) && mine == SLIP_OK && job->options->trace_ops)
         mine = slip_trace_ops_create(job->options->trace_ops, slip_op_name, &job->trace_ops);
     slip_status status = slip_comm_agree(job->comm, mine);
-    if (is_coordinator(job) && status == SLIP_OK && job->options->command == SLIP_COMMAND_BATCH)
+    if (is_coordinator(job) && status == SLIP_OK)
         slip_job_settle_sizes(job, &sizes);
     if (status == SLIP_OK)
         status = slip_comm_broadcast(job->comm, &sizes, sizeof sizes);

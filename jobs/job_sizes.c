@@ -41,7 +41,7 @@ slip_decoder_options slip_job_decoding(const slip_job *job, const slip_job_sizes
     return (slip_decoder_options){
         .sequences = sizes->sequences,
         .kv_tokens = sizes->kv_tokens,
-        .chunk = scores ? SCORED_ROWS : job->kind->prompt_rows,
+        .chunk = scores ? SCORED_ROWS : sizes->chunk,
         .every_row = scores,
         .step_budget_ms = options->step_budget,
         .always_draft = options->always_draft || options->acceptance > 0,
@@ -85,6 +85,10 @@ void slip_job_settle_sizes(const slip_job *job, slip_job_sizes *sizes)
     };
     bool counted = sizes->sequences == 0;
     slip_decoder_options decoding = slip_job_decoding(job, sizes);
+    if (job->options->command != SLIP_COMMAND_SCORE)
+        decoding.chunk = sizes->chunk = slip_room_chunk(&room, &decoding, sizes->context);
+    if (job->options->command != SLIP_COMMAND_BATCH)
+        return;
     if (counted)
         decoding.sequences = sizes->sequences = slip_room_sequences(&room, &decoding, sizes->context);
     if (sizes->kv_tokens == 0)

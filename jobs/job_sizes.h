@@ -19,11 +19,13 @@ typedef struct {
     int32_t sequences; /* 0: as many as memory carries */
     int64_t context;   /* of the longest sequence */
     int64_t kv_tokens; /* of all sequences; 0: as many as they can use */
+    int32_t chunk;     /* prompt tokens in one step */
 } slip_job_sizes;
 
 slip_decoder_options slip_job_decoding(const slip_job *job, const slip_job_sizes *sizes);
 
-/* On rank 0 of a batch, whose requests can wait for each other: settle what is 0, by the memory there is, and say so. */
+/* On rank 0: settle how wide steps of prompts are and, of a batch, whose requests can wait for each other, what is 0, by the memory there is;
+ * and say so. */
 void slip_job_settle_sizes(const slip_job *job, slip_job_sizes *sizes);
 
 /* What will be allocated, before anything large is. */

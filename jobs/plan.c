@@ -2,7 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "coordinator/decoder.h"
+#include "coordinator/serve/room.h"
 #include "io/report/summary.h"
 #include "jobs/job.h"
 #include "ranks/model/family.h"
@@ -54,13 +54,22 @@ static slip_status open_source(plan *p)
 
 static slip_status set_limits(plan *p)
 {
-    const slip_decoder_options decoding = {.sequences = (int32_t)p->options->sequences, .chunk = slip_executor_cuda.prompt_rows};
+    slip_decoder_options decoding = {.sequences = (int32_t)p->options->sequences, .chunk = slip_executor_cuda.prompt_rows};
     int64_t most = p->source.model.max_positions, context = p->options->context;
     if (context > most && slip_options_given(p->options, "context"))
         return slip_fail(SLIP_ERR_INPUT, "--context %lld: the model has %lld positions", (long long)context, (long long)most);
     p->context = context < most ? context : most;
-    p->limits = slip_decoder_limits(&p->source.model, &decoding, p->context);
     p->memory = p->options->memory > 0 ? p->options->memory * 1e9 : slip_plan_device_default->memory_bytes;
+    const slip_room room = {
+        .source = &p->source,
+        .kind = &slip_executor_cuda,
+        .ranks = p->ranks,
+        .slices = slip_plan_slices(&p->source.model, p->ranks),
+        .draft_ranks = p->source.model.has_draft ? p->ranks : 0,
+        .memory = p->memory * slip_room_share(&slip_executor_cuda),
+    };
+    decoding.chunk = slip_room_chunk(&room, &decoding, p->context);
+    p->limits = slip_decoder_limits(&p->source.model, &decoding, p->context);
     return SLIP_OK;
 }
 

@@ -127,10 +127,11 @@ static slip_status draft_memory(const slip_source *source, const slip_executor_k
 {
     slip_placement placement;
     slip_program program;
+    const slip_limits own = slip_draft_limits(*limits);
     slip_placement_draft(&source->model, ranks, rank, &placement);
     slip_status status = slip_program_draft(&source->model, &placement, &program);
     if (status == SLIP_OK)
-        raise_to(source, kind, limits, ranks, &program, memory);
+        raise_to(source, kind, &own, ranks, &program, memory);
     return status;
 }
 

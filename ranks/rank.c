@@ -85,6 +85,7 @@ slip_status slip_rank_load_draft(slip_rank *rank, bool cut, const slip_executor_
     slip_runner_options made = runner_options(rank);
     slip_activity_phase("loading the draft");
     made.draft = true;
+    made.limits = slip_draft_limits(made.limits);
     made.executor = *options;
     made.executor.target = slip_runner_executor(rank->target);
     made.shards = cut ? shards_of(rank) : 1;

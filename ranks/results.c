@@ -59,14 +59,14 @@ bool slip_results_collected(const slip_results *results, const slip_step *step)
 
 static size_t logits_bytes(const slip_results *results, const slip_step *step, int rank)
 {
-    int32_t rows[SLIP_MAX_ROWS];
+    int32_t rows[SLIP_MAX_LOGIT_ROWS];
     return (size_t)slip_wire_rows(step, rows) * (size_t)vocabulary_of(results, rank).count * sizeof(float);
 }
 
 /* Our rows of the head, one after the other without padding. */
 static void pack_logits(slip_results *results, const slip_step *step)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
+    int32_t rows[SLIP_MAX_LOGIT_ROWS], wanted = slip_wire_rows(step, rows);
     int64_t count = vocabulary_of(results, rank_of(results)).count;
     for (int32_t i = 0; i < wanted; i++)
         memcpy(results->share + i * count, results->kind->row(results->executor, SLIP_BUFFER_LOGITS, rows[i]),
@@ -75,7 +75,7 @@ static void pack_logits(slip_results *results, const slip_step *step)
 
 static void unpack_logits(slip_results *results, const slip_step *step, int from)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
+    int32_t rows[SLIP_MAX_LOGIT_ROWS], wanted = slip_wire_rows(step, rows);
     slip_range theirs = vocabulary_of(results, from);
     for (int32_t i = 0; i < wanted; i++)
         memcpy(results->logits + rows[i] * (int64_t)results->vocabulary + theirs.first, results->share + i * theirs.count,
@@ -100,7 +100,7 @@ static slip_status collect_logits(slip_results *results, const slip_step *step, 
 
 static slip_status send_likeliest(slip_results *results, const slip_step *step)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
+    int32_t rows[SLIP_MAX_LOGIT_ROWS], wanted = slip_wire_rows(step, rows);
     for (int32_t i = 0; i < wanted; i++)
         results->likeliest[i] = *results->kind->likeliest(results->executor, rows[i]);
     return slip_comm_send(results->comm, results->likeliest, (size_t)wanted * sizeof *results->likeliest, "sending the likeliest tokens");
@@ -108,14 +108,14 @@ static slip_status send_likeliest(slip_results *results, const slip_step *step)
 
 static void take_likeliest(slip_results *results, const slip_step *step)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
+    int32_t rows[SLIP_MAX_LOGIT_ROWS], wanted = slip_wire_rows(step, rows);
     for (int32_t i = 0; i < wanted; i++)
         results->likeliest[rows[i]] = *results->kind->likeliest(results->executor, rows[i]);
 }
 
 static slip_status collect_likeliest(slip_results *results, const slip_step *step, int from, const char *what)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
+    int32_t rows[SLIP_MAX_LOGIT_ROWS], wanted = slip_wire_rows(step, rows);
     const size_t bytes = (size_t)wanted * sizeof *results->arrived_likeliest;
     slip_status status = slip_comm_receive(results->comm, from, results->arrived_likeliest, bytes, what);
     for (int32_t i = 0; i < wanted && status == SLIP_OK; i++)
@@ -152,7 +152,7 @@ static slip_status collect_candidates(slip_results *results, const slip_step *st
 
 static slip_status send_histograms(slip_results *results, const slip_step *step)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
+    int32_t rows[SLIP_MAX_LOGIT_ROWS], wanted = slip_wire_rows(step, rows);
     for (int32_t i = 0; i < wanted; i++)
         results->histograms[i] = *results->kind->histogram(results->executor, rows[i]);
     return wanted == 0
@@ -162,14 +162,14 @@ static slip_status send_histograms(slip_results *results, const slip_step *step)
 
 static void take_histograms(slip_results *results, const slip_step *step)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
+    int32_t rows[SLIP_MAX_LOGIT_ROWS], wanted = slip_wire_rows(step, rows);
     for (int32_t i = 0; i < wanted; i++)
         results->histograms[rows[i]] = *results->kind->histogram(results->executor, rows[i]);
 }
 
 static slip_status collect_histograms(slip_results *results, const slip_step *step, int from, const char *what)
 {
-    int32_t rows[SLIP_MAX_ROWS], wanted = slip_wire_rows(step, rows);
+    int32_t rows[SLIP_MAX_LOGIT_ROWS], wanted = slip_wire_rows(step, rows);
     if (wanted == 0)
         return SLIP_OK;
     slip_status status = slip_comm_receive(results->comm, from, results->arrived, (size_t)wanted * sizeof *results->arrived, what);

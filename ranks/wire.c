@@ -47,8 +47,8 @@ size_t slip_wire_pack(slip_order order, const slip_step *step, unsigned char *ou
 static bool is_sized(const slip_step *step, size_t size)
 {
     if (step->span_count < 0 || step->span_count > SLIP_MAX_SPANS || step->row_count < 0 || step->row_count > SLIP_MAX_ROWS ||
-        step->logit_rows < 0 || step->logit_rows > step->row_count || step->adjustment_count < 0 ||
-        step->adjustment_count > SLIP_MAX_ADJUSTMENTS)
+        step->logit_rows < 0 || step->logit_rows > step->row_count || step->logit_rows > SLIP_MAX_LOGIT_ROWS ||
+        step->adjustment_count < 0 || step->adjustment_count > SLIP_MAX_ADJUSTMENTS)
         return false;
     const step_lists lists = lists_of(step);
     return size == HEADER + lists.spans + lists.tokens + lists.open + lists.adjustments;
@@ -103,7 +103,7 @@ static bool travels(const slip_step *step, const slip_span *span, int32_t row)
     return step->want != SLIP_WANT_TOKENS;
 }
 
-int32_t slip_wire_rows(const slip_step *step, int32_t rows[static SLIP_MAX_ROWS])
+int32_t slip_wire_rows(const slip_step *step, int32_t rows[static SLIP_MAX_LOGIT_ROWS])
 {
     int32_t count = 0, row = 0;
     for (int32_t s = 0; s < step->span_count; s++)

@@ -25,6 +25,6 @@ size_t slip_wire_pack(slip_order order, const slip_step *step, unsigned char *ou
 slip_status slip_wire_unpack(const unsigned char *bytes, size_t size, slip_order *order, slip_step *step, slip_adjustment *adjustments);
 
 /* The logit rows of a step of which more than a candidate travels, in order; returns how many. */
-int32_t slip_wire_rows(const slip_step *step, int32_t rows[static SLIP_MAX_ROWS]);
+int32_t slip_wire_rows(const slip_step *step, int32_t rows[static SLIP_MAX_LOGIT_ROWS]);
 
 #endif

@@ -12,8 +12,8 @@
 #include "ranks/model/program.h"
 
 /* Sizes 1, 2, ... 8 have a mean each; above, two an octave: 9 - 12, 13 - 16, 17 - 24, ... SLIP_MAX_ROWS. */
-enum { SLIP_TIMES_APART = 8, SLIP_TIMES_MEANS = SLIP_TIMES_APART + 2 * 6 };
-_Static_assert(SLIP_TIMES_APART << 6 == SLIP_MAX_ROWS, "the last mean is of the largest step");
+enum { SLIP_TIMES_APART = 8, SLIP_TIMES_MEANS = SLIP_TIMES_APART + 2 * 8 };
+_Static_assert(SLIP_TIMES_APART << 8 == SLIP_MAX_ROWS, "the last mean is of the largest step");
 
 /* Plain data; zero it to start. */
 typedef struct {

@@ -36,6 +36,23 @@ int64_t slip_room_tokens(const slip_room *room, const slip_decoder_options *opti
     return (int64_t)((room->memory - least) / (most - least) * (double)all.kv_tokens) / SLIP_KV_PAGE * SLIP_KV_PAGE;
 }
 
+int32_t slip_room_chunk(const slip_room *room, const slip_decoder_options *options, int64_t context)
+{
+    slip_decoder_options decoding = *options;
+    decoding.sequences = options->sequences > 0 ? options->sequences : 1;
+    if (options->chunk < 2 * SLIP_CHUNK_LEAST)
+        return options->chunk;
+    decoding.chunk = SLIP_CHUNK_LEAST;
+    slip_limits limits = slip_decoder_limits(&room->source->model, &decoding, context);
+    const slip_memory least = memory_of(room, &limits);
+    for (decoding.chunk = options->chunk; decoding.chunk / 2 >= SLIP_CHUNK_LEAST; decoding.chunk /= 2) {
+        limits = slip_decoder_limits(&room->source->model, &decoding, context);
+        if (slip_room_bytes(room, &limits) - slip_memory_bytes(&least) <= (room->memory - (double)least.weights) / 8)
+            break;
+    }
+    return decoding.chunk;
+}
+
 /* Do so many slots leave enough? `longest`: tokens that a sequence of `context` takes, if one of them is to fit. */
 static bool carries(const slip_room *room, slip_decoder_options decoding, int64_t context, int32_t sequences, int64_t longest)
 {
@@ -52,7 +69,7 @@ static bool carries(const slip_room *room, slip_decoder_options decoding, int64_
 /* That a step has rows for. */
 static int32_t most_sequences(const slip_model *model)
 {
-    int32_t rows = SLIP_MAX_ROWS / (model->has_draft ? model->draft.block : 1);
+    int32_t rows = SLIP_MAX_LOGIT_ROWS / (model->has_draft ? model->draft.block : 1);
     return rows < SLIP_MAX_SPANS ? rows : SLIP_MAX_SPANS;
 }
 

@@ -42,15 +42,22 @@ static slip_status choose_device(int device, int32_t ranks, slip_inspect_placeme
 
 /* ---- what fits ---- */
 
-static slip_decoder_options decoding_of(const slip_executor_kind *kind, int32_t sequences)
+static slip_limits limits_for(const slip_model *model, const slip_inspect_placement *p, int32_t sequences, int64_t context)
 {
-    return (slip_decoder_options){.sequences = sequences, .chunk = kind->prompt_rows};
+    const slip_decoder_options decoding = {.sequences = sequences, .chunk = p->chunk};
+    return slip_decoder_limits(model, &decoding, context);
 }
 
-static slip_limits limits_for(const slip_model *model, const slip_executor_kind *kind, int32_t sequences, int64_t context)
+static slip_room room_of(const slip_source *source, const slip_inspect_placement *p)
 {
-    slip_decoder_options decoding = decoding_of(kind, sequences);
-    return slip_decoder_limits(model, &decoding, context);
+    return (slip_room){
+        .source = source,
+        .kind = p->kind,
+        .ranks = p->ranks,
+        .slices = p->slices,
+        .draft_ranks = source->model.has_draft ? p->ranks : 0,
+        .memory = p->memory * slip_room_share(p->kind),
+    };
 }
 
 double slip_inspect_bytes(const slip_rank_plan *rank)
@@ -73,7 +80,7 @@ static slip_status plan_all(const slip_source *source, slip_inspect_placement *p
 /* Does the fullest rank hold so many sequences? What it owns is the same for all of them. */
 static bool fits(const slip_source *source, const slip_inspect_placement *p, int32_t sequences, int64_t context)
 {
-    slip_limits limits = limits_for(&source->model, p->kind, sequences, context);
+    slip_limits limits = limits_for(&source->model, p, sequences, context);
     slip_rank_plan rank;
     return slip_plan_rank(source, p->kind, p->ranks, p->slices, p->fullest, &limits, &rank) == SLIP_OK &&
            slip_inspect_bytes(&rank) <= p->memory;
@@ -96,15 +103,8 @@ static int32_t most_sequences(const slip_source *source, const slip_inspect_plac
 /* What a batch would take. */
 static void count_automatic(const slip_source *source, slip_inspect_placement *p)
 {
-    const slip_room room = {
-        .source = source,
-        .kind = p->kind,
-        .ranks = p->ranks,
-        .slices = p->slices,
-        .draft_ranks = source->model.has_draft ? p->ranks : 0,
-        .memory = p->memory * slip_room_share(p->kind),
-    };
-    slip_decoder_options decoding = decoding_of(p->kind, 1);
+    const slip_room room = room_of(source, p);
+    slip_decoder_options decoding = {.sequences = 1, .chunk = p->chunk};
     decoding.sequences = p->at_once = slip_room_sequences(&room, &decoding, source->model.max_positions);
     p->kv_tokens = slip_room_tokens(&room, &decoding, source->model.max_positions);
 }
@@ -136,8 +136,10 @@ slip_status slip_inspect_place(const slip_source *source, const slip_options *op
     if (status != SLIP_OK)
         return status;
     list_contexts(&source->model, &p);
-    slip_limits limits = limits_for(&source->model, p.kind, 1, p.context[0]);
     p.memory = options->memory > 0 ? options->memory * 1e9 : p.memory;
+    const slip_room room = room_of(source, &p);
+    p.chunk = slip_room_chunk(&room, &(slip_decoder_options){.sequences = 1, .chunk = p.kind->prompt_rows}, source->model.max_positions);
+    slip_limits limits = limits_for(&source->model, &p, 1, p.context[0]);
     p.rank = calloc((size_t)ranks, sizeof *p.rank);
     if (p.rank == NULL)
         return slip_fail(SLIP_ERR_FAILED, "no memory for a plan of %d ranks", ranks);

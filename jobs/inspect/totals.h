@@ -22,6 +22,7 @@ typedef struct {
     const char *device; /* whose memory it is */
     const slip_executor_kind *kind;
     double memory;              /* bytes a rank has */
+    int32_t chunk;              /* rows of prompts in a step */
     slip_rank_plan *rank;       /* [ranks], with one short sequence; malloc'ed */
     int64_t kv_bytes_per_token; /* of global layers, on all ranks together */
     int contexts;

@@ -12,9 +12,10 @@
 #include "ranks/model/weights.h"
 
 enum {
-    SLIP_MAX_ROWS = 512, /* tokens in one step */
-    SLIP_MAX_SPANS = 64, /* sequences in one step */
-    SLIP_MAX_ROPES = 4,  /* distinct (theta, rotary_dim) pairs of a program */
+    SLIP_MAX_ROWS = 2048,      /* tokens in one step */
+    SLIP_MAX_LOGIT_ROWS = 512, /* of these, rows that want logits: blocks of 64 sequences; other rows are prompts' */
+    SLIP_MAX_SPANS = 64,       /* sequences in one step */
+    SLIP_MAX_ROPES = 4,        /* distinct (theta, rotary_dim) pairs of a program */
 };
 
 typedef struct {
@@ -181,8 +182,9 @@ typedef struct {
     int32_t adjustment_count;
     slip_span span[SLIP_MAX_SPANS];
     int32_t token[SLIP_MAX_ROWS]; /* or SLIP_TOKEN_OF_LOGIT_ROW */
-    int32_t open[SLIP_MAX_ROWS];  /* `again`, of each logit row: tokens in bins >= this take part; SLIP_NO_BINS: the row is left out. In a
-                                     step that wants SLIP_WANT_LIKELIEST the token whose logit is asked for */
+    int32_t
+        open[SLIP_MAX_LOGIT_ROWS]; /* `again`, of each logit row: tokens in bins >= this take part; SLIP_NO_BINS: the row is left out. In
+                                          a step that wants SLIP_WANT_LIKELIEST the token whose logit is asked for */
     const slip_adjustment *adjustments; /* [adjustment_count], span by span; borrowed */
 } slip_step;
 
@@ -200,12 +202,20 @@ typedef struct {
 /* Sizes that an executor allocates once. */
 typedef struct {
     int32_t rows;       /* most tokens in a step, <= SLIP_MAX_ROWS */
-    int32_t logit_rows; /* most rows with logits in a step */
+    int32_t logit_rows; /* most rows with logits in a step, <= SLIP_MAX_LOGIT_ROWS */
     int32_t sequences;  /* K/V slots */
     int32_t span_rows;  /* most tokens of one sequence in a step: what a ring must hold beside its window */
     int64_t context;    /* positions a sequence may reach */
     int64_t kv_tokens;  /* positions of all sequences together, in caches without a window */
 } slip_limits;
+
+/* What a draft allocates of it: steps of blocks, and of contexts that are injected, never as wide as a target's of prompts. */
+static inline slip_limits slip_draft_limits(slip_limits target)
+{
+    target.rows = target.rows < SLIP_MAX_LOGIT_ROWS ? target.rows : SLIP_MAX_LOGIT_ROWS;
+    target.span_rows = target.span_rows < target.rows ? target.span_rows : target.rows;
+    return target;
+}
 
 /* ---- where K/V (and taps) of a sequence lie ----
  *

@@ -181,7 +181,7 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
         best = sample_warp_best({__uint_as_float((uint32_t)(met >> 32)), (int32_t)met});
     }
     if (leads) {
-        p.candidates[slot * SLIP_MAX_ROWS + row] = best;
+        p.candidates[slot * SLIP_MAX_LOGIT_ROWS + row] = best;
         if (drafted)
             drafted[row] = best.token;
     }

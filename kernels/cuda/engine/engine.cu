@@ -91,7 +91,8 @@ static slip_status alloc_words(slip_cuda_engine *e)
         return status;
     e->steps = (slip_cuda_step *)host;
     p->posted = (const slip_cuda_step *)device;
-    if ((status = slip_cuda_engine_alloc_host(e, SLIP_CUDA_SLOTS * SLIP_MAX_ROWS * sizeof(slip_candidate), &host, &device)) != SLIP_OK)
+    if ((status = slip_cuda_engine_alloc_host(e, SLIP_CUDA_SLOTS * SLIP_MAX_LOGIT_ROWS * sizeof(slip_candidate), &host, &device)) !=
+        SLIP_OK)
         return status;
     e->candidates = (slip_candidate *)host;
     p->candidates = (slip_candidate *)device;

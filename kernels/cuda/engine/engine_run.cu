@@ -204,7 +204,7 @@ extern "C" slip_status slip_cuda_engine_wait(slip_cuda_engine *e, slip_cuda_resu
     e->failed |= status != SLIP_OK;
     if (status != SLIP_OK)
         return status;
-    *result = (slip_cuda_result){e->candidates + slot * SLIP_MAX_ROWS, made->picked, number ? 1e-6 * made->busy : e->launched_ms};
+    *result = (slip_cuda_result){e->candidates + slot * SLIP_MAX_LOGIT_ROWS, made->picked, number ? 1e-6 * made->busy : e->launched_ms};
     return e->events && number ? profile_step(e, &e->steps[slot]) : SLIP_OK;
 }
 

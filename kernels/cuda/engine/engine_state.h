@@ -11,10 +11,9 @@
 enum {
     MAX_BLOCKS = 8192,
     MAX_HOST_BLOCKS = 64,
-    GATHERED_SIZES = 7, // values of slip_gathered_rows()
+    GATHERED_SIZES = 9, // values of slip_gathered_rows()
     MAX_GRAPHS = 8 * (GATHERED_SIZES + 2),
     MAX_BEGUN = 2 * SLIP_CUDA_STEPS,
-    WHOLE_ABOVE = 64, // rows
 };
 static_assert(SLIP_TOKENS << (GATHERED_SIZES - 1) == SLIP_MAX_ROWS, "each step has a graph of its size");
 
@@ -49,7 +48,7 @@ struct slip_cuda_engine {
     int32_t longest; // ops of the longest program that has run
 
     slip_cuda_step *steps;      // host, [SLIP_CUDA_SLOTS]; the resident kernel's number n in slot n % SLIP_CUDA_STEPS
-    slip_candidate *candidates; // host, [SLIP_CUDA_SLOTS][SLIP_MAX_ROWS]
+    slip_candidate *candidates; // host, [SLIP_CUDA_SLOTS][SLIP_MAX_LOGIT_ROWS]
     slip::host_words *words;    // host
     slip_cuda_event *events;    // host, NULL without --profile
     int32_t *event_counts;
@@ -78,7 +77,7 @@ static inline int slip_cuda_engine_slot(unsigned number)
 
 static inline slip_cuda_width slip_cuda_width_of(const slip_cuda_step *step)
 {
-    return !slip_cuda_is_wide(step->rows) ? SLIP_CUDA_NARROW : step->rows <= WHOLE_ABOVE ? SLIP_CUDA_WIDE : SLIP_CUDA_WHOLE;
+    return !slip_cuda_is_wide(step->rows) ? SLIP_CUDA_NARROW : step->rows <= SLIP_CUDA_WHOLE_ABOVE ? SLIP_CUDA_WIDE : SLIP_CUDA_WHOLE;
 }
 
 static inline double slip_cuda_engine_deadline(const slip_cuda_engine *e)

@@ -12,7 +12,7 @@ struct kernel_parameters {
     const slip_cuda_step *posted; // host memory, as the device sees it: step number n in [n % SLIP_CUDA_STEPS]
     sync_words *words;
     host_words *host;
-    slip_candidate *candidates; // host memory, [SLIP_CUDA_SLOTS][SLIP_MAX_ROWS]
+    slip_candidate *candidates; // host memory, [SLIP_CUDA_SLOTS][SLIP_MAX_LOGIT_ROWS]
     slip_cuda_event *events;    // host memory [SMs][SLIP_ROLES][SLIP_PROFILE_EVENTS] or NULL
     int32_t *event_counts;      // [SMs][SLIP_ROLES]
     int64_t timeout_cycles, idle_timeout_cycles;

@@ -250,8 +250,8 @@ static void watch_op(view *v)
 
 slip_status slip_cuda_watch(slip_executor *executor, int32_t op, const slip_step *step)
 {
-    const slip_cuda_op *o = &executor->list.ops[op];
-    view v = {.executor = executor, .op = o, .step = step, .rows = o->logit_rows ? step->logit_rows : step->row_count, .status = SLIP_OK};
+    const slip_cuda_op *parts = &executor->list.ops[op], o = step->row_count > SLIP_CUDA_WHOLE_ABOVE ? slip_cuda_whole(*parts) : *parts;
+    view v = {.executor = executor, .op = &o, .step = step, .rows = o.logit_rows ? step->logit_rows : step->row_count, .status = SLIP_OK};
     watch_op(&v);
     for (int i = 0; i < v.count; i++)
         free(v.memory[i]);

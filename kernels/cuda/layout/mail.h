@@ -18,7 +18,7 @@
 
 enum {
     SLIP_MAIL_STEP = sizeof(slip_cuda_step) / 8,
-    SLIP_MAIL_REPORT = 1 + SLIP_MAX_ROWS,
+    SLIP_MAIL_REPORT = 1 + SLIP_MAX_LOGIT_ROWS,
 };
 
 static inline size_t slip_mail_bytes(int ranks)

@@ -14,6 +14,10 @@ extern "C" {
  * launches. */
 enum { SLIP_CUDA_STEPS = 4, SLIP_CUDA_LAUNCHED = SLIP_CUDA_STEPS, SLIP_CUDA_SLOTS };
 
+/* Steps of more rows leave whole sums of products, not parts of them (slip_cuda_whole()): with so many rows parts cost more than they give
+ * work to SMs. */
+enum { SLIP_CUDA_WHOLE_ABOVE = 64 };
+
 /* A step of more than one row group is made by launches, not by the resident kernel. */
 SLIP_BOTH static inline bool slip_cuda_is_wide(int32_t rows)
 {
@@ -41,7 +45,10 @@ typedef struct {
     double temperature; /* 0 = arg max */
 } slip_cuda_logit_row;
 
-/* Rows of one sequence within one row group, at consecutive positions. */
+/* Rows of one sequence within one row group, at consecutive positions. A sequence's rows follow one another, so each border between two of a
+ * step's sequences adds at most one run to those of the groups. */
+enum { SLIP_MAX_RUNS = SLIP_MAX_ROWS / SLIP_TOKENS + SLIP_MAX_SPANS };
+
 typedef struct {
     int32_t row, count, sequence, base;
     int64_t position;
@@ -59,8 +66,8 @@ typedef struct {
     int32_t adjust;     /* slip_adjust; its list lies in the host's memory, and only steps that no other rank hands us have one */
     int32_t unused;
     slip_cuda_row row[SLIP_MAX_ROWS];
-    slip_cuda_logit_row logit_row[SLIP_MAX_ROWS];
-    slip_cuda_run run[SLIP_MAX_ROWS];
+    slip_cuda_logit_row logit_row[SLIP_MAX_LOGIT_ROWS];
+    slip_cuda_run run[SLIP_MAX_RUNS];
 } slip_cuda_step;
 
 /* ---- what a step adjusts, in host memory ---- */

@@ -50,6 +50,12 @@ slip_status slip_lower_check(const slip_cuda_source *source)
                          (long long)program->width[SLIP_BUFFER_X]);
     if (source->taps.width % 4 != 0)
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: taps of %d columns are not a multiple of 4", source->taps.width);
+    for (int32_t i = 0; i < program->cache_count; i++) { /* heads of all rows are dealt out by divisions of 20 bits (small_quotient) */
+        const slip_cache *shape = &program->cache[i];
+        if ((int64_t)source->limits->rows * (shape->q_heads + 2 * shape->kv_heads) >= 1 << 19)
+            return slip_fail(SLIP_ERR_INPUT, "--device cuda: %d query and %d K/V heads in layer %d are too many for steps of %d rows",
+                             shape->q_heads, shape->kv_heads, i, source->limits->rows);
+    }
     for (int32_t i = 0; i < program->cache_count; i++)
         if (!slip_attend_fits(&source->caches[i]))
             return slip_fail(SLIP_ERR_INPUT, "--device cuda: heads of %d and %d dimensions in layer %d are not supported",

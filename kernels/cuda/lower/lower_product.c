@@ -12,15 +12,33 @@ static slip_cuda_partial results_of(const slip_cuda_matrix *m, float *data)
     return (slip_cuda_partial){data, m->chunks, m->row_tiles * SLIP_TILE_ROWS, m->rows};
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* All parts of a step that leaves parts; of a larger one whole sums. */
 static size_t partial_floats(const slip_cuda_matrix *m, int32_t groups)
 {
-    slip_cuda_partial results = results_of(m, NULL);
-    return slip_partial_floats(&results, groups);
+    enum { FEW = SLIP_CUDA_WHOLE_ABOVE / SLIP_TOKENS };
+    slip_cuda_partial parts = results_of(m, NULL), sums = parts;
+    sums.parts = 1;
+    return larger(slip_partial_floats(&parts, groups < FEW ? groups : FEW), slip_partial_floats(&sums, groups));
+}
+
+/* The same of picks. */
+static size_t pick_floats(const slip_cuda_matrix *m, int32_t rows, int32_t top_k)
+{
+    slip_cuda_partial parts = results_of(m, NULL), sums = parts;
+    int32_t few = rows < SLIP_CUDA_WHOLE_ABOVE ? rows : SLIP_CUDA_WHOLE_ABOVE;
+    sums.parts = 1;
+    return larger((size_t)slip_pick_at(&parts, slip_pick_of(few, top_k, 0), 0),
+                  (size_t)slip_pick_at(&sums, slip_pick_of(rows, top_k, 0), 0));
 }
 
 static void raise_to(size_t *largest, size_t floats)
 {
-    *largest = floats > *largest ? floats : *largest;
+    *largest = larger(*largest, floats);
 }
 
 /* The largest product that goes to each buffer decides its size. */
@@ -44,13 +62,10 @@ void slip_memory_linear(lowering *l)
 static float *alloc_picks(lowering *l, int weight)
 {
     size_t floats = 0;
-    int32_t picks = slip_pick_of(l->groups * SLIP_TOKENS, l->program->top_k, 0);
     for (int32_t i = 0; i < l->program->op_count; i++) {
         const slip_op *op = &l->program->ops[i];
-        if (op->kind != SLIP_OP_EXPERTS)
-            continue;
-        slip_cuda_partial results = results_of(matrix_of(l, op->weight[weight]), NULL);
-        raise_to(&floats, (size_t)slip_pick_at(&results, picks, 0));
+        if (op->kind == SLIP_OP_EXPERTS)
+            raise_to(&floats, pick_floats(matrix_of(l, op->weight[weight]), l->groups * SLIP_TOKENS, l->program->top_k));
     }
     return slip_block_alloc(l->block, floats * sizeof(float));
 }

@@ -1,4 +1,5 @@
 /* A step as the device reads it: lists of rows, of rows that want logits, and of runs of rows. */
+#include <assert.h>
 #include <string.h>
 
 #include "kernels/cuda/lower/lower.h"
@@ -6,6 +7,7 @@
 
 static void fill_run(const slip_span *span, int32_t first, int32_t last, slip_cuda_step *out)
 {
+    assert(out->runs < SLIP_MAX_RUNS);
     out->run[out->runs++] = (slip_cuda_run){.row = span->row + first,
                                             .count = last - first,
                                             .sequence = span->sequence,

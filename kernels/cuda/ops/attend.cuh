@@ -22,7 +22,7 @@ struct attend_run {
 // The fields are loaded together with the number of runs, which says whether they are valid. `only`: the step's first run.
 __device__ __forceinline__ attend_run attend_load_run(const slip_cuda_attend &op, const context &c, const slip_cuda_run *only, int index)
 {
-    const slip_cuda_run &from = c.runs == 1 ? *only : c.step->run[min(index, SLIP_MAX_ROWS - 1)];
+    const slip_cuda_run &from = c.runs == 1 ? *only : c.step->run[min(index, SLIP_MAX_RUNS - 1)];
     attend_run run = {from.row, from.count, (int)from.position, slip_cache_start(&op.cache, from.sequence, from.base), 0, 0, 0, 0};
     if (index >= c.runs)
         return run;

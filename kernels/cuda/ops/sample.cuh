@@ -18,7 +18,7 @@ struct sample_found {
     float highest; // logit
 };
 
-static_assert((SLIP_MAX_ROWS + CONSUMER_WARPS) * sizeof(sample_found) <= SLIP_CUDA_ARENA, "one a warp's work item");
+static_assert((SLIP_MAX_LOGIT_ROWS + CONSUMER_WARPS) * sizeof(sample_found) <= SLIP_CUDA_ARENA, "one a warp's work item");
 
 __device__ __forceinline__ uint4 sample_philox(uint4 counter, uint2 key)
 {

@@ -48,8 +48,8 @@ struct shared_memory {
     waiter producer_waits[PRODUCER_WARPS]; // in shared memory: only slow waits read them
     float factor[SLIP_TOKENS];
     product_job job;
-    product_deal deal;              // of the current op
-    int32_t drafted[SLIP_MAX_ROWS]; // SM 0: the best tokens of the last step's logit rows
+    product_deal deal;                    // of the current op
+    int32_t drafted[SLIP_MAX_LOGIT_ROWS]; // SM 0: the best tokens of the last step's logit rows
     int stop;
 };
 static_assert(sizeof(shared_memory) <= 227 * 1024, "shared memory of an SM");

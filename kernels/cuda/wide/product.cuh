@@ -103,12 +103,14 @@ __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &
     }
 }
 
+// `factors`: of LINEAR, wide_factors().
 template <int N>
-__device__ __forceinline__ void wide_scale(const wide_work &w, const wide_item &item, const wide_picks<N> &picks, float (&sum)[SUMS<N>])
+__device__ __forceinline__ void wide_scale(const wide_work &w, const wide_item &item, const wide_picks<N> &picks, const float *factors,
+                                           float (&sum)[SUMS<N>])
 {
 #pragma unroll
     for (int i = 0; i < N / 4; i++) {
-        const float factor = w.block ? picks.factor[i] : w.factor[wide_row(item, i)];
+        const float factor = w.block ? picks.factor[i] : factors[wide_row(item, i) - item.group * SLIP_TOKENS];
         sum[i / 2 * 4 + i % 2] = __fmul_rn(sum[i / 2 * 4 + i % 2], factor);
         sum[i / 2 * 4 + 2 + i % 2] = __fmul_rn(sum[i / 2 * 4 + 2 + i % 2], factor);
     }
@@ -139,7 +141,7 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
                 mbarrier_arrive(&s.empty[slot]);
         }
         asm volatile("" : "+r"(item.group), "+r"(item.chunk)); // addresses are worked out here, not kept in registers
-        wide_scale<N>(w, item, picks, sum);
+        wide_scale<N>(w, item, picks, s.factor, sum);
         if constexpr (WHOLE) {
 #pragma unroll
             for (int i = 0; i < SUMS<N>; i++)
@@ -155,24 +157,25 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
                           (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, total);
 }
 
-// The factors of all rows, by all consumers.
-__device__ __forceinline__ void wide_factors(const slip_cuda_product &op, const wide_work &w, float *factor)
+// The factors of an item's rows, a warp a row group, when nobody reads those of the item before any more.
+__device__ __forceinline__ void wide_factors(const wide_work &w, const wide_item &item, float *factors)
 {
-    const slip_cuda_operand &a = op.operand;
-    const int token = threadIdx.x % SLIP_TOKENS;
-    for (int group = threadIdx.x / 32; group < w.groups; group += WIDE_CONSUMER_WARPS) {
-        float mine = factor_of(a, op.epsilon, a.ssq + slip_operand_block_at(a.padded, group, token, 0), w.undo);
+    const slip_cuda_operand &a = *w.operand;
+    const int token = threadIdx.x % SLIP_TOKENS, group = threadIdx.x / 32;
+    asm volatile("bar.sync 1, %0;" ::"n"(WIDE_CONSUMERS) : "memory");
+    if (group < item.groups) {
+        const float mine = factor_of(a, w.op->epsilon, a.ssq + slip_operand_block_at(a.padded, item.group + group, token, 0), w.undo);
         if (threadIdx.x % 32 < SLIP_TOKENS)
-            factor[group * SLIP_TOKENS + token] = mine;
+            factors[group * SLIP_TOKENS + token] = mine;
     }
     asm volatile("bar.sync 1, %0;" ::"n"(WIDE_CONSUMERS) : "memory");
 }
 
 template <int FORMAT, bool WHOLE>
-__device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int rows, const float *factor)
+__device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int rows)
 {
     const slip_cuda_product &product = op.product;
-    wide_work w = {&product, &product.operand, NULL, factor, undo_of(FORMAT), slip_groups_of(rows), 0, 0, 0, 0};
+    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), slip_groups_of(rows), 0, 0, 0, 0};
     w.blocks = (w.groups + wide_format<FORMAT>::GROUPS - 1) / wide_format<FORMAT>::GROUPS;
     w.trios = (product.matrix.row_tiles + WIDE_TILES - 1) / WIDE_TILES;
     w.splits = WHOLE ? 1 : product.matrix.chunks;
@@ -194,6 +197,8 @@ __device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FOR
 #pragma unroll 1
     for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
         const wide_item item = wide_item_of<FORMAT>(w, number);
+        if (!w.block)
+            wide_factors(w, item, s.factor);
         if (item.groups <= 1)
             wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count, rows);
         else if (item.groups <= 2)
@@ -216,15 +221,13 @@ __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
     const int rows = op_rows(op, step->rows, step->logit_rows);
-    const wide_work w = wide_work_of<FORMAT, WHOLE>(op, rows, s.factor);
+    const wide_work w = wide_work_of<FORMAT, WHOLE>(op, rows);
     if (threadIdx.x >= WIDE_CONSUMERS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(WIDE_FILLER_REGISTERS));
         wide_fill<FORMAT>(w, s);
         return;
     }
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WIDE_CONSUMER_REGISTERS));
-    if (op.kind == SLIP_CUDA_LINEAR)
-        wide_factors(op.product, w, s.factor);
     wide_consume<FORMAT, WHOLE>(w, s, rows);
 }
 

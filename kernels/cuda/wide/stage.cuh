@@ -48,7 +48,7 @@ struct wide_stage {
 template <int FORMAT>
 struct wide_memory {
     wide_stage<FORMAT> stage[wide_format<FORMAT>::DEPTH];
-    float factor[SLIP_MAX_ROWS]; // LINEAR: of all rows
+    float factor[wide_format<FORMAT>::GROUPS * SLIP_TOKENS]; // LINEAR: of the item's rows
     uint64_t full[wide_format<FORMAT>::DEPTH], empty[wide_format<FORMAT>::DEPTH];
 };
 static_assert(sizeof(wide_memory<SLIP_WEIGHT_BF16>) <= 227 * 1024 && sizeof(wide_memory<SLIP_WEIGHT_F8>) <= 227 * 1024 &&
@@ -68,7 +68,7 @@ struct wide_work {
     const slip_cuda_product *op;
     const slip_cuda_operand *operand;
     const slip_cuda_slot_block *block; // experts; NULL: row groups in order
-    const float *factor;               // of each row of the operand; NULL: `undo`
+    const float *factor;               // experts: of each row of the operand; NULL: `undo`
     float undo;
     int groups, blocks, trios, splits, items; // splits: of the chunks
 };

@@ -29,8 +29,8 @@ typedef struct {
 static struct {
     open_run run[SLIP_MAX_IN_FLIGHT];
     int begun, waited;
-    slip_candidate best[SLIP_MAX_ROWS]; /* of the last run; on rank 0 over all ranks */
-    int filled_in;                      /* tokens that were not known when their step was begun */
+    slip_candidate best[SLIP_MAX_LOGIT_ROWS]; /* of the last run; on rank 0 over all ranks */
+    int filled_in;                            /* tokens that were not known when their step was begun */
 } device;
 
 static slip_status begin(slip_executor *executor, slip_phase phase, const slip_step *step)
@@ -56,7 +56,7 @@ static void fill_in(slip_step *step)
 /* On rank 0 the best over ranks. */
 static void merge(slip_executor *executor, const slip_step *step)
 {
-    static slip_candidate all[MOST_RANKS * SLIP_MAX_ROWS];
+    static slip_candidate all[MOST_RANKS * SLIP_MAX_LOGIT_ROWS];
     int bytes = step->logit_rows * (int)sizeof *all;
     filter_device_candidates(executor, step, device.best);
     MPI_Gather(device.best, bytes, MPI_BYTE, all, bytes, MPI_BYTE, 0, MPI_COMM_WORLD);

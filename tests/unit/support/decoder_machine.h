@@ -47,8 +47,8 @@ enum { AHEAD_ROWS = 8 };
 
 static slip_executor_kind ahead;
 static struct {
-    slip_candidate drafted[SLIP_MAX_ROWS]; /* of the last draft */
-    int32_t logit_rows, filled_in, open;   /* of it; tokens that were found in it; runs that nobody has waited for */
+    slip_candidate drafted[SLIP_MAX_LOGIT_ROWS]; /* of the last draft */
+    int32_t logit_rows, filled_in, open;         /* of it; tokens that were found in it; runs that nobody has waited for */
 } device;
 
 static inline void fill_in(slip_step *step)

@@ -10,7 +10,7 @@
 
 static struct {
     slip_range vocabulary; /* this rank's, of the target */
-    slip_histogram histograms[SLIP_MAX_ROWS];
+    slip_histogram histograms[SLIP_MAX_LOGIT_ROWS];
     int64_t histogram_rows, drawn_again, fetched, changed_or_told; /* rows so far */
 } filter_device;
 

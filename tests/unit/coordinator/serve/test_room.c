@@ -68,6 +68,33 @@ static void test_bounds(void **state)
     assert_int_equal(slip_room_sequences(&all, &decoding, CONTEXT), SLIP_MAX_SPANS);
 }
 
+/* Steps are as wide as memory bears, and a sequence's part of them as its rings do. */
+static void test_chunk(void **state)
+{
+    (void)state;
+    const slip_room none = room_of(-1), all = room_of(1e6);
+    slip_decoder_options decoding = {.sequences = 1, .chunk = SLIP_MAX_ROWS};
+    assert_int_equal(slip_room_chunk(&none, &decoding, CONTEXT), SLIP_CHUNK_LEAST);
+    assert_int_equal(slip_room_chunk(&all, &decoding, CONTEXT), SLIP_MAX_ROWS);
+    int32_t before = SLIP_CHUNK_LEAST;
+    for (double gigabytes = 0.25; gigabytes < 200; gigabytes *= 2) {
+        const slip_room room = room_of(gigabytes);
+        int32_t chunk = slip_room_chunk(&room, &decoding, CONTEXT);
+        assert_true(chunk == before || chunk == 2 * before || chunk == 4 * before);
+        before = chunk;
+    }
+    assert_int_equal(before, SLIP_MAX_ROWS);
+    static const int32_t spans[][2] = {{1, SLIP_MAX_ROWS}, {2, SLIP_MAX_ROWS / 2}, {4, 512}, {64, 512}};
+    for (int i = 0; i < 4; i++) {
+        decoding.sequences = spans[i][0];
+        const slip_limits limits = slip_decoder_limits(&model, &decoding, CONTEXT);
+        assert_true(limits.rows == SLIP_MAX_ROWS && limits.span_rows == spans[i][1] && limits.logit_rows == spans[i][0] * BLOCK);
+    }
+    decoding.chunk = CHUNK;
+    assert_int_equal(slip_room_chunk(&all, &decoding, CONTEXT), CHUNK);
+    assert_int_equal(slip_decoder_limits(&model, &decoding, CONTEXT).span_rows, CHUNK);
+}
+
 /* Slots leave half of the memory for K/V, and room for the longest request where one slot does. */
 static void test_sequences(void **state)
 {
@@ -116,7 +143,7 @@ static int close_shape(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tokens), cmocka_unit_test(test_bounds), cmocka_unit_test(test_sequences),
-                                       cmocka_unit_test(test_sequences_beside_tokens)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tokens), cmocka_unit_test(test_bounds), cmocka_unit_test(test_chunk),
+                                       cmocka_unit_test(test_sequences), cmocka_unit_test(test_sequences_beside_tokens)};
     return cmocka_run_group_tests(tests, open_shape, close_shape);
 }

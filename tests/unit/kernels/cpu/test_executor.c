@@ -66,14 +66,14 @@ static void test_neighbours(void **state)
     share_free(&s);
 }
 
-/* The widest step there is, 64 sequences of 8 rows, against each of its rows in a step of one. */
+/* The widest step of blocks, 64 sequences of 8 rows, against each of its rows in a step of one. */
 static void test_widest_step(void **state)
 {
     (void)state;
-    enum { ROWS = SLIP_MAX_ROWS / SLIP_MAX_SPANS };
-    static float wide[SLIP_MAX_ROWS][V];
+    enum { ROWS = SLIP_MAX_LOGIT_ROWS / SLIP_MAX_SPANS };
+    static float wide[SLIP_MAX_LOGIT_ROWS][V];
     static int32_t tokens[SLIP_MAX_SPANS][ROWS];
-    slip_limits limits = {SLIP_MAX_ROWS, SLIP_MAX_ROWS, SLIP_MAX_SPANS, ROWS, CONTEXT, SLIP_MAX_SPANS * TINY_EXTENT};
+    slip_limits limits = {SLIP_MAX_LOGIT_ROWS, SLIP_MAX_LOGIT_ROWS, SLIP_MAX_SPANS, ROWS, CONTEXT, SLIP_MAX_SPANS * TINY_EXTENT};
     share s;
     share_make_limits(&s, 80, &limits, 1, 1, 0, NULL);
     tiny_step_start(&step);
@@ -82,10 +82,10 @@ static void test_widest_step(void **state)
         tiny_step_add(&step, i, 0, tokens[i], ROWS, ROWS);
     }
     run(&s);
-    for (int32_t row = 0; row < SLIP_MAX_ROWS; row++)
+    for (int32_t row = 0; row < SLIP_MAX_LOGIT_ROWS; row++)
         memcpy(wide[row], cpu->row(s.executor, SLIP_BUFFER_LOGITS, row), sizeof wide[row]);
     assert_memory_not_equal(wide[0], wide[ROWS], sizeof wide[0]);
-    for (int32_t row = 0; row < SLIP_MAX_ROWS; row++) {
+    for (int32_t row = 0; row < SLIP_MAX_LOGIT_ROWS; row++) {
         tiny_step_start(&step);
         tiny_step_add(&step, row / ROWS, row % ROWS, &tokens[row / ROWS][row % ROWS], 1, 1);
         run(&s);

@@ -54,6 +54,31 @@ static void test_step(void **state)
     unmake(&l);
 }
 
+/* The widest step, its borders between sequences as many as there are and none at that of a row group: all runs have room. */
+static void test_most_runs(void **state)
+{
+    (void)state;
+    static slip_step step;
+    static slip_cuda_step out;
+    static int32_t tokens[SLIP_MAX_ROWS];
+    lowered l;
+    make(&l, false, SLIP_BF16);
+    tiny_step_start(&step);
+    for (int32_t s = 0; s < SLIP_MAX_SPANS; s++)
+        tiny_step_add(&step, s, 0, tokens,
+                      s == 0                   ? SLIP_TOKENS / 2
+                      : s < SLIP_MAX_SPANS - 1 ? SLIP_TOKENS
+                                               : SLIP_MAX_ROWS - step.row_count,
+                      1);
+    slip_cuda_step_fill(&l.program, &step, &out);
+    assert_int_equal(out.rows, SLIP_MAX_ROWS);
+    assert_int_equal(out.runs, SLIP_MAX_RUNS - 1);
+    const slip_cuda_run *last = &out.run[out.runs - 1];
+    assert_true(last->row + last->count == SLIP_MAX_ROWS && last->position + last->count == out.row[SLIP_MAX_ROWS - 1].position + 1);
+    assert_int_equal(out.logit_row[SLIP_MAX_SPANS - 1].row, SLIP_MAX_ROWS - 1);
+    unmake(&l);
+}
+
 /* Which rows have histograms, and what of a row takes part when it is sampled again. */
 static void test_sampling(void **state)
 {
@@ -129,6 +154,7 @@ static void test_adjusting(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_step), cmocka_unit_test(test_sampling), cmocka_unit_test(test_adjusting)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_step), cmocka_unit_test(test_most_runs), cmocka_unit_test(test_sampling),
+                                       cmocka_unit_test(test_adjusting)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

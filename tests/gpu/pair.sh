@@ -30,6 +30,8 @@ same "the same from run to run" "$again"
 same "the same by both engines" "$launched"
 RANKS=2 bash "$(dirname "$0")/property.sh" >"$work/property" 2>&1 && ok "property.sh on two ranks" "$(tail -n 1 "$work/property")" ||
     fail "property.sh on two ranks" "$(tail -n 1 "$work/property")" "$work/property"
+RANKS=2 bash "$(dirname "$0")/prompt.sh" >"$work/prompt" 2>&1 && ok "prompt.sh on two ranks" "$(tail -n 1 "$work/prompt")" ||
+    fail "prompt.sh on two ranks" "$(tail -n 1 "$work/prompt")" "$work/prompt"
 
 on_ranks 2 generate -m "$MODEL" -p "def f(" -n 8 >"$work/out" 2>"$work/log"
 grep -q "the draft adds .* a rank" "$work/log" && ok "the draft is cut over both GPUs by default" ||

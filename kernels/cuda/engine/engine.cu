@@ -79,6 +79,7 @@ static slip_status prepare_kernels(void)
     for (const void *kernel : kernels)
         SLIP_TRY_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
     SLIP_TRY_CUDA(slip::wide_prepare(), "shared memory of the wide products");
+    SLIP_TRY_CUDA(slip::wide_attention_prepare(), "shared memory of wide attention");
     return SLIP_OK;
 }
 

@@ -29,9 +29,13 @@ static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
     const slip_cuda_op *host = &e->ops[list + op];
     slip::kernel_parameters parameters = e->parameters;
     parameters.ops = e->device_ops + list;
+    const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, e->sms, e->stream};
     if (width != SLIP_CUDA_NARROW && slip_cuda_is_product(host->kind)) {
-        const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, e->sms, e->stream};
         SLIP_TRY_CUDA(slip::wide_enqueue(step, *host, op), "launching a product");
+        return SLIP_OK;
+    }
+    if (width != SLIP_CUDA_NARROW && slip::wide_attention_takes(host)) {
+        SLIP_TRY_CUDA(slip::wide_attention_enqueue(step, *host, op), "launching attention");
         return SLIP_OK;
     }
     void *arguments[] = {&parameters, &op};

@@ -165,6 +165,7 @@ typedef struct {
 typedef struct {
     slip_cuda_partial in; /* QKV */
     slip_cuda_cache cache;
+    const uint16_t *query;     /* as a ROPE in front leaves it, for wide steps */
     const float *angles;       /* as ROPE's */
     const float *sinks;        /* [q_heads] or NULL */
     slip_cuda_operand operand; /* as ATTEND's, and so are these */

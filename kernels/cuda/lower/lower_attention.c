@@ -93,6 +93,7 @@ static bool lower_window(lowering *l, int32_t i, const slip_cuda_attend *attend)
     slip_lower_append(l, SLIP_CUDA_ATTEND_WINDOW, i, i)->attend_window = (slip_cuda_attend_window){
         .in = rope.in,
         .cache = attend->cache,
+        .query = attend->query,
         .angles = rope.angles,
         .rotary_dim = rope.rotary_dim,
         .sinks = attend->sinks,

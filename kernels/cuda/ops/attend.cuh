@@ -110,7 +110,7 @@ __device__ __forceinline__ void attend_pad(const Op &op, const context &c)
 }
 
 // All threads agree on whether an item exists and is the tile's last, so all pass the same barriers.
-__device__ void op_attend(const slip_cuda_attend &op, const context &shared)
+[[maybe_unused]] static __device__ void op_attend(const slip_cuda_attend &op, const context &shared)
 {
     const context c = shared; // in registers
     // The compiler does not know these across the call. They make loads shorter and divisions shifts.

@@ -97,7 +97,7 @@ __device__ __forceinline__ int window_row(const slip_cuda_cache &cache, const wi
 
 // Start to fetch what the cache has; values of keys that nobody sees, and dimensions that do not exist, are zeros. copy_wait_all() and
 // a barrier must follow. A warp a row: lanes are the chunks of a key, then those of a value.
-__device__ __noinline__ void window_fetch(const slip_cuda_attend_window &op, const context &c, int index = -1)
+[[maybe_unused]] static __device__ __noinline__ void window_fetch(const slip_cuda_attend_window &op, const context &c, int index = -1)
 {
     index = index < 0 ? c.sm : index;
     if (index >= window_units(op, c.runs))
@@ -261,7 +261,7 @@ __device__ __forceinline__ void window_finish(const slip_cuda_attend_window &op,
 }
 
 // All rows of the unit. Padding of the cache is zero since it was allocated.
-__device__ __noinline__ void window_rows(const slip_cuda_attend_window &op, const context &c)
+[[maybe_unused]] static __device__ __noinline__ void window_rows(const slip_cuda_attend_window &op, const context &c)
 {
     window_memory &m = *(window_memory *)c.arena;
     int thread = c.thread();

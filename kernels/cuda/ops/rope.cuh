@@ -29,7 +29,7 @@ static_assert(sizeof(rope_memory) <= SLIP_CUDA_ARENA, "the arena holds it");
 
 // op.angles: [rows][rotary_dim / 2][cosine, sine]. The angle is an f32 product as in the reference; positions reach a million,
 // so the accurate sine and cosine with their full range reduction are needed. Their code is too long to run in every layer.
-__device__ void op_angles(const slip_cuda_angles &op, const context &c)
+[[maybe_unused]] static __device__ void op_angles(const slip_cuda_angles &op, const context &c)
 {
     const unsigned half = (unsigned)op.rotary_dim / 2, count = (unsigned)c.rows * half;
     float2 *table = (float2 *)op.angles;
@@ -171,7 +171,7 @@ __device__ __forceinline__ void rope_round(const slip_cuda_rope &op, const conte
 }
 
 // Heads are dealt out to SMs first, then to an SM's halves, so that a small step uses all SMs.
-__device__ void op_rope(const slip_cuda_rope &op, const context &shared)
+[[maybe_unused]] static __device__ void op_rope(const slip_cuda_rope &op, const context &shared)
 {
     const context c = shared; // in registers
     // The compiler does not know these across the call. They make loads shorter and divisions shifts.

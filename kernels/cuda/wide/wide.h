@@ -1,9 +1,11 @@
-/* Products of wide steps: steps of more than one row group, whose weights are read once for many rows. Launched one after the other while the
- * resident kernel is away. They read and write what ops/product.cuh reads and writes, and a row gets the same bits from both:
+/* Products and attention of wide steps: steps of more than one row group, whose weights are read once for many rows, and whose neighbours share
+ * keys and values. Launched one after the other while the resident kernel is away. They read and write what ops/ reads and writes, and a row gets the same bits from both:
  *
  *   LINEAR        one launch
  *   MOE_GATE_UP   picks sorted by expert into slots (layout/slots.h), operands gathered there, product
  *   MOE_DOWN      swiglu of each slot, product
+ *   ROPE          one launch, where heads have no norms
+ *   ATTEND_WINDOW one launch, behind a ROPE
  *
  * An op whose results have one part where its matrix has several chunks writes their sum (slip_cuda_whole()). C++, for the engine's .cu
  * files. */
@@ -28,5 +30,13 @@ struct wide_step {
 
 // Op number `op` of the list, a product. `host`: the same op, in host memory.
 cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op);
+
+// ---- attention of many rows, with the bits of the ops that serve all steps ----
+
+cudaError_t wide_attention_prepare();
+
+// Is this op of the host's list, which is not its first, made by wide_attention_enqueue()? Else by the engine's own kernel.
+bool wide_attention_takes(const slip_cuda_op *host);
+cudaError_t wide_attention_enqueue(const wide_step &s, const slip_cuda_op &host, int op);
 
 } // namespace slip

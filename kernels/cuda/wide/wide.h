@@ -6,6 +6,7 @@
  *   MOE_DOWN      swiglu of each slot, product
  *   ROPE          one launch, where heads have no norms
  *   ATTEND_WINDOW one launch, behind a ROPE
+ *   ATTEND        splits of all tiles, then their merge
  *
  * An op whose results have one part where its matrix has several chunks writes their sum (slip_cuda_whole()). C++, for the engine's .cu
  * files. */

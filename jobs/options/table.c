@@ -109,6 +109,7 @@ const option_row slip_option_rows[] = {
      "HF_FOLDER's place it is only packed"},
     {"expert-slices", 0, OPTION_INT, "S", CONVERT, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "with --for-gpus: cut each expert over S ranks, as runs will that say\nso (default: what slipstream plan finds fastest)"},
+    {"dry-run", 0, OPTION_FLAG, NULL, BATCH, FIELD(dry_run), 0, 0, NULL, "check the options, and begin nothing"},
     {"dry-run", 0, OPTION_FLAG, NULL, CONVERT, FIELD(dry_run), 0, 0, NULL, "check the folder, and write nothing"},
 
     {"max-tokens", 'n', OPTION_INT, "N", GENERATE, FIELD(max_tokens), 1, TOKENS_MAX, "256", "stop after N tokens"},

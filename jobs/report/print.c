@@ -94,8 +94,8 @@ static void print_experts(const slip_trace_data *data, const slip_report *report
 void slip_report_print(const slip_trace_data *data, const slip_report *report, FILE *out)
 {
     const slip_trace_run *last = &data->runs[data->run_count - 1];
-    fprintf(out, "%s, slipstream %s (%s), %s, %d ranks on %s\n", last->model, last->version, last->commit, last->device, last->ranks,
-            last->hosts);
+    fprintf(out, "%s, slipstream %s (%s), %s, %d rank%s on %s\n", last->model, last->version, last->commit, last->device, last->ranks,
+            last->ranks == 1 ? "" : "s", last->hosts);
     fprintf(out, "%s\n\n", last->argv);
     print_runs(data, report, out);
     fprintf(out,

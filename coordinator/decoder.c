@@ -159,7 +159,7 @@ void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep)
     slip_sequence *sequence = &decoder->sequences[slot];
     int32_t cut = keep < sequence->count ? sequence->count - keep : 0;
     sequence->count -= cut;
-    sequence->fresh -= cut;
+    sequence->fresh = cut < sequence->fresh ? sequence->fresh - cut : 0;
     if (decoder->trace)
         slip_trace_take_back(decoder->trace, cut);
     slip_sequence_finish(sequence, "stop");

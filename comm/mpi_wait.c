@@ -162,11 +162,11 @@ static slip_status lost(slip_comm *comm)
 
 static slip_status wait_long(slip_comm *comm, int count, double timeout_s, const char *what, MPI_Status *status)
 {
-    double start = slip_now_s();
+    slip_timer timer = slip_timer_start(slip_now_s());
     stop_watch watch = {.rank = -1};
     progress made;
     while ((made = poll(comm, count, what, status)) == OPEN) {
-        double waited = slip_now_s() - start;
+        double waited = slip_timer_read(&timer, slip_now_s());
         pause_between_polls(comm, waited);
         if (gave_up(comm, count, what, waited, status, &watch))
             return lost(comm);
@@ -193,8 +193,8 @@ slip_status slip_comm_wait_collective(slip_comm *comm, const char *what)
 {
     bool told = false;
     progress made;
-    for (double start = slip_now_s(); (made = poll(comm, 1, what, NULL)) == OPEN; sched_yield()) {
-        double waited = slip_now_s() - start;
+    for (slip_timer timer = slip_timer_start(slip_now_s()); (made = poll(comm, 1, what, NULL)) == OPEN; sched_yield()) {
+        double waited = slip_timer_read(&timer, slip_now_s());
         if (waited > LOOK_S && !told) {
             told = true;
             slip_activity_wait(SLIP_WAIT_RANK, "waiting for all ranks:", what);

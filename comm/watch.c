@@ -70,19 +70,28 @@ static bool is_bounded(const slip_comm *comm, const slip_activity *activity)
            (activity->wait == SLIP_WAIT_CALL || (activity->wait == SLIP_WAIT_NONE && activity->op[0] && comm->ranks > 1));
 }
 
-/* *told: since when the call lasts that was last told to be slow. */
-static void look(slip_comm *comm, double *told)
+/* What the main thread does, as far as this one has looked. */
+typedef struct {
+    double since_s, told; /* when it began; when that began which was last told to be slow */
+    slip_timer timer;
+} observation;
+
+static void look(slip_comm *comm, observation *seen)
 {
     slip_activity own = slip_activity_now();
-    double lasts = slip_now_s() - own.since_s;
+    if (own.since_s != seen->since_s) {
+        seen->since_s = own.since_s;
+        seen->timer = slip_timer_start(own.since_s);
+    }
+    double lasts = slip_timer_read(&seen->timer, slip_now_s());
     char what[SLIP_ACTIVITY_TEXT], line[SLIP_ACTIVITY_TEXT + SLIP_HOST_NAME + 128];
     if (!comm->watched || !is_bounded(comm, &own) || (lasts < SLOW_S && lasts < comm->deadline_s))
         return;
     slip_activity_describe(&own, what);
     bool late = lasts >= comm->deadline_s;
-    if (!late && own.since_s == *told)
+    if (!late && own.since_s == seen->told)
         return;
-    *told = own.since_s;
+    seen->told = own.since_s;
     const char *form = late ? "slipstream: rank %d on %s: %s: not done within %.0f s (--deadline)\n"
                             : "# slow             rank %d on %s: %s for %.0f s\n";
     say(line, snprintf(line, sizeof line, form, comm->rank, comm->hosts[comm->rank], what, late ? comm->deadline_s : lasts));
@@ -96,13 +105,13 @@ static void *watch(void *context)
 {
     slip_comm *comm = context;
     sigset_t wanted;
-    double told = 0;
+    observation seen = {0};
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGUSR2);
     while (!ending) {
         if (sigtimedwait(&wanted, NULL, &LOOK) == SIGUSR2 && !ending && slip_board_claim(&comm->board, SAME_S))
             slip_watch_show(comm);
-        look(comm, &told);
+        look(comm, &seen);
     }
     return NULL;
 }

@@ -166,7 +166,11 @@ slip_status slip_decoder_admit(slip_decoder *decoder, int32_t slot, const slip_q
 void slip_decoder_stop(slip_decoder *decoder, int32_t slot, int32_t keep)
 {
     slip_sequence *sequence = &decoder->sequences[slot];
-    sequence->count = keep < sequence->count ? keep : sequence->count;
+    int32_t cut = keep < sequence->count ? sequence->count - keep : 0;
+    sequence->count -= cut;
+    sequence->fresh = cut < sequence->fresh ? sequence->fresh - cut : 0;
+    if (decoder->trace)
+        slip_trace_take_back(decoder->trace, cut);
     slip_sequence_finish(sequence, "stop");
 }
 
@@ -228,6 +232,8 @@ static void record_verify(slip_decoder *decoder, double ms, double verify_ms, ui
     slip_metrics *metrics = &decoder->metrics;
     slip_times_add(&metrics->verify, verify_ms);
     slip_times_add(&metrics->step, ms);
+    if (decoder->drafting > 0)
+        slip_times_add(&metrics->draft, decoder->draft_ms);
     metrics->verify_seconds += verify_ms * 1e-3;
     metrics->verify_bytes += bytes;
     metrics->plain_steps += decoder->drafting == 0;

@@ -120,7 +120,6 @@ slip_status slip_decoder_fetch_drafts(slip_decoder *decoder, double start)
     decoder->catch_up_ms = outcome.inject_ms;
     decoder->device_ms = outcome.device_ms;
     decoder->draft_ms = slip_now_ms() - start;
-    slip_times_add(&decoder->metrics.draft, decoder->draft_ms);
     slip_pace_record_draft(&decoder->pace, decoder->drafting, decoder->draft_ms - outcome.inject_ms, outcome.injected, outcome.inject_ms);
     decoder->metrics.draft_bytes = outcome.weight_bytes;
     return SLIP_OK;

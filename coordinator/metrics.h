@@ -33,7 +33,8 @@ typedef struct {
 
 typedef struct {
     slip_acceptance acceptance;
-    slip_times step, draft, verify, first_token;
+    slip_times step, draft, verify; /* of steps that only verified; draft: of those with drafts */
+    slip_times first_token;
     slip_times between; /* of a sequence, from a step that brought it tokens to the next that did */
     slip_times host;    /* of a step, wall time less device time: posting, handing over from run to run, accepting */
     slip_full_steps full;

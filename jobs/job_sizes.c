@@ -61,8 +61,11 @@ static double memory_of(const slip_job *job)
     return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / slip_comm_ranks_here(job->comm);
 }
 
-static void print_sizes(const slip_limits *limits, bool counted)
+static void print_sizes(const slip_limits *limits, bool counted, int64_t asked)
 {
+    if (asked > 0 && limits->kv_tokens > asked)
+        fprintf(stderr, "# sequences        K/V for %lld tokens, not %lld: it comes in pages of %d\n", (long long)limits->kv_tokens,
+                (long long)asked, SLIP_KV_PAGE);
     if (counted)
         fprintf(stderr, "# sequences        %d at once, as many as memory carries: they share K/V for %lld tokens\n", limits->sequences,
                 (long long)limits->kv_tokens);
@@ -96,7 +99,7 @@ void slip_job_settle_sizes(const slip_job *job, slip_job_sizes *sizes)
     decoding.kv_tokens = sizes->kv_tokens;
     slip_limits limits = slip_decoder_limits(model, &decoding, sizes->context);
     if (!job->options->quiet)
-        print_sizes(&limits, counted);
+        print_sizes(&limits, counted, job->options->kv_tokens);
 }
 
 /* ---- what it comes to ---- */
@@ -107,8 +110,9 @@ void slip_job_print_estimate(const slip_job *job)
     int32_t shards = slip_job_shards(job);
     bool cut = slip_job_cuts_draft(job);
     slip_plan_memory(&job->source, job->kind, shards, slip_job_slices(job), &job->limits, &memory);
-    fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequences, %lld tokens together",
-            (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, job->limits.sequences, (long long)job->limits.kv_tokens);
+    fprintf(stderr, "# memory           %.1f MB of weights and %.1f MB of K/V a rank for %d sequence%s, %lld tokens together",
+            (double)memory.weights * 1e-6, (double)memory.caches * 1e-6, job->limits.sequences, job->limits.sequences == 1 ? "" : "s",
+            (long long)job->limits.kv_tokens);
     if (slip_job_drafts(job)) {
         slip_plan_draft_memory(&job->source, job->kind, cut ? shards : 1, &job->limits, &draft);
         fprintf(stderr, "; the draft adds %.1f and %.1f MB %s", (double)draft.weights * 1e-6, (double)draft.caches * 1e-6,

@@ -139,6 +139,8 @@ static slip_status run(const slip_options *options, int argc, char **argv, slip_
     case SLIP_COMMAND_CONVERT: return convert(options, argc, argv, comm);
     default: break;
     }
+    if (options->dry_run)
+        return SLIP_OK;
     slip_status status = slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;

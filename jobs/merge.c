@@ -11,16 +11,21 @@
 static slip_status report(const slip_options *options, int argc, char **argv, double started_s, const slip_merged *merged, bool whole)
 {
     if (!options->json) {
+        if (merged->unchecked > 0)
+            fprintf(stderr,
+                    "# unchecked        %lld results of an older slipstream do not tell whether their requests have changed since\n",
+                    (long long)merged->unchecked);
         if (whole)
             fprintf(stderr, "# merged           %lld requests of %d files, %lld of them refused\n", (long long)merged->requests,
                     options->operand_count, (long long)merged->refused);
         return SLIP_OK;
     }
     json_t *object = slip_summary_begin("merge", argc, argv);
-    json_t *members = json_pack("{s:o, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:f}", "output", slip_json_text(options->output), "merged", whole,
-                                "shards", options->operand_count, "requests", (json_int_t)merged->requests, "failed",
+    json_t *members = json_pack("{s:o, s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output", slip_json_text(options->output),
+                                "merged", whole, "shards", options->operand_count, "requests", (json_int_t)merged->requests, "failed",
                                 (json_int_t)merged->refused, "missing", (json_int_t)merged->missing, "twice", (json_int_t)merged->twice,
-                                "foreign", (json_int_t)merged->foreign, "seconds", slip_now_s() - started_s);
+                                "foreign", (json_int_t)merged->foreign, "changed", (json_int_t)merged->changed, "unchecked",
+                                (json_int_t)merged->unchecked, "seconds", slip_now_s() - started_s);
     bool made = members != NULL && json_object_update(object, members) == 0;
     json_decref(members);
     if (made)

@@ -4,7 +4,7 @@
 
 #include "jobs/options/options.h"
 
-/* SLIP_ERR_FAILED: requests are missing, there twice or foreign; SLIP_ERR_SOME_FAILED: merged, but some were refused. */
+/* SLIP_ERR_FAILED: requests are missing, there twice, foreign or changed; SLIP_ERR_SOME_FAILED: merged, but some were refused. */
 slip_status slip_merge_run(const slip_options *options, int argc, char **argv);
 
 #endif

@@ -205,8 +205,8 @@ static void print_slices(const plan *p)
 
 static void print_text(const plan *p)
 {
-    printf("# %s on %d ranks, expert slices %d: one step that drafts and verifies %d tokens\n", p->model, p->ranks, p->step.slices,
-           p->step.tokens);
+    printf("# %s on %d rank%s, expert slices %d: one step that drafts and verifies %d tokens\n", p->model, p->ranks,
+           p->ranks == 1 ? "" : "s", p->step.slices, p->step.tokens);
     for (int i = 0; i < TERMS; i++)
         printf("  %-12s %10.2f %-3s %s\n", p->terms[i].name, p->terms[i].value, p->terms[i].unit, p->terms[i].basis);
     print_slices(p);

@@ -173,8 +173,8 @@ static slip_status digest(slip_serve *serve, int32_t slot)
     if (!l->used)
         return SLIP_OK;
     const slip_sequence *sequence = slip_decoder_sequence(serve->decoder, slot);
-    serve->tokens += (uint64_t)sequence->fresh;
     slip_status status = serve->tokenizer ? detokenize(serve, slot) : SLIP_OK;
+    serve->tokens += (uint64_t)sequence->fresh; /* without those behind a stop string */
     bool ends = sequence->phase == SLIP_FINISHED;
     if (status == SLIP_OK && ends)
         status = slip_detokenizer_finish(&l->text);

@@ -1,4 +1,4 @@
-/* The few things that jansson leaves to us. */
+/* The few things that jansson leaves to us. Where it has no memory the process ends at once with exit status 1, since jansson cannot say so. */
 #ifndef SLIP_IO_BASE_JSON_H
 #define SLIP_IO_BASE_JSON_H
 
@@ -24,10 +24,7 @@ const char *slip_json_fault(const json_error_t *error);
 /* The member `name`; NULL when it is absent or null, which mean the same to OpenAI's clients. */
 json_t *slip_json_given(const json_t *object, const char *name);
 
-/* Has jansson lacked memory, ever? It has no word for that: a text is "invalid", a member absent. */
-bool slip_json_starved(void);
-
-/* For a text that could not be parsed: SLIP_ERR_INPUT, "SOURCE: WHERE line ...", or SLIP_ERR_FAILED when memory failed. */
+/* For a text that could not be parsed: SLIP_ERR_INPUT, "SOURCE: WHERE line ...". */
 slip_status slip_json_refuse(const char *source, const char *where, const json_error_t *error);
 
 #endif

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/json.h"
 #include "io/base/hash/hash.h"
 #include "io/base/json.h"
 #include "io/openai/request_body.h"
@@ -337,8 +336,6 @@ slip_status slip_request_parse(const char *line, size_t size, int64_t number, co
         return slip_fail(SLIP_ERR_FAILED, "no memory for request line %" PRId64, number);
     }
     slip_status status = read_text(line, size, defaults != NULL ? defaults : &openai_defaults, &parsed);
-    if (slip_json_starved()) /* then it may be anything that was refused, or passed for absent */
-        status = slip_fail(SLIP_ERR_FAILED, "no memory for the JSON of a request");
     if (status == SLIP_ERR_FAILED) {
         slip_request_free(&parsed);
         return status;

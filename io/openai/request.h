@@ -74,6 +74,7 @@ typedef struct {
     int32_t stop_count;
     char *model;          /* echoed back; "slipstream" where the line names none */
     uint64_t hash;        /* of everything that decides the answer: the key of --resume beside custom_id */
+    uint64_t line_hash;   /* the same of the line alone (slip_request_file_line_hash), if whoever parsed it has set it */
     slip_refusal refusal; /* status_code 0 when the request may run; else only custom_id and hash are of use */
 } slip_request;
 

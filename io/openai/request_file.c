@@ -230,6 +230,17 @@ slip_status slip_request_file_parse(const slip_request_file *file, slip_request 
     return SLIP_OK;
 }
 
+slip_status slip_request_file_line_hash(const slip_request_file *file, uint64_t *hash)
+{
+    slip_request parsed;
+    slip_status status = slip_request_parse(file->line, file->size, file->lines.number, &OPENAI_DEFAULTS, &parsed);
+    if (status != SLIP_OK)
+        return status;
+    *hash = parsed.hash;
+    slip_request_free(&parsed);
+    return SLIP_OK;
+}
+
 slip_status slip_request_file_rewind(slip_request_file *file)
 {
     slip_repeats_rewind(&file->names);

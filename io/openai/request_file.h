@@ -34,6 +34,9 @@ int64_t slip_request_file_index(const slip_request_file *file);
 const char *slip_request_file_name(const slip_request_file *file);
 slip_status slip_request_file_parse(const slip_request_file *file, slip_request *request);
 
+/* What the line moved to would hash as without the defaults: it tells one who does not know them whether the line has changed. */
+slip_status slip_request_file_line_hash(const slip_request_file *file, uint64_t *hash);
+
 /* Back to in front of the first request. */
 slip_status slip_request_file_rewind(slip_request_file *file);
 

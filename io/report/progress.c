@@ -41,11 +41,19 @@ static void format_time(double left, char text[static 24])
         snprintf(text, 24, "%ld:%02ld", seconds / 60, seconds % 60);
 }
 
+/* ", acceptance 2.64", or nothing while nothing was drafted. */
+static void format_acceptance(const slip_progress_counts *counts, char text[static 32])
+{
+    text[0] = '\0';
+    if (counts->acceptance > 0)
+        snprintf(text, 32, ", acceptance %.2f", counts->acceptance);
+}
+
 /* "12/16 done, 1 failed, 2 refused, 512 tokens, 123.4 tokens/s, acceptance 2.64, ETA 0:04"; of a text "12/16 tokens done, 123.4 tokens/s,
  * ETA 0:04" */
 static void format_state(const slip_progress *progress, const slip_progress_counts *counts, double now, char line[static LINE])
 {
-    char left[24], acceptance[32] = "";
+    char left[24], acceptance[32];
     double elapsed = now - progress->started;
     size_t done = counts->done < progress->total ? counts->done : progress->total;
     format_time(slip_progress_left(progress, done, now), left);
@@ -54,20 +62,21 @@ static void format_state(const slip_progress *progress, const slip_progress_coun
         snprintf(line, LINE, "%zu/%zu tokens done, %.1f tokens/s, ETA %s", done, progress->total, rate, left);
         return;
     }
-    if (counts->acceptance > 0)
-        snprintf(acceptance, sizeof acceptance, ", acceptance %.2f", counts->acceptance);
+    format_acceptance(counts, acceptance);
     snprintf(line, LINE, "%zu/%zu done, %zu failed, %zu refused, %lld tokens, %.1f tokens/s%s, ETA %s", done, progress->total,
              counts->failed - counts->refused, counts->refused, (long long)counts->tokens, rate, acceptance, left);
 }
 
-/* "draining: 3 in flight, at most 25 s; 12/16 done, 1 failed, 2 refused, 512 tokens" */
+/* "draining: 3 in flight, at most 25 s; 12/16 done, 1 failed, 2 refused, 512 tokens, acceptance 2.64" */
 static void format_drain(const slip_progress *progress, const slip_progress_counts *counts, char line[static LINE])
 {
-    char bound[48] = "";
+    char bound[48] = "", acceptance[32];
+    format_acceptance(counts, acceptance);
     if (counts->drain_left > 0)
         snprintf(bound, sizeof bound, ", at most %.0f s", counts->drain_left);
-    snprintf(line, LINE, "draining: %lld in flight%s; %zu/%zu done, %zu failed, %zu refused, %lld tokens", (long long)counts->in_flight,
-             bound, counts->done, progress->total, counts->failed - counts->refused, counts->refused, (long long)counts->tokens);
+    snprintf(line, LINE, "draining: %lld in flight%s; %zu/%zu done, %zu failed, %zu refused, %lld tokens%s", (long long)counts->in_flight,
+             bound, counts->done, progress->total, counts->failed - counts->refused, counts->refused, (long long)counts->tokens,
+             acceptance);
 }
 
 /* Redraw in place, cut to the window: a line that wraps could not be redrawn. The bar is the first to go. */

@@ -86,7 +86,9 @@ static slip_status take_line(batch *b)
     slip_status status = slip_request_file_parse(b->requests, &request);
     if (status != SLIP_OK)
         return status;
-    status = slip_admission_prepare(b->job->tokenizer, b->job->source.model.vocabulary, b->limit, &request, &prompts);
+    status = slip_request_file_line_hash(b->requests, &request.line_hash);
+    if (status == SLIP_OK)
+        status = slip_admission_prepare(b->job->tokenizer, b->job->source.model.vocabulary, b->limit, &request, &prompts);
     if (status != SLIP_OK) {
         slip_request_free(&request);
         return status;

@@ -64,8 +64,8 @@ static void print_attention(const char *kind, int32_t layers, const slip_attenti
 {
     if (layers == 0)
         return;
-    printf("  %-15s %d layers, %d heads, %d KV heads, dimensions %d/%d, %d rotated at base %g", kind, layers, a->heads, a->kv_heads,
-           a->head_dim, a->v_head_dim, a->rotary_dim, a->rope_theta);
+    printf("  %-15s %d layer%s, %d heads, %d KV head%s, dimensions %d/%d, %d rotated at base %g", kind, layers, layers == 1 ? "" : "s",
+           a->heads, a->kv_heads, a->kv_heads == 1 ? "" : "s", a->head_dim, a->v_head_dim, a->rotary_dim, a->rope_theta);
     if (a->window > 0)
         printf(", window %d", a->window);
     printf("%s\n", a->sinks ? ", sinks" : "");

@@ -185,7 +185,7 @@ static void print_rank(const slip_model *model, const slip_rank_plan *rank)
 void slip_inspect_print_placement(const slip_model *model, const slip_inspect_placement *p)
 {
     const slip_rank_plan *fullest = &p->rank[p->fullest];
-    printf("placement: %d ranks on %s, experts cut in %d\n", p->ranks, p->device, p->slices);
+    printf("placement: %d rank%s on %s, experts cut in %d\n", p->ranks, p->ranks == 1 ? "" : "s", p->device, p->slices);
     for (int32_t rank = 0; rank < p->ranks; rank++)
         print_rank(model, &p->rank[rank]);
     printf("  K/V             %lld bytes a token of a sequence on all ranks, a window of the sliding layers apart\n",
@@ -196,6 +196,6 @@ void slip_inspect_print_placement(const slip_model *model, const slip_inspect_pl
         printf("  fits            %d sequence%s of %lld tokens%s\n", p->sequences[i], p->sequences[i] == 1 ? "" : "s",
                (long long)p->context[i], p->sequences[i] == SLIP_MAX_SPANS ? ", the most that a step has" : "");
     if (p->kv_tokens > 0)
-        printf("  batch           %d sequences at once share K/V for %lld tokens: each takes its own prompt and max_tokens of it\n",
-               p->at_once, (long long)p->kv_tokens);
+        printf("  batch           %d %s K/V for %lld tokens: each takes its own prompt and max_tokens of it\n", p->at_once,
+               p->at_once == 1 ? "sequence at once has" : "sequences at once share", (long long)p->kv_tokens);
 }

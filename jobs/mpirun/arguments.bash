@@ -52,4 +52,15 @@ read_arguments() {
     [[ $window =~ ^[0-9]{1,6}$ ]] && [ "$window" -ge 40 ] || stop "SLIPSTREAM_WINDOW: $window: must be at least 40 seconds"
     window=$((10#$window)) # 080 is 80
     model=$(realpath "$model") requests=$(realpath "$requests") results=$(realpath -m "$results")
+    check_options
+}
+
+# Wrong options are found now and not in the job. A machine to submit from may be unable to start the program: then they are found there.
+check_options() {
+    local said
+    said=$(
+        unset "${!SLURM_@}" "${!PMIX_@}" # one process, no rank
+        "${image[@]}" "$SLIPSTREAM" batch -m "$model" -i "$requests" -o "$results" --resume "${batch_options[@]}" --dry-run 2>&1 </dev/null
+    )
+    [ $? != 2 ] || { echo "$said" >&2; exit 2; }
 }

@@ -37,9 +37,7 @@ void slip_options_help(slip_command command, FILE *stream)
     const command_row *row = &slip_command_rows[command];
     const char *gap = command == SLIP_COMMAND_NONE ? "" : " ";
     fprintf(stream, "slipstream%s%s: %s\n\n", gap, row->name, row->purpose);
-    bool alone = command == SLIP_COMMAND_INSPECT || command == SLIP_COMMAND_PLAN || command == SLIP_COMMAND_REPORT ||
-                 command == SLIP_COMMAND_MERGE;
-    const char *launcher = alone ? "" : "[mpirun -n RANKS] ";
+    const char *launcher = slip_command_runs_alone(command) ? "" : "[mpirun -n RANKS] ";
     fprintf(stream, "Usage: %sslipstream%s%s %s%s\n", launcher, gap, row->name, row->usage,
             command == SLIP_COMMAND_NONE ? "" : " [options]");
     if (command == SLIP_COMMAND_NONE)

@@ -109,6 +109,7 @@ const option_row slip_option_rows[] = {
      "HF_FOLDER's place it is only packed"},
     {"expert-slices", 0, OPTION_INT, "S", CONVERT, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "with --for-gpus: cut each expert over S ranks, as runs will that say\nso (default: what slipstream plan finds fastest)"},
+    {"dry-run", 0, OPTION_FLAG, NULL, BATCH, FIELD(dry_run), 0, 0, NULL, "check the options, and begin nothing"},
     {"dry-run", 0, OPTION_FLAG, NULL, CONVERT, FIELD(dry_run), 0, 0, NULL, "check the folder, and write nothing"},
 
     {"max-tokens", 'n', OPTION_INT, "N", GENERATE, FIELD(max_tokens), 1, TOKENS_MAX, "256", "stop after N tokens"},
@@ -128,9 +129,9 @@ const option_row slip_option_rows[] = {
      "while requests decode, read no more of others' prompts in a step\nthan by measured times fits into MS milliseconds, but 8 tokens at "
      "least:\nevener answers, later first tokens (default: as many as a step holds)"},
     {"kv-tokens", 0, OPTION_INT, "TOKENS", BATCH, FIELD(kv_tokens), 1, KV_TOKENS_MAX, NULL,
-     "tokens of K/V for all requests that decode at once, together: each\ntakes its prompt and max_tokens, and waits in order until they "
-     "are "
-     "free\n(default: --sequences times the longest request, as far as there is\nmemory)"},
+     "tokens of K/V for all requests that decode at once, together, in\npages of 64: each takes its prompt and max_tokens, and waits in "
+     "order\nuntil "
+     "they are free (default: --sequences times the longest request,\nas far as there is memory)"},
     {"context", 0, OPTION_INT, "TOKENS", RUNS, FIELD(context), 1, TOKENS_MAX, NULL,
      "tokens a sequence may hold, its prompt included\n(default: what is asked for, up to the model's limit)"},
     {"no-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(no_draft), 0, 0, NULL,
@@ -176,6 +177,12 @@ const size_t slip_option_row_count = sizeof slip_option_rows / sizeof *slip_opti
 const char *slip_option_argument(const option_row *row)
 {
     return row->kind == OPTION_SHAPE ? slip_shape_names() : row->argument;
+}
+
+bool slip_command_runs_alone(int command)
+{
+    return command == SLIP_COMMAND_INSPECT || command == SLIP_COMMAND_PLAN || command == SLIP_COMMAND_REPORT ||
+           command == SLIP_COMMAND_MERGE;
 }
 
 const command_row slip_command_rows[SLIP_COMMANDS] = {

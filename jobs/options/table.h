@@ -2,6 +2,7 @@
 #ifndef SLIP_JOBS_OPTIONS_TABLE_H
 #define SLIP_JOBS_OPTIONS_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "jobs/options/options.h"
@@ -46,5 +47,8 @@ typedef struct {
 const char *slip_option_argument(const option_row *row);
 
 extern const command_row slip_command_rows[SLIP_COMMANDS]; /* by slip_command; [0] is the program itself */
+
+/* Is one process all that the command wants? Others can be started by mpirun. */
+bool slip_command_runs_alone(int command);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "io/base/version.h"
 #include "jobs/options/table.h"
+#include "ranks/model/family.h"
 
 /* Examples are for a checkout; whoever reads a page has installed, and has files of his own. */
 static const char *const checkout[] = {"build/", "jobs/demo/", "jobs/train/"};
@@ -103,7 +104,8 @@ static void put_man(FILE *file, int command)
     fprintf(file, " 1 \"\" \"slipstream %s\"\n", slip_version());
     fprintf(file, ".SH NAME\nslipstream%s%s \\- ", dash, row->name);
     put_roff(file, row->purpose);
-    fprintf(file, "\n.SH SYNOPSIS\n[\\fBmpirun \\-n\\fR \\fIRANKS\\fR] \\fBslipstream%s%s\\fR ", gap, row->name);
+    fprintf(file, "\n.SH SYNOPSIS\n%s\\fBslipstream%s%s\\fR ",
+            slip_command_runs_alone(command) ? "" : "[\\fBmpirun \\-n\\fR \\fIRANKS\\fR] ", gap, row->name);
     put_roff(file, row->usage);
     fprintf(file, "%s\n", command == SLIP_COMMAND_NONE ? "" : " [options]");
     if (command == SLIP_COMMAND_NONE)
@@ -122,13 +124,31 @@ static void put_man(FILE *file, int command)
 
 /* ---- completion ---- */
 
+/* Words with bars between them. */
+static void put_words(FILE *file, const char *words)
+{
+    for (const char *c = words; *c != '\0'; c++)
+        fputc(*c == '|' ? ' ' : *c, file);
+}
+
+static void put_templates(FILE *file)
+{
+    for (const slip_family *const *family = slip_families; *family != NULL; family++)
+        for (const slip_chat_template *t = (*family)->chat_templates; t != NULL && t->name != NULL; t++)
+            fprintf(file, "%s ", t->name);
+}
+
+/* What an option takes, where that is one of some words. */
 static void put_choices(FILE *file, int command, const option_row *row)
 {
-    if (row->kind != OPTION_CHOICE)
+    bool templates = strcmp(row->name, "chat-template") == 0, known = row->kind == OPTION_CHOICE || row->kind == OPTION_SHAPE;
+    if (!templates && !known && row->kind != OPTION_COUNT)
         return;
     fprintf(file, "    '%s --%s') words='", slip_command_rows[command].name, row->name);
-    for (const char *c = row->argument; *c != '\0'; c++)
-        fputc(*c == '|' ? ' ' : *c, file);
+    if (templates)
+        put_templates(file);
+    else
+        put_words(file, known ? slip_option_argument(row) : "auto");
     fputs("' ;;\n", file);
 }
 

@@ -130,14 +130,30 @@ static void fill_bins(const slip_trace_data *data, slip_report *report)
     }
 }
 
+/* Is the block of a step that reads no prompt? Blocks stand in the order of their steps; *step is the first that may be the next block's. */
+static bool only_verifies(const slip_trace_data *data, const slip_trace_block *block, int64_t *step)
+{
+    for (; *step < data->step_count; ++*step) {
+        const slip_trace_step *s = &data->steps[*step];
+        if (s->run == block->run && s->step == block->step)
+            return s->prompt_rows == 0;
+        if (s->run > block->run || (s->run == block->run && s->step > block->step))
+            return false;
+    }
+    return false;
+}
+
 static void add_blocks(const slip_trace_data *data, slip_report *report)
 {
+    int64_t step = 0;
     for (int64_t i = 0; i < data->block_count; i++) {
         const slip_trace_block *block = &data->blocks[i];
         if (block->drafts < 0 || block->drafts >= SLIP_MAX_BLOCK)
             continue;
-        report->verified_blocks++;
-        report->verified_rows += 1 + block->drafts;
+        if (only_verifies(data, block, &step)) {
+            report->verified_blocks++;
+            report->verified_rows += 1 + block->drafts;
+        }
         if (block->drafts > 0 && block->accepted >= 0 && block->accepted < SLIP_MAX_BLOCK)
             slip_acceptance_count(&report->acceptance, block->drafts, block->accepted);
     }
@@ -179,7 +195,7 @@ static void add_requests(const slip_trace_data *data, slip_report *report, doubl
         slip_report_run *run = &report->runs[request->run - 1];
         run->answered += request->status == 200 && request->choice == 0;
         run->refused += request->status >= 400 && request->status < 500;
-        run->failed += request->status >= 500;
+        run->failed += request->status >= 400;
         if (request->status != 200 || !isfinite(request->total_ms))
             continue;
         scratch[count++] = request->total_ms;

@@ -14,7 +14,7 @@ typedef struct {
 } slip_report_quantiles;
 
 typedef struct {
-    int64_t steps, tokens, answered, refused, failed; /* requests that ended in this run */
+    int64_t steps, tokens, answered, refused, failed; /* requests that ended in this run; failed: refused ones, too */
     double first_s, last_s;                           /* when its first step began and its last one ended */
     double offset_s;                                  /* decoding time of the runs before it */
 } slip_report_run;
@@ -37,7 +37,7 @@ typedef struct {
     slip_acceptance acceptance;
     slip_report_quantiles first_token, total, step, draft, verify, commit; /* ms; steps that only verify */
     int64_t plain_steps, prompt_steps;
-    int64_t verified_blocks, verified_rows;                 /* of sequences: the anchor and the drafts that were verified */
+    int64_t verified_blocks, verified_rows;                 /* of steps that only verify: a sequence's anchor and drafts */
     const slip_trace_request *slowest[SLIP_REPORT_SLOWEST]; /* NULL behind the last one */
     slip_report_bin bins[SLIP_REPORT_BINS];
     double bin_seconds;

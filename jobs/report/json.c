@@ -73,9 +73,9 @@ static json_t *experts_json(const slip_trace_data *data, const slip_report *repo
 slip_status slip_report_json(const slip_trace_data *data, const slip_report *report, json_t *object)
 {
     json_t *rest = json_pack("{s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "runs", runs_json(data, report), "requests",
-                             (json_int_t)data->runs[data->run_count - 1].requests, "failed",
-                             (json_int_t)report->refused + (json_int_t)report->failed, "unfinished", (json_int_t)report->unfinished,
-                             "tokens", (json_int_t)report->tokens, "work_seconds", slip_json_number(report->seconds), "tokens_per_second",
+                             (json_int_t)data->runs[data->run_count - 1].requests, "failed", (json_int_t)report->failed, "unfinished",
+                             (json_int_t)report->unfinished, "tokens", (json_int_t)report->tokens, "work_seconds",
+                             slip_json_number(report->seconds), "tokens_per_second",
                              slip_json_number(slip_report_tokens_per_second(report)), "acceptance", acceptance_json(&report->acceptance));
     json_t *times = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o,s:o,s:o}", "time_to_first_token_ms", quantiles(&report->first_token),
                               "request_ms", quantiles(&report->total), "step_ms", quantiles(&report->step), "draft_ms",

@@ -16,8 +16,8 @@ static void print_runs(const slip_trace_data *data, const slip_report *report, F
         if (gmtime_r(&started, &utc))
             strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &utc);
         fprintf(out, "  %3d  %s  %-7s  %5d  %8lld  %7lld  %6lld  %8lld  %8.2f  %8.1f\n", run->run, when, run->state, run->ranks,
-                (long long)r->answered, (long long)r->refused, (long long)r->failed, (long long)r->tokens, r->last_s - r->first_s,
-                slip_report_run_rate(r));
+                (long long)r->answered, (long long)r->refused, (long long)(r->failed - r->refused), (long long)r->tokens,
+                r->last_s - r->first_s, slip_report_run_rate(r));
     }
     if (strcmp(data->runs[data->run_count - 1].state, "running") == 0)
         fprintf(out, "  The last run goes on, or was killed.\n");
@@ -94,14 +94,14 @@ static void print_experts(const slip_trace_data *data, const slip_report *report
 void slip_report_print(const slip_trace_data *data, const slip_report *report, FILE *out)
 {
     const slip_trace_run *last = &data->runs[data->run_count - 1];
-    fprintf(out, "%s, slipstream %s (%s), %s, %d ranks on %s\n", last->model, last->version, last->commit, last->device, last->ranks,
-            last->hosts);
+    fprintf(out, "%s, slipstream %s (%s), %s, %d rank%s on %s\n", last->model, last->version, last->commit, last->device, last->ranks,
+            last->ranks == 1 ? "" : "s", last->hosts);
     fprintf(out, "%s\n\n", last->argv);
     print_runs(data, report, out);
     fprintf(out,
             "\nall runs: %lld tokens in %.2f s of decoding: %.1f tokens/s; %lld requests answered, %lld refused, %lld failed, %lld left\n",
             (long long)report->tokens, report->seconds, slip_report_tokens_per_second(report), (long long)report->answered,
-            (long long)report->refused, (long long)report->failed, (long long)report->unfinished);
+            (long long)report->refused, (long long)(report->failed - report->refused), (long long)report->unfinished);
     print_times(report, out);
     print_acceptance(report, out);
     print_slowest(report, out);

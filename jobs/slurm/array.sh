@@ -3,7 +3,7 @@
 #
 #   jobs/slurm/array.sh 4 -n 8 -t 4:00:00 -- MODEL.h5 requests.jsonl results.jsonl [options of slipstream batch]
 #
-# Shard i answers into RESULTS.shard-i and logs to RESULTS.shard-i.log; the merge job logs to RESULTS.log and names what is missing.
+# Shard i answers into RESULTS.shard-i and logs to RESULTS.shard-i.log; what --trace and --metrics name becomes run.shard-i.h5 and so on. The merge job logs to RESULTS.log and names what is missing.
 SLIPSTREAM_JOBS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=common.bash
 . "$SLIPSTREAM_JOBS/common.bash"
@@ -13,6 +13,7 @@ shards=${1:-}
 shift
 find_program
 read_arguments "$@"
+check_limit "$(limit_among "${launcher_options[@]}")"
 [ ! -s "$results" ] || stop "$results: RESULTS: exists and is not empty"
 export SLIPSTREAM_SHARDS=$shards
 id=$(submit "$results.shard-%a.log" "${launcher_options[@]}" --array="0-$((shards - 1))" "$SLIPSTREAM_JOBS/batch.sbatch" \

@@ -7,6 +7,39 @@
 
 tries=3 # times that a job goes on without a node whose rank was killed, and runs that may answer nothing before their time limit
 
+# Seconds of a time as sbatch takes it: MINUTES, MINUTES:SECONDS, HOURS:MINUTES:SECONDS, DAYS-HOURS[:MINUTES[:SECONDS]]. 0: no time, or no limit.
+seconds_of() { # time
+    local days=0 parts=0:$1:0
+    [[ $1 =~ ^([0-9]+-)?[0-9]+(:[0-9]+){0,2}$ ]] || { echo 0; return; }
+    case $1 in
+    *-*) days=${1%%-*} parts=${1#*-}:0:0 ;;
+    *:*:*) parts=$1 ;;
+    esac
+    IFS=: read -r -a parts <<<"$parts"
+    echo $(((10#$days * 24 + 10#${parts[0]}) * 3600 + 10#${parts[1]} * 60 + 10#${parts[2]}))
+}
+
+# A job with no more time than the window would be told to drain as soon as it begins.
+check_limit() { # time
+    local limit
+    limit=$(seconds_of "$1")
+    [ "$limit" = 0 ] || [ "$limit" -gt "$window" ] || stop "-t $1: the time limit must be longer than SLIPSTREAM_WINDOW ($window seconds)"
+}
+
+# The time limit among options of sbatch, the last one: that of a partition is seen when the job runs.
+limit_among() { # options...
+    local limit=${SBATCH_TIMELIMIT:-}
+    while [ $# -gt 0 ]; do
+        case $1 in
+        -t | --time) limit=${2:-} ;;
+        -t*) limit=${1#-t} ;;
+        --time=*) limit=${1#--time=} ;;
+        esac
+        shift
+    done
+    echo "$limit"
+}
+
 # Requeued by us, not because Slurm saw a failure; logs are appended to.
 submit() { # log, more options and the script...
     export SLIPSTREAM SLIPSTREAM_JOBS SLIPSTREAM_WINDOW=$window
@@ -63,6 +96,7 @@ run_ranks() { # arguments of slipstream...
     before=$(progress)
     job=$SLURM_JOB_ID
     [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    check_limit "$(field TimeLimit)"
     run=$(mktemp) || exit 1
     echo "# job $job, run $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T'), on $SLURM_JOB_NODELIST"
     # In the background: a trap runs between commands.

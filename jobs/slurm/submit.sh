@@ -11,4 +11,5 @@ SLIPSTREAM_JOBS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage="submit.sh [options of sbatch] -- MODEL REQUESTS RESULTS [options of slipstream batch]"
 find_program
 read_arguments "$@"
+check_limit "$(limit_among "${launcher_options[@]}")"
 submit "$results.log" "${launcher_options[@]}" "$SLIPSTREAM_JOBS/batch.sbatch" "$model" "$requests" "$results" "${batch_options[@]}"

@@ -66,7 +66,16 @@ completed() { # expected, word...
 completed generate slipstream gener
 completed --no-draft slipstream generate --no
 completed "cpu cuda" slipstream generate --device ""
+completed "auto" slipstream batch --sequences ""
+completed "flash pro" slipstream plan --shape ""
+[ "$(_slipstream_words() { COMP_WORDS=(slipstream batch --chat-template "") COMP_CWORD=3 COMPREPLY=(); _slipstream; echo ${#COMPREPLY[@]}; }; _slipstream_words)" -gt 1 ] ||
+    fault "completion knows no chat template"
 completed "" slipstream inspect --no-draft
+for command in $commands; do
+    usage=$("$program" "$command" --help | sed -n '/^Usage: /p')
+    synopsis=$(grep -A 1 '^.SH SYNOPSIS' "$prefix/share/man/man1/slipstream-$command.1" | tail -n 1)
+    [ "$(grep -c mpirun <<<"$usage")" = "$(grep -c mpirun <<<"$synopsis")" ] || fault "$command: its page and --help differ about mpirun"
+done
 
 [ "$faults" -eq 0 ] && echo "install: $(find "$prefix" -type f | wc -l) files"
 exit $((faults > 0))

@@ -333,6 +333,25 @@ if grep -q '^slipstream_requests_total{state="answered"} 3$' "$work/run.prom" &&
 then ok "--metrics"
 else fail "--metrics" "not three answers of a run that has ended" "$work/run.prom"
 fi
+
+# What a run says of itself and what its trace tells are one: prompts are read beside decoding, stop strings cut tokens off, a line is refused.
+{
+    for i in 1 2 3 4 5 6; do
+        printf '{"custom_id":"f%d","method":"POST","url":"/v1/completions","body":{"prompt":"def f_%d(self, name):\\n","max_tokens":%d,"temperature":0,"stop":[".","\\n\\n"]}}\n' \
+            "$i" "$i" "$((6 * i))"
+    done
+    echo '{"custom_id":"none"}'
+} >"$work/figures.jsonl"
+run 1 batch -m "$MODEL" -i "$work/figures.jsonl" -o "$work/figures.out" --sequences 2 --always-draft --trace "$work/figures.h5" --json
+cp "$out" "$work/figures.run"
+"$SLIPSTREAM" report "$work/figures.h5" --json >"$out" 2>"$log"
+if "$check" agree "$work/figures.run" "$out" requests failed unfinished tokens work_seconds tokens_per_second acceptance step_ms.median step_ms.p99 \
+    step_ms.draft_median=draft_ms.median step_ms.verify_median=verify_ms.median time_to_first_token_ms.median steps_without_draft \
+    drafted_step_share verified_rows_per_sequence 2>"$log"
+then ok "batch --json and report --json agree"
+else fail "batch --json and report --json agree" "they do not" "$log"
+fi
+
 head -n 1 "$work/traced.jsonl" >"$work/first.jsonl"
 run 2 batch -m "$MODEL" -i "$requests" -o "$work/first.jsonl" --resume --trace "$work/run.h5" --metrics "$work/run.prom"
 reported "--resume appends to a trace" '"run": 2' '"answered": 3' '"answered": 2' '"failed": 0'

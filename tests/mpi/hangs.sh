@@ -98,6 +98,29 @@ if [ "$sanitized" = 0 ]; then
     shown "SIGUSR2 on two hosts" "host1: " 3
     goes_on "SIGUSR2 on two hosts"
 fi
+
+# ---- a job that is suspended and resumed ----
+
+# Stopping ranks for as long as their deadline would take minutes: their clocks are put on, together.
+if [ "$sanitized" = 0 ]; then
+    for try in 1 2 3; do
+        rm -f "$output" "$log" "$work/jump"
+        mpirun --oversubscribe --bind-to none -n 3 env LD_PRELOAD="$TOOLS/clock_jump.so" CLOCK_JUMP_WHEN="$work/jump" "$SLIPSTREAM" batch \
+            -m "$MODEL" -i "$tokens_long" -o "$output" --no-draft --drain 0.1 >"$work/stdout" 2>"$log" </dev/null &
+        job=$!
+        wait_for_word "^# memory"
+        touch "$work/jump"
+        alive && break
+        wait_for_end "$seconds" # over before it was suspended, since the processor was others'
+    done
+    kill -USR2 "$job"
+    wait_for_word "^# state .*rank 2 on "
+    goes_on "a job that was suspended"
+    if grep -q "no answer\|not done" "$log"
+    then fail "a job that was suspended" "time that it did not run counts" "$log"
+    else ok "a job that was suspended goes on"
+    fi
+fi
 [ "$sanitized" = 0 ] || { echo "note  what fails is left out: a sanitizer has the place of those calls"; finish; }
 
 # ---- calls that never return ----

@@ -57,6 +57,28 @@ then ok "arguments are checked before a run"
 else fail "arguments are checked before a run" "$refused of 4" said
 fi
 
+bash "$script" -n 1 -- "$MODEL" requests.jsonl none.jsonl --sequences many 2>said
+if [ $? = 2 ] && grep -q -e "--sequences .*\"many\"" said && [ ! -e none.jsonl ]
+then ok "options of batch are checked before a run"
+else fail "options of batch are checked before a run" "they were not" said
+fi
+
+# What of jobs/slurm comes before sbatch.
+mkdir fake
+printf '#!/bin/sh\necho "$@" >>%s/submitted\necho 7\n' "$work" >fake/sbatch
+chmod +x fake/sbatch
+submit() { PATH="$work/fake:$PATH" bash "$root/jobs/slurm/submit.sh" "$@" 2>said; }
+refused=0
+for words in "-t 2" "-t1:30" "--time=0-0:2" "--time 0:02:00" "-n 1 --bad=1 -t 1 -t 1:0:0 -t 2"; do
+    # shellcheck disable=SC2086 # words
+    submit $words -- "$MODEL" requests.jsonl none.jsonl
+    [ $? = 2 ] && grep -q "time limit must be longer than SLIPSTREAM_WINDOW (120 seconds)" said && refused=$((refused + 1))
+done
+if [ $refused = 5 ] && [ ! -e submitted ] && submit -t 3 -- "$MODEL" requests.jsonl none.jsonl >said && submit -t 1-0 -- "$MODEL" requests.jsonl none.jsonl >said
+then ok "a time limit within the window is not submitted"
+else fail "a time limit within the window is not submitted" "$refused of 5" said
+fi
+
 start barren.jsonl SLIPSTREAM=/bin/false
 wait_for_end 120
 if [ "$status" = 1 ] && grep -q "answered nothing" said && ! grep -q "^# run 2" barren.jsonl.log
@@ -68,6 +90,7 @@ fi
 cat >turns <<SCRIPT
 #!/bin/sh
 [ "\${OMPI_COMM_WORLD_RANK:-\${PMI_RANK:-0}}" = 0 ] || exit 0
+case "\$*" in *--dry-run) exit 0 ;; esac
 turn=\$(grep -c '"answered"' $work/turns.jsonl 2>/dev/null)
 for i in 0 1 2; do
     if [ \$i -le "\${turn:-0}" ]; then echo '{"response":"answered"}'; else echo '{"response":null}'; fi
@@ -102,7 +125,6 @@ else fail "which nodes are left out" "$words"
 fi
 
 # The job of jobs/slurm, with scripts in Slurm's place: every run is told of its time limit before it has answered anything.
-mkdir fake
 printf '#!/bin/sh\ntrap "kill \\$!; exit 75" USR1\nsleep 60 &\nkill -USR1 $PPID\nwait\n' >fake/srun
 printf '#!/bin/sh\necho "$@" >>%s/asked\n' "$work" >fake/scontrol
 chmod +x fake/*
@@ -113,6 +135,15 @@ done
 if [ $? = 75 ] && [ "$(grep -c "^requeue 7" asked)" = 2 ] && [ "$(grep -c "nothing was answered" told.jsonl.log)" = 3 ]
 then ok "a time limit too short to answer anything: requeued twice, then no more"
 else fail "a time limit too short to answer anything" "$(cat asked)" told.jsonl.log
+fi
+
+printf '#!/bin/sh\necho "$@"\n' >fake/srun
+words=$(env PATH="$work/fake:$PATH" SLIPSTREAM="$SLIPSTREAM" SLIPSTREAM_JOBS="$root/jobs/slurm" SLIPSTREAM_SHARDS=4 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=2 \
+    SLURM_JOB_ID=9 SLURM_JOB_NODELIST=n1 bash "$root/jobs/slurm/batch.sbatch" "$MODEL" requests.jsonl "$work/told.jsonl" \
+    --trace /x.y/run.h5 --sequences 2 --metrics=run 2>&1)
+if echo "$words" | grep -q -e "-o $work/told.jsonl.shard-2 .* --shard 2/4 --trace /x.y/run.shard-2.h5 --sequences 2 --metrics=run.shard-2\$"
+then ok "a shard has files of its own"
+else fail "a shard has files of its own" "$words"
 fi
 
 [ "$QUICK" = 1 ] && finish # sanitizers and a preloaded library do not go together

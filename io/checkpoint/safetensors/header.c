@@ -182,8 +182,6 @@ slip_status slip_st_header_parse(const char *header, size_t header_size, int64_t
         return slip_fail(SLIP_ERR_INPUT, "%s: the header does not begin with {", source);
     json_error_t error;
     json_t *root = json_loadb(header, header_size, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL && slip_json_starved())
-        return slip_json_refuse(source, "", &error);
     if (root == NULL)
         return slip_fail(SLIP_ERR_INPUT, "%s: header: byte %d: %s", source, error.position, error.text);
     slip_status status;

@@ -55,13 +55,15 @@ static json_t *acceptance(const slip_answer *sum)
 /* body.slipstream; `sum` is NULL for a refused request. */
 static json_t *provenance(const slip_request *request, uint64_t run_hash, const slip_answer *sum)
 {
-    char request_hex[SLIP_RESULT_HEX], run_hex[SLIP_RESULT_HEX];
+    char request_hex[SLIP_RESULT_HEX], line_hex[SLIP_RESULT_HEX], run_hex[SLIP_RESULT_HEX];
     snprintf(request_hex, sizeof request_hex, "%016" PRIx64, request->hash);
+    snprintf(line_hex, sizeof line_hex, "%016" PRIx64, request->line_hash);
     snprintf(run_hex, sizeof run_hex, "%016" PRIx64, run_hash);
     if (sum == NULL)
-        return json_pack("{s:s, s:s}", "request_hash", request_hex, "run_hash", run_hex);
-    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "request_hash", request_hex, "run_hash", run_hex, "acceptance", acceptance(sum),
-                     "time_to_first_token_ms", slip_json_number(sum->time_to_first_token_ms), "total_ms", slip_json_number(sum->total_ms));
+        return json_pack("{s:s, s:s, s:s}", "request_hash", request_hex, "line_hash", line_hex, "run_hash", run_hex);
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "request_hash", request_hex, "line_hash", line_hex, "run_hash", run_hex,
+                     "acceptance", acceptance(sum), "time_to_first_token_ms", slip_json_number(sum->time_to_first_token_ms), "total_ms",
+                     slip_json_number(sum->total_ms));
 }
 
 /* What the model calls, in OpenAI's shape; NULL when memory fails. The ids are made from hashes, as those of results are. */
@@ -262,6 +264,7 @@ static bool parse_record(slip_result_record *record)
         return json_is_object(json_object_get(record->json, "error"));
     const json_t *origin = json_object_get(json_object_get(answered, "body"), "slipstream");
     record->refused = json_object_get(json_object_get(answered, "body"), "error") != NULL;
+    record->has_line_hash = slip_result_parse_hash(origin, "line_hash", &record->line_hash);
     return slip_result_parse_hash(origin, "request_hash", &record->request_hash) &&
            slip_result_parse_hash(origin, "run_hash", &record->run_hash);
 }

@@ -36,7 +36,8 @@ typedef struct {
     const char *custom_id; /* inside `json` */
     bool never_ran;        /* then there are no hashes */
     bool refused;
-    uint64_t request_hash, run_hash;
+    bool has_line_hash; /* older results have none */
+    uint64_t request_hash, line_hash, run_hash;
     json_t *json; /* the caller drops it with json_decref */
 } slip_result_record;
 

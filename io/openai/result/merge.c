@@ -18,10 +18,11 @@ enum { NAMED = 10, OPEN_MAX_FILES = 128 };
 /* A result: where it lies, and whose it is. */
 typedef struct {
     slip_hash128 name;
-    uint64_t request_hash;
+    uint64_t request_hash, line_hash;
     int64_t offset, size; /* in its file, without the newline */
     int64_t line;
     int32_t file;
+    bool has_line_hash;
     bool refused, repeated; /* repeated: refused because an earlier line has its custom_id */
     int64_t taken;          /* in the first of a name: how many of the name have found their request */
 } found_line;
@@ -76,6 +77,8 @@ static slip_status add_record(merge *m, int file, const slip_lines *lines, const
                          lines->path, lines->number, record->run_hash, m->paths[m->lines[0].file], m->run_hash);
     found_line line = {.name = slip_result_name(record->custom_id),
                        .request_hash = record->request_hash,
+                       .line_hash = record->line_hash,
+                       .has_line_hash = record->has_line_hash,
                        .offset = lines->begin,
                        .size = (int64_t)lines->size,
                        .line = lines->number,
@@ -173,8 +176,26 @@ static size_t find_name(const merge *m, slip_hash128 name)
     return low < m->size && compare_names(&m->lines[low], &wanted) == 0 ? low : m->size;
 }
 
-static void match_request(merge *m, int64_t index, const char *name)
+/* Does the line answer the request as it is now? One that is refused for its name alone answers nothing. */
+static slip_status check_request(merge *m, const slip_request_file *requests, const found_line *line)
 {
+    uint64_t hash;
+    if (line->repeated)
+        return SLIP_OK;
+    if (!line->has_line_hash) {
+        m->merged.unchecked++;
+        return SLIP_OK;
+    }
+    slip_status status = slip_request_file_line_hash(requests, &hash);
+    if (status == SLIP_OK && hash != line->line_hash)
+        name_line(m, &m->merged.changed, "changed", line);
+    return status;
+}
+
+static slip_status match_request(merge *m, const slip_request_file *requests)
+{
+    const char *name = slip_request_file_name(requests);
+    int64_t index = slip_request_file_index(requests);
     size_t first = find_name(m, slip_result_name(name)), at = first;
     if (first < m->size)
         at += (size_t)m->lines[first].taken;
@@ -182,7 +203,7 @@ static void match_request(merge *m, int64_t index, const char *name)
         m->lines[first].taken++;
         m->order[index] = at;
         m->merged.refused += m->lines[at].refused;
-        return;
+        return check_request(m, requests, &m->lines[at]);
     }
     if (m->merged.missing++ < NAMED) {
         char shown[256];
@@ -190,6 +211,7 @@ static void match_request(merge *m, int64_t index, const char *name)
         slip_make_printable(shown);
         fprintf(m->log, "# %-16s request %" PRId64 ", \"%s\"\n", "missing", index + 1, shown);
     }
+    return SLIP_OK;
 }
 
 /* Lines that found no request. */
@@ -212,16 +234,17 @@ static slip_status match(merge *m, slip_request_file *requests)
         return slip_fail(SLIP_ERR_FAILED, "no memory for %" PRId64 " requests", m->merged.requests);
     sort_lines(m);
     while ((status = slip_request_file_next(requests, &more)) == SLIP_OK && more)
-        match_request(m, slip_request_file_index(requests), slip_request_file_name(requests));
+        if ((status = match_request(m, requests)) != SLIP_OK)
+            return status;
     if (status != SLIP_OK)
         return status;
     name_foreign(m);
-    if (m->merged.missing + m->merged.twice + m->merged.foreign == 0)
+    if (m->merged.missing + m->merged.twice + m->merged.foreign + m->merged.changed == 0)
         return SLIP_OK;
     return slip_fail(SLIP_ERR_FAILED,
                      "nothing is merged: of %" PRId64 " requests %" PRId64 " have no result; %" PRId64
-                     " lines answer a request again, %" PRId64 " none of them",
-                     m->merged.requests, m->merged.missing, m->merged.twice, m->merged.foreign);
+                     " lines answer a request again, %" PRId64 " one that has changed since, %" PRId64 " none of them",
+                     m->merged.requests, m->merged.missing, m->merged.twice, m->merged.changed, m->merged.foreign);
 }
 
 /* ---- writing ---- */

@@ -228,6 +228,14 @@ void slip_trace_add_step(slip_trace *trace, slip_trace_step row)
     add(trace, SLIP_TRACE_TABLE_STEPS, &row);
 }
 
+void slip_trace_take_back(slip_trace *trace, int32_t tokens)
+{
+    const pending *steps = &trace->pending[SLIP_TRACE_TABLE_STEPS];
+    slip_trace_step *rows = (slip_trace_step *)(void *)steps->rows;
+    if (steps->count > 0)
+        rows[steps->count - 1].tokens -= tokens;
+}
+
 void slip_trace_add_block(slip_trace *trace, slip_trace_block row)
 {
     row.run = trace->run.run;

@@ -33,6 +33,9 @@ void slip_trace_add_step(slip_trace *trace, slip_trace_step row);
 void slip_trace_add_block(slip_trace *trace, slip_trace_block row);
 void slip_trace_add_request(slip_trace *trace, slip_trace_request row);
 
+/* So many tokens of the step that was added last do not count: they stood behind a stop string. */
+void slip_trace_take_back(slip_trace *trace, int32_t tokens);
+
 /* Seconds since the run began, by the clock of io/base/clock.h. */
 double slip_trace_seconds(const slip_trace *trace);
 

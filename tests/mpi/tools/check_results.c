@@ -9,6 +9,7 @@
  *   check_results bits FILE ID         prints the tokens of an answer with logprobs, and their bits
  *   check_results acceptance FILE      prints the mean acceptance length over all answers, with 4 decimals
  *   check_results keys FILE KEY...     FILE is one JSON object and nothing else, with these keys ("step_ms.p99")
+ *   check_results agree A B KEY[=KEY]...  two such objects have the same value there, floats but for rounding; of B under the second name
  *
  * Two answers are the same when everything is, ids and hashes too, but for when it was made, how long it took and how
  * many drafts were accepted. Exit status: 0 yes, 1 no (standard error says why), 2 wrong use.
@@ -275,6 +276,35 @@ static bool has_keys(const char *path, char *const *keys, int count)
     return all;
 }
 
+static bool agrees(const json_t *a, const json_t *b)
+{
+    if (!json_is_real(a) && !json_is_real(b))
+        return a != NULL && json_equal(a, b);
+    double x = json_number_value(a), y = json_number_value(b);
+    return json_is_number(a) && json_is_number(b) && fabs(x - y) <= 1e-5 * fabs(x);
+}
+
+static bool agree(const char *first, const char *second, char *const *keys, int count)
+{
+    json_t *a = json_load_file(first, 0, NULL), *b = json_load_file(second, 0, NULL);
+    bool all = true;
+    for (int i = 0; i < count; i++) {
+        char key[64];
+        const char *other = strchr(keys[i], '=');
+        snprintf(key, sizeof key, "%.*s", (int)strcspn(keys[i], "="), keys[i]);
+        if (agrees(member(a, key), member(b, other ? other + 1 : key)))
+            continue;
+        char *x = json_dumps(member(a, key), JSON_ENCODE_ANY), *y = json_dumps(member(b, other ? other + 1 : key), JSON_ENCODE_ANY);
+        fprintf(stderr, "%s: %s, and %s\n", keys[i], x ? x : "nothing", y ? y : "nothing");
+        free(x);
+        free(y);
+        all = false;
+    }
+    json_decref(a);
+    json_decref(b);
+    return all;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "", *path = argc > 2 ? argv[2] : "";
@@ -297,6 +327,8 @@ int main(int argc, char **argv)
         yes = print_acceptance(path);
     else if (argc > ARGUMENTS_MIN && strcmp(what, "keys") == 0)
         yes = has_keys(path, argv + 3, argc - 3);
+    else if (argc > 4 && strcmp(what, "agree") == 0)
+        yes = agree(path, argv[3], argv + 4, argc - 4);
     else
         return fprintf(stderr, "check_results: wrong use; see the head of its source\n"), 2;
     return yes ? 0 : 1;

@@ -98,6 +98,31 @@ static void test_read_file(void **state)
     unlink(path);
 }
 
+/* A line's own hash is the same whatever the defaults, and however the line is written; it is another one when the line asks for something else. */
+static void test_line_hash(void **state)
+{
+    (void)state;
+    static const slip_request_defaults others = {.max_tokens = 7, .sampling = {.temperature = 0.5, .seed = 3}, .models = "nobody"};
+    static const char text[] = TEXT("a", "\"model\":\"m\",\"prompt\":\"x\"") "\n" TEXT("b", "\"prompt\":\"x\"") "\n";
+    static const char same[] = TEXT("a", " \"prompt\" : \"\\u0078\", \"model\":\"m\"") "\n" TEXT("b", "\"prompt\":\"y\"") "\n";
+    uint64_t hashes[3][2];
+    for (int i = 0; i < 3; i++) {
+        slip_request_file *file;
+        write_file(i < 2 ? text : same, i < 2 ? sizeof text - 1 : sizeof same - 1);
+        assert_int_equal(slip_request_file_open(path, i == 1 ? &others : NULL, &file), SLIP_OK);
+        for (int line = 0; line < 2; line++) {
+            slip_request request = next(file);
+            assert_true((request.refusal.status_code != 0) == (i == 1 && line == 0)); /* a model that nobody has */
+            assert_int_equal(slip_request_file_line_hash(file, &hashes[i][line]), SLIP_OK);
+            slip_request_free(&request);
+        }
+        slip_request_file_close(file);
+        unlink(path);
+    }
+    assert_true(hashes[0][0] == hashes[1][0] && hashes[0][1] == hashes[1][1]);
+    assert_true(hashes[0][0] == hashes[2][0] && hashes[0][1] != hashes[2][1]);
+}
+
 /* Whatever else is wrong, a line keeps its name, and the refusal says where. */
 static void test_names_survive(void **state)
 {
@@ -305,9 +330,9 @@ static void test_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read_file), cmocka_unit_test(test_names_survive),     cmocka_unit_test(test_gzip),
-        cmocka_unit_test(test_bad_gzip),  cmocka_unit_test(test_bad_files),         cmocka_unit_test(test_standard_input),
-        cmocka_unit_test(test_many),      cmocka_unit_test(test_changed_meanwhile),
+        cmocka_unit_test(test_read_file),      cmocka_unit_test(test_line_hash), cmocka_unit_test(test_names_survive),
+        cmocka_unit_test(test_gzip),           cmocka_unit_test(test_bad_gzip),  cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_standard_input), cmocka_unit_test(test_many),      cmocka_unit_test(test_changed_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

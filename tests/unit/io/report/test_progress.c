@@ -91,10 +91,11 @@ static void test_more(void **state)
     slip_progress_update(&progress, &counts, 110);
     assert_non_null(strstr(text, " 5/16 done, 1 failed, 2 refused, 100 tokens, 10.0 tokens/s, acceptance 2.50, ETA 0:22\n"));
     counts.draining = true;
+    counts.acceptance = 2.5;
     counts.in_flight = 3;
     counts.drain_left = 24.6;
     slip_progress_update(&progress, &counts, 120);
-    assert_non_null(strstr(text, " draining: 3 in flight, at most 25 s; 5/16 done, 1 failed, 2 refused, 100 tokens\n"));
+    assert_non_null(strstr(text, " draining: 3 in flight, at most 25 s; 5/16 done, 1 failed, 2 refused, 100 tokens, acceptance 2.50\n"));
     slip_progress_update(&progress, &(slip_progress_counts){.done = 8, .tokens = 8, .of_text = true}, 130);
     assert_non_null(strstr(text, " 8/16 tokens done, 0.3 tokens/s, ETA 0:30\n"));
     fclose(stream);

@@ -91,6 +91,7 @@ static void test_two_runs(void **state)
     picks[2 * EXPERTS] = 7;
     assert_int_equal(begin("hash", &trace), SLIP_OK);
     add_rows(trace, 9000, 10);
+    slip_trace_take_back(trace, 2);
     assert_int_equal(slip_trace_close(trace, "done"), SLIP_OK);
 
     assert_int_equal(slip_trace_read(path, &data), SLIP_OK);
@@ -102,6 +103,7 @@ static void test_two_runs(void **state)
     assert_string_equal(data.runs[1].model, "model.h5");
     assert_int_equal(data.steps[8999].run, 1);
     assert_int_equal(data.steps[9000].run, 2);
+    assert_true(data.steps[9008].tokens == 3 && data.steps[9009].tokens == 1);
     assert_int_equal(data.layer_count, 2);
     assert_int_equal(data.layers[1], 2);
     assert_int_equal(data.picks[3], 7);

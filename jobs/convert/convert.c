@@ -105,6 +105,31 @@ static slip_status plan_weights(job *j)
     return status;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const slip_dataset *)a)->name, ((const slip_dataset *)b)->name);
+}
+
+/* Would GPUs take what will be written? Its table is that of the checkpoint, but for where the bytes lie. */
+static slip_status check_gpus(const job *j)
+{
+    if (j->options->for_gpus == 0)
+        return SLIP_OK;
+    slip_checkpoint table = {.datasets = calloc(2 * j->folder.weight_count + 1, sizeof *table.datasets)};
+    if (table.datasets == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    for (size_t i = 0; i < j->folder.weight_count; i++) {
+        const slip_dataset *parts[] = {&j->plans[i].codes, &j->plans[i].scales};
+        for (int p = 0; p < 2; p++)
+            if (parts[p]->bytes > 0)
+                table.datasets[table.dataset_count++] = *parts[p];
+    }
+    qsort(table.datasets, (size_t)table.dataset_count, sizeof *table.datasets, by_name);
+    slip_status status = slip_convert_check_gpus(j->options, &j->folder.model, &table);
+    free(table.datasets);
+    return status;
+}
+
 static slip_status write_weight(void *context, size_t weight, slip_checkpoint_writer *writer)
 {
     job *j = context;
@@ -122,11 +147,11 @@ static slip_status plan(job *j)
     if (status == SLIP_OK)
         status = slip_convert_folder_open(options, f);
     if (status == SLIP_OK)
-        status = slip_convert_check_gpus(options, &f->model);
-    if (status == SLIP_OK)
         status = plan_weights(j);
     if (status == SLIP_OK)
         status = check_leftovers(j);
+    if (status == SLIP_OK)
+        status = check_gpus(j);
     if (status == SLIP_OK)
         status = name_origin(j);
     if (status != SLIP_OK)

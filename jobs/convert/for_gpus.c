@@ -47,12 +47,64 @@ static int32_t slices_of(const slip_convert_options *options, const slip_model *
     return options->expert_slices > 0 ? options->expert_slices : slip_plan_slices(model, options->for_gpus);
 }
 
-slip_status slip_convert_check_gpus(const slip_convert_options *options, const slip_model *model)
+static slip_status make_program(const slip_model *model, int32_t slices, const slip_packed_name *name, slip_program *program)
 {
-    if (options->for_gpus == 0)
-        return SLIP_OK;
     slip_placement placement;
-    return slip_placement_make(model, options->for_gpus, slices_of(options, model), 0, &placement);
+    if (name->draft) {
+        slip_placement_draft(model, name->shards, name->shard, &placement);
+        return slip_program_draft(model, &placement, program);
+    }
+    slip_status status = slip_placement_make(model, name->shards, slices, name->shard, &placement);
+    return status == SLIP_OK ? slip_program_target(model, &placement, program) : status;
+}
+
+/* A shard's program on a packer: all of its tensors are placed. The caller frees both, also after a failure. */
+static slip_status place(const slip_source *source, int32_t slices, const slip_packed_name *name, const slip_packer_sink *sink,
+                         slip_program *program, slip_executor **packer)
+{
+    slip_status status = make_program(&source->model, slices, name, program);
+    if (status == SLIP_OK)
+        status = slip_packer_create(program, sink, packer);
+    return status == SLIP_OK ? slip_shard_place(source, program, &slip_executor_packer, *packer) : status;
+}
+
+/* Shard `number` of all: those of the target, then the draft's. */
+static slip_packed_name name_of(int32_t number, int32_t shards)
+{
+    return (slip_packed_name){number >= shards, number % shards, shards};
+}
+
+static int32_t shard_count(int32_t shards, const slip_model *model)
+{
+    return shards * (model->has_draft ? 2 : 1);
+}
+
+/* ---- the check ---- */
+
+static slip_status check_shard(const slip_source *source, int32_t slices, const slip_packed_name *name)
+{
+    slip_program program = {0};
+    slip_executor *packer = NULL;
+    slip_packer_sink none = {0};
+    slip_status status = place(source, slices, name, &none, &program, &packer);
+    if (status == SLIP_OK)
+        status = slip_executor_packer.prepare(packer);
+    if (packer)
+        slip_executor_packer.destroy(packer);
+    slip_program_free(&program);
+    return status;
+}
+
+slip_status slip_convert_check_gpus(const slip_convert_options *options, const slip_model *model, const slip_checkpoint *table)
+{
+    slip_source source = {.path = options->out_path, .table = *table, .model = *model}; /* a table of what will be there */
+    int32_t gpus = options->for_gpus;
+    slip_status status = SLIP_OK;
+    for (int32_t i = 0; gpus > 0 && i < shard_count(gpus, model) && status == SLIP_OK; i++) {
+        slip_packed_name name = name_of(i, gpus);
+        status = check_shard(&source, slices_of(options, model), &name);
+    }
+    return status;
 }
 
 /* ---- one shard ---- */
@@ -76,18 +128,6 @@ static slip_status store(void *context, int32_t index, int64_t first, int64_t by
     return status;
 }
 
-static slip_status make_program(const job *j, const slip_packed_name *name, slip_program *program)
-{
-    slip_placement placement;
-    const slip_model *model = &j->source.model;
-    if (name->draft) {
-        slip_placement_draft(model, name->shards, name->shard, &placement);
-        return slip_program_draft(model, &placement, program);
-    }
-    slip_status status = slip_placement_make(model, name->shards, j->slices, name->shard, &placement);
-    return status == SLIP_OK ? slip_program_target(model, &placement, program) : status;
-}
-
 /* Was it packed already, just as we would? */
 static bool is_finished(const packing *p)
 {
@@ -105,11 +145,7 @@ static slip_status begin(job *j, const slip_packed_name *name, packing *p)
     *p = (packing){.job = j, .shard = {.source = &j->source, .program = &p->program, .kind = &slip_executor_packer, .name = *name}};
     slip_status status = slip_packed_path(j->options->out_path, name, &p->path);
     if (status == SLIP_OK)
-        status = make_program(j, name, &p->program);
-    if (status == SLIP_OK)
-        status = slip_packer_create(&p->program, &sink, &p->shard.executor);
-    if (status == SLIP_OK)
-        status = slip_shard_place(&j->source, &p->program, p->shard.kind, p->shard.executor);
+        status = place(&j->source, j->slices, name, &sink, &p->program, &p->shard.executor);
     if (status == SLIP_OK)
         status = slip_packed_label_make(&p->shard, &p->label);
     for (int32_t i = 0; status == SLIP_OK && i < p->program.tensor_count; i++) {
@@ -147,27 +183,16 @@ static slip_status pack(job *j, const slip_packed_name *name)
 
 /* ---- all of them ---- */
 
-/* Shard `number` of all: those of the target, then the draft's. */
-static slip_packed_name name_of(const job *j, int32_t number)
-{
-    int32_t shards = j->options->for_gpus;
-    return (slip_packed_name){number >= shards, number % shards, shards};
-}
-
-static int32_t shard_count(const job *j)
-{
-    return j->options->for_gpus * (j->source.model.has_draft ? 2 : 1);
-}
-
 /* Does the disk have room for what is not there yet? Counts what is ours to do, too. */
 static slip_status measure(job *j)
 {
     struct statvfs disk;
     int64_t all = 0;
+    int32_t count = shard_count(j->options->for_gpus, &j->source.model);
     slip_status status = SLIP_OK;
-    for (int32_t i = 0; i < shard_count(j) && status == SLIP_OK; i++) {
+    for (int32_t i = 0; i < count && status == SLIP_OK; i++) {
         packing p;
-        slip_packed_name name = name_of(j, i);
+        slip_packed_name name = name_of(i, j->options->for_gpus);
         status = begin(j, &name, &p);
         int64_t bytes = p.finished ? 0 : p.bytes;
         all += p.finished ? 0 : bytes + (int64_t)SLACK * (p.program.tensor_count + 16);
@@ -186,11 +211,12 @@ static slip_status measure(job *j)
 static slip_status pack_all(job *j)
 {
     int ranks = slip_comm_ranks(j->options->comm);
+    int32_t count = shard_count(j->options->for_gpus, &j->source.model);
     slip_status status = SLIP_OK;
-    for (int32_t first = 0; first < shard_count(j) && status == SLIP_OK; first += ranks) {
+    for (int32_t first = 0; first < count && status == SLIP_OK; first += ranks) {
         int32_t mine = first + slip_comm_rank(j->options->comm);
-        slip_packed_name name = name_of(j, mine);
-        status = slip_comm_agree(j->options->comm, mine < shard_count(j) ? pack(j, &name) : SLIP_OK);
+        slip_packed_name name = name_of(mine, j->options->for_gpus);
+        status = slip_comm_agree(j->options->comm, mine < count ? pack(j, &name) : SLIP_OK);
     }
     return status;
 }
@@ -247,7 +273,7 @@ slip_status slip_convert_for_gpus(const slip_convert_options *options)
     if (status != SLIP_OK)
         return status;
     j.slices = slices_of(options, &j.source.model);
-    status = slip_comm_agree(options->comm, slip_convert_check_gpus(options, &j.source.model));
+    status = slip_comm_agree(options->comm, slip_convert_check_gpus(options, &j.source.model, &j.source.table));
     if (status == SLIP_OK && !options->dry_run)
         status = pack_model(&j);
     if (status == SLIP_OK)

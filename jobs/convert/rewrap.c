@@ -95,7 +95,7 @@ static slip_status open_source(job *j)
     if (status == SLIP_OK && j->options->window > 0)
         j->model.sliding.window = j->options->window;
     if (status == SLIP_OK)
-        status = slip_convert_check_gpus(j->options, &j->model);
+        status = slip_convert_check_gpus(j->options, &j->model, &j->from);
     if (status == SLIP_OK)
         status = slip_weight_list(&j->model, &j->weights, &j->weight_count);
     return status == SLIP_OK ? slip_checkpoint_files_open(&j->from, path, &j->files) : status;

@@ -22,7 +22,7 @@ typedef struct {
     slip_convert_folder folder;
     slip_conversion *plans; /* one a weight; without a weight: the mask's file, or nothing */
     int64_t *weight_bytes;  /* as they will be stored */
-    int64_t bytes;
+    int64_t bytes, packed_bytes;
     char origin[24];
     slip_rounding rounding;
     slip_convert_output output;
@@ -59,6 +59,16 @@ static slip_status plan_mask(job *j, const slip_weight_spec *weight, slip_conver
     return SLIP_OK;
 }
 
+/* Files of weights that an index passes over: of another download, or of an index of another one. */
+static void say_unlisted(const slip_convert_source *source)
+{
+    char name[SLIP_SAFETENSORS_NAME];
+    size_t count = slip_safetensors_unlisted(source->folder, name);
+    if (count > 0)
+        fprintf(stderr, "warning: %s: %s%s not in model.safetensors.index.json, and not read\n", source->path, name,
+                count > 1 ? " and others are" : " is");
+}
+
 static slip_status check_leftovers(const job *j)
 {
     size_t skipped = 0, none = 0;
@@ -67,6 +77,10 @@ static slip_status check_leftovers(const job *j)
         status = slip_convert_source_check(&j->folder.draft, &none);
     if (status == SLIP_OK && skipped > 0 && j->speaks && !j->options->quiet)
         fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n", skipped);
+    if (status == SLIP_OK && j->speaks)
+        say_unlisted(&j->folder.target);
+    if (status == SLIP_OK && j->speaks && j->folder.model.has_draft)
+        say_unlisted(&j->folder.draft);
     return status;
 }
 
@@ -111,7 +125,7 @@ static int by_name(const void *a, const void *b)
 }
 
 /* Would GPUs take what will be written? Its table is that of the checkpoint, but for where the bytes lie. */
-static slip_status check_gpus(const job *j)
+static slip_status check_gpus(job *j)
 {
     if (j->options->for_gpus == 0)
         return SLIP_OK;
@@ -125,7 +139,7 @@ static slip_status check_gpus(const job *j)
                 table.datasets[table.dataset_count++] = *parts[p];
     }
     qsort(table.datasets, (size_t)table.dataset_count, sizeof *table.datasets, by_name);
-    slip_status status = slip_convert_check_gpus(j->options, &j->folder.model, &table);
+    slip_status status = slip_convert_check_gpus(j->options, &j->folder.model, &table, &j->packed_bytes);
     free(table.datasets);
     return status;
 }
@@ -167,6 +181,7 @@ static slip_status plan(job *j)
         .weights = f->weights,
         .count = f->weight_count,
         .bytes = j->weight_bytes,
+        .bytes_beside = j->packed_bytes,
         .write = write_weight,
         .context = j,
         .rounding = &j->rounding,

@@ -81,28 +81,50 @@ static int32_t shard_count(int32_t shards, const slip_model *model)
 
 /* ---- the check ---- */
 
-static slip_status check_shard(const slip_source *source, int32_t slices, const slip_packed_name *name)
+/* Bytes of a shard's datasets. */
+static int64_t packed_bytes(const slip_packed_shard *shard)
+{
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < shard->program->tensor_count; i++) {
+        slip_dataset dataset;
+        slip_packed_dataset(shard, i, &dataset);
+        bytes += dataset.bytes;
+    }
+    return bytes;
+}
+
+/* And all that HDF5 may add. */
+static int64_t file_bytes(const slip_packed_shard *shard)
+{
+    return packed_bytes(shard) + (int64_t)SLACK * (shard->program->tensor_count + 16);
+}
+
+static slip_status check_shard(const slip_source *source, int32_t slices, const slip_packed_name *name, int64_t *bytes)
 {
     slip_program program = {0};
-    slip_executor *packer = NULL;
     slip_packer_sink none = {0};
-    slip_status status = place(source, slices, name, &none, &program, &packer);
+    slip_packed_shard shard = {.source = source, .program = &program, .kind = &slip_executor_packer, .name = *name};
+    slip_status status = place(source, slices, name, &none, &program, &shard.executor);
     if (status == SLIP_OK)
-        status = slip_executor_packer.prepare(packer);
-    if (packer)
-        slip_executor_packer.destroy(packer);
+        status = shard.kind->prepare(shard.executor);
+    if (status == SLIP_OK)
+        *bytes += file_bytes(&shard);
+    if (shard.executor)
+        shard.kind->destroy(shard.executor);
     slip_program_free(&program);
     return status;
 }
 
-slip_status slip_convert_check_gpus(const slip_convert_options *options, const slip_model *model, const slip_checkpoint *table)
+slip_status slip_convert_check_gpus(const slip_convert_options *options, const slip_model *model, const slip_checkpoint *table,
+                                    int64_t *bytes)
 {
     slip_source source = {.path = options->out_path, .table = *table, .model = *model}; /* a table of what will be there */
     int32_t gpus = options->for_gpus;
     slip_status status = SLIP_OK;
+    *bytes = 0;
     for (int32_t i = 0; gpus > 0 && i < shard_count(gpus, model) && status == SLIP_OK; i++) {
         slip_packed_name name = name_of(i, gpus);
-        status = check_shard(&source, slices_of(options, model), &name);
+        status = check_shard(&source, slices_of(options, model), &name, bytes);
     }
     return status;
 }
@@ -148,11 +170,7 @@ static slip_status begin(job *j, const slip_packed_name *name, packing *p)
         status = place(&j->source, j->slices, name, &sink, &p->program, &p->shard.executor);
     if (status == SLIP_OK)
         status = slip_packed_label_make(&p->shard, &p->label);
-    for (int32_t i = 0; status == SLIP_OK && i < p->program.tensor_count; i++) {
-        slip_dataset dataset;
-        slip_packed_dataset(&p->shard, i, &dataset);
-        p->bytes += dataset.bytes;
-    }
+    p->bytes = status == SLIP_OK ? packed_bytes(&p->shard) : 0;
     p->finished = status == SLIP_OK && is_finished(p);
     return status;
 }
@@ -195,7 +213,7 @@ static slip_status measure(job *j)
         slip_packed_name name = name_of(i, j->options->for_gpus);
         status = begin(j, &name, &p);
         int64_t bytes = p.finished ? 0 : p.bytes;
-        all += p.finished ? 0 : bytes + (int64_t)SLACK * (p.program.tensor_count + 16);
+        all += p.finished || status != SLIP_OK ? 0 : file_bytes(&p.shard);
         j->bytes += i % slip_comm_ranks(j->options->comm) == slip_comm_rank(j->options->comm) ? bytes : 0;
         end(&p);
     }
@@ -273,7 +291,8 @@ slip_status slip_convert_for_gpus(const slip_convert_options *options)
     if (status != SLIP_OK)
         return status;
     j.slices = slices_of(options, &j.source.model);
-    status = slip_comm_agree(options->comm, slip_convert_check_gpus(options, &j.source.model, &j.source.table));
+    int64_t bytes;
+    status = slip_comm_agree(options->comm, slip_convert_check_gpus(options, &j.source.model, &j.source.table, &bytes));
     if (status == SLIP_OK && !options->dry_run)
         status = pack_model(&j);
     if (status == SLIP_OK)

@@ -150,48 +150,6 @@ static void test_layouts(void **state)
     check_layout(*state, "hf-192-128-bf16", 2, 2, false); /* experts cut over both */
 }
 
-/* A cut that a GPU cannot take is refused by the name of the weight, before anything is written. */
-static void test_named(void **state)
-{
-    folder *at = folder_make();
-    char model[256], cause[320];
-    snprintf(model, sizeof model, "%s", folder_join(at, "model.h5"));
-    snprintf(cause, sizeof cause, "%s: /target/layers/0/down: the GPU engine wants", model);
-    for (int dry = 0; dry < 2; dry++) {
-        slip_convert_options options = {.source_folder = "tests/golden/forward/fixtures/v2-flash-split-fp8",
-                                        .out_path = model,
-                                        .for_gpus = 2,
-                                        .expert_slices = 1,
-                                        .dry_run = dry,
-                                        .quiet = true,
-                                        .comm = *state};
-        slip_clear();
-        assert_int_equal(slip_convert_run(&options), SLIP_ERR_INPUT);
-        if (!strstr(slip_cause(), cause))
-            fail_msg("%s", slip_cause());
-        assert_int_not_equal(access(model, F_OK), 0);
-    }
-    slip_clear();
-    folder_remove(at);
-}
-
-/* What packs knows what the engine refuses beyond the weights. */
-static void test_prepared(void **state)
-{
-    folder *at = folder_make();
-    char model[256];
-    snprintf(model, sizeof model, "%s", folder_join(at, "model.h5"));
-    assert_int_equal(convert(*state, "tests/golden/forward/fixtures/hf-odd-f32", model, 1, 1), SLIP_OK);
-    machine *m = start(*state, model, (slip_packed_name){false, 0, 1}, 1, 0);
-    assert_int_equal(slip_executor_packer.prepare(m->shard.executor), SLIP_OK);
-    m->program.cache[1].head_dim = 272;
-    assert_int_equal(slip_executor_packer.prepare(m->shard.executor), SLIP_ERR_INPUT);
-    assert_non_null(strstr(slip_cause(), "heads of 272"));
-    slip_clear();
-    stop(m);
-    folder_remove(at);
-}
-
 /* ---- what is passed over, and what is refused ---- */
 
 typedef struct {
@@ -392,8 +350,7 @@ static void test_again(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts), cmocka_unit_test(test_named),        cmocka_unit_test(test_prepared),
-                                       cmocka_unit_test(test_stale),   cmocka_unit_test(test_never_packed), cmocka_unit_test(test_label),
-                                       cmocka_unit_test(test_damage),  cmocka_unit_test(test_again)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts), cmocka_unit_test(test_stale),  cmocka_unit_test(test_never_packed),
+                                       cmocka_unit_test(test_label),   cmocka_unit_test(test_damage), cmocka_unit_test(test_again)};
     return cmocka_run_group_tests(tests, tiny_comm_start, tiny_comm_finish);
 }

@@ -295,6 +295,9 @@ slip_status slip_convert_for_gpus(const slip_convert_options *options)
     status = slip_comm_agree(options->comm, slip_convert_check_gpus(options, &j.source.model, &j.source.table, &bytes));
     if (status == SLIP_OK && !options->dry_run)
         status = pack_model(&j);
+    else if (status == SLIP_OK && slip_convert_speaks(options) && !options->quiet)
+        fprintf(stderr, "checked %s for %d GPUs, experts cut in %d: %.1f MB, which were not written\n", options->out_path,
+                options->for_gpus, j.slices, (double)bytes * 1e-6);
     if (status == SLIP_OK)
         status = note(&j);
     slip_source_close(&j.source);

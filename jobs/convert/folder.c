@@ -76,7 +76,7 @@ static slip_status read_texts(const slip_convert_options *options, slip_convert_
     if (status == SLIP_OK)
         status = read_tokenizer(options, f, &tokenizer);
     if (status == SLIP_OK)
-        status = slip_convert_generation(options->source_folder, tokenizer, &f->model);
+        status = slip_convert_generation(options->source_folder, slip_convert_speaks(options), tokenizer, &f->model);
     if (status == SLIP_OK)
         status = slip_convert_chat(options->source_folder, &f->model);
     slip_tokenizer_free(tokenizer);

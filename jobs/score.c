@@ -138,8 +138,8 @@ static slip_status read_ids(const char *path, int32_t vocabulary, score *s)
         if (!json_is_integer(id))
             status = slip_fail(SLIP_ERR_INPUT, "%s: element %zu is not an integer", path, i);
         else if (json_integer_value(id) < 0 || json_integer_value(id) >= vocabulary)
-            status = slip_fail(SLIP_ERR_INPUT, "%s: element %zu, %lld, is not below the vocabulary's %d", path, i,
-                               (long long)json_integer_value(id), vocabulary);
+            status = slip_fail(SLIP_ERR_INPUT, "%s: element %zu, %lld, is not a token id from 0 to %d", path, i,
+                               (long long)json_integer_value(id), vocabulary - 1);
         else
             s->ids[i] = (int32_t)json_integer_value(id);
     }

@@ -161,7 +161,7 @@ extern const slip_executor_kind slip_executor_cpu;
 
 /* Packs for GPUs on a machine that needs none, and keeps nothing: what a GPU would be sent goes to `store` of its sink, a tensor after the
  * other, each from its first byte to its last. It runs no step. For that order it holds a matrix that comes in pieces of its rows, since
- * chunks of columns lie apart, until it is whole. */
+ * chunks of columns lie apart, until it is whole. Its prepare() says whether the engine takes the program, once all tensors are placed. */
 typedef struct {
     slip_status (*store)(void *context, int32_t index, int64_t first, int64_t bytes, const unsigned char *packed);
     void *context;

@@ -22,7 +22,7 @@ typedef struct {
     slip_convert_folder folder;
     slip_conversion *plans; /* one a weight; without a weight: the mask's file, or nothing */
     int64_t *weight_bytes;  /* as they will be stored */
-    int64_t bytes;
+    int64_t bytes, packed_bytes;
     char origin[24];
     slip_rounding rounding;
     slip_convert_output output;
@@ -59,6 +59,16 @@ static slip_status plan_mask(job *j, const slip_weight_spec *weight, slip_conver
     return SLIP_OK;
 }
 
+/* Files of weights that an index passes over: of another download, or of an index of another one. */
+static void say_unlisted(const slip_convert_source *source)
+{
+    char name[SLIP_SAFETENSORS_NAME];
+    size_t count = slip_safetensors_unlisted(source->folder, name);
+    if (count > 0)
+        fprintf(stderr, "warning: %s: %s%s not in model.safetensors.index.json, and not read\n", source->path, name,
+                count > 1 ? " and others are" : " is");
+}
+
 static slip_status check_leftovers(const job *j)
 {
     size_t skipped = 0, none = 0;
@@ -67,6 +77,10 @@ static slip_status check_leftovers(const job *j)
         status = slip_convert_source_check(&j->folder.draft, &none);
     if (status == SLIP_OK && skipped > 0 && j->speaks && !j->options->quiet)
         fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n", skipped);
+    if (status == SLIP_OK && j->speaks)
+        say_unlisted(&j->folder.target);
+    if (status == SLIP_OK && j->speaks && j->folder.model.has_draft)
+        say_unlisted(&j->folder.draft);
     return status;
 }
 
@@ -105,6 +119,31 @@ static slip_status plan_weights(job *j)
     return status;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const slip_dataset *)a)->name, ((const slip_dataset *)b)->name);
+}
+
+/* Would GPUs take what will be written? Its table is that of the checkpoint, but for where the bytes lie. */
+static slip_status check_gpus(job *j)
+{
+    if (j->options->for_gpus == 0)
+        return SLIP_OK;
+    slip_checkpoint table = {.datasets = calloc(2 * j->folder.weight_count + 1, sizeof *table.datasets)};
+    if (table.datasets == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    for (size_t i = 0; i < j->folder.weight_count; i++) {
+        const slip_dataset *parts[] = {&j->plans[i].codes, &j->plans[i].scales};
+        for (int p = 0; p < 2; p++)
+            if (parts[p]->bytes > 0)
+                table.datasets[table.dataset_count++] = *parts[p];
+    }
+    qsort(table.datasets, (size_t)table.dataset_count, sizeof *table.datasets, by_name);
+    slip_status status = slip_convert_check_gpus(j->options, &j->folder.model, &table, &j->packed_bytes);
+    free(table.datasets);
+    return status;
+}
+
 static slip_status write_weight(void *context, size_t weight, slip_checkpoint_writer *writer)
 {
     job *j = context;
@@ -122,11 +161,11 @@ static slip_status plan(job *j)
     if (status == SLIP_OK)
         status = slip_convert_folder_open(options, f);
     if (status == SLIP_OK)
-        status = slip_convert_check_gpus(options, &f->model);
-    if (status == SLIP_OK)
         status = plan_weights(j);
     if (status == SLIP_OK)
         status = check_leftovers(j);
+    if (status == SLIP_OK)
+        status = check_gpus(j);
     if (status == SLIP_OK)
         status = name_origin(j);
     if (status != SLIP_OK)
@@ -142,6 +181,7 @@ static slip_status plan(job *j)
         .weights = f->weights,
         .count = f->weight_count,
         .bytes = j->weight_bytes,
+        .bytes_beside = j->packed_bytes,
         .write = write_weight,
         .context = j,
         .rounding = &j->rounding,

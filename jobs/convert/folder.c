@@ -22,10 +22,24 @@ static slip_status join(const char *folder, const char *name, char path[SLIP_CON
     return SLIP_OK;
 }
 
+/* A repository in the hub's cache: blobs/, refs/, and snapshots/ with a folder a revision. */
+static slip_status check_cache(const char *folder)
+{
+    char config[SLIP_CONVERT_PATH], snapshots[SLIP_CONVERT_PATH];
+    slip_status status = join(folder, "config.json", config);
+    if (status == SLIP_OK)
+        status = join(folder, "snapshots", snapshots);
+    if (status == SLIP_OK && !slip_file_is_there(config) && slip_file_is_there(snapshots))
+        return slip_fail(SLIP_ERR_INPUT, "%s: no config.json, but snapshots/: the model is in a folder of that", folder);
+    return status;
+}
+
 static slip_status read_config(const slip_convert_options *options, slip_convert_folder *f)
 {
     char path[SLIP_CONVERT_PATH];
-    slip_status status = join(options->source_folder, "config.json", path);
+    slip_status status = check_cache(options->source_folder);
+    if (status == SLIP_OK)
+        status = join(options->source_folder, "config.json", path);
     if (status == SLIP_OK)
         status = slip_file_read(path, CONFIG_MAX, &f->config, &f->config_size);
     if (status == SLIP_OK)
@@ -62,7 +76,7 @@ static slip_status read_texts(const slip_convert_options *options, slip_convert_
     if (status == SLIP_OK)
         status = read_tokenizer(options, f, &tokenizer);
     if (status == SLIP_OK)
-        status = slip_convert_generation(options->source_folder, tokenizer, &f->model);
+        status = slip_convert_generation(options->source_folder, slip_convert_speaks(options), tokenizer, &f->model);
     if (status == SLIP_OK)
         status = slip_convert_chat(options->source_folder, &f->model);
     slip_tokenizer_free(tokenizer);

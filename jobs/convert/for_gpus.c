@@ -47,12 +47,86 @@ static int32_t slices_of(const slip_convert_options *options, const slip_model *
     return options->expert_slices > 0 ? options->expert_slices : slip_plan_slices(model, options->for_gpus);
 }
 
-slip_status slip_convert_check_gpus(const slip_convert_options *options, const slip_model *model)
+static slip_status make_program(const slip_model *model, int32_t slices, const slip_packed_name *name, slip_program *program)
 {
-    if (options->for_gpus == 0)
-        return SLIP_OK;
     slip_placement placement;
-    return slip_placement_make(model, options->for_gpus, slices_of(options, model), 0, &placement);
+    if (name->draft) {
+        slip_placement_draft(model, name->shards, name->shard, &placement);
+        return slip_program_draft(model, &placement, program);
+    }
+    slip_status status = slip_placement_make(model, name->shards, slices, name->shard, &placement);
+    return status == SLIP_OK ? slip_program_target(model, &placement, program) : status;
+}
+
+/* A shard's program on a packer: all of its tensors are placed. The caller frees both, also after a failure. */
+static slip_status place(const slip_source *source, int32_t slices, const slip_packed_name *name, const slip_packer_sink *sink,
+                         slip_program *program, slip_executor **packer)
+{
+    slip_status status = make_program(&source->model, slices, name, program);
+    if (status == SLIP_OK)
+        status = slip_packer_create(program, sink, packer);
+    return status == SLIP_OK ? slip_shard_place(source, program, &slip_executor_packer, *packer) : status;
+}
+
+/* Shard `number` of all: those of the target, then the draft's. */
+static slip_packed_name name_of(int32_t number, int32_t shards)
+{
+    return (slip_packed_name){number >= shards, number % shards, shards};
+}
+
+static int32_t shard_count(int32_t shards, const slip_model *model)
+{
+    return shards * (model->has_draft ? 2 : 1);
+}
+
+/* ---- the check ---- */
+
+/* Bytes of a shard's datasets. */
+static int64_t packed_bytes(const slip_packed_shard *shard)
+{
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < shard->program->tensor_count; i++) {
+        slip_dataset dataset;
+        slip_packed_dataset(shard, i, &dataset);
+        bytes += dataset.bytes;
+    }
+    return bytes;
+}
+
+/* And all that HDF5 may add. */
+static int64_t file_bytes(const slip_packed_shard *shard)
+{
+    return packed_bytes(shard) + (int64_t)SLACK * (shard->program->tensor_count + 16);
+}
+
+static slip_status check_shard(const slip_source *source, int32_t slices, const slip_packed_name *name, int64_t *bytes)
+{
+    slip_program program = {0};
+    slip_packer_sink none = {0};
+    slip_packed_shard shard = {.source = source, .program = &program, .kind = &slip_executor_packer, .name = *name};
+    slip_status status = place(source, slices, name, &none, &program, &shard.executor);
+    if (status == SLIP_OK)
+        status = shard.kind->prepare(shard.executor);
+    if (status == SLIP_OK)
+        *bytes += file_bytes(&shard);
+    if (shard.executor)
+        shard.kind->destroy(shard.executor);
+    slip_program_free(&program);
+    return status;
+}
+
+slip_status slip_convert_check_gpus(const slip_convert_options *options, const slip_model *model, const slip_checkpoint *table,
+                                    int64_t *bytes)
+{
+    slip_source source = {.path = options->out_path, .table = *table, .model = *model}; /* a table of what will be there */
+    int32_t gpus = options->for_gpus;
+    slip_status status = SLIP_OK;
+    *bytes = 0;
+    for (int32_t i = 0; gpus > 0 && i < shard_count(gpus, model) && status == SLIP_OK; i++) {
+        slip_packed_name name = name_of(i, gpus);
+        status = check_shard(&source, slices_of(options, model), &name, bytes);
+    }
+    return status;
 }
 
 /* ---- one shard ---- */
@@ -76,18 +150,6 @@ static slip_status store(void *context, int32_t index, int64_t first, int64_t by
     return status;
 }
 
-static slip_status make_program(const job *j, const slip_packed_name *name, slip_program *program)
-{
-    slip_placement placement;
-    const slip_model *model = &j->source.model;
-    if (name->draft) {
-        slip_placement_draft(model, name->shards, name->shard, &placement);
-        return slip_program_draft(model, &placement, program);
-    }
-    slip_status status = slip_placement_make(model, name->shards, j->slices, name->shard, &placement);
-    return status == SLIP_OK ? slip_program_target(model, &placement, program) : status;
-}
-
 /* Was it packed already, just as we would? */
 static bool is_finished(const packing *p)
 {
@@ -105,18 +167,10 @@ static slip_status begin(job *j, const slip_packed_name *name, packing *p)
     *p = (packing){.job = j, .shard = {.source = &j->source, .program = &p->program, .kind = &slip_executor_packer, .name = *name}};
     slip_status status = slip_packed_path(j->options->out_path, name, &p->path);
     if (status == SLIP_OK)
-        status = make_program(j, name, &p->program);
-    if (status == SLIP_OK)
-        status = slip_packer_create(&p->program, &sink, &p->shard.executor);
-    if (status == SLIP_OK)
-        status = slip_shard_place(&j->source, &p->program, p->shard.kind, p->shard.executor);
+        status = place(&j->source, j->slices, name, &sink, &p->program, &p->shard.executor);
     if (status == SLIP_OK)
         status = slip_packed_label_make(&p->shard, &p->label);
-    for (int32_t i = 0; status == SLIP_OK && i < p->program.tensor_count; i++) {
-        slip_dataset dataset;
-        slip_packed_dataset(&p->shard, i, &dataset);
-        p->bytes += dataset.bytes;
-    }
+    p->bytes = status == SLIP_OK ? packed_bytes(&p->shard) : 0;
     p->finished = status == SLIP_OK && is_finished(p);
     return status;
 }
@@ -147,30 +201,19 @@ static slip_status pack(job *j, const slip_packed_name *name)
 
 /* ---- all of them ---- */
 
-/* Shard `number` of all: those of the target, then the draft's. */
-static slip_packed_name name_of(const job *j, int32_t number)
-{
-    int32_t shards = j->options->for_gpus;
-    return (slip_packed_name){number >= shards, number % shards, shards};
-}
-
-static int32_t shard_count(const job *j)
-{
-    return j->options->for_gpus * (j->source.model.has_draft ? 2 : 1);
-}
-
 /* Does the disk have room for what is not there yet? Counts what is ours to do, too. */
 static slip_status measure(job *j)
 {
     struct statvfs disk;
     int64_t all = 0;
+    int32_t count = shard_count(j->options->for_gpus, &j->source.model);
     slip_status status = SLIP_OK;
-    for (int32_t i = 0; i < shard_count(j) && status == SLIP_OK; i++) {
+    for (int32_t i = 0; i < count && status == SLIP_OK; i++) {
         packing p;
-        slip_packed_name name = name_of(j, i);
+        slip_packed_name name = name_of(i, j->options->for_gpus);
         status = begin(j, &name, &p);
         int64_t bytes = p.finished ? 0 : p.bytes;
-        all += p.finished ? 0 : bytes + (int64_t)SLACK * (p.program.tensor_count + 16);
+        all += p.finished || status != SLIP_OK ? 0 : file_bytes(&p.shard);
         j->bytes += i % slip_comm_ranks(j->options->comm) == slip_comm_rank(j->options->comm) ? bytes : 0;
         end(&p);
     }
@@ -186,11 +229,12 @@ static slip_status measure(job *j)
 static slip_status pack_all(job *j)
 {
     int ranks = slip_comm_ranks(j->options->comm);
+    int32_t count = shard_count(j->options->for_gpus, &j->source.model);
     slip_status status = SLIP_OK;
-    for (int32_t first = 0; first < shard_count(j) && status == SLIP_OK; first += ranks) {
+    for (int32_t first = 0; first < count && status == SLIP_OK; first += ranks) {
         int32_t mine = first + slip_comm_rank(j->options->comm);
-        slip_packed_name name = name_of(j, mine);
-        status = slip_comm_agree(j->options->comm, mine < shard_count(j) ? pack(j, &name) : SLIP_OK);
+        slip_packed_name name = name_of(mine, j->options->for_gpus);
+        status = slip_comm_agree(j->options->comm, mine < count ? pack(j, &name) : SLIP_OK);
     }
     return status;
 }
@@ -247,9 +291,13 @@ slip_status slip_convert_for_gpus(const slip_convert_options *options)
     if (status != SLIP_OK)
         return status;
     j.slices = slices_of(options, &j.source.model);
-    status = slip_comm_agree(options->comm, slip_convert_check_gpus(options, &j.source.model));
+    int64_t bytes;
+    status = slip_comm_agree(options->comm, slip_convert_check_gpus(options, &j.source.model, &j.source.table, &bytes));
     if (status == SLIP_OK && !options->dry_run)
         status = pack_model(&j);
+    else if (status == SLIP_OK && slip_convert_speaks(options) && !options->quiet)
+        fprintf(stderr, "checked %s for %d GPUs, experts cut in %d: %.1f MB, which were not written\n", options->out_path,
+                options->for_gpus, j.slices, (double)bytes * 1e-6);
     if (status == SLIP_OK)
         status = note(&j);
     slip_source_close(&j.source);

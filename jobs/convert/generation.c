@@ -65,7 +65,21 @@ static void refuse_unsupported(const slip_fields *fields)
     slip_field_refuse_unknown(fields, read);
 }
 
-static slip_status read_generation(const char *folder, slip_model *model)
+/* Greedy, but where a temperature is given: MiMo's published file is said to have do_sample false beside temperature 1, and the engines that
+ * its authors name look at the temperature alone. */
+static void read_do_sample(const slip_fields *fields, bool speaks, slip_model *model)
+{
+    if (!slip_field_given(fields, "do_sample") || slip_field_bool_or(fields, "do_sample", true))
+        return;
+    if (!slip_field_given(fields, "temperature"))
+        model->sampling = (slip_sampling_defaults){.given = 1u << SLIP_SAMPLING_INDEX_temperature};
+    else if (speaks && model->sampling.values.temperature > 0)
+        fprintf(stderr,
+                "warning: %s: do_sample is false, and temperature is %g: who says nothing samples at that, as with vLLM and SGLang\n",
+                fields->source, (double)model->sampling.values.temperature);
+}
+
+static slip_status read_generation(const char *folder, bool speaks, slip_model *model)
 {
     char path[PATH_SIZE];
     json_t *root = NULL;
@@ -75,9 +89,7 @@ static slip_status read_generation(const char *folder, slip_model *model)
     slip_fields fields = {root, path, "", &status};
     slip_settings_add_eos(&fields, "eos_token_id", model);
     slip_settings_read_sampling(&fields, &model->sampling);
-    if (slip_field_given(&fields, "do_sample") && !slip_field_bool_or(&fields, "do_sample", true)) {
-        model->sampling = (slip_sampling_defaults){.given = 1u << SLIP_SAMPLING_INDEX_temperature}; /* greedy */
-    }
+    read_do_sample(&fields, speaks, model);
     refuse_unsupported(&fields);
     json_decref(root);
     return status;
@@ -109,9 +121,9 @@ static slip_status find_eos(const char *folder, const slip_tokenizer *tokenizer,
     return status;
 }
 
-slip_status slip_convert_generation(const char *folder, const slip_tokenizer *tokenizer, slip_model *model)
+slip_status slip_convert_generation(const char *folder, bool speaks, const slip_tokenizer *tokenizer, slip_model *model)
 {
-    slip_status status = read_generation(folder, model);
+    slip_status status = read_generation(folder, speaks, model);
     if (status == SLIP_OK && model->eos_count == 0 && tokenizer != NULL)
         status = find_eos(folder, tokenizer, model);
     return status;

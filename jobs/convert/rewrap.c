@@ -19,7 +19,7 @@ typedef struct {
     slip_checkpoint_files files;
     slip_weight_spec *weights;
     size_t weight_count;
-    int64_t *weight_bytes;
+    int64_t *weight_bytes, packed_bytes;
     char *settings, origin[24];
     slip_rounding rounding;
     slip_convert_output output;
@@ -95,7 +95,7 @@ static slip_status open_source(job *j)
     if (status == SLIP_OK && j->options->window > 0)
         j->model.sliding.window = j->options->window;
     if (status == SLIP_OK)
-        status = slip_convert_check_gpus(j->options, &j->model);
+        status = slip_convert_check_gpus(j->options, &j->model, &j->from, &j->packed_bytes);
     if (status == SLIP_OK)
         status = slip_weight_list(&j->model, &j->weights, &j->weight_count);
     return status == SLIP_OK ? slip_checkpoint_files_open(&j->from, path, &j->files) : status;
@@ -141,6 +141,7 @@ static slip_status plan(job *j)
         .weights = j->weights,
         .count = j->weight_count,
         .bytes = j->weight_bytes,
+        .bytes_beside = j->packed_bytes,
         .write = copy_weight,
         .context = j,
         .rounding = &j->rounding,

@@ -6,16 +6,11 @@
 # roundings of the same size. So the CPU that rounds (--round-activations) is not the GPU's twin but a second throw of the same dice,
 # the yardstick for what rounding does; where a tie between experts has turned, the values of that token are traced, op by op.
 . "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/bounds.bash"
 command -v python3 >/dev/null || { echo "skipped: python3 reads the answers"; exit 77; }
 : "${COMPARE_GREEDY:=$TOOLS/compare_greedy}" "${COMPARE_PARTINGS:=$TOOLS/compare_partings}"
 
-# Bounds. How far rounding moves a logit is the model's own: the shipped model's median row moves by 0.07, that of the model before it by
-# 0.03. So most bounds are multiples of how far the CPU that rounds is from the exact one, measured in each run.
-gap=1.5    # between two tokens' logits, against what rounding moves the best two's margin by in 99 of 100 rows
-row=1.5    # rms of a row's logits, GPU against the CPU that rounds, against that CPU's 99th of 100 rows
-times=1.5  # the median row's distance from the exact CPU, and the 99th of 100's, against that of the CPU that rounds
-share=3    # times as many choices may differ as of the CPU that rounds, which are 0.5 to 1.5 in 100
-bias=0.005 # of the log-probability of the exact CPU's choices, on average; the CPU that rounds: 0.0014
+# On top of what all scripts allow:
 part=0.15  # of a row of any op, before any expert has turned; the CPU that rounds: 0.10
 tie=0.06   # between the scores (0 to 1, and bias) of experts exchanged; the CPU that rounds: 0.037
 

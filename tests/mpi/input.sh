@@ -123,8 +123,8 @@ bad_ids() { # name, JSON, pattern
     alone score -m "$MODEL" --ids "$work/ids.json"
     judge "ids: $1" "$3"
 }
-bad_ids "beyond the vocabulary" '[1,2,1000000]' "element 2, 1000000"
-bad_ids "negative" '[-1]' "element 0, -1"
+bad_ids "beyond the vocabulary" '[1,2,1000000]' "element 2, 1000000, is not a token id from 0 to"
+bad_ids "negative" '[-1]' "element 0, -1, is not a token id from 0 to"
 bad_ids "not integers" '[1,"2"]' "element 1"
 bad_ids "none" '[]' "no tokens"
 bad_ids "not an array" '{"a":1}' "not a JSON array"

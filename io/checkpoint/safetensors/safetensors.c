@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "io/base/file/file.h"
+#include "io/base/printable.h"
 #include "io/checkpoint/safetensors/header.h"
 
 enum { FILES_MAX = 1000, INDEX_MAX = 256 << 20 };
@@ -86,17 +87,21 @@ static slip_status add_listed_shards(slip_safetensors *folder, const json_t *wei
     return SLIP_OK;
 }
 
+static bool is_shard_name(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return name[0] != '.' && dot != NULL && strcmp(dot, ".safetensors") == 0;
+}
+
 static slip_status add_all_shards(slip_safetensors *folder)
 {
     DIR *directory = opendir(folder->path);
     if (directory == NULL)
         return slip_fail(slip_file_blame(errno), "%s: cannot be opened as a folder: %s", folder->path, strerror(errno));
     slip_status status = SLIP_OK;
-    for (struct dirent *entry; status == SLIP_OK && (entry = readdir(directory)) != NULL;) {
-        const char *dot = strrchr(entry->d_name, '.');
-        if (entry->d_name[0] != '.' && dot != NULL && strcmp(dot, ".safetensors") == 0)
+    for (struct dirent *entry; status == SLIP_OK && (entry = readdir(directory)) != NULL;)
+        if (is_shard_name(entry->d_name))
             status = add_shard(folder, entry->d_name);
-    }
     closedir(directory);
     if (status == SLIP_OK && folder->shard_count == 0)
         status = slip_fail(SLIP_ERR_INPUT, "%s: holds no *.safetensors file", folder->path);
@@ -271,6 +276,28 @@ void slip_safetensors_close(slip_safetensors *folder)
 int32_t slip_safetensors_tp_size(const slip_safetensors *folder)
 {
     return folder->tp_size;
+}
+
+static bool is_open(const slip_safetensors *folder, const char *base)
+{
+    for (int i = 0; i < folder->shard_count; i++)
+        if (strcmp(folder->shards[i].base, base) == 0)
+            return true;
+    return false;
+}
+
+size_t slip_safetensors_unlisted(const slip_safetensors *folder, char name[static SLIP_SAFETENSORS_NAME])
+{
+    DIR *directory = opendir(folder->path);
+    size_t count = 0;
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;)
+        if (is_shard_name(entry->d_name) && !is_open(folder, entry->d_name) && (count++ == 0 || strcmp(entry->d_name, name) < 0))
+            snprintf(name, SLIP_SAFETENSORS_NAME, "%s", entry->d_name);
+    if (directory != NULL)
+        closedir(directory);
+    if (count > 0)
+        slip_make_printable(name);
+    return count;
 }
 
 const slip_st_tensor *slip_safetensors_find(const slip_safetensors *folder, const char *name)

@@ -35,6 +35,10 @@ void slip_safetensors_close(slip_safetensors *folder);
 /* metadata.tp_size of the index: the chunks in which fused weights were saved. 0: it is not said. */
 int32_t slip_safetensors_tp_size(const slip_safetensors *folder);
 
+/* How many *.safetensors files of the folder an index does not list, and the first of them by name, printable. Without an index: 0. */
+enum { SLIP_SAFETENSORS_NAME = 256 };
+size_t slip_safetensors_unlisted(const slip_safetensors *folder, char name[static SLIP_SAFETENSORS_NAME]);
+
 /* NULL when there is no such tensor. */
 const slip_st_tensor *slip_safetensors_find(const slip_safetensors *folder, const char *name);
 

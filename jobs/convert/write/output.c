@@ -119,7 +119,7 @@ static slip_status find_finished(writing *w)
 
 slip_status slip_convert_output_absent(const char *path)
 {
-    if (access(path, F_OK) != 0)
+    if (!slip_file_is_there(path)) /* a link to nothing is: its file may be on a disk that is not mounted */
         return SLIP_OK;
     return slip_fail(SLIP_ERR_INPUT, "%s: exists already; remove it or choose another name", path);
 }
@@ -128,7 +128,7 @@ static slip_status check_room(const writing *w)
 {
     const slip_convert_output *o = w->o;
     struct statvfs disk;
-    int64_t needed = w->bytes + (int64_t)o->texts.tokenizer_size + SLACK * (int64_t)(2 * o->count + 16);
+    int64_t needed = w->bytes + o->bytes_beside + (int64_t)o->texts.tokenizer_size + SLACK * (int64_t)(2 * o->count + 16);
     char *copy = strdup(o->path);
     const char *folder = copy != NULL ? dirname(copy) : ".";
     slip_status status = slip_convert_output_absent(o->path);

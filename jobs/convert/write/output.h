@@ -22,6 +22,7 @@ typedef struct {
     const slip_weight_spec *weights; /* borrowed */
     size_t count;
     const int64_t *bytes; /* [count]: of each weight as it will be stored */
+    int64_t bytes_beside; /* that will be written to the same disk when this is done */
     slip_status (*write)(void *context, size_t weight, slip_checkpoint_writer *writer);
     void *context;
     slip_rounding *rounding; /* what write() measured: a layer's goes into its file; in the end, on rank 0, that of all layers */

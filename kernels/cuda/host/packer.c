@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "io/base/memory/large.h"
-#include "kernels/cuda/layout/weights.h"
+#include "kernels/cuda/layout/cache.h"
+#include "kernels/cuda/lower/lower_state.h"
 #include "kernels/executor.h"
 
 struct slip_executor {
@@ -37,6 +38,23 @@ slip_status slip_packer_create(const slip_program *program, const slip_packer_si
 static slip_status place(slip_executor *e, int32_t index, const slip_weight *form)
 {
     return slip_cuda_weights_plan(&e->weights, index, form);
+}
+
+/* Would the engine take the program? Its sizes alone decide, and none of these limits decides any of what is looked at. */
+static slip_status prepare(slip_executor *e)
+{
+    const slip_program *program = e->weights.program;
+    slip_limits limits = {.rows = 1, .logit_rows = 1, .sequences = 1, .span_rows = 1, .context = 1, .kv_tokens = 1};
+    slip_cuda_cache caches[SLIP_MAX_LAYERS];
+    for (int32_t i = 0; i < program->cache_count; i++)
+        caches[i] = slip_cuda_cache_of(&program->cache[i], &limits);
+    slip_cuda_source source = {.program = program,
+                               .limits = &limits,
+                               .tensors = e->weights.tensors,
+                               .caches = caches,
+                               .taps = {.width = (int32_t)program->width[SLIP_BUFFER_TAPS]},
+                               .sms = SLIP_ARCH_SMS};
+    return slip_lower_check(&source);
 }
 
 static size_t packed_bytes(const slip_executor *e, int32_t index, int64_t rows)
@@ -119,5 +137,6 @@ const slip_executor_kind slip_executor_packer = {
     .store_rows = store_rows,
     .alloc_packed = alloc_packed,
     .free_packed = free_packed,
+    .prepare = prepare,
     .destroy = destroy,
 };

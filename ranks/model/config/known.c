@@ -49,6 +49,7 @@ static const char *const harmless[] = {
     "vision_config",
     "vision_start_token_id",
     "vision_end_token_id",
+    "vision_model_type",
     "vision_token_id",
     NULL,
 };

@@ -241,7 +241,7 @@ slip_status slip_chat_put_plain(slip_text *text, size_t index, const json_t *mes
             slip_chat_close_turn(text);
             return status;
         }
-    return slip_chat_refuse(index, ".role", "is none of system, user, assistant and tool");
+    return slip_chat_refuse(index, ".role", "is none of system, developer, user, assistant and tool");
 }
 
 static slip_status put_system(slip_text *text, const json_t *messages, const json_t *tools, size_t *first)

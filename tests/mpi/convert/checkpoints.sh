@@ -100,6 +100,13 @@ take eos-none eos-gen
 taken "generation_config's end tokens" "end tokens: 4092 0$"
 convert "$copy"
 if grep -q 'sampling where nobody says: temperature 1 top_p 0.95' "$log"; then ok "generation_config's sampling"; else fail "generation_config's sampling" "not said" "$log"; fi
+sed -i 's/"do_sample": true/"do_sample": false/' "$copy/generation_config.json"
+convert "$copy"
+if grep -q 'do_sample is false, and temperature is 1: ' "$log" && grep -q 'sampling where nobody says: temperature 1 top_p 0.95' "$log"
+then ok "do_sample false beside a temperature"; else fail "do_sample false beside a temperature" "otherwise" "$log"; fi
+sed -i 's/, "temperature": 1.0//' "$copy/generation_config.json"
+convert "$copy"
+if grep -q 'sampling where nobody says: temperature 0$' "$log"; then ok "do_sample false alone"; else fail "do_sample false alone" "otherwise" "$log"; fi
 sed -i 's/"vocab_size": 4096/"vocab_size": 4096, "eos_token_id": 7/' "$copy/config.json"
 taken "both files' end tokens" "end tokens: 7 4092 0$"
 

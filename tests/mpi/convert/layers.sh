@@ -27,6 +27,10 @@ if [ "$(cat "$work"/text.* | wc -c)" -gt 12 ] && cmp "$work"/text.* >>"$log"; th
 on_ranks 2 convert "$work/on1/m.h5" "$work/one.h5" --files one >"$log" 2>&1
 if cmp -s "$work/one.h5" "$MODEL"; then ok "back to one file"; else fail "back to one file" "it differs" "$log"; fi
 
+"$SLIPSTREAM" convert "$work/one.h5" "$work/one.h5" --for-gpus 2 --dry-run >"$log" 2>&1 </dev/null
+status=$?
+if [ "$status" = 0 ] && grep -q "^checked .* for 2 GPUs, .* MB, which were not written" "$log" && [ ! -e "$work/one.h5.gpu" ]; then ok "packing checked alone"; else fail "packing checked alone" "exit status $status, or nothing said, or written" "$log"; fi
+
 # Packed for GPUs: the same bytes whatever the number of ranks that pack and of files that they read.
 mkdir "$work/gpus1" "$work/gpus3" && cp "$MODEL" "$work/gpus1/m.h5" && cp -r "$work/on1/." "$work/gpus3"
 for ranks in 1 3; do

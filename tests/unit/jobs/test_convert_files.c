@@ -222,13 +222,40 @@ static void test_cut_while_read(void **state)
     altered_drop(&f);
 }
 
+/* A repository in the hub's cache: a snapshot's files are links, and above them is no model. */
+static void test_hub_cache(void **state)
+{
+    (void)state;
+    altered_folder f = altered_copy("v2.6-fused-mxfp4");
+    char command[512];
+    snprintf(command, sizeof command,
+             "cd %s && mv source blobs && mkdir -p source/snapshots/1/dflash && cd source/snapshots/1 && ln -s ../../../blobs/*.* . && cd "
+             "dflash && "
+             "ln -s ../../../../blobs/dflash/* .",
+             f.at);
+    assert_int_equal(system(command), 0); /* our own paths: NOLINT(cert-env33-c) */
+    altered_refuse(&f, SLIP_CONVERT_KEEP, false, "a cache", "source: no config.json", "snapshots/");
+    snprintf(f.source, sizeof f.source, "%.60s/source/snapshots/1", f.at);
+    if (altered_convert(&f, SLIP_CONVERT_KEEP, false) != SLIP_OK)
+        fail_msg("%s", slip_cause());
+    altered_drop(&f);
+}
+
+/* A link to nothing may be one to a disk that is not mounted: it is not replaced. */
+static void test_dangling_target(void **state)
+{
+    (void)state;
+    altered_folder f = altered_copy("v2.6-fused-mxfp4");
+    assert_int_equal(symlink("/nowhere/model.h5", f.model), 0);
+    altered_refuse(&f, SLIP_CONVERT_KEEP, false, "a link as target", f.model, "exists already");
+    altered_drop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_shards),
-        cmocka_unit_test(test_stale_index),
-        cmocka_unit_test(test_cut_while_read),
+        cmocka_unit_test(test_forms),          cmocka_unit_test(test_shards),    cmocka_unit_test(test_stale_index),
+        cmocka_unit_test(test_cut_while_read), cmocka_unit_test(test_hub_cache), cmocka_unit_test(test_dangling_target),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -222,11 +222,32 @@ static void test_index(void **state)
     folder_remove(f);
 }
 
+/* Files that an index passes over, whose names may be anything. */
+static void test_unlisted(void **state)
+{
+    (void)state;
+    char name[SLIP_SAFETENSORS_NAME] = "";
+    slip_safetensors *opened;
+    folder *f = folder_make();
+    write_file(f, "model-1.safetensors", one, sizeof one - 1, 4);
+    folder_write(f, "z.safetensors", "", 0);
+    folder_write(f, "b\033[1m.safetensors", "", 0);
+    folder_write(f, "a.bin", "", 0);
+    write_index(f, "{\"weight_map\":{\"a\":\"model-1.safetensors\"}}");
+    assert_int_equal(slip_safetensors_open(f->path, &opened), SLIP_OK);
+    assert_int_equal(slip_safetensors_unlisted(opened, name), 2);
+    assert_string_equal(name, "b?[1m.safetensors");
+    slip_safetensors_close(opened);
+    folder_remove(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_headers),          cmocka_unit_test(test_good_header), cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_truncated_everywhere), cmocka_unit_test(test_read),        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_bad_headers), cmocka_unit_test(test_good_header),
+        cmocka_unit_test(test_bad_files),   cmocka_unit_test(test_truncated_everywhere),
+        cmocka_unit_test(test_read),        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_unlisted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,21 +150,6 @@ static void test_layouts(void **state)
     check_layout(*state, "hf-192-128-bf16", 2, 2, false); /* experts cut over both */
 }
 
-/* A cut that a GPU cannot take is refused by the name of the weight. */
-static void test_named(void **state)
-{
-    folder *at = folder_make();
-    char model[256], cause[320];
-    snprintf(model, sizeof model, "%s", folder_join(at, "model.h5"));
-    snprintf(cause, sizeof cause, "%s: /target/layers/0/down: the GPU engine wants", model);
-    slip_clear();
-    assert_int_equal(convert(*state, "tests/golden/forward/fixtures/v2-flash-split-fp8", model, 2, 1), SLIP_ERR_INPUT);
-    if (!strstr(slip_cause(), cause))
-        fail_msg("%s", slip_cause());
-    slip_clear();
-    folder_remove(at);
-}
-
 /* ---- what is passed over, and what is refused ---- */
 
 typedef struct {
@@ -365,8 +350,7 @@ static void test_again(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts),      cmocka_unit_test(test_named), cmocka_unit_test(test_stale),
-                                       cmocka_unit_test(test_never_packed), cmocka_unit_test(test_label), cmocka_unit_test(test_damage),
-                                       cmocka_unit_test(test_again)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts), cmocka_unit_test(test_stale),  cmocka_unit_test(test_never_packed),
+                                       cmocka_unit_test(test_label),   cmocka_unit_test(test_damage), cmocka_unit_test(test_again)};
     return cmocka_run_group_tests(tests, tiny_comm_start, tiny_comm_finish);
 }

@@ -216,7 +216,7 @@ static void v2_6(void **state)
     (void)state;
     static const char *const cases[][3] = {
         {"[]", NULL, "messages is not an array of at least one message"},
-        {"[{\"role\":\"critic\",\"content\":\"x\"}]", NULL, "messages[0].role is none of"},
+        {"[{\"role\":\"critic\",\"content\":\"x\"}]", NULL, "messages[0].role is none of system, developer"},
         {"[{\"role\":\"user\",\"content\":null}]", NULL, "messages[0].content is neither"},
         {"[{\"role\":\"assistant\",\"content\":\"x\",\"reasoning_content\":3}]", NULL, "messages[0].reasoning_content is not a string"},
         {"[{\"role\":\"assistant\",\"tool_calls\":{}}]", NULL, "messages[0].tool_calls is not an array"},

@@ -212,6 +212,8 @@ static const change changes[] = {
     {PRO, "mlp_bias", "true", "mlp_bias is true"},
     {PRO, "final_logit_softcapping", "null", NULL},
     {PRO, "vision_config", "{\"depth\":28}", NULL},
+    {PRO, "vision_model_type", "\"mimovl\"", NULL}, /* MiMo-V2.5 and V2.6 */
+    {PRO, "rope_scaling", "{\"rope_type\":\"default\",\"type\":\"default\"}", NULL},
     {PRO, "quantization_config.activation_scheme", "\"static\"", "activation_scheme is \"static\": only dynamic"},
     {PRO, "quantization_config.kv_cache_scheme", "{\"num_bits\":8}", "quantization_config.kv_cache_scheme is an object"},
     {PRO, "attention_chunk_size", "7", NULL},

@@ -5,38 +5,13 @@
 #   RANKS   each with a GPU of its own (default 1)
 . "$(dirname "$0")/common.bash"
 : "${RANKS:=1}"
+. "$(dirname "$0")/same_answers.bash"
 
 requests=$work/requests.jsonl
 for count in 3900 2047 2049 1031 513 72 65 9; do
     printf '{"custom_id":"p%d","method":"POST","url":"/v1/completions","body":{"prompt":[%s],"max_tokens":12,"temperature":0.8,"seed":%d,"logprobs":5}}\n' \
         "$count" "$(awk -v n="$count" 'BEGIN { for (i = 0; i < n; i++) printf "%s%d", (i > 0 ? "," : ""), (i * 7919 + n * 31 + i * i % 97) % 4001 }')" "$count"
 done >"$requests"
-
-# What must not change of every answer, in the order of the ids: text and logprobs as they are printed.
-answers() { # file
-    python3 - "$1" <<'PYTHON'
-import json, sys
-for a in sorted((json.loads(line) for line in open(sys.argv[1])), key=lambda a: a["custom_id"]):
-    print(a["custom_id"], json.dumps(a["response"]["body"]["choices"] if a["response"] else a["error"]))
-PYTHON
-}
-
-batch() { # name, options...
-    rm -f "$work/out.jsonl"
-    if ! on_ranks "$RANKS" batch -m "$MODEL" -i "$requests" -o "$work/out.jsonl" --quiet "${@:2}" 2>"$work/log"; then
-        fail "$1" "batch failed" "$work/log"
-        return
-    fi
-    answers "$work/out.jsonl" >"$work/answers"
-    if [ ! -s "$work/first" ]; then
-        cp "$work/answers" "$work/first"
-        ok "$1" "$(wc -l <"$work/first") answers, $(grep -c token_logprobs "$work/first") with logprobs"
-    elif cmp -s "$work/answers" "$work/first"; then
-        ok "$1"
-    else
-        fail "$1" "$(diff "$work/answers" "$work/first" | grep '^<' | cut -d' ' -f2 | tr '\n' ' ')differ"
-    fi
-}
 
 batch "512 rows of each" --sequences 4 --no-draft
 batch "8 rows beside others" --sequences 8 --no-draft --step-budget 0.001

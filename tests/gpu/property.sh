@@ -4,6 +4,7 @@
 #   RANKS   each with a GPU of its own (default 1)
 . "$(dirname "$0")/common.bash"
 : "${RANKS:=1}"
+. "$(dirname "$0")/same_answers.bash"
 
 requests=$work/requests.jsonl
 prompts=("def quicksort(" "class Stack:" "import os\nimport sys\n\n\ndef main(" "def read_lines(path):\n    with open(path) as" "for i in range(")
@@ -15,32 +16,6 @@ done >"$requests"
 printf '{"custom_id":"nucleus","method":"POST","url":"/v1/completions","body":{"prompt":"class A:","max_tokens":30,"temperature":0.9,"top_p":0.8,"seed":3}}\n' >>"$requests"
 printf '{"custom_id":"min-p","method":"POST","url":"/v1/completions","body":{"prompt":"class A:","max_tokens":30,"temperature":1.3,"top_k":40,"min_p":0.05,"seed":4}}\n' >>"$requests"
 printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":[%s],"max_tokens":20,"temperature":0.7,"seed":9}}\n' "$(seq -s, 300)" >>"$requests"
-
-# custom_id and text of every answer, in the order of the ids: what must not change.
-answers() { # file
-    python3 - "$1" <<'PYTHON' 2>/dev/null || sed 's/"id":"[^"]*"//; s/"created":[0-9]*//' "$1" | sort
-import json, sys
-for a in sorted((json.loads(line) for line in open(sys.argv[1])), key=lambda a: a["custom_id"]):
-    print(a["custom_id"], json.dumps(a["response"]["body"]["choices"]))
-PYTHON
-}
-
-batch() { # name, options...
-    rm -f "$work/out.jsonl"
-    if ! on_ranks "$RANKS" batch -m "$MODEL" -i "$requests" -o "$work/out.jsonl" --quiet "${@:2}" 2>"$work/log"; then
-        fail "$1" "batch failed" "$work/log"
-        return
-    fi
-    answers "$work/out.jsonl" >"$work/answers"
-    if [ ! -s "$work/first" ]; then
-        cp "$work/answers" "$work/first"
-        ok "$1" "$(wc -l <"$work/first") answers"
-    elif cmp -s "$work/answers" "$work/first"; then
-        ok "$1"
-    else
-        fail "$1" "$(diff "$work/answers" "$work/first" | grep -c '^<') answers differ"
-    fi
-}
 
 batch "one sequence, no draft" --sequences 1 --no-draft
 batch "the same again" --sequences 1 --no-draft

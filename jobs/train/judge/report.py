@@ -67,6 +67,12 @@ def settings_of(record, *apart):
     return tuple(sorted((name, value) for name, value in pairs.items() if name not in apart))
 
 
+def runs_of(greedy):
+    """How many seeds a row is the mean of, and how many runs where one had a seed twice."""
+    seeds = len({r["seed"] for r in greedy})
+    return f"{seeds} ({len(greedy)} runs)" if len(greedy) > seeds else seeds
+
+
 def experiments_table(results):
     """One row for each set of settings; those that differ by the seed alone make a mean and a spread."""
     rows = []
@@ -76,7 +82,7 @@ def experiments_table(results):
         found = lambda wanted, draws, field: spread([r["code"][field] for r in rs if "code" in r and r["temperature"] == wanted  # noqa: E731
                                                      and r.get("draws", "arg max") == draws] or [float("nan")], 2)
         said = ", ".join(f"{name.removeprefix('drafter.')} {value}" for name, value in key[0])
-        rows.append([rs[0]["group"], rs[0]["drafter"], ", ".join([said] * bool(said) + ["continued"] * key[2]), len(greedy), key[1],
+        rows.append([rs[0]["group"], rs[0]["drafter"], ", ".join([said] * bool(said) + ["continued"] * key[2]), runs_of(greedy), key[1],
                      spread([r["steps"] for r in greedy], 0), spread([r["steps_per_second"] or 0 for r in greedy], 1),
                      found(0, "arg max", "mean_acceptance_length"), found(0, "arg max", "without_loops"),
                      found(1, "arg max", "mean_acceptance_length"), found(1, "noise", "mean_acceptance_length")])
@@ -132,18 +138,19 @@ def engine_table(results):
     return table(["text", "requests", "acceptance length", "without loops", "end in a loop", "parse", "steps that accepted 0, 1, ... drafts"], rows)
 
 
-def plot(path, title, across, up, series):
+def plot(path, title, across, up, series, scale="linear"):
     """series: {name: (xs, ys)}."""
     import matplotlib
     matplotlib.use("svg")
     import matplotlib.pyplot as pyplot
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "slipstream"})
     figure, axes = pyplot.subplots(figsize=(7, 4))
+    axes.set_prop_cycle(color=matplotlib.colormaps["tab10" if len(series) <= 10 else "tab20"].colors)
     for name, (xs, ys) in series.items():
-        axes.plot(xs, ys, label=name, marker="o" if len(xs) < 20 else None, linewidth=1.2)
-    axes.set(title=title, xlabel=across, ylabel=up)
+        axes.plot(xs, ys, label=name, marker="o" if len(xs) < 20 else None, markersize=4, linewidth=1.2)
+    axes.set(title=title, xlabel=across, ylabel=up, xscale=scale)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=1 if len(series) <= 10 else 2)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
@@ -162,23 +169,26 @@ def curves(folders, wanted):
 
 def plots(folders, results, out):
     made = []
-    for name, wanted, across in (("target", "target", "million tokens"), ("drafters", "drafter", "steps")):
+    for name, wanted, across, scale in (("target", "target", "million tokens", "linear"), ("drafters", "drafter", "steps", "log")):
         series = curves(folders, wanted)
         if series:
-            plot(out / f"loss-{name}.svg", f"Loss of the {name}", across, "nats a token", series)
+            plot(out / f"loss-{name}.svg", f"Loss of the {name}", across, "nats a token", series, scale)
             made.append((f"loss-{name}.svg", f"loss of the {name}"))
     survival, by_block = {}, defaultdict(lambda: ([], []))
-    alike = {settings_of(r, "drafter.block", "drafter.seed") for r in results if r.get("group") == "block"}
+    but_block = lambda r: (settings_of(r, "drafter.block", "drafter.seed"), r.get("seconds"), r.get("started"))  # noqa: E731
+    alike = {but_block(r) for r in results if r.get("group") == "block"}
+    noisy = {r["temperature"] for r in results if r.get("draws") == "noise"}      # above 0 the engine draws by the noise
     for r in results:
         if r["what"] != "acceptance":
             continue
+        how = f"T {r['temperature']}" + ", by the noise" * (r.get("draws") == "noise")
         for kind in KINDS:
-            if kind in r and r["drafter"] in ("", "main"):
+            if kind in r and r["drafter"] in ("", "main") and (r["temperature"] not in noisy or r.get("draws") == "noise"):
                 share = r[kind]["survival"]
-                survival[f"{kind}, T {r['temperature']}" + ", by the noise" * (r.get("draws") == "noise")] = (list(range(1, len(share) + 1)), share)
-        if "code" in r and r["drafter"] and settings_of(r, "drafter.block", "drafter.seed") in alike and r.get("draws", "arg max") == "arg max":
-            by_block[f"T {r['temperature']}"][0].append(r["block"])
-            by_block[f"T {r['temperature']}"][1].append(r["code"]["mean_acceptance_length"])
+                survival[f"{kind}, {how}"] = (list(range(1, len(share) + 1)), share)
+        if "code" in r and r["drafter"] and but_block(r) in alike:
+            by_block[how][0].append(r["block"])
+            by_block[how][1].append(r["code"]["mean_acceptance_length"])
     if survival:
         plot(out / "survival.svg", "Share of blocks that agree up to a position", "position in the block", "share", survival)
         made.append(("survival.svg", "share of blocks that agree up to a position"))

@@ -55,7 +55,8 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
     cudaError_t error = e->nccl ? cudaErrorNotReady : cudaStreamSynchronize(e->stream);
     // For all gathers of a step, 0.05 s a row is enough with the largest model, 16 ranks and a network of 10 Gbit/s.
     const slip_cuda_step *step = launched(e);
-    double start = slip_now_s(), limit = (4 + 0.05 * slip_gathered_rows(step->rows)) * slip_cuda_engine_deadline(e);
+    slip_timer timer = slip_timer_start(slip_now_s());
+    const double limit = (4 + 0.05 * slip_gathered_rows(step->rows)) * slip_cuda_engine_deadline(e);
     while (error == cudaErrorNotReady && (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady) {
         sched_yield(); // to NCCL's network threads
         slip_status status = slip_nccl_check(e->nccl);
@@ -63,7 +64,7 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
             slip_cuda_engine_let_cause_speak();
             return status;
         }
-        if (slip_now_s() - start > limit)
+        if (slip_timer_read(&timer, slip_now_s()) > limit)
             return slip_fail(SLIP_ERR_FAILED, "GPU: %s: step %llu: waited %.1f s for other ranks' parts of its sums", what,
                              (unsigned long long)step->number, limit);
     }

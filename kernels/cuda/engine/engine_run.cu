@@ -30,7 +30,8 @@ extern "C" slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *e)
 static cudaError_t wait_left(slip_cuda_engine *e, double limit)
 {
     cudaError_t error;
-    for (double start = slip_now_s(); (error = cudaStreamQuery(e->stream)) == cudaErrorNotReady && slip_now_s() - start < limit;)
+    slip_timer timer = slip_timer_start(slip_now_s());
+    while ((error = cudaStreamQuery(e->stream)) == cudaErrorNotReady && slip_timer_read(&timer, slip_now_s()) < limit)
         ;
     return error;
 }
@@ -147,14 +148,15 @@ static slip_status wait_persistent(slip_cuda_engine *e, unsigned number)
 {
     enum { LOOK = 1 << 14 }; // polls between looks at the stream and the clock
     // The kernel's own timeouts are far shorter. This limit is for a kernel that cannot report at all.
-    double start = slip_now_s(), limit = 30 + 20 * (double)e->steps[slip_cuda_engine_slot(number)].rows * slip_cuda_engine_deadline(e);
+    slip_timer timer = slip_timer_start(slip_now_s());
+    double limit = 30 + 20 * (double)e->steps[slip_cuda_engine_slot(number)].rows * slip_cuda_engine_deadline(e);
     for (unsigned tries = 1; (int)(__atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) - number) < 0; tries++) {
         if (tries % LOOK != 0)
             continue;
         if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by ||
             cudaStreamQuery(e->stream) != cudaErrorNotReady)
             return explain(e, number);
-        if (slip_now_s() - start > limit) {
+        if (slip_timer_read(&timer, slip_now_s()) > limit) {
             __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
             return explain(e, number);
         }

@@ -182,9 +182,9 @@ typedef struct {
     int32_t adjustment_count;
     slip_span span[SLIP_MAX_SPANS];
     int32_t token[SLIP_MAX_ROWS]; /* or SLIP_TOKEN_OF_LOGIT_ROW */
-    int32_t
-        open[SLIP_MAX_LOGIT_ROWS]; /* `again`, of each logit row: tokens in bins >= this take part; SLIP_NO_BINS: the row is left out. In
-                                          a step that wants SLIP_WANT_LIKELIEST the token whose logit is asked for */
+    /* `again`, of each logit row: tokens in bins >= this take part; SLIP_NO_BINS: the row is left out. In a step that wants
+     * SLIP_WANT_LIKELIEST the token whose logit is asked for. */
+    int32_t open[SLIP_MAX_LOGIT_ROWS];
     const slip_adjustment *adjustments; /* [adjustment_count], span by span; borrowed */
 } slip_step;
 

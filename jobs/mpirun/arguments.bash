@@ -52,7 +52,18 @@ read_arguments() {
     [[ $window =~ ^[0-9]{1,6}$ ]] && [ "$window" -ge 40 ] || stop "SLIPSTREAM_WINDOW: $window: must be at least 40 seconds"
     window=$((10#$window)) # 080 is 80
     model=$(realpath "$model") requests=$(realpath "$requests") results=$(realpath -m "$results")
+    refuse_own_options "${batch_options[@]}"
     check_options
+}
+
+# What the scripts say themselves.
+refuse_own_options() { # options of slipstream batch...
+    for option in "$@"; do
+        case $option in
+        -m | --model | --model=* | -i | --input | --input=* | -o | --output | --output=*) stop "$option: MODEL REQUESTS RESULTS say that" ;;
+        -h | --help) stop "$option: slipstream batch --help says what its options are. usage: $usage" ;;
+        esac
+    done
 }
 
 # Wrong options are found now and not in the job. A machine to submit from may be unable to start the program: then they are found there.
@@ -60,7 +71,7 @@ check_options() {
     local said
     said=$(
         unset "${!SLURM_@}" "${!PMIX_@}" # one process, no rank
-        "${image[@]}" "$SLIPSTREAM" batch -m "$model" -i "$requests" -o "$results" --resume "${batch_options[@]}" --dry-run 2>&1 </dev/null
+        "${image[@]}" "$SLIPSTREAM" batch -m "$model" -i "$requests" -o "$results" --dry-run --resume "${batch_options[@]}" 2>&1 </dev/null
     )
     [ $? != 2 ] || { echo "$said" >&2; exit 2; }
 }

@@ -11,5 +11,8 @@ SLIPSTREAM_JOBS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage="submit.sh [options of sbatch] -- MODEL REQUESTS RESULTS [options of slipstream batch]"
 find_program
 read_arguments "$@"
+for option in "${launcher_options[@]}"; do
+    case $option in -a | -a[0-9]* | --array | --array=*) stop "$option: array.sh gives each task a shard of the requests" ;; esac
+done
 check_limit "$(limit_among "${launcher_options[@]}")"
 submit "$results.log" "${launcher_options[@]}" "$SLIPSTREAM_JOBS/batch.sbatch" "$model" "$requests" "$results" "${batch_options[@]}"

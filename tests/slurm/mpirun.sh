@@ -62,6 +62,16 @@ if [ $? = 2 ] && grep -q -e "--sequences .*\"many\"" said && [ ! -e none.jsonl ]
 then ok "options of batch are checked before a run"
 else fail "options of batch are checked before a run" "they were not" said
 fi
+refused=0
+for words in --trace --metrics --sequences -o "-o other.jsonl" --help; do
+    # shellcheck disable=SC2086 # words
+    bash "$script" -n 1 -- "$MODEL" requests.jsonl none.jsonl $words 2>said
+    [ $? = 2 ] && grep -q -e "${words%% *}" said && ! grep -q -e --dry-run said && refused=$((refused + 1))
+done
+if [ $refused = 6 ] && [ ! -e none.jsonl ] && [ ! -e other.jsonl ] && [ ! -e ./--dry-run ]
+then ok "an option without its value, or one that the script sets, begins nothing"
+else fail "an option without its value, or one that the script sets, begins nothing" "$refused of 6" said
+fi
 
 # What of jobs/slurm comes before sbatch.
 mkdir fake
@@ -74,9 +84,11 @@ for words in "-t 2" "-t1:30" "--time=0-0:2" "--time 0:02:00" "-n 1 --bad=1 -t 1 
     submit $words -- "$MODEL" requests.jsonl none.jsonl
     [ $? = 2 ] && grep -q "time limit must be longer than SLIPSTREAM_WINDOW (120 seconds)" said && refused=$((refused + 1))
 done
-if [ $refused = 5 ] && [ ! -e submitted ] && submit -t 3 -- "$MODEL" requests.jsonl none.jsonl >said && submit -t 1-0 -- "$MODEL" requests.jsonl none.jsonl >said
-then ok "a time limit within the window is not submitted"
-else fail "a time limit within the window is not submitted" "$refused of 5" said
+submit --array=0-3 -- "$MODEL" requests.jsonl none.jsonl
+[ $? = 2 ] && grep -q "array.sh" said && refused=$((refused + 1))
+if [ $refused = 6 ] && [ ! -e submitted ] && submit -t 3 -- "$MODEL" requests.jsonl none.jsonl >said && submit -t 1-0 -- "$MODEL" requests.jsonl none.jsonl >said
+then ok "a time limit within the window, or an array, is not submitted"
+else fail "a time limit within the window, or an array, is not submitted" "$refused of 6" said
 fi
 
 start barren.jsonl SLIPSTREAM=/bin/false
@@ -90,7 +102,7 @@ fi
 cat >turns <<SCRIPT
 #!/bin/sh
 [ "\${OMPI_COMM_WORLD_RANK:-\${PMI_RANK:-0}}" = 0 ] || exit 0
-case "\$*" in *--dry-run) exit 0 ;; esac
+case "\$*" in *--dry-run*) exit 0 ;; esac
 turn=\$(grep -c '"answered"' $work/turns.jsonl 2>/dev/null)
 for i in 0 1 2; do
     if [ \$i -le "\${turn:-0}" ]; then echo '{"response":"answered"}'; else echo '{"response":null}'; fi

@@ -89,6 +89,15 @@ static bool is_current(const slip_lock *lock)
     return stat(lock->path, &named) == 0 && fstat(lock->file, &held) == 0 && named.st_dev == held.st_dev && named.st_ino == held.st_ino;
 }
 
+/* A file of this name that somebody else made is not ours to overwrite and remove. */
+static bool is_lock(const slip_lock *lock)
+{
+    static const char begins[] = "process ";
+    char text[sizeof begins - 1];
+    const ssize_t size = pread(lock->file, text, sizeof text, 0);
+    return size >= 0 && memcmp(text, begins, (size_t)size) == 0; /* a full disk may have cut it */
+}
+
 static slip_status try_lock(slip_lock *lock, const char *target, bool *taken)
 {
     slip_status status = open_lock(lock, target);
@@ -96,6 +105,8 @@ static slip_status try_lock(slip_lock *lock, const char *target, bool *taken)
     if (status != SLIP_OK)
         return status;
     if (flock(lock->file, LOCK_EX | LOCK_NB) == 0) {
+        if (!lock->made && !is_lock(lock))
+            return slip_fail(SLIP_ERR_INPUT, "%s: cannot be written: %s is in the way, and is no lock", target, lock->path);
         *taken = is_current(lock);
         return SLIP_OK;
     }

@@ -242,8 +242,8 @@ static slip_status match(merge *m, slip_request_file *requests)
     if (m->merged.missing + m->merged.twice + m->merged.foreign + m->merged.changed == 0)
         return SLIP_OK;
     return slip_fail(SLIP_ERR_FAILED,
-                     "nothing is merged: of %" PRId64 " requests %" PRId64 " have no result; %" PRId64
-                     " lines answer a request again, %" PRId64 " one that has changed since, %" PRId64 " none of them",
+                     "nothing is merged: of %" PRId64 " requests %" PRId64 " have no result; lines that answer a request again: %" PRId64
+                     ", one that has changed since: %" PRId64 ", none of them: %" PRId64,
                      m->merged.requests, m->merged.missing, m->merged.twice, m->merged.changed, m->merged.foreign);
 }
 

@@ -153,7 +153,7 @@ static slip_status refuse_stray(const char *path, const slip_tally *matched)
         if (!record.never_ran && slip_tally_count(matched, slip_result_key(record.custom_id, record.request_hash)) == 0)
             status = slip_fail(SLIP_ERR_INPUT,
                                "%s: line %" PRId64 " answers a request \"%.200s\" that is not in the input, or has "
-                               "changed since; take the line out or give another output file",
+                               "changed since, or was asked with other options; take the line out or give another output file",
                                path, lines.number, record.custom_id);
         json_decref(record.json);
     }

@@ -185,8 +185,8 @@ slip_status slip_unfinished_check(const slip_unfinished *unfinished)
     for (size_t i = 0; i < unfinished->count; i++)
         if (!unfinished->entries[i].matched)
             return slip_fail(SLIP_ERR_INPUT,
-                             "%s: line %" PRId64 " is of a request that is not in the input, or has changed since; remove the file or give "
-                             "another output file",
+                             "%s: line %" PRId64 " is of a request that is not in the input, or has changed since, or was asked with other "
+                             "options; remove the file or give another output file",
                              unfinished->path, unfinished->entries[i].number);
     return SLIP_OK;
 }

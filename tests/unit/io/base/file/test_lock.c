@@ -110,6 +110,27 @@ static void test_killed(void **state)
     close(ends[1]);
 }
 
+/* What somebody else keeps under the lock's name stays. */
+static void test_foreign(void **state)
+{
+    (void)state;
+    char text[10] = "";
+    slip_lock *lock = NULL;
+    FILE *file = fopen(lock_path, "w");
+    fputs("results", file);
+    fclose(file);
+    assert_held(path, "is no lock");
+    file = fopen(lock_path, "r");
+    assert_non_null(fgets(text, sizeof text, file));
+    fclose(file);
+    assert_string_equal(text, "results");
+    assert_int_equal(truncate(lock_path, 4), 0);
+    assert_held(path, "is no lock");
+    assert_int_equal(truncate(lock_path, 0), 0);
+    assert_int_equal(slip_lock_take(path, &lock), SLIP_OK);
+    slip_lock_release(lock);
+}
+
 /* Many processes that want it at once: never two that have it. */
 static void test_race(void **state)
 {
@@ -168,7 +189,7 @@ static void test_leftover(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_twice), TEST(test_link),      TEST(test_killed),
+    const struct CMUnitTest tests[] = {TEST(test_twice), TEST(test_link),      TEST(test_foreign), TEST(test_killed),
                                        TEST(test_race),  TEST(test_no_folder), TEST(test_leftover)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,9 +13,8 @@ static int32_t block_of(const slip_model *model)
 /* Prompt tokens of one sequence in a step. Its rings have room for them beside a window, so many sequences share a wide step instead. */
 static int32_t chunk_of(const slip_decoder_options *options)
 {
-    enum { SHARED_ABOVE = 512 };
     int32_t share = options->chunk / options->sequences;
-    share = share > SHARED_ABOVE ? share : SHARED_ABOVE;
+    share = share > SLIP_CHUNK_LEAST ? share : SLIP_CHUNK_LEAST;
     return options->chunk < share ? options->chunk : share;
 }
 

@@ -53,6 +53,8 @@ typedef struct {
     double latest_ms; /* when a step last brought it tokens; 0: none that the time to the next is measured from */
 } slip_sequence;
 
+enum { SLIP_CHUNK_LEAST = 512 }; /* of a chunk that many sequences share, or that memory is short for */
+
 typedef struct {
     int32_t sequences;        /* K/V slots */
     int64_t kv_tokens;        /* positions that all of them share, at most what they can use; 0: so many */

@@ -29,8 +29,8 @@ void slip_draft_add(slip_draft *draft, int32_t sequence, int64_t base, int32_t a
  * flight, behind at most one inject. */
 slip_status slip_draft_begin(slip_draft *draft);
 
-/* Was the draft begun that way that a device fills in what it found, in a step begun before it is waited for? A wide draft is not: it has
- * ended when it was begun, and only the host has its tokens. */
+/* May a step begin before the draft in front of it is waited for, because the device fills in the draft's tokens? Not behind a wide draft: it
+ * is over when it has begun, and only the host has its tokens. */
 bool slip_draft_is_queued(const slip_draft *draft);
 
 /* What came of a draft, and of the injects since the last one. */

@@ -31,7 +31,6 @@ int64_t slip_room_tokens(const slip_room *room, const slip_decoder_options *opti
 
 /* How many rows of prompts a step has: options->chunk or a half, a quarter of it, no less than SLIP_CHUNK_LEAST, so that what they take beyond
  * the buffers and rings of so few is at most an eighth of what weights leave. options->sequences 0: those of one. */
-enum { SLIP_CHUNK_LEAST = 512 };
 int32_t slip_room_chunk(const slip_room *room, const slip_decoder_options *options, int64_t context);
 
 /* The most slots, at least 1 and at most what a step has rows for. Where options->kv_tokens is 0, they leave half of the memory for K/V, and

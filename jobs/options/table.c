@@ -130,8 +130,7 @@ const option_row slip_option_rows[] = {
      "least:\nevener answers, later first tokens (default: as many as a step holds)"},
     {"kv-tokens", 0, OPTION_INT, "TOKENS", BATCH, FIELD(kv_tokens), 1, KV_TOKENS_MAX, NULL,
      "tokens of K/V for all requests that decode at once, together, in\npages of 64: each takes its prompt and max_tokens, and waits in "
-     "order\nuntil "
-     "they are free (default: --sequences times the longest request,\nas far as there is memory)"},
+     "order\nuntil they are free (default: --sequences times the longest request,\nas far as there is memory)"},
     {"context", 0, OPTION_INT, "TOKENS", RUNS, FIELD(context), 1, TOKENS_MAX, NULL,
      "tokens a sequence may hold, its prompt included\n(default: what is asked for, up to the model's limit)"},
     {"no-draft", 0, OPTION_FLAG, NULL, DECODES, FIELD(no_draft), 0, 0, NULL,

@@ -3,7 +3,8 @@
 #
 #   jobs/slurm/array.sh 4 -n 8 -t 4:00:00 -- MODEL.h5 requests.jsonl results.jsonl [options of slipstream batch]
 #
-# Shard i answers into RESULTS.shard-i and logs to RESULTS.shard-i.log; what --trace and --metrics name becomes run.shard-i.h5 and so on. The merge job logs to RESULTS.log and names what is missing.
+# Shard i answers into RESULTS.shard-i and logs to RESULTS.shard-i.log; --trace run.h5 becomes run.shard-i.h5, and --metrics likewise. The merge
+# job logs to RESULTS.log and names what is missing.
 SLIPSTREAM_JOBS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=common.bash
 . "$SLIPSTREAM_JOBS/common.bash"

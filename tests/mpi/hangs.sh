@@ -154,11 +154,17 @@ calls_of() { # ranks: the last one's calls to MPI in a run, of which rank 0 make
     sed -n 's/^mpi //p' "$work/calls"
 }
 
+# How many calls a run makes depends on the times it measures: one that ended before its call is killed at an earlier one.
 killed() { # ranks, rank, call
-    local name="rank $2 of $1 is killed at its call $3 to MPI" begun=$SECONDS
-    failing mpi "$3" "$2" kill
-    start "$1"
-    wait_for_end 100 # the ranks' own deadline is 120 s
+    local call=$3 name begun
+    while :; do
+        name="rank $2 of $1 is killed at its call $call to MPI" begun=$SECONDS
+        failing mpi "$call" "$2" kill
+        start "$1"
+        wait_for_end 100 # the ranks' own deadline is 120 s
+        { [ "$call" -lt 20 ] || grep -q "fail_after: here" "$log"; } && break
+        call=$((call / 2))
+    done
     if [ "$status" = 0 ] || [ "$status" = 124 ]; then
         fail "$name" "exit status $status after $((SECONDS - begun)) s" "$log"
     elif ! grep -q "rank $2 .*signal 9" "$log"; then

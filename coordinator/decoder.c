@@ -281,7 +281,7 @@ static void trace_step(const slip_decoder *decoder, const slip_outcome *outcome,
     const slip_step *step = &decoder->step;
     slip_trace_add_step(decoder->trace, (slip_trace_step){
                                             .step = (int64_t)step->number,
-                                            .seconds = slip_trace_seconds(decoder->trace),
+                                            .seconds = slip_trace_seconds(decoder->trace, 1e-3 * end),
                                             .sequences = decoder->decoding,
                                             .prompt_rows = count_prompt_rows(decoder),
                                             .drafted = decoder->drafting > 0,

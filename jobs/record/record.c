@@ -90,7 +90,8 @@ static slip_status begin_trace(slip_record *record, const slip_rank *rank)
 
 static slip_trace_request request_row(const slip_record *record, const slip_request *request, int32_t status)
 {
-    slip_trace_request row = {.request = request->index, .status = status, .ended_seconds = slip_trace_seconds(record->trace)};
+    slip_trace_request row = {
+        .request = request->index, .status = status, .ended_seconds = slip_trace_seconds(record->trace, slip_now_s())};
     slip_trace_text(row.custom_id, sizeof row.custom_id, request->custom_id);
     return row;
 }

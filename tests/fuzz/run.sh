@@ -13,7 +13,7 @@ fuzz() { # program
     mkdir "$work/corpus"
     [ -f "$corpus_root/../${name#fuzz_}.dict" ] && options+=("-dict=$corpus_root/../${name#fuzz_}.dict")
     [ -d "$corpus_root/${name#fuzz_}" ] && options+=("$work/corpus" "$corpus_root/${name#fuzz_}") || options+=("$work/corpus")
-    if "$1" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=0 -verbosity=0 \
+    if "$1" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=60 -print_final_stats=0 -verbosity=0 \
         -artifact_prefix="$build/" "${options[@]}" >"$work/log" 2>&1; then
         echo "ok    $name"
     else

@@ -32,7 +32,7 @@ cpu=$(taskset -pc $$ | sed 's/.*: \([0-9]*\).*/\1/')
 batch() { # ranks, options...
     local launch=(mpirun --oversubscribe --bind-to none -n "$1")
     [ "$1" = 1 ] && launch=(taskset -c "$cpu")
-    timeout "${seconds:-60}" "${launch[@]}" "${preloaded[@]}" "$SLIPSTREAM" batch --device cpu -m "$MODEL" -i "$requests" --sequences 2 --quiet "${@:2}" </dev/null
+    timeout "$seconds" "${launch[@]}" "${preloaded[@]}" "$SLIPSTREAM" batch --device cpu -m "$MODEL" -i "$requests" --sequences 2 --quiet "${@:2}" </dev/null
 }
 
 # What is wrong with a run that a failing call has disturbed; nothing: "".
@@ -119,7 +119,7 @@ every() { # whose calls, kind, step
         rm "$work/run/"*
     }
     {
-        declare -p work check reference log SLIPSTREAM MODEL requests cpu
+        declare -p seconds work check reference log SLIPSTREAM MODEL requests cpu
         declare -f judge judge_child resumes batch
         echo 'judge_child "$@"'
     } >"$work/judge"

@@ -47,7 +47,8 @@ fi
 # ---- SIGUSR2 ----
 
 shown() { # name, pattern of the line of rank 1, lines wanted
-    wait_for_word "^# state .*rank $(($3 - 1)) on "
+    local rank
+    for ((rank = 0; rank < $3; rank++)); do wait_for_word "^# state .*rank $rank on .* MB"; done
     # Ranks of one host that hear of it more than a second apart, on a busy machine, each tell.
     if [ "$(grep '^# state .*rank [0-9]* on .* for [0-9.]* s; [0-9]* sequences; [0-9]* MB' "$log" 2>/dev/null |
         cut -d : -f 1 | sort -u | grep -c rank)" != "$3" ]; then
@@ -60,7 +61,7 @@ shown() { # name, pattern of the line of rank 1, lines wanted
 }
 
 tokens_long=$work/long.jsonl
-printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":1500,"temperature":0}}\n' >"$tokens_long"
+printf '{"custom_id":"long","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":4000,"temperature":0}}\n' >"$tokens_long"
 
 # Start a run and ask it, as it goes. One that ends before it has told all, since the processor was others', is asked again.
 ask() { # whom, words before the program...
@@ -127,11 +128,14 @@ fi
 
 hang() { # name, kind, number, rank, pattern
     failing "$2" "$3" "$4" hang
-    start 2 --deadline 10
-    wait_for_word "fail_after: here"
+    for _ in 1 2 3; do # a rank that got no processor for 10 s before is given up as well
+        start 2 --deadline 10
+        wait_for_word "fail_after: here" && break
+        wait_for_end "$seconds"
+    done
     local begun=$SECONDS
     kill -USR2 "$job"
-    wait_for_end 100
+    wait_for_end "$seconds"
     if [ "$status" != 1 ]; then
         fail "$1" "exit status $status after $((SECONDS - begun)) s" "$log"
     elif ! grep -q "^slipstream: .*rank $4 .*$5" "$log" || ! grep -q "^# state .*rank $4 on .*$5" "$log"; then
@@ -160,8 +164,8 @@ killed() { # ranks, rank, call
     while :; do
         name="rank $2 of $1 is killed at its call $call to MPI" begun=$SECONDS
         failing mpi "$call" "$2" kill
-        start "$1"
-        wait_for_end 100 # the ranks' own deadline is 120 s
+        start "$1" --deadline 3600 # the launcher ends it, and no deadline
+        wait_for_end "$seconds"
         { [ "$call" -lt 20 ] || grep -q "fail_after: here" "$log"; } && break
         call=$((call / 2))
     done

@@ -4,7 +4,9 @@
 [ -x "$TOOLS/idle" ] || { echo "idle.sh: $TOOLS/idle is not there" >&2; exit 2; }
 
 idle() { # ranks, more arguments
-    timeout "$seconds" mpirun --oversubscribe --bind-to none -n "$1" "$TOOLS/idle" "$MODEL" "$DEVICE" "${@:2}" </dev/null >"$work/out" 2>"$work/log"
+    rm -f "$work/clock"
+    timeout "$seconds" mpirun --oversubscribe --bind-to none -n "$1" "$TOOLS/idle" "$MODEL" "$DEVICE" "$work/clock" "${@:2}" </dev/null \
+        >"$work/out" 2>"$work/log"
 }
 
 for ranks in 1 3; do

@@ -18,9 +18,23 @@ wait_for() { # command...
     done
 }
 
+# Start a run and signal it as soon as a command succeeds. One that is over before, since the processor was others', is started again.
+interrupt() { # command, signal, whom, ranks, arguments...
+    for _ in 1 2 3; do
+        start "${@:4}"
+        wait_for "$1"
+        case $3 in
+        launcher) kill "-$2" "$job" ;;
+        *) kill "-$2" "$(rank_process "$3")" ;;
+        esac 2>/dev/null
+        wait_for_end "$seconds"
+        [ "$status" = 0 ] || return
+        rm -f "$made"/*
+    done
+}
+
 # Exit status 75, what is said of it, nothing on standard output but a text that ends with its line, and no file of this folder.
 ended() { # name, pattern, folder
-    wait_for_end "$seconds"
     if [ "$status" != 75 ] || [ "$(grep -c "^slipstream: .*$2" "$log")" != 1 ]; then
         fail "$1" "exit status $status, or no word of \"$2\"" "$log"
     elif [ -s "$out" ] && { grep -q '^{' "$out" || [ -n "$(tail -c 1 "$out")" ]; }; then
@@ -32,37 +46,35 @@ ended() { # name, pattern, folder
     fi
 }
 
-# Work that no machine ends before the signal comes.
+# Long work: a machine must be slow to signal, or fast, to end it before.
 made=$work/made
 mkdir "$made"
 for _ in $(seq 200); do cat "$root/tests/data/text.py"; done >"$work/long.py"
-generate=(generate -m "$MODEL" --device cpu -p "def f(" -n 4000 --temperature 1 --seed 3)
+generate=(generate -m "$MODEL" --device cpu -p "def f(" -n 4000 --temperature 1 --seed 3 --no-draft)
 score=(score -m "$MODEL" --device cpu -f "$work/long.py" --json)
 bench=(bench -m "$MODEL" --device cpu -n 4000 --sequences 8 --json)
 
-start 2 "${generate[@]}" --trace-ops "$made/ops.h5"
-wait_for test -s "$out"
-kill -TERM "$(rank_process 1)"
+text_comes() { test -s "$out"; }
+interrupt text_comes TERM 1 2 "${generate[@]}" --trace-ops "$made/ops.h5"
 ended "SIGTERM at rank 1 ends generate" "stopped on SIGTERM (at rank 1)" "$made"
 
 # While it loads or when it computes: either way.
-start 1 "${score[@]}" --trace-ops "$made/ops.h5"
-wait_for test -s "$made/ops.h5"
-kill -INT "$(rank_process 0)"
+trace_is_made() { test -s "$made/ops.h5"; }
+interrupt trace_is_made INT 0 1 "${score[@]}" --trace-ops "$made/ops.h5"
 ended "SIGINT ends score" "SIGINT" "$made"
 
-start 2 "${bench[@]}"
-wait_for grep -q '^# memory' "$log"
-kill -USR1 "$job"
+has_loaded() { grep -q '^# memory' "$log"; }
+interrupt has_loaded USR1 launcher 2 "${bench[@]}"
 ended "SIGUSR1 ends bench" "SIGUSR1" "$made"
 
 # Before the model is there, and when an output is being written: a disk that is slow to sync keeps us at it.
 if [ -e "$TOOLS/slow_sync.so" ] && ! grep -q __asan_init "$SLIPSTREAM"; then
-    export SLOW_SYNC_MS=100000
+    export SLOW_SYNC_MS=1000000
     LD_PRELOAD=$TOOLS/slow_sync.so "$SLIPSTREAM" convert "$root/tests/golden/forward/fixtures/pro-release" "$made/new.h5" >"$out" 2>"$log" </dev/null &
     job=$!
     wait_for test -s "$made/new.h5.partial"
     kill -TERM "$job"
+    wait_for_end "$seconds"
     ended "SIGTERM ends convert" "SIGTERM: ended before the model was whole" "$made"
 
     requests=$root/jobs/demo/requests.jsonl
@@ -73,6 +85,7 @@ if [ -e "$TOOLS/slow_sync.so" ] && ! grep -q __asan_init "$SLIPSTREAM"; then
     job=$!
     wait_for test -e "$made/all.jsonl.partial"
     kill -TERM "$job"
+    wait_for_end "$seconds"
     ended "SIGTERM ends merge" "SIGTERM: ended before it was done" "$made"
 fi
 

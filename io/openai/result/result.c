@@ -54,13 +54,12 @@ static slip_status take_lock(slip_results *results)
 static slip_status open_path(slip_results *results)
 {
     int flags;
-    bool made = access(results->path, F_OK) != 0;
+    if (access(results->path, F_OK) != 0)
+        slip_leftover_add(results->path); /* first: a signal may come as soon as it is there */
     results->file = open(results->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     if (results->file < 0)
         return slip_fail(slip_file_blame(errno), "%s: cannot be written: %s", results->path,
                          errno == ENXIO ? "nobody reads from its other end" : strerror(errno));
-    if (made)
-        slip_leftover_add(results->path);
     flags = fcntl(results->file, F_GETFL);
     return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK : failed(results, "cannot be opened", errno);
 }

@@ -173,7 +173,7 @@ static herr_t write_table(slip_trace *trace, int t)
 static slip_status flush(slip_trace *trace)
 {
     herr_t status = 0;
-    trace->run.seconds = slip_trace_seconds(trace);
+    trace->run.seconds = slip_trace_seconds(trace, slip_now_s());
     for (int t = SLIP_TRACE_TABLE_STEPS; t < SLIP_TRACE_TABLES && status >= 0; t++)
         status = write_table(trace, t);
     if (status >= 0)
@@ -203,9 +203,9 @@ slip_status slip_trace_begin(slip_trace *trace, const slip_trace_run *run, const
     return status == SLIP_OK ? flush(trace) : status;
 }
 
-double slip_trace_seconds(const slip_trace *trace)
+double slip_trace_seconds(const slip_trace *trace, double now_s)
 {
-    return slip_now_s() - trace->run.started_monotonic;
+    return now_s - trace->run.started_monotonic;
 }
 
 void slip_trace_count(slip_trace *trace, int64_t finished, int64_t failed)

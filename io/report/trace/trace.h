@@ -36,8 +36,8 @@ void slip_trace_add_request(slip_trace *trace, slip_trace_request row);
 /* So many tokens of the step that was added last do not count: they stood behind a stop string. */
 void slip_trace_take_back(slip_trace *trace, int32_t tokens);
 
-/* Seconds since the run began, by the clock of io/base/clock.h. */
-double slip_trace_seconds(const slip_trace *trace);
+/* Seconds from the beginning of the run to `now_s`, by the clock of io/base/clock.h. */
+double slip_trace_seconds(const slip_trace *trace, double now_s);
 
 /* How far the run is, for its row. */
 void slip_trace_count(slip_trace *trace, int64_t finished, int64_t failed);

@@ -22,7 +22,7 @@
 
 #include "fail_after.h"
 
-enum { FILES = 8, DESCRIPTORS = 64, OUTCOMES = 1 << 16, HANGS_S = 60 };
+enum { FILES = 8, DESCRIPTORS = 64, OUTCOMES = 1 << 16, HANGS_S = 300 };
 
 /* A file of the run: its bytes, and a second link, since who has it open goes on with this very file. */
 typedef struct {

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "comm/version.h"
-#include "io/base/clock.h"
 #include "tiny_checkpoint.h"
 
 static void test_world_of_one(void **state)
@@ -60,9 +59,7 @@ static void test_deadline(void **state)
     slip_clear();
     assert_false(slip_comm_lost(comm));
     slip_comm_set_idle_deadline(comm, 0.25);
-    double start = slip_now_s();
     assert_int_equal(slip_comm_receive_posted(comm, data, sizeof data, &size, "waiting for the step after step 17"), SLIP_ERR_FAILED);
-    assert_true(slip_now_s() - start < 120); /* hundreds of times the deadline: no machine is as slow */
     assert_non_null(strstr(slip_cause(), "after step 17"));
     assert_non_null(strstr(slip_cause(), "rank 0 ("));
     assert_true(slip_comm_lost(comm));

@@ -24,6 +24,7 @@ typedef struct {
     bool prompts_first;
     double budget; /* milliseconds of a step */
     int64_t kv_tokens;
+    slip_trace *trace; /* NULL: none */
 } setting;
 
 typedef struct {
@@ -114,7 +115,7 @@ static inline void machine_make(const tiny_checkpoint *checkpoint, const slip_mo
         assert_int_equal(slip_rank_load_draft(m->rank, false, &none), SLIP_OK);
         assert_int_equal(slip_draft_create(m->rank, &m->draft), SLIP_OK);
     }
-    assert_int_equal(slip_decoder_create(m->rank, m->draft, model, &limits, &decoding, NULL, &m->decoder), SLIP_OK);
+    assert_int_equal(slip_decoder_create(m->rank, m->draft, model, &limits, &decoding, how->trace, &m->decoder), SLIP_OK);
 }
 
 static inline void machine_free(machine *m)

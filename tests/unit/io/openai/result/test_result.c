@@ -15,6 +15,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "io/base/file/leftover.h"
 #include "result_file.h"
 
 static void test_completion(void **state)
@@ -334,6 +335,35 @@ static void test_broken_text(void **state)
     assert_int_equal(slip_results_close(results), SLIP_OK);
 }
 
+int __real_open(const char *name, int flags, ...);
+int __wrap_open(const char *name, int flags, mode_t mode);
+static bool ends; /* by a signal, as soon as the results are made */
+
+int __wrap_open(const char *name, int flags, mode_t mode)
+{
+    int file = __real_open(name, flags, mode);
+    if (ends && strcmp(name, path) == 0)
+        slip_leftover_remove();
+    return file;
+}
+
+/* A signal that comes in the moment in which the file is made leaves none; one that comes to a run that goes on leaves what is there. */
+static void test_signal_at_once(void **state)
+{
+    (void)state;
+    ends = true;
+    slip_results *results = open_results(false);
+    ends = false;
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(slip_results_close(results), SLIP_OK);
+    write_three();
+    ends = true;
+    results = open_results(true);
+    ends = false;
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(slip_results_close(results), SLIP_OK);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, results_setup, results_teardown)
 
 int main(void)
@@ -341,7 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_completion), TEST(test_refused_and_never_ran), TEST(test_reasoning),   TEST(test_tool_calls),
         TEST(test_choices),    TEST(test_never_ran_together),    TEST(test_fifo),        TEST(test_full_device),
-        TEST(test_file_limit), TEST(test_full_after_success),    TEST(test_broken_text),
+        TEST(test_file_limit), TEST(test_full_after_success),    TEST(test_broken_text), TEST(test_signal_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,13 +23,13 @@ alone() {
 # Ops of the target's and of the draft's list, early and late. The default deadline of a wait on the GPU is a second.
 for op in 3 20 60; do
     expect "a signal dropped behind op $op" 1 "SM [0-9]+, consumers: waited too long for all SMs .*op $op \([A-Z_]+\), layer -?[0-9]+: expected [0-9]+, seen [0-9]+" \
-        env SLIPSTREAM_DROP_SIGNAL=$op timeout 20 "$SLIPSTREAM" generate -m "$MODEL" -p "def f(" -n 8 --device cuda --quiet
+        env SLIPSTREAM_DROP_SIGNAL=$op timeout 60 "$SLIPSTREAM" generate -m "$MODEL" -p "def f(" -n 8 --device cuda --quiet
 done
 expect "a fault that is none" 2 "SLIPSTREAM_DROP_SIGNAL: 3x: not the number of a device op" \
-    env SLIPSTREAM_DROP_SIGNAL=3x timeout 20 "$SLIPSTREAM" generate -m "$MODEL" -p "def f(" -n 8 --device cuda --quiet
+    env SLIPSTREAM_DROP_SIGNAL=3x timeout 60 "$SLIPSTREAM" generate -m "$MODEL" -p "def f(" -n 8 --device cuda --quiet
 expect "the GPU is as good as before" 0 "" alone generate -m "$MODEL" -p "def f(" -n 8 --device cuda --quiet
 expect "out of GPU memory" 1 "GPU: out of memory: [0-9.]+ MB more wanted, [0-9.]+ of [0-9.]+ MB free" \
     alone bench --shape pro --device cuda --no-draft --quiet
-expect "no GPU" 2 "--device cuda: no GPU was found" env CUDA_VISIBLE_DEVICES= timeout 20 "$SLIPSTREAM" generate -m "$MODEL" -p "def f(" --device cuda
+expect "no GPU" 2 "--device cuda: no GPU was found" env CUDA_VISIBLE_DEVICES= timeout 60 "$SLIPSTREAM" generate -m "$MODEL" -p "def f(" --device cuda
 
 finish

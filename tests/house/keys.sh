@@ -40,7 +40,7 @@ fi
 "$program" plan --shape pro --ranks 8 >>"$work/log"
 derived=$(sed -n '/^## How figures are derived/,$p' "$root/docs/figures.md" | grep '^|')
 while read -r line; do
-    case $line in checkpoint | output | sampling | warning | signal | merged) continue ;; esac # no figures
+    case $line in checkpoint | output | sampling | warning | signal | merged | slow | state) continue ;; esac # no figures
     seen=$((seen + 1))
     grep -q "| [a-z, ]*\b$line\b" <<<"$derived" || fault "docs/figures.md does not derive \"$line\""
 done < <(sed -n 's/^# \([a-z]*\) \{2,\}.*/\1/p; s/^# \(full steps\|slices\).*/\1/p; s/^  \([a-z]*\) .*\(derived\|measured\|the sum\).*/\1/p' "$work/log" | sort -u)

@@ -13,7 +13,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${SLIPSTREAM:=$root/build/slipstream}" "${TOOLS:=$root/build/tests}" "${MODEL:=$root/jobs/demo/model.h5}" "${QUICK:=0}" "${DEVICE:=cpu}"
 check=$TOOLS/check_results
 script=$(basename "$0")
-seconds=300 # a run; ranks that wait for each other for ever must not hang the suite
+seconds=600 # a run; ranks that wait for each other for ever must not hang the suite
 
 export LC_ALL=C.UTF-8 # numbers have points
 # Open MPI 4 and 5 have different words for "more ranks than cores".

@@ -69,7 +69,7 @@ start_node() { # name
     mkdir "$work/spool-$1" "$work/tmp-$1"
     unshare --net --uts sh -c "hostname $1; echo \$\$ >$work/$1.process; until ip link set eth0 up 2>/dev/null; do sleep 0.05; done
         ip addr add 10.213.9.1${1#n}/24 dev eth0; ip link set lo up; exec slurmd -D -N $1" >>"$work/log" 2>&1 &
-    wait_until 60 test -s "$work/$1.process"
+    wait_until 120 test -s "$work/$1.process"
     ip link add "to-$1" type veth peer name eth0 netns "$(cat "$work/$1.process")" && ip link set "to-$1" master bridge up
 }
 
@@ -92,4 +92,4 @@ ip link set lo up
 ip link add bridge type bridge && ip addr add 10.213.9.1/24 dev bridge && ip link set bridge up
 slurmctld -i >"$work/log" 2>&1
 for node in $nodes; do start_node "$node"; done
-wait_until 60 all_idle || { echo "note  Slurm does not start here; left out"; exit 77; }
+wait_until 120 all_idle || { echo "note  Slurm does not start here; left out"; exit 77; }

@@ -64,15 +64,15 @@ chmod +x bin/apptainer
 PATH=$work/bin:$PATH SLIPSTREAM_IMAGE=image.sif bash "$submit" -N 2 -n 2 -t 5 -- "$MODEL" few.jsonl two.jsonl >log 2>&1
 merge=$(start array 2 -n 1)
 for name in {limit,low,killed,down,cancelled}.jsonl array.jsonl.shard-1; do
-    wait_until 120 test -s $name || fail "$name" "has no answer yet" $name.log
+    wait_until "$seconds" test -s $name || fail "$name" "has no answer yet" $name.log
 done
 
 kill -KILL "$(rank_of "$killed" 1)"
 fail_node n6
 sbatch -p high --exclusive -o high.log --wrap "touch $work/preempting" >>log 2>&1
 scancel "$cancelled" "$(squeue -h -r -o %i | grep '_1$')"
-wait_until 120 test -e preempting || fail "preempted" "it was not" low.jsonl.log
-wait_until 120 is_gone "$cancelled" || fail "cancelled" "it goes on" cancelled.jsonl.log
+wait_until "$seconds" test -e preempting || fail "preempted" "it was not" low.jsonl.log
+wait_until "$seconds" is_gone "$cancelled" || fail "cancelled" "it goes on" cancelled.jsonl.log
 rm slow-low slow-killed slow-down slow-cancelled slow-array
 if scontrol show job "$cancelled" | grep -q JobState=CANCELLED && ! "$check" same cancelled.jsonl reference.jsonl 2>/dev/null
 then ok "scancel ends a job"
@@ -80,16 +80,16 @@ else fail "scancel ends a job" "$(scontrol show job "$cancelled" | grep -o 'JobS
 fi
 start cancelled -n 1 >/dev/null
 rm slow-cancelled
-wait_until 120 is_gone "$merge" || fail "array" "its merge does not end" array.jsonl.log
+wait_until "$seconds" is_gone "$merge" || fail "array" "its merge does not end" array.jsonl.log
 if grep -q "missing" array.jsonl.log && [ ! -s array.jsonl ]
 then ok "a merge names what a cancelled shard lacks"
 else fail "a merge names what a cancelled shard lacks" "it does not" array.jsonl.log
 fi
 start array 2 -n 1 >/dev/null
 rm slow-array
-wait_until 120 grep -q SIGUSR1 limit.jsonl.log || fail "time limit" "nobody was told" limit.jsonl.log
+wait_until "$seconds" grep -q SIGUSR1 limit.jsonl.log || fail "time limit" "nobody was told" limit.jsonl.log
 rm slow-limit
-wait_until 200 all_gone || fail "the queue" "is not empty: $(squeue -h -o '%i %P %T %r' | tr '\n' ';')"
+wait_until "$seconds" all_gone || fail "the queue" "is not empty: $(squeue -h -o '%i %P %T %r' | tr '\n' ';')"
 
 judge "requeued before its time limit" limit.jsonl "# job $limit: exit status 75" "# job $limit, run 2"
 judge "preempted" low.jsonl SIGTERM "# job $low: exit status 75" "# job $low, run 2"

@@ -92,7 +92,7 @@ else fail "a time limit within the window, or an array, is not submitted" "$refu
 fi
 
 start barren.jsonl SLIPSTREAM=/bin/false
-wait_for_end 120
+wait_for_end "$seconds"
 if [ "$status" = 1 ] && grep -q "answered nothing" said && ! grep -q "^# run 2" barren.jsonl.log
 then ok "no progress: it is not started again"
 else fail "no progress: it is not started again" "exit status $status" barren.jsonl.log
@@ -112,7 +112,7 @@ mv $work/turns.new $work/turns.jsonl
 SCRIPT
 chmod +x turns
 start turns.jsonl SLIPSTREAM="$work/turns"
-wait_for_end 120
+wait_for_end "$seconds"
 if [ "$status" = 0 ] && grep -q "^# run 2: exit status 1, 2 lines" turns.jsonl.log && grep -q "^# run 3: exit status 0, 3 lines" turns.jsonl.log
 then ok "lines of requests that never ran are no answers"
 else fail "lines of requests that never ran are no answers" "exit status $status" turns.jsonl.log
@@ -162,21 +162,21 @@ fi
 on_ranks 2 batch -m "$MODEL" -i requests.jsonl -o reference.jsonl -q 2>log || fail "a run of its own" "exit status $?" log
 touch slow
 start killed.jsonl
-wait_for 120 test -s killed.jsonl
+wait_for "$seconds" test -s killed.jsonl
 kill_rank 1
-wait_for 120 grep -q "^# run 2," killed.jsonl.log
+wait_for "$seconds" grep -q "^# run 2," killed.jsonl.log
 rm slow
-wait_for_end 120
+wait_for_end "$seconds"
 expect "a rank is killed: started again, the undisturbed answers" 0 "^# run 2: exit status 0" killed.jsonl
 
 touch slow
 start results.jsonl
-wait_for 120 test -s results.jsonl
+wait_for "$seconds" test -s results.jsonl
 kill -TERM "$job"
-wait_for_end 120
+wait_for_end "$seconds"
 expect "SIGTERM drains" 75 "^# signal .*SIGUSR1"
 start results.jsonl SLIPSTREAM_WINDOW=40 SLIPSTREAM_LIMIT=43
-wait_for_end 120
+wait_for_end "$seconds"
 expect "a time limit drains" 75 "^# run 1: exit status"
 rm slow
 # Apptainer's place is taken by a script: what is tried is the command that it is given.
@@ -185,7 +185,7 @@ touch image.sif
 printf '#!/bin/sh\n[ "$1 $2 $3" = "exec --nv %s/image.sif" ] && shift 3 && exec "$@"\n' "$(realpath "$work")" >bin/apptainer
 chmod +x bin/apptainer
 start results.jsonl SLIPSTREAM_LIMIT=100000 SLIPSTREAM_IMAGE=image.sif PATH="$work/bin:$PATH"
-wait_for_end 120
+wait_for_end "$seconds"
 expect "the same command, in an image, goes on to the undisturbed answers" 0 "^# run 1: exit status 0, 40 lines" results.jsonl
 
 finish

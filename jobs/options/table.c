@@ -25,7 +25,6 @@ enum {
 #define RANKS_MAX 4096
 #define EXPERTS_MAX 65536
 #define SHARDS_MAX 1000000
-#define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
 
 /* A field of sampling is an option of generate, and of batch for the requests that leave it out; where neither says, a model may have
  * a value of its own. A benchmark does as it is told. */
@@ -116,9 +115,9 @@ const option_row slip_option_rows[] = {
     {"max-tokens", 'n', OPTION_INT, "N", BATCH, FIELD(max_tokens), 1, TOKENS_MAX, NULL,
      "max_tokens of requests that do not say\n(default: as many as the context leaves)"},
     {"tokens", 'n', OPTION_INT, "N", BENCH, FIELD(max_tokens), 1, TOKENS_MAX, "256", "tokens to decode in each sequence"},
-    SLIP_SAMPLING_FIELDS(SAMPLING_ROWS){"seed", 0, OPTION_INT, "N", GENERATE, FIELD(sampling.seed), 0, SEED_MAX, "1",
+    SLIP_SAMPLING_FIELDS(SAMPLING_ROWS){"seed", 0, OPTION_SEED, "N", GENERATE, FIELD(sampling.seed), 0, 0, "1",
                                         "the same seed gives the same text"},
-    {"seed", 0, OPTION_INT, "N", BATCH, FIELD(sampling.seed), 0, SEED_MAX, "0",
+    {"seed", 0, OPTION_SEED, "N", BATCH, FIELD(sampling.seed), 0, 0, "0",
      "requests without a seed take one made from this and custom_id"},
 
     {"sequences", 0, OPTION_COUNT, "N|auto", BATCH, FIELD(sequences), 1, SLIP_MAX_SPANS, NULL,

@@ -38,8 +38,8 @@ static slip_status open_shape(slip_job *job)
     return SLIP_OK;
 }
 
-/* What this model, or so many ranks, cannot do is refused by its name. All ranks come to the same. */
-static slip_status check_options(const slip_job *job)
+/* What this model cannot do is refused by its name. All ranks come to the same. */
+static slip_status check_model(const slip_job *job)
 {
     const slip_options *options = job->options;
     const slip_model *model = &job->source.model;
@@ -58,10 +58,18 @@ static slip_status check_options(const slip_job *job)
     if (options->distinct_experts && (options->distinct_experts < model->top_k || (double)options->distinct_experts > most))
         return slip_fail(SLIP_ERR_INPUT, "--distinct-experts %lld: a block of %d tokens touches %d to %.0f experts of this shape",
                          (long long)options->distinct_experts, model->draft.block, model->top_k, floor(most));
+    return SLIP_OK;
+}
+
+/* What so many ranks cannot do. */
+static slip_status check_ranks(const slip_job *job)
+{
+    const slip_options *options = job->options;
     if (options->shard_of && slip_comm_ranks(job->comm) > 1)
         return slip_fail(SLIP_ERR_INPUT, "--shard-of %lld: it runs one shard on one rank, not %d", (long long)options->shard_of,
                          slip_comm_ranks(job->comm));
-    return options->expert_slices ? slip_placement_check(model, slip_job_shards(job), (int32_t)options->expert_slices) : SLIP_OK;
+    return options->expert_slices ? slip_placement_check(&job->source.model, slip_job_shards(job), (int32_t)options->expert_slices)
+                                  : SLIP_OK;
 }
 
 /* The files of a batch that outlive a run which failed or was stopped: the record of what it did is worth more then. */
@@ -78,16 +86,18 @@ static bool may_exist(const slip_options *options, int output, const char *path)
     return (output == TRACE && options->resume && slip_trace_is(path)) || (output == METRICS && slip_metrics_file_is(path));
 }
 
-/* Before anything is computed for them. */
-static slip_status claim_outputs(slip_job *job)
+/* Before anything is computed for them. Not `claim`: they are looked at, and no more. */
+static slip_status check_outputs(slip_job *job, bool claim)
 {
     const slip_options *options = job->options;
     const char *paths[SLIP_JOB_OUTPUTS] = {
         [TRACE] = options->trace, [METRICS] = options->metrics, options->logits, options->trace_ops, options->profile, options->html};
     slip_status status = SLIP_OK;
-    for (int i = 0; i < SLIP_JOB_OUTPUTS && status == SLIP_OK; i++)
+    for (int i = 0; i < SLIP_JOB_OUTPUTS && status == SLIP_OK; i++) {
+        bool replace = paths[i] && may_exist(options, i, paths[i]);
         if (paths[i])
-            status = slip_output_claim(paths[i], may_exist(options, i, paths[i]), !is_record(i), &job->outputs[i]);
+            status = claim ? slip_output_claim(paths[i], replace, !is_record(i), &job->outputs[i]) : slip_output_check(paths[i], replace);
+    }
     return status;
 }
 
@@ -106,23 +116,49 @@ static void start_work(slip_job *job)
     slip_progress_start(&job->work, is_coordinator(job) && !job->options->quiet ? stderr : NULL, 0, 0, slip_now_s());
 }
 
+/* Collective, and alike on all ranks: the model. */
+static slip_status open_model(slip_job *job)
+{
+    return job->options->shape ? open_shape(job) : slip_source_open(job->comm, job->options->model, &job->source);
+}
+
+static slip_status check_options(slip_job *job)
+{
+    const slip_checkpoint *table = &job->source.table;
+    slip_status status = SLIP_OK;
+    if (is_coordinator(job) && table->tokenizer)
+        status = slip_tokenizer_parse(table->tokenizer, table->tokenizer_size, job->options->model, job->source.model.vocabulary,
+                                      &job->tokenizer);
+    return status == SLIP_OK ? check_model(job) : status;
+}
+
 slip_status slip_job_open(slip_job *job)
 {
     slip_comm_set_deadline(job->comm, job->options->deadline);
     start_work(job);
     slip_status status = slip_device_agree(job->options, job->comm, &job->kind);
     if (status == SLIP_OK)
-        status = job->options->shape ? open_shape(job) : slip_source_open(job->comm, job->options->model, &job->source);
+        status = open_model(job);
     if (status != SLIP_OK)
         return status;
-    const slip_checkpoint *table = &job->source.table;
-    if (is_coordinator(job) && table->tokenizer)
-        status = slip_tokenizer_parse(table->tokenizer, table->tokenizer_size, job->options->model, job->source.model.vocabulary,
-                                      &job->tokenizer);
+    status = check_options(job);
     if (status == SLIP_OK)
-        status = check_options(job);
+        status = check_ranks(job);
     if (is_coordinator(job) && status == SLIP_OK)
-        status = claim_outputs(job);
+        status = check_outputs(job, true);
+    return slip_comm_agree(job->comm, status);
+}
+
+slip_status slip_job_check(slip_job *job)
+{
+    slip_comm_set_deadline(job->comm, job->options->deadline);
+    start_work(job);
+    slip_status status = open_model(job);
+    if (status != SLIP_OK)
+        return status;
+    status = check_options(job);
+    if (is_coordinator(job) && status == SLIP_OK)
+        status = check_outputs(job, false);
     return slip_comm_agree(job->comm, status);
 }
 

@@ -41,6 +41,9 @@ typedef struct {
 /* Choose the device, open the checkpoint everywhere (with --shape: make its model) and parse the tokenizer on rank 0. */
 slip_status slip_job_open(slip_job *job);
 
+/* What slip_job_open() finds wrong, but for the machine: the device, the number of ranks, who else writes to the outputs. For --dry-run. */
+slip_status slip_job_check(slip_job *job);
+
 /* Rank 0, or the one shard that runs, has embeddings of the ids below this. Other ids are rows of zeros where peers are absent. */
 int32_t slip_job_embedded_ids(const slip_job *job);
 
@@ -88,6 +91,7 @@ slip_status slip_job_report(slip_job *job, const char *text, size_t text_size);
 /* The commands; all ranks call them. */
 slip_status slip_generate(slip_job *job);
 slip_status slip_batch(slip_job *job);
+slip_status slip_batch_check(slip_job *job); /* --dry-run */
 slip_status slip_bench(slip_job *job);
 slip_status slip_score(slip_job *job);
 slip_status slip_plan(const slip_options *options, int argc, char **argv);

@@ -139,13 +139,11 @@ static slip_status run(const slip_options *options, int argc, char **argv, slip_
     case SLIP_COMMAND_CONVERT: return convert(options, argc, argv, comm);
     default: break;
     }
-    if (options->dry_run)
-        return SLIP_OK;
-    slip_status status = slip_launcher_check(slip_comm_ranks(comm));
+    slip_status status = options->dry_run ? SLIP_OK : slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
     slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .started_s = slip_now_s()};
-    status = run_together(&job);
+    status = options->dry_run ? slip_batch_check(&job) : run_together(&job);
     slip_job_settle_outputs(&job, status);
     if (status != SLIP_OK && (job.running || slip_comm_lost(comm)))
         slip_comm_abort(comm, status);

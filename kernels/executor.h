@@ -44,6 +44,10 @@ typedef struct {
     slip_status (*create)(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
                           slip_executor **executor);
 
+    /* Collective, once all ranks of a program's `comm` have their executors: meet. If it fails on one rank, it fails on all. NULL: create()
+     * is enough. */
+    slip_status (*join)(slip_executor *executor);
+
     /* Tensor `index` will come in this form, whose data is not there yet: make room. */
     slip_status (*place)(slip_executor *executor, int32_t index, const slip_weight *form);
 

@@ -54,9 +54,15 @@ static slip_status make(slip_runner *runner)
     if (status == SLIP_OK)
         status = o->kind->create(&runner->program, &o->limits, comm_of(runner), &o->executor, &runner->executor);
     runner->results.executor = runner->executor;
-    if (status == SLIP_OK)
-        status = slip_shard_place(o->source, &runner->program, o->kind, runner->executor);
     return status;
+}
+
+/* All ranks have made theirs. */
+static slip_status settle(slip_runner *runner)
+{
+    const slip_runner_options *o = &runner->options;
+    slip_status status = ranks_of(runner) > 1 && o->kind->join ? o->kind->join(runner->executor) : SLIP_OK;
+    return status == SLIP_OK ? slip_shard_place(o->source, &runner->program, o->kind, runner->executor) : status;
 }
 
 static slip_status load(slip_runner *runner)
@@ -85,8 +91,10 @@ slip_status slip_runner_create(slip_program *program, const slip_runner_options 
     status = agree(options->link, status);
     if (status == SLIP_OK) {
         assert(runner != NULL); /* agreeing makes no status better */
-        status = agree(options->link, load(runner));
+        status = agree(options->link, settle(runner));
     }
+    if (status == SLIP_OK)
+        status = agree(options->link, load(runner));
     if (status == SLIP_OK)
         status = agree(options->link, options->kind->prepare(runner->executor));
     if (status != SLIP_OK) {

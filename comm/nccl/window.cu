@@ -69,8 +69,10 @@ static slip_status find_peers(slip_windows *w)
 {
     void **table;
     SLIP_TRY_CUDA(cudaMalloc((void **)&table, sizeof w->peer), "allocating memory");
-    list_peers<<<1, (unsigned)w->ranks>>>(w->window, table);
-    cudaError_t error = cudaMemcpy(w->peer, table, (size_t)w->ranks * sizeof *table, cudaMemcpyDeviceToHost);
+    void *arguments[] = {&w->window, &table};
+    cudaError_t error = cudaLaunchKernel((const void *)list_peers, dim3(1), dim3((unsigned)w->ranks), arguments, 0, NULL);
+    if (error == cudaSuccess)
+        error = cudaMemcpy(w->peer, table, (size_t)w->ranks * sizeof *table, cudaMemcpyDeviceToHost);
     cudaFree(table);
     SLIP_TRY_CUDA(error, "asking for the other ranks' memory");
     return SLIP_OK;

@@ -31,6 +31,12 @@ static slip_status check(const char *path, bool replace)
     return SLIP_OK;
 }
 
+slip_status slip_output_check(const char *path, bool replace)
+{
+    slip_status status = check(path, replace);
+    return status == SLIP_OK && !slip_file_is_there(path) ? slip_file_check_folder(path) : status;
+}
+
 slip_status slip_output_claim(const char *path, bool replace, bool whole, slip_output **output)
 {
     slip_lock *lock;

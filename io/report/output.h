@@ -12,6 +12,9 @@
 
 typedef struct slip_output slip_output;
 
+/* What slip_output_claim() would say, but for who else writes there: nothing is taken. */
+slip_status slip_output_check(const char *path, bool replace);
+
 /* `path` is borrowed. SLIP_ERR_INPUT: what cannot be written there, or what is there already and not empty; with `replace` that is no
  * fault. `whole`: half of it is worth nothing, so a signal that ends the process removes it. */
 slip_status slip_output_claim(const char *path, bool replace, bool whole, slip_output **output);

@@ -311,6 +311,19 @@ static int32_t wanted_sequences(const slip_job *job)
     return few ? CPU_SEQUENCES : (int32_t)job->options->sequences;
 }
 
+slip_status slip_batch_check(slip_job *job)
+{
+    batch b = {.job = job};
+    slip_status status = slip_job_check(job);
+    if (status != SLIP_OK)
+        return status;
+    if (slip_comm_rank(job->comm) == 0)
+        status = slip_batch_look(&b);
+    slip_progress_clear(&job->work);
+    free_batch(&b);
+    return slip_comm_agree(job->comm, status);
+}
+
 slip_status slip_batch(slip_job *job)
 {
     batch b = {.job = job};

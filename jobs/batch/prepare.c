@@ -48,20 +48,31 @@ static slip_status choose_template(const slip_job *job, slip_request_defaults *d
     return SLIP_OK;
 }
 
-static slip_status open_requests(batch *b)
+/* What requests are read with, of which `b` keeps a part. */
+static slip_status choose_defaults(batch *b, slip_request_defaults *defaults)
 {
     const slip_options *options = b->job->options;
     if (!b->job->tokenizer)
         return slip_fail(SLIP_ERR_INPUT, "%s: the checkpoint has no tokenizer; only score --ids runs on it", options->model);
+    b->limit = slip_job_context(b->job, 0);
+    if (options->max_tokens >= b->limit)
+        return slip_fail(SLIP_ERR_INPUT, "-n %lld: the context holds %lld tokens, prompt included", (long long)options->max_tokens,
+                         (long long)b->limit);
     slip_status status = name_model(b);
-    slip_request_defaults defaults = {.max_tokens = (int32_t)options->max_tokens,
-                                      .sampling = slip_job_sampling(b->job),
-                                      .family = b->job->source.model.family,
-                                      .models = b->models,
-                                      .watch = show_reading,
-                                      .watch_context = b->job};
-    if (status == SLIP_OK)
-        status = choose_template(b->job, &defaults);
+    *defaults = (slip_request_defaults){.max_tokens = (int32_t)options->max_tokens,
+                                        .sampling = slip_job_sampling(b->job),
+                                        .family = b->job->source.model.family,
+                                        .models = b->models,
+                                        .watch = show_reading,
+                                        .watch_context = b->job};
+    return status == SLIP_OK ? choose_template(b->job, defaults) : status;
+}
+
+static slip_status open_requests(batch *b)
+{
+    const slip_options *options = b->job->options;
+    slip_request_defaults defaults;
+    slip_status status = choose_defaults(b, &defaults);
     if (status == SLIP_OK)
         status = slip_request_file_open(options->input, &defaults, &b->requests);
     if (status != SLIP_OK)
@@ -69,10 +80,6 @@ static slip_status open_requests(batch *b)
     if (options->shard.count > 0)
         slip_request_file_take_shard(b->requests, options->shard.index, options->shard.count);
     int64_t bound = slip_request_file_positions(b->requests);
-    b->limit = slip_job_context(b->job, 0);
-    if (options->max_tokens >= b->limit)
-        return slip_fail(SLIP_ERR_INPUT, "-n %lld: the context holds %lld tokens, prompt included", (long long)options->max_tokens,
-                         (long long)b->limit);
     b->context = bound < b->limit ? bound : b->limit;
     return SLIP_OK;
 }
@@ -110,4 +117,12 @@ slip_status slip_batch_prepare(batch *b)
     if (status == SLIP_OK)
         status = slip_results_open(options->output, options->resume, hash, b->requests, &b->results);
     return status == SLIP_OK ? slip_record_open(&b->record, options->trace, options->metrics, hash) : status;
+}
+
+slip_status slip_batch_look(batch *b)
+{
+    const slip_options *options = b->job->options;
+    slip_request_defaults defaults;
+    slip_status status = strcmp(options->input, "-") == 0 ? choose_defaults(b, &defaults) : open_requests(b);
+    return status == SLIP_OK ? slip_results_check(options->output, options->resume) : status;
 }

@@ -32,4 +32,8 @@ typedef struct {
 /* On rank 0: open the requests, the results and the trace. */
 slip_status slip_batch_prepare(batch *b);
 
+/* On rank 0, of a job that was checked: what slip_batch_prepare() would find wrong with the requests and where results go. Standard input is
+ * left for the run, and nothing is written. */
+slip_status slip_batch_look(batch *b);
+
 #endif

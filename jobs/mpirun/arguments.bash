@@ -66,7 +66,7 @@ refuse_own_options() { # options of slipstream batch...
     done
 }
 
-# Wrong options are found now and not in the job. A machine to submit from may be unable to start the program: then they are found there.
+# Wrong options, a model or requests that are none are found now and not in the job. A machine to submit from may be unable to start the program: then they are found there.
 check_options() {
     local said
     said=$(

@@ -42,6 +42,14 @@ static slip_status wrong_number(slip_command command, const option_row *row, con
     return wrong_value(command, row, value, expected);
 }
 
+static bool parse_seed(const char *text, uint64_t *seed)
+{
+    char *end;
+    errno = 0;
+    *seed = (uint64_t)strtoll(text, &end, 10);
+    return text[0] != '\0' && strspn(text, "0123456789+-") == strlen(text) && *end == '\0' && errno == 0;
+}
+
 /* strtoll and strtod take more than a number (spaces, hexadecimal, "inf") and stop silently where it ends. */
 static bool parse_number(const option_row *row, const char *text, void *field)
 {
@@ -130,6 +138,7 @@ static slip_status set_option(slip_command command, const option_row *row, const
         return SLIP_OK;
     case OPTION_SHARD:
         return parse_shard(row, text, field) ? SLIP_OK : wrong_value(command, row, text, "i/N with i from 0 to N - 1, N at most 1000000");
+    case OPTION_SEED: return parse_seed(text, field) ? SLIP_OK : wrong_value(command, row, text, "an integer of 64 bits");
     case OPTION_COUNT:
         if (strcmp(text, "auto") == 0) {
             *(int64_t *)field = 0;

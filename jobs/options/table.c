@@ -25,7 +25,6 @@ enum {
 #define RANKS_MAX 4096
 #define EXPERTS_MAX 65536
 #define SHARDS_MAX 1000000
-#define SEED_MAX 9007199254740992.0 /* 2^53: the largest bound that a double holds exactly */
 
 /* A field of sampling is an option of generate, and of batch for the requests that leave it out; where neither says, a model may have
  * a value of its own. A benchmark does as it is told. */
@@ -109,17 +108,17 @@ const option_row slip_option_rows[] = {
      "HF_FOLDER's place it is only packed"},
     {"expert-slices", 0, OPTION_INT, "S", CONVERT, FIELD(expert_slices), 1, RANKS_MAX, NULL,
      "with --for-gpus: cut each expert over S ranks, as runs will that say\nso (default: what slipstream plan finds fastest)"},
-    {"dry-run", 0, OPTION_FLAG, NULL, BATCH, FIELD(dry_run), 0, 0, NULL, "check the options, and begin nothing"},
+    {"dry-run", 0, OPTION_FLAG, NULL, BATCH, FIELD(dry_run), 0, 0, NULL,
+     "check options, model, requests and where results go, and begin\nnothing; the GPUs and memory of a run are its own to find"},
     {"dry-run", 0, OPTION_FLAG, NULL, CONVERT, FIELD(dry_run), 0, 0, NULL, "check the folder, and write nothing"},
 
     {"max-tokens", 'n', OPTION_INT, "N", GENERATE, FIELD(max_tokens), 1, TOKENS_MAX, "256", "stop after N tokens"},
     {"max-tokens", 'n', OPTION_INT, "N", BATCH, FIELD(max_tokens), 1, TOKENS_MAX, NULL,
      "max_tokens of requests that do not say\n(default: as many as the context leaves)"},
     {"tokens", 'n', OPTION_INT, "N", BENCH, FIELD(max_tokens), 1, TOKENS_MAX, "256", "tokens to decode in each sequence"},
-    SLIP_SAMPLING_FIELDS(SAMPLING_ROWS){"seed", 0, OPTION_INT, "N", GENERATE, FIELD(sampling.seed), 0, SEED_MAX, "1",
+    SLIP_SAMPLING_FIELDS(SAMPLING_ROWS){"seed", 0, OPTION_SEED, "N", GENERATE, FIELD(sampling.seed), 0, 0, "1",
                                         "the same seed gives the same text"},
-    {"seed", 0, OPTION_INT, "N", BATCH, FIELD(sampling.seed), 0, SEED_MAX, "0",
-     "requests without a seed take one made from this and custom_id"},
+    {"seed", 0, OPTION_SEED, "N", BATCH, FIELD(sampling.seed), 0, 0, "0", "requests without a seed take one made from this and custom_id"},
 
     {"sequences", 0, OPTION_COUNT, "N|auto", BATCH, FIELD(sequences), 1, SLIP_MAX_SPANS, NULL,
      "requests to decode at once; auto: as many as memory carries\n(default: auto on GPUs, 4 on CPUs)"},

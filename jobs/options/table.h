@@ -10,6 +10,7 @@
 typedef enum {
     OPTION_TEXT,   /* const char *, not empty */
     OPTION_INT,    /* int64_t within min..max */
+    OPTION_SEED,   /* uint64_t: any integer that a request's line may have, those of 64 bits with a sign */
     OPTION_COUNT,  /* int64_t within min..max, or 0 for "auto" */
     OPTION_LIST,   /* slip_list, each within min..max */
     OPTION_REAL,   /* double within min..max */

@@ -19,4 +19,8 @@ check_limit "$(limit_among "${launcher_options[@]}")"
 export SLIPSTREAM_SHARDS=$shards
 id=$(submit "$results.shard-%a.log" "${launcher_options[@]}" --array="0-$((shards - 1))" "$SLIPSTREAM_JOBS/batch.sbatch" \
     "$model" "$requests" "$results" "${batch_options[@]}") || exit 1
-submit "$results.log" --dependency="afterany:${id%%;*}" "$SLIPSTREAM_JOBS/merge.sbatch" "$requests" "$results"
+place_among "${launcher_options[@]}"
+submit "$results.log" "${placed[@]}" --dependency="afterany:${id%%;*}" "$SLIPSTREAM_JOBS/merge.sbatch" "$requests" "$results" && exit
+echo "slipstream: job ${id%%;*} answers the shards, but nothing will merge them. When it has ended:" >&2
+echo "$SLIPSTREAM merge $results.shard-{0..$((shards - 1))} -i $requests -o $results" >&2
+exit 1

@@ -40,6 +40,19 @@ limit_among() { # options...
     echo "$limit"
 }
 
+# Among options of sbatch, those that say who pays and where jobs may run: a job beside the ranks' needs them too, but not their nodes and GPUs.
+# Sets `placed`.
+place_among() { # options...
+    placed=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+        -A | -p | -q | -M | --account | --partition | --qos | --clusters | --reservation) placed+=("$1" "${2:-}"); shift ;;
+        -A?* | -p?* | -q?* | -M?* | --account=* | --partition=* | --qos=* | --clusters=* | --reservation=*) placed+=("$1") ;;
+        esac
+        shift
+    done
+}
+
 # Requeued by us, not because Slurm saw a failure; logs are appended to.
 submit() { # log, more options and the script...
     export SLIPSTREAM SLIPSTREAM_JOBS SLIPSTREAM_WINDOW=$window

@@ -266,6 +266,32 @@ wrong "a text for a model without a tokenizer" "has no tokenizer" bench -m "$wor
 wrong "more tokens than a benchmark has room for" "-n 5000: the prompt has 3[0-9] tokens and the context holds 4096" bench -m "$MODEL" -n 5000
 wrong "a folder that is none" "no-such-folder" convert "$work/no-such-folder" "$work/new.h5"
 
+# --dry-run: what a job would find only after it has waited for its nodes. The number of ranks and the device are the job's own.
+dry() { # name, pattern or nothing, arguments...
+    local name=$1 pattern=$2
+    alone batch --dry-run --quiet "${@:3}"
+    if [ -n "$pattern" ]; then
+        judge "dry run: $name" "$pattern"
+    elif [ "$status" = 0 ] && [ ! -s "$log" ]; then
+        ok "dry run: $name"
+    else
+        fail "dry run: $name" "exit status $status" "$log"
+    fi
+}
+mkdir "$work/dry"
+dry "nothing is wrong" "" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/run.h5" --expert-slices 4 --device cuda
+dry "standard streams" "" -m "$MODEL" -i - -o -
+dry "no folder for results" "dry/no/out: cannot be written: No such file" -m "$MODEL" -i "$requests" -o "$work/dry/no/out"
+dry "no folder for a trace" "dry/no/run.h5: cannot be written: No such file" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/no/run.h5"
+dry "results that are there" "exists and is not empty; --resume goes on" -m "$MODEL" -i "$requests" -o "$output"
+dry "results to go on with" "" -m "$MODEL" -i "$requests" -o "$output" --resume
+dry "a model that is none" "not an HDF5 file" -m "$requests" -i "$requests" -o "$work/dry/out"
+dry "a model without a tokenizer" "has no tokenizer" -m "$work/textless.h5" -i "$requests" -o "$work/dry/out"
+dry "a template of another family" "--chat-template chatml: not a template" -m "$MODEL" -i - -o "$work/dry/out" --chat-template chatml
+dry "a context that the model has not" "--context 4097: the model has 4096 positions" -m "$MODEL" -i "$requests" -o "$work/dry/out" --context 4097
+dry "no requests" "nobody.jsonl: cannot be opened" -m "$MODEL" -i "$work/nobody.jsonl" -o "$work/dry/out"
+[ -z "$(ls "$work/dry")" ] && ok "dry run: nothing is made" || fail "dry run: nothing is made" "$(ls "$work/dry")"
+
 # The same through mpirun: one line of ours, whatever mpirun adds.
 on_ranks 2 generate -m "$MODEL" -p x --device cuda >"$work/stdout" 2>"$log"
 status=$?

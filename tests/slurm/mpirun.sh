@@ -91,6 +91,22 @@ then ok "a time limit within the window, or an array, is not submitted"
 else fail "a time limit within the window, or an array, is not submitted" "$refused of 6" said
 fi
 
+# The merge job stands in the same queue as the shards, and takes none of their nodes. Where it is refused, the user can merge.
+rm -f submitted
+place="-p gpus --account=me -A you -qlong --reservation week"
+PATH="$work/fake:$PATH" bash "$root/jobs/slurm/array.sh" 2 $place -N 2 -n 4 --gres=gpu:2 -t 9 -- "$MODEL" requests.jsonl parts.jsonl >said 2>&1
+if [ $? = 0 ] && [ "$(cat said)" = 7 ] && grep -q -e "$place -N 2 -n 4 --gres=gpu:2 -t 9 --array=0-1" submitted &&
+    grep -e "merge.sbatch" submitted | grep -e "$place --dependency=afterany:7" | grep -q -v -e "-N\|-n\|gres\|-t"
+then ok "a merge job runs where the shards may"
+else fail "a merge job runs where the shards may" "$(cat said)" submitted
+fi
+printf '#!/bin/sh\ncase "$*" in *merge.sbatch*) exit 1 ;; esac\necho "7;here"\n' >fake/sbatch
+PATH="$work/fake:$PATH" bash "$root/jobs/slurm/array.sh" 2 -n 4 -- "$MODEL" requests.jsonl parts.jsonl >said 2>&1
+if [ $? = 1 ] && grep -q "job 7 answers the shards" said && grep -q "merge $work/parts.jsonl.shard-{0..1} -i $work/requests.jsonl -o $work/parts.jsonl" said
+then ok "a merge job that is refused"
+else fail "a merge job that is refused" "no word of it" said
+fi
+
 start barren.jsonl SLIPSTREAM=/bin/false
 wait_for_end "$seconds"
 if [ "$status" = 1 ] && grep -q "answered nothing" said && ! grep -q "^# run 2" barren.jsonl.log

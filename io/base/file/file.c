@@ -47,6 +47,17 @@ slip_status slip_file_check_regular(const char *path)
     return SLIP_OK;
 }
 
+slip_status slip_file_check_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    if (folder == NULL)
+        return slip_fail(SLIP_ERR_FAILED, "out of memory");
+    int error = access(folder, W_OK | X_OK) == 0 ? 0 : errno;
+    free(folder);
+    return error == 0 ? SLIP_OK : slip_fail(slip_file_blame(error), "%s: cannot be written: %s", path, strerror(error));
+}
+
 bool slip_file_is_there(const char *path)
 {
     struct stat info;

@@ -18,6 +18,9 @@ slip_status slip_file_blame(int error);
 /* SLIP_ERR_INPUT, saying what it is, for what is not a regular file: opening a FIFO would wait for its other end. */
 slip_status slip_file_check_regular(const char *path);
 
+/* Can a file be made under this name? */
+slip_status slip_file_check_folder(const char *path);
+
 /* Is there anything of that name? A symbolic link to nothing counts: what it should lead to is missing, and opening it says so. */
 bool slip_file_is_there(const char *path);
 

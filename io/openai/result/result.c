@@ -64,6 +64,13 @@ static slip_status open_path(slip_results *results)
     return flags >= 0 && fcntl(results->file, F_SETFL, flags & ~O_NONBLOCK) == 0 ? SLIP_OK : failed(results, "cannot be opened", errno);
 }
 
+static slip_status check_empty(const char *path, const struct stat *info, bool resume)
+{
+    if (S_ISREG(info->st_mode) && info->st_size > 0 && !resume)
+        return slip_fail(SLIP_ERR_INPUT, "%s: exists and is not empty; --resume goes on with it", path);
+    return SLIP_OK;
+}
+
 /* Open the file behind results->path and see what it is. */
 static slip_status open_file(slip_results *results, bool resume)
 {
@@ -81,11 +88,24 @@ static slip_status open_file(slip_results *results, bool resume)
         return failed(results, "cannot be examined", errno);
     results->regular = S_ISREG(info.st_mode);
     results->size = info.st_size;
-    if (results->regular && results->size > 0 && !resume)
-        return slip_fail(SLIP_ERR_INPUT, "%s: exists and is not empty; --resume goes on with it", results->path);
-    if (results->regular)
+    status = check_empty(results->path, &info, resume);
+    if (status == SLIP_OK && results->regular)
         slip_file_sync_folder(results->path);
-    return SLIP_OK;
+    return status;
+}
+
+slip_status slip_results_check(const char *path, bool resume)
+{
+    struct stat info;
+    if (strcmp(path, "-") == 0)
+        return SLIP_OK;
+    if (stat(path, &info) != 0)
+        return slip_file_check_folder(path);
+    if (access(path, W_OK) != 0 || S_ISDIR(info.st_mode)) {
+        const int error = S_ISDIR(info.st_mode) ? EISDIR : errno;
+        return slip_fail(slip_file_blame(error), "%s: cannot be written: %s", path, strerror(error));
+    }
+    return check_empty(path, &info, resume);
 }
 
 slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests, slip_results **results)

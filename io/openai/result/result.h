@@ -62,6 +62,9 @@ typedef struct {
     int64_t first_damaged;   /* the number of the first of them */
 } slip_resumed;
 
+/* What slip_results_open() would say, but for what the file holds and who else writes there: nothing is opened or made. */
+slip_status slip_results_check(const char *path, bool resume);
+
 /* Open `path` for appending ("-": standard output, which cannot be resumed) and lock it. Without `resume` an existing
  * non-empty file is SLIP_ERR_INPUT (nothing is ever overwritten). With it, the file is read back, checked and then repaired.
  * It must hold results of these `requests`, which are read and rewound, under the same `run_hash` (of the model and whatever

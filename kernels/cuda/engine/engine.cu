@@ -229,9 +229,10 @@ extern "C" slip_status slip_cuda_engine_alloc(slip_cuda_engine *e, size_t bytes,
     size_t available = 0, total = 0;
     slip_cuda_engine_stop(e);
     bytes = bytes ? bytes : 1;
-    cudaError_t error = e->block_count == MAX_BLOCKS ? cudaErrorMemoryAllocation : cudaMalloc(device, bytes);
+    if (e->block_count == MAX_BLOCKS)
+        return slip_fail(SLIP_ERR_FAILED, "GPU: more than %d buffers in its memory", MAX_BLOCKS);
+    cudaError_t error = cudaMalloc(device, bytes);
     if (error == cudaErrorMemoryAllocation) {
-        cudaGetLastError();
         cudaMemGetInfo(&available, &total);
         return slip_fail(SLIP_ERR_FAILED, "GPU: out of memory: %.1f MB more wanted, %.1f of %.1f MB free", (double)bytes * 1e-6,
                          (double)available * 1e-6, (double)total * 1e-6);
@@ -246,7 +247,7 @@ extern "C" slip_status slip_cuda_engine_alloc(slip_cuda_engine *e, size_t bytes,
 extern "C" slip_status slip_cuda_engine_alloc_host(slip_cuda_engine *e, size_t bytes, void **host, void **device)
 {
     if (e->host_block_count == MAX_HOST_BLOCKS)
-        return slip_fail(SLIP_ERR_FAILED, "GPU: too many buffers in host memory");
+        return slip_fail(SLIP_ERR_FAILED, "GPU: more than %d buffers in host memory", MAX_HOST_BLOCKS);
     slip_cuda_engine_stop(e);
     SLIP_TRY_CUDA(cudaHostAlloc(host, bytes ? bytes : 1, cudaHostAllocMapped), "allocating host memory");
     e->host_blocks[e->host_block_count++] = *host;

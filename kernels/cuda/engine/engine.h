@@ -92,7 +92,7 @@ slip_status slip_cuda_engine_run_op(slip_cuda_engine *engine, int32_t op);
 /* No step comes for a while, and none is open: the resident kernel leaves. The next one starts it again. */
 void slip_cuda_engine_rest(slip_cuda_engine *engine);
 
-/* GB/s of a stream of weights through all SMs' rings, over a buffer beyond the caches; 0 when there is no memory for one. */
+/* GB/s of a stream of weights through all SMs' rings, over a buffer beyond the caches; 0 when there is no memory for one or a call fails. */
 double slip_cuda_engine_ceiling(slip_cuda_engine *engine);
 
 #ifdef __cplusplus

@@ -72,6 +72,17 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
     return e->words->record.set ? slip_cuda_record_failed(&e->words->record) : SLIP_OK;
 }
 
+// Enqueue what delivers the candidates of `op`, a SAMPLE.
+static slip_status enqueue_finish(slip_cuda_engine *e, int32_t op)
+{
+    int slot = SLIP_CUDA_LAUNCHED;
+    void *arguments[] = {&e->parameters, &op, &e->sms, &slot};
+    SLIP_TRY_CUDA(cudaLaunchKernel((const void *)slip::finish_kernel, dim3(1), dim3((unsigned)slip::kernel_finish_threads()), arguments, 0,
+                                   e->stream),
+                  "launching the last op");
+    return SLIP_OK;
+}
+
 static slip_status enqueue_step(slip_cuda_engine *e)
 {
     const slip_cuda_step *step = launched(e);
@@ -82,9 +93,7 @@ static slip_status enqueue_step(slip_cuda_engine *e)
         if (status != SLIP_OK)
             return status;
     }
-    slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, last - 1, e->sms, SLIP_CUDA_LAUNCHED);
-    SLIP_TRY_CUDA(cudaGetLastError(), "launching the last op");
-    return SLIP_OK;
+    return enqueue_finish(e, last - 1);
 }
 
 static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
@@ -160,11 +169,9 @@ static slip_status run_op(slip_cuda_engine *e, int32_t op)
         status = slip_cuda_engine_upload(e, e->parameters.step, launched(e), sizeof(slip_cuda_step));
     if (status == SLIP_OK)
         status = enqueue_op(e, op);
-    if (status != SLIP_OK)
-        return status;
-    if (e->ops[op].kind == SLIP_CUDA_SAMPLE)
-        slip::finish_kernel<<<1, (unsigned)slip::kernel_finish_threads(), 0, e->stream>>>(e->parameters, op, e->sms, SLIP_CUDA_LAUNCHED);
-    return wait_enqueued(e, "running an op");
+    if (status == SLIP_OK && e->ops[op].kind == SLIP_CUDA_SAMPLE)
+        status = enqueue_finish(e, op);
+    return status == SLIP_OK ? wait_enqueued(e, "running an op") : status;
 }
 
 extern "C" slip_status slip_cuda_engine_run_op(slip_cuda_engine *e, int32_t op)

@@ -111,10 +111,13 @@ void slip_cuda_engine_let_cause_speak(void)
     nanosleep(&moment, NULL);
 }
 
-// Why the kernel did not make step number `number`, in one sentence.
-static slip_status explain(slip_cuda_engine *e, unsigned number)
+// Why the kernel did not make step number `number`, in one sentence. `error`: what the stream has said. The kernel is told to leave, where
+// it has not left.
+static slip_status explain(slip_cuda_engine *e, unsigned number, cudaError_t error)
 {
-    cudaError_t error = wait_left(e, 2);
+    __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
+    const cudaError_t left = wait_left(e, 2);
+    error = error == cudaSuccess || error == cudaErrorNotReady ? left : error;
     e->running = false;
     e->failed = true;
     if (e->words->record.set)
@@ -153,13 +156,10 @@ static slip_status wait_persistent(slip_cuda_engine *e, unsigned number)
     for (unsigned tries = 1; (int)(__atomic_load_n(&e->words->done, __ATOMIC_ACQUIRE) - number) < 0; tries++) {
         if (tries % LOOK != 0)
             continue;
-        if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by ||
-            cudaStreamQuery(e->stream) != cudaErrorNotReady)
-            return explain(e, number);
-        if (slip_timer_read(&timer, slip_now_s()) > limit) {
-            __atomic_store_n(&e->words->abort, 1u, __ATOMIC_RELEASE);
-            return explain(e, number);
-        }
+        const cudaError_t error = cudaStreamQuery(e->stream);
+        if (*(volatile int32_t *)&e->words->record.set || *(volatile unsigned *)&e->words->left_by || error != cudaErrorNotReady ||
+            slip_timer_read(&timer, slip_now_s()) > limit)
+            return explain(e, number, error);
     }
     return SLIP_OK;
 }

@@ -148,12 +148,11 @@ static slip_status open_engine(slip_executor *e, slip_comm *comm)
 }
 
 /* The draft shares its target's arena, whose epochs count the exchanges of both. */
-static slip_status join(slip_executor *e, slip_comm *comm)
+static slip_status join(slip_executor *e)
 {
-    e->comm = comm;
     if (e->options.target)
         return SLIP_OK;
-    return slip_cuda_engine_join(e->engine, comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
+    return slip_cuda_engine_join(e->engine, e->comm, e->limits.rows, (int32_t)e->program->width[SLIP_BUFFER_X]);
 }
 
 static slip_status create(const slip_program *program, const slip_limits *limits, slip_comm *comm, const slip_executor_options *options,
@@ -164,14 +163,13 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     e->program = program;
     e->limits = *limits;
+    e->comm = comm && slip_comm_ranks(comm) > 1 ? comm : NULL;
     if (options)
         e->options = *options;
     e->caches = calloc((size_t)program->cache_count + 1, sizeof *e->caches);
     slip_status status = e->caches ? slip_cuda_weights_make(program, &e->weights) : slip_fail(SLIP_ERR_FAILED, "out of memory");
     if (status == SLIP_OK)
         status = open_engine(e, comm);
-    if (status == SLIP_OK && comm && slip_comm_ranks(comm) > 1)
-        status = join(e, comm);
     if (status == SLIP_OK)
         status = create_caches(e);
     if (status == SLIP_OK)
@@ -319,6 +317,7 @@ bool slip_cuda_present(int ranks, int here, const char **why_not)
 const slip_executor_kind slip_executor_cuda = {
     .name = "cuda",
     .create = create,
+    .join = join,
     .place = slip_cuda_place,
     .packed_bytes = slip_cuda_packed_bytes,
     .row_unit = SLIP_TILE_ROWS,

@@ -131,9 +131,10 @@ filling filling_of(float size)
     return f;
 }
 
-slip_status finish(const char *what)
+// Run a kernel of this file to its end.
+slip_status run(const void *kernel, int blocks, void **arguments, const char *what)
 {
-    cudaError_t error = cudaGetLastError();
+    cudaError_t error = cudaLaunchKernel(kernel, dim3((unsigned)blocks), dim3(THREADS), arguments, 0, nullptr);
     if (error == cudaSuccess)
         error = cudaStreamSynchronize(nullptr);
     if (error != cudaSuccess)
@@ -150,23 +151,29 @@ slip_status slip_cuda_random(const slip_cuda_matrix *matrix, int64_t experts, ui
         return SLIP_OK;
     if (!(size > 0) || !(size < 1e30f))
         return slip_fail(SLIP_ERR_INPUT, "random weights of size %g", (double)size);
-    int32_t bytes = slip_tile_bytes(matrix->format);
-    fill_matrix<<<grid(tiles), THREADS>>>(*matrix, bytes, tiles, slip_random_mix(seed), filling_of(size));
-    return finish("a matrix");
+    slip_cuda_matrix filled = *matrix;
+    int bytes = slip_tile_bytes(matrix->format);
+    uint64_t key = slip_random_mix(seed);
+    filling f = filling_of(size);
+    void *arguments[] = {&filled, &bytes, &tiles, &key, &f};
+    return run((const void *)fill_matrix, grid(tiles), arguments, "a matrix");
 }
 
 slip_status slip_cuda_random_vector(float *device, int64_t count, uint64_t seed, float mean, float spread)
 {
     if (count <= 0)
         return SLIP_OK;
-    fill_vector<<<grid((count + THREADS - 1) / THREADS), THREADS>>>(device, count, slip_random_mix(seed), mean, spread);
-    return finish("a vector");
+    uint64_t key = slip_random_mix(seed);
+    void *arguments[] = {&device, &count, &key, &mean, &spread};
+    return run((const void *)fill_vector, grid((count + THREADS - 1) / THREADS), arguments, "a vector");
 }
 
 slip_status slip_cuda_random_rows(uint16_t *device, int64_t count, uint64_t seed, float size)
 {
     if (count <= 0)
         return SLIP_OK;
-    fill_rows<<<grid((count + 8 * THREADS - 1) / (8 * THREADS)), THREADS>>>(device, count, slip_random_mix(seed), size * sqrtf(3.0f));
-    return finish("rows");
+    uint64_t key = slip_random_mix(seed);
+    float bound = size * sqrtf(3.0f);
+    void *arguments[] = {&device, &count, &key, &bound};
+    return run((const void *)fill_rows, grid((count + 8 * THREADS - 1) / (8 * THREADS)), arguments, "rows");
 }

@@ -42,39 +42,45 @@ __global__ void __launch_bounds__(SLIP_ARCH_WARPGROUPS * 32, 1) stream_kernel(co
             ;
 }
 
+// Milliseconds of the fastest pass over the buffer; 0 where a call fails.
+float fastest_pass(const unsigned char *buffer, int64_t stages, int sms, cudaStream_t stream, const cudaEvent_t event[2])
+{
+    float best = 0;
+    void *arguments[] = {&buffer, &stages};
+    for (int pass = 0; pass < PASSES; pass++) {
+        float ms = 0;
+        if (cudaEventRecord(event[0], stream) != cudaSuccess ||
+            cudaLaunchKernel((const void *)stream_kernel, dim3((unsigned)sms), dim3(SLIP_ARCH_WARPGROUPS * 32), arguments,
+                             sizeof(stream_memory), stream) != cudaSuccess ||
+            cudaEventRecord(event[1], stream) != cudaSuccess || cudaStreamSynchronize(stream) != cudaSuccess ||
+            cudaEventElapsedTime(&ms, event[0], event[1]) != cudaSuccess)
+            return 0;
+        best = best > 0 && best < ms ? best : ms;
+    }
+    return best;
+}
+
 } // namespace
 
 double stream_ceiling(int sms, cudaStream_t stream)
 {
     size_t available = 0, total = 0;
-    unsigned char *buffer;
-    cudaEvent_t start, end;
+    unsigned char *buffer = NULL;
+    cudaEvent_t event[2] = {};
+    float ms = 0;
     cudaMemGetInfo(&available, &total);
-    size_t bytes = available / 2 < BUFFER ? available / 2 : BUFFER;
-    if (bytes < LEAST || cudaMalloc(&buffer, bytes) != cudaSuccess) {
-        cudaGetLastError();
-        return 0;
-    }
-    cudaMemsetAsync(buffer, 0x55, bytes, stream);
-    cudaFuncSetAttribute(stream_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(stream_memory));
-    cudaEventCreate(&start);
-    cudaEventCreate(&end);
-    int64_t stages = (int64_t)(bytes / SLIP_STAGE_BYTES);
-    double best = 0;
-    for (int pass = 0; pass < PASSES; pass++) {
-        float ms = 0;
-        cudaEventRecord(start, stream);
-        stream_kernel<<<sms, SLIP_ARCH_WARPGROUPS * 32, sizeof(stream_memory), stream>>>(buffer, stages);
-        cudaEventRecord(end, stream);
-        if (cudaStreamSynchronize(stream) == cudaSuccess && cudaEventElapsedTime(&ms, start, end) == cudaSuccess && ms > 0) {
-            double rate = (double)stages * SLIP_STAGE_BYTES / ms * 1e-6;
-            best = rate > best ? rate : best;
-        }
-    }
-    cudaEventDestroy(start);
-    cudaEventDestroy(end);
-    cudaFree(buffer);
-    return best;
+    const size_t bytes = available / 2 < BUFFER ? available / 2 : BUFFER;
+    const int64_t stages = (int64_t)(bytes / SLIP_STAGE_BYTES);
+    if (bytes >= LEAST && cudaMalloc(&buffer, bytes) == cudaSuccess && cudaMemsetAsync(buffer, 0x55, bytes, stream) == cudaSuccess &&
+        cudaFuncSetAttribute(stream_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(stream_memory)) == cudaSuccess &&
+        cudaEventCreate(&event[0]) == cudaSuccess && cudaEventCreate(&event[1]) == cudaSuccess)
+        ms = fastest_pass(buffer, stages, sms, stream, event);
+    for (cudaEvent_t made : event)
+        if (made)
+            cudaEventDestroy(made);
+    if (buffer)
+        cudaFree(buffer);
+    return ms > 0 ? (double)stages * SLIP_STAGE_BYTES / ms * 1e-6 : 0;
 }
 
 } // namespace slip

@@ -5,7 +5,7 @@
 
 namespace slip {
 
-// GB/s, the best of a few passes; 0 when there is no memory for a buffer beyond the caches.
+// GB/s, the best of a few passes; 0 when it cannot be measured: there is no memory for a buffer beyond the caches, or a call fails.
 double stream_ceiling(int sms, cudaStream_t stream);
 
 } // namespace slip

@@ -59,13 +59,14 @@ static void test_generate(void **state)
     assert_int_equal(options.device, 0);
     assert_false(options.no_draft || options.json || options.quiet);
     options = accept("generate --model=m.h5 -n32 --prompt=-x --temperature 0.7 --top-p 0.9 --seed "
-                     "9007199254740992 --no-draft "
+                     "9223372036854775807 --no-draft "
                      "--device cuda --deadline 1.5 --context 16777216 "
                      "--expert-slices 2 -q --json");
     assert_string_equal(options.prompt, "-x");
     assert_int_equal(options.max_tokens, 32);
     assert_true(options.sampling.temperature == 0.7 && options.sampling.top_p == 0.9 && options.deadline == 1.5);
-    assert_true(options.sampling.seed == INT64_C(9007199254740992));
+    assert_true(options.sampling.seed == INT64_MAX);
+    assert_true(accept("generate -m m -p x --seed -9223372036854775808").sampling.seed == (uint64_t)INT64_MIN);
     assert_true(options.no_draft && options.json && options.quiet);
     assert_int_equal(options.device, SLIP_DEVICE_CUDA);
     assert_int_equal(options.context, 16777216);
@@ -194,7 +195,11 @@ static void test_wrong_use(void **state)
         {"generate -m m", "-p TEXT is missing"},
         {"generate -m", "-m needs a value"},
         {"generate -m m -p x --seed", "--seed needs a value"},
-        {"generate -m m -p x --seed 9007199254740993", "--seed must be an integer from 0 to 9007199254740992"},
+        {"generate -m m -p x --seed 9223372036854775808", "--seed must be an integer of 64 bits, not \"9223372036854775808\""},
+        {"batch -m m -i in -o out --seed -9223372036854775809", "--seed must be an integer of 64 bits"},
+        {"generate -m m -p x --seed 1.5", "--seed must be an integer of 64 bits"},
+        {"generate -m m -p x --seed=-", "--seed must be an integer of 64 bits"},
+        {"generate -m m -p x --seed=", "--seed must be an integer of 64 bits"},
         {"generate -m m -p x --temperature 1e400", "--temperature must be a number from 0 to 2"},
         {"generate -m m -p x --no-draft=1", "takes no value"},
         {"generate -m m -p x --bogus", "--bogus is no option"},

@@ -33,7 +33,7 @@ class Slipstream(CMakePackage, CudaPackage):
     depends_on("zlib-api")
     depends_on("cmocka", type="test")
     depends_on("cuda@12.4:", when="+cuda")
-    depends_on("nccl@2.28.7:", when="+nccl")
+    depends_on("nccl@2.28.7: cuda_arch=90a", when="+nccl")
 
     conflicts("cuda_arch=none", when="+cuda", msg="cuda_arch=90a: kernels are for Hopper")
 

@@ -1,5 +1,6 @@
 #include "ranks/model/family.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,6 +46,50 @@ static void refuse_type(const slip_fields *fields)
     slip_field_refuse(fields, "model_type", problem);
 }
 
+/* How much of an architecture's name is the type's, in another spelling: MiMoV2FlashForCausalLM begins with mimo_v2_flash. 0: it is not. */
+static size_t common_size(const char *architecture, const char *type)
+{
+    size_t size = 0;
+    for (; *type != '\0'; type++) {
+        if (*type == '_')
+            continue;
+        if (tolower((unsigned char)architecture[size]) != *type)
+            return 0;
+        size++;
+    }
+    return size;
+}
+
+/* The type that an architecture's name begins with; the longest, for one may begin with another. */
+static const char *type_of(const char *architecture)
+{
+    const char *best = NULL;
+    size_t most = 0;
+    for (const slip_family *const *family = slip_families; *family != NULL; family++)
+        for (const char *const *type = (*family)->model_types; *type != NULL; type++) {
+            size_t size = common_size(architecture, *type);
+            if (size > most)
+                best = *type;
+            most = size > most ? size : most;
+        }
+    return best;
+}
+
+/* Other programs choose their code by it, and so it must mean what model_type means to us. */
+static void check_architectures(const slip_fields *fields, const char *type)
+{
+    if (!slip_field_given(fields, "architectures"))
+        return;
+    const json_t *list = slip_field_list(fields, "architectures", 0, 16);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i)), *other = name != NULL ? type_of(name) : NULL;
+        char problem[160];
+        snprintf(problem, sizeof problem, "entry %zu, %.48s, contradicts model_type, which is %.48s", i, name != NULL ? name : "no string",
+                 type);
+        slip_field_require(fields, "architectures", other != NULL && strcmp(other, type) == 0, problem);
+    }
+}
+
 static void parse_fields(const slip_fields *fields, slip_model *model)
 {
     const char *type = slip_field_string(fields, "model_type");
@@ -53,6 +98,7 @@ static void parse_fields(const slip_fields *fields, slip_model *model)
         refuse_type(fields);
         return;
     }
+    check_architectures(fields, type);
     model->family = family;
     snprintf(model->name, sizeof model->name, "%s", type);
     family->parse(fields, model);

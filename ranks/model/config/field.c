@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 slip_status slip_config_json(const char *json, size_t size, const char *source, json_t **root)
 {
@@ -52,6 +53,20 @@ void slip_field_refuse(const slip_fields *fields, const char *name, const char *
     slip_status refused = slip_fail(SLIP_ERR_INPUT, "%s: %s%s is %s: %s", fields->source, fields->path, name, value, problem);
     if (*fields->status == SLIP_OK)
         *fields->status = refused;
+}
+
+void slip_field_require(const slip_fields *fields, const char *name, bool fine, const char *problem)
+{
+    if (!fine)
+        slip_field_refuse(fields, name, problem);
+}
+
+void slip_field_require_string(const slip_fields *fields, const char *name, const char *wanted)
+{
+    const char *value = slip_field_string(fields, name);
+    char problem[96];
+    snprintf(problem, sizeof problem, "only %s is supported", wanted);
+    slip_field_require(fields, name, value == NULL || strcmp(value, wanted) == 0, problem);
 }
 
 void slip_field_refuse_other(const slip_fields *fields, const char *name, const slip_fields *other, const char *other_name)
@@ -137,4 +152,31 @@ const json_t *slip_field_list(const slip_fields *fields, const char *name, size_
         snprintf(problem, sizeof problem, "it must be a list of %zu entries", low);
     slip_field_refuse(fields, name, problem);
     return NULL;
+}
+
+void slip_field_flags(const slip_fields *fields, const char *name, int32_t count, bool *flags)
+{
+    const json_t *list = slip_field_list(fields, name, (size_t)count, (size_t)count);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *value = json_array_get(list, i);
+        json_int_t flag = json_integer_value(value);
+        if (!json_is_integer(value) || flag < 0 || flag > 1)
+            slip_field_refuse(fields, name, "an entry is neither 0 nor 1");
+        flags[i] = flag == 1;
+    }
+}
+
+void slip_field_names(const slip_fields *fields, const char *name, const char *no, const char *yes, int32_t count, bool *flags)
+{
+    const json_t *list = slip_field_list(fields, name, (size_t)count, (size_t)count);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *kind = json_string_value(json_array_get(list, i));
+        if (kind == NULL || (strcmp(kind, no) != 0 && strcmp(kind, yes) != 0)) {
+            char problem[96];
+            snprintf(problem, sizeof problem, "entry %zu is neither %s nor %s", i, no, yes);
+            slip_field_refuse(fields, name, problem);
+            return;
+        }
+        flags[i] = strcmp(kind, yes) == 0;
+    }
 }

@@ -29,6 +29,12 @@ bool slip_field_given(const slip_fields *fields, const char *name);
 /* Record a fault of a member: "SOURCE: NAME is VALUE: PROBLEM". */
 void slip_field_refuse(const slip_fields *fields, const char *name, const char *problem);
 
+/* Refuse a member unless it is fine. */
+void slip_field_require(const slip_fields *fields, const char *name, bool fine, const char *problem);
+
+/* A string that may be absent or null, or must be `wanted`. */
+void slip_field_require_string(const slip_fields *fields, const char *name, const char *wanted);
+
 /* Two members that say the same thing: where both are given and differ, refuse the first, naming both values. */
 void slip_field_refuse_other(const slip_fields *fields, const char *name, const slip_fields *other, const char *other_name);
 
@@ -49,5 +55,9 @@ slip_fields slip_field_object(const slip_fields *fields, const char *name, const
 
 /* A list of `low` to `high` entries; NULL when it is not there or not one. */
 const json_t *slip_field_list(const slip_fields *fields, const char *name, size_t low, size_t high);
+
+/* A list of `count` entries, each of which says no or yes: 0 or 1, or one of two names. */
+void slip_field_flags(const slip_fields *fields, const char *name, int32_t count, bool *flags);
+void slip_field_names(const slip_fields *fields, const char *name, const char *no, const char *yes, int32_t count, bool *flags);
 
 #endif

@@ -21,6 +21,14 @@ const slip_rope_place *slip_rope_number(const slip_rope_place *places, int count
     return first;
 }
 
+double slip_rope_base(const slip_rope_place *places, int count, double fallback)
+{
+    double base = fallback;
+    if (slip_rope_number(places, count, 1.0, 1e12, &base) == NULL && fallback == 0)
+        return slip_field_number(&places[0].fields, places[0].name, 1.0, 1e12);
+    return base;
+}
+
 static bool is_part(const char *name)
 {
     return strcmp(name, "full_attention") == 0 || strcmp(name, "sliding_attention") == 0;

@@ -177,6 +177,8 @@ static void read_draft(const slip_fields *top, const slip_model *model, slip_dra
     draft->norm_epsilon = (float)slip_field_number(top, "rms_norm_eps", 1e-12, 0.1);
     draft->value_scale = (float)slip_field_number_or(where(&dflash, top, "attention_value_scale"), "attention_value_scale", 1e-6, 1e6, 1.0);
     draft->mask_token = slip_field_int(where(&dflash, top, "mask_token_id"), "mask_token_id", 0, model->vocabulary - 1);
+    if (slip_field_int_or(top, "num_target_layers", 1, SLIP_MAX_LAYERS, model->layers) != model->layers)
+        slip_field_refuse(top, "num_target_layers", "it differs from the target's num_hidden_layers");
     read_taps(where(&dflash, top, "target_layer_ids"), model, draft);
     read_heads(top, &draft->attention);
     draft->attention.sinks = slip_field_bool_or(where(&dflash, top, "attention_sink_bias"), "attention_sink_bias", false);

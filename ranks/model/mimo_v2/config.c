@@ -7,8 +7,8 @@
  *                  absent = all global
  *   experts        moe_layer_freq, 1 = MoE                    mlp_layer_types, "sparse" = MoE
  *   window: keys   sliding_window, else                       sliding_window_size + 1 where given, else
- *   a query sees   sliding_window_size + 1; where both are    sliding_window: key > query - sliding_window
- *                  given, they agree
+ *   a query sees   sliding_window_size + 1; where both are    sliding_window: key > query - sliding_window;
+ *                  given, they are equal                      where both are given, they differ by that 1 or not at all
  *   sliding heads  swa_*, each falling back to the global     as global layers, with twice the KV heads
  *   RoPE           rope_theta, swa_rope_theta,                rope_parameters.{full,sliding}_attention
  *                  partial_rotary_factor, or in rope_parameters
@@ -18,8 +18,8 @@
  *                  num_key_value_heads chunks in every layer,
  *                  unless the folder's index says another tp_size
  *
- * int(head_dim * partial_rotary_factor) dimensions are rotated, truncated as Python does; an odd result is
- * refused, for the two dialects' code would rotate it differently. A setting given in two places must be the same in both. What would
+ * int(head_dim * partial_rotary_factor) dimensions are rotated, truncated as Python does; an odd result is refused, for the dialects' code
+ * would rotate it differently. A setting given in two places must be the same in both, members of the other dialect among them. What would
  * change the result and is not implemented is refused by name, and so is what is not known (ranks/model/config/known.h).
  *
  * Sources disagree about sliding_window_size: SGLang and transformers count the keys before the query, vLLM and Xiaomi's own code count
@@ -96,56 +96,41 @@ static const char *const quantisation_members[] = {
 
 /* ---- what both dialects share ---- */
 
-static void refuse_unless(const slip_fields *fields, const char *name, bool fine, const char *problem)
-{
-    if (!fine)
-        slip_field_refuse(fields, name, problem);
-}
-
-static void refuse_other_string(const slip_fields *fields, const char *name, const char *wanted)
-{
-    const char *value = slip_field_string(fields, name);
-    char problem[96];
-    snprintf(problem, sizeof problem, "only %s is supported", wanted);
-    refuse_unless(fields, name, value == NULL || strcmp(value, wanted) == 0, problem);
-}
-
 /* The weights' own types decide how they are read; here only what we could not read rightly is refused. */
 static void check_quantisation(const slip_fields *fields)
 {
-    if (!slip_field_given(fields, "quantization_config"))
-        return;
     slip_fields config = slip_field_object(fields, "quantization_config", "quantization_config.");
-    refuse_other_string(&config, "quant_method", "fp8");
-    refuse_other_string(&config, "fmt", "e4m3");
-    refuse_other_string(&config, "activation_scheme", "dynamic");
+    slip_field_require_string(&config, "quant_method", "fp8");
+    slip_field_require_string(&config, "fmt", "e4m3");
+    slip_field_require_string(&config, "activation_scheme", "dynamic");
     slip_field_refuse_unknown(&config, quantisation_members);
     if (slip_field_given(&config, "weight_block_size")) {
         const json_t *block = slip_field_list(&config, "weight_block_size", 2, 2);
-        refuse_unless(&config, "weight_block_size",
-                      json_integer_value(json_array_get(block, 0)) == SLIP_F8_BLOCK &&
-                          json_integer_value(json_array_get(block, 1)) == SLIP_F8_BLOCK,
-                      "only blocks of 128 x 128 are supported");
+        slip_field_require(&config, "weight_block_size",
+                           json_integer_value(json_array_get(block, 0)) == SLIP_F8_BLOCK &&
+                               json_integer_value(json_array_get(block, 1)) == SLIP_F8_BLOCK,
+                           "only blocks of 128 x 128 are supported");
     }
-    refuse_unless(&config, "mxfp4_block_size",
-                  slip_field_int_or(&config, "mxfp4_block_size", 1, 1 << 20, SLIP_MXFP4_BLOCK) == SLIP_MXFP4_BLOCK,
-                  "MXFP4 has blocks of 32");
+    slip_field_require(&config, "mxfp4_block_size",
+                       slip_field_int_or(&config, "mxfp4_block_size", 1, 1 << 20, SLIP_MXFP4_BLOCK) == SLIP_MXFP4_BLOCK,
+                       "MXFP4 has blocks of 32");
 }
 
 static void refuse_unsupported(const slip_fields *fields)
 {
-    refuse_unless(fields, "attention_bias", !slip_field_bool_or(fields, "attention_bias", false),
-                  "biases of the attention projections are not supported");
-    refuse_unless(fields, "tie_word_embeddings", !slip_field_bool_or(fields, "tie_word_embeddings", false),
-                  "only an untied head is supported");
-    refuse_other_string(fields, "hidden_act", "silu");
-    refuse_other_string(fields, "scoring_func", "sigmoid");
-    refuse_other_string(fields, "topk_method", "noaux_tc");
-    refuse_unless(fields, "n_group", slip_field_int_or(fields, "n_group", 1, 1 << 20, 1) == 1, "group-limited routing is not supported");
-    refuse_unless(fields, "topk_group", slip_field_int_or(fields, "topk_group", 1, 1 << 20, 1) == 1,
-                  "group-limited routing is not supported");
-    refuse_unless(fields, "n_shared_experts", slip_field_int_or(fields, "n_shared_experts", 0, 1 << 20, 0) == 0,
-                  "shared experts are not supported");
+    slip_field_require(fields, "attention_bias", !slip_field_bool_or(fields, "attention_bias", false),
+                       "biases of the attention projections are not supported");
+    slip_field_require(fields, "tie_word_embeddings", !slip_field_bool_or(fields, "tie_word_embeddings", false),
+                       "only an untied head is supported");
+    slip_field_require_string(fields, "hidden_act", "silu");
+    slip_field_require_string(fields, "scoring_func", "sigmoid");
+    slip_field_require_string(fields, "topk_method", "noaux_tc");
+    slip_field_require(fields, "n_group", slip_field_int_or(fields, "n_group", 1, 1 << 20, 1) == 1,
+                       "group-limited routing is not supported");
+    slip_field_require(fields, "topk_group", slip_field_int_or(fields, "topk_group", 1, 1 << 20, 1) == 1,
+                       "group-limited routing is not supported");
+    slip_field_require(fields, "n_shared_experts", slip_field_int_or(fields, "n_shared_experts", 0, 1 << 20, 0) == 0,
+                       "shared experts are not supported");
     check_quantisation(fields);
 }
 
@@ -215,15 +200,6 @@ static void read_rotary(const slip_fields *top, const slip_fields *rope, const s
     set_rotary(place != NULL ? place : &places[2], factor, attention);
 }
 
-/* A base, from where it is given first; the first of the places is the one to name where it must be given. */
-static double read_base(const slip_rope_place *places, int count, double fallback)
-{
-    double base = fallback;
-    if (slip_rope_number(places, count, 1.0, 1e12, &base) == NULL && fallback == 0)
-        return slip_field_number(&places[0].fields, places[0].name, 1.0, 1e12);
-    return base;
-}
-
 typedef struct {
     slip_fields all, full, sliding;
 } rope_parameters;
@@ -241,16 +217,18 @@ static rope_parameters open_rope(const slip_fields *fields)
 
 /* ---- Xiaomi's dialect ---- */
 
-/* One 0 or 1 a layer. */
-static void read_flags(const slip_fields *fields, const char *name, int32_t layers, bool *flags)
+/* What says a second time which layers have experts. */
+static void check_experts(const slip_fields *fields, const slip_model *model)
 {
-    const json_t *list = slip_field_list(fields, name, (size_t)layers, (size_t)layers);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *value = json_array_get(list, i);
-        json_int_t flag = json_integer_value(value);
-        if (!json_is_integer(value) || flag < 0 || flag > 1)
-            slip_field_refuse(fields, name, "an entry is neither 0 nor 1");
-        flags[i] = flag == 1;
+    bool flags[SLIP_MAX_LAYERS] = {false}, names[SLIP_MAX_LAYERS] = {false};
+    if (slip_field_given(fields, "moe_layer_freq")) {
+        slip_field_flags(fields, "moe_layer_freq", model->layers, flags);
+        bool same = memcmp(flags, model->is_moe, sizeof flags) == 0;
+        slip_field_require(fields, "moe_layer_freq", same, "it contradicts mlp_layer_types, or n_routed_experts, which is not given");
+    }
+    if (slip_field_given(fields, "mlp_layer_types")) {
+        slip_field_names(fields, "mlp_layer_types", "dense", "sparse", model->layers, names);
+        slip_field_require(fields, "mlp_layer_types", memcmp(names, model->is_moe, sizeof names) == 0, "it contradicts moe_layer_freq");
     }
 }
 
@@ -258,9 +236,10 @@ static void read_xiaomi_layers(const slip_fields *fields, slip_model *model)
 {
     /* Absent means all global in the reference, not the published pattern. */
     if (slip_field_given(fields, "hybrid_layer_pattern"))
-        read_flags(fields, "hybrid_layer_pattern", model->layers, model->is_sliding);
+        slip_field_flags(fields, "hybrid_layer_pattern", model->layers, model->is_sliding);
     if (slip_field_given(fields, "n_routed_experts"))
-        read_flags(fields, "moe_layer_freq", model->layers, model->is_moe);
+        slip_field_flags(fields, "moe_layer_freq", model->layers, model->is_moe);
+    check_experts(fields, model);
 }
 
 static int32_t xiaomi_window(const slip_fields *fields)
@@ -279,8 +258,8 @@ static void read_xiaomi_rope(const slip_fields *fields, slip_model *model)
     const slip_rope_place global[] = {
         {*fields, "rope_theta"}, {rope.all, "rope_theta"}, {rope.full, "rope_theta"}, {scaling, "rope_theta"}};
     const slip_rope_place sliding[] = {{*fields, "swa_rope_theta"}, {rope.sliding, "rope_theta"}};
-    model->global.rope_theta = read_base(global, 4, 0);
-    model->sliding.rope_theta = read_base(sliding, 2, model->global.rope_theta);
+    model->global.rope_theta = slip_rope_base(global, 4, 0);
+    model->sliding.rope_theta = slip_rope_base(sliding, 2, model->global.rope_theta);
     read_rotary(fields, &rope.all, &rope.full, xiaomi_rotary_factor, &model->global);
     read_rotary(fields, &rope.all, &rope.sliding, xiaomi_rotary_factor, &model->sliding);
 }
@@ -304,42 +283,64 @@ static void read_xiaomi_layout(const slip_fields *fields, slip_model *model)
     const char *layout = slip_field_string(fields, "attention_projection_layout");
     if (layout == NULL || strcmp(layout, "split") == 0 || strcmp(layout, "split_qkv") == 0)
         return;
-    refuse_other_string(fields, "attention_projection_layout", "fused_qkv");
+    slip_field_require_string(fields, "attention_projection_layout", "fused_qkv");
     model->qkv_chunks = model->global.kv_heads;
-    refuse_unless(fields, "swa_num_key_value_heads", model->sliding.kv_heads % model->qkv_chunks == 0,
-                  "fused_qkv needs a multiple of num_key_value_heads");
-    refuse_unless(fields, "swa_num_attention_heads", model->sliding.heads % model->qkv_chunks == 0,
-                  "fused_qkv needs a multiple of num_key_value_heads");
+    slip_field_require(fields, "swa_num_key_value_heads", model->sliding.kv_heads % model->qkv_chunks == 0,
+                       "fused_qkv needs a multiple of num_key_value_heads");
+    slip_field_require(fields, "swa_num_attention_heads", model->sliding.heads % model->qkv_chunks == 0,
+                       "fused_qkv needs a multiple of num_key_value_heads");
 }
 
 /* ---- transformers' dialect ---- */
 
-/* One of two names a layer; flags[i] = it is the second. */
-static void read_names(const slip_fields *fields, const char *name, const char *no, const char *yes, int32_t layers, bool *flags)
-{
-    const json_t *list = slip_field_list(fields, name, (size_t)layers, (size_t)layers);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *kind = json_string_value(json_array_get(list, i));
-        if (kind == NULL || (strcmp(kind, no) != 0 && strcmp(kind, yes) != 0)) {
-            char problem[96];
-            snprintf(problem, sizeof problem, "entry %zu is neither %s nor %s", i, no, yes);
-            slip_field_refuse(fields, name, problem);
-            return;
-        }
-        flags[i] = strcmp(kind, yes) == 0;
-    }
-}
-
 static void read_transformers_layers(const slip_fields *fields, slip_model *model)
 {
-    read_names(fields, "layer_types", "full_attention", "sliding_attention", model->layers, model->is_sliding);
-    read_names(fields, "mlp_layer_types", "dense", "sparse", model->layers, model->is_moe);
+    slip_field_names(fields, "layer_types", "full_attention", "sliding_attention", model->layers, model->is_sliding);
+    slip_field_names(fields, "mlp_layer_types", "dense", "sparse", model->layers, model->is_moe);
+    check_experts(fields, model);
     if (!slip_field_given(fields, "hybrid_layer_pattern"))
         return;
-    /* A Xiaomi config saved again by transformers keeps this list beside the one that transformers derived. */
     bool pattern[SLIP_MAX_LAYERS] = {false};
-    read_flags(fields, "hybrid_layer_pattern", model->layers, pattern);
-    refuse_unless(fields, "hybrid_layer_pattern", memcmp(pattern, model->is_sliding, sizeof pattern) == 0, "it contradicts layer_types");
+    slip_field_flags(fields, "hybrid_layer_pattern", model->layers, pattern);
+    slip_field_require(fields, "hybrid_layer_pattern", memcmp(pattern, model->is_sliding, sizeof pattern) == 0,
+                       "it contradicts layer_types");
+}
+
+/* A number of Xiaomi's dialect that transformers does not read, but for `taken` whatever it says. */
+static void check_unread(const slip_fields *fields, const char *name, int32_t taken)
+{
+    char problem[96];
+    snprintf(problem, sizeof problem, "with layer_types, %d is what sliding layers have", taken);
+    slip_field_require(fields, name, slip_field_int_or(fields, name, 0, SLIP_MAX_POSITIONS, taken) == taken, problem);
+}
+
+/* A Xiaomi config saved again by transformers keeps its members beside those that transformers derived. */
+static void check_xiaomi_attention(const slip_fields *fields, const slip_model *model)
+{
+    const slip_attention *sliding = &model->sliding;
+    const char *layout = slip_field_string(fields, "attention_projection_layout");
+    slip_field_require(fields, "attention_projection_layout", layout == NULL || strncmp(layout, "split", 5) == 0,
+                       "with layer_types, q, k and v are split");
+    slip_field_require(fields, "add_full_attention_sink_bias", !slip_field_bool_or(fields, "add_full_attention_sink_bias", false),
+                       "with layer_types, full_attention layers have no sinks");
+    if (!any_layer(model, true))
+        return;
+    slip_field_require(fields, "add_swa_attention_sink_bias", slip_field_bool_or(fields, "add_swa_attention_sink_bias", true),
+                       "with layer_types, sliding_attention layers have sinks");
+    check_unread(fields, "swa_num_attention_heads", sliding->heads);
+    check_unread(fields, "swa_num_key_value_heads", sliding->kv_heads);
+    check_unread(fields, "swa_head_dim", sliding->head_dim);
+    check_unread(fields, "swa_v_head_dim", sliding->v_head_dim);
+}
+
+static int32_t transformers_window(const slip_fields *fields)
+{
+    if (!slip_field_given(fields, "sliding_window_size"))
+        return slip_field_int(fields, "sliding_window", 1, SLIP_MAX_POSITIONS);
+    int32_t size = slip_field_int(fields, "sliding_window_size", 0, SLIP_MAX_POSITIONS - 1);
+    if (slip_field_int_or(fields, "sliding_window", 1, SLIP_MAX_POSITIONS, size + 1) != size + 1)
+        slip_field_refuse_other(fields, "sliding_window", fields, "sliding_window_size");
+    return size + 1;
 }
 
 static void read_transformers_attention(const slip_fields *fields, slip_model *model)
@@ -352,16 +353,15 @@ static void read_transformers_attention(const slip_fields *fields, slip_model *m
     sliding->kv_heads = 2 * global->kv_heads;
     sliding->sinks = true;
     if (any_layer(model, true)) {
-        sliding->rope_theta = read_base(sliding_base, 2, 0);
+        sliding->rope_theta = slip_rope_base(sliding_base, 2, 0);
         read_rotary(fields, &rope.all, &rope.sliding, transformers_rotary_factor, sliding);
-        sliding->window = slip_field_given(fields, "sliding_window_size")
-                              ? slip_field_int(fields, "sliding_window_size", 0, SLIP_MAX_POSITIONS - 1) + 1
-                              : slip_field_int(fields, "sliding_window", 1, SLIP_MAX_POSITIONS);
+        sliding->window = transformers_window(fields);
     }
     if (any_layer(model, false)) {
-        global->rope_theta = read_base(global_base, 3, 0);
+        global->rope_theta = slip_rope_base(global_base, 3, 0);
         read_rotary(fields, &rope.all, &rope.full, transformers_rotary_factor, global);
     }
+    check_xiaomi_attention(fields, model);
 }
 
 /* ---- both ---- */

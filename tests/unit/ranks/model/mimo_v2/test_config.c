@@ -159,6 +159,17 @@ static void test_draft(void **state)
 static const change changes[] = {
     {PRO, "model_type", "\"llama\"", "model_type is \"llama\": only mimo_v2"},
     {PRO, "model_type", NULL, "model_type is missing"},
+    {PRO, "architectures", "[\"MiMoV2ForCausalLM\"]", NULL},
+    {PRO, "architectures", "[\"MiMoV2OmniForCausalLM\",\"MiMoV2Model\"]", NULL},
+    {PRO, "architectures", "null", NULL},
+    {PRO, "architectures", "[]", NULL},
+    {PRO, "architectures", "[\"MiMoV2FlashForCausalLM\"]",
+     "architectures is a list of 1: entry 0, MiMoV2FlashForCausalLM, contradicts model_type, which is mimo_v2"},
+    {PRO, "architectures", "[\"MiMoV2ForCausalLM\",\"LlamaForCausalLM\"]", "entry 1, LlamaForCausalLM, contradicts model_type"},
+    {PRO, "architectures", "[\"MiMo\"]", "entry 0, MiMo, contradicts"},
+    {PRO, "architectures", "[7]", "entry 0, no string, contradicts"},
+    {PRO, "architectures", "\"MiMoV2ForCausalLM\"", "it must be a list"},
+    {HF, "architectures", "[\"MiMoV2ForCausalLM\"]", "contradicts model_type, which is mimo_v2_flash"},
     {PRO, "hidden_size", NULL, "hidden_size is missing: it must be an integer from 1 to"},
     {PRO, "hidden_size", "-4096", "hidden_size is -4096"},
     {PRO, "hidden_size", "4096.0", "hidden_size is 4096.0"},
@@ -170,6 +181,8 @@ static const change changes[] = {
     {PRO, "hybrid_layer_pattern", "[0,1]", "hybrid_layer_pattern is a list of 2"},
     {PRO, "moe_layer_freq", "1", "moe_layer_freq is 1: it must be a list"},
     {PRO, "moe_layer_freq", NULL, "moe_layer_freq is missing"},
+    {PRO, "n_routed_experts", "null", "moe_layer_freq is a list of 70: it contradicts mlp_layer_types, or n_routed_experts"},
+    {PRO, "mlp_layer_types", "[\"dense\"]", "mlp_layer_types is a list of 1"},
     {PRO, "num_key_value_heads", "7", "fused_qkv needs a multiple of num_key_value_heads"},
     {PRO, "num_attention_heads", "100", "no multiple of their 8 KV heads"},
     {PRO, "swa_num_key_value_heads", "24", "no multiple of their 24 KV heads"},
@@ -245,9 +258,27 @@ static const change changes[] = {
     {HF, "sliding_window", NULL, "sliding_window is missing"},
     {HF, "hybrid_layer_pattern", "[0,1,0]", NULL},
     {HF, "hybrid_layer_pattern", "[0,0,0]", "contradicts layer_types"},
+    {HF, "moe_layer_freq", "[0,1,1]", NULL},
+    {HF, "moe_layer_freq", "[0,1,0]", "moe_layer_freq is a list of 3: it contradicts mlp_layer_types"},
+    {HF, "swa_num_attention_heads", "4", NULL},
+    {HF, "swa_num_attention_heads", "8", "swa_num_attention_heads is 8: with layer_types, 4 is"},
+    {HF, "swa_num_key_value_heads", "2", NULL},
+    {HF, "swa_num_key_value_heads", "1", "swa_num_key_value_heads is 1: with layer_types, 2 is"},
+    {HF, "swa_head_dim", "12", "swa_head_dim is 12: with layer_types, 24 is"},
+    {HF, "swa_v_head_dim", "24", "swa_v_head_dim is 24: with layer_types, 16 is"},
+    {HF, "swa_v_head_dim", "\"16\"", "swa_v_head_dim is \"16\""},
+    {HF, "add_swa_attention_sink_bias", "true", NULL},
+    {HF, "add_swa_attention_sink_bias", "false", "sliding_attention layers have sinks"},
+    {HF, "add_full_attention_sink_bias", "true", "full_attention layers have no sinks"},
+    {HF, "attention_projection_layout", "\"split\"", NULL},
+    {HF, "attention_projection_layout", "\"fused_qkv\"", "q, k and v are split"},
+    {HF, "sliding_window_size", "128", "sliding_window is 8: it differs from sliding_window_size, which is 128"},
+    {HF, "swa_rope_theta", "5e6", "swa_rope_theta is 5000000.0: it differs from rope_parameters.sliding_attention.rope_theta"},
     {HF, "attention_bias", "true", "attention_bias is true"},
     {HF, "n_group", "2", "group-limited routing"},
     {DRAFT, "hidden_size", "4096", "draft.json: hidden_size is 4096: it differs from the target's"},
+    {DRAFT, "num_target_layers", "70", NULL},
+    {DRAFT, "num_target_layers", "48", "num_target_layers is 48: it differs from the target's num_hidden_layers"},
     {DRAFT, "block_size", NULL, "block_size is missing"},
     {DRAFT, "block_size", "1", "block_size is 1"},
     {DRAFT, "block_size", "33", "block_size is 33"},
@@ -297,9 +328,12 @@ static void test_meanings(void **state)
 {
     (void)state;
     slip_model m;
-    change resaved = {HF, "sliding_window_size", "128", NULL}; /* transformers reads it as 128 before + the query */
+    change resaved = {HF, "sliding_window_size", "8", NULL}; /* transformers reads it as 8 before + the query */
     assert_int_equal(parse(&resaved, &m), SLIP_OK);
-    assert_int_equal(m.sliding.window, 129);
+    assert_int_equal(m.sliding.window, 9);
+    change derived = {HF, "sliding_window_size", "7", NULL}; /* what it made of the other, saved beside it */
+    assert_int_equal(parse(&derived, &m), SLIP_OK);
+    assert_int_equal(m.sliding.window, 8);
     change all_global = {PRO, "hybrid_layer_pattern", NULL, NULL};
     assert_int_equal(parse(&all_global, &m), SLIP_OK);
     assert_false(m.is_sliding[1]);

@@ -44,16 +44,36 @@ slip_status slip_checksum_settle(slip_checkpoint *checkpoint, const char *path)
     return SLIP_OK;
 }
 
-int64_t slip_checksum_find_damage(const slip_checkpoint *checkpoint, const slip_dataset *dataset, int64_t first, int64_t bytes,
-                                  const unsigned char *data)
+int64_t slip_checksum_find_damage_in(const slip_checkpoint *checkpoint, const slip_dataset *dataset, int64_t first,
+                                     const struct iovec *places, int32_t count)
 {
     if (checkpoint->checksums == NULL)
         return -1;
     const uint32_t *expected = checkpoint->checksums + dataset->first_block + first / SLIP_CHECKSUM_BLOCK;
-    for (int64_t done = 0; done < bytes; done += SLIP_CHECKSUM_BLOCK)
-        if (slip_crc32c(data + done, (size_t)least(bytes - done, SLIP_CHECKSUM_BLOCK)) != *expected++)
-            return first + done;
+    int64_t left = SLIP_CHECKSUM_BLOCK;
+    uint32_t crc = 0;
+    for (int32_t i = 0; i < count; i++)
+        for (int64_t done = 0, bytes = (int64_t)places[i].iov_len; done < bytes;) {
+            int64_t now = least(bytes - done, left);
+            crc = slip_crc32c_more(crc, (const char *)places[i].iov_base + done, (size_t)now);
+            done += now;
+            left -= now;
+            if (left > 0 && (done < bytes || i + 1 < count))
+                continue;
+            if (crc != *expected++)
+                return first;
+            first += SLIP_CHECKSUM_BLOCK;
+            left = SLIP_CHECKSUM_BLOCK;
+            crc = 0;
+        }
     return -1;
+}
+
+int64_t slip_checksum_find_damage(const slip_checkpoint *checkpoint, const slip_dataset *dataset, int64_t first, int64_t bytes,
+                                  const unsigned char *data)
+{
+    struct iovec place = {(unsigned char *)data, (size_t)bytes};
+    return slip_checksum_find_damage_in(checkpoint, dataset, first, &place, 1);
 }
 
 slip_status slip_checksum_damaged(const char *path, const slip_dataset *dataset, int64_t first)

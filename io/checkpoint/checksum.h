@@ -7,6 +7,8 @@
 #ifndef SLIP_IO_CHECKPOINT_CHECKSUM_H
 #define SLIP_IO_CHECKPOINT_CHECKSUM_H
 
+#include <sys/uio.h>
+
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/parts.h"
 
@@ -28,6 +30,10 @@ slip_status slip_checksum_settle(slip_checkpoint *checkpoint, const char *path);
  * checksum: a byte of the dataset; -1: all have, or there are none. For any thread. */
 int64_t slip_checksum_find_damage(const slip_checkpoint *checkpoint, const slip_dataset *dataset, int64_t first, int64_t bytes,
                                   const unsigned char *data);
+
+/* The same of bytes that lie in these places, one behind the other. */
+int64_t slip_checksum_find_damage_in(const slip_checkpoint *checkpoint, const slip_dataset *dataset, int64_t first,
+                                     const struct iovec *places, int32_t count);
 
 /* SLIP_ERR_INPUT that names the file at `path`, the dataset and the bytes of the block that begins at `first`. */
 slip_status slip_checksum_damaged(const char *path, const slip_dataset *dataset, int64_t first);

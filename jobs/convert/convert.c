@@ -8,6 +8,7 @@
 
 #include "io/base/clock.h"
 #include "io/base/hash/hash.h"
+#include "io/base/printable.h"
 #include "io/checkpoint/torch_file.h"
 #include "jobs/convert/chat.h"
 #include "jobs/convert/folder.h"
@@ -69,12 +70,25 @@ static void say_unlisted(const slip_convert_source *source)
                 count > 1 ? " and others are" : " is");
 }
 
+/* A tensor that is left out, and whose name says nothing of what it is for. */
+static void say_strange(const slip_convert_source *source, const slip_st_tensor *tensor)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s", tensor->name);
+    slip_make_printable(name);
+    fprintf(stderr, "warning: %s: tensor %s is left out: it is not of the decoder, nor known to be of MTP, vision or audio\n", source->path,
+            name);
+}
+
 static slip_status check_leftovers(const job *j)
 {
     size_t skipped = 0, none = 0;
-    slip_status status = slip_convert_source_check(&j->folder.target, &skipped);
+    const slip_st_tensor *strange = NULL, *draft_strange;
+    slip_status status = slip_convert_source_check(&j->folder.target, &skipped, &strange);
     if (status == SLIP_OK && j->folder.model.has_draft)
-        status = slip_convert_source_check(&j->folder.draft, &none);
+        status = slip_convert_source_check(&j->folder.draft, &none, &draft_strange);
+    if (status == SLIP_OK && strange != NULL && j->speaks)
+        say_strange(&j->folder.target, strange);
     if (status == SLIP_OK && skipped > 0 && j->speaks && !j->options->quiet)
         fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n", skipped);
     if (status == SLIP_OK && j->speaks)

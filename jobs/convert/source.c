@@ -83,20 +83,26 @@ const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, cons
 
 /* ---- what is left ---- */
 
-/* What is common to the names of a weight's tensor and of those beside it: "model.layers.", "lm_head.". */
+/* "model.", "lm_head.": what the names of a part of the model begin with. */
 static size_t stem_size(const char *source)
 {
-    const char *dot = strrchr(source, '.');
-    size_t mark = strcspn(source, "{");
-    return source[mark] != '\0' ? mark : dot != NULL ? (size_t)(dot - source) + 1 : mark;
+    return strcspn(source, ".") + 1;
 }
 
-/* Everything in a drafter's folder is the model's; in a target's, what stands beside a weight of ours. Precomputed RoPE frequencies,
- * which old checkpoints carry, are not weights. */
+static bool is_apart(const slip_convert_source *source, const char *name)
+{
+    const char *const *apart = source->table->apart;
+    while (*apart != NULL && !starts(name, *apart))
+        apart++;
+    return *apart != NULL;
+}
+
+/* Everything in a drafter's folder is the model's; in a target's, what begins as a weight of ours and is not known to be apart. Precomputed
+ * RoPE frequencies, which old checkpoints carry, are not weights. */
 static bool belongs(const slip_convert_source *source, const char *name)
 {
     size_t length = strlen(name);
-    if (length >= 9 && strcmp(name + length - 9, ".inv_freq") == 0)
+    if (is_apart(source, name) || (length >= 9 && strcmp(name + length - 9, ".inv_freq") == 0))
         return false;
     for (int32_t i = 0; i < source->table->count; i++) {
         const slip_weight_row *row = &source->table->rows[i];
@@ -109,9 +115,10 @@ static bool belongs(const slip_convert_source *source, const char *name)
     return false;
 }
 
-slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped)
+slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped, const slip_st_tensor **strange)
 {
     size_t left = 0;
+    const slip_st_tensor *first = NULL;
     for (size_t i = 0; i < slip_safetensors_count(source->folder); i++) {
         const slip_st_tensor *tensor = slip_safetensors_at(source->folder, i);
         if (source->used[i])
@@ -119,9 +126,12 @@ slip_status slip_convert_source_check(const slip_convert_source *source, size_t 
         if (belongs(source, tensor->name))
             return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is not one that the config asks for",
                              slip_safetensors_path(source->folder, tensor), tensor->name);
+        if (first == NULL && !is_apart(source, tensor->name))
+            first = tensor;
         left++;
     }
     *skipped = left;
+    *strange = first;
     return SLIP_OK;
 }
 

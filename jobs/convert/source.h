@@ -35,8 +35,8 @@ const slip_st_tensor *slip_convert_source_take(slip_convert_source *source, cons
 
 /* After the last take: tensors that belong to the model but were not asked for are an error, since leaving
  * out a bias or a shared expert would change what the model says. Others (MTP, vision, audio) are counted in
- * *skipped. */
-slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped);
+ * *skipped; *strange is the first of them that is not known to be one of these, or NULL. */
+slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped, const slip_st_tensor **strange);
 
 /* Continue *hash over the folder's files: names, sizes, times, and what their headers say of the tensors. */
 slip_status slip_convert_source_hash(const slip_convert_source *source, uint64_t *hash);

@@ -1,6 +1,7 @@
 #include "ranks/load/loader.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/base/file/file.h"
 #include "io/base/memory/large.h"
@@ -12,19 +13,23 @@ enum {
     PIECE = 64 << 20, /* experts or rows of a piece, together */
     PACK = 16 << 20,  /* rows that one thread packs at a time, of a weight that comes in pieces of its rows */
     PIECES = 2,       /* one is read, one is packed */
+    PLACES = 64,      /* that a read fills; more, and it is sorted into them */
     MOST_THREADS = 8, /* more than a rank's disk can feed */
 };
 _Static_assert(READ % SLIP_CHECKSUM_BLOCK == 0, "a read begins and ends with a block");
 
 typedef struct transfer transfer;
 
-/* What one thread does at a time: check a read and sort it into its piece, or pack an expert or some rows. */
+/* What one thread does at a time: check a read, and sort it into its piece where it was not read there; or pack an expert or some rows. */
 typedef struct {
     slip_pool_job job;
     slip_loader *loader;
     transfer *transfer;
     unsigned char *data; /* [READ] */
     slip_strip_read read;
+    struct iovec places[PLACES];
+    int32_t place_count;
+    bool sorted;                 /* it went to `data` whole */
     const slip_dataset *dataset; /* of the read, which goes with its piece */
     int64_t damaged;             /* the first block that is; -1: none */
     slip_pool_open_jobs open;
@@ -90,8 +95,8 @@ static void run_read(void *context)
 {
     read_job *r = context;
     const slip_checkpoint *checkpoint = &r->loader->source->table;
-    r->damaged = slip_checksum_find_damage(checkpoint, r->read.strip->dataset, r->read.first, r->read.bytes, r->data);
-    if (r->damaged < 0)
+    r->damaged = slip_checksum_find_damage_in(checkpoint, r->dataset, r->read.first, r->places, r->place_count);
+    if (r->damaged < 0 && r->sorted)
         slip_strip_scatter(&r->read, r->data);
     count_read(r->transfer);
 }
@@ -196,19 +201,34 @@ static slip_status plan_packs(slip_loader *loader, transfer *t, int64_t rows)
     return status;
 }
 
+/* Where the read goes: into its piece as far as that can be. */
+static void place_read(read_job *r, const slip_strip_read *read)
+{
+    r->read = *read;
+    r->dataset = read->strip->dataset;
+    r->place_count = slip_strip_places(read, r->data, PLACES, r->places);
+    r->sorted = r->place_count == 0;
+    if (!r->sorted)
+        return;
+    r->places[0] = (struct iovec){r->data, (size_t)read->bytes};
+    r->place_count = 1;
+}
+
 static slip_status read_next(slip_loader *loader, transfer *t, const slip_strip_read *read)
 {
     read_job *r = &loader->reads[loader->next_read++ % loader->read_count];
     const slip_dataset *dataset = read->strip->dataset;
     const slip_checkpoint_files *files = &loader->source->files;
+    struct iovec places[PLACES];
     slip_status status = retire_read(loader, r);
-    if (status == SLIP_OK)
-        status = slip_file_read_at(files->files[dataset->file], files->paths[dataset->file], r->data, read->bytes,
+    if (status != SLIP_OK)
+        return status;
+    place_read(r, read);
+    memcpy(places, r->places, sizeof places);
+    status = slip_file_read_places(files->files[dataset->file], files->paths[dataset->file], places, r->place_count,
                                    dataset->offset + read->first);
     if (status != SLIP_OK)
         return status;
-    r->read = *read;
-    r->dataset = dataset;
     r->transfer = t;
     __atomic_add_fetch(&t->unread, 1, __ATOMIC_RELAXED);
     slip_pool_submit(loader->pool, &r->job);

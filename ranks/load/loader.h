@@ -1,7 +1,8 @@
 /* Tensors from a checkpoint's files to an executor: the main thread reads a piece while threads check, sort and pack what was read before
  * (io/base/pool).
  *
- * Reads are of whole blocks of checksums, up to 8 MiB each, into a few buffers; what comes next is asked for ahead. Beside the weights
+ * Reads are of whole blocks of checksums, up to 8 MiB each, into the piece itself where rows are whole, else into one of a few buffers; what
+ * comes next is asked for ahead. Beside the weights
  * themselves and these buffers no more than two pieces are in memory, of 64 MiB each, or one expert where that is larger: of a weight that is
  * not stacked, a piece is some rows.
  */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "io/checkpoint/checksum.h"
+#include "ranks/model/program.h"
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -73,14 +74,63 @@ static void copy_run(const slip_strip *strip, unsigned char *to, int64_t first, 
             copy_row(strip, to, row, first, end, data);
 }
 
+/* The first run that a read may have something of. */
+static int64_t first_run(const slip_strip_read *read)
+{
+    const slip_strip *strip = read->strip;
+    int64_t size = strip->rows * strip->row_bytes;
+    return strip->stride > 0 && read->first > strip->first + size ? (read->first - strip->first - size) / strip->stride : 0;
+}
+
+/* Bytes [first, end) of a run that a read has. */
+static slip_range part_of_run(const slip_strip_read *read, int64_t run)
+{
+    const slip_strip *strip = read->strip;
+    int64_t begin = strip->first + run * strip->stride, first = most(read->first - begin, 0);
+    return (slip_range){first, least(read->first + read->bytes - begin, strip->rows * strip->row_bytes) - first};
+}
+
+/* Add a place, or lengthen the last one. */
+static int32_t add_place(struct iovec *places, int32_t count, int32_t limit, unsigned char *at, int64_t bytes)
+{
+    if (count > 0 && count <= limit && (unsigned char *)places[count - 1].iov_base + places[count - 1].iov_len == at) {
+        places[count - 1].iov_len += (size_t)bytes;
+        return count;
+    }
+    if (count < limit)
+        places[count] = (struct iovec){at, (size_t)bytes};
+    return count + 1;
+}
+
+int32_t slip_strip_places(const slip_strip_read *read, unsigned char *spare, int32_t limit, struct iovec *places)
+{
+    const slip_strip *strip = read->strip;
+    int64_t placed = 0;
+    int32_t count = 0;
+    if (strip->bytes != strip->row_bytes || strip->to_row != strip->row_bytes)
+        return 0;
+    for (int64_t run = first_run(read); run < strip->runs && strip->first + run * strip->stride < read->first + read->bytes; run++) {
+        slip_range part = part_of_run(read, run);
+        int64_t at = strip->first + run * strip->stride + part.first - read->first;
+        if (part.count <= 0)
+            continue;
+        if (at > placed)
+            count = add_place(places, count, limit, spare + placed, at - placed);
+        count = add_place(places, count, limit, strip->to + run * strip->to_run + part.first, part.count);
+        placed = at + part.count;
+    }
+    if (placed < read->bytes)
+        count = add_place(places, count, limit, spare + placed, read->bytes - placed);
+    return count <= limit ? count : 0;
+}
+
 void slip_strip_scatter(const slip_strip_read *read, const unsigned char *data)
 {
     const slip_strip *strip = read->strip;
-    int64_t size = strip->rows * strip->row_bytes, behind = read->first + read->bytes;
-    int64_t run = strip->stride > 0 && read->first > strip->first + size ? (read->first - strip->first - size) / strip->stride : 0;
-    for (; run < strip->runs && strip->first + run * strip->stride < behind; run++) {
-        int64_t begin = strip->first + run * strip->stride, first = most(read->first - begin, 0), end = least(behind - begin, size);
-        if (first < end)
-            copy_run(strip, strip->to + run * strip->to_run, first, end, data + (begin + first - read->first));
+    for (int64_t run = first_run(read); run < strip->runs && strip->first + run * strip->stride < read->first + read->bytes; run++) {
+        slip_range part = part_of_run(read, run);
+        if (part.count > 0)
+            copy_run(strip, strip->to + run * strip->to_run, part.first, part.first + part.count,
+                     data + (strip->first + run * strip->stride + part.first - read->first));
     }
 }

@@ -3,6 +3,7 @@
 #define SLIP_RANKS_LOAD_STRIP_H
 
 #include <stdbool.h>
+#include <sys/uio.h>
 
 #include "io/checkpoint/checkpoint.h"
 
@@ -34,6 +35,10 @@ typedef struct {
 /* The next read of at most `most` bytes, which are whole blocks; false: there is none. No block is read twice for a strip, and none in which
  * it has nothing, but for gaps of less than a block. */
 bool slip_strip_next(slip_strip_cursor *cursor, int64_t most, slip_strip_read *read);
+
+/* The places that a read fills, one behind the other: what is ours where it goes, the rest of its blocks in `spare` [read->bytes]. Returns how
+ * many; 0: more than `most`, or our columns are not all of a row, so that the read goes to `spare` whole and is sorted from there. */
+int32_t slip_strip_places(const slip_strip_read *read, unsigned char *spare, int32_t most, struct iovec *places);
 
 /* Copy what of a read is ours to its place. */
 void slip_strip_scatter(const slip_strip_read *read, const unsigned char *data);

@@ -118,6 +118,7 @@ typedef struct {
 typedef struct {
     const slip_weight_row *rows;
     int32_t count;
+    const char *const *apart; /* how names begin of tensors in a folder that are no part of it: MTP, vision, audio; NULL ends them */
 } slip_weight_table;
 
 /* One weight of a model: a row of a table, at a layer. */

@@ -134,23 +134,49 @@ err_close:
     return status;
 }
 
-slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes, int64_t offset)
+/* Some of the bytes that the places hold, PIECE at the most where there is one place. */
+static slip_status read_some(int fd, const char *path, struct iovec *places, int32_t count, int64_t offset, int64_t left, size_t *got)
 {
-    for (char *to = out; bytes > 0;) {
-        slip_activity_wait(SLIP_WAIT_CALL, "reading", path);
-        ssize_t got = pread(fd, to, bytes < PIECE ? (size_t)bytes : PIECE, offset);
-        slip_activity_go_on();
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return slip_fail(SLIP_ERR_FAILED, "%s: cannot be read at byte %lld: %s", path, (long long)offset, strerror(errno));
-        if (got == 0)
-            return slip_fail(SLIP_ERR_INPUT, "%s: ends at byte %lld, %lld bytes early", path, (long long)offset, (long long)bytes);
-        to += got;
-        offset += got;
-        bytes -= got;
+    size_t first = places[0].iov_len;
+    if (count == 1 && first > PIECE)
+        places[0].iov_len = PIECE;
+    slip_activity_wait(SLIP_WAIT_CALL, "reading", path);
+    ssize_t now = preadv(fd, places, count, offset);
+    int error = errno;
+    slip_activity_go_on();
+    places[0].iov_len = first;
+    if (now == 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: ends at byte %lld, %lld bytes early", path, (long long)offset, (long long)left);
+    if (now < 0 && error != EINTR)
+        return slip_fail(SLIP_ERR_FAILED, "%s: cannot be read at byte %lld: %s", path, (long long)offset, strerror(error));
+    *got = now > 0 ? (size_t)now : 0;
+    return SLIP_OK;
+}
+
+slip_status slip_file_read_places(int fd, const char *path, struct iovec *places, int32_t count, int64_t offset)
+{
+    int64_t left = 0;
+    for (int32_t i = 0; i < count; i++)
+        left += (int64_t)places[i].iov_len;
+    while (left > 0) {
+        size_t got = 0;
+        slip_status status = read_some(fd, path, places, count, offset, left, &got);
+        if (status != SLIP_OK)
+            return status;
+        offset += (int64_t)got;
+        left -= (int64_t)got;
+        for (; count > 0 && got >= places[0].iov_len; places++, count--)
+            got -= places[0].iov_len;
+        if (count > 0)
+            places[0] = (struct iovec){(char *)places[0].iov_base + got, places[0].iov_len - got};
     }
     return SLIP_OK;
+}
+
+slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes, int64_t offset)
+{
+    struct iovec place = {out, (size_t)bytes};
+    return slip_file_read_places(fd, path, &place, 1, offset);
 }
 
 slip_status slip_file_write_at(int fd, const char *path, const void *data, int64_t bytes, int64_t offset)

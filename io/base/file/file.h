@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "io/base/status.h"
 
@@ -33,6 +34,9 @@ slip_status slip_file_open(const char *path, int *fd, int64_t *size);
 /* Read or write exactly `bytes` bytes at `offset`. `path` is for the message. */
 slip_status slip_file_read_at(int fd, const char *path, void *out, int64_t bytes, int64_t offset);
 slip_status slip_file_write_at(int fd, const char *path, const void *data, int64_t bytes, int64_t offset);
+
+/* Read exactly as many bytes at `offset` as these places hold, one behind the other; what they say is used up. */
+slip_status slip_file_read_places(int fd, const char *path, struct iovec *places, int32_t count, int64_t offset);
 
 /* These bytes will be read soon: a hint, which nobody need take. */
 void slip_file_ask_ahead(int fd, const char *path, int64_t bytes, int64_t offset);

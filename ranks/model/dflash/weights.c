@@ -52,4 +52,6 @@ static const slip_weight_row rows[] = {
     [DFLASH_DOWN] = ROW("down", LAYER("mlp.down_proj.weight"), DRAFT_LAYERS, NULL, MATRIX, HIDDEN, DENSE, COLUMNS, BF16, SMALL, DENSE),
 };
 
-const slip_weight_table slip_dflash_weights = {rows, sizeof rows / sizeof *rows};
+static const char *const apart[] = {NULL};
+
+const slip_weight_table slip_dflash_weights = {rows, sizeof rows / sizeof *rows, apart};

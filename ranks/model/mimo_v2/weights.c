@@ -66,4 +66,6 @@ static const slip_weight_row rows[] = {
     [MIMO_DOWN] = ROW("down", LAYER("mlp.down_proj.weight"), DENSE_LAYERS, NULL, MATRIX, HIDDEN, DENSE, COLUMNS, F8E4M3, SMALL, DENSE),
 };
 
-const slip_weight_table slip_mimo_v2_weights = {rows, sizeof rows / sizeof *rows};
+static const char *const apart[] = {"model.mtp.", "visual.", "audio_encoder.", "speech_embeddings.", NULL};
+
+const slip_weight_table slip_mimo_v2_weights = {rows, sizeof rows / sizeof *rows, apart};

@@ -28,7 +28,8 @@ LAYOUTS = {
                    "config": {**OMNI, "eos_token_id": 151645, "num_nextn_predict_layers": 3, "audio_token_id": 151669,
                               "rope_parameters": {"partial_rotary_factor": 0.334, "rope_theta": 1e7, "rope_type": "default",
                                                   "type": "default"}}},
-    "v2-flash": {**FLASH, "theta": 5000000, "fused": False, "config": {"model_type": "mimo_v2_flash", "eos_token_id": 151645}},
+    "v2-flash": {**FLASH, "theta": 5000000, "fused": False,
+                 "config": {"architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash", "eos_token_id": 151645}},
 }
 
 

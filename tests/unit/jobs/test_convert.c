@@ -159,6 +159,8 @@ static void test_bad_tensors(void **state)
     refuse_tensors("MIXED_EXPERTS", EXPERT, EXPERT, "F32", 32, 32, "tensor " EXPERT ": its dtype differs");
     refuse_tensors("BIAS", NULL, "model.layers.0.self_attn.q_proj.bias", "BF16", 0, 16, "q_proj.bias is not one that");
     refuse_tensors("EXPERT_TOO_MANY", NULL, "model.layers.1.mlp.experts.3.up_proj.weight", "BF16", 32, 32, "is not one that");
+    refuse_tensors("NORM_TOO_MANY", NULL, "model.embed_norm.weight", "BF16", 0, 32, "tensor model.embed_norm.weight is not one that");
+    refuse_tensors("HEAD_BIAS", NULL, "lm_head.bias", "BF16", 0, 20, "tensor lm_head.bias is not one that");
     refuse_tensors("LAYER_TOO_MANY", NULL, "model.layers.2.input_layernorm.weight", "BF16", 0, 32, "is not one that");
 }
 

@@ -126,6 +126,8 @@ static inline void put_target(file *f, const char *dtype, const char *experts)
     put_experts(f, experts);
     put(f, "model.mtp.layers.0.enorm.weight", dtype, 0, 32);
     put(f, "visual.patch.weight", dtype, 4, 4);
+    put(f, "speech_embeddings.0.weight", dtype, 4, 4);
+    put(f, "audio_encoder.projection.weight", dtype, 4, 4);
 }
 
 static inline void put_draft(file *f, const char *prefix)

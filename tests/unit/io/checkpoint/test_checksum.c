@@ -95,6 +95,11 @@ static int64_t find_damage(scene *s, int64_t first, int64_t end)
     unsigned char *data = malloc((size_t)bytes + 1);
     assert_int_equal(pread(s->files.files[0], data, (size_t)bytes, dataset->offset + first * BLOCK), bytes);
     int64_t found = slip_checksum_find_damage(&s->checkpoint, dataset, first * BLOCK, bytes, data);
+    for (int64_t cut = 1; cut < bytes; cut += bytes / 7 + 1) { /* a place may end anywhere */
+        struct iovec places[] = {
+            {data, (size_t)cut / 2}, {data + cut / 2, 0}, {data + cut / 2, (size_t)(cut - cut / 2)}, {data + cut, (size_t)(bytes - cut)}};
+        assert_int_equal(slip_checksum_find_damage_in(&s->checkpoint, dataset, first * BLOCK, places, 4), found);
+    }
     free(data);
     return found;
 }

@@ -2,6 +2,7 @@
  * whole blocks, in order, none twice. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
@@ -38,8 +39,22 @@ static void check_places(const slip_strip *s, const array *a, const unsigned cha
                 fail_msg("run %lld, row %lld: other bytes", (long long)run, (long long)row);
 }
 
-/* All reads of the strip, through a buffer that is no larger than they may be. */
-static int64_t read_all(const slip_strip *strip, const array *a, int64_t most)
+enum { PLACES = 8 };
+
+/* A read as preadv does it: to its places, one behind the other. false: it has none, or too many. */
+static bool fill_places(const slip_strip_read *read, const unsigned char *data, unsigned char *spare)
+{
+    struct iovec places[PLACES];
+    int32_t count = slip_strip_places(read, spare, PLACES, places);
+    size_t done = 0;
+    for (int32_t i = 0; i < count; done += places[i++].iov_len)
+        memcpy(places[i].iov_base, data + done, places[i].iov_len);
+    assert_true(count == 0 || done == (size_t)read->bytes);
+    return count > 0;
+}
+
+/* All reads of the strip, through a buffer that is no larger than they may be; `placed`: past it, where that can be. */
+static int64_t read_all(const slip_strip *strip, const array *a, int64_t most, bool placed)
 {
     slip_strip_cursor cursor = {.strips = strip, .count = 1};
     slip_strip_read read;
@@ -50,8 +65,10 @@ static int64_t read_all(const slip_strip *strip, const array *a, int64_t most)
         assert_true(read.first % BLOCK == 0 && read.first >= behind && read.bytes > 0 && read.bytes <= most);
         behind = read.first + read.bytes;
         assert_true(behind <= a->dataset.bytes && (behind % BLOCK == 0 || behind == a->dataset.bytes));
-        memcpy(buffer, a->data + read.first, (size_t)read.bytes);
-        slip_strip_scatter(&read, buffer);
+        if (!placed || !fill_places(&read, a->data + read.first, buffer)) {
+            memcpy(buffer, a->data + read.first, (size_t)read.bytes);
+            slip_strip_scatter(&read, buffer);
+        }
         total += read.bytes;
     }
     free(buffer);
@@ -59,8 +76,8 @@ static int64_t read_all(const slip_strip *strip, const array *a, int64_t most)
 }
 
 /* `runs` runs of `rows` rows, each a part of an expert of `all_rows`, `bytes` of `row_bytes` of a row; nothing around ours is touched. */
-static int64_t check(const array *a, int64_t first_run, int64_t runs, int64_t all_rows, int64_t first_row, int64_t rows, int64_t row_bytes,
-                     int64_t column, int64_t bytes, int64_t most)
+static int64_t check_way(const array *a, int64_t first_run, int64_t runs, int64_t all_rows, int64_t first_row, int64_t rows,
+                         int64_t row_bytes, int64_t column, int64_t bytes, int64_t most, bool placed)
 {
     enum { GUARD = 64 };
     int64_t to_run = rows * bytes + 5, size = runs * to_run, total;
@@ -78,7 +95,7 @@ static int64_t check(const array *a, int64_t first_run, int64_t runs, int64_t al
                               .to_run = to_run,
                               .to_row = bytes};
     assert_true(strip.first + (runs - 1) * strip.stride + rows * row_bytes <= a->dataset.bytes || rows == 0);
-    total = read_all(&strip, a, most);
+    total = read_all(&strip, a, most, placed);
     check_places(&strip, a, to + GUARD);
     for (int64_t run = 0; run < runs; run++)
         for (int64_t i = rows * bytes; i < to_run; i++)
@@ -87,6 +104,49 @@ static int64_t check(const array *a, int64_t first_run, int64_t runs, int64_t al
         assert_true(to[i] == 0xaa && to[GUARD + size + i] == 0xaa);
     free(to);
     return total;
+}
+
+/* Sorted, and read in place: the same reads. */
+static int64_t check(const array *a, int64_t first_run, int64_t runs, int64_t all_rows, int64_t first_row, int64_t rows, int64_t row_bytes,
+                     int64_t column, int64_t bytes, int64_t most)
+{
+    int64_t sorted = check_way(a, first_run, runs, all_rows, first_row, rows, row_bytes, column, bytes, most, false);
+    int64_t placed = check_way(a, first_run, runs, all_rows, first_row, rows, row_bytes, column, bytes, most, true);
+    assert_int_equal(sorted, placed);
+    return placed;
+}
+
+/* Which reads go to their places by themselves. */
+static void test_places(void **state)
+{
+    (void)state;
+    array a = make(2 * BLOCK);
+    unsigned char *to = malloc(2 * (size_t)BLOCK), *spare = malloc(2 * (size_t)BLOCK);
+    slip_strip strip = {.dataset = &a.dataset,
+                        .first = 100,
+                        .stride = 300,
+                        .runs = 3,
+                        .rows = 2,
+                        .row_bytes = 100,
+                        .bytes = 100,
+                        .to = to,
+                        .to_run = 200,
+                        .to_row = 100};
+    slip_strip_read read = {&strip, 0, 2 * BLOCK};
+    struct iovec places[PLACES];
+    assert_int_equal(slip_strip_places(&read, spare, PLACES, places), 7); /* what is before, and each run with what is behind */
+    assert_true(places[0].iov_base == spare && places[0].iov_len == 100);
+    assert_true(places[3].iov_base == to + 200 && places[3].iov_len == 200);
+    assert_true(places[6].iov_base == spare + 900 && places[6].iov_len == 2 * BLOCK - 900);
+    assert_int_equal(slip_strip_places(&read, spare, 6, places), 0); /* too many */
+    strip.stride = 200;
+    assert_int_equal(slip_strip_places(&read, spare, PLACES, places), 3); /* runs side by side here and there are one */
+    assert_true(places[1].iov_base == to && places[1].iov_len == 600);
+    strip.bytes = 50;
+    assert_int_equal(slip_strip_places(&read, spare, PLACES, places), 0); /* rows are cut */
+    free(spare);
+    free(to);
+    free(a.data);
 }
 
 static void test_whole_rows(void **state)
@@ -155,7 +215,7 @@ static void test_walk(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole_rows), cmocka_unit_test(test_experts),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_places), cmocka_unit_test(test_whole_rows), cmocka_unit_test(test_experts),
                                        cmocka_unit_test(test_small_and_nothing), cmocka_unit_test(test_walk)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -337,23 +337,26 @@ slip_status slip_comm_sum(slip_comm *comm, const double *partial, size_t count, 
     return SLIP_OK;
 }
 
-/* MPI_Abort may itself wait for a launcher that does not answer. */
+static volatile sig_atomic_t job_exit_status;
+
+/* MPI_Abort may itself wait for a launcher that does not answer, or does so late: the job's exit status is the same. */
 static void end_process(int number)
 {
     (void)number;
-    _exit(1); /* slip_exit_status(SLIP_ERR_FAILED): what a handler may call is listed by POSIX */
+    _exit(job_exit_status);
 }
 
 _Noreturn void slip_comm_end_job(slip_status status)
 {
     sigset_t alarms;
+    job_exit_status = slip_exit_status(status);
     sigemptyset(&alarms);
     sigaddset(&alarms, SIGALRM);
     signal(SIGALRM, end_process);
     pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
     alarm(SECONDS_TO_ABORT);
-    MPI_Abort(MPI_COMM_WORLD, slip_exit_status(status));
-    _exit(slip_exit_status(status));
+    MPI_Abort(MPI_COMM_WORLD, job_exit_status);
+    _exit(job_exit_status);
 }
 
 _Noreturn void slip_comm_abort(slip_comm *comm, slip_status status)

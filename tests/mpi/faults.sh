@@ -104,8 +104,8 @@ signal_job() { kill "-$1" "$job"; }
     disturb "a worker is killed" any "rank 1.*signal 9" kill_rank 1 $never
     disturb "rank 0 is killed" any "rank 0.*signal 9" kill_rank 0 $never
 }
-disturb "a worker hangs" 1 "no answer from .*rank 1" stop_rank 1 --deadline 10
-disturb "a worker hangs, and has a share of the draft" 1 "no answer from .*rank 1" stop_rank 1 --deadline 10 --always-draft --draft-ranks all
+disturb "a worker hangs" 1 "no answer from .*rank 1" stop_rank 1 --deadline 60
+disturb "a worker hangs, and has a share of the draft" 1 "no answer from .*rank 1" stop_rank 1 --deadline 60 --always-draft --draft-ranks all
 disturb "a worker is stopped" 1 "no answer from rank 1 .* stopped .*its state: .*step [0-9]" stop_rank 1
 disturb "rank 0 is stopped" any "no answer from rank 0 .* stopped" stop_rank 0
 disturb "SIGUSR1 drains" 75 "run again with --resume" signal_job USR1

@@ -1,4 +1,5 @@
-/* What a signal does to a process: before there is anything to keep, while a run is driven, and when the run has come to its end. */
+/* What a signal does to a process: before there is anything to keep, while a run is driven, and when the run has come to its end. And an
+ * alarm, when a job is being ended. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "comm/mpi_state.h"
 #include "comm/signals.h"
 #include "io/base/status.h"
 
@@ -72,8 +74,32 @@ static void test_settled(void **state)
     assert_string_equal(said, "");
 }
 
+int __wrap_MPI_Abort(MPI_Comm comm, int status);
+
+int __wrap_MPI_Abort(MPI_Comm comm, int status)
+{
+    (void)comm;
+    raise(SIGALRM); /* the time that it has is over */
+    return status;
+}
+
+/* A launcher that does not answer in time has no say in how a job exits. */
+static void test_late_launcher(void **state)
+{
+    int status;
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        slip_comm_end_job(SLIP_ERR_INPUT);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), slip_exit_status(SLIP_ERR_INPUT));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_early), cmocka_unit_test(test_deferred), cmocka_unit_test(test_settled)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_early), cmocka_unit_test(test_deferred), cmocka_unit_test(test_settled),
+                                       cmocka_unit_test(test_late_launcher)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,7 +95,20 @@ static slip_status open_file(slip_results *results, bool resume)
     return status;
 }
 
-slip_status slip_results_check(const char *path, bool resume)
+/* Are these results of the same run? */
+static slip_status check_resumed(const char *path, uint64_t run_hash, slip_request_file *requests)
+{
+    slip_unfinished *unfinished = NULL;
+    slip_finished finished = {0};
+    slip_status status = slip_unfinished_open(path, true, run_hash, &unfinished);
+    if (status == SLIP_OK)
+        status = slip_results_resume(path, run_hash, requests, unfinished, false, &finished);
+    slip_unfinished_close(unfinished);
+    free(finished.flags);
+    return status;
+}
+
+slip_status slip_results_check(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests)
 {
     struct stat info;
     if (strcmp(path, "-") == 0)
@@ -106,7 +119,8 @@ slip_status slip_results_check(const char *path, bool resume)
         const int error = S_ISDIR(info.st_mode) ? EISDIR : errno;
         return slip_fail(slip_file_blame(error), "%s: cannot be written: %s", path, strerror(error));
     }
-    return check_empty(path, &info, resume);
+    slip_status status = check_empty(path, &info, resume);
+    return status == SLIP_OK && resume && requests != NULL ? check_resumed(path, run_hash, requests) : status;
 }
 
 slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests, slip_results **results)
@@ -125,7 +139,7 @@ slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, 
     if (status == SLIP_OK && opened->lock != NULL)
         status = slip_unfinished_open(path, resume, run_hash, &opened->unfinished);
     if (status == SLIP_OK && resume)
-        status = slip_results_resume(path, run_hash, requests, opened->unfinished, &opened->finished);
+        status = slip_results_resume(path, run_hash, requests, opened->unfinished, true, &opened->finished);
     if (status == SLIP_OK)
         status = open_file(opened, resume);
     if (status != SLIP_OK) {

@@ -287,6 +287,8 @@ dry "standard streams" "" -m "$MODEL" -i - -o -
 dry "no folder for results" "dry/no/out: cannot be written: No such file" -m "$MODEL" -i "$requests" -o "$work/dry/no/out"
 dry "no folder for a trace" "dry/no/run.h5: cannot be written: No such file" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/no/run.h5"
 dry "results that are there" "exists and is not empty; --resume goes on" -m "$MODEL" -i "$requests" -o "$output"
+touch "$work/dry-begun" "$work/dry-begun.unfinished"
+dry "what an earlier run began" "dry-begun.unfinished: holds answers that an earlier run began" -m "$MODEL" -i "$requests" -o "$work/dry-begun"
 dry "results to go on with" "" -m "$MODEL" -i "$requests" -o "$output" --resume
 dry "results of other requests" "line 1 answers a request" -m "$MODEL" -i "$work/dry-requests" -o "$output" --resume
 cmp -s "$output" "$work/dry-output" && ok "dry run: results are left alone" || fail "dry run: results are left alone" "they have changed"

@@ -95,13 +95,13 @@ static slip_status open_file(slip_results *results, bool resume)
     return status;
 }
 
-/* Are these results of the same run? */
-static slip_status check_resumed(const char *path, uint64_t run_hash, slip_request_file *requests)
+/* Has an earlier run left what this one cannot go on with? */
+static slip_status check_earlier(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests)
 {
     slip_unfinished *unfinished = NULL;
     slip_finished finished = {0};
-    slip_status status = slip_unfinished_open(path, true, run_hash, &unfinished);
-    if (status == SLIP_OK)
+    slip_status status = slip_unfinished_open(path, resume, run_hash, &unfinished);
+    if (status == SLIP_OK && resume && requests != NULL)
         status = slip_results_resume(path, run_hash, requests, unfinished, false, &finished);
     slip_unfinished_close(unfinished);
     free(finished.flags);
@@ -113,14 +113,16 @@ slip_status slip_results_check(const char *path, bool resume, uint64_t run_hash,
     struct stat info;
     if (strcmp(path, "-") == 0)
         return SLIP_OK;
-    if (stat(path, &info) != 0)
-        return slip_file_check_folder(path);
+    if (stat(path, &info) != 0) {
+        slip_status status = slip_file_check_folder(path);
+        return status == SLIP_OK ? check_earlier(path, resume, run_hash, requests) : status;
+    }
     if (access(path, W_OK) != 0 || S_ISDIR(info.st_mode)) {
         const int error = S_ISDIR(info.st_mode) ? EISDIR : errno;
         return slip_fail(slip_file_blame(error), "%s: cannot be written: %s", path, strerror(error));
     }
     slip_status status = check_empty(path, &info, resume);
-    return status == SLIP_OK && resume && requests != NULL ? check_resumed(path, run_hash, requests) : status;
+    return status == SLIP_OK && S_ISREG(info.st_mode) ? check_earlier(path, resume, run_hash, requests) : status;
 }
 
 slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests, slip_results **results)

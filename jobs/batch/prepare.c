@@ -123,6 +123,9 @@ slip_status slip_batch_look(batch *b)
 {
     const slip_options *options = b->job->options;
     slip_request_defaults defaults;
+    uint64_t hash = 0;
     slip_status status = strcmp(options->input, "-") == 0 ? choose_defaults(b, &defaults) : open_requests(b);
-    return status == SLIP_OK ? slip_results_check(options->output, options->resume) : status;
+    if (status == SLIP_OK)
+        status = hash_run(b->job, &hash);
+    return status == SLIP_OK ? slip_results_check(options->output, options->resume, hash, b->requests) : status;
 }

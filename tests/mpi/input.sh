@@ -279,12 +279,20 @@ dry() { # name, pattern or nothing, arguments...
     fi
 }
 mkdir "$work/dry"
+head -c 60 "$output" >"$work/torn" && cat "$work/torn" >>"$output" # a line that --resume would cut off
+cp "$output" "$work/dry-output"
+sed 's/"max_tokens":48/"max_tokens":47/; s/"first"/"other"/; s/"exceeds"/"another"/' "$requests" >"$work/dry-requests"
 dry "nothing is wrong" "" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/run.h5" --expert-slices 4 --device cuda
 dry "standard streams" "" -m "$MODEL" -i - -o -
 dry "no folder for results" "dry/no/out: cannot be written: No such file" -m "$MODEL" -i "$requests" -o "$work/dry/no/out"
 dry "no folder for a trace" "dry/no/run.h5: cannot be written: No such file" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/no/run.h5"
 dry "results that are there" "exists and is not empty; --resume goes on" -m "$MODEL" -i "$requests" -o "$output"
+touch "$work/dry-begun" "$work/dry-begun.unfinished"
+dry "what an earlier run began" "dry-begun.unfinished: holds answers that an earlier run began" -m "$MODEL" -i "$requests" -o "$work/dry-begun"
 dry "results to go on with" "" -m "$MODEL" -i "$requests" -o "$output" --resume
+dry "results of other requests" "line 1 answers a request" -m "$MODEL" -i "$work/dry-requests" -o "$output" --resume
+cmp -s "$output" "$work/dry-output" && ok "dry run: results are left alone" || fail "dry run: results are left alone" "they have changed"
+dry "results that are none" "is not a result of slipstream batch" -m "$MODEL" -i "$requests" -o "$requests" --resume
 dry "a model that is none" "not an HDF5 file" -m "$requests" -i "$requests" -o "$work/dry/out"
 dry "a model without a tokenizer" "has no tokenizer" -m "$work/textless.h5" -i "$requests" -o "$work/dry/out"
 dry "a template of another family" "--chat-template chatml: not a template" -m "$MODEL" -i - -o "$work/dry/out" --chat-template chatml

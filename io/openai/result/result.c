@@ -94,18 +94,34 @@ static slip_status open_file(slip_results *results, bool resume)
     return status;
 }
 
-slip_status slip_results_check(const char *path, bool resume)
+/* Has an earlier run left what this one cannot go on with? */
+static slip_status check_earlier(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests)
+{
+    slip_unfinished *unfinished = NULL;
+    slip_finished finished = {0};
+    slip_status status = slip_unfinished_open(path, resume, run_hash, &unfinished);
+    if (status == SLIP_OK && resume && requests != NULL)
+        status = slip_results_resume(path, run_hash, requests, unfinished, false, &finished);
+    slip_unfinished_close(unfinished);
+    free(finished.flags);
+    return status;
+}
+
+slip_status slip_results_check(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests)
 {
     struct stat info;
     if (strcmp(path, "-") == 0)
         return SLIP_OK;
-    if (stat(path, &info) != 0)
-        return slip_file_check_folder(path);
+    if (stat(path, &info) != 0) {
+        slip_status status = slip_file_check_folder(path);
+        return status == SLIP_OK ? check_earlier(path, resume, run_hash, requests) : status;
+    }
     if (access(path, W_OK) != 0 || S_ISDIR(info.st_mode)) {
         const int error = S_ISDIR(info.st_mode) ? EISDIR : errno;
         return slip_fail(slip_file_blame(error), "%s: cannot be written: %s", path, strerror(error));
     }
-    return check_empty(path, &info, resume);
+    slip_status status = check_empty(path, &info, resume);
+    return status == SLIP_OK && S_ISREG(info.st_mode) ? check_earlier(path, resume, run_hash, requests) : status;
 }
 
 slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests, slip_results **results)
@@ -124,7 +140,7 @@ slip_status slip_results_open(const char *path, bool resume, uint64_t run_hash, 
     if (status == SLIP_OK && opened->lock != NULL)
         status = slip_unfinished_open(path, resume, run_hash, &opened->unfinished);
     if (status == SLIP_OK && resume)
-        status = slip_results_resume(path, run_hash, requests, opened->unfinished, &opened->finished);
+        status = slip_results_resume(path, run_hash, requests, opened->unfinished, true, &opened->finished);
     if (status == SLIP_OK)
         status = open_file(opened, resume);
     if (status != SLIP_OK) {

@@ -62,8 +62,9 @@ typedef struct {
     int64_t first_damaged;   /* the number of the first of them */
 } slip_resumed;
 
-/* What slip_results_open() would say, but for what the file holds and who else writes there: nothing is opened or made. */
-slip_status slip_results_check(const char *path, bool resume);
+/* What slip_results_open() would say, but for who else writes there: nothing is made or repaired. `requests`: NULL where they are not known yet,
+ * nor what of them the file holds. */
+slip_status slip_results_check(const char *path, bool resume, uint64_t run_hash, slip_request_file *requests);
 
 /* Open `path` for appending ("-": standard output, which cannot be resumed) and lock it. Without `resume` an existing
  * non-empty file is SLIP_ERR_INPUT (nothing is ever overwritten). With it, the file is read back, checked and then repaired.

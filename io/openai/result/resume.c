@@ -230,7 +230,7 @@ static slip_status repair(const survey *found, const char *path)
     return SLIP_OK;
 }
 
-static slip_status survey_and_repair(survey *found, const char *path, slip_request_file *requests, slip_unfinished *unfinished, bool *flags)
+static slip_status examine(survey *found, const char *path, slip_request_file *requests, slip_unfinished *unfinished, bool *flags)
 {
     struct stat info;
     bool exists = stat(path, &info) == 0;
@@ -241,16 +241,18 @@ static slip_status survey_and_repair(survey *found, const char *path, slip_reque
         status = survey_file(found, path);
     if (status == SLIP_OK && (found->finished.used > 0 || slip_unfinished_count(unfinished) > 0))
         status = match(found, path, requests, unfinished, flags);
-    return status == SLIP_OK && exists ? repair(found, path) : status;
+    return status;
 }
 
 slip_status slip_results_resume(const char *path, uint64_t run_hash, slip_request_file *requests, slip_unfinished *unfinished,
-                                slip_finished *finished)
+                                bool may_repair, slip_finished *finished)
 {
     survey found = {.run_hash = run_hash};
     bool *flags = calloc((size_t)slip_request_file_count(requests), sizeof *flags);
-    slip_status status = flags != NULL ? survey_and_repair(&found, path, requests, unfinished, flags)
+    slip_status status = flags != NULL ? examine(&found, path, requests, unfinished, flags)
                                        : slip_fail(SLIP_ERR_FAILED, "%s: no memory to resume", path);
+    if (status == SLIP_OK && may_repair && access(path, F_OK) == 0)
+        status = repair(&found, path);
     slip_tally_free(&found.finished);
     slip_tally_free(&found.names);
     if (status != SLIP_OK) {

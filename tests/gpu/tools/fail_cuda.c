@@ -6,7 +6,7 @@
  *   FAIL_HOW    error (the default): this call alone fails; sticky: so do all that follow, as when a kernel has used an illegal address;
  *               late: this call, a launch, does nothing, and from the next call on that waits, all fail
  *   FAIL_RANK   the rank it is for; others run as ever
- *   FAIL_COUNT  a file that gets the numbers of calls, "NAME COUNT" a line, when main() returns
+ *   FAIL_COUNT  each rank writes the numbers of its calls when main() returns, "NAME COUNT" a line, into this file with -RANK behind its name
  *
  * When main() returns, what was allocated and not released is told on standard error, unless all calls fail by then.
  */
@@ -92,16 +92,23 @@ void fail_cuda_forget(const char *what)
 extern int __real_main(int argc, char **argv);
 int __wrap_main(int argc, char **argv);
 
-int __wrap_main(int argc, char **argv)
+static void write_counts(const char *rank)
 {
-    is_wanted = strcmp(setting("OMPI_COMM_WORLD_RANK", setting("PMIX_RANK", "0")), setting("FAIL_RANK", "0")) == 0;
-    int status = __real_main(argc, argv);
-    const char *path = is_wanted ? getenv("FAIL_COUNT") : NULL;
-    FILE *file = path ? fopen(path, "w") : NULL;
+    char path[4096];
+    snprintf(path, sizeof path, "%s-%s", setting("FAIL_COUNT", ""), rank);
+    FILE *file = getenv("FAIL_COUNT") ? fopen(path, "w") : NULL;
     for (int i = 0; file && i < NAMES && calls[i].name; i++)
         fprintf(file, "%s %ld\n", calls[i].name, calls[i].count);
     if (file)
         fclose(file);
+}
+
+int __wrap_main(int argc, char **argv)
+{
+    const char *rank = setting("OMPI_COMM_WORLD_RANK", setting("PMIX_RANK", "0"));
+    is_wanted = strcmp(rank, setting("FAIL_RANK", "0")) == 0;
+    int status = __real_main(argc, argv);
+    write_counts(rank);
     for (int i = 0; !fails_all && i < NAMES && held[i].name; i++)
         if (held[i].count != 0)
             fprintf(stderr, "fail_cuda: %ld not released: %s\n", held[i].count, held[i].name);

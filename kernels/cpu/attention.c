@@ -111,30 +111,72 @@ static void visible(const slip_cache *shape, const slip_span *span, int32_t i, i
     *first = shape->window && position >= shape->window ? position - shape->window + 1 : 0;
 }
 
-static void attend_row(slip_executor *executor, const slip_op *op, const slip_span *span, int32_t i)
+/* Local query heads [first_q, first_q + count) read local K/V head `kv`. */
+static int32_t heads_of(const slip_cache *shape, int32_t kv, int32_t *first_q)
+{
+    int32_t count = 0;
+    for (int32_t h = shape->q_heads - 1; h >= 0; h--)
+        if ((shape->first_q + h) / shape->group - shape->first_kv == kv) {
+            *first_q = h;
+            count++;
+        }
+    return count;
+}
+
+/* Queries of one K/V head that are computed together. */
+typedef struct {
+    slip_query query[SLIP_QUERIES];
+    int32_t count;
+} batch;
+
+static void add_query(slip_executor *executor, const slip_op *op, const slip_span *span, int32_t row, int32_t head, batch *b)
 {
     const slip_cache *shape = &executor->program->cache[op->layer];
     const slip_cpu_cache *cache = &executor->cache[op->layer];
     const float *sinks = op->weight[0] == SLIP_NO_WEIGHT ? NULL : executor->vectors[op->weight[0]];
-    const float *qkv = slip_cpu_row(executor, op->in, span->row + i);
-    float *out = slip_cpu_row(executor, op->out, span->row + i);
-    int64_t head = first_head(executor, op->layer, span), first, last;
-    slip_cache_view view = {
-        cache->k + head * cache->k_width, cache->v + head * cache->v_width, cache->slots, shape->kv_heads, cache->k_width, cache->v_width};
-    visible(shape, span, i, &first, &last);
-    memset(executor->head, 0, (size_t)cache->k_width * sizeof(float));
-    for (int32_t h = 0; h < shape->q_heads; h++) {
-        memcpy(executor->head, qkv + (int64_t)h * shape->head_dim, (size_t)shape->head_dim * sizeof(float));
-        executor->math->attend(&view, (shape->first_q + h) / shape->group - shape->first_kv, executor->head, shape->head_dim,
-                               shape->v_head_dim, first, last, sinks ? &sinks[h] : NULL, executor->score,
-                               out + (int64_t)h * shape->v_head_dim);
-    }
+    float *q = executor->heads + b->count * (executor->k_width + executor->v_width);
+    slip_query *query = &b->query[b->count];
+    *query = (slip_query){.q = q,
+                          .sink = sinks ? &sinks[head] : NULL,
+                          .score = executor->score + b->count * executor->score_stride,
+                          .sum = q + executor->k_width,
+                          .out = slip_cpu_row(executor, op->out, span->row + row) + (int64_t)head * shape->v_head_dim};
+    visible(shape, span, row, &query->first, &query->last);
+    memcpy(q, slip_cpu_row(executor, op->in, span->row + row) + (int64_t)head * shape->head_dim, (size_t)shape->head_dim * sizeof *q);
+    memset(q + shape->head_dim, 0, (size_t)(cache->k_width - shape->head_dim) * sizeof *q);
+    b->count++;
+}
+
+static void attend_head(slip_executor *executor, const slip_op *op, const slip_span *span, const slip_cache_view *view, int32_t kv)
+{
+    const slip_cache *shape = &executor->program->cache[op->layer];
+    int32_t first_q = 0, heads = heads_of(shape, kv, &first_q);
+    batch b = {.count = 0};
+    for (int32_t i = 0; i < span->count; i++)
+        for (int32_t h = 0; h < heads; h++) {
+            add_query(executor, op, span, i, first_q + h, &b);
+            if (b.count < SLIP_QUERIES && (i + 1 < span->count || h + 1 < heads))
+                continue;
+            executor->math->attend(view, kv, b.query, b.count, shape->head_dim, shape->v_head_dim);
+            b.count = 0;
+        }
 }
 
 slip_status slip_cpu_attend(slip_executor *executor, const slip_op *op)
 {
-    for (int32_t s = 0; s < executor->step->span_count; s++)
-        for (int32_t i = 0; i < executor->step->span[s].count; i++)
-            attend_row(executor, op, &executor->step->span[s], i);
+    const slip_cache *shape = &executor->program->cache[op->layer];
+    const slip_cpu_cache *cache = &executor->cache[op->layer];
+    for (int32_t s = 0; s < executor->step->span_count; s++) {
+        const slip_span *span = &executor->step->span[s];
+        int64_t head = first_head(executor, op->layer, span);
+        slip_cache_view view = {cache->k + head * cache->k_width,
+                                cache->v + head * cache->v_width,
+                                cache->slots,
+                                shape->kv_heads,
+                                cache->k_width,
+                                cache->v_width};
+        for (int32_t kv = 0; kv < shape->kv_heads; kv++)
+            attend_head(executor, op, span, &view, kv);
+    }
     return SLIP_OK;
 }

@@ -86,6 +86,8 @@ SLIP_INLINE vf decode_f8(const unsigned char *data)
 }
 #endif
 
+enum { COLUMNS = 4 }; /* that are decoded together */
+
 /* E2M1 in halves: doubled values are whole numbers. A byte holds columns 2j (low nibble) and 2j + 1 of a row. */
 #ifdef __AVX512F__
 SLIP_INLINE vf decode_fp4(const unsigned char *data, int high)
@@ -95,12 +97,27 @@ SLIP_INLINE vf decode_fp4(const unsigned char *data, int high)
     return (vf)_mm512_permutexvar_ps((__m512i)(high ? code >> 4 : code), values); /* looks at four bits of an index */
 }
 #elif defined(__AVX2__)
-SLIP_INLINE vf decode_fp4(const unsigned char *data, int high)
+/* Rows r and r + SLIP_LANES of COLUMNS columns, as bfloat16 in one lane. Its upper and lower bytes come from two tables; rows are put in such
+ * an order before that joining the bytes makes pairs. */
+#define SLIP_FP4_PAIRS
+SLIP_INLINE void pair_fp4(const unsigned char *data, vu pair[COLUMNS])
 {
-    const __m128i values = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-    __m128i code = _mm_loadl_epi64((const __m128i *)data);
-    code = _mm_and_si128(high ? _mm_srli_epi16(code, 4) : code, _mm_set1_epi8(15));
-    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_shuffle_epi8(values, code)));
+    const __m256i upper = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x41, 0x41, 0, -0x41, -0x40, -0x40, -0x40, -0x40, -0x3f, -0x3f));
+    const __m256i lower =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -0x80, 0, 0x40, -0x80, -0x40, 0, 0x40, 0, -0x80, 0, 0x40, -0x80, -0x40, 0, 0x40));
+    const __m256i rows = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
+    const __m256i nibble = _mm256_set1_epi8(15);
+    __m256i codes = _mm256_loadu_si256((const __m256i *)data);
+    codes = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+    codes = _mm256_shuffle_epi8(codes, rows);
+    const __m256i even = _mm256_and_si256(codes, nibble), odd = _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble);
+    const __m256i even_lower = _mm256_shuffle_epi8(lower, even), even_upper = _mm256_shuffle_epi8(upper, even);
+    const __m256i odd_lower = _mm256_shuffle_epi8(lower, odd), odd_upper = _mm256_shuffle_epi8(upper, odd);
+    pair[0] = (vu)_mm256_unpacklo_epi8(even_lower, even_upper);
+    pair[1] = (vu)_mm256_unpacklo_epi8(odd_lower, odd_upper);
+    pair[2] = (vu)_mm256_unpackhi_epi8(even_lower, even_upper);
+    pair[3] = (vu)_mm256_unpackhi_epi8(odd_lower, odd_upper);
 }
 #else
 /* Without a table in a register: into a float's fields, which is right from 2 on. Zero has no sign, as in the tables above. */
@@ -115,14 +132,38 @@ SLIP_INLINE vf decode_fp4(const unsigned char *data, int high)
 }
 #endif
 
-/* Rows [row, row + SLIP_LANES) of column c of a block, without their scales. `dtype` is a constant where this is inlined, so the switch folds. */
-SLIP_INLINE vf decode(slip_dtype dtype, const unsigned char *block, int c, int row)
+/* Columns [c, c + COLUMNS) of a block, some types' half decoded. */
+typedef struct {
+    const unsigned char *block;
+    int c;
+    vu pair[COLUMNS];
+} decoding;
+
+/* `dtype` is a constant where these are inlined, so what depends on it folds. */
+SLIP_INLINE decoding begin_columns(slip_dtype dtype, const unsigned char *block, int c)
 {
+    decoding d = {.block = block, .c = c};
+#ifdef SLIP_FP4_PAIRS
+    if (dtype == SLIP_MXFP4)
+        pair_fp4(block + SLIP_GROUP * (c / 2), d.pair);
+#endif
+    (void)dtype;
+    return d;
+}
+
+/* Rows [row, row + SLIP_LANES) of one of the columns, without their scales. */
+SLIP_INLINE vf decode(slip_dtype dtype, const decoding *d, int column, int row)
+{
+    const int c = d->c + column;
     switch (dtype) {
-    case SLIP_F32: return load_lanes((const float *)block + SLIP_GROUP * c + row);
-    case SLIP_BF16: return decode_bf16(block + 2 * (SLIP_GROUP * c + row));
-    case SLIP_F8E4M3: return decode_f8(block + SLIP_GROUP * c + row);
-    default: return decode_fp4(block + SLIP_GROUP * (c / 2) + row, c % 2);
+    case SLIP_F32: return load_lanes((const float *)d->block + SLIP_GROUP * c + row);
+    case SLIP_BF16: return decode_bf16(d->block + 2 * (SLIP_GROUP * c + row));
+    case SLIP_F8E4M3: return decode_f8(d->block + SLIP_GROUP * c + row);
+#ifdef SLIP_FP4_PAIRS
+    default: return as_float(row == 0 ? d->pair[column] << 16 : d->pair[column] & 0xffff0000);
+#else
+    default: return decode_fp4(d->block + SLIP_GROUP * (c / 2) + row, column % 2);
+#endif
     }
 }
 

@@ -101,6 +101,20 @@ static bool create_tap_rows(slip_executor *executor)
     return executor->tap_row != NULL;
 }
 
+/* For as many queries as attention takes together. */
+static bool create_queries(slip_executor *executor)
+{
+    for (int32_t i = 0; i < executor->program->cache_count; i++) {
+        const slip_cpu_cache *cache = &executor->cache[i];
+        executor->k_width = cache->k_width > executor->k_width ? cache->k_width : executor->k_width;
+        executor->v_width = cache->v_width > executor->v_width ? cache->v_width : executor->v_width;
+    }
+    executor->score_stride = executor->limits.context + 32;
+    executor->heads = slip_cpu_zeros(SLIP_QUERIES, (size_t)(executor->k_width + executor->v_width) * sizeof(float));
+    executor->score = slip_cpu_zeros(SLIP_QUERIES, (size_t)executor->score_stride * sizeof(float));
+    return executor->heads && executor->score;
+}
+
 static bool create_rounded(slip_executor *executor)
 {
     for (int b = 0; b < SLIP_BUFFERS; b++)
@@ -134,15 +148,10 @@ static bool create_buffers(slip_executor *executor)
     executor->y_rows = slip_cpu_zeros(rows, sizeof *executor->y_rows);
     executor->sum_rows = slip_cpu_zeros(rows, sizeof *executor->sum_rows);
     executor->gain = slip_cpu_zeros(rows, sizeof *executor->gain);
-    executor->score = slip_cpu_zeros((size_t)executor->limits.context + 32, sizeof(float));
     executor->router = slip_cpu_zeros(rows * (size_t)program->experts, sizeof(float));
     executor->picks = slip_cpu_zeros((size_t)program->experts * SLIP_MAX_LAYERS, sizeof(int64_t));
-    int64_t head = 0;
-    for (int32_t i = 0; i < program->cache_count; i++)
-        head = executor->cache[i].k_width > head ? executor->cache[i].k_width : head;
-    executor->head = slip_cpu_zeros((size_t)head, sizeof(float));
     return executor->partial && executor->x_rows && executor->wide_rows && executor->wide && executor->product && executor->y_rows &&
-           executor->sum_rows && executor->gain && executor->score && executor->router && executor->picks && executor->head;
+           executor->sum_rows && executor->gain && executor->router && executor->picks;
 }
 
 static void destroy(slip_executor *executor)
@@ -180,7 +189,7 @@ static void destroy(slip_executor *executor)
     free(executor->picks);
     free(executor->unadjusted);
     free(executor->likeliest);
-    free(executor->head);
+    free(executor->heads);
     free(executor);
 }
 
@@ -203,7 +212,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         destroy(e);
         return status;
     }
-    if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e) || !create_resampling(e)) {
+    if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e) || !create_queries(e) ||
+        !create_resampling(e)) {
         destroy(e);
         return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences, %lld positions together, need %llu MB of K/V a rank",
                          limits->sequences, (long long)limits->kv_tokens, (unsigned long long)(cache_bytes(program, limits) >> 20));

@@ -16,6 +16,18 @@ typedef struct {
     int64_t k_width, v_width; /* padded dims */
 } slip_cache_view;
 
+enum { SLIP_QUERIES = 16 }; /* that go through the keys together, at most */
+
+/* One query head, and what becomes of it. */
+typedef struct {
+    const float *q;      /* [padded head_dim], zeros beyond */
+    int64_t first, last; /* positions of its keys */
+    const float *sink;   /* joins the denominator; NULL: none */
+    float *score;        /* scratch of last - first + 1 + 16 */
+    float *sum;          /* scratch of padded v_head_dim */
+    float *out;          /* [v_head_dim] */
+} slip_query;
+
 typedef struct {
     const char *name;
 
@@ -36,10 +48,9 @@ typedef struct {
     /* act[i] = silu(gate[i]) * up[i]; zeros up to whole blocks. `act` may not overlap. */
     void (*swiglu)(const float *gate, const float *up, int64_t count, float *act);
 
-    /* One query head over the keys at positions [first, last]: softmax(q.k / sqrt(head_dim)) v. `sink` joins the denominator
-     * unless it is NULL. q: padded, zeros beyond. score: scratch of last - first + 1 + 16 floats. out: v_head_dim values. */
-    void (*attend)(const slip_cache_view *cache, int32_t kv_head, const float *q, int32_t head_dim, int32_t v_head_dim, int64_t first,
-                   int64_t last, const float *sink, float *score, float *out);
+    /* At most SLIP_QUERIES query heads that share a K/V head: out = softmax(q.k / sqrt(head_dim)) v over each one's own keys. */
+    void (*attend)(const slip_cache_view *cache, int32_t kv_head, const slip_query *queries, int32_t count, int32_t head_dim,
+                   int32_t v_head_dim);
 } slip_math;
 
 /* The best that this processor runs. */

@@ -10,6 +10,8 @@
 
 #include "kernels/cpu/decode.h"
 
+enum { SLIP_SIDE_MOST = 4 }; /* groups side by side */
+
 /* The processor's own prefetcher stops at every page; weights go on. Asks for what lies `ahead` bytes beyond a block. */
 SLIP_INLINE void prefetch_block(const unsigned char *block, size_t bytes, size_t ahead)
 {
@@ -34,20 +36,25 @@ SLIP_INLINE void multiply_block(slip_dtype dtype, int groups, int tokens, const 
             for (int h = 0; h < SLIP_SPLIT; h++)
                 part[g][t][h] = splat(0);
     }
+    for (int c = 0; c < SLIP_MXFP4_BLOCK; c += COLUMNS) {
+        decoding d[SLIP_SIDE_MOST];
+        for (int g = 0; g < groups; g++)
+            d[g] = begin_columns(dtype, w->data + (size_t)((group + g) * w->blocks + b) * bytes, c);
 #pragma GCC unroll 4
-    for (int c = 0; c < SLIP_MXFP4_BLOCK; c++)
-        for (int g = 0; g < groups; g++) {
-            vf k[SLIP_SPLIT];
-#pragma GCC unroll 4
-            for (int h = 0; h < SLIP_SPLIT; h++)
-                k[h] = decode(dtype, w->data + (size_t)((group + g) * w->blocks + b) * bytes, c, h * SLIP_LANES);
-            for (int t = 0; t < tokens; t++) {
-                vf column = splat(x[t][b * SLIP_MXFP4_BLOCK + c]);
+        for (int i = 0; i < COLUMNS; i++)
+            for (int g = 0; g < groups; g++) {
+                vf k[SLIP_SPLIT];
 #pragma GCC unroll 4
                 for (int h = 0; h < SLIP_SPLIT; h++)
-                    part[g][t][h] = k[h] * column + part[g][t][h];
+                    k[h] = decode(dtype, &d[g], i, h * SLIP_LANES);
+                for (int t = 0; t < tokens; t++) {
+                    vf column = splat(x[t][b * SLIP_MXFP4_BLOCK + c + i]);
+#pragma GCC unroll 4
+                    for (int h = 0; h < SLIP_SPLIT; h++)
+                        part[g][t][h] = k[h] * column + part[g][t][h];
+                }
             }
-        }
+    }
 }
 
 /* f32 throughout. */
@@ -105,15 +112,18 @@ SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, 
     for (int64_t b = 0; b < w->blocks; b++)
         for (int h = 0; h < SLIP_SPLIT; h++) {
             vf scale = scale_of(dtype, w, group * w->blocks + b, h * SLIP_LANES);
-#pragma GCC unroll 2
-            for (int c = 0; c < SLIP_MXFP4_BLOCK; c++) {
-                vf k = decode(dtype, w->data + (size_t)(group * w->blocks + b) * bytes, c, h * SLIP_LANES);
-                if (has_scales(dtype))
-                    k *= scale;
-                for (int t = 0; t < tokens; t++) {
-                    double column = x[t][b * SLIP_MXFP4_BLOCK + c];
-                    sum[t][2 * h] = widen(k, 0) * column + sum[t][2 * h];
-                    sum[t][2 * h + 1] = widen(k, 1) * column + sum[t][2 * h + 1];
+            for (int c = 0; c < SLIP_MXFP4_BLOCK; c += COLUMNS) {
+                const decoding d = begin_columns(dtype, w->data + (size_t)(group * w->blocks + b) * bytes, c);
+#pragma GCC unroll 4
+                for (int i = 0; i < COLUMNS; i++) {
+                    vf k = decode(dtype, &d, i, h * SLIP_LANES);
+                    if (has_scales(dtype))
+                        k *= scale;
+                    for (int t = 0; t < tokens; t++) {
+                        double column = x[t][b * SLIP_MXFP4_BLOCK + c + i];
+                        sum[t][2 * h] = widen(k, 0) * column + sum[t][2 * h];
+                        sum[t][2 * h + 1] = widen(k, 1) * column + sum[t][2 * h + 1];
+                    }
                 }
             }
         }
@@ -167,7 +177,7 @@ SLIP_INLINE void groups_exact(slip_dtype dtype, int groups, int tokens, const sl
 }
 
 /* Groups side by side: several where few tokens would leave the pipeline idle. */
-#define SIDE_BY_SIDE(tokens) (SLIP_TILE / (tokens) < 4 ? SLIP_TILE / (tokens) : 4)
+#define SIDE_BY_SIDE(tokens) (SLIP_TILE / (tokens) < SLIP_SIDE_MOST ? SLIP_TILE / (tokens) : SLIP_SIDE_MOST)
 #define ONE_BY_ONE(tokens) 1
 
 /* All rows for `tokens` tokens. */

@@ -46,10 +46,11 @@ struct slip_executor {
     float **y_rows;    /* [rows] */
     double **sum_rows; /* [rows] */
     float *gain;       /* [rows] */
-    float *head;       /* one padded query head */
-    float *score;      /* attention scores of one head */
-    float *router;     /* [rows, experts]: router logits, then scores */
-    int64_t *picks;    /* [SLIP_MAX_LAYERS, experts]: rows that picked each */
+    float *heads;      /* [SLIP_QUERIES, k_width + v_width]: padded query heads, and their sums of values */
+    float *score;      /* [SLIP_QUERIES, score_stride]: attention scores */
+    int64_t k_width, v_width, score_stride;
+    float *router;  /* [rows, experts]: router logits, then scores */
+    int64_t *picks; /* [SLIP_MAX_LAYERS, experts]: rows that picked each */
 
     float *unadjusted;         /* [SLIP_MAX_ADJUSTED] logits as they were before they were adjusted, in the order of adjustments */
     slip_likeliest *likeliest; /* [logit rows] */

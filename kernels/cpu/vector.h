@@ -87,6 +87,15 @@ SLIP_INLINE float sum16(const vf v[SLIP_SPLIT])
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
+/* sum16() of four at once. */
+SLIP_INLINE v4f sums_of_4(const vf v[4][SLIP_SPLIT])
+{
+    v4f a = sum_to_4(v[0]), b = sum_to_4(v[1]), c = sum_to_4(v[2]), d = sum_to_4(v[3]);
+    v4f ab = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    v4f cd = __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+}
+
 /* a where the mask is set, else b. */
 SLIP_INLINE vf select_lanes(vi mask, vf a, vf b)
 {

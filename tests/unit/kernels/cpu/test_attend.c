@@ -83,15 +83,23 @@ static void reference(const scene *s, int kv_head, int64_t first, int64_t last, 
         out[c] /= total;
 }
 
+/* One query head alone. */
+static void attend(const slip_math *math, const scene *s, int kv_head, int64_t first, int64_t last, const float *sink, float *out)
+{
+    float score[SLOTS + 16], sum[V_WIDTH];
+    const slip_query query = {s->q, first, last, sink, score, sum, out};
+    math->attend(&s->view, kv_head, &query, 1, HEAD_DIM, V_HEAD_DIM);
+}
+
 static void check_one_attend(const slip_math *math, int64_t slots, int64_t first, int64_t last, float size, const float *sink)
 {
     static scene s;
-    float score[SLOTS + 16], out[V_HEAD_DIM + 1];
+    float out[V_HEAD_DIM + 1];
     double want[V_HEAD_DIM];
     scene_make(&s, slots, first, last, size);
     for (int h = 0; h < KV_HEADS; h++) {
         out[V_HEAD_DIM] = 7;
-        math->attend(&s.view, h, s.q, HEAD_DIM, V_HEAD_DIM, first, last, sink, score, out);
+        attend(math, &s, h, first, last, sink, out);
         reference(&s, h, first, last, sink, want);
         for (int c = 0; c < V_HEAD_DIM; c++)
             assert_true(fabs(out[c] - want[c]) < 3e-6);
@@ -119,18 +127,62 @@ static void test_attend(void **state)
     for_each_kind(check_attend);
 }
 
+/* Queries whose keys begin `first_step` and end `last_step` positions apart, together and each alone: the same bits. */
+static void check_company(const slip_math *math, int64_t slots, int64_t keys, int64_t first_step, int64_t last_step, int count)
+{
+    static scene s, one;
+    static float q[SLIP_QUERIES][K_WIDTH], score[SLIP_QUERIES][SLOTS + 16], sum[SLIP_QUERIES][V_WIDTH], out[SLIP_QUERIES][V_HEAD_DIM];
+    const float sink = 0.3f;
+    slip_query query[SLIP_QUERIES];
+    const int64_t start = 130, end = start + keys + (count - 1) * last_step;
+    scene_make(&s, slots, start, end - 1, 1);
+    for (int i = 0; i < count; i++) {
+        const int64_t first = start + i * first_step, last = start + keys + i * last_step - 1;
+        memset(q[i], 0, sizeof q[i]);
+        tiny_fill(200 + (uint64_t)i, 3.0f, HEAD_DIM, q[i]);
+        query[i] = (slip_query){q[i], first, last, i % 3 ? &sink : NULL, score[i], sum[i], out[i]};
+    }
+    math->attend(&s.view, 2, query, count, HEAD_DIM, V_HEAD_DIM);
+    for (int i = 0; i < count; i++) {
+        float alone[V_HEAD_DIM];
+        scene_make(&one, slots, query[i].first, query[i].last, 1); /* nothing else is looked at: the rest is NaN */
+        memcpy(one.q, q[i], sizeof q[i]);
+        attend(math, &one, 2, query[i].first, query[i].last, query[i].sink, alone);
+        for (int c = 0; c < V_HEAD_DIM; c++)
+            assert_true(out[i][c] == alone[c]);
+    }
+}
+
+static void check_companies(const slip_math *math)
+{
+    for (int count = 1; count <= SLIP_QUERIES; count += count < 3 ? 1 : 13)
+        for (int64_t keys = 1; keys <= 46; keys += 5) {
+            check_company(math, SLOTS, keys, 0, 0, count);
+            check_company(math, SLOTS, keys, 0, 1, count);      /* causal */
+            check_company(math, SLOTS, keys, 1, 1, count);      /* in a window */
+            check_company(math, keys + 15, keys, 1, 1, count);  /* of a full ring, which wraps */
+            check_company(math, SLOTS, keys + 15, 1, 0, count); /* a whole block */
+        }
+}
+
+static void test_company(void **state)
+{
+    (void)state;
+    for_each_kind(check_companies);
+}
+
 /* One key takes all the weight but the sink's. */
 static void check_one_key(const slip_math *math)
 {
     static scene s;
-    float score[32], out[V_HEAD_DIM], sink;
+    float out[V_HEAD_DIM], sink;
     scene_make(&s, 8, 21, 21, 1);
     const float *v = s.v + (21 % 8 * KV_HEADS + 1) * V_WIDTH;
-    math->attend(&s.view, 1, s.q, HEAD_DIM, V_HEAD_DIM, 21, 21, NULL, score, out);
+    attend(math, &s, 1, 21, 21, NULL, out);
     assert_memory_equal(out, v, sizeof out);
     memset(s.q, 0, sizeof s.q); /* score 0 against a sink of 0: a half each */
     sink = 0;
-    math->attend(&s.view, 1, s.q, HEAD_DIM, V_HEAD_DIM, 21, 21, &sink, score, out);
+    attend(math, &s, 1, 21, 21, &sink, out);
     for (int c = 0; c < V_HEAD_DIM; c++)
         assert_true(fabsf(out[c] - 0.5f * v[c]) < 1e-6f);
 }
@@ -239,8 +291,9 @@ static void test_exponential(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_best_is_listed), cmocka_unit_test(test_attend), cmocka_unit_test(test_one_key),
-        cmocka_unit_test(test_norm),           cmocka_unit_test(test_swiglu), cmocka_unit_test(test_exponential),
+        cmocka_unit_test(test_best_is_listed), cmocka_unit_test(test_attend), cmocka_unit_test(test_company),
+        cmocka_unit_test(test_one_key),        cmocka_unit_test(test_norm),   cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_exponential),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,9 +14,7 @@ from pathlib import Path
 
 from learn import settings
 
-FIELDS = {"seconds": int, "final": int, "bits": float, "loops": float, "set": list, "variant": list}
-GRACE = 90                     # seconds that a variant may take beyond its own: starting, own text, capturing, judging
-LAST = 75                      # the same for the final run, which must end in time, and packing
+FIELDS = {"seconds": int, "final": int, "grace": int, "bits": float, "loops": float, "set": list, "variant": list}
 
 
 def read(path):
@@ -80,17 +78,17 @@ class Search:
             self.packing.append(subprocess.Popen(["bash", "-c", command, str(self.run.folder), name, str(self.run.args.out)]))
 
     def search(self):
-        plan, seconds = self.plan, self.plan["seconds"]
+        plan, seconds, grace = self.plan, self.plan["seconds"], self.plan["grace"]
         if "" not in trades(self.run.folder):
-            self.stage(GRACE, "trade", "--temperature", "0", "1")
+            self.stage(grace, "trade", "--temperature", "0", "1")
         for variant in plan["variant"]:
-            if variant["name"] not in trades(self.run.folder) and self.left() > seconds + GRACE:
-                self.agree(variant["name"], seconds, variant["set"], seconds + GRACE)
+            if variant["name"] not in trades(self.run.folder) and self.left() > seconds + grace:
+                self.agree(variant["name"], seconds, variant["set"], seconds + grace)
         best = winner(plan, trades(self.run.folder))
         if best:
             print(f"codesign: the best is {best['name']}", flush=True)
             self.pack(best["name"])
-            rest = min(plan["final"], self.left() - LAST)
+            rest = min(plan["final"], self.left() - grace)
             if rest > seconds:
                 self.agree("final", rest, best["set"], self.left() - 12)
                 self.pack("final")

@@ -288,9 +288,9 @@ def searching():
         folder = Path(folder)
         run = agree_run(folder)
         variants = 'variant = [{name = "bad", set = ["agree.sequences=0"]}, {name = "good", set = ["agree.pull=0.5"]}]'
-        (folder / "plan.toml").write_text(f"seconds = 1\nfinal = 2\nbits = 9.0\nloops = 1.0\nset = {json.dumps(run.args.set)}\n{variants}\n")
+        (folder / "plan.toml").write_text(f"seconds = 1\nfinal = 2\ngrace = 3000\nbits = 9.0\nloops = 1.0\nset = {json.dumps(run.args.set)}\n{variants}\n")
         program = Path(__file__).resolve().parents[1] / "train.py"
-        subprocess.run([sys.executable, program, "codesign", "--dir", folder, "--plan", folder / "plan.toml", "--seconds", "9999", "--out", folder / "out",
+        subprocess.run([sys.executable, program, "codesign", "--dir", folder, "--plan", folder / "plan.toml", "--seconds", "99999", "--out", folder / "out",
                         "--set", "agree.renew=1.0"], capture_output=True, check=True)
         made = codesign.trades(folder / "out")
         if sorted(made) != ["", "final", "good"] or made["final"]["pull"] != 0.5 or len(list((folder / "out").glob("agree-*.tar.xz.*"))) != 2:

@@ -5,15 +5,15 @@
 # either target.pt (matrices in BF16 are enough), which is then freed of loops, exported and followed by the branches of quantisation, or
 # export.tar.xz, the target as a Hugging Face folder `export`, beside dflash.tar.xz, a drafter of it as `export/dflash`, where
 # experiments are to start from one. Then the target writes text, and the experiments of plan.toml run in what is
-# left of the time. The same call on the same machine goes on; on another one, put the results.jsonl that came back into
-# HERE. Every part has a deadline of its own, every wait is for something that has one, and what a
-# part made goes to $OUT as it ends, in pieces of 15 MiB: nothing is lost when the machine is.
+# left of the time. With AGREE=codesign.toml, target and drafter are trained together instead (`train.py codesign`). The same
+# call on the same machine goes on; on another one, put the results.jsonl that came back into HERE. Every part has a deadline of its own,
+# every wait is for something that has one, and what a part made goes to $OUT as it ends, in pieces of 15 MiB: nothing is lost when the machine is.
 set -u -o pipefail
 export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TOKENIZERS_PARALLELISM=true
 HERE=${1:?usage: slot.sh HERE} D=${D:-$1/set} PY=${PY:-python3} CODE=$(dirname "$0")
 T="$PY $CODE/train.py" BEGAN=$SECONDS
-# seconds of all; minutes of unloop and teach; tokens a parameter that the branches go on to; the experiments; more arguments of `train.py plan`
-: "${OUT:?}" "${ALL:=565}" "${UNLOOP:=1.25}" "${TEACH:=1.25}" "${LONGER:=20.0}" "${PLAN:=$CODE/plan.toml}" "${CONFIG:=$CODE/slot.toml}" "${MORE:=}"
+# seconds of all; minutes of unloop and teach; tokens a parameter that the branches go on to; the experiments; more arguments of `train.py plan` or `codesign`
+: "${OUT:?}" "${AGREE:=}" "${ALL:=565}" "${UNLOOP:=1.25}" "${TEACH:=1.25}" "${LONGER:=20.0}" "${PLAN:=$CODE/plan.toml}" "${CONFIG:=$CODE/slot.toml}" "${MORE:=}"
 C=(--config "$CONFIG")
 left() { echo $((ALL - (SECONDS - BEGAN))); }
 say() { echo "=== $((SECONDS - BEGAN)) s: $*"; }
@@ -50,6 +50,10 @@ if [ -f "$HERE"/target.pt ] && [ ! -f "$D"/run/target.pt ]; then
 elif [ ! -f "$D"/export/config.json ]; then
     say target
     for packed in export dflash; do [ -f "$HERE"/$packed.tar.xz ] && tar xJf "$HERE"/$packed.tar.xz -C "$D"; done
+fi
+if [ -n "$AGREE" ]; then
+    say codesign; part 9999 $T codesign --dir "$D" "${C[@]}" --plan "$AGREE" --seconds $(($(left) - 5)) --out "$OUT" $MORE 2>&1 | cut -c1-600
+    keep; say done; ls -l "$OUT"; exit
 fi
 say teach; part 110 $T teach --dir "$D" "${C[@]}" --minutes $TEACH 2>&1 | tail -4 | cut -c1-160; keep
 say experiments

@@ -9,6 +9,9 @@
     export       writes it as a Hugging Face folder                 DIR/export
     teach        lets it write the drafter's text                   DIR/run/teach
     drafter      trains the drafter                                 DIR/export/dflash
+    agree        goes on with target and drafter together           DIR/agree, DIR/agree/dflash
+    trade        bits per byte and acceptance of DIR/export or of what agree made   DIR/results.jsonl
+    codesign     looks for the best of several settings of agree, within a time   DIR/agree-final
     plan         experiments on drafters, by a file, within a time    DIR/results.jsonl
     evaluate     parse rate, loops and acceptance of the export     DIR/results.jsonl
     requests     the evaluation's prompts as lines for slipstream batch   DIR/requests-*.jsonl
@@ -32,7 +35,7 @@ from types import SimpleNamespace
 STAGES = {"gather": "data.gather", "tokenize": "data.tokenizer", "pack": "data.pack", "unpack": "data.pack",
           "target": "learn.target", "unloop": "learn.unloop", "export": "nets.export", "teach": "learn.teach",
           "drafter": "learn.drafter", "evaluate": "judge.evaluate", "bits": "judge.bits", "requests": "judge.requests", "answers": "judge.answers",
-          "bench": "judge.bench", "plan": "plan",
+          "bench": "judge.bench", "plan": "plan", "agree": "learn.agree", "trade": "judge.trade", "codesign": "codesign",
           "depart": "learn.travel", "arrive": "learn.travel", "check": "judge.check"}
 ALL = ("gather", "tokenize", "target", "unloop", "export", "teach", "drafter", "evaluate", "bits")
 
@@ -47,18 +50,18 @@ def parse():
     parser.add_argument("--fit", action="store_true", help="drafter: as many steps as --minutes has room for, whatever drafter.steps says")
     parser.add_argument("--start", type=Path, help="drafter: an exported drafter to go on from, where there is no checkpoint yet")
     parser.add_argument("--steps", type=int, default=1 << 60, help="stop after so many steps, for a trial")
-    parser.add_argument("--branch", help="target: continue from the trunk under this name; drafter: a variant by this name")
+    parser.add_argument("--branch", help="target: continue from the trunk under this name; drafter, agree, trade: a variant by this name")
     parser.add_argument("--target", help="teach, drafter, evaluate: a Hugging Face folder in place of DIR/export")
     parser.add_argument("--responses", type=Path, nargs="*", help="teach: results of slipstream batch in place of own text")
     parser.add_argument("--travel", type=Path, help="pack, unpack, depart, arrive: the folder of the files that travel")
     parser.add_argument("--only", nargs="*", help="depart, arrive: names of checkpoints; bench: ways")
-    parser.add_argument("--temperature", type=float, nargs="*", default=[0.0], help="evaluate, requests: of the continuations")
-    parser.add_argument("--plan", type=Path, help="plan: the file of its experiments")
-    parser.add_argument("--seconds", type=float, default=1e9, help="plan: begin nothing that would not end within this time")
+    parser.add_argument("--temperature", type=float, nargs="*", default=[0.0], help="evaluate, requests, trade: of the continuations")
+    parser.add_argument("--plan", type=Path, help="plan, codesign: the file of their experiments")
+    parser.add_argument("--seconds", type=float, default=1e9, help="plan, codesign: begin nothing that would not end within this time")
     parser.add_argument("--share", default="0/1", metavar="i/N", help="plan: every N-th experiment, from the i-th on, counted from 0")
-    parser.add_argument("--out", type=Path, help="plan: copy results and kept drafters to this folder as they are made")
+    parser.add_argument("--out", type=Path, help="plan, codesign: copy results and what is kept to this folder as it is made")
     parser.add_argument("--until", type=float, default=1e18, help=argparse.SUPPRESS)
-    parser.add_argument("--note", default="", help="evaluate, bits: goes into the result")
+    parser.add_argument("--note", default="", help="evaluate, bits, agree, trade: goes into the result")
     return parser.parse_args()
 
 
@@ -73,7 +76,8 @@ def main():
         module = importlib.import_module(STAGES[stage])
         if args.stage == "all" and getattr(module, "done", lambda run: False)(run):
             continue
-        if run.device is None and not STAGES[stage].startswith("data.") and (stage != "plan" or os.environ.get("SLIPSTREAM_PLAN_WORKER")):
+        if run.device is None and not STAGES[stage].startswith("data.") and stage != "codesign" and (
+                stage != "plan" or os.environ.get("SLIPSTREAM_PLAN_WORKER")):
             run.device = parallel.start()
         run.stage = stage
         if module.main(run) is False and args.stage == "all":

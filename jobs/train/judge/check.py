@@ -214,6 +214,89 @@ def variants():
             raise SystemExit("check: a plan that has ended has something left to do, or did not leave its results")
 
 
+def agree_run(folder):
+    """tiny_run with a random drafter, a corpus and settings as small."""
+    from nets.drafter import Drafter, config_for, export_drafter
+    from nets.hub import open_target
+    tiny_run(folder)
+    text = np.random.default_rng(9).integers(0, 256, 6000).astype(np.uint16)
+    text.tofile(folder / "data" / "train.u16")
+    text[:600].tofile(folder / "data" / "heldout.u16")
+    sets = ["agree.prompt=32", "agree.count=33", "agree.sequences=4", "agree.batches=2", "agree.real=2", "agree.own=2", "agree.blocks=3",
+            "agree.held=4", "agree.least=0.000001", "drafter.layers=1", "drafter.taps=[0, 5]", "target.long=96", "evaluate.prompts=2", "evaluate.prompt=8",
+            "evaluate.count=8", "evaluate.tokens=200"]
+    args = SimpleNamespace(config=None, set=sets, target=None, branch="a", note="", minutes=1e9, steps=1 << 60)
+    run = SimpleNamespace(args=args, settings=settings.load(None, sets), folder=folder, device=torch.device("cpu"))
+    target = open_target(run)
+    torch.manual_seed(10)
+    drafter = Drafter(config_for(target, run.settings.drafter), target.embedding)
+    for p in drafter.parameters():
+        if p.dim() == 2:
+            torch.nn.init.normal_(p, std=p.shape[-1] ** -0.5)      # where outputs begin at zero, nothing reaches the taps
+    export_drafter(drafter, folder / "export" / "dflash")
+    return run
+
+
+def agreeing():
+    """What pulls whom: the drafter's loss reaches the target through the taps alone, the pull reaches the target alone, and makes it likelier to
+    say what is drafted. A run goes on where it stopped; what it exports is what it trained."""
+    from learn.agree import Trainer, strength
+    from nets.export import load_target
+    if [strength(2, rise, 0.5) for rise in (-1, 0.25, 0.375, 0.5, 9)] != [2, 2, 1, 0, 0]:
+        raise SystemExit("check: strength of the pull")
+    with tempfile.TemporaryDirectory() as folder:
+        run = agree_run(Path(folder))
+        trainer = Trainer(run)
+        trainer.renew()
+        batch, found = trainer.batch(), []
+        for pull, through in ((0, 0), (1, 0), (0, 1)):
+            trainer.pull.fill_(pull)
+            trainer.s.through = through
+            trainer.launcher.gradients(batch)
+            found.append([torch.cat([p.grad.flatten() for p in m.parameters()]).clone() for m in (trainer.model, trainer.drafter)])
+            found[-1].append(trainer.parts[2].item())
+        if not all(torch.equal(found[0][1], f[1]) for f in found) or any(torch.equal(found[0][0], f[0]) for f in found[1:]):
+            raise SystemExit("check: agree: a part's gradient went where it should not, or did not go where it should")
+        gate = trainer.gate(-torch.log(torch.tensor([0.5, 1e-9])), torch.ones(2))
+        if gate[0] < 1 or gate[1] > 1e-5:
+            raise SystemExit("check: agree: a token that the target hardly gives is pulled")
+        trainer.pull.fill_(20.0)
+        trainer.launcher.gradients(batch)
+        size = sum(p.grad.square().sum() for p in trainer.model.parameters()).sqrt()
+        for p in trainer.model.parameters():
+            p.data -= 0.01 * p.grad / size
+        trainer.loss(*batch)
+        if trainer.parts[2].item() >= found[0][2]:
+            raise SystemExit("check: agree: the pull makes drafts less likely")
+        trainer.train(1e9, 2)
+        again = Trainer(run)
+        back, c = load_target(trainer.out), trainer.drafter.c
+        if again.step != 2 or again.spent != trainer.spent or again.drafter.c != c or not torch.equal(again.model.lm_head, trainer.model.lm_head):
+            raise SystemExit("check: agree: a run that goes on is not where it stopped")
+        return close(back.lm_head, trainer.model.lm_head.detach(), 2 ** -8, "agree: what was exported")
+
+
+def searching():
+    """codesign: a variant that fails is left out, the winner's settings are the final run's, and all that comes back is there."""
+    import codesign
+    plan = {"bits": 0.1, "loops": 0.5, "variant": [{"name": n} for n in "abcd"]}
+    line = lambda bits, loops, length: {"bits_per_byte": bits, "T0": {"loops": loops, "without_loops": length}}  # noqa: E731
+    found = {"": line(1, 0, 1), "a": line(1.05, 0.1, 3), "b": line(1.2, 0, 9), "c": line(1, 0.9, 9)}
+    if codesign.winner(plan, found)["name"] != "a" or codesign.winner(plan, {"": found[""], "b": found["b"]})["name"] != "b" or codesign.winner(plan, {}):
+        raise SystemExit("check: codesign's choice")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        run = agree_run(folder)
+        variants = 'variant = [{name = "bad", set = ["agree.sequences=0"]}, {name = "good", set = ["agree.pull=0.5"]}]'
+        (folder / "plan.toml").write_text(f"seconds = 1\nfinal = 2\ngrace = 3000\nbits = 9.0\nloops = 1.0\nset = {json.dumps(run.args.set)}\n{variants}\n")
+        program = Path(__file__).resolve().parents[1] / "train.py"
+        subprocess.run([sys.executable, program, "codesign", "--dir", folder, "--plan", folder / "plan.toml", "--seconds", "99999", "--out", folder / "out",
+                        "--set", "agree.renew=1.0"], capture_output=True, check=True)
+        made = codesign.trades(folder / "out")
+        if sorted(made) != ["", "final", "good"] or made["final"]["pull"] != 0.5 or len(list((folder / "out").glob("agree-*.tar.xz.*"))) != 2:
+            raise SystemExit(f"check: codesign made {made}")
+
+
 SMALL = """
 seconds = 1
 temperatures = [0.0]
@@ -262,7 +345,7 @@ def muon():
 
 
 def main(run):
-    for part in (roundings, losses, repeating, travelling, experts, forward, muon, variants, planning):
+    for part in (roundings, losses, repeating, travelling, experts, forward, muon, agreeing, variants, planning, searching):
         result = part()
         print(f"check: {part.__name__}: equal" + (f" to {result:.1e}" if result else ""), flush=True)
     return True

@@ -89,6 +89,18 @@ def experiments_table(results):
     return table(["group", "experiment", "settings", "seeds", "seconds", "steps", "steps/s", "greedy", "greedy without loops", "T 1", "T 1 by the noise"], rows)
 
 
+def trade_table(results):
+    """Target and drafter together: what each setting of agree lost and gained, the target before them first."""
+    rows = []
+    for key, rs in gathered(results, "trade", lambda r: (r["agree"] or "before", *(r.get(n, "") for n in ("pull", "least", "limit", "through")))).items():
+        share = lambda found: spread([100 * f for f in found], 1) + " %"  # noqa: E731
+        rows.append([*key, round(60 * rs[0].get("minutes", 0)), rs[0].get("step", 0), spread([r["bits_per_byte"] for r in rs], 4),
+                     *(spread([r[t][n] for r in rs], 2) for t, n in (("T0", "mean_acceptance_length"), ("T0", "without_loops"), ("T1", "mean_acceptance_length"))),
+                     share([r["T0"]["loops"] for r in rs]), share([r["parse_rate"] for r in rs])])
+    return table(["agree", "pull", "least", "limit", "through", "seconds", "steps", "bits per byte", "greedy", "greedy without loops", "T 1 by the noise", "loops",
+                  "parse"], rows)
+
+
 def failed_table(results):
     return table(["experiment", "failed"], [[r["drafter"], r["failed"]] for r in results if r["what"] == "experiment"])
 
@@ -210,7 +222,7 @@ def main():
     made = plots(args.folders, results, args.out)
     tables = {"Length of the target": length_table(args.folders), "Loops taken out": unloop_table(args.folders),
               "Bits per byte": bits_table(results), "Acceptance, in PyTorch": acceptance_table(results), "Experiments on drafters": experiments_table(results),
-              "Experiments that failed": failed_table(results),
+              "Target and drafter together": trade_table(results), "Experiments that failed": failed_table(results),
               "Answers of the engine": engine_table(results), "Python that parses": parsing_table(results),
               "Speed of training": speed_table(results)}
     text = [f"# {args.title}", f"Made by `jobs/train/judge/report.py` from {len(args.folders)} run(s), {len(results)} results.",

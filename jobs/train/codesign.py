@@ -1,0 +1,104 @@
+"""Looks for the trade between likelihood and acceptance within a time: train.py codesign --dir DIR --plan codesign.toml --seconds N --out FOLDER
+
+Needs DIR/export with its drafter, and DIR/data. Every variant of the plan is a run of `agree` for a few seconds, judged as `trade` judges; the one
+whose drafts are accepted longest, among those that lose no more bits and loop no more than the plan allows, then has the time that is left,
+`final` seconds at most, from the beginning, as `final`. Each is a process of its own with a deadline: one that fails or hangs costs its own time only.
+Results go to --out as they are made; so does the winner, before the final run begins, and what that one made: tar.xz in pieces of 15 MiB.
+"""
+import json
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+from learn import settings
+
+FIELDS = {"seconds": int, "final": int, "grace": int, "bits": float, "loops": float, "set": list, "variant": list}
+
+
+def read(path):
+    plan = tomllib.loads(Path(path).read_text())
+    for field, kind in FIELDS.items():
+        if not isinstance(plan.get(field), kind):
+            raise SystemExit(f"{path}: {field}: {plan.get(field)!r}: should be a {kind.__name__}")
+    for variant in plan["variant"]:
+        if not isinstance(variant.get("name"), str) or not isinstance(variant.get("set"), list) or len(variant) > 2:
+            raise SystemExit(f"{path}: variant: {variant}: should have a name and a set of settings")
+        settings.load(None, plan["set"] + variant["set"])
+    return plan
+
+
+def trades(folder):
+    """The last line of every run by its name; "" is the target before."""
+    path = folder / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return {line["agree"]: line for line in lines if line["what"] == "trade"}
+
+
+def winner(plan, found):
+    """The variant whose drafts are accepted longest without loops, of those within the limits; where none is, the one that loses least."""
+    tried = [v for v in plan["variant"] if v["name"] in found]
+    within = [v for v in tried if found[v["name"]]["T0"]["loops"] <= plan["loops"]
+              and ("" not in found or found[v["name"]]["bits_per_byte"] <= found[""]["bits_per_byte"] * (1 + plan["bits"]))]
+    if within:
+        return max(within, key=lambda v: found[v["name"]]["T0"]["without_loops"])
+    return min(tried, key=lambda v: found[v["name"]]["bits_per_byte"], default=None)
+
+
+class Search:
+    def __init__(self, run):
+        self.run, self.plan, self.until = run, read(run.args.plan), time.time() + run.args.seconds
+        self.packing = []
+
+    def left(self):
+        return self.until - time.time()
+
+    def stage(self, limit, name, *arguments):
+        """One stage of train.py with a deadline; our own settings come before those of `arguments`."""
+        own = [a for text in [*self.run.args.set, *self.plan["set"]] for a in ("--set", text)]
+        config = ["--config", str(self.run.args.config)] if self.run.args.config else []
+        program = str(Path(__file__).with_name("train.py"))
+        try:
+            subprocess.run([sys.executable, program, name, "--dir", str(self.run.folder), *config, *own, *arguments], timeout=max(1, min(limit, self.left())))
+        except subprocess.TimeoutExpired:
+            print(f"codesign: {name} {' '.join(arguments)} was stopped at its deadline", flush=True)
+        for path in (self.run.folder / "results.jsonl", self.run.folder / "run" / "train.jsonl"):
+            if path.exists():
+                (self.run.args.out / path.name).write_bytes(path.read_bytes())
+
+    def agree(self, name, seconds, sets, limit):
+        chosen = [a for text in sets for a in ("--set", text)]
+        self.stage(limit, "agree", "--branch", name, *chosen, "--set", f"agree.minutes={seconds / 60}")
+
+    def pack(self, name):
+        """agree-NAME to --out, beside what goes on."""
+        if (self.run.folder / f"agree-{name}").exists():
+            command = 'tar c -C "$0" "agree-$1" | xz -T0 -4 | split -b 15m - "$2/agree-$1.tar.xz."'
+            self.packing.append(subprocess.Popen(["bash", "-c", command, str(self.run.folder), name, str(self.run.args.out)]))
+
+    def search(self):
+        plan, seconds, grace = self.plan, self.plan["seconds"], self.plan["grace"]
+        if "" not in trades(self.run.folder):
+            self.stage(grace, "trade", "--temperature", "0", "1")
+        for variant in plan["variant"]:
+            if variant["name"] not in trades(self.run.folder) and self.left() > seconds + grace:
+                self.agree(variant["name"], seconds, variant["set"], seconds + grace)
+        best = winner(plan, trades(self.run.folder))
+        if best:
+            print(f"codesign: the best is {best['name']}", flush=True)
+            self.pack(best["name"])
+            rest = min(plan["final"], self.left() - grace)
+            if rest > seconds:
+                self.agree("final", rest, best["set"], self.left() - 12)
+                self.pack("final")
+        for process in self.packing:
+            process.wait(timeout=60)
+        return best is not None
+
+
+def main(run):
+    if run.args.plan is None or run.args.out is None:
+        raise SystemExit("train: codesign needs --plan and --out")
+    run.args.out.mkdir(parents=True, exist_ok=True)
+    return Search(run).search()

@@ -33,6 +33,8 @@ SLIPSTREAM=$(realpath "$SLIPSTREAM") MODEL=$(realpath "$MODEL") check=$(realpath
 work=$(mktemp -d) || exit 2
 mkdir "$work/tmp"
 export TMPDIR=$work/tmp # mpiruns side by side make and remove one folder in it, and may fail (Open MPI 4)
+TOOLS=$(realpath "$TOOLS")
+case $TOOLS in *[[:blank:]]*) ln -s "$TOOLS" "$work/tools" && TOOLS=$work/tools ;; esac # LD_PRELOAD takes no blanks
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 passed=0 failed=0

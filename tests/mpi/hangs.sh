@@ -128,8 +128,8 @@ fi
 
 hang() { # name, kind, number, rank, pattern
     failing "$2" "$3" "$4" hang
-    for _ in 1 2 3; do # a rank that got no processor for 10 s before is given up as well
-        start 2 --deadline 10
+    for _ in 1 2 3; do # a rank that got no processor for 30 s before is given up as well
+        start 2 --deadline 30
         wait_for_word "fail_after: here" && break
         wait_for_end "$seconds"
     done

@@ -15,6 +15,8 @@ if [ -z "${APART:-}" ]; then
     exit
 fi
 trap - EXIT
+# Open MPI names its shared memory by host, user and job, which are those of every such cluster on this machine.
+mount -t tmpfs slipstream-shm /dev/shm
 
 export SLURM_CONF=$work/slurm.conf OMPI_MCA_mpi_yield_when_idle=1
 nodes="n1 n2 n3 n4 n5 n6"

@@ -14,8 +14,8 @@ head -n 6 requests.jsonl >few.jsonl
 on_ranks 2 batch -m "$MODEL" -i requests.jsonl -o reference.jsonl -q 2>log || fail "a run without Slurm" "exit status $?" log
 cat >slowly <<SCRIPT
 #!/bin/sh
-export LD_PRELOAD=$(realpath "$TOOLS/slow_sync.so") SLOW_SYNC_MS=2000
-exec $SLIPSTREAM "\$@"
+export LD_PRELOAD=$TOOLS/slow_sync.so SLOW_SYNC_MS=2000
+exec "$SLIPSTREAM" "\$@"
 SCRIPT
 chmod +x slowly
 export SLIPSTREAM

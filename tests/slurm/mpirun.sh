@@ -12,8 +12,8 @@ for i in $(seq 40); do
 done >requests.jsonl
 cat >slowly <<SCRIPT
 #!/bin/sh
-[ -n "\${LD_PRELOAD:-}" ] || export LD_PRELOAD=$(realpath "$TOOLS/slow_sync.so") SLOW_SYNC_MS=3000 SLOW_SYNC_WHILE=$work/slow
-exec $SLIPSTREAM "\$@"
+[ -n "\${LD_PRELOAD:-}" ] || export LD_PRELOAD=$TOOLS/slow_sync.so SLOW_SYNC_MS=3000 SLOW_SYNC_WHILE=$work/slow
+exec "$SLIPSTREAM" "\$@"
 SCRIPT
 chmod +x slowly
 

@@ -232,6 +232,7 @@ fi
 
 # A signal when the output has just been made, which a slow disk keeps us at: neither it nor its lock stays behind.
 if [ -e "$TOOLS/slow_sync.so" ] && ! grep -q __asan_init "$SLIPSTREAM"; then
+    rm -f "$output" "$output.unfinished"
     LD_PRELOAD=$TOOLS/slow_sync.so SLOW_SYNC_MS=2000000 "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" >"$work/stdout" 2>"$log" </dev/null &
     job=$!
     tries=$((seconds * 10))

@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <link.h>
 #include <mpi.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -24,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "fail_after.h"
@@ -143,8 +143,6 @@ static bool fails(kind of, const void *caller)
 }
 
 #define CALLER __builtin_return_address(0)
-/* The function behind ours. */
-#define REAL(type, name, ...) ((type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name))
 #define FAIL(of, error, result) \
     if (fails(KIND_##of, CALLER)) { \
         errno = error; \
@@ -259,6 +257,11 @@ ssize_t pread(int file, void *to, size_t size, off_t offset)
     FAIL(read, EIO, -1)
     return REAL(ssize_t, pread, int, void *, size_t, off_t)(file, to, size, offset);
 }
+ssize_t preadv(int file, const struct iovec *places, int count, off_t offset)
+{
+    FAIL(read, EIO, -1)
+    return REAL(ssize_t, preadv, int, const struct iovec *, int, off_t)(file, places, count, offset);
+}
 size_t fread(void *to, size_t size, size_t count, FILE *file)
 {
     FAIL(read, EIO, 0)
@@ -358,6 +361,11 @@ int MPI_Comm_free(MPI_Comm *comm)
     FAIL(mpi, 0, MPI_ERR_OTHER)
     return fail_forked ? MPI_SUCCESS : PMPI_Comm_free(comm);
 }
+int MPI_Finalize(void)
+{
+    FAIL(mpi, 0, MPI_ERR_OTHER)
+    return fail_forked ? MPI_SUCCESS : PMPI_Finalize();
+}
 
 /* What is called before main() is not the program's: a CUDA runtime that is linked into it registers its kernels then. */
 static int (*program_main)(int, char **, char **);
@@ -374,26 +382,4 @@ int __libc_start_main(int (*begin)(int, char **, char **), int argc, char **argv
     program_main = begin;
     return REAL(int, __libc_start_main, int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void),
                 void *)(main_from_here, argc, argv, init, fini, rtld_fini, stack_end);
-}
-
-/* ---- what a child of fail_fork() must leave to its parent ---- */
-
-int MPI_Finalize(void)
-{
-    FAIL(mpi, 0, MPI_ERR_OTHER)
-    return fail_forked ? MPI_SUCCESS : PMPI_Finalize();
-}
-int MPI_Abort(MPI_Comm comm, int status)
-{
-    if (fail_forked)
-        _exit(status);
-    return PMPI_Abort(comm, status);
-}
-int pthread_kill(pthread_t thread, int number)
-{
-    return fail_forked ? 0 : REAL(int, pthread_kill, pthread_t, int)(thread, number);
-}
-int pthread_join(pthread_t thread, void **result)
-{
-    return fail_forked ? 0 : REAL(int, pthread_join, pthread_t, void **)(thread, result);
 }

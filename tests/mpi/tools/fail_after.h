@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The function behind ours. */
+#define REAL(type, name, ...) ((type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name))
+
 const char *fail_setting(const char *name, const char *otherwise);
 
 /* ---- fail_fork.c: FAIL_HOW=all ---- */

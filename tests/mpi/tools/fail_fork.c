@@ -8,8 +8,11 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <mpi.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -196,4 +199,21 @@ bool fail_fork(long number)
     judge(number, status);
     restore();
     return false;
+}
+
+/* ---- what a child must leave to its parent ---- */
+
+int MPI_Abort(MPI_Comm comm, int status)
+{
+    if (fail_forked)
+        _exit(status);
+    return PMPI_Abort(comm, status);
+}
+int pthread_kill(pthread_t thread, int number)
+{
+    return fail_forked ? 0 : REAL(int, pthread_kill, pthread_t, int)(thread, number);
+}
+int pthread_join(pthread_t thread, void **result)
+{
+    return fail_forked ? 0 : REAL(int, pthread_join, pthread_t, void **)(thread, result);
 }

@@ -158,7 +158,7 @@ slip_status slip_file_read_places(int fd, const char *path, struct iovec *places
     int64_t left = 0;
     for (int32_t i = 0; i < count; i++)
         left += (int64_t)places[i].iov_len;
-    while (left > 0) {
+    while (left > 0 && count > 0) {
         size_t got = 0;
         slip_status status = read_some(fd, path, places, count, offset, left, &got);
         if (status != SLIP_OK)

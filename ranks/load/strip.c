@@ -82,7 +82,7 @@ static int64_t first_run(const slip_strip_read *read)
     return strip->stride > 0 && read->first > strip->first + size ? (read->first - strip->first - size) / strip->stride : 0;
 }
 
-/* Bytes [first, end) of a run that a read has. */
+/* What a read has of a run: `count` of its bytes from `first` on; none where that is not above 0. */
 static slip_range part_of_run(const slip_strip_read *read, int64_t run)
 {
     const slip_strip *strip = read->strip;

@@ -40,18 +40,12 @@ fi
 
 # ---- runs ----
 
-requests=$work/requests.jsonl output=$work/results.jsonl log=$work/log
-cat >"$requests" <<'END2'
-{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":6,"temperature":0}}
-{"custom_id":"b","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"Hi"}],"max_tokens":5,"temperature":0.5,"seed":3}}
-{"custom_id":"c","method":"POST","url":"/v1/embeddings","body":{}}
-{"custom_id":"d","method":"POST","url":"/v1/completions","body":{"prompt":["x","y"],"max_tokens":3,"n":2,"temperature":1,"seed":5}}
-END2
+requests=$root/tests/data/each.jsonl output=$work/results.jsonl log=$work/log
 
 batch() { # ranks, engine, options...
     local launch=(mpirun --oversubscribe --bind-to none -n "$1")
     [ "$1" = 1 ] && launch=()
-    timeout 200 "${launch[@]}" "${settings[@]}" "$SLIPSTREAM" batch --device cuda --engine "$2" -m "$MODEL" -i "$requests" --sequences 2 --quiet \
+    timeout "$seconds" "${launch[@]}" "${settings[@]}" "$SLIPSTREAM" batch --device cuda --engine "$2" -m "$MODEL" -i "$requests" --sequences 2 --quiet \
         "${@:3}" </dev/null
 }
 
@@ -159,7 +153,7 @@ sample() { # ranks, how many
         try $case
     done < <(head -n "$count" "$work/list")
     [ "$failed" != "$before" ] || [ "$tried" = 0 ] ||
-        ok "calls on $1 ranks" "$tried of $(wc -l <"$work/list") failed, one at a time${unreached:+; $unreached were not reached}"
+        ok "calls on $1 ranks" "$tried of $(wc -l <"$work/list") failed, one at a time; $unreached were not reached"
     [ "$tried" -gt 0 ] || fail "calls on $1 ranks" "none has failed"
 }
 

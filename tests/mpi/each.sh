@@ -19,13 +19,7 @@ fi
 RANDOM=${EACH_SEED:=1}
 echo "note  EACH_SEED=$EACH_SEED"
 
-requests=$work/requests.jsonl reference=$work/reference.jsonl output=$work/results.jsonl log=$work/log
-cat >"$requests" <<'END'
-{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":"def f(","max_tokens":6,"temperature":0}}
-{"custom_id":"b","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"Hi"}],"max_tokens":5,"temperature":0.5,"seed":3}}
-{"custom_id":"c","method":"POST","url":"/v1/embeddings","body":{}}
-{"custom_id":"d","method":"POST","url":"/v1/completions","body":{"prompt":["x","y"],"max_tokens":3,"n":2,"temperature":1,"seed":5}}
-END
+requests=$root/tests/data/each.jsonl reference=$work/reference.jsonl output=$work/results.jsonl log=$work/log
 
 # Rank 0 alone needs no launcher. On one CPU it loads without more threads, which a child that goes on from a failing call would lack.
 cpu=$(taskset -pc $$ | sed 's/.*: \([0-9]*\).*/\1/')

@@ -8,7 +8,7 @@
 
 requests=$work/requests.jsonl reference=$work/reference.jsonl
 output=$work/results.jsonl log=$work/log
-never="--deadline 3600" # ranks do not give one another up while a test waits for a job's end: what ends it is something else
+never=(--deadline 3600) # ranks do not give one another up while a test waits for a job's end: what ends it is something else
 
 # A few answers are there soon, then comes a stretch to be disturbed in.
 tokens=64 many=8
@@ -99,11 +99,8 @@ kill_rank() { kill -KILL "$(rank_process "$1")"; }
 stop_rank() { kill -STOP "$(rank_process "$1")"; }
 signal_job() { kill "-$1" "$job"; }
 
-# shellcheck disable=SC2086 # an option and its value
-{
-    disturb "a worker is killed" any "rank 1.*signal 9" kill_rank 1 $never
-    disturb "rank 0 is killed" any "rank 0.*signal 9" kill_rank 0 $never
-}
+disturb "a worker is killed" any "rank 1.*signal 9" kill_rank 1 "${never[@]}"
+disturb "rank 0 is killed" any "rank 0.*signal 9" kill_rank 0 "${never[@]}"
 disturb "a worker hangs" 1 "no answer from .*rank 1" stop_rank 1 --deadline 60
 disturb "a worker hangs, and has a share of the draft" 1 "no answer from .*rank 1" stop_rank 1 --deadline 60 --always-draft --draft-ranks all
 disturb "a worker is stopped" 1 "no answer from rank 1 .* stopped .*its state: .*step [0-9]" stop_rank 1
@@ -191,10 +188,10 @@ fi
 lacking() { # name, wanted status, pattern, arguments...
     local name=$1 wanted=$2 pattern=$3
     shift 3
-    # shellcheck disable=SC2016,SC2086 # for the rank's shell; an option and its value
+    # shellcheck disable=SC2016 # for the rank's shell
     timeout "$seconds" mpirun --oversubscribe --bind-to none -n 3 \
         sh -c 'cd "$1/rank${PMIX_RANK:-$OMPI_COMM_WORLD_RANK}" && shift && exec "$@"' sh "$work" "$SLIPSTREAM" \
-        generate -m model.h5 -p "import os" -n 4 $never >"$work/stdout" 2>"$log" </dev/null
+        generate -m model.h5 -p "import os" -n 4 "${never[@]}" >"$work/stdout" 2>"$log" </dev/null
     status=$?
     if [ "$status" != "$wanted" ]; then
         fail "$name" "exit status $status instead of $wanted" "$log"
@@ -219,7 +216,7 @@ lacking "a rank has a FIFO for a model" 2 "rank 1 on .*model.h5"
 rm -f "$output" "$output.unfinished"
 if [ -e "$TOOLS/fail_after.so" ] && ! grep -q __asan_init "$SLIPSTREAM"; then
     mpirun --oversubscribe --bind-to none -n 3 env LD_PRELOAD="$TOOLS/fail_after.so" FAIL_KIND=read FAIL_AT=40 FAIL_RANK=1 FAIL_HOW=hang FAIL_LOUD=1 \
-        "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" $never >"$work/stdout" 2>"$log" </dev/null &
+        "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" "${never[@]}" >"$work/stdout" 2>"$log" </dev/null &
     job=$!
     wait_for_word "fail_after: here"
     signal_job USR1

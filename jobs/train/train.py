@@ -2,11 +2,12 @@
 """The stages of training: train.py STAGE --dir DIR [--config FILE] [--set SECTION.FIELD=VALUE ...]
 
     gather       downloads and checks the text                      DIR/data/{train,heldout}.jsonl
-    tokenize     trains the tokenizer and encodes the text          DIR/data/{tokenizer.json,train.u16,heldout.u16}
+    tokenize     trains the tokenizer, if none is there, and encodes the text          DIR/data/{tokenizer.json,train.u16,heldout.u16}
     pack         compresses what training needs into files that travel; unpack: the other way
     target       trains the target                                  DIR/run/target.pt
     unloop       teaches it not to repeat itself                    DIR/run/target.pt
     export       writes it as a Hugging Face folder                 DIR/export
+    recover      writes a model file of slipstream convert as such a folder, with its drafter   DIR/export, DIR/export/dflash
     teach        lets it write the drafter's text                   DIR/run/teach
     drafter      trains the drafter                                 DIR/export/dflash
     agree        goes on with target and drafter together           DIR/agree, DIR/agree/dflash
@@ -33,7 +34,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 STAGES = {"gather": "data.gather", "tokenize": "data.tokenizer", "pack": "data.pack", "unpack": "data.pack",
-          "target": "learn.target", "unloop": "learn.unloop", "export": "nets.export", "teach": "learn.teach",
+          "target": "learn.target", "unloop": "learn.unloop", "export": "nets.export", "recover": "nets.recover", "teach": "learn.teach",
           "drafter": "learn.drafter", "evaluate": "judge.evaluate", "bits": "judge.bits", "requests": "judge.requests", "answers": "judge.answers",
           "bench": "judge.bench", "plan": "plan", "agree": "learn.agree", "trade": "judge.trade", "codesign": "codesign",
           "depart": "learn.travel", "arrive": "learn.travel", "check": "judge.check"}
@@ -48,17 +49,18 @@ def parse():
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="overrides both")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; the same command continues")
     parser.add_argument("--fit", action="store_true", help="drafter: as many steps as --minutes has room for, whatever drafter.steps says")
-    parser.add_argument("--start", type=Path, help="drafter: an exported drafter to go on from, where there is no checkpoint yet")
+    parser.add_argument("--start", type=Path, help="drafter: an exported drafter to go on from, where there is no checkpoint yet; agree: a checkpoint of another branch")
     parser.add_argument("--steps", type=int, default=1 << 60, help="stop after so many steps, for a trial")
     parser.add_argument("--branch", help="target: continue from the trunk under this name; drafter, agree, trade: a variant by this name")
     parser.add_argument("--target", help="teach, drafter, evaluate: a Hugging Face folder in place of DIR/export")
+    parser.add_argument("--model", type=Path, help="recover: the model file")
     parser.add_argument("--responses", type=Path, nargs="*", help="teach: results of slipstream batch in place of own text")
     parser.add_argument("--travel", type=Path, help="pack, unpack, depart, arrive: the folder of the files that travel")
     parser.add_argument("--only", nargs="*", help="depart, arrive: names of checkpoints; bench: ways")
     parser.add_argument("--temperature", type=float, nargs="*", default=[0.0], help="evaluate, requests, trade: of the continuations")
     parser.add_argument("--plan", type=Path, help="plan, codesign: the file of their experiments")
     parser.add_argument("--seconds", type=float, default=1e9, help="plan, codesign: begin nothing that would not end within this time")
-    parser.add_argument("--share", default="0/1", metavar="i/N", help="plan: every N-th experiment, from the i-th on, counted from 0")
+    parser.add_argument("--share", default="0/1", metavar="i/N", help="plan: every N-th experiment, from the i-th on, counted from 0; pack: every N-th training file")
     parser.add_argument("--out", type=Path, help="plan, codesign: copy results and what is kept to this folder as it is made")
     parser.add_argument("--until", type=float, default=1e18, help=argparse.SUPPRESS)
     parser.add_argument("--note", default="", help="evaluate, bits, agree, trade: goes into the result")

@@ -19,10 +19,12 @@ def compress(text):
     return lzma.compress(text, format=lzma.FORMAT_XZ, filters=FILTERS)
 
 
-def pack(data, travel):
-    """Training text in two halves (so that two cores compress, and two calls carry), held-out text in a file of its own."""
+def pack(data, travel, share):
+    """Of the training text every N-th file from the i-th on, for a share i/N, in two halves (so that two cores compress, and two calls carry);
+    held-out text in a file of its own."""
+    first, step = map(int, share.split("/"))
     travel.mkdir(parents=True, exist_ok=True)
-    lines = (data / "train.jsonl").read_bytes().splitlines(keepends=True)
+    lines = (data / "train.jsonl").read_bytes().splitlines(keepends=True)[first::step]
     half = sum(map(len, lines)) // 2
     parts, size = [[], []], 0
     for line in lines:
@@ -51,7 +53,7 @@ def main(run):
     if run.args.travel is None:
         raise SystemExit(f"train: {run.stage} needs --travel")
     if run.stage == "pack":
-        pack(run.folder / "data", run.args.travel)
+        pack(run.folder / "data", run.args.travel, run.args.share)
     else:
         unpack(run.args.travel, run.folder / "data")
     (run.folder / "data" / "summary.json").write_text(json.dumps(tokenizer.summary(run.folder / "data")) + "\n")

@@ -1,4 +1,4 @@
-"""Trains the byte-level BPE tokenizer and encodes the corpus.
+"""Trains the byte-level BPE tokenizer, where there is none, and encodes the corpus.
 
 Reads DIR/train.jsonl, writes DIR/tokenizer.json, DIR/train.u16 and DIR/heldout.jsonl's tokens as DIR/heldout.u16.
 The pre-tokenizer is Qwen2's, exactly: NFC, Qwen2's split expression (matches isolated), then bytes. A document is
@@ -73,6 +73,7 @@ def done(run):
 
 def main(run):
     data = run.folder / "data"
-    sample = [t for i, t in enumerate(read(data / "train.jsonl")) if i % SAMPLE == 0]
-    train(sample).save(str(data / "tokenizer.json"))
+    if not (data / "tokenizer.json").exists():         # a model that training goes on from has its own
+        sample = [t for i, t in enumerate(read(data / "train.jsonl")) if i % SAMPLE == 0]
+        train(sample).save(str(data / "tokenizer.json"))
     encode_all(data)

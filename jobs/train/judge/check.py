@@ -4,6 +4,7 @@ Run by hand (train.py check --dir DIR): PyTorch is not needed anywhere else in t
 """
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -276,6 +277,37 @@ def agreeing():
         return close(back.lm_head, trainer.model.lm_head.detach(), 2 ** -8, "agree: what was exported")
 
 
+def recovering():
+    """The shipped model as a folder: what training reads of it and exports again is the same in every bit; and so is what the engine's converter makes
+    of it, where SLIPSTREAM names the program."""
+    import h5py
+    from safetensors.torch import load_file
+    from nets.drafter import export_drafter, load_drafter
+    from nets.hub import OwnTarget
+    from nets.recover import recover
+    model = Path(__file__).resolve().parents[2] / "demo" / "model.h5"
+    with tempfile.TemporaryDirectory() as folder:
+        made, again = Path(folder) / "export", Path(folder) / "again"
+        recover(model, made)
+        target = OwnTarget(made, torch.device("cpu"))
+        export_target(target.model, made / "tokenizer.json", again)
+        export_drafter(load_drafter(made / "dflash", target), again / "dflash")
+        for name in ("model.safetensors", "dflash/model.safetensors"):
+            old, new = load_file(made / name), load_file(again / name)
+            if old.keys() != new.keys() or not all(torch.equal(old[n].float(), new[n].float()) for n in old):
+                raise SystemExit(f"check: recover: {name}: exported again, it is another")
+        if "SLIPSTREAM" in os.environ:
+            subprocess.run([os.environ["SLIPSTREAM"], "convert", made, again / "model.h5", "--draft", made / "dflash", "--experts", "mxfp4"],
+                           capture_output=True, check=True)
+            found = []
+            for path in (model, again / "model.h5"):
+                with h5py.File(path) as file:
+                    found.append({"": {n: file.attrs[n] for n in file.attrs}})
+                    file.visititems(lambda name, item: found[-1].update({name: (item.dtype, item[...].tobytes())} if hasattr(item, "dtype") else {}))
+            if found[0] != found[1]:
+                raise SystemExit("check: recover: converted again, the model is another")
+
+
 def searching():
     """codesign: a variant that fails is left out, the winner's settings are the final run's, and all that comes back is there."""
     import codesign
@@ -345,7 +377,7 @@ def muon():
 
 
 def main(run):
-    for part in (roundings, losses, repeating, travelling, experts, forward, muon, agreeing, variants, planning, searching):
+    for part in (roundings, losses, repeating, travelling, experts, forward, muon, recovering, agreeing, variants, planning, searching):
         result = part()
         print(f"check: {part.__name__}: equal" + (f" to {result:.1e}" if result else ""), flush=True)
     return True

@@ -1,8 +1,8 @@
 """Looks for the trade between likelihood and acceptance within a time: train.py codesign --dir DIR --plan codesign.toml --seconds N --out FOLDER
 
 Needs DIR/export with its drafter, and DIR/data. Every variant of the plan is a run of `agree` for a few seconds, judged as `trade` judges; the one
-whose drafts are accepted longest, among those that lose no more bits and loop no more than the plan allows, then has the time that is left,
-`final` seconds at most, from the beginning, as `final`. Each is a process of its own with a deadline: one that fails or hangs costs its own time only.
+whose drafts are accepted longest, among those that lose no more bits, loop no more and parse no less than the plan allows, then goes on as `final`
+for the time that is left, `final` seconds at most. Each is a process of its own with a deadline: one that fails or hangs costs its own time only.
 Results go to --out as they are made; so does the winner, before the final run begins, and what that one made: tar.xz in pieces of 15 MiB.
 """
 import json
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from learn import settings
 
-FIELDS = {"seconds": int, "final": int, "grace": int, "bits": float, "loops": float, "set": list, "variant": list}
+SPARE = 20                     # seconds for packing and for what else may take longer in the last run than in those before
+FIELDS = {"seconds": int, "final": int, "grace": int, "bits": float, "loops": float, "parse": float, "set": list, "variant": list}
 
 
 def read(path):
@@ -39,8 +40,12 @@ def trades(folder):
 def winner(plan, found):
     """The variant whose drafts are accepted longest without loops, of those within the limits; where none is, the one that loses least."""
     tried = [v for v in plan["variant"] if v["name"] in found]
-    within = [v for v in tried if found[v["name"]]["T0"]["loops"] <= plan["loops"]
-              and ("" not in found or found[v["name"]]["bits_per_byte"] <= found[""]["bits_per_byte"] * (1 + plan["bits"]))]
+
+    def allowed(line, before):
+        return line["T0"]["loops"] <= plan["loops"] and (before is None or (
+            line["bits_per_byte"] <= before["bits_per_byte"] * (1 + plan["bits"]) and line["parse_rate"] >= before["parse_rate"] - plan["parse"]))
+
+    within = [v for v in tried if allowed(found[v["name"]], found.get(""))]
     if within:
         return max(within, key=lambda v: found[v["name"]]["T0"]["without_loops"])
     return min(tried, key=lambda v: found[v["name"]]["bits_per_byte"], default=None)
@@ -49,7 +54,7 @@ def winner(plan, found):
 class Search:
     def __init__(self, run):
         self.run, self.plan, self.until = run, read(run.args.plan), time.time() + run.args.seconds
-        self.packing = []
+        self.packing, self.beyond = [], 0.0
 
     def left(self):
         return self.until - time.time()
@@ -67,9 +72,11 @@ class Search:
             if path.exists():
                 (self.run.args.out / path.name).write_bytes(path.read_bytes())
 
-    def agree(self, name, seconds, sets, limit):
-        chosen = [a for text in sets for a in ("--set", text)]
-        self.stage(limit, "agree", "--branch", name, *chosen, "--set", f"agree.minutes={seconds / 60}")
+    def agree(self, name, seconds, sets, limit, *more):
+        """A run of `agree`; what it took beyond its seconds tells how much the last one may have."""
+        began, chosen = time.time(), [a for text in sets for a in ("--set", text)]
+        self.stage(limit, "agree", "--branch", name, *chosen, "--set", f"agree.minutes={seconds / 60}", *more)
+        self.beyond = max(self.beyond, time.time() - began - seconds)
 
     def pack(self, name):
         """agree-NAME to --out, beside what goes on."""
@@ -88,9 +95,10 @@ class Search:
         if best:
             print(f"codesign: the best is {best['name']}", flush=True)
             self.pack(best["name"])
-            rest = min(plan["final"], self.left() - grace)
+            rest = min(plan["final"], self.left() - (self.beyond + SPARE if self.beyond else grace))
+            start = self.run.folder / "run" / f"agree-{best['name']}.pt"
             if rest > seconds:
-                self.agree("final", rest, best["set"], self.left() - 12)
+                self.agree("final", rest, best["set"], self.left() - 12, *(("--start", str(start)) if start.exists() else ()))
                 self.pack("final")
         for process in self.packing:
             process.wait(timeout=60)

@@ -92,12 +92,12 @@ def experiments_table(results):
 def trade_table(results):
     """Target and drafter together: what each setting of agree lost and gained, the target before them first."""
     rows = []
-    for key, rs in gathered(results, "trade", lambda r: (r["agree"] or "before", *(r.get(n, "") for n in ("pull", "least", "limit", "through")))).items():
+    for key, rs in gathered(results, "trade", lambda r: (r["agree"] or "before", *(r.get(n, "") for n in ("pull", "least", "most", "limit", "through")))).items():
         share = lambda found: spread([100 * f for f in found], 1) + " %"  # noqa: E731
         rows.append([*key, round(60 * rs[0].get("minutes", 0)), rs[0].get("step", 0), spread([r["bits_per_byte"] for r in rs], 4),
                      *(spread([r[t][n] for r in rs], 2) for t, n in (("T0", "mean_acceptance_length"), ("T0", "without_loops"), ("T1", "mean_acceptance_length"))),
                      share([r["T0"]["loops"] for r in rs]), share([r["parse_rate"] for r in rs])])
-    return table(["agree", "pull", "least", "limit", "through", "seconds", "steps", "bits per byte", "greedy", "greedy without loops", "T 1 by the noise", "loops",
+    return table(["agree", "pull", "least", "most", "limit", "through", "seconds", "steps", "bits per byte", "greedy", "greedy without loops", "T 1 by the noise", "loops",
                   "parse"], rows)
 
 

@@ -5,10 +5,12 @@ Goes on from DIR/export and DIR/export/dflash. A step sees rows of the corpus an
   drafter   the drafter's own loss on the target's own text; it goes through the taps into the target too, scaled by `through`: the
             target's states then tell more of what comes
   pull      cross entropy of the target with the drafter's arg max, weighted as the drafter's slots are, where the target gives that token
-            `least` of its probability or more: where several tokens are nearly as good, the one that the drafter foresees wins
-Own text is written anew, a batch every `renew` seconds, as the target moves. The pull costs likelihood of real text, and `limit` says how
-much may be lost: as the loss on rows kept apart rises towards it, the pull weakens (strength()). Experts stay quantised as at the end of
-the target's training. Writes DIR/run/agree.pt and the folder DIR/agree with its drafter in DIR/agree/dflash; --branch NAME: agree-NAME.
+            `least` to `most` of its probability: where several tokens are nearly as good, the one that the drafter foresees wins; beyond
+            `most` it has won already, and more would only cost likelihood
+Own text is written anew, a batch every `renew` seconds, as the target moves. What the target does for the drafter costs likelihood of real
+text, and `limit` says how much may be lost: as the loss on rows kept apart rises towards it, the pull and the gradient through the taps
+weaken (strength()). Experts stay quantised as at the end of the target's training. Writes DIR/run/agree.pt and the folder DIR/agree with its
+drafter in DIR/agree/dflash; --branch NAME: agree-NAME. --start goes on from the checkpoint of another branch, with a schedule of its own.
 """
 import math
 import time
@@ -38,17 +40,17 @@ class Through(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, share):
-        ctx.share = share
+        ctx.save_for_backward(share)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx, gradient):
-        return gradient * ctx.share, None
+        return gradient * ctx.saved_tensors[0], None
 
 
-def strength(pull, rise, limit):
-    """The pull where the loss has risen by the share `rise`: whole up to half the limit, none from the limit on."""
-    return pull * min(1.0, max(0.0, 2 * (1 - rise / limit)))
+def strength(whole, rise, limit):
+    """What is left of a pull where the loss has risen by the share `rise`: the whole up to half the limit, none from the limit on."""
+    return whole * min(1.0, max(0.0, 2 * (1 - rise / limit)))
 
 
 class OwnText:
@@ -92,7 +94,7 @@ class Trainer:
         self.optimizers = [*build(self.model, "muon", *matrices, [("embed_tokens", t.embedding_lr * s.target_rate),
                                                                   ("lm_head", t.head_lr * s.target_rate), ("router", matrices[1])]),
                            *build(self.drafter, d.optimizer, d.muon_lr * s.drafter_rate, d.adam_lr * s.drafter_rate)]
-        self.pull = torch.zeros((), device=self.device)
+        self.pull, self.through = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         self.parts = torch.zeros(len(PARTS), device=self.device)
         self.time = s.prompt + s.count - 1
         self.corpus = Corpus(run.folder / "data" / "train.u16", self.time, self.time, self.device)
@@ -112,14 +114,16 @@ class Trainer:
 
     def resume(self):
         self.draws = torch.Generator(self.device)
-        if self.path.exists():
-            saved = torch.load(self.path, map_location=self.device, weights_only=True)
+        goes_on = self.path.exists()
+        if goes_on or self.run.args.start:
+            saved = torch.load(self.path if goes_on else self.run.args.start, map_location=self.device, weights_only=True)
             self.model.load_state_dict(saved["model"])
             self.drafter.load_state_dict(saved["drafter"])
             self.drafter.embedding.copy_(self.model.embed_tokens.detach())
             restore(self.optimizers, saved["optimizers"])
-            self.step, self.spent, self.before, self.text.number = (saved[n] for n in ("step", "spent", "before", "number"))
-            self.warm = self.step
+            self.before, self.text.number = saved["before"], saved["number"]
+            if goes_on:
+                self.step, self.warm, self.spent = saved["step"], saved["step"], saved["spent"]
         self.draws.manual_seed((self.s.seed * 1_000_003 + self.step) * parallel.WORLD + parallel.RANK)
 
     def checkpoint(self):
@@ -145,7 +149,7 @@ class Trainer:
         kind = torch.cat([torch.ones_like(real[:, 1:], dtype=torch.float32), -looped.float()])
         text = HeadLoss.apply(hidden.flatten(0, 1), head, tokens[:, 1:].flatten(), unlikelihood(kind.flatten(), self.s.unlike), chunk)
         labels = torch.stack([own.gather(1, anchors + j) for j in range(c.block)], -1)
-        seen = Through.apply(torch.cat(taps, -1)[first:], self.s.through)
+        seen = Through.apply(torch.cat(taps, -1)[first:], self.through)
         states, constant = self.drafter(seen, anchors, labels[..., 0])[:, :, 1:].flatten(0, 2), head.detach()
         chunk = slots * (1024 if real.is_cuda else 128)
         labels, constant = labels[..., 1:].flatten(), constant.to(states.dtype)
@@ -160,8 +164,8 @@ class Trainer:
         return text + drafter + self.pull * pull
 
     def gate(self, entropy, weights):
-        """Tokens that the target gives less than `least` are left alone; a bit of each keeps the mean defined where all are."""
-        return weights * (entropy < -math.log(self.s.least)) + 1e-6
+        """Tokens that the target gives less than `least` or more than `most` are left alone; a bit of each keeps the mean defined where all are."""
+        return weights * ((entropy < -math.log(self.s.least)) & (entropy > -math.log(self.s.most))) + 1e-6
 
     @torch.no_grad()
     def drafts(self, states, head, labels, slots, chunk):
@@ -191,13 +195,14 @@ class Trainer:
         return nats / self.s.held
 
     def renew(self):
-        """A new batch of own text, and the pull by what the rows kept apart say."""
+        """A new batch of own text, and how strong the drafter's parts are by what the rows kept apart say."""
         prompts = torch.Generator().manual_seed(self.s.seed + 1000 * (1 + self.text.number * parallel.WORLD + parallel.RANK))
         loops = self.text.renew(self.model, self.until, prompts)
         nats = self.held_loss()
         self.before = self.before or nats
         self.rise = nats / self.before - 1
         self.pull.fill_(strength(self.s.pull, self.rise, self.s.limit))
+        self.through.fill_(strength(self.s.through, self.rise, self.s.limit))
         return loops.item()
 
     def now(self):
@@ -245,7 +250,7 @@ def main(run):
     parallel.finish()
     if finished and parallel.RANK == 0:
         s = trainer.s
-        about = {"agree": run.args.branch or "agree", "pull": s.pull, "least": s.least, "limit": s.limit, "through": s.through,
+        about = {"agree": run.args.branch or "agree", "pull": s.pull, "least": s.least, "most": s.most, "limit": s.limit, "through": s.through,
                  "minutes": s.minutes, "seed": s.seed, **{n: (trainer.last or {}).get(n) for n in ("step", "rise", "steps_per_second")}}
         del trainer
         Trade(run).judge(run.folder / (f"agree-{run.args.branch}" if run.args.branch else "agree"), about)

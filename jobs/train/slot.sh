@@ -4,8 +4,9 @@
 # HERE holds what was carried there: text.N.xz, tokenizer.json and prose.jsonl of `train.py pack` (a seventh of the training text is enough), and
 # either target.pt (matrices in BF16 are enough), which is then freed of loops, exported and followed by the branches of quantisation, or
 # export.tar.xz, the target as a Hugging Face folder `export`, beside dflash.tar.xz, a drafter of it as `export/dflash`, where
-# experiments are to start from one. Then the target writes text, and the experiments of plan.toml run in what is
-# left of the time. With AGREE=codesign.toml, target and drafter are trained together instead (`train.py codesign`). The same
+# experiments are to start from one; or agree-NAME.tar.xz.aa .. as they came back, which hold both. Then the target writes text, and the
+# experiments of plan.toml run in what is left of the time. With AGREE=codesign.toml, target and drafter are trained together instead
+# (`train.py codesign`); with PLAN=further.toml the drafter of what came of that goes on alone. The same
 # call on the same machine goes on; on another one, put the results.jsonl that came back into HERE. Every part has a deadline of its own,
 # every wait is for something that has one, and what a part made goes to $OUT as it ends, in pieces of 15 MiB: nothing is lost when the machine is.
 set -u -o pipefail
@@ -50,6 +51,7 @@ if [ -f "$HERE"/target.pt ] && [ ! -f "$D"/run/target.pt ]; then
 elif [ ! -f "$D"/export/config.json ]; then
     say target
     for packed in export dflash; do [ -f "$HERE"/$packed.tar.xz ] && tar xJf "$HERE"/$packed.tar.xz -C "$D"; done
+    if compgen -G "$HERE/agree-*.tar.xz.*" >/dev/null; then cat "$HERE"/agree-*.tar.xz.* | tar xJ -C "$D" && mv "$D"/agree-* "$D"/export; fi
 fi
 if [ -n "$AGREE" ]; then
     say codesign; part 9999 $T codesign --dir "$D" "${C[@]}" --plan "$AGREE" --seconds $(($(left) - 5)) --out "$OUT" $MORE 2>&1 | cut -c1-600

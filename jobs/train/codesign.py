@@ -81,7 +81,7 @@ class Search:
     def pack(self, name):
         """agree-NAME to --out, beside what goes on."""
         if (self.run.folder / f"agree-{name}").exists():
-            command = 'tar c -C "$0" "agree-$1" | xz -T0 -4 | split -b 15m - "$2/agree-$1.tar.xz."'
+            command = 'tar c -C "$0" "agree-$1" | xz -T0 -1 | split -b 15m - "$2/agree-$1.tar.xz."'
             self.packing.append(subprocess.Popen(["bash", "-c", command, str(self.run.folder), name, str(self.run.args.out)]))
 
     def search(self):

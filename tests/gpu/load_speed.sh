@@ -59,7 +59,7 @@ copied() {
 echo '[1, 2, 3]' >"$work/ids.json"
 "$build/tests/random_model" "$model" "$gb"
 echo "# $(nproc) CPUs; $(df --output=fstype "$work" | tail -1), $work"
-gpu=no; if "$build/slipstream" --version | grep -q 'driver: [0-9]' && [ -e /dev/nvidia0 ]; then gpu=yes; fi
+gpu=no; if "$build/slipstream" --version | grep -q 'driver: for CUDA' && [ -e /dev/nvidia0 ]; then gpu=yes; fi
 read_plainly "dd: the model, cold" "$model"
 both on_host host
 [ $gpu = no ] || both on_gpu GPU

@@ -63,7 +63,7 @@ SLIP_INLINE void dot_keys(int queries, const float *const *q, const float *k, in
                 const vf key = load_lanes(k + i * stride + c);
 #pragma GCC unroll 2
                 for (int j = 0; j < queries; j++)
-                    half[j][i] = load_lanes(q[j] + c) * key + half[j][i];
+                    half[j][i] = multiply_add(load_lanes(q[j] + c), key, half[j][i]);
             }
 #pragma GCC unroll 2
         for (int j = 0; j < queries; j++)
@@ -83,7 +83,7 @@ static float dot_key(const float *q, const float *k, int64_t width)
     vf sum[SLIP_SPLIT] = {0};
     for (int64_t c = 0; c < width; c += 16)
         for (int h = 0; h < SLIP_SPLIT; h++)
-            sum[h] = load_lanes(q + c + h * SLIP_LANES) * load_lanes(k + c + h * SLIP_LANES) + sum[h];
+            sum[h] = multiply_add(load_lanes(q + c + h * SLIP_LANES), load_lanes(k + c + h * SLIP_LANES), sum[h]);
     return sum16(sum);
 }
 
@@ -128,7 +128,7 @@ SLIP_INLINE void add_vectors(int queries, int vectors, const float *v, int64_t s
             const vf factor = splat(weight[j][i]);
 #pragma GCC unroll 4
             for (int c = 0; c < vectors; c++)
-                total[j][c] = factor * load_lanes(v + c * SLIP_LANES) + total[j][c];
+                total[j][c] = multiply_add(factor, load_lanes(v + c * SLIP_LANES), total[j][c]);
         }
     }
 #pragma GCC unroll 2

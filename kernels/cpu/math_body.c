@@ -69,7 +69,7 @@ static void norm(const float *x, const float *weight, int64_t columns, float eps
     for (int64_t c = 0; c < columns; c += 16)
         for (int h = 0; h < SLIP_SPLIT; h++) {
             vf v = load_lanes(x + c + h * SLIP_LANES);
-            squares[h] = v * v + squares[h];
+            squares[h] = multiply_add(v, v, squares[h]);
         }
     float scale = 1.0f / sqrtf(sum16(squares) / (float)columns + epsilon);
     for (int64_t c = 0; c < columns; c++)

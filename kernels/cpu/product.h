@@ -51,7 +51,7 @@ SLIP_INLINE void multiply_block(slip_dtype dtype, int groups, int tokens, const 
                     vf column = splat(x[t][b * SLIP_MXFP4_BLOCK + c + i]);
 #pragma GCC unroll 4
                     for (int h = 0; h < SLIP_SPLIT; h++)
-                        part[g][t][h] = k[h] * column + part[g][t][h];
+                        part[g][t][h] = multiply_add(k[h], column, part[g][t][h]);
                 }
             }
     }
@@ -72,7 +72,7 @@ SLIP_INLINE void tile_linear(slip_dtype dtype, int groups, int tokens, const sli
             for (int h = 0; h < SLIP_SPLIT; h++) {
                 vf scale = scale_of(dtype, w, (group + g) * w->blocks + b, h * SLIP_LANES);
                 for (int t = 0; t < tokens; t++)
-                    sum[g][t][h] = has_scales(dtype) ? part[g][t][h] * scale + sum[g][t][h] : part[g][t][h] + sum[g][t][h];
+                    sum[g][t][h] = has_scales(dtype) ? multiply_add(part[g][t][h], scale, sum[g][t][h]) : part[g][t][h] + sum[g][t][h];
             }
     }
 }
@@ -120,9 +120,9 @@ SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, 
                     if (has_scales(dtype))
                         k *= scale;
                     for (int t = 0; t < tokens; t++) {
-                        double column = x[t][b * SLIP_MXFP4_BLOCK + c + i];
-                        sum[t][2 * h] = widen(k, 0) * column + sum[t][2 * h];
-                        sum[t][2 * h + 1] = widen(k, 1) * column + sum[t][2 * h + 1];
+                        const vd column = x[t][b * SLIP_MXFP4_BLOCK + c + i] - (vd){0};
+                        sum[t][2 * h] = multiply_add_f64(widen(k, 0), column, sum[t][2 * h]);
+                        sum[t][2 * h + 1] = multiply_add_f64(widen(k, 1), column, sum[t][2 * h + 1]);
                     }
                 }
             }

@@ -7,6 +7,11 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 #if defined(__AVX512F__)
 enum { SLIP_LANES = 16 };
@@ -40,6 +45,34 @@ SLIP_INLINE void store_lanes(float *p, vf v)
 SLIP_INLINE vf splat(float x)
 {
     return x - (vf){0};
+}
+
+/* a * b + c: rounded once where the instruction set has it, else twice, but never by a compiler's choice, which differs from loop to loop
+ * (GCC takes a product and a sum where one accumulator would wait for itself): a key alone must give the bits of a key in company. */
+SLIP_INLINE vf multiply_add(vf a, vf b, vf c)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+SLIP_INLINE vd multiply_add_f64(vd a, vd b, vd c)
+{
+#if defined(__AVX512F__)
+    return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__)
+    return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+    return (vd)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return a * b + c;
+#endif
 }
 
 /* The lower or upper half of the lanes as f64, and 16 lanes as 4 sums, always as a tree of halves. */
@@ -115,16 +148,16 @@ SLIP_INLINE vf exp_lanes(vf x)
     vi vanished = x < low;
     x = select_lanes(x > high, splat(high), x);
     x = select_lanes(vanished, splat(low), x);
-    vf n = (x * 1.44269504088896341f + rounder) - rounder;
-    vf r = x - n * 0.693359375f;
-    r = r - n * -2.12194440e-4f;
+    vf n = multiply_add(x, splat(1.44269504088896341f), splat(rounder)) - rounder;
+    vf r = multiply_add(n, splat(-0.693359375f), x);
+    r = multiply_add(n, splat(2.12194440e-4f), r);
     vf p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
+    p = multiply_add(p, r, splat(1.3981999507e-3f));
+    p = multiply_add(p, r, splat(8.3334519073e-3f));
+    p = multiply_add(p, r, splat(4.1665795894e-2f));
+    p = multiply_add(p, r, splat(1.6666665459e-1f));
+    p = multiply_add(p, r, splat(5.0000001201e-1f));
+    p = multiply_add(p * r, r, r) + 1.0f;
     vi exponent = __builtin_convertvector(n, vi) << 23;
     vi bits;
     memcpy(&bits, &p, sizeof bits);

@@ -8,6 +8,7 @@
 #   GB       of the model (default 4.8; 70 is a whole shard of the Pro over eight ranks)
 #   FOLDER   on the disk to measure (default: a temporary one); removed at the end with all that is made
 #   BUILD    folder of the build (default build)
+#   PACKED   no: leave out what needs the model's room a second time (default yes)
 #
 # Files are dropped from the page cache by posix_fadvise, through dd; as root all caches are dropped too, where that is allowed.
 set -euo pipefail
@@ -59,10 +60,11 @@ copied() {
 echo '[1, 2, 3]' >"$work/ids.json"
 "$build/tests/random_model" "$model" "$gb"
 echo "# $(nproc) CPUs; $(df --output=fstype "$work" | tail -1), $work"
-gpu=no; if "$build/slipstream" --version | grep -q 'driver: [0-9]' && [ -e /dev/nvidia0 ]; then gpu=yes; fi
+gpu=no; if "$build/slipstream" --version | grep -q 'driver: for CUDA' && [ -e /dev/nvidia0 ]; then gpu=yes; fi
 read_plainly "dd: the model, cold" "$model"
 both on_host host
 [ $gpu = no ] || both on_gpu GPU
+[ "${PACKED:-yes}" = yes ] || exit 0
 drop "$model"
 took=$(seconds mpirun -n 1 --bind-to none "$build/slipstream" convert "$model" "$model" --for-gpus 1 -q)
 rate "convert --for-gpus 1, cold" "$model" "$took" "writes $(stat -c %s "$packed") bytes"

@@ -68,7 +68,7 @@ __device__ __forceinline__ void window_weights(const slip_cuda_attend_window &op
         if (lane < 4)
             m.most[token + i][warp] = most[i];
     }
-    consumers_sync(); // all maxima are there; queries are read, too: weights take their place
+    consumers_sync_apart(); // all maxima are there; queries are read, too: weights take their place
     const int ahead = u.first - u.base;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -88,7 +88,7 @@ __device__ __forceinline__ void window_weights(const slip_cuda_attend_window &op
             const int at = lane % 4 * 4 + i;
             m.weight[lane / 4][at < ahead ? at : WINDOW_SCORERS * WINDOW_TILE + at] = 0;
         }
-    consumers_sync();
+    consumers_sync_apart();
 }
 
 // ---- values ----
@@ -122,8 +122,8 @@ __device__ __forceinline__ void window_values(const slip_cuda_attend_window &op,
     }
     const int token = lane % 4 * 2;
     const float sink = op.sinks ? op.sinks[u.head] * ATTEND_LOG2E : -INFINITY;
-    consumers_sync();
-    consumers_sync();                                                                                   // weights are there
+    consumers_sync_apart();
+    consumers_sync_apart();                                                                             // weights are there
     const float sink0 = attend_exp2(sink - m.top[token]), sink1 = attend_exp2(sink - m.top[token + 1]); // its weights
     const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
 #pragma unroll
@@ -175,8 +175,8 @@ __device__ __forceinline__ void op_attend_window(const slip_cuda_attend_window &
         } else if (warp >= CONSUMER_WARPS - WINDOW_VALUES / 16) {
             window_values(op, m, m.unit, warp - (CONSUMER_WARPS - WINDOW_VALUES / 16), lane);
         } else { // the two barriers of the others
-            consumers_sync();
-            consumers_sync();
+            consumers_sync_apart();
+            consumers_sync_apart();
         }
         if (index + c.sms < units)
             consumers_sync(); // before the next unit's rows overwrite this one's

@@ -44,6 +44,12 @@ __device__ __forceinline__ void consumers_sync()
     asm volatile("bar.sync 1, %0;" ::"n"(CONSUMERS) : "memory");
 }
 
+// The same barrier, where warps reach it at different places of the code.
+__device__ __forceinline__ void consumers_sync_apart()
+{
+    asm volatile("barrier.sync 1, %0;" ::"n"(CONSUMERS) : "memory");
+}
+
 __device__ __forceinline__ float bf16_value(uint16_t bits)
 {
     return __uint_as_float((uint32_t)bits << 16);

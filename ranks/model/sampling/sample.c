@@ -38,17 +38,6 @@ uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token)
     return four[token % 4];
 }
 
-slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b)
-{
-    if (a.token < 0 || b.token < 0)
-        return a.token < 0 ? b : a;
-    if (isfinite(a.score) != isfinite(b.score))
-        return isfinite(a.score) ? b : a;
-    if (isfinite(a.score) && a.score != b.score)
-        return a.score > b.score ? a : b;
-    return a.token < b.token ? a : b;
-}
-
 static slip_candidate arg_max(const float *logits, int64_t first_token, int64_t count)
 {
     slip_candidate best = {0, -1};
@@ -84,10 +73,10 @@ static bool may_win(float logit, double temperature, uint32_t bits, slip_candida
     return best.token < 0 || !(bound + 1e-5 * fabs(bound) + 1e-5 < best.score);
 }
 
-/* The order of likelihood: of equals the lower token comes first. */
+/* The order of likelihood of two tokens. */
 static bool is_ahead(const float *logits, int64_t a, int64_t b)
 {
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+    return slip_candidate_is_ahead((slip_candidate){logits[a], (int32_t)a}, (slip_candidate){logits[b], (int32_t)b});
 }
 
 /* The best of the tokens in bins >= `open` that are ahead of the one at `limit`; of all of them where it is -1. */

@@ -10,6 +10,7 @@
 #ifndef SLIP_RANKS_MODEL_SAMPLING_SAMPLE_H
 #define SLIP_RANKS_MODEL_SAMPLING_SAMPLE_H
 
+#include "ranks/model/sampling/candidate.h"
 #include "ranks/model/sampling/gumbel.h"
 #include "ranks/model/sampling/histogram.h"
 
@@ -39,9 +40,5 @@ slip_candidate slip_sample_drawn(const float *logits, int64_t vocabulary, const 
 /* The lowest bin that a candidate, found by this rule at a temperature > 0, may lie in. Its score is the logit and the noise, rounded to f32,
  * so that the logit is known to a rounding of f32. */
 int32_t slip_candidate_bin(slip_candidate candidate, const slip_sampling *sampling, int64_t position);
-
-/* The better of two candidates: higher score, then lower token; token -1 loses. A score that is not finite wins, so that a logit that is
- * not finite is seen wherever it stood: such a candidate's score says so, its token is some token of the vocabulary. */
-slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b);
 
 #endif

@@ -12,11 +12,11 @@
 #include "io/report/output.h"
 #include "io/report/progress.h"
 #include "io/report/trace_ops.h"
-#include "jobs/options/options.h"
+#include "jobs/options/commands.h"
 
 enum { SLIP_JOB_OUTPUTS = 6 };
 
-typedef struct {
+typedef struct slip_job {
     slip_comm *comm;             /* borrowed */
     const slip_options *options; /* borrowed */
     int argc;
@@ -88,13 +88,8 @@ double slip_job_stream_ceiling(const slip_job *job);
 /* Figures to standard error and, with --json, as one object to standard output. The text to go with the object may be NULL. */
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size);
 
-/* The commands; all ranks call them. */
-slip_status slip_generate(slip_job *job);
-slip_status slip_batch(slip_job *job);
-slip_status slip_batch_check(slip_job *job); /* --dry-run */
-slip_status slip_bench(slip_job *job);
-slip_status slip_score(slip_job *job);
-slip_status slip_plan(const slip_options *options, int argc, char **argv);
+/* batch --dry-run; all ranks call it. */
+slip_status slip_batch_check(slip_job *job);
 
 /* By every rank at its end. On rank 0 `bytes` [ranks] gets the most memory that each rank's process has held; elsewhere it may be NULL. */
 slip_status slip_peak_memory(slip_comm *comm, int64_t *bytes);

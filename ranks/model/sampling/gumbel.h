@@ -13,7 +13,7 @@
 
 #include "io/base/both.h"
 
-/* Of a normal number > 0. */
+/* The natural logarithm of a normal number > 0. */
 SLIP_BOTH static inline double slip_log(double x)
 {
     const uint64_t half_root = 0x3FE6A09E667F3BCDu, exponent = 0xFFF0000000000000u;

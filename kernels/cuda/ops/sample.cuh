@@ -21,23 +21,11 @@ struct sample_found {
 
 static_assert((SLIP_MAX_LOGIT_ROWS + CONSUMER_WARPS) * sizeof(sample_found) <= SLIP_CUDA_ARENA, "one a warp's work item");
 
-__device__ __forceinline__ uint4 sample_philox(uint4 counter, uint2 key)
-{
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        uint32_t a = __umulhi(0xD2511F53u, counter.x), b = __umulhi(0xCD9E8D57u, counter.z);
-        counter = make_uint4(b ^ counter.y ^ key.x, 0xCD9E8D57u * counter.z, a ^ counter.w ^ key.y, 0xD2511F53u * counter.x);
-        key.x += 0x9E3779B9u;
-        key.y += 0xBB67AE85u;
-    }
-    return counter;
-}
-
 // The bits of tokens 4 * quad .. 4 * quad + 3.
 __device__ __forceinline__ uint4 sample_bits(const slip_cuda_logit_row &at, int quad)
 {
-    uint4 counter = make_uint4((uint32_t)quad, (uint32_t)at.position, (uint32_t)((uint64_t)at.position >> 32), 0);
-    return sample_philox(counter, make_uint2((uint32_t)at.seed, (uint32_t)(at.seed >> 32)));
+    const slip_bits four = slip_sample_quad((uint32_t)quad, at.position, at.seed);
+    return make_uint4(four.x, four.y, four.z, four.w);
 }
 
 // The best of a warp's candidates, in all of its lanes.

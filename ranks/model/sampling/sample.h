@@ -2,8 +2,8 @@
  *
  *   token = arg max over v of  logit[v] + temperature * G(seed, position, v),   G = -log(-log u)
  *
- * G is ranks/model/sampling/gumbel.h's. u comes from Philox4x32-10 (Salmon et al., SC'11) keyed by the request's seed, counted by (position, token). The sample
- * at a position depends on nothing else: not on the draft, the batch or the rank count. Scores are one fused multiply-add in double,
+ * G and u are ranks/model/sampling/gumbel.h's: u comes from Philox4x32-10, keyed by the request's seed, counted by (position, token). The
+ * sample at a position depends on nothing else: not on the draft, the batch or the rank count. Scores are one fused multiply-add in double,
  * rounded to f32: they are finite as logits are, and go to the arg max of the logits as the temperature goes to 0, which is it.
  * Ties go to the lowest token.
  */
@@ -13,9 +13,6 @@
 #include "ranks/model/sampling/candidate.h"
 #include "ranks/model/sampling/gumbel.h"
 #include "ranks/model/sampling/histogram.h"
-
-/* Philox4x32-10: 128 bits from a 128-bit counter and a 64-bit key. */
-void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 /* The 32 random bits of one (seed, position, token). */
 uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token);

@@ -54,8 +54,7 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted);
 slip_sampling slip_job_sampling(const slip_job *job);
 
 /* Load and make ready. Only rank 0's arguments count: how many sequences (0, of a batch: as many as memory carries) of how many positions at
- * most; `mine` is rank 0's status so
- * far (a bad prompt, say). Rank 0 returns with a decoder; the others serve until the end and return then. */
+ * most; `mine` is rank 0's status so far (a bad prompt, say). Rank 0 returns with a decoder; the others serve until the end and return then. */
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace);
 
 /* Rank 0, between two steps: SLIP_ERR_INTERRUPTED if a signal has asked this or another rank to end. For commands that cannot go on later. */

@@ -190,7 +190,7 @@ __device__ __forceinline__ void op_select(const slip_cuda_select &op, const cont
     }
 }
 
-// Quantises rows, f32 or of the tap ring, to the formats that a product wants.
+// Quantises rows, f32 or of the tap ring, to the forms that a product wants.
 __device__ __forceinline__ void op_quantise(const slip_cuda_quantise &op, const context &c)
 {
     int columns = op.operand.columns, blocks = blocks_of(columns), count = c.rows * blocks;

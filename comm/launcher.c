@@ -20,6 +20,11 @@ static long told(int i)
     return text ? strtol(text, NULL, 10) : 0;
 }
 
+bool slip_launcher_is_there(void)
+{
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMI_SIZE") || getenv("SLURM_PROCID");
+}
+
 slip_status slip_launcher_check(int ranks)
 {
     if (ranks > 1 || told(0) == 1) /* an mpirun for one, wherever it was started: Open MPI's daemons are tasks of srun's */

@@ -1,3 +1,4 @@
+/* Beginning and ending MPI, and what ranks send each other: comm.h by MPI calls, each of which ends in mpi_wait.c. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* How a call of MPI ends: waiting with a deadline, noticing ranks that are gone or stopped, and naming them. */
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +10,8 @@
 
 enum { SPINS_BEFORE_YIELD = 64, MISSING = 512, AT = SLIP_ACTIVITY_TEXT + 64 };
 
-/* A rank is given up when its process has been stopped for STOPPED_S; how often we look. Of a host's ranks that give up within SHOWN_S of one
- * another one shows what all of them do. */
+/* A rank is given up when its process has been stopped for STOPPED_S; how often we look. Where ranks of a host give up within
+ * SHOWN_S of one another, one shows what all of them do. */
 static const double STOPPED_S = 3, LOOK_S = 0.1, SHOWN_S = 3;
 
 /* Is a request before requests[i] open to the same peer? */

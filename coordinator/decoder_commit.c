@@ -1,3 +1,4 @@
+/* The end of a step: tokens are committed, stop rules are tested, sequences end. */
 #include "coordinator/decoder_state.h"
 
 void slip_sequence_finish(slip_sequence *sequence, const char *reason)

@@ -1,3 +1,4 @@
+/* The middle of a step: a token for each logit row, with filters, penalties and logprobs where a request wants them. */
 #include <math.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* The beginning of a step: drafts are asked for, and rows are chosen and written into the step. */
 #include "coordinator/decoder_state.h"
 
 /* Position of the newest token: committed, in no cache yet. */
@@ -236,7 +237,7 @@ static bool may_adjust(const slip_decoder *decoder)
     return slip_decoder_tells(decoder) && count <= SLIP_MAX_ADJUSTMENTS && logits <= SLIP_MAX_ADJUSTED;
 }
 
-/* Of the step, what the query's logit rows want. Whoever samples again gives logits later, of the rows that turn out to need them. */
+/* What the query's logit rows want of the step. Who samples again gets logits later, of the rows that turn out to need them. */
 static slip_want want_of(const slip_decoder *decoder, const slip_query *query)
 {
     const bool adjusted = slip_decoder_adjusted(query), filters = slip_sampling_filters(&query->sampling);

@@ -12,11 +12,11 @@
 #include "io/report/output.h"
 #include "io/report/progress.h"
 #include "io/report/trace_ops.h"
-#include "jobs/options/options.h"
+#include "jobs/options/commands.h"
 
 enum { SLIP_JOB_OUTPUTS = 6 };
 
-typedef struct {
+typedef struct slip_job {
     slip_comm *comm;             /* borrowed */
     const slip_options *options; /* borrowed */
     int argc;
@@ -54,8 +54,7 @@ int64_t slip_job_context(const slip_job *job, int64_t wanted);
 slip_sampling slip_job_sampling(const slip_job *job);
 
 /* Load and make ready. Only rank 0's arguments count: how many sequences (0, of a batch: as many as memory carries) of how many positions at
- * most; `mine` is rank 0's status so
- * far (a bad prompt, say). Rank 0 returns with a decoder; the others serve until the end and return then. */
+ * most; `mine` is rank 0's status so far (a bad prompt, say). Rank 0 returns with a decoder; the others serve until the end and return then. */
 slip_status slip_job_start(slip_job *job, slip_status mine, int32_t sequences, int64_t context, slip_trace *trace);
 
 /* Rank 0, between two steps: SLIP_ERR_INTERRUPTED if a signal has asked this or another rank to end. For commands that cannot go on later. */
@@ -88,13 +87,8 @@ double slip_job_stream_ceiling(const slip_job *job);
 /* Figures to standard error and, with --json, as one object to standard output. The text to go with the object may be NULL. */
 slip_status slip_job_report(slip_job *job, const char *text, size_t text_size);
 
-/* The commands; all ranks call them. */
-slip_status slip_generate(slip_job *job);
-slip_status slip_batch(slip_job *job);
-slip_status slip_batch_check(slip_job *job); /* --dry-run */
-slip_status slip_bench(slip_job *job);
-slip_status slip_score(slip_job *job);
-slip_status slip_plan(const slip_options *options, int argc, char **argv);
+/* batch --dry-run; all ranks call it. */
+slip_status slip_batch_check(slip_job *job);
 
 /* By every rank at its end. On rank 0 `bytes` [ranks] gets the most memory that each rank's process has held; elsewhere it may be NULL. */
 slip_status slip_peak_memory(slip_comm *comm, int64_t *bytes);

@@ -53,7 +53,7 @@ slip_decoder_options slip_job_decoding(const slip_job *job, const slip_job_sizes
 
 /* ---- what memory carries ---- */
 
-/* Of a rank: all GPUs are taken to be as the first one here, and a host's memory is its ranks' in equal parts. */
+/* The memory of a rank, in bytes. All GPUs are taken to be like the first one here; a host's memory is its ranks' in equal parts. */
 static double memory_of(const slip_job *job)
 {
     if (job->kind == &slip_executor_cuda)

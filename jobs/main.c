@@ -15,8 +15,6 @@
 #include "jobs/convert/convert.h"
 #include "jobs/inspect/inspect.h"
 #include "jobs/job.h"
-#include "jobs/merge.h"
-#include "jobs/report/report.h"
 #include "kernels/version.h"
 
 static void print_versions(void)
@@ -31,20 +29,6 @@ static void print_versions(void)
         libraries[i].describe(text);
         printf("  %s: %s\n", libraries[i].name, text);
     }
-}
-
-/* Commands that only tell run on rank 0; the others have nothing to do. */
-static slip_status run_alone(const slip_options *options, int argc, char **argv, const slip_comm *comm)
-{
-    if (slip_comm_rank(comm) != 0)
-        return SLIP_OK;
-    if (options->command == SLIP_COMMAND_INSPECT)
-        return slip_inspect_run(options, argc, argv);
-    if (options->command == SLIP_COMMAND_MERGE)
-        return slip_merge_run(options, argc, argv);
-    if (options->command == SLIP_COMMAND_PLAN)
-        return slip_plan(options, argc, argv);
-    return slip_report_show(&(slip_report_options){options->model, options->html, options->json, argc, argv});
 }
 
 /* The most memory that a rank has held, on rank 0. Called by every rank. */
@@ -108,15 +92,21 @@ static slip_status convert(const slip_options *options, int argc, char **argv, s
     return status;
 }
 
-static slip_status run_together(slip_job *job)
-{
-    switch (job->options->command) {
-    case SLIP_COMMAND_GENERATE: return slip_generate(job);
-    case SLIP_COMMAND_BATCH: return slip_batch(job);
-    case SLIP_COMMAND_BENCH: return slip_bench(job);
-    default: return slip_score(job);
-    }
-}
+/* How each command is run. */
+static const struct {
+    slip_status (*together)(slip_job *job);
+    slip_status (*alone)(const slip_options *options, int argc, char **argv);
+    slip_status (*spread)(const slip_options *options, int argc, char **argv, slip_comm *comm);
+} commands[SLIP_COMMANDS] = {
+#define TOGETHER(NAME, function) [SLIP_COMMAND_##NAME] = {.together = function},
+#define ALONE(NAME, function) [SLIP_COMMAND_##NAME] = {.alone = function},
+#define SPREAD(NAME)
+    SLIP_COMMAND_TABLE(TOGETHER, ALONE, SPREAD)
+#undef SPREAD
+#undef ALONE
+#undef TOGETHER
+        [SLIP_COMMAND_CONVERT] = {.spread = convert},
+};
 
 /* What a signal that ends the process leaves to do. */
 static const slip_signal_words *words_of(slip_command command)
@@ -131,19 +121,15 @@ static const slip_signal_words *words_of(slip_command command)
 
 static slip_status run(const slip_options *options, int argc, char **argv, slip_comm *comm)
 {
-    switch (options->command) {
-    case SLIP_COMMAND_INSPECT:
-    case SLIP_COMMAND_PLAN:
-    case SLIP_COMMAND_MERGE:
-    case SLIP_COMMAND_REPORT: return run_alone(options, argc, argv, comm);
-    case SLIP_COMMAND_CONVERT: return convert(options, argc, argv, comm);
-    default: break;
-    }
+    if (commands[options->command].spread != NULL)
+        return commands[options->command].spread(options, argc, argv, comm);
+    if (commands[options->command].alone != NULL)
+        return slip_comm_rank(comm) == 0 ? commands[options->command].alone(options, argc, argv) : SLIP_OK;
     slip_status status = options->dry_run ? SLIP_OK : slip_launcher_check(slip_comm_ranks(comm));
     if (status != SLIP_OK)
         return status;
     slip_job job = {.comm = comm, .options = options, .argc = argc, .argv = argv, .started_s = slip_now_s()};
-    status = options->dry_run ? slip_batch_check(&job) : run_together(&job);
+    status = options->dry_run ? slip_batch_check(&job) : commands[options->command].together(&job);
     slip_job_settle_outputs(&job, status);
     if (status != SLIP_OK && (job.running || slip_comm_lost(comm)))
         slip_comm_abort(comm, status);

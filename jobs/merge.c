@@ -1,4 +1,6 @@
-#include "jobs/merge.h"
+/* slipstream merge: the results of batch --shard become one file. SLIP_ERR_FAILED: requests are missing, there twice, foreign or changed;
+ * SLIP_ERR_SOME_FAILED: merged, but some were refused. */
+#include "jobs/options/commands.h"
 
 #include <jansson.h>
 
@@ -34,7 +36,7 @@ static slip_status report(const slip_options *options, int argc, char **argv, do
     return slip_fail(SLIP_ERR_FAILED, "out of memory for the figures");
 }
 
-slip_status slip_merge_run(const slip_options *options, int argc, char **argv)
+slip_status slip_merge(const slip_options *options, int argc, char **argv)
 {
     double started_s = slip_now_s();
     slip_request_file *requests = NULL;

@@ -82,7 +82,7 @@ int32_t slip_plan_slices(const slip_model *model, int32_t ranks)
     return best;
 }
 
-/* Of a program whose weights have these forms. */
+/* Bytes that the executor wants beside the weights of this program. */
 static uint64_t work_bytes(const slip_source *source, const slip_executor_kind *kind, const slip_limits *limits, int32_t ranks,
                            const slip_program *program)
 {
@@ -174,7 +174,7 @@ void slip_plan_draft_memory(const slip_source *source, const slip_executor_kind 
         }
 }
 
-/* Of a weight's element, scales included. */
+/* Bytes of a weight's element, scales included. */
 static double element_bytes(slip_dtype dtype)
 {
     switch (dtype) {

@@ -35,7 +35,7 @@ typedef struct {
     int32_t count;
 } slip_past;
 
-/* Of a sequence about to begin: nothing is allocated where `sampling` has no penalty. */
+/* The past of a sequence about to begin. Nothing is allocated where `sampling` has no penalty. */
 slip_status slip_past_start(slip_past *past, const slip_sampling *sampling, int32_t vocabulary, const int32_t *prompt,
                             int32_t prompt_count);
 void slip_past_add(slip_past *past, int32_t token);

@@ -41,7 +41,7 @@ void slip_pace_record(slip_pace *pace, int32_t rows, double ms);
 /* A draft for so many sequences took `ms`, behind tokens that became context in `context_ms`. */
 void slip_pace_record_draft(slip_pace *pace, int32_t sequences, double ms, int32_t tokens, double context_ms);
 
-/* Of a sequence's block so many drafts were verified, none included, and so many accepted. */
+/* Count a verified block of a sequence: it had `drafts` drafts, perhaps none, of which `accepted` were accepted. */
 void slip_pace_count(slip_pace *pace, slip_chances *sequence, int32_t drafts, int32_t accepted);
 
 /* Milliseconds that such a step takes, the draft for `drafted` sequences included; 0 = not measured. */

@@ -3,8 +3,8 @@
  *   submit -> queue -> a free slot, and K/V for all of it -> decoder -> detokenizer -> sink
  *
  * Admission is first come, first served: a request never overtakes one that was submitted before it, not even one that waits for more K/V
- * than is free. Everything happens in the caller's
- * thread, inside of slip_serve_step() and the cancelling functions; a sink may submit and cancel, but not step.
+ * than is free. Everything happens in the caller's thread, inside of slip_serve_step() and the cancelling functions; a sink may submit and
+ * cancel, but not step.
  *
  *     while (more to submit || slip_serve_busy(serve)) {
  *         while (more to submit && slip_serve_has_room(serve))

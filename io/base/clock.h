@@ -9,8 +9,8 @@ extern "C" {
 double slip_now_s(void);  /* seconds */
 double slip_now_ms(void); /* the same in milliseconds */
 
-/* How long a loop that polls has been waiting, for its deadline. Of a gap between two readings one second counts: in a longer one this process did
- * not run. A job that is suspended and resumed (SIGSTOP, SIGCONT) has not waited meanwhile; who waits for a single process that is stopped has. */
+/* How long a loop that polls has been waiting, for its deadline. A gap between two readings counts as one second at most: in a longer one this
+ * process did not run. A job that is suspended and resumed (SIGSTOP, SIGCONT) has not waited meanwhile; who waits for a single process that is stopped has. */
 typedef struct {
     double read_s, waited_s;
 } slip_timer;

@@ -1,3 +1,4 @@
+/* One dataset of a checkpoint: what HDF5 says of it is checked before any of its bytes are read. */
 #include "io/checkpoint/hdf5.h"
 
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* What an open checkpoint holds: its datasets by name, and the model that its config describes. */
 #include "io/checkpoint/checkpoint.h"
 
 #include <stdbool.h>

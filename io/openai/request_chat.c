@@ -1,3 +1,4 @@
+/* A chat request's messages and tools become the prompt; the answer's text becomes a message. Both by the model's template. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* The prompts of a completions request: a text, token ids, or lists of either. */
 #include <stdlib.h>
 #include <string.h>
 

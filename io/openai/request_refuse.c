@@ -1,3 +1,4 @@
+/* Refused requests: status, code, parameter and sentence of the answer's error. */
 #include <stdarg.h>
 #include <stdio.h>
 

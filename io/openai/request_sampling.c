@@ -1,3 +1,4 @@
+/* The sampling fields of a request, a row each. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>

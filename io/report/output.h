@@ -1,6 +1,6 @@
 /* A file that a run writes beside its answers: a trace, logits, a profile.
  *
- * It is claimed before work begins: the name is free, the folder takes files, nobody else writes there (io/base/lock.h). Nothing is made
+ * It is claimed before work begins: the name is free, the folder takes files, nobody else writes there (io/base/file/lock.h). Nothing is made
  * yet, so a run that fails leaves no empty file.
  */
 #ifndef SLIP_IO_REPORT_OUTPUT_H

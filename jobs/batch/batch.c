@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "comm/launcher.h"
 #include "comm/signals.h"
 #include "jobs/batch/state.h"
 
@@ -239,12 +240,6 @@ static void free_batch(batch *b)
     slip_record_close(&b->record);
 }
 
-/* Does a launcher stand between us and where standard output goes? Not PMIX_RANK: Open MPI sets it in processes that nobody launched. */
-static bool is_launched(void)
-{
-    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMI_SIZE") || getenv("SLURM_PROCID");
-}
-
 /* What a user should know who looks at the output only later. */
 static void warn(const batch *b)
 {
@@ -259,7 +254,8 @@ static void warn(const batch *b)
     if (resumed->damaged > 0)
         fprintf(stderr, "# output           %s.unfinished: %lld lines are damaged, line %lld the first: their requests begin again\n",
                 b->job->options->output, (long long)resumed->damaged, (long long)resumed->first_damaged);
-    if (strcmp(b->job->options->output, "-") == 0 && is_launched()) /* even to a terminal: mpirun gives its ranks one of its own */
+    /* Even to a terminal: mpirun gives its ranks one of its own. */
+    if (strcmp(b->job->options->output, "-") == 0 && slip_launcher_is_there())
         fprintf(stderr, "# output           goes through the launcher, which does not tell when it cannot be written: -o FILE is safe\n");
 }
 

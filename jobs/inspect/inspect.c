@@ -1,3 +1,5 @@
+/* slipstream inspect: checks a checkpoint as loading would, and prints the model, its parameters and bytes a type, the drafter, the tokenizer
+ * and every dataset to standard output; with --ranks what each would own; with --json as one object. */
 #include "jobs/inspect/inspect.h"
 
 #include <stdbool.h>
@@ -8,6 +10,7 @@
 #include "io/checkpoint/checksum.h"
 #include "io/checkpoint/layout.h"
 #include "io/report/summary.h"
+#include "jobs/options/commands.h"
 #include "jobs/inspect/totals.h"
 #include "ranks/model/family.h"
 
@@ -205,7 +208,7 @@ slip_status slip_inspect_add(const char *path, json_t *object)
     return inspect(path, NULL, object);
 }
 
-slip_status slip_inspect_run(const slip_options *options, int argc, char **argv)
+slip_status slip_inspect(const slip_options *options, int argc, char **argv)
 {
     json_t *object = options->json ? slip_summary_begin("inspect", argc, argv) : NULL;
     if (options->json && object == NULL)

@@ -1,3 +1,4 @@
+/* --help, from the tables of commands and options. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>

@@ -264,13 +264,13 @@ static const char *run_clash(const slip_options *options)
     if (options->prompt != NULL && slip_utf8_valid(options->prompt, strlen(options->prompt)) != strlen(options->prompt))
         return "-p is not UTF-8";
     if (options->device == SLIP_DEVICE_CPU && options->engine == SLIP_ENGINE_LAUNCH)
-        return "--engine launch is the GPU's: not with --device cpu";
+        return "--engine launch is not supported with --device cpu";
     if (options->device == SLIP_DEVICE_CPU && options->profile != NULL)
-        return "--profile is the GPU's: not with --device cpu";
+        return "--profile is not supported with --device cpu";
     if (options->device == SLIP_DEVICE_CUDA && options->round_activations)
-        return "--round-activations is the CPU's: not with --device cuda";
+        return "--round-activations is not supported with --device cuda";
     if (options->engine == SLIP_ENGINE_LAUNCH && options->profile != NULL)
-        return "--profile is the resident kernel's: not with --engine launch";
+        return "--profile is not supported with --engine launch";
     if (options->no_draft && options->always_draft)
         return "--no-draft and --always-draft exclude each other";
     if (options->no_draft && options->draft_ranks == SLIP_DRAFT_ON_ALL)

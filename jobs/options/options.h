@@ -1,6 +1,6 @@
 /* The command line: `slipstream COMMAND [options]` -> slip_options.
  *
- * One table (jobs/options/table.c) makes the parser and --help. Every number is checked against its range here,
+ * One table of options (jobs/options/table.c) makes the parser and --help. Every number is checked against its range here,
  * and so is what must be given together or not together: nobody asks again. Nothing is printed: all ranks parse,
  * rank 0 speaks.
  */
@@ -14,18 +14,29 @@
 #include "io/base/status.h"
 #include "ranks/model/sampling/sampling.h"
 
+/* The commands, a row each, in the order of --help; jobs/options/commands.h declares the functions, jobs/main.c calls them:
+ *     TOGETHER(NAME, function)  all ranks load a model, and work on it
+ *     ALONE(NAME, function)     one process is all that it wants; of several, rank 0
+ *     SPREAD(NAME)              all ranks, without a model; jobs/main.c knows how */
+/* clang-format off */
+#define SLIP_COMMAND_TABLE(TOGETHER, ALONE, SPREAD) \
+    TOGETHER(GENERATE, slip_generate) \
+    TOGETHER(BATCH, slip_batch) \
+    TOGETHER(BENCH, slip_bench) \
+    TOGETHER(SCORE, slip_score) \
+    SPREAD(CONVERT) \
+    ALONE(INSPECT, slip_inspect) \
+    ALONE(PLAN, slip_plan) \
+    ALONE(REPORT, slip_report_trace) \
+    ALONE(MERGE, slip_merge)
+/* clang-format on */
+
 typedef enum {
     SLIP_COMMAND_NONE, /* only with help or version */
-    SLIP_COMMAND_GENERATE,
-    SLIP_COMMAND_BATCH,
-    SLIP_COMMAND_BENCH,
-    SLIP_COMMAND_SCORE,
-    SLIP_COMMAND_CONVERT,
-    SLIP_COMMAND_INSPECT,
-    SLIP_COMMAND_PLAN,
-    SLIP_COMMAND_REPORT,
-    SLIP_COMMAND_MERGE,
-    SLIP_COMMANDS
+#define SLIP_COMMAND_NUMBER(NAME, ...) SLIP_COMMAND_##NAME,
+    SLIP_COMMAND_TABLE(SLIP_COMMAND_NUMBER, SLIP_COMMAND_NUMBER, SLIP_COMMAND_NUMBER)
+#undef SLIP_COMMAND_NUMBER
+        SLIP_COMMANDS
 } slip_command;
 
 /* Values of options that name one of a few things, in the order of the table's words; 0 = not given. */

@@ -5,18 +5,12 @@
 #define FIELD(name) offsetof(slip_options, name)
 
 enum {
-    GENERATE = 1 << SLIP_COMMAND_GENERATE,
-    BATCH = 1 << SLIP_COMMAND_BATCH,
-    BENCH = 1 << SLIP_COMMAND_BENCH,
-    SCORE = 1 << SLIP_COMMAND_SCORE,
-    CONVERT = 1 << SLIP_COMMAND_CONVERT,
-    INSPECT = 1 << SLIP_COMMAND_INSPECT,
-    PLAN = 1 << SLIP_COMMAND_PLAN,
-    REPORT = 1 << SLIP_COMMAND_REPORT,
-    MERGE = 1 << SLIP_COMMAND_MERGE,
-    RUNS = GENERATE | BATCH | BENCH | SCORE, /* they load a model and spread it over the ranks */
+#define BIT(NAME, ...) NAME = 1 << SLIP_COMMAND_##NAME,
+    SLIP_COMMAND_TABLE(BIT, BIT, BIT)
+#undef BIT
+        RUNS = GENERATE | BATCH | BENCH | SCORE, /* they load a model and spread it over the ranks */
     DECODES = GENERATE | BATCH | BENCH,
-    EVERY = RUNS | CONVERT | INSPECT | PLAN | REPORT | MERGE,
+    EVERY = (1 << SLIP_COMMANDS) - (1 << 1),
 };
 
 /* Bounds that keep later arithmetic in 32 bits with room to spare. */
@@ -179,8 +173,11 @@ const char *slip_option_argument(const option_row *row)
 
 bool slip_command_runs_alone(int command)
 {
-    return command == SLIP_COMMAND_INSPECT || command == SLIP_COMMAND_PLAN || command == SLIP_COMMAND_REPORT ||
-           command == SLIP_COMMAND_MERGE;
+#define NO(...)
+#define YES(NAME, ...) || command == SLIP_COMMAND_##NAME
+    return false SLIP_COMMAND_TABLE(NO, YES, NO);
+#undef YES
+#undef NO
 }
 
 const command_row slip_command_rows[SLIP_COMMANDS] = {

@@ -7,7 +7,7 @@
 
 enum { SLIP_REPORT_SLOWEST = 10, SLIP_REPORT_BINS = 60 };
 
-/* Of a set of values; NaN when it is empty. */
+/* The quantiles of a set of values; NaN when it is empty. */
 typedef struct {
     double median, p99;
     int64_t count;

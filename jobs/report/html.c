@@ -1,3 +1,4 @@
+/* The report as one HTML page, plots included. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* The report as JSON: docs/json.md has the keys. */
 #include <math.h>
 
 #include "io/base/json.h"

@@ -1,4 +1,5 @@
-#include "jobs/report/report.h"
+/* slipstream report: what a trace tells (batch --trace), as tables, as one object or as a page. */
+#include "jobs/options/commands.h"
 
 #include <stdio.h>
 
@@ -29,9 +30,9 @@ static slip_status write_page(const char *path, const slip_trace_data *data, con
     return status;
 }
 
-static slip_status print_json(const slip_report_options *options, const slip_trace_data *data, const slip_report *report)
+static slip_status print_json(int argc, char **argv, const slip_trace_data *data, const slip_report *report)
 {
-    json_t *object = slip_summary_begin("report", options->argc, options->argv);
+    json_t *object = slip_summary_begin("report", argc, argv);
     slip_status status = object ? slip_report_json(data, report, object) : slip_fail(SLIP_ERR_FAILED, "out of memory");
     if (status == SLIP_OK)
         return slip_summary_print(object);
@@ -39,11 +40,11 @@ static slip_status print_json(const slip_report_options *options, const slip_tra
     return status;
 }
 
-slip_status slip_report_show(const slip_report_options *options)
+slip_status slip_report_trace(const slip_options *options, int argc, char **argv)
 {
     slip_trace_data data = {0};
     slip_report report;
-    slip_status status = slip_trace_read(options->trace, &data);
+    slip_status status = slip_trace_read(options->model, &data);
     if (status != SLIP_OK)
         return status;
     status = slip_report_make(&data, &report);
@@ -54,7 +55,7 @@ slip_status slip_report_show(const slip_report_options *options)
     if (options->html)
         status = write_page(options->html, &data, &report);
     if (status == SLIP_OK && options->json)
-        status = print_json(options, &data, &report);
+        status = print_json(argc, argv, &data, &report);
     else if (status == SLIP_OK)
         slip_report_print(&data, &report, stdout);
     slip_report_free(&report);

@@ -87,7 +87,7 @@ static float dot_key(const float *q, const float *k, int64_t width)
     return sum16(sum);
 }
 
-/* Of keys that all `queries` queries see. */
+/* The scores of keys that all `queries` queries see. */
 SLIP_INLINE void score_keys(int queries, const slip_cache_view *cache, int32_t kv_head, const slip_query *query, span keys)
 {
     const int64_t stride = cache->kv_heads * cache->k_width;
@@ -138,7 +138,7 @@ SLIP_INLINE void add_vectors(int queries, int vectors, const float *v, int64_t s
             store_lanes(sum[j] + c * SLIP_LANES, total[j][c]);
 }
 
-/* Of keys that all `queries` queries see. */
+/* Adds the values of keys that all `queries` queries see. */
 SLIP_INLINE void add_values(int queries, const slip_cache_view *cache, int32_t kv_head, const slip_query *query, span keys)
 {
     const int64_t stride = cache->kv_heads * cache->v_width, count = keys.end - keys.first;

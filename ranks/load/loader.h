@@ -2,9 +2,8 @@
  * (io/base/pool).
  *
  * Reads are of whole blocks of checksums, up to 8 MiB each, into the piece itself where rows are whole, else into one of a few buffers; what
- * comes next is asked for ahead. Beside the weights
- * themselves and these buffers no more than two pieces are in memory, of 64 MiB each, or one expert where that is larger: of a weight that is
- * not stacked, a piece is some rows.
+ * comes next is asked for ahead. Beside the weights themselves and these buffers no more than two pieces are in memory, of 64 MiB each, or
+ * one expert where that is larger; a piece of a weight that is not stacked is some rows.
  */
 #ifndef SLIP_RANKS_LOAD_LOADER_H
 #define SLIP_RANKS_LOAD_LOADER_H

@@ -65,7 +65,7 @@ slip_status slip_piece_form(const slip_source *source, const slip_program *progr
     return SLIP_OK;
 }
 
-/* Of one expert. */
+/* Bytes of one expert's scales. */
 static size_t scale_bytes(const slip_weight *form)
 {
     return (size_t)(form->rows * form->scale_columns) * (form->dtype == SLIP_F8E4M3 ? sizeof(float) : 1);

@@ -220,7 +220,7 @@ static inline slip_limits slip_draft_limits(slip_limits target)
 /* ---- where K/V (and taps) of a sequence lie ----
  *
  * With a window each K/V slot has a ring. Without, all sequences share one arena: each has an extent of it, as long as its own prompt and
- * answer may become, which the coordinator deals out (coordinator/extents.h) and names in every span. Extents are contiguous, not tables
+ * answer may become, which the coordinator deals out (coordinator/kv/extents.h) and names in every span. Extents are contiguous, not tables
  * of pages: kernels read keys by `first + position` as ever, with no load in between; the price is that a gap between two extents may be
  * too short for the next request, which then waits.
  */

@@ -141,7 +141,7 @@ list() { # ranks
     done | sort -u | awk -v seed="$EACH_SEED" 'BEGIN { srand(seed) } { print rand(), $0 }' | sort -g | cut -d ' ' -f 2-
 }
 
-# Of each name about as many, until there are so many.
+# Each name about as often, until there are so many.
 sample() { # ranks, how many
     local before=$failed case count=$2
     tried=0 unreached=0

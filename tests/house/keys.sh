@@ -28,7 +28,7 @@ known inspect "$model" --ranks 2
 if [ "${QUICK:-0}" != 1 ]; then
     run batch -m "$model" -i "$work/in.jsonl" -o "$work/out.jsonl" -n 8 --trace "$work/run.h5" --metrics "$work/run.prom"
     known bench -m "$model" --device cpu -n 8
-    head -n 8 "$0" >"$work/text"
+    head -n 8 "$root/tests/data/prompts.txt" >"$work/text"
     known score -m "$model" --device cpu -f "$work/text"
     known report "$work/run.h5"
     known merge "$work/out.jsonl" -i "$work/in.jsonl" -o "$work/merged.jsonl"

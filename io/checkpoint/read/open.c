@@ -1,3 +1,4 @@
+/* Opening a checkpoint, a layer's file of one, or a file packed for GPUs: the superblock first, then the tree, then the texts. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,7 +49,7 @@ static slip_status read_plain(const slip_reading *r, int fd, const slip_dataset 
     return slip_file_read_at(fd, r->source.path, made, dataset->bytes, dataset->offset);
 }
 
-/* Of the file at hand. */
+/* Reads the tokenizer and the checksums of the file at hand. */
 static slip_status read_plains(slip_reading *r, int fd, slip_checkpoint *out)
 {
     void *tokenizer = NULL, *checksums = NULL;

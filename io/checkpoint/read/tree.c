@@ -1,3 +1,4 @@
+/* The tree of groups and datasets in a file: every object of it is known, or refused by name. */
 #include "io/checkpoint/read/reading.h"
 
 #include <stdlib.h>

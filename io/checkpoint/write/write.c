@@ -1,3 +1,4 @@
+/* Writing a checkpoint: a dataset is begun, its bytes are appended, and the file gets its name when it is whole. */
 #include "io/checkpoint/checkpoint.h"
 
 #include <errno.h>

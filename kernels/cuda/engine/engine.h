@@ -71,14 +71,14 @@ slip_status slip_cuda_engine_add(slip_cuda_engine *engine, const slip_cuda_op *o
  * more than one row group, beginning a step also makes it: those in flight end first. */
 slip_cuda_step *slip_cuda_engine_step(slip_cuda_engine *engine);
 
-/* `together`, of one row group: all ranks make the step, and rank 0 waits for the result of all. Rank 0's GPU distributes the step; what the other hosts have
- * filled in is ignored. */
+/* `together`, of one row group: all ranks make the step, and rank 0 waits for the result of all. Rank 0's GPU distributes the step; what
+ * the other hosts have filled in is ignored. */
 slip_status slip_cuda_engine_begin(slip_cuda_engine *engine, bool together);
 
 /* The result of a step. */
 typedef struct {
-    const slip_candidate
-        *candidates; /* [heads], host memory, valid until SLIP_CUDA_STEPS more have been begun; of a step made together on rank 0 alone */
+    /* [logit rows], host memory, valid until SLIP_CUDA_STEPS more have been begun; of a step made together on rank 0 alone */
+    const slip_candidate *candidates;
     uint32_t picked; /* experts that it read, over all layers and over the ranks that made it together */
     double busy_ms;  /* GPU time; with `launch`, host wall time */
 } slip_cuda_result;

@@ -7,7 +7,7 @@
 #include "io/base/clock.h"
 #include "kernels/cuda/engine/engine_state.h"
 #include "kernels/cuda/engine/record.h"
-#include "kernels/cuda/sm90/launch.cuh"
+#include "kernels/cuda/arch.cuh"
 #include "kernels/cuda/wide/wide.h"
 
 static const slip_cuda_step *launched(const slip_cuda_engine *e)

@@ -13,7 +13,7 @@
 #include "kernels/cuda/lower/lower.h"
 #include "kernels/cuda/engine/profile.h"
 #include "kernels/cuda/engine/record.h"
-#include "kernels/cuda/sm90/stream.h"
+#include "kernels/cuda/arch.cuh"
 
 enum { PROFILED_STEP = 12 };
 

@@ -2,7 +2,7 @@
 #include "kernels/cuda/engine/consume.cuh"
 #include "kernels/cuda/engine/kernel.h"
 #include "kernels/cuda/engine/produce.cuh"
-#include "kernels/cuda/sm90/launch.cuh"
+#include "kernels/cuda/arch.cuh"
 
 namespace slip {
 
@@ -19,7 +19,7 @@ __device__ void shared_start(shared_memory &s)
         mbarrier_init(&s.product_passed, 1);
         mbarrier_init(&s.step_issued, PRODUCER_WARPS);
         mbarrier_init(&s.step_delivered, 1);
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        mbarrier_init_fence();
     }
     fence_async_shared();
     __syncthreads();
@@ -67,11 +67,11 @@ const void *persistent_kernel_of(bool windows)
     return windows ? (const void *)persistent_kernel<EXCHANGED> : (const void *)persistent_kernel<ALONE>;
 }
 
-const void *launch_kernel_of(bool windows, bool gathers)
+const void *launch_kernel_of(bool windows, bool gathered)
 {
-    return windows   ? (const void *)launch_kernel<EXCHANGED>
-           : gathers ? (const void *)launch_kernel<GATHERED>
-                     : (const void *)launch_kernel<ALONE>;
+    return windows    ? (const void *)launch_kernel<EXCHANGED>
+           : gathered ? (const void *)launch_kernel<GATHERED>
+                      : (const void *)launch_kernel<ALONE>;
 }
 
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int slot)

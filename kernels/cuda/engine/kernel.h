@@ -26,8 +26,8 @@ struct kernel_parameters {
 const void *persistent_kernel_of(bool windows);
 
 // (kernel_parameters, int op): runs one op of the list on the step in p.step, for --engine launch and for looking at buffers between ops.
-// `gathers`: the host gathers sums between GATHER and REDUCE_NORM.
-const void *launch_kernel_of(bool windows, bool gathers);
+// `gathered`: the host gathers sums between GATHER and REDUCE_NORM.
+const void *launch_kernel_of(bool windows, bool gathered);
 
 // Writes the candidates of `op`, a SAMPLE that ran on `sms` SMs, to their slot in host memory. One CTA of kernel_finish_threads().
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int slot);

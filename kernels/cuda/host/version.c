@@ -1,3 +1,4 @@
+/* What --version says of CUDA: the toolkit, the driver and the architectures that this build has code for. */
 #include "kernels/version.h"
 
 #include <cuda_runtime_api.h>

@@ -27,7 +27,7 @@ enum {
     SLIP_ATTEND_OCTAVE = 8,        /* splits of keys [n, 2n); a power of two */
 };
 
-/* Of a narrow window's attention in one phase (attend_window.cuh). */
+/* Limits of a narrow window's attention in one phase (attend_window.cuh). */
 enum {
     SLIP_WINDOW_MOST = 128,  /* widest window */
     SLIP_WINDOW_K = 192,     /* widest head */

@@ -1,5 +1,5 @@
 /* A weight matrix on the device: which weight tiles it is cut into and in which order they lie. What is in a tile is the architecture's
- * affair (sm90/arch.h).
+ * affair (kernels/cuda/arch.h).
  *
  * A matrix [rows, columns] is cut into weight tiles, row tiles down the rows and column tiles along the columns. f32 matrices are stored
  * as bf16 in two planes along the columns, w = high + low, all column tiles of the high plane first: 16 of 24 bits of the mantissa.
@@ -11,7 +11,7 @@
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_MATRIX_H
 #define SLIP_KERNELS_CUDA_LAYOUT_MATRIX_H
 
-#include "kernels/cuda/sm90/arch.h"
+#include "kernels/cuda/arch.h"
 
 typedef struct {
     unsigned char *data;
@@ -48,7 +48,7 @@ SLIP_BOTH static inline int32_t slip_column_tile(const slip_cuda_matrix *matrix,
 /* How much of a product's units a warpgroup is dealt, in relation to others (ops/product.cuh). */
 enum {
     SLIP_SHARE = 16,
-    SLIP_LATE_SHARE = 10, /* one whose SM begins later, as measured: SPEED.md */
+    SLIP_LATE_SHARE = 10, /* one whose SM begins later, as measured: docs/speed-cuda.md */
 };
 
 #endif

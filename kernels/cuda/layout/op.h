@@ -3,7 +3,7 @@
  *
  * A row is OP(kind, arguments, function, watched, memory), or PRODUCT(...) for an op that multiplies by weights:
  *     kind        SLIP_CUDA_<kind> is its number, and <kind> its name in traces, profiles and errors
- *     arguments   its member of the union in slip_cuda_op
+ *     arguments   its member of slip_cuda_op: a struct, and a row of the table of arguments
  *     function    device code: void function(const slip_cuda_<arguments> &, const context &), called as a function of its own
  *                 (engine/consume.cuh). Products share one function, which stays in the kernel: wgmma does not cross a call
  *     watched     what --trace-ops shows of it: WATCH_<watched> in host/watch.c
@@ -42,7 +42,7 @@
     OP(ROPE, rope, op_rope, QKV, rope) \
     /* layers with a narrow window: parts of QKV -> K and V to the cache, if no ROPE did so, and what ATTEND writes */ \
     OP(ATTEND_WINDOW, attend_window, op_attend_window, OPERAND, attend_window) \
-    /* queries over the cache -> operand, or f32 rows where its form wants whole blocks */ \
+    /* queries over the cache -> operand, or f32 rows where its format wants whole blocks */ \
     OP(ATTEND, attend, op_attend, OPERAND, attend) \
     /* parts of gate | up -> operand */ \
     OP(SWIGLU, swiglu, op_swiglu, OPERAND, swiglu) \
@@ -214,7 +214,7 @@ typedef struct {
     float *logits;              /* host-mapped [logit rows][vocabulary rows] */
 } slip_cuda_sample;
 
-/* Of the ops that a step makes which is sampled again. */
+/* For the ops of a step that is sampled again. */
 typedef struct {
     slip_cuda_partial in; /* logits */
     int64_t vocabulary_first, vocabulary_count;
@@ -230,6 +230,25 @@ typedef struct {
     int32_t rotary_dim;
 } slip_cuda_angles;
 
+/* All of them: READS(arguments, sums), whose member `sums` is sums of products that it reads, or REST(arguments). */
+/* clang-format off */
+#define SLIP_CUDA_ARGUMENTS_TABLE(READS, REST) \
+    REST(embed) \
+    READS(gather, terms.in) \
+    READS(reduce_norm, terms.in) \
+    REST(select) \
+    REST(quantise) \
+    READS(product, in) \
+    READS(rope, in) \
+    READS(attend_window, in) \
+    REST(attend) \
+    READS(swiglu, in) \
+    REST(topk) \
+    READS(sample, in) \
+    READS(resample, in) \
+    REST(angles)
+/* clang-format on */
+
 /* One device op: the head, which every part of the engine reads, and the arguments of its kind. Copied 16 bytes a thread. */
 typedef struct {
     alignas(16) int32_t kind; /* slip_cuda_op_kind */
@@ -239,20 +258,9 @@ typedef struct {
     int32_t flows;       /* no grid barrier follows */
     int32_t early;       /* MOE_GATE_UP: the op before does not write its operand */
     union {
-        slip_cuda_embed embed;
-        slip_cuda_gather gather;
-        slip_cuda_reduce_norm reduce_norm;
-        slip_cuda_select select;
-        slip_cuda_quantise quantise;
-        slip_cuda_product product;
-        slip_cuda_rope rope;
-        slip_cuda_attend_window attend_window;
-        slip_cuda_attend attend;
-        slip_cuda_swiglu swiglu;
-        slip_cuda_topk topk;
-        slip_cuda_sample sample;
-        slip_cuda_resample resample;
-        slip_cuda_angles angles;
+#define SLIP_CUDA_MEMBER(arguments, ...) slip_cuda_##arguments arguments;
+        SLIP_CUDA_ARGUMENTS_TABLE(SLIP_CUDA_MEMBER, SLIP_CUDA_MEMBER)
+#undef SLIP_CUDA_MEMBER
     };
 } slip_cuda_op;
 

@@ -1,4 +1,4 @@
-/* How a weight matrix is cut for the GPU, and one expert brought into that order (matrix.h and sm90/arch.h say which). Plain C;
+/* How a weight matrix is cut for the GPU, and one expert brought into that order (matrix.h and the architecture's arch.h say which). Plain C;
  * nothing here allocates or knows of a device.
  *
  * The cut depends on the matrix alone: it decides which partial sums exist, and so a result's last bits. How units are dealt out

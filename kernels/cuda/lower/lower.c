@@ -5,42 +5,42 @@
 
 #include "kernels/cuda/lower/lower_state.h"
 
-/* ---- which forms of an operand are wanted ---- */
+/* ---- which formats of an operand are wanted ---- */
 
 typedef struct {
     bool q8, hi;
-} wanted_forms;
+} wanted_formats;
 
-static void want(wanted_forms *forms, const slip_cuda_matrix *matrix)
+static void want(wanted_formats *formats, const slip_cuda_matrix *matrix)
 {
     if (matrix->format == SLIP_WEIGHT_BF16)
-        forms->hi = true;
+        formats->hi = true;
     else
-        forms->q8 = true;
+        formats->q8 = true;
 }
 
 /* What the products that read `buffer` want between op `from` and the next op that writes it: those whose weight 0 is a matrix. */
-static wanted_forms forms_wanted(const lowering *l, int32_t from, slip_buffer buffer)
+static wanted_formats formats_wanted(const lowering *l, int32_t from, slip_buffer buffer)
 {
-    wanted_forms forms = {false, false};
+    wanted_formats formats = {false, false};
     for (int32_t i = from; i < l->end; i++) {
         const slip_op *op = &l->program->ops[i];
         if (op->in == buffer && op->weight[0] != SLIP_NO_WEIGHT && !l->program->tensors[op->weight[0]].vector)
-            want(&forms, &l->source->tensors[op->weight[0]].matrix);
+            want(&formats, &l->source->tensors[op->weight[0]].matrix);
         if (op->out == buffer)
             break;
     }
-    return forms;
+    return formats;
 }
 
 slip_cuda_operand slip_lower_operand(const lowering *l, int32_t from, slip_buffer buffer, int64_t columns, bool norm)
 {
-    wanted_forms forms = forms_wanted(l, from, buffer);
+    wanted_formats formats = formats_wanted(l, from, buffer);
     slip_cuda_operand operand = l->operand[buffer];
     operand.columns = (int32_t)columns;
-    if (!forms.q8)
+    if (!formats.q8)
         operand.q8 = NULL;
-    if (!forms.hi)
+    if (!formats.hi)
         operand.hi = operand.lo = NULL;
     if (!norm)
         operand.ssq = NULL;

@@ -70,7 +70,7 @@ static float *alloc_picks(lowering *l, int weight)
     return slip_block_alloc(l->block, floats * sizeof(float));
 }
 
-/* Slots' operand of the experts' weight number `weight`, in the forms that the program's experts want. */
+/* Slots' operand of the experts' weight number `weight`, in the formats that the program's experts want. */
 static slip_cuda_operand alloc_slots(lowering *l, int weight, int32_t groups)
 {
     int32_t columns = 0;

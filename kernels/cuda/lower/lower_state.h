@@ -15,7 +15,7 @@ typedef struct {
     slip_phase phase;                        /* the current one */
     int32_t end;                             /* of it, an op of the program */
     bool split;                              /* for steps with split runs (slip_cuda_step) */
-    slip_cuda_operand operand[SLIP_BUFFERS]; /* memory of each buffer's operands, in all forms */
+    slip_cuda_operand operand[SLIP_BUFFERS]; /* memory of each buffer's operands, in all formats */
     slip_cuda_partial partial[SLIP_BUFFERS]; /* what was last written there */
     bool experts_in_partial;
     float *parts[SLIP_BUFFERS]; /* partial sums of each buffer */
@@ -50,7 +50,7 @@ void slip_lower_memory(lowering *l);
 /* An operand of `columns` columns: e4m3 codes and their scales, and bf16 halves, as wanted. No sums of squares. */
 slip_cuda_operand slip_alloc_operand(lowering *l, int64_t columns, int32_t groups, bool codes, bool halves);
 
-/* All forms of `buffer`'s operands. */
+/* All formats of `buffer`'s operands. */
 void slip_memory_operand(lowering *l, slip_buffer buffer, int32_t groups);
 
 #define SLIP_MEMORY_FUNCTION(kind, arguments, function, watched, memory) void slip_memory_##memory(lowering *l);
@@ -76,7 +76,7 @@ void slip_lower_again(lowering *l);
 /* A device op for ops [first, last] of the program. Appending never moves the ops before. */
 slip_cuda_op *slip_lower_append(lowering *l, slip_cuda_op_kind kind, int32_t first, int32_t last);
 
-/* The operand memory of `buffer`, narrowed to the forms that are wanted behind op `from`. */
+/* The operand memory of `buffer`, narrowed to the formats that are wanted behind op `from`. */
 slip_cuda_operand slip_lower_operand(const lowering *l, int32_t from, slip_buffer buffer, int64_t columns, bool norm);
 
 /* The vector of a tensor; NULL for SLIP_NO_WEIGHT. */

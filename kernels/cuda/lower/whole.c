@@ -1,29 +1,41 @@
 /* Ops of steps whose products add up all chunks of a sum themselves and leave one part. */
 #include "kernels/cuda/lower/lower.h"
 
+#define READS(arguments, sums) \
+    static slip_cuda_partial *read_by_##arguments(slip_cuda_##arguments *of) \
+    { \
+        return &of->sums; \
+    }
+#define REST(arguments) \
+    static slip_cuda_partial *read_by_##arguments(slip_cuda_##arguments *of) \
+    { \
+        (void)of; \
+        return NULL; \
+    }
+SLIP_CUDA_ARGUMENTS_TABLE(READS, REST)
+#undef REST
+#undef READS
+
+/* The sums of products that an op reads; NULL: none. */
+static slip_cuda_partial *read_by(slip_cuda_op *op)
+{
+    switch ((slip_cuda_op_kind)op->kind) {
+#define CASE(KIND, arguments, ...) \
+    case SLIP_CUDA_##KIND: return read_by_##arguments(&op->arguments);
+        SLIP_CUDA_OP_TABLE(CASE, CASE) // NOLINT(bugprone-branch-clone): a row of the table each
+#undef CASE
+    case SLIP_CUDA_OPS: break;
+    }
+    return NULL;
+}
+
 slip_cuda_op slip_cuda_whole(slip_cuda_op op)
 {
-    switch ((slip_cuda_op_kind)op.kind) {
-    case SLIP_CUDA_LINEAR:
-        if (!op.product.counted)
-            op.product.out.parts = 1;
-        break;
-    case SLIP_CUDA_MOE_GATE_UP: op.product.out.parts = 1; break;
-    case SLIP_CUDA_MOE_DOWN: op.product.in.parts = op.product.out.parts = 1; break;
-    case SLIP_CUDA_GATHER: op.gather.terms.in.parts = 1; break;
-    case SLIP_CUDA_REDUCE_NORM:
-        if (!op.reduce_norm.gathered) /* else its parts are ranks */
-            op.reduce_norm.terms.in.parts = 1;
-        break;
-    case SLIP_CUDA_ROPE: op.rope.in.parts = 1; break;
-    case SLIP_CUDA_ATTEND_WINDOW: op.attend_window.in.parts = 1; break;
-    case SLIP_CUDA_SWIGLU: op.swiglu.in.parts = 1; break;
-    case SLIP_CUDA_ADJUST:
-    case SLIP_CUDA_LIKELIEST:
-    case SLIP_CUDA_LIKELIEST_MERGE: op.resample.in.parts = 1; break;
-    case SLIP_CUDA_SAMPLE:
-    case SLIP_CUDA_HISTOGRAM: op.sample.in.parts = 1; break;
-    default: /* reads and writes no sums of products */ break;
-    }
+    const bool gathered = op.kind == SLIP_CUDA_REDUCE_NORM && op.reduce_norm.gathered; /* then its parts are ranks */
+    slip_cuda_partial *read = gathered ? NULL : read_by(&op);
+    if (read && read->parts > 0)
+        read->parts = 1;
+    if (slip_cuda_is_product(op.kind) && !op.product.counted)
+        op.product.out.parts = 1;
     return op;
 }

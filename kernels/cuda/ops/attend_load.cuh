@@ -3,7 +3,7 @@
 
 #include "kernels/cuda/layout/attend_size.h"
 #include "kernels/cuda/sync/context.cuh"
-#include "kernels/cuda/sm90/mma.cuh"
+#include "kernels/cuda/arch.cuh"
 
 namespace slip {
 

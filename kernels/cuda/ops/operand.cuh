@@ -3,7 +3,7 @@
 
 #include <cuda_fp8.h>
 
-#include "kernels/cuda/sm90/tile.cuh"
+#include "kernels/cuda/arch.cuh"
 #include "kernels/cuda/sync/ring.cuh"
 
 namespace slip {
@@ -116,7 +116,7 @@ __device__ __forceinline__ void load_factor(const slip_cuda_operand &a, float ep
 }
 
 template <int N>
-__device__ __forceinline__ int operand_bytes(int format) // of a tile's columns, one form
+__device__ __forceinline__ int operand_bytes(int format) // of a tile's columns, one format
 {
     return format == SLIP_WEIGHT_BF16 ? BF16_BYTES<N> : format == SLIP_WEIGHT_F8 ? F8_BYTES<N> : MXFP4_BYTES<N>;
 }

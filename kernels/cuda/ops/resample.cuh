@@ -101,11 +101,6 @@ struct likeliest_slice {
     int32_t token;    // of column 0
 };
 
-__device__ __forceinline__ bool likeliest_is_ahead(slip_candidate a, slip_candidate b)
-{
-    return a.score != b.score ? a.score > b.score : a.token < b.token;
-}
-
 // The best of this lane's tokens behind `limit`, of all of them where its token is -1.
 __device__ __forceinline__ slip_candidate likeliest_behind(const slip_cuda_resample &op, const likeliest_slice &slice, slip_candidate limit,
                                                            int lane)
@@ -113,7 +108,7 @@ __device__ __forceinline__ slip_candidate likeliest_behind(const slip_cuda_resam
     slip_candidate best = {0, -1};
     for (int column = slice.first + lane; column < slice.last; column += 32) {
         const slip_candidate mine = {resample_logit(op.in, slice.row + column), slice.token + column};
-        if ((limit.token < 0 || likeliest_is_ahead(limit, mine)) && (best.token < 0 || likeliest_is_ahead(mine, best)))
+        if ((limit.token < 0 || slip_candidate_is_ahead(limit, mine)) && (best.token < 0 || slip_candidate_is_ahead(mine, best)))
             best = mine;
     }
     return best;
@@ -205,7 +200,7 @@ __device__ __forceinline__ slip_candidate likeliest_head(const likeliest_lists &
         if (!lists.list[j] || lists.at[j] >= lists.list[j]->count)
             continue;
         const slip_candidate mine = lists.list[j]->best[lists.at[j]];
-        if (best.token < 0 || likeliest_is_ahead(mine, best))
+        if (best.token < 0 || slip_candidate_is_ahead(mine, best))
             best = mine;
     }
     return best;

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "kernels/cuda/sync/context.cuh"
-#include "kernels/cuda/sm90/mma.cuh"
+#include "kernels/cuda/arch.cuh"
 
 namespace slip {
 

@@ -2,12 +2,13 @@
  * SLIP_CUDA_HISTOGRAM, behind it: the histograms of rows that filters apply to (ranks/model/sampling/histogram.h).
  *
  * Columns are cut into quads of tokens 4i .. 4i + 3, which share one Philox call, and quads into one contiguous slice an SM. The
- * rule is a total order (higher score, then lower token), so it does not matter in which order candidates meet. Histograms are sums of
+ * rule is a total order (ranks/model/sampling/candidate.h), so it does not matter in which order candidates meet. Histograms are sums of
  * integers: nor does it there. */
 #pragma once
 
 #include "kernels/cuda/ops/attend_parts.cuh"
 #include "kernels/cuda/ops/operand.cuh"
+#include "ranks/model/sampling/candidate.h"
 #include "ranks/model/sampling/gumbel.h"
 
 namespace slip {
@@ -20,34 +21,11 @@ struct sample_found {
 
 static_assert((SLIP_MAX_LOGIT_ROWS + CONSUMER_WARPS) * sizeof(sample_found) <= SLIP_CUDA_ARENA, "one a warp's work item");
 
-__device__ __forceinline__ uint4 sample_philox(uint4 counter, uint2 key)
-{
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        uint32_t a = __umulhi(0xD2511F53u, counter.x), b = __umulhi(0xCD9E8D57u, counter.z);
-        counter = make_uint4(b ^ counter.y ^ key.x, 0xCD9E8D57u * counter.z, a ^ counter.w ^ key.y, 0xD2511F53u * counter.x);
-        key.x += 0x9E3779B9u;
-        key.y += 0xBB67AE85u;
-    }
-    return counter;
-}
-
 // The bits of tokens 4 * quad .. 4 * quad + 3.
 __device__ __forceinline__ uint4 sample_bits(const slip_cuda_logit_row &at, int quad)
 {
-    uint4 counter = make_uint4((uint32_t)quad, (uint32_t)at.position, (uint32_t)((uint64_t)at.position >> 32), 0);
-    return sample_philox(counter, make_uint2((uint32_t)at.seed, (uint32_t)(at.seed >> 32)));
-}
-
-__device__ __forceinline__ slip_candidate sample_better(slip_candidate a, slip_candidate b)
-{
-    if (a.token < 0 || b.token < 0)
-        return a.token < 0 ? b : a;
-    if (isfinite(a.score) != isfinite(b.score))
-        return isfinite(a.score) ? b : a;
-    if (isfinite(a.score) && a.score != b.score)
-        return a.score > b.score ? a : b;
-    return a.token < b.token ? a : b;
+    const slip_bits four = slip_sample_quad((uint32_t)quad, at.position, at.seed);
+    return make_uint4(four.x, four.y, four.z, four.w);
 }
 
 // The best of a warp's candidates, in all of its lanes.
@@ -56,7 +34,7 @@ __device__ __forceinline__ slip_candidate sample_warp_best(slip_candidate best)
 #pragma unroll
     for (int away = 16; away > 0; away /= 2) {
         slip_candidate other = {__shfl_xor_sync(0xffffffff, best.score, away), __shfl_xor_sync(0xffffffff, best.token, away)};
-        best = sample_better(best, other);
+        best = slip_candidate_better(best, other);
     }
     return best;
 }
@@ -82,7 +60,7 @@ __device__ __forceinline__ void sample_perturbed(float logit, double temperature
     if (bound + 1e-5 * fabs(bound) + 1e-5 < known)
         return;
     slip_candidate mine = {(float)fma(temperature, sample_gumbel(bits), (double)logit), token};
-    best = sample_better(best, mine);
+    best = slip_candidate_better(best, mine);
 }
 
 // Logits of columns [column, column + 4) of a row: parts in ascending order. Columns that do not exist are left alone.
@@ -134,7 +112,7 @@ __device__ __forceinline__ sample_found sample_range(const slip_cuda_sample &op,
                 if (at.open > SLIP_ALL_BINS && !slip_is_above(logit[i], scale, at.open))
                     continue;
                 if (temperature == 0)
-                    best = sample_better(best, {logit[i], quad * 4 + i});
+                    best = slip_candidate_better(best, {logit[i], quad * 4 + i});
                 else
                     sample_perturbed(logit[i], temperature, bits[i], quad * 4 + i, bar, best);
             }
@@ -167,7 +145,7 @@ __device__ __forceinline__ void sample_candidates(const slip_cuda_sample &op, co
     for (int h = c.thread(); h < logit_rows; h += CONSUMERS) {
         sample_found all = {{0, -1}, -INFINITY};
         for (int i = 0; i < segments; i++) {
-            all.best = sample_better(all.best, found[h * segments + i].best);
+            all.best = slip_candidate_better(all.best, found[h * segments + i].best);
             all.highest = fmaxf(all.highest, found[h * segments + i].highest);
         }
         op.candidates[(int64_t)c.sm * logit_rows + h] = all.best;
@@ -295,7 +273,7 @@ __device__ __forceinline__ slip_candidate pick_best(const slip_candidate *candid
 {
     slip_candidate best = {0, -1};
     for (int sm = (int)(threadIdx.x % 32); sm < sms; sm += 32)
-        best = sample_better(best, candidates[(int64_t)sm * logit_rows + index]);
+        best = slip_candidate_better(best, candidates[(int64_t)sm * logit_rows + index]);
     return sample_warp_best(best);
 }
 

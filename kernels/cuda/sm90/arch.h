@@ -5,8 +5,10 @@
  *     copy.cuh    copies to shared memory: by threads, and in bulk, completing on a barrier; that barrier; the fence between ordinary stores
  *                 to shared memory and what reads them asynchronously
  *     mma.cuh     ldmatrix and mma.sync for attention
+ *     launch.cuh  launches that begin while the one before ends; registers that warpgroups give and get
  *     stream.cu   the rate at which weights stream through bulk copies
- * Nothing outside of this folder knows wgmma, bulk copies or the order inside of a tile; CMakeLists.txt names the architecture for nvcc.
+ * Nothing outside of this folder knows wgmma, bulk copies or the order inside of a tile. kernels/cuda/arch.h and arch.cuh name the folder,
+ * kernels/CMakeLists.txt its stream.cu; CMakeLists.txt names the architecture for nvcc.
  */
 #ifndef SLIP_KERNELS_CUDA_SM90_ARCH_H
 #define SLIP_KERNELS_CUDA_SM90_ARCH_H

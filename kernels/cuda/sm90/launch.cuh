@@ -1,5 +1,6 @@
 /* Launches one behind the other in a stream: a kernel begins while the one before is still at work, and waits for its end where it needs what
- * that one wrote. It may wait at once: its start is out of the way then. */
+ * that one wrote. It may wait at once: its start is out of the way then. And how a CTA's registers go from warpgroups that copy to those that
+ * compute. */
 #pragma once
 
 #include "kernels/cuda/sm90/arch.h"
@@ -10,6 +11,20 @@ namespace slip {
 __device__ __forceinline__ void await_previous_kernel()
 {
     asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+}
+
+// By all threads of a warpgroup: each keeps COUNT registers, and gives the others to the CTA.
+template <int COUNT>
+__device__ __forceinline__ void registers_give()
+{
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+
+// The same: each has COUNT registers, as soon as others have given them.
+template <int COUNT>
+__device__ __forceinline__ void registers_get()
+{
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 }
 
 // A launch of a kernel that calls await_previous_kernel(). `kernel_before`: what comes before it in the stream is a kernel, whose end the

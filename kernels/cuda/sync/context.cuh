@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/layout/op.h"
 #include "kernels/cuda/layout/step.h"
-#include "kernels/cuda/sm90/copy.cuh"
+#include "kernels/cuda/arch.cuh"
 
 namespace slip {
 

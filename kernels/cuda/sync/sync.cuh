@@ -14,7 +14,7 @@
  * turn (st.relaxed.gpu by TOPK): a reader polls it by ld.relaxed.gpu until it is of its turn. The next turn's picks are written behind
  * barriers that all readers of this one's have passed. Picks' weights are read behind a barrier, as everything else.
  *
- * A step that is made by launches has no grid barriers: a kernel begins behind the end of the one before (sm90/launch.cuh). Within one, only
+ * A step that is made by launches has no grid barriers: a kernel begins behind the end of the one before (launch.cuh). Within one, only
  * REDUCE_NORM waits for other ranks, as it does in the resident kernel: its CTAs are all there, one an SM.
  *
  * Between ranks: sums travel as messages that carry their epoch; comm/exchange.cuh has the reasoning. Other ranks abort this one through a
@@ -37,7 +37,7 @@
 #pragma once
 
 #include "comm/exchange.cuh"
-#include "kernels/cuda/sm90/copy.cuh"
+#include "kernels/cuda/arch.cuh"
 #include "kernels/cuda/sync/context.cuh"
 
 namespace slip {

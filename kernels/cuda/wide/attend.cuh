@@ -8,7 +8,7 @@
 #pragma once
 
 #include "kernels/cuda/ops/attend.cuh"
-#include "kernels/cuda/sm90/launch.cuh"
+#include "kernels/cuda/arch.cuh"
 
 namespace slip {
 

@@ -223,11 +223,11 @@ __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_
     const int rows = op_rows(op, step->rows, step->logit_rows);
     const wide_work w = wide_work_of<FORMAT, WHOLE>(op, rows);
     if (threadIdx.x >= WIDE_CONSUMERS) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(WIDE_FILLER_REGISTERS));
+        registers_give<WIDE_FILLER_REGISTERS>();
         wide_fill<FORMAT>(w, s);
         return;
     }
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WIDE_CONSUMER_REGISTERS));
+    registers_get<WIDE_CONSUMER_REGISTERS>();
     wide_consume<FORMAT, WHOLE>(w, s, rows);
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/ops/attend_window_rows.cuh"
-#include "kernels/cuda/sm90/launch.cuh"
+#include "kernels/cuda/arch.cuh"
 
 namespace slip {
 

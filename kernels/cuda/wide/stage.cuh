@@ -7,7 +7,7 @@
 #pragma once
 
 #include "kernels/cuda/ops/product.cuh"
-#include "kernels/cuda/sm90/launch.cuh"
+#include "kernels/cuda/arch.cuh"
 
 namespace slip {
 
@@ -119,7 +119,7 @@ __device__ __forceinline__ void wide_start(wide_memory<FORMAT> &s)
             mbarrier_init(&s.full[i], WIDE_FILLER_WARPS);
             mbarrier_init(&s.empty[i], WIDE_CONSUMER_WARPS);
         }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    mbarrier_init_fence();
     fence_async_shared();
     __syncthreads();
 }

@@ -1,3 +1,4 @@
+/* The config.json of a DFlash drafter: parsed, and checked against its target's. */
 #include "ranks/model/dflash/dflash.h"
 
 #include <stdio.h>

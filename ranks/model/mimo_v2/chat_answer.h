@@ -8,7 +8,7 @@
  *
  * Reasoning is there when the text begins with <think>; cut short, all is reasoning. A call is a whole block of the form above: white
  * space may stand between its tags, NAME is one of the offered tools, names have neither < nor > nor control characters, and a VALUE, kept
- * byte for byte, goes to the next </parameter>. Of a KEY that comes twice the last counts. A block that breaks the form, or does not end, is
+ * byte for byte, goes to the next </parameter>. Where a KEY comes twice, the last counts. A block that breaks the form, or does not end, is
  * text up to the byte where it breaks, and reading goes on from there. White space behind a call belongs to the markup where nothing
  * but calls follows it.
  */

@@ -13,7 +13,35 @@
 
 #include "io/base/both.h"
 
-/* Of a normal number > 0. */
+/* 128 bits. */
+typedef struct {
+    uint32_t x, y, z, w;
+} slip_bits;
+
+/* Philox4x32-10 (Salmon et al., SC'11): 128 bits from a 128-bit counter and a 64-bit key. */
+SLIP_BOTH static inline slip_bits slip_philox(slip_bits counter, uint32_t key, uint32_t key_above)
+{
+#ifdef __CUDA_ARCH__
+#pragma unroll
+#endif
+    for (int round = 0; round < 10; round++) {
+        const uint32_t a = slip_upper_product(0xD2511F53u, counter.x), b = slip_upper_product(0xCD9E8D57u, counter.z);
+        const slip_bits next = {b ^ counter.y ^ key, 0xCD9E8D57u * counter.z, a ^ counter.w ^ key_above, 0xD2511F53u * counter.x};
+        counter = next;
+        key += 0x9E3779B9u;
+        key_above += 0xBB67AE85u;
+    }
+    return counter;
+}
+
+/* The 32 random bits of each of the tokens 4 * quad .. 4 * quad + 3 at a position: one call serves all of them. */
+SLIP_BOTH static inline slip_bits slip_sample_quad(uint32_t quad, int64_t position, uint64_t seed)
+{
+    const slip_bits counter = {quad, (uint32_t)position, (uint32_t)((uint64_t)position >> 32), 0};
+    return slip_philox(counter, (uint32_t)seed, (uint32_t)(seed >> 32));
+}
+
+/* The natural logarithm of a normal number > 0. */
 SLIP_BOTH static inline double slip_log(double x)
 {
     const uint64_t half_root = 0x3FE6A09E667F3BCDu, exponent = 0xFFF0000000000000u;

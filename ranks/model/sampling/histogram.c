@@ -56,7 +56,7 @@ typedef struct {
     double low, high; /* bounds of a mass; the highest logit's bin weighs 1 at its lower end */
 } bounds;
 
-/* Of all tokens of bin i, whose lower end weighs `weight`: under the chord of exp(), above its tangent in the middle. */
+/* The mass of all tokens of bin i, whose lower end weighs `weight`: under the chord of exp(), above its tangent in the middle. */
 static bounds mass_of(const slip_histogram *h, int32_t i, double weight)
 {
     const double count = h->count[i], sum = h->sum[i] * (BIN_STEP / SLIP_PLACES), cut = count * (BIN_STEP / SLIP_PLACES);

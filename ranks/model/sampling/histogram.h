@@ -83,7 +83,7 @@ SLIP_BOTH static inline bool slip_is_binned(double temperature)
     return temperature >= 1e-4;
 }
 
-/* Of `count` finite logits, the highest of them `highest`, at a temperature that is binned. At most 2^22 of them. */
+/* The histogram of `count` finite logits, the highest of them `highest`, at a temperature that is binned. count <= 2^22. */
 void slip_histogram_fill(const float *logits, int64_t count, float highest, double temperature, slip_histogram *histogram);
 
 /* Add the histogram of another part of the row. */

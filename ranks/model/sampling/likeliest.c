@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "ranks/model/sampling/candidate.h"
 #include "ranks/model/sampling/gumbel.h"
 
 _Static_assert(sizeof(slip_likeliest) == 216, "it is sent as bytes: no padding");
@@ -58,17 +59,12 @@ void slip_likeliest_find(const float *logits, int64_t first_token, int64_t count
     add_terms(&out->sum, logits, count);
 }
 
-static bool is_ahead(slip_candidate a, slip_candidate b)
-{
-    return a.score != b.score ? a.score > b.score : a.token < b.token;
-}
-
 void slip_likeliest_add(slip_likeliest *all, const slip_likeliest *more)
 {
     const slip_likeliest ours = *all;
     int32_t i = 0, j = 0;
     for (all->count = 0; all->count < SLIP_MAX_TOP_LOGPROBS && (i < ours.count || j < more->count); all->count++) {
-        const bool mine = j == more->count || (i < ours.count && is_ahead(ours.best[i], more->best[j]));
+        const bool mine = j == more->count || (i < ours.count && slip_candidate_is_ahead(ours.best[i], more->best[j]));
         all->best[all->count] = mine ? ours.best[i++] : more->best[j++];
     }
     if (ours.count == 0)

@@ -1,5 +1,5 @@
 /* What logprobs need to know of a whole row of logits, in 216 bytes: its likeliest tokens, one more token's logit, and the sum of exp() over
- * all of it. Of parts of a row it adds up to the row's exactly, in any order and however the row was cut.
+ * all of it. Those of a row's parts add up to the row's exactly, in any order and however the row was cut.
  *
  * exp(x) is m * 2^k, with m in [1, 2) as 53 bits of an integer, computed from x alone by operations that round alike everywhere. The sum is
  * an integer: words of 32 bits at absolute places, multiples of 32 bits, the first of them that in which exp() of the highest logit has its
@@ -110,7 +110,7 @@ SLIP_BOTH static inline void slip_exp_merge(slip_exp_sum *sum, const slip_exp_su
             sum->word[i] += j + down == i ? lower.word[j] : 0;
 }
 
-/* Of `count` finite logits of tokens from `first_token` on. `asked`: a token, whether it is one of them or not. */
+/* What `count` finite logits of tokens from `first_token` on say. `asked`: a token, one of them or not. */
 void slip_likeliest_find(const float *logits, int64_t first_token, int64_t count, int32_t asked, slip_likeliest *out);
 
 /* Add what was found in another part of the row. */

@@ -1,34 +1,14 @@
 #include "ranks/model/sampling/sample.h"
 
 #include <math.h>
+#include <string.h>
 
 _Static_assert(sizeof(slip_sampling) == 8 * sizeof(double), "it is hashed and sent as bytes: no padding");
 
-void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
-{
-    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53u * c0, b = (uint64_t)0xCD9E8D57u * c2;
-        uint32_t n0 = (uint32_t)(b >> 32) ^ c1 ^ k0, n2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
-        c1 = (uint32_t)b;
-        c3 = (uint32_t)a;
-        c0 = n0;
-        c2 = n2;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    out[0] = c0;
-    out[1] = c1;
-    out[2] = c2;
-    out[3] = c3;
-}
-
-/* One Philox call serves the four tokens 4i .. 4i+3. */
 static void bits_of_four(uint64_t seed, int64_t position, int64_t token, uint32_t out[4])
 {
-    uint32_t counter[4] = {(uint32_t)(token / 4), (uint32_t)position, (uint32_t)((uint64_t)position >> 32), 0};
-    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    slip_philox(counter, key, out);
+    const slip_bits four = slip_sample_quad((uint32_t)(token / 4), position, seed);
+    memcpy(out, &four, sizeof four);
 }
 
 uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token)
@@ -36,17 +16,6 @@ uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token)
     uint32_t four[4];
     bits_of_four(seed, position, token, four);
     return four[token % 4];
-}
-
-slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b)
-{
-    if (a.token < 0 || b.token < 0)
-        return a.token < 0 ? b : a;
-    if (isfinite(a.score) != isfinite(b.score))
-        return isfinite(a.score) ? b : a;
-    if (isfinite(a.score) && a.score != b.score)
-        return a.score > b.score ? a : b;
-    return a.token < b.token ? a : b;
 }
 
 static slip_candidate arg_max(const float *logits, int64_t first_token, int64_t count)
@@ -84,10 +53,10 @@ static bool may_win(float logit, double temperature, uint32_t bits, slip_candida
     return best.token < 0 || !(bound + 1e-5 * fabs(bound) + 1e-5 < best.score);
 }
 
-/* The order of likelihood: of equals the lower token comes first. */
+/* The order of likelihood of two tokens. */
 static bool is_ahead(const float *logits, int64_t a, int64_t b)
 {
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+    return slip_candidate_is_ahead((slip_candidate){logits[a], (int32_t)a}, (slip_candidate){logits[b], (int32_t)b});
 }
 
 /* The best of the tokens in bins >= `open` that are ahead of the one at `limit`; of all of them where it is -1. */

@@ -2,19 +2,17 @@
  *
  *   token = arg max over v of  logit[v] + temperature * G(seed, position, v),   G = -log(-log u)
  *
- * G is ranks/model/sampling/gumbel.h's. u comes from Philox4x32-10 (Salmon et al., SC'11) keyed by the request's seed, counted by (position, token). The sample
- * at a position depends on nothing else: not on the draft, the batch or the rank count. Scores are one fused multiply-add in double,
+ * G and u are ranks/model/sampling/gumbel.h's: u comes from Philox4x32-10, keyed by the request's seed, counted by (position, token). The
+ * sample at a position depends on nothing else: not on the draft, the batch or the rank count. Scores are one fused multiply-add in double,
  * rounded to f32: they are finite as logits are, and go to the arg max of the logits as the temperature goes to 0, which is it.
  * Ties go to the lowest token.
  */
 #ifndef SLIP_RANKS_MODEL_SAMPLING_SAMPLE_H
 #define SLIP_RANKS_MODEL_SAMPLING_SAMPLE_H
 
+#include "ranks/model/sampling/candidate.h"
 #include "ranks/model/sampling/gumbel.h"
 #include "ranks/model/sampling/histogram.h"
-
-/* Philox4x32-10: 128 bits from a 128-bit counter and a 64-bit key. */
-void slip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 /* The 32 random bits of one (seed, position, token). */
 uint32_t slip_sample_bits(uint64_t seed, int64_t position, int32_t token);
@@ -39,9 +37,5 @@ slip_candidate slip_sample_drawn(const float *logits, int64_t vocabulary, const 
 /* The lowest bin that a candidate, found by this rule at a temperature > 0, may lie in. Its score is the logit and the noise, rounded to f32,
  * so that the logit is known to a rounding of f32. */
 int32_t slip_candidate_bin(slip_candidate candidate, const slip_sampling *sampling, int64_t position);
-
-/* The better of two candidates: higher score, then lower token; token -1 loses. A score that is not finite wins, so that a logit that is
- * not finite is seen wherever it stood: such a candidate's score says so, its token is some token of the vocabulary. */
-slip_candidate slip_candidate_better(slip_candidate a, slip_candidate b);
 
 #endif

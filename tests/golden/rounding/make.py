@@ -2,7 +2,7 @@
 """mxfp4.txt: what `convert --experts mxfp4` must make of FP8 experts, by NumPy:  python make.py > mxfp4.txt
 
 A model of two layers with two experts each, hidden size 160 and expert width 192: blocks of 128 end inside of every matrix. Codes and
-scales come from formulas that tests/unit/jobs/test_convert_rounding.c has too. A line a stack of experts: its name, the RMS of the
+scales come from formulas that tests/unit/jobs/convert/test_convert_rounding.c has too. A line a stack of experts: its name, the RMS of the
 errors relative to that of the values, the largest error, and the SHA-256 of all codes and of all scales.
 
 The rule is docs/checkpoint-format.md's, written out here without a word of the program's code.

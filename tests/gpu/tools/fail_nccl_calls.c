@@ -5,7 +5,7 @@
 
 #include "fail_cuda.h"
 
-/* Of nccl_device.h, which is C++. */
+/* As in nccl_device.h, which is C++. */
 typedef struct {
     int ranks, rank, stride;
 } team;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/sm90/arch.h"
+#include "kernels/cuda/arch.h"
 #include "tests/gpu/tools/fake_kernel.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" // most of them mean nothing here

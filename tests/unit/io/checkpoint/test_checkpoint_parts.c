@@ -18,7 +18,7 @@
 #define LAYER_1 "m.h5.d/layer-001.h5"
 #define DRAFT "m.h5.d/draft.h5"
 
-/* Of a model with a drafter and two layers; `number` makes its weights its own. */
+/* An index of a model with a drafter and two layers; `number` makes its weights its own. */
 static source make_index(unsigned char number)
 {
     source s = make_source("BF16", "F8_E4M3");

@@ -28,7 +28,7 @@ static bool ends(const char *text, const char *with)
     return length >= tail && strcmp(text + length - tail, with) == 0;
 }
 
-/* Of a layer's experts, two: the first, which tells the others' type, and another one. */
+/* Two of a layer's experts: the first, which tells the others' type, and another one. */
 static bool is_chosen(const slip_st_tensor *tensor, size_t number)
 {
     const char *expert = strstr(tensor->name, ".experts.");

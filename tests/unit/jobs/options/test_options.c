@@ -159,7 +159,7 @@ static void test_others(void **state)
     assert_refused("generate -m m -p a\xff", "-p is not UTF-8");
     assert_refused("bench -m m -p \xc3", "-p is not UTF-8");
     assert_refused("generate -m m -p x --no-draft --always-draft", "exclude each other");
-    assert_refused("bench --shape pro --engine launch --profile p", "not with --engine launch");
+    assert_refused("bench --shape pro --engine launch --profile p", "not supported with --engine launch");
     options = accept("generate -m m -p x -n 256");
     assert_true(slip_options_given(&options, "max-tokens") && !slip_options_given(&options, "engine"));
     options = accept("generate -m m -p x");
@@ -221,9 +221,9 @@ static void test_wrong_use(void **state)
         {"bench -m m --layers 8", "--layers needs --shape"},
         {"bench --shape pro -p x", "--prompt-tokens instead of -p"},
         {"bench -m m -p x --prompt-tokens 4", "exclude"},
-        {"bench --shape pro --device cpu --profile p", "not with --device cpu"},
-        {"score -m m -f t --device cpu --engine launch", "not with --device cpu"},
-        {"score -m m -f t --device cuda --round-activations", "not with --device cuda"},
+        {"bench --shape pro --device cpu --profile p", "not supported with --device cpu"},
+        {"score -m m -f t --device cpu --engine launch", "not supported with --device cpu"},
+        {"score -m m -f t --device cuda --round-activations", "not supported with --device cuda"},
         {"score -m m -f t --profile p", "--profile is no option"},
         {"generate -m m -p x --draft-ranks 2", "--draft-ranks must be 1|all, not \"2\""},
         {"generate -m m -p x --no-draft --draft-ranks all", "exclude"},

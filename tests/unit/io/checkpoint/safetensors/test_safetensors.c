@@ -80,7 +80,7 @@ static void test_good_header(void **state)
     size_t count = 0;
     assert_int_equal(slip_safetensors_check(header, strlen(header), 8 + (int64_t)strlen(header) + 24, "x", &count), SLIP_OK);
     assert_int_equal(count, 4);
-    /* Of what nobody reads: no metadata, a type that is not known and packs as it likes, a long name. */
+    /* What nobody reads may be odd: no metadata, an unknown type that packs as it likes, a long name. */
     snprintf(odd, sizeof odd, "{\"__metadata__\":null,\"a\":" TENSOR("F5", "[7,3]", 0, 14) ",\"%s\":" TENSOR("U8", "[1]", 14, 15) "}",
              long_name);
     assert_int_equal(slip_safetensors_check(odd, strlen(odd), 8 + (int64_t)strlen(odd) + 15, "x", &count), SLIP_OK);

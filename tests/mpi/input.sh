@@ -310,6 +310,7 @@ twice "results that are the requests" "-o $work/links/requests: is also the file
 twice "a trace that is the requests" "--trace $requests: is also the file of -i" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$requests"
 twice "results that are the model" "-o $work/links/model: is also the file of -m $MODEL" -m "$MODEL" -i "$requests" -o "$work/links/model"
 dry "one device for two" "" -m "$MODEL" -i "$requests" -o /dev/null
+dry "a model as requests" "an HDF5 file, as models and traces are, not text" -m "$MODEL" -i "$MODEL" -o "$work/dry/out"
 dry "no requests" "nobody.jsonl: cannot be opened" -m "$MODEL" -i "$work/nobody.jsonl" -o "$work/dry/out"
 [ -z "$(ls "$work/dry")" ] && ok "dry run: nothing is made" || fail "dry run: nothing is made" "$(ls "$work/dry")"
 

@@ -264,6 +264,9 @@ wrong "a FIFO of ids" "fifo: Is a FIFO" score -m "$MODEL" --ids "$work/fifo"
 alone convert "$root/tests/golden/forward/fixtures/pro-release" "$work/textless.h5"
 wrong "a text for a model without a tokenizer" "has no tokenizer" bench -m "$work/textless.h5" -p x -n 4
 wrong "more tokens than a benchmark has room for" "-n 5000: the prompt has 3[0-9] tokens and the context holds 4096" bench -m "$MODEL" -n 5000
+wrong "a model as a text" "is an HDF5 file, as models and traces are, not text" score -m "$MODEL" -f "$MODEL"
+gzip -c "$requests" >"$work/text.gz"
+wrong "a packed text" "text.gz: is packed by gzip: gzip -dc makes it text" score -m "$MODEL" -f "$work/text.gz"
 wrong "a folder that is none" "no-such-folder" convert "$work/no-such-folder" "$work/new.h5"
 
 # --dry-run: what a job would find only after it has waited for its nodes. The number of ranks and the device are the job's own.

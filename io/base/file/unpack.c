@@ -48,12 +48,12 @@ static bool begins(const slip_unpack *unpack, const void *bytes, size_t size)
 }
 
 /* The length of a header, and the header: no text has bytes of 0 so early. */
-static bool is_safetensors(const slip_unpack *unpack)
+static bool is_safetensors(const char *bytes, size_t size)
 {
-    return unpack->left > 8 && memcmp(unpack->at + 4, "\0\0\0\0{", 5) == 0;
+    return size > 8 && memcmp(bytes + 4, "\0\0\0\0{", 5) == 0;
 }
 
-static slip_status refuse_foreign(const slip_unpack *unpack)
+slip_status slip_unpack_refuse_foreign(const char *path, const void *bytes, size_t size)
 {
     static const struct {
         const char *bytes, *kind, *advice;
@@ -73,12 +73,12 @@ static slip_status refuse_foreign(const slip_unpack *unpack)
         {"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8", 2},
     };
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-        if (begins(unpack, foreign[i].bytes, foreign[i].size))
-            return slip_fail(SLIP_ERR_INPUT, "%s: is %s, not text in UTF-8 or gzip%s%s%s", unpack->path, foreign[i].kind,
+        if (size >= foreign[i].size && memcmp(bytes, foreign[i].bytes, foreign[i].size) == 0)
+            return slip_fail(SLIP_ERR_INPUT, "%s: is %s, not text in UTF-8 or gzip%s%s%s", path, foreign[i].kind,
                              foreign[i].advice ? ": " : "", foreign[i].advice ? foreign[i].advice : "",
                              foreign[i].advice ? " makes it so" : "");
-    if (is_safetensors(unpack))
-        return slip_fail(SLIP_ERR_INPUT, "%s: is a safetensors file, not text in UTF-8 or gzip", unpack->path);
+    if (is_safetensors(bytes, size))
+        return slip_fail(SLIP_ERR_INPUT, "%s: is a safetensors file, not text in UTF-8 or gzip", path);
     return SLIP_OK;
 }
 
@@ -87,7 +87,7 @@ static slip_status begin(slip_unpack *unpack)
 {
     slip_status status = fill(unpack);
     if (status == SLIP_OK)
-        status = refuse_foreign(unpack);
+        status = slip_unpack_refuse_foreign(unpack->path, unpack->at, unpack->left);
     unpack->packed = unpack->inside = status == SLIP_OK && begins(unpack, GZIP, sizeof GZIP);
     return status;
 }

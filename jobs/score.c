@@ -13,6 +13,7 @@
 #include "io/base/json.h"
 #include "io/base/file/file.h"
 #include "io/base/file/stdout.h"
+#include "io/base/file/unpack.h"
 #include "io/report/logits.h"
 #include "io/report/progress.h"
 #include "io/report/summary.h"
@@ -147,12 +148,22 @@ static slip_status read_ids(const char *path, int32_t vocabulary, score *s)
     return status;
 }
 
+/* Any bytes have tokens, and a score that says nothing after hours. */
+static slip_status check_text(const char *path, const char *text, size_t size)
+{
+    if (size == 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: the file is empty", path);
+    if (size > 2 && memcmp(text, "\x1f\x8b", 2) == 0)
+        return slip_fail(SLIP_ERR_INPUT, "%s: is packed by gzip: gzip -dc makes it text", path);
+    return slip_unpack_refuse_foreign(path, text, size);
+}
+
 static slip_status read_text(slip_job *job, score *s)
 {
     char *text = NULL;
     slip_status status = slip_file_read(job->options->text, TEXT_MAX, &text, &s->bytes);
-    if (status == SLIP_OK && s->bytes == 0)
-        status = slip_fail(SLIP_ERR_INPUT, "%s: the file is empty", job->options->text);
+    if (status == SLIP_OK)
+        status = check_text(job->options->text, text, s->bytes);
     if (status == SLIP_OK)
         status = slip_job_encode(job, text, s->bytes, 0, &s->ids, &s->count);
     free(text);

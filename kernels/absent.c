@@ -28,6 +28,11 @@ bool slip_cuda_present(int ranks, int here, const char **why_not)
     return false;
 }
 
+bool slip_cuda_expected(void)
+{
+    return false;
+}
+
 void slip_cuda_first(char name[SLIP_GPU_NAME])
 {
     name[0] = '\0';

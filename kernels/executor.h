@@ -177,9 +177,11 @@ slip_status slip_packer_create(const slip_program *program, const slip_packer_si
 
 /* The GPU's. In a build without CUDA its create() fails with one clear line. slip_cuda_present(): this build has it and the
  * machine has GPUs that it runs on, enough for a job of `ranks` ranks of which `here` see the same ones; `why_not` (never NULL) says
- * what is missing otherwise. slip_cuda_first(): the name of the first GPU, for slip_comm_set_gpu(). */
+ * what is missing otherwise. slip_cuda_expected(): this build has it, and the machine has GPUs or a driver that fails.
+ * slip_cuda_first(): the name of the first GPU, for slip_comm_set_gpu(). */
 extern const slip_executor_kind slip_executor_cuda;
 bool slip_cuda_present(int ranks, int here, const char **why_not);
+bool slip_cuda_expected(void);
 void slip_cuda_first(char name[SLIP_GPU_NAME]);
 double slip_cuda_memory(void); /* bytes of the first GPU; 0: there is none */
 

@@ -307,10 +307,18 @@ static int32_t wanted_sequences(const slip_job *job)
     return few ? CPU_SEQUENCES : (int32_t)job->options->sequences;
 }
 
+/* Collective: paths are looked at where they are used. */
+static slip_status check_files(const slip_job *job)
+{
+    return slip_comm_agree(job->comm, slip_comm_rank(job->comm) == 0 ? slip_batch_check_files(job->options) : SLIP_OK);
+}
+
 slip_status slip_batch_check(slip_job *job)
 {
     batch b = {.job = job};
-    slip_status status = slip_job_check(job);
+    slip_status status = check_files(job);
+    if (status == SLIP_OK)
+        status = slip_job_check(job);
     if (status != SLIP_OK)
         return status;
     if (slip_comm_rank(job->comm) == 0)
@@ -325,7 +333,9 @@ slip_status slip_batch(slip_job *job)
     batch b = {.job = job};
     bool made;
     bool coordinator = slip_comm_rank(job->comm) == 0;
-    slip_status status = slip_job_open(job);
+    slip_status status = check_files(job);
+    if (status == SLIP_OK)
+        status = slip_job_open(job);
     if (status != SLIP_OK)
         return status;
     made = coordinator && access(job->options->output, F_OK) != 0;

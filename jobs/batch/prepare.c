@@ -107,6 +107,24 @@ static slip_status hash_run(const slip_job *job, uint64_t *out)
     return status;
 }
 
+slip_status slip_batch_check_files(const slip_options *options)
+{
+    const struct {
+        const char *option, *path;
+    } files[] = {{"-o", options->output},
+                 {"--trace", options->trace},
+                 {"--metrics", options->metrics},
+                 {"-i", options->input},
+                 {"-m", options->model}};
+    enum { FILES = sizeof files / sizeof *files, WRITTEN = 3 };
+    for (int i = 0; i < WRITTEN; i++)
+        for (int k = i + 1; k < FILES; k++)
+            if (files[i].path && files[k].path && strcmp(files[i].path, "-") != 0 && slip_file_is_same(files[i].path, files[k].path))
+                return slip_fail(SLIP_ERR_INPUT, "%s %s: is also the file of %s %s: name another one", files[i].option, files[i].path,
+                                 files[k].option, files[k].path);
+    return SLIP_OK;
+}
+
 slip_status slip_batch_prepare(batch *b)
 {
     const slip_options *options = b->job->options;

@@ -29,6 +29,9 @@ typedef struct {
     slip_progress_counts counts;
 } batch;
 
+/* No file has two uses, before any is claimed or read. */
+slip_status slip_batch_check_files(const slip_options *options);
+
 /* On rank 0: open the requests, the results and the trace. */
 slip_status slip_batch_prepare(batch *b);
 

@@ -70,6 +70,18 @@ static void say_unlisted(const slip_convert_source *source)
                 count > 1 ? " and others are" : " is");
 }
 
+/* The sum of the tensors' bytes tells of a shard that is another download's. Only a warning: others count otherwise, or leave the number as
+ * it was before they requantised. */
+static void say_other_size(const slip_convert_source *source)
+{
+    int64_t tensors, files, said = slip_safetensors_total_size(source->folder, &tensors, &files);
+    if (said >= 0 && said != tensors && said != files)
+        fprintf(stderr,
+                "warning: %s: model.safetensors.index.json: metadata.total_size is %lld, but the tensors have %lld bytes and their files "
+                "%lld: is every file of this download?\n",
+                source->path, (long long)said, (long long)tensors, (long long)files);
+}
+
 /* A tensor that is left out, and whose name says nothing of what it is for. */
 static void say_strange(const slip_convert_source *source, const slip_st_tensor *tensor)
 {
@@ -91,10 +103,12 @@ static slip_status check_leftovers(const job *j)
         say_strange(&j->folder.target, strange);
     if (status == SLIP_OK && skipped > 0 && j->speaks && !j->options->quiet)
         fprintf(stderr, "convert: left out %zu tensors that are not of the decoder (MTP, vision, audio)\n", skipped);
-    if (status == SLIP_OK && j->speaks)
-        say_unlisted(&j->folder.target);
-    if (status == SLIP_OK && j->speaks && j->folder.model.has_draft)
-        say_unlisted(&j->folder.draft);
+    const slip_convert_source *sources[] = {&j->folder.target, j->folder.model.has_draft ? &j->folder.draft : NULL};
+    for (int i = 0; i < 2 && status == SLIP_OK && j->speaks; i++)
+        if (sources[i] != NULL) {
+            say_unlisted(sources[i]);
+            say_other_size(sources[i]);
+        }
     return status;
 }
 
@@ -238,7 +252,7 @@ static void say_settings(const job *j)
                 model->sliding.window);
     slip_convert_say_chat(model);
     if (model->qkv_chunks > 0)
-        fprintf(stderr, "convert: q, k and v are fused in %d chunks\n", model->qkv_chunks);
+        fprintf(stderr, "convert: q, k and v are fused in %d chunk%s\n", model->qkv_chunks, model->qkv_chunks > 1 ? "s" : "");
 }
 
 static void say_end(const job *j)

@@ -69,23 +69,38 @@ static slip_status read_tokenizer(const slip_convert_options *options, slip_conv
     return status;
 }
 
-static slip_status read_texts(const slip_convert_options *options, slip_convert_folder *f)
+static slip_status read_texts(const slip_convert_options *options, slip_convert_folder *f, slip_tokenizer **tokenizer)
 {
-    slip_tokenizer *tokenizer = NULL;
     slip_status status = read_config(options, f);
     if (status == SLIP_OK)
-        status = read_tokenizer(options, f, &tokenizer);
+        status = read_tokenizer(options, f, tokenizer);
     if (status == SLIP_OK)
-        status = slip_convert_generation(options->source_folder, slip_convert_speaks(options), tokenizer, &f->model);
+        status = slip_convert_generation(options->source_folder, slip_convert_speaks(options), *tokenizer, &f->model);
     if (status == SLIP_OK)
         status = slip_convert_chat(options->source_folder, &f->model);
-    slip_tokenizer_free(tokenizer);
     if (status == SLIP_OK && f->model.eos_count == 0 && slip_convert_speaks(options))
         fprintf(stderr, "warning: %s: no end token is known: answers go on until their limit of tokens\n", options->source_folder);
     return status;
 }
 
-static slip_status read_draft(const slip_convert_options *options, slip_convert_folder *f)
+/* A drafter's embedding and head are the target's, so that only its tokens must be: published pairs are padded to different sizes.
+ * `tokenizer` may be NULL. */
+static slip_status check_draft_vocabulary(const char *path, bool speaks, const slip_tokenizer *tokenizer, const slip_model *model)
+{
+    size_t size;
+    int32_t drafts = model->draft.vocabulary, id = model->vocabulary - 1;
+    while (tokenizer != NULL && id >= drafts && slip_tokenizer_bytes(tokenizer, id, &size) == NULL)
+        id--;
+    if (tokenizer != NULL && id >= drafts)
+        return slip_fail(SLIP_ERR_INPUT, "%s: vocab_size is %d: the target's tokenizer has tokens up to %d", path, drafts, id);
+    bool padding = tokenizer != NULL && drafts < model->vocabulary;
+    if (drafts != model->vocabulary && !padding && speaks)
+        fprintf(stderr, "warning: %s: vocab_size is %d, and the target's %d: is it this target's drafter?\n", path, drafts,
+                model->vocabulary);
+    return SLIP_OK;
+}
+
+static slip_status read_draft(const slip_convert_options *options, const slip_tokenizer *tokenizer, slip_convert_folder *f)
 {
     char path[SLIP_CONVERT_PATH];
     const char *given = options->draft_folder;
@@ -100,6 +115,8 @@ static slip_status read_draft(const slip_convert_options *options, slip_convert_
     if (status == SLIP_OK)
         status = slip_config_parse_draft(f->draft_config, f->draft_config_size, path, &f->model);
     if (status == SLIP_OK)
+        status = check_draft_vocabulary(path, slip_convert_speaks(options), tokenizer, &f->model);
+    if (status == SLIP_OK)
         status = join(f->draft_path, "mask_embedding.pt", path);
     if (status == SLIP_OK && slip_file_is_there(path))
         status = slip_file_read(path, MASK_MAX, &f->mask, &f->mask_size);
@@ -109,9 +126,11 @@ static slip_status read_draft(const slip_convert_options *options, slip_convert_
 slip_status slip_convert_folder_open(const slip_convert_options *options, slip_convert_folder *folder)
 {
     slip_convert_folder *f = folder;
-    slip_status status = read_texts(options, f);
+    slip_tokenizer *tokenizer = NULL;
+    slip_status status = read_texts(options, f, &tokenizer);
     if (status == SLIP_OK)
-        status = read_draft(options, f);
+        status = read_draft(options, tokenizer, f);
+    slip_tokenizer_free(tokenizer);
     if (status == SLIP_OK)
         status = slip_convert_source_open(options->source_folder, f->model.family->weights, &f->target);
     if (status == SLIP_OK)

@@ -182,14 +182,14 @@ slip_status slip_convert_qkv_plan(slip_convert_source *source, const slip_weight
 }
 
 /* Spread a tensor over the chunks, each of whose shares begins `offset` bytes into the chunk. */
-static slip_status spread(const slip_convert_source *source, const slip_st_tensor *tensor, int32_t chunks, int64_t chunk_bytes,
-                          int64_t offset, char *out)
+static slip_status spread(const slip_convert_source *source, const slip_st_tensor *tensor, slip_read_kind kind, int32_t chunks,
+                          int64_t chunk_bytes, int64_t offset, char *out)
 {
     int64_t share = tensor->bytes / chunks;
     char *bytes = malloc((size_t)tensor->bytes);
     if (bytes == NULL)
         return slip_fail(SLIP_ERR_FAILED, "%s: no memory for tensor %s", source->path, tensor->name);
-    slip_status status = slip_conversion_read(source, tensor, false, bytes);
+    slip_status status = slip_conversion_read(source, tensor, kind, bytes);
     for (int32_t c = 0; c < chunks && status == SLIP_OK; c++)
         memcpy(out + c * chunk_bytes + offset, bytes + c * share, (size_t)share);
     free(bytes);
@@ -204,9 +204,9 @@ slip_status slip_convert_qkv_join(const slip_conversion *conversion, char *codes
     part parts[PARTS];
     slip_status status = find_parts(c->source, c->weight, parts);
     for (int i = 0; i < PARTS && status == SLIP_OK; i++) {
-        status = spread(c->source, parts[i].codes, chunks, c->codes.bytes / chunks, code_offset, codes);
+        status = spread(c->source, parts[i].codes, SLIP_READ_VALUES, chunks, c->codes.bytes / chunks, code_offset, codes);
         if (status == SLIP_OK)
-            status = spread(c->source, parts[i].scales, chunks, c->scales.bytes / chunks, scale_offset, scales);
+            status = spread(c->source, parts[i].scales, SLIP_READ_F8_SCALES, chunks, c->scales.bytes / chunks, scale_offset, scales);
         code_offset += parts[i].codes->bytes / chunks;
         scale_offset += parts[i].scales->bytes / chunks;
     }

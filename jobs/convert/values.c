@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "ranks/model/dtype.h"
 #include "ranks/model/mxfp4.h"
 
 enum { BLOCK = 4096 }; /* values looked through before anybody asks where: the compiler makes vectors of that */
@@ -63,4 +64,39 @@ int64_t slip_values_find_bad(slip_st_dtype dtype, const void *values, int64_t co
 int64_t slip_values_find_bad_e8m0(const void *scales, int64_t count)
 {
     return find(1, scales, count, SLIP_E8M0_NAN);
+}
+
+int64_t slip_values_find_bad_scale(const float *scales, int64_t count)
+{
+    static const float highest = 65504.0f / 448.0f;
+    int64_t i = 0;
+    while (i < count && scales[i] >= 0 && scales[i] <= highest)
+        i++;
+    return i < count ? i : -1;
+}
+
+static bool is_zero(const uint8_t *codes, int64_t rows, int64_t width, int64_t columns)
+{
+    unsigned found = 0;
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < width; i++)
+            found |= codes[row * columns + i] & 0x7f;
+    return found == 0;
+}
+
+static int64_t at_most_block(int64_t left)
+{
+    return left < SLIP_F8_BLOCK ? left : SLIP_F8_BLOCK;
+}
+
+int64_t slip_values_find_lost_block(const uint8_t *codes, int64_t chunks, int64_t rows, int64_t columns, const float *scales)
+{
+    int64_t down = slip_f8_blocks(rows), across = slip_f8_blocks(columns);
+    for (int64_t i = 0; i < chunks * down * across; i++) {
+        int64_t row = i / across % down * SLIP_F8_BLOCK, column = i % across * SLIP_F8_BLOCK;
+        const uint8_t *block = codes + (i / across / down * rows + row) * columns + column;
+        if (scales[i] == 0 && !is_zero(block, at_most_block(rows - row), at_most_block(columns - column), columns))
+            return i;
+    }
+    return -1;
 }

@@ -56,21 +56,33 @@ static slip_status take(const slip_conversion *c, int64_t expert, const char *su
 }
 
 /* The place of a value as its indices: "[3, 17]". */
-static slip_status refuse_value(const slip_convert_source *source, const slip_st_tensor *tensor, int64_t index, bool e8m0)
+static slip_status refuse_value(const slip_convert_source *source, const slip_st_tensor *tensor, int64_t index, const char *is)
 {
     int64_t place[SLIP_TENSOR_DIMS];
-    char where[80], problem[160];
+    char where[80], problem[256];
     for (int i = tensor->dims - 1; i >= 0; i--) {
         place[i] = index % tensor->shape[i];
         index /= tensor->shape[i];
     }
     describe(place, tensor->dims, where);
-    snprintf(problem, sizeof problem, "its value at %s is not finite%s", where, e8m0 ? ": a scale byte is 255" : "");
+    snprintf(problem, sizeof problem, "its value at %s is %s", where, is);
     return refuse(source, tensor, problem);
 }
 
-slip_status slip_conversion_read(const slip_convert_source *source, const slip_st_tensor *tensor, bool e8m0, void *out)
+static slip_status check_f8_scales(const slip_convert_source *source, const slip_st_tensor *tensor, const float *scales, int64_t count)
 {
+    char is[112];
+    int64_t bad = slip_values_find_bad_scale(scales, count);
+    if (bad < 0)
+        return SLIP_OK;
+    snprintf(is, sizeof is, scales[bad] < 0 ? "%g: a scale cannot be below 0" : "%g: the weights would reach %g: is it the reciprocal?",
+             (double)scales[bad], 448.0 * (double)scales[bad]);
+    return refuse_value(source, tensor, bad, is);
+}
+
+slip_status slip_conversion_read(const slip_convert_source *source, const slip_st_tensor *tensor, slip_read_kind kind, void *out)
+{
+    bool e8m0 = kind == SLIP_READ_E8M0;
     int64_t count = 1, bad;
     slip_status status = slip_safetensors_read(source->folder, tensor, 0, tensor->bytes, out);
     if (status != SLIP_OK)
@@ -78,7 +90,9 @@ slip_status slip_conversion_read(const slip_convert_source *source, const slip_s
     for (int i = 0; i < tensor->dims; i++)
         count *= tensor->shape[i];
     bad = e8m0 ? slip_values_find_bad_e8m0(out, count) : slip_values_find_bad(tensor->dtype, out, count);
-    return bad < 0 ? SLIP_OK : refuse_value(source, tensor, bad, e8m0);
+    if (bad >= 0)
+        return refuse_value(source, tensor, bad, e8m0 ? "not finite: a scale byte is 255" : "not finite");
+    return kind == SLIP_READ_F8_SCALES ? check_f8_scales(source, tensor, out, count) : SLIP_OK;
 }
 
 /* ---- what it becomes ---- */
@@ -205,6 +219,20 @@ static slip_status no_memory(const slip_conversion *c)
     return slip_fail(SLIP_ERR_FAILED, "%s: no memory to convert /%s", c->source->path, c->weight->name);
 }
 
+/* A block whose scale is 0 holds nothing, or has lost what it held. `expert`'s codes and scales, as the source has them. */
+static slip_status check_blocks(const slip_conversion *c, int64_t expert, const void *codes, const void *scales)
+{
+    int64_t across = slip_f8_blocks(c->weight->columns);
+    int64_t lost = slip_values_find_lost_block(codes, c->weight->chunks, c->weight->rows / c->weight->chunks, c->weight->columns, scales);
+    char of[40] = "";
+    if (lost < 0)
+        return SLIP_OK;
+    if (c->weight->row->kind == SLIP_KIND_EXPERTS)
+        snprintf(of, sizeof of, " of expert %lld", (long long)expert);
+    return slip_fail(SLIP_ERR_INPUT, "%s: /%s%s: its scale at [%lld, %lld] is 0, but the codes of that block are not", c->source->path,
+                     c->weight->name, of, (long long)(lost / across), (long long)(lost % across));
+}
+
 /* Codes times the scale of their block of 128 rows and columns, in f32. */
 static slip_status widen_f8(const slip_conversion *c, int64_t expert, const uint8_t *codes, float *out)
 {
@@ -215,7 +243,9 @@ static slip_status widen_f8(const slip_conversion *c, int64_t expert, const uint
     slip_status status = scales != NULL ? slip_conversion_take(c->source, c->weight, expert, scale_suffix(c), NULL, 0, &tensor)
                                         : no_memory(c);
     if (status == SLIP_OK)
-        status = slip_conversion_read(c->source, tensor, false, scales);
+        status = slip_conversion_read(c->source, tensor, SLIP_READ_F8_SCALES, scales);
+    if (status == SLIP_OK)
+        status = check_blocks(c, expert, codes, scales);
     for (int code = 0; code < 256; code++)
         value[code] = slip_e4m3_to_f32((uint8_t)code);
     for (int64_t row = 0; row < rows && status == SLIP_OK; row++)
@@ -245,7 +275,7 @@ static slip_status convert_values(const slip_conversion *c, const slip_st_tensor
     int64_t count = c->weight->rows * c->weight->columns;
     void *raw = malloc((size_t)tensor->bytes);
     float *values = malloc((size_t)count * sizeof *values);
-    slip_status status = raw != NULL && values != NULL ? slip_conversion_read(c->source, tensor, false, raw) : no_memory(c);
+    slip_status status = raw != NULL && values != NULL ? slip_conversion_read(c->source, tensor, SLIP_READ_VALUES, raw) : no_memory(c);
     if (status == SLIP_OK && c->from == SLIP_ST_F8E4M3)
         status = widen_f8(c, expert, raw, values);
     else if (status == SLIP_OK)
@@ -265,19 +295,23 @@ static slip_status convert_expert(const slip_conversion *c, int64_t expert, char
     slip_status status = slip_conversion_take(c->source, c->weight, expert, "", NULL, 0, &tensor);
     if (status != SLIP_OK || !is_kept(c))
         return status == SLIP_OK ? convert_values(c, tensor, expert, codes, scales, rounding) : status;
-    status = slip_conversion_read(c->source, tensor, false, codes);
+    status = slip_conversion_read(c->source, tensor, SLIP_READ_VALUES, codes);
     if (status == SLIP_OK && c->scales.bytes > 0)
         status = slip_conversion_take(c->source, c->weight, expert, scale_suffix(c), NULL, 0, &tensor);
     if (status == SLIP_OK && c->scales.bytes > 0)
-        status = slip_conversion_read(c->source, tensor, c->to == SLIP_MXFP4, scales);
+        status = slip_conversion_read(c->source, tensor, c->to == SLIP_MXFP4 ? SLIP_READ_E8M0 : SLIP_READ_F8_SCALES, scales);
+    if (status == SLIP_OK && c->to == SLIP_F8E4M3)
+        status = check_blocks(c, expert, codes, scales);
     return status;
 }
 
 static slip_status convert_all(const slip_conversion *c, char *codes, char *scales, slip_rounding *rounding)
 {
     slip_status status = c->to == SLIP_MXFP4 && !is_kept(c) ? slip_rounding_begin(rounding, c->weight->name) : SLIP_OK;
-    if (c->joined)
-        return slip_convert_qkv_join(c, codes, scales);
+    if (c->joined) {
+        status = slip_convert_qkv_join(c, codes, scales);
+        return status == SLIP_OK ? check_blocks(c, 0, codes, scales) : status;
+    }
     for (int64_t expert = 0; expert < c->weight->experts && status == SLIP_OK; expert++)
         status = convert_expert(c, expert, codes + expert * (c->codes.bytes / c->weight->experts),
                                 scales + expert * (c->scales.bytes / c->weight->experts), rounding);

@@ -33,7 +33,9 @@ slip_status slip_conversion_write(const slip_conversion *conversion, slip_checkp
 slip_status slip_conversion_take(slip_convert_source *source, const slip_weight_spec *weight, int64_t expert, const char *suffix,
                                  const int64_t *shape, int dims, const slip_st_tensor **tensor);
 
-/* Read all of a tensor and refuse values that are not finite. */
-slip_status slip_conversion_read(const slip_convert_source *source, const slip_st_tensor *tensor, bool e8m0, void *out);
+typedef enum { SLIP_READ_VALUES, SLIP_READ_E8M0, SLIP_READ_F8_SCALES } slip_read_kind;
+
+/* Read all of a tensor and refuse values that are not finite, and scales of F8_E4M3 that no quantiser writes. */
+slip_status slip_conversion_read(const slip_convert_source *source, const slip_st_tensor *tensor, slip_read_kind kind, void *out);
 
 #endif

@@ -51,7 +51,14 @@ run_ranks() {
     ranks=''
 }
 
+# A rank that was killed, or has lost its launcher, takes a while to end, and holds the results until then.
+wait_for_release() {
+    local tries=1200
+    while [ -e "$results.lock" ] && ! flock -n "$results.lock" true && [ $((tries -= 1)) -gt 0 ]; do sleep 0.1; done
+}
+
 for ((run = 1; ; run++)); do
+    [ "$run" = 1 ] || wait_for_release # the first run says who holds them
     before=$(progress)
     echo "# run $run, $(date '+%F %T'), on $(hostname)" >>"$log"
     run_ranks

@@ -45,6 +45,7 @@ typedef struct {
     int32_t block; /* rows of a draft block: anchor + (block - 1) masks; 8 for DFlash */
     int32_t layers;
     int32_t intermediate;
+    int32_t vocabulary;               /* as its config has it; its embedding and head are the target's, which may be padded otherwise */
     int32_t taps;                     /* target layers whose output feeds the draft */
     int32_t tap_layer[SLIP_MAX_TAPS]; /* ascending ids of target layers, their residual stream after the layer */
     int32_t mask_token;               /* its embedding row is /draft/mask_embedding where that dataset exists */

@@ -157,7 +157,26 @@ sample() { # ranks, how many
     [ "$tried" -gt 0 ] || fail "calls on $1 ranks" "none has failed"
 }
 
+# ---- without --device ----
+
+# Every call fails from the first look at the device on: the run is one of the CPU, and says so once. That nothing is said where nothing
+# fails shows that the words are about the failure.
+falls_back() { # ranks
+    local launch=(mpirun --oversubscribe --bind-to none -n "$1") status
+    [ "$1" = 1 ] && launch=()
+    timeout "$seconds" "${launch[@]}" env FAIL_CALL=cudaGetDeviceCount FAIL_AT=1 FAIL_HOW=sticky "$SLIPSTREAM" generate -m "$MODEL" -p "def f(" -n 4 \
+        >"$work/stdout" 2>"$log" </dev/null
+    status=$?
+    if [ "$status" = 0 ] && [ "$(grep -c "^warning: computing on the CPU: no GPU was found (CUDA error 700)" "$log")" = 1 ] &&
+        grep -q "^# .*, cpu, $1 rank" "$log"; then
+        ok "a driver that fails, $1 ranks" "$(grep '^warning: ' "$log")"
+    else
+        fail "a driver that fails, $1 ranks" "exit status $status, or not said" "$log"
+    fi
+}
+
 wanted=${1:-} wanted_number=${2:-}
+[ -n "$wanted" ] || { falls_back 1 && falls_back 2; }
 [ -z "$wanted" ] || RUNS=all
 [ "${wanted#nccl}" != "$wanted" ] || sample 1 "$RUNS"
 on_ranks 2 score -m "$MODEL" -f "$root/tests/data/text.py" --context 64 --quiet >"$work/probe" 2>&1

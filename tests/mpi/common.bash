@@ -103,6 +103,15 @@ wait_for_end() { # seconds
     status=$?
 }
 
+# A rank that was killed holds the output until it has ended, which takes a processor.
+is_held() {
+    [ -e "$output.lock" ] && ! flock -n "$output.lock" true
+}
+wait_for_release() {
+    local tries=$((seconds * 10))
+    while is_held && [ $((tries -= 1)) -gt 0 ]; do sleep 0.1; done
+}
+
 finish() {
     echo "$passed passed, $failed failed"
     [ "$passed" -gt 0 ] && [ "$failed" -eq 0 ]

@@ -63,6 +63,7 @@ kept() { # name
 
 # Going on gives the undisturbed answers.
 resumes() { # name
+    wait_for_release
     if ! on_ranks 2 batch -m "$MODEL" -i "$requests" -o "$output" --quiet --resume >"$log" 2>&1; then
         fail "$1, resumed" "batch failed" "$log"
     elif "$check" same "$output" "$reference" 2>"$log"; then

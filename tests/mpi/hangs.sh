@@ -18,6 +18,7 @@ done >"$requests"
 
 preloaded=()
 start() { # ranks, options...
+    wait_for_release
     rm -f "$output" "$log"
     mpirun --oversubscribe --bind-to none -n "$1" "${preloaded[@]}" "$SLIPSTREAM" batch -m "$MODEL" -i "$requests" -o "$output" \
         --sequences 2 --quiet "${@:2}" >"$work/stdout" 2>"$log" </dev/null &
@@ -32,6 +33,7 @@ failing() { # kind, number, rank, how
 # What can be gone on with gives the undisturbed answers.
 resumes() { # name
     preloaded=()
+    wait_for_release
     if ! on_ranks 1 batch -m "$MODEL" -i "$requests" -o "$output" --quiet --resume >"$work/stdout" 2>"$log"; then
         fail "$1, resumed" "batch failed" "$log"
     elif ! "$check" same "$output" "$reference" 2>"$log"; then

@@ -264,6 +264,9 @@ wrong "a FIFO of ids" "fifo: Is a FIFO" score -m "$MODEL" --ids "$work/fifo"
 alone convert "$root/tests/golden/forward/fixtures/pro-release" "$work/textless.h5"
 wrong "a text for a model without a tokenizer" "has no tokenizer" bench -m "$work/textless.h5" -p x -n 4
 wrong "more tokens than a benchmark has room for" "-n 5000: the prompt has 3[0-9] tokens and the context holds 4096" bench -m "$MODEL" -n 5000
+wrong "a model as a text" "is an HDF5 file, as models and traces are, not text" score -m "$MODEL" -f "$MODEL"
+gzip -c "$requests" >"$work/text.gz"
+wrong "a packed text" "text.gz: is packed by gzip: gzip -dc makes it text" score -m "$MODEL" -f "$work/text.gz"
 wrong "a folder that is none" "no-such-folder" convert "$work/no-such-folder" "$work/new.h5"
 
 # --dry-run: what a job would find only after it has waited for its nodes. The number of ranks and the device are the job's own.
@@ -292,11 +295,25 @@ dry "what an earlier run began" "dry-begun.unfinished: holds answers that an ear
 dry "results to go on with" "" -m "$MODEL" -i "$requests" -o "$output" --resume
 dry "results of other requests" "line 1 answers a request" -m "$MODEL" -i "$work/dry-requests" -o "$output" --resume
 cmp -s "$output" "$work/dry-output" && ok "dry run: results are left alone" || fail "dry run: results are left alone" "they have changed"
-dry "results that are none" "is not a result of slipstream batch" -m "$MODEL" -i "$requests" -o "$requests" --resume
+dry "results that are none" "is not a result of slipstream batch" -m "$MODEL" -i "$requests" -o "$work/dry-requests" --resume
 dry "a model that is none" "not an HDF5 file" -m "$requests" -i "$requests" -o "$work/dry/out"
 dry "a model without a tokenizer" "has no tokenizer" -m "$work/textless.h5" -i "$requests" -o "$work/dry/out"
 dry "a template of another family" "--chat-template chatml: not a template" -m "$MODEL" -i - -o "$work/dry/out" --chat-template chatml
 dry "a context that the model has not" "--context 4097: the model has 4096 positions" -m "$MODEL" -i "$requests" -o "$work/dry/out" --context 4097
+# A file that is written and has another use, by its name or by another one.
+mkdir "$work/links" && ln "$requests" "$work/links/requests" && ln -s "$MODEL" "$work/links/model" && ln -s "$work/dry" "$work/links/dry"
+twice() { # name, pattern, arguments...
+    dry "$@"
+    wrong "$1" "$2" batch --quiet "${@:3}"
+}
+twice "results that are the trace" "-o $work/dry/out: is also the file of --trace $work/dry/out: name another one" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/out"
+twice "results that are the metrics" "-o $work/dry/out: is also the file of --metrics $work/links/dry/out" -m "$MODEL" -i "$requests" -o "$work/dry/out" --metrics "$work/links/dry/out"
+twice "a trace that is the metrics" "--trace $work/dry/run: is also the file of --metrics" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/run" --metrics "$work/dry/run"
+twice "results that are the requests" "-o $work/links/requests: is also the file of -i $requests" -m "$MODEL" -i "$requests" -o "$work/links/requests" --resume
+twice "a trace that is the requests" "--trace $requests: is also the file of -i" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$requests"
+twice "results that are the model" "-o $work/links/model: is also the file of -m $MODEL" -m "$MODEL" -i "$requests" -o "$work/links/model"
+dry "one device for two" "" -m "$MODEL" -i "$requests" -o /dev/null
+dry "a model as requests" "an HDF5 file, as models and traces are, not text" -m "$MODEL" -i "$MODEL" -o "$work/dry/out"
 dry "no requests" "nobody.jsonl: cannot be opened" -m "$MODEL" -i "$work/nobody.jsonl" -o "$work/dry/out"
 [ -z "$(ls "$work/dry")" ] && ok "dry run: nothing is made" || fail "dry run: nothing is made" "$(ls "$work/dry")"
 

@@ -59,7 +59,7 @@ ranks_live() {
     for rank in $orphans; do
         grep -q . "/proc/$rank/cmdline" 2>/dev/null && return # one that has ended has none
     done
-    [ -e "$output.lock" ] && ! flock -n "$output.lock" true
+    is_held
 }
 wait_for_ranks() {
     local tries=$((seconds * 10))

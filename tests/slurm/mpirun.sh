@@ -134,6 +134,26 @@ then ok "lines of requests that never ran are no answers"
 else fail "lines of requests that never ran are no answers" "exit status $status" turns.jsonl.log
 fi
 
+# A run that fails while one of its ranks takes some seconds more to end.
+cat >lingers <<SCRIPT
+#!/bin/sh
+[ "\${OMPI_COMM_WORLD_RANK:-\${PMI_RANK:-0}}" = 0 ] || exit 0
+case "\$*" in *--dry-run*) exit 0 ;; esac
+echo '{"response":"answered"}' >>$work/lingers.jsonl
+[ ! -e $work/lingers.again ] || exec flock -n -E 2 $work/lingers.jsonl.lock true
+touch $work/lingers.again
+setsid flock $work/lingers.jsonl.lock sh -c 'touch $work/lingers.held; sleep 5' >/dev/null 2>&1 &
+while [ ! -e $work/lingers.held ]; do sleep 0.1; done
+exit 1
+SCRIPT
+chmod +x lingers
+start lingers.jsonl SLIPSTREAM="$work/lingers"
+wait_for_end "$seconds"
+if [ "$status" = 0 ] && grep -q "^# run 1: exit status 1, 1 lines" lingers.jsonl.log && grep -q "^# run 2: exit status 0, 2 lines" lingers.jsonl.log
+then ok "a rank of the run before that is slow to end"
+else fail "a rank of the run before that is slow to end" "exit status $status" lingers.jsonl.log
+fi
+
 # Slurm's word on a rank that was killed counts where a signal ended the job, and nodes that are left out stay so.
 words=$(
     SLIPSTREAM_JOBS=$root/jobs/slurm

@@ -47,10 +47,16 @@ slip_status slip_file_check_regular(const char *path)
     return SLIP_OK;
 }
 
-slip_status slip_file_check_folder(const char *path)
+/* The folder of a file, malloc'ed. */
+static char *folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    return slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+slip_status slip_file_check_folder(const char *path)
+{
+    char *folder = folder_of(path);
     if (folder == NULL)
         return slip_fail(SLIP_ERR_FAILED, "out of memory");
     int error = access(folder, W_OK | X_OK) == 0 ? 0 : errno;
@@ -62,6 +68,38 @@ bool slip_file_is_there(const char *path)
 {
     struct stat info;
     return lstat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+static bool is_one(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Two names that nothing has. */
+static bool is_same_name(const char *a, const char *b)
+{
+    struct stat first, second;
+    char *folder = folder_of(a), *other = folder_of(b);
+    bool same = strcmp(a, b) == 0 || (folder != NULL && other != NULL && strcmp(base_of(a), base_of(b)) == 0 && stat(folder, &first) == 0 &&
+                                      stat(other, &second) == 0 && is_one(&first, &second));
+    free(folder);
+    free(other);
+    return same;
+}
+
+bool slip_file_is_same(const char *a, const char *b)
+{
+    struct stat first, second;
+    bool there = stat(a, &first) == 0, other = stat(b, &second) == 0;
+    if (there && other)
+        return S_ISREG(first.st_mode) && is_one(&first, &second);
+    return !there && !other && is_same_name(a, b);
 }
 
 /* Git LFS leaves such a text in the place of a file that it did not fetch; by its specification it has less than 1024 bytes. */

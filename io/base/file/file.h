@@ -25,6 +25,9 @@ slip_status slip_file_check_folder(const char *path);
 /* Is there anything of that name? A symbolic link to nothing counts: what it should lead to is missing, and opening it says so. */
 bool slip_file_is_there(const char *path);
 
+/* Do both names lead to one regular file, or would, once it is made? By inode where files are there: links lead to it, too. */
+bool slip_file_is_same(const char *a, const char *b);
+
 /* What stands between a folder and a name in it: nothing behind a slash, as that of "/". */
 const char *slip_file_slash(const char *folder);
 

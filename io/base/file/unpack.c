@@ -47,7 +47,13 @@ static bool begins(const slip_unpack *unpack, const void *bytes, size_t size)
     return unpack->left >= size && memcmp(unpack->at, bytes, size) == 0;
 }
 
-static slip_status refuse_foreign(const slip_unpack *unpack)
+/* The length of a header, and the header: no text has bytes of 0 so early. */
+static bool is_safetensors(const char *bytes, size_t size)
+{
+    return size > 8 && memcmp(bytes + 4, "\0\0\0\0{", 5) == 0;
+}
+
+slip_status slip_unpack_refuse_foreign(const char *path, const void *bytes, size_t size)
 {
     static const struct {
         const char *bytes, *kind, *advice;
@@ -59,13 +65,20 @@ static slip_status refuse_foreign(const slip_unpack *unpack)
          "compressed with xz", "xz -dc", 5},
         {"BZh", "compressed with bzip2", "bzip2 -dc", 3},
         {"PK\x03\x04", "a zip archive", "unzip -p", 4},
+        {"\x89HDF\r\n\x1a\n", "an HDF5 file, as models and traces are", NULL, 8},
+        {"PAR1", "a Parquet file", NULL, 4},
+        {"ARROW1", "an Arrow file", NULL, 6},
+        {"SQLite format 3", "an SQLite database", NULL, 16},
         {"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8", 2},
         {"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8", 2},
     };
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-        if (begins(unpack, foreign[i].bytes, foreign[i].size))
-            return slip_fail(SLIP_ERR_INPUT, "%s: is %s, not text in UTF-8 or gzip: %s makes it so", unpack->path, foreign[i].kind,
-                             foreign[i].advice);
+        if (size >= foreign[i].size && memcmp(bytes, foreign[i].bytes, foreign[i].size) == 0)
+            return slip_fail(SLIP_ERR_INPUT, "%s: is %s, not text in UTF-8 or gzip%s%s%s", path, foreign[i].kind,
+                             foreign[i].advice ? ": " : "", foreign[i].advice ? foreign[i].advice : "",
+                             foreign[i].advice ? " makes it so" : "");
+    if (is_safetensors(bytes, size))
+        return slip_fail(SLIP_ERR_INPUT, "%s: is a safetensors file, not text in UTF-8 or gzip", path);
     return SLIP_OK;
 }
 
@@ -74,7 +87,7 @@ static slip_status begin(slip_unpack *unpack)
 {
     slip_status status = fill(unpack);
     if (status == SLIP_OK)
-        status = refuse_foreign(unpack);
+        status = slip_unpack_refuse_foreign(unpack->path, unpack->at, unpack->left);
     unpack->packed = unpack->inside = status == SLIP_OK && begins(unpack, GZIP, sizeof GZIP);
     return status;
 }

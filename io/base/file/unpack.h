@@ -27,4 +27,7 @@ slip_status slip_unpack_rewind(slip_unpack *unpack);
 
 void slip_unpack_close(slip_unpack *unpack);
 
+/* SLIP_ERR_INPUT where a file begins like one that holds no text, in UTF-8 or packed by gzip: an archive, a checkpoint, a table, UTF-16. */
+slip_status slip_unpack_refuse_foreign(const char *path, const void *bytes, size_t size);
+
 #endif

@@ -21,6 +21,7 @@ typedef struct {
     char *path;
     const char *base; /* the part of path after the folder */
     int fd;
+    int64_t size;
 } shard_file;
 
 struct slip_safetensors {
@@ -30,6 +31,7 @@ struct slip_safetensors {
     slip_st_tensor *tensors; /* sorted by name */
     size_t count;
     int32_t tp_size;
+    int64_t total_size; /* as the index has it; -1: it does not say */
 };
 
 static int by_base(const void *left, const void *right)
@@ -148,6 +150,20 @@ static slip_status read_tp_size(slip_safetensors *folder, const json_t *root)
     return SLIP_OK;
 }
 
+/* Written by many hands, some as 1e12: any number. */
+static slip_status read_total_size(slip_safetensors *folder, const json_t *root)
+{
+    const json_t *value = json_object_get(json_object_get(root, "metadata"), "total_size");
+    double size = json_number_value(value);
+    folder->total_size = -1;
+    if (value == NULL || json_is_null(value))
+        return SLIP_OK;
+    if (!json_is_number(value) || !(size >= 0 && size < 0x1p53))
+        return slip_fail(SLIP_ERR_INPUT, "%s/%s: metadata.total_size is not a number of bytes", folder->path, index_name);
+    folder->total_size = (int64_t)size;
+    return SLIP_OK;
+}
+
 /* ---- what is in them ---- */
 
 /* Takes the tensors over, whether it succeeds or not. */
@@ -173,6 +189,7 @@ static slip_status read_header(slip_safetensors *folder, int file)
     slip_status status = slip_file_open(shard->path, &shard->fd, &file_size);
     if (status != SLIP_OK)
         return status;
+    shard->size = file_size;
     unsigned char length[8];
     uint64_t header_size = 0;
     if (file_size < 8)
@@ -244,6 +261,8 @@ slip_status slip_safetensors_open(const char *path, slip_safetensors **folder_ou
     if (status == SLIP_OK)
         status = read_tp_size(folder, root);
     if (status == SLIP_OK)
+        status = read_total_size(folder, root);
+    if (status == SLIP_OK)
         status = weight_map != NULL ? add_listed_shards(folder, weight_map) : add_all_shards(folder);
     if (status == SLIP_OK)
         status = read_headers(folder);
@@ -276,6 +295,16 @@ void slip_safetensors_close(slip_safetensors *folder)
 int32_t slip_safetensors_tp_size(const slip_safetensors *folder)
 {
     return folder->tp_size;
+}
+
+int64_t slip_safetensors_total_size(const slip_safetensors *folder, int64_t *tensors, int64_t *files)
+{
+    *tensors = *files = 0; /* offsets that are checked: no sum of them wraps */
+    for (size_t i = 0; i < folder->count; i++)
+        *tensors += folder->tensors[i].bytes;
+    for (int i = 0; i < folder->shard_count; i++)
+        *files += folder->shards[i].size;
+    return folder->total_size;
 }
 
 static bool is_open(const slip_safetensors *folder, const char *base)

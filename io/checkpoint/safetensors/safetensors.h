@@ -35,6 +35,9 @@ void slip_safetensors_close(slip_safetensors *folder);
 /* metadata.tp_size of the index: the chunks in which fused weights were saved. 0: it is not said. */
 int32_t slip_safetensors_tp_size(const slip_safetensors *folder);
 
+/* metadata.total_size of the index; -1: it is not said. Beside it what it may count: the bytes of all tensors, or of their files. */
+int64_t slip_safetensors_total_size(const slip_safetensors *folder, int64_t *tensors, int64_t *files);
+
 /* How many *.safetensors files of the folder an index does not list, and the first of them by name, printable. Without an index: 0. */
 enum { SLIP_SAFETENSORS_NAME = 256 };
 size_t slip_safetensors_unlisted(const slip_safetensors *folder, char name[static SLIP_SAFETENSORS_NAME]);

@@ -71,6 +71,16 @@ extern "C" const char *slip_cuda_engine_why_not(int here)
     return why;
 }
 
+// A machine without a driver, or whose driver lists no GPU, is meant to compute on its CPUs.
+extern "C" bool slip_cuda_engine_expected(void)
+{
+    int count = 0, driver = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    if (error == cudaErrorInsufficientDriver)
+        return cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
+    return error == cudaSuccess ? count > 0 : error != cudaErrorNoDevice;
+}
+
 static slip_status prepare_kernels(void)
 {
     int bytes = (int)slip::kernel_shared_bytes();

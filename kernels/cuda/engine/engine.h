@@ -34,6 +34,9 @@ void slip_cuda_engine_release(slip_cuda_engine *engine); /* the last one stops t
 /* NULL, or the reason for which slip_cuda_engine_open() would fail on one of the first `here` GPUs. */
 const char *slip_cuda_engine_why_not(int here);
 
+/* There are GPUs, or a driver that fails: who runs here expects to use them. */
+bool slip_cuda_engine_expected(void);
+
 /* The UUID of the first GPU in hexadecimal digits; "" without one. */
 void slip_cuda_engine_first(char name[SLIP_GPU_NAME]);
 

@@ -314,6 +314,11 @@ bool slip_cuda_present(int ranks, int here, const char **why_not)
     return why == NULL;
 }
 
+bool slip_cuda_expected(void)
+{
+    return slip_cuda_engine_expected();
+}
+
 const slip_executor_kind slip_executor_cuda = {
     .name = "cuda",
     .create = create,

@@ -39,6 +39,7 @@ static const char *const members[] = {
     "target_layer_ids",
     "use_swa",
     "v_head_dim",
+    "vocab_size",
     /* the target's, or what qwen3 would need them for */
     "eos_token_id",
     "max_position_embeddings",
@@ -47,7 +48,6 @@ static const char *const members[] = {
     "num_target_layers",
     "tie_word_embeddings",
     "use_sliding_window",
-    "vocab_size",
     NULL,
 };
 
@@ -160,13 +160,21 @@ static void read_window(const slip_fields *dflash, const slip_fields *top, int32
         slip_field_refuse(where(dflash, top, causal), causal, "only drafters that are not causal are supported");
 }
 
+/* A size that drafter and target share. */
+static void require_same(const slip_fields *top, const char *name, int32_t is, int32_t targets)
+{
+    char problem[64];
+    snprintf(problem, sizeof problem, "it differs from the target's, which is %d", targets);
+    slip_field_require(top, name, is == targets, problem);
+}
+
 static void read_draft(const slip_fields *top, const slip_model *model, slip_draft_shape *draft)
 {
     slip_fields dflash = slip_field_object(top, "dflash_config", "dflash_config.");
     slip_field_refuse_unknown(top, members);
     slip_field_refuse_unknown(&dflash, members);
-    if (slip_field_int(top, "hidden_size", 1, SLIP_MAX_WIDTH) != model->hidden)
-        slip_field_refuse(top, "hidden_size", "it differs from the target's");
+    require_same(top, "hidden_size", slip_field_int(top, "hidden_size", 1, SLIP_MAX_WIDTH), model->hidden);
+    draft->vocabulary = slip_field_int_or(top, "vocab_size", 1, SLIP_MAX_VOCABULARY, model->vocabulary);
     if (slip_field_bool_or(top, "attention_bias", false))
         slip_field_refuse(top, "attention_bias", "biases of the attention projections are not supported");
     const char *activation = slip_field_string(top, "hidden_act");
@@ -178,8 +186,7 @@ static void read_draft(const slip_fields *top, const slip_model *model, slip_dra
     draft->norm_epsilon = (float)slip_field_number(top, "rms_norm_eps", 1e-12, 0.1);
     draft->value_scale = (float)slip_field_number_or(where(&dflash, top, "attention_value_scale"), "attention_value_scale", 1e-6, 1e6, 1.0);
     draft->mask_token = slip_field_int(where(&dflash, top, "mask_token_id"), "mask_token_id", 0, model->vocabulary - 1);
-    if (slip_field_int_or(top, "num_target_layers", 1, SLIP_MAX_LAYERS, model->layers) != model->layers)
-        slip_field_refuse(top, "num_target_layers", "it differs from the target's num_hidden_layers");
+    require_same(top, "num_target_layers", slip_field_int_or(top, "num_target_layers", 1, SLIP_MAX_LAYERS, model->layers), model->layers);
     read_taps(where(&dflash, top, "target_layer_ids"), model, draft);
     read_heads(top, &draft->attention);
     draft->attention.sinks = slip_field_bool_or(where(&dflash, top, "attention_sink_bias"), "attention_sink_bias", false);

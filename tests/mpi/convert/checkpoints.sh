@@ -77,6 +77,8 @@ take rp-only-prf rp-disagree
 refused "two RoPE bases" "rope_parameters.rope_theta is 5000: it differs from rope_theta, which is 10000000"
 take chunk-ok && cp -r "$cases/overlay/df-rope-params/dflash" "$copy"
 taken "the drafter's rope_parameters" "with a drafter"
+if grep -q "^warning: $copy/dflash/config.json: vocab_size is 88, and the target's 96: is it this target's drafter" "$log" &&
+    ! grep -q "^warning: $copy: .*total_size" "$log"; then ok "a drafter of another vocabulary" "a warning"; else fail "a drafter of another vocabulary" "no warning, or of total_size" "$log"; fi
 if "$SLIPSTREAM" inspect "$out" >"$log" && grep -q 'dimensions 16/16, 8 rotated at base 5e+06' "$log"; then ok "half of its dimensions are rotated"; else fail "half of its dimensions are rotated" "otherwise" "$log"; fi
 take rp-only-prf && sed -i 's/"use_cache": true/"swiglu_limit": 7.0/' "$copy/config.json"
 refused "a key that is not known" "config.json: swiglu_limit is 7.0: it is not known"
@@ -84,6 +86,8 @@ take plain-qkv-bf16 && sed -i 's/"tp_size": 1/"tp_size": 3/' "$copy/model.safete
 refused "tp_size that does not fit" "metadata.tp_size is 3"
 sed -i 's/"tp_size": 3, *//' "$copy/model.safetensors.index.json"
 refused "a layout that cannot be told" "nothing tells whether the rows of qkv lie in 2 chunks or in one"
+take chunk-ok && sed -i 's/"total_size": 1238768/"total_size": 1238769/' "$copy/model.safetensors.index.json"
+taken "an index with another total_size" "^warning: $copy: model.safetensors.index.json: metadata.total_size is 1238769, but the tensors have 1238768 bytes and their files "
 take rp-only-prf
 taken "--window" "sees 17 keys" --window 17
 if "$SLIPSTREAM" inspect "$out" >"$log" && grep -q 'window 17' "$log"; then ok "--window is kept"; else fail "--window is kept" "otherwise" "$log"; fi
@@ -197,8 +201,12 @@ rm -f "$out.lock"
 
 # ---- inspect --json ----
 
-take eos-none eos-gen && cp -r "$cases/overlay/df-rope-params/dflash" "$copy" && sed -i 's/"mask_token_id": 90/"mask_token_id": 91/' "$copy/dflash/config.json"
+take eos-none eos-gen && cp -r "$cases/overlay/df-rope-params/dflash" "$copy"
+refused "a drafter that lacks tokens of the tokenizer" "dflash/config.json: vocab_size is 88: the target's tokenizer has tokens up to 4095"
+sed -i 's/"mask_token_id": 90/"mask_token_id": 91/; s/"vocab_size": 88/"vocab_size": 4095/' "$copy/dflash/config.json"
+sed -i '50s/},/}/; 51,59d' "$copy/tokenizer.json" # token 4095
 taken "a model to inspect" "with a drafter"
+if grep -q 'vocab_size' "$log"; then fail "a drafter that is padded otherwise" "a warning" "$log"; else ok "a drafter that is padded otherwise" "no warning"; fi
 "$SLIPSTREAM" inspect --json "$out" | tr -d ' \n' >"$log"
 for words in '"schema":1' '"command":"inspect"' '"version":"' '"eos_token_id":[4092,0]' '"sampling":{"temperature":1.0,"top_p":0.95' '"qkv_chunks":2' '"window":16' \
     '"mask_token":91' '"name":"target/norm","dtype":"bf16","shape":[128]'; do

@@ -35,7 +35,13 @@ static inline size_t item_bytes(const char *dtype)
     return strcmp(dtype, "F32") == 0 ? 4 : dtype[0] == 'B' || strcmp(dtype, "F16") == 0 ? 2 : 1;
 }
 
-/* Floats get small values, other types the bytes of the pattern. `rows` 0: a vector. */
+static inline bool is_f8_scale(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 10 && strcmp(name + length - 10, "_scale_inv") == 0;
+}
+
+/* Floats get small values, scales such that are above 0, other types the bytes of the pattern. `rows` 0: a vector. */
 static inline void put(file *f, const char *name, const char *dtype, int rows, int columns)
 {
     size_t count = (size_t)(rows > 0 ? rows : 1) * (size_t)columns, bytes = count * item_bytes(dtype);
@@ -48,7 +54,7 @@ static inline void put(file *f, const char *name, const char *dtype, int rows, i
                                       f->header_size == 0 ? '{' : ',', name, dtype, shape, f->data_size, f->data_size + bytes);
     for (size_t i = 0; i < count; i++) {
         unsigned char *at = f->data + f->data_size + i * item_bytes(dtype);
-        float value = (float)(pattern(name, i) - 128) / 64.0f;
+        float value = (float)(pattern(name, i) - (is_f8_scale(name) ? -1 : 128)) / 64.0f;
         uint16_t half = 0x3c00 | pattern(name, i); /* 1 + p / 1024 as F16, a small number as BF16 */
         if (strcmp(dtype, "F32") == 0)
             memcpy(at, &value, sizeof value);

@@ -255,6 +255,25 @@ static void test_bad_files(void **state)
     write_file("\x28\xb5\x2f\xfd....", 8);
     assert_no_file(path, "compressed with zstd");
     unlink(path);
+    static const struct {
+        const char *bytes, *is;
+        size_t size;
+    } foreign[] = {
+        {"\x89HDF\r\n\x1a\n\0\0", "is an HDF5 file, as models and traces are, not text", 10},
+        {"PK\3\4....", "is a zip archive, not text in UTF-8 or gzip: unzip -p makes it so", 8},
+        {"PAR1\x15\x04", "is a Parquet file, not text", 6},
+        {"ARROW1\0\0", "is an Arrow file, not text", 8},
+        {"SQLite format 3\0\x10", "is an SQLite database, not text", 17},
+        {"\x0a\x02\0\0\0\0\0\0{\"a\"", "is a safetensors file, not text", 12},
+    };
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        write_file(foreign[i].bytes, foreign[i].size);
+        assert_no_file(path, foreign[i].is);
+        unlink(path);
+    }
+    write_file("PAR is none\n", 12); /* a bad line, in a file of lines */
+    slip_request_file_close(open_file(path));
+    unlink(path);
 }
 
 /* Standard input, from a pipe and from a file. */

@@ -12,6 +12,7 @@
 #include "io/checkpoint/checkpoint.h"
 #include "ranks/model/mxfp4.h"
 #include "jobs/convert/convert.h"
+#include "jobs/convert/values.h"
 #include "tests/unit/support/folder.h"
 #include "tests/unit/support/small_model.h"
 #include "convert_source.h"
@@ -185,6 +186,57 @@ static void test_bad_values(void **state)
     drop_source(&s);
 }
 
+static void refuse_f8_scale(const char *defect, float scale, bool round, const char *cause)
+{
+    source s = make_source("BF16", "F8_E4M3");
+    memcpy((void *)source_bytes(s.target, EXPERT "_scale_inv"), &scale, sizeof scale);
+    save(s.target, s.at, "model.safetensors");
+    refuse(&s, round ? SLIP_CONVERT_MXFP4 : SLIP_CONVERT_KEEP, defect, cause);
+    drop_source(&s);
+}
+
+/* Finite scales that no quantiser writes, of experts that are kept and of such that are rounded. */
+static void test_bad_f8_scales(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        refuse_f8_scale("F8_SCALE_NEGATIVE", -0.25f, round,
+                        "tensor " EXPERT "_scale_inv: its value at [0, 0] is -0.25: a scale cannot be below 0");
+        refuse_f8_scale("F8_SCALE_LARGE", 4480.0f, round,
+                        "tensor " EXPERT "_scale_inv: its value at [0, 0] is 4480: the weights would reach 2.00704e+06");
+        refuse_f8_scale("F8_SCALE_ZERO", 0.0f, round,
+                        "/target/layers/1/experts/up of expert 1: its scale at [0, 0] is 0, but the codes of that block are not");
+    }
+    source s = make_source("BF16", "F8_E4M3"); /* a block of nothing */
+    memset((void *)source_bytes(s.target, EXPERT "_scale_inv"), 0, sizeof(float));
+    memset((void *)source_bytes(s.target, EXPERT), 0x80, 32 * 32); /* -0 */
+    save(s.target, s.at, "model.safetensors");
+    assert_int_equal(convert(&s, SLIP_CONVERT_KEEP), SLIP_OK);
+    drop_source(&s);
+}
+
+/* A chunk's last block of rows is shorter than others, and blocks of columns may be. */
+static void test_lost_blocks(void **state)
+{
+    (void)state;
+    enum { CHUNKS = 2, ROWS = 200, COLUMNS = 130, BLOCKS = CHUNKS * 2 * 2 };
+    static uint8_t codes[CHUNKS * ROWS * COLUMNS];
+    float scales[BLOCKS];
+    const struct {
+        int row, column, block;
+    } corners[] = {{0, 0, 0},     {127, 127, 0}, {0, 128, 1},   {128, 0, 2},  {199, 127, 2},
+                   {199, 129, 3}, {200, 0, 4},   {327, 129, 5}, {399, 129, 7}};
+    for (size_t i = 0; i < sizeof corners / sizeof *corners; i++)
+        for (int zero = 0; zero < BLOCKS; zero++) {
+            uint8_t *code = &codes[corners[i].row * COLUMNS + corners[i].column];
+            for (int block = 0; block < BLOCKS; block++)
+                scales[block] = block == zero ? 0.0f : 1.0f;
+            *code = 1;
+            assert_int_equal(slip_values_find_lost_block(codes, CHUNKS, ROWS, COLUMNS, scales), zero == corners[i].block ? zero : -1);
+            *code = 0;
+        }
+}
+
 static void test_bad_folders(void **state)
 {
     (void)state;
@@ -217,9 +269,9 @@ static void test_bad_folders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kept_types),  cmocka_unit_test(test_f16_is_widened), cmocka_unit_test(test_rounded_experts),
-        cmocka_unit_test(test_draft),       cmocka_unit_test(test_bad_tensors),    cmocka_unit_test(test_bad_values),
-        cmocka_unit_test(test_bad_folders),
+        cmocka_unit_test(test_kept_types),    cmocka_unit_test(test_f16_is_widened), cmocka_unit_test(test_rounded_experts),
+        cmocka_unit_test(test_draft),         cmocka_unit_test(test_bad_tensors),    cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_bad_f8_scales), cmocka_unit_test(test_lost_blocks),    cmocka_unit_test(test_bad_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,12 +192,20 @@ static void test_index(void **state)
     (void)state;
     folder *f = folder_make();
     slip_safetensors *opened;
+    int64_t tensors, files;
     write_file(f, "model-1.safetensors", one, sizeof one - 1, 4);
     write_file(f, "model-2.safetensors", two, sizeof two - 1, 5);
     write_file(f, "stray.safetensors", one, sizeof one - 1, 4); /* not in the index: not opened */
     write_index(f, "{\"weight_map\":{\"a\":\"model-1.safetensors\",\"b\":\"model-2.safetensors\"}}");
     assert_int_equal(slip_safetensors_open(f->path, &opened), SLIP_OK);
     assert_int_equal(slip_safetensors_count(opened), 3);
+    assert_int_equal(slip_safetensors_total_size(opened, &tensors, &files), -1);
+    assert_int_equal(tensors, 9);
+    assert_int_equal(files, 9 + 8 + sizeof one - 1 + 8 + sizeof two - 1);
+    slip_safetensors_close(opened);
+    write_index(f, "{\"metadata\":{\"total_size\":1.5e3},\"weight_map\":{\"a\":\"model-1.safetensors\"}}");
+    assert_int_equal(slip_safetensors_open(f->path, &opened), SLIP_OK);
+    assert_int_equal(slip_safetensors_total_size(opened, &tensors, &files), 1500);
     slip_safetensors_close(opened);
     write_index(f, "{\"metadata\":{\"tp_size\":4},\"weight_map\":{\"a\":\"model-1.safetensors\"}}");
     assert_int_equal(slip_safetensors_open(f->path, &opened), SLIP_OK);
@@ -205,6 +213,10 @@ static void test_index(void **state)
     slip_safetensors_close(opened);
     write_index(f, "{\"metadata\":{\"tp_size\":\"4\"},\"weight_map\":{\"a\":\"model-1.safetensors\"}}");
     refuse_folder(f, "TP_SIZE_TEXT", "metadata.tp_size is not an integer");
+    write_index(f, "{\"metadata\":{\"total_size\":\"9\"},\"weight_map\":{\"a\":\"model-1.safetensors\"}}");
+    refuse_folder(f, "TOTAL_SIZE_TEXT", "metadata.total_size is not a number of bytes");
+    write_index(f, "{\"metadata\":{\"total_size\":-9},\"weight_map\":{\"a\":\"model-1.safetensors\"}}");
+    refuse_folder(f, "TOTAL_SIZE_NEGATIVE", "metadata.total_size is not a number of bytes");
     write_index(f, "{\"weight_map\":{\"a\":\"model-3.safetensors\"}}");
     refuse_folder(f, "SHARD_MISSING", "model-3.safetensors: cannot be opened");
     write_index(f, "{\"weight_map\":{\"a\":\"model-2.safetensors\",\"b\":\"model-1.safetensors\"}}");

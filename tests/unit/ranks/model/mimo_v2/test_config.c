@@ -276,9 +276,11 @@ static const change changes[] = {
     {HF, "swa_rope_theta", "5e6", "swa_rope_theta is 5000000.0: it differs from rope_parameters.sliding_attention.rope_theta"},
     {HF, "attention_bias", "true", "attention_bias is true"},
     {HF, "n_group", "2", "group-limited routing"},
-    {DRAFT, "hidden_size", "4096", "draft.json: hidden_size is 4096: it differs from the target's"},
+    {DRAFT, "hidden_size", "4096", "draft.json: hidden_size is 4096: it differs from the target's, which is 6144"},
+    {DRAFT, "vocab_size", "152064", NULL}, /* padded otherwise, as published */
+    {DRAFT, "vocab_size", "0", "vocab_size is 0: it must be an integer from 1 to"},
     {DRAFT, "num_target_layers", "70", NULL},
-    {DRAFT, "num_target_layers", "48", "num_target_layers is 48: it differs from the target's num_hidden_layers"},
+    {DRAFT, "num_target_layers", "48", "num_target_layers is 48: it differs from the target's, which is 70"},
     {DRAFT, "block_size", NULL, "block_size is missing"},
     {DRAFT, "block_size", "1", "block_size is 1"},
     {DRAFT, "block_size", "33", "block_size is 33"},

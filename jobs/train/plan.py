@@ -22,7 +22,8 @@ import torch
 
 from learn import settings
 
-FIELDS = {"name": str, "group": str, "seconds": int, "least": int, "base": list, "set": list, "best": list, "start": str, "keep": bool, "temperatures": list, "kinds": list}
+FIELDS = {"name": str, "group": str, "seconds": int, "least": int, "base": list, "set": list, "best": list, "start": str,
+          "keep": bool, "temperatures": list, "kinds": list}
 GRACE = 100                    # seconds that an experiment may take beyond its own: taps, capturing, compiling, judging
 SPARE = 40                     # seconds for all that where the experiment's own follow from the time that is left
 

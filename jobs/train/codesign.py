@@ -3,7 +3,8 @@
 Needs DIR/export with its drafter, and DIR/data. Every variant of the plan is a run of `agree` for a few seconds, judged as `trade` judges; the one
 whose drafts are accepted longest, among those that lose no more bits, loop no more and parse no less than the plan allows, then goes on as `final`
 for the time that is left, `final` seconds at most. Each is a process of its own with a deadline: one that fails or hangs costs its own time only.
-Results go to --out as they are made; so does the winner, before the final run begins, and what that one made: tar.xz in pieces of 15 MiB.
+Results go to --out as they are made; so does the winner, before the final run begins, and what that one made: tar.xz in pieces of 15 MiB. Where
+the plan says `each`, so does every variant as it ends. DIR/run/best says which of DIR/agree-NAME came out best.
 """
 import json
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 from learn import settings
 
 SPARE = 20                     # seconds for packing and for what else may take longer in the last run than in those before
-FIELDS = {"seconds": int, "final": int, "grace": int, "bits": float, "loops": float, "parse": float, "set": list, "variant": list}
+FIELDS = {"seconds": int, "final": int, "grace": int, "bits": float, "loops": float, "parse": float, "each": bool, "set": list, "variant": list}
 
 
 def read(path):
@@ -91,15 +92,21 @@ class Search:
         for variant in plan["variant"]:
             if variant["name"] not in trades(self.run.folder) and self.left() > seconds + grace:
                 self.agree(variant["name"], seconds, variant["set"], seconds + grace)
+                if plan["each"]:
+                    self.pack(variant["name"])
         best = winner(plan, trades(self.run.folder))
         if best:
             print(f"codesign: the best is {best['name']}", flush=True)
-            self.pack(best["name"])
+            if not plan["each"]:
+                self.pack(best["name"])
+            (self.run.folder / "run" / "best").write_text(best["name"])
             rest = min(plan["final"], self.left() - (self.beyond + SPARE if self.beyond else grace))
             start = self.run.folder / "run" / f"agree-{best['name']}.pt"
             if rest > seconds:
                 self.agree("final", rest, best["set"], self.left() - 12, *(("--start", str(start)) if start.exists() else ()))
                 self.pack("final")
+                if "final" in trades(self.run.folder):
+                    (self.run.folder / "run" / "best").write_text("final")
         for process in self.packing:
             process.wait(timeout=60)
         return best is not None

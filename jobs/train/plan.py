@@ -22,8 +22,10 @@ import torch
 
 from learn import settings
 
-FIELDS = {"name": str, "group": str, "seconds": int, "base": list, "set": list, "best": list, "start": str, "keep": bool, "temperatures": list, "kinds": list}
+FIELDS = {"name": str, "group": str, "seconds": int, "least": int, "base": list, "set": list, "best": list, "start": str,
+          "keep": bool, "temperatures": list, "kinds": list}
 GRACE = 100                    # seconds that an experiment may take beyond its own: taps, capturing, compiling, judging
+SPARE = 40                     # seconds for all that where the experiment's own follow from the time that is left
 
 
 def read(path):
@@ -31,7 +33,7 @@ def read(path):
     plan = tomllib.loads(Path(path).read_text())
     defaults, groups, names = {k: v for k, v in plan.items() if k != "experiment"}, set(), set()
     for number, given in enumerate(plan.get("experiment", [])):
-        e = {"group": "", "set": [], "best": [], "start": "", "keep": False, **defaults, **given}
+        e = {"group": "", "set": [], "best": [], "start": "", "keep": False, "least": 0, **defaults, **given}
         e["base"], e["set"] = defaults.get("set", []), given.get("set", [])
         place = f"{path}: experiment {e.get('name', number)}"
         for field, kind in FIELDS.items():
@@ -118,6 +120,13 @@ def copy_out(run):
             (run.args.out / path.name).write_bytes(path.read_bytes())
 
 
+def granted(e, until):
+    """The seconds of training that an experiment gets: its own, and with `least` what the time until the end has room for; 0: it must not begin."""
+    left = until - time.time()
+    seconds = min(e["seconds"], int(left - SPARE)) if e["least"] else e["seconds"]
+    return seconds if (e["least"] or 1) <= seconds < left else 0
+
+
 def pending(run):
     """Experiments of our share that have neither ended nor failed."""
     share, of = (int(n) for n in run.args.share.split("/"))
@@ -129,7 +138,8 @@ def work(run):
     """The process that trains: it says in DIR/run/trying.json what it is at."""
     worker, trying = Worker(run), run.folder / "run" / "trying.json"
     for e in pending(run):
-        if time.time() + e["seconds"] > run.args.until:
+        e["seconds"] = granted(e, run.args.until)
+        if not e["seconds"]:
             continue                       # a shorter one may still fit
         trying.write_text(json.dumps({"name": e["name"], "group": e["group"], "until": time.time() + e["seconds"] + GRACE}))
         worker.do(e)
@@ -142,7 +152,7 @@ def work(run):
 def supervise(run):
     """Starts the worker, and again when it dies; the experiment that it was at has failed then."""
     trying, began, until = run.folder / "run" / "trying.json", time.time(), time.time() + run.args.seconds
-    while any(e["seconds"] < until - time.time() for e in pending(run)):
+    while any(granted(e, until) for e in pending(run)):
         trying.unlink(missing_ok=True)
         worker = subprocess.Popen([sys.executable, *sys.argv, "--until", str(until)], env={**os.environ, "SLIPSTREAM_PLAN_WORKER": "1"})
         while worker.poll() is None:

@@ -6,15 +6,16 @@
 # export.tar.xz, the target as a Hugging Face folder `export`, beside dflash.tar.xz, a drafter of it as `export/dflash`, where
 # experiments are to start from one; or agree-NAME.tar.xz.aa .. as they came back, which hold both. Then the target writes text, and the
 # experiments of plan.toml run in what is left of the time. With AGREE=codesign.toml, target and drafter are trained together instead
-# (`train.py codesign`); with PLAN=further.toml the drafter of what came of that goes on alone. The same
+# (`train.py codesign`); with PLAN=further.toml the drafter of what came of that goes on alone, in a call of its own, or in the same where SEARCH says
+# how many seconds codesign may have. The same
 # call on the same machine goes on; on another one, put the results.jsonl that came back into HERE. Every part has a deadline of its own,
 # every wait is for something that has one, and what a part made goes to $OUT as it ends, in pieces of 15 MiB: nothing is lost when the machine is.
 set -u -o pipefail
 export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TOKENIZERS_PARALLELISM=true
 HERE=${1:?usage: slot.sh HERE} D=${D:-$1/set} PY=${PY:-python3} CODE=$(dirname "$0")
 T="$PY $CODE/train.py" BEGAN=$SECONDS
-# seconds of all; minutes of unloop and teach; tokens a parameter that the branches go on to; the experiments; more arguments of `train.py plan` or `codesign`
-: "${OUT:?}" "${AGREE:=}" "${ALL:=565}" "${UNLOOP:=1.25}" "${TEACH:=1.25}" "${LONGER:=20.0}" "${PLAN:=$CODE/plan.toml}" "${CONFIG:=$CODE/slot.toml}" "${MORE:=}"
+# seconds of all, and of codesign where more follows; minutes of unloop and teach; tokens a parameter that the branches go on to; the experiments; more arguments of `train.py plan` or `codesign`
+: "${OUT:?}" "${AGREE:=}" "${SEARCH:=}" "${ALL:=565}" "${UNLOOP:=1.25}" "${TEACH:=1.25}" "${LONGER:=20.0}" "${PLAN:=$CODE/plan.toml}" "${CONFIG:=$CODE/slot.toml}" "${MORE:=}"
 C=(--config "$CONFIG")
 left() { echo $((ALL - (SECONDS - BEGAN))); }
 say() { echo "=== $((SECONDS - BEGAN)) s: $*"; }
@@ -54,8 +55,11 @@ elif [ ! -f "$D"/export/config.json ]; then
     if compgen -G "$HERE/agree-*.tar.xz.*" >/dev/null; then cat "$HERE"/agree-*.tar.xz.* | tar xJ -C "$D" && mv "$D"/agree-* "$D"/export; fi
 fi
 if [ -n "$AGREE" ]; then
-    say codesign; part 9999 $T codesign --dir "$D" "${C[@]}" --plan "$AGREE" --seconds $(($(left) - 5)) --out "$OUT" $MORE 2>&1 | cut -c1-600
-    keep; say done; ls -l "$OUT"; exit
+    say codesign; part 9999 $T codesign --dir "$D" "${C[@]}" --plan "$AGREE" --seconds ${SEARCH:-$(($(left) - 5))} --out "$OUT" $MORE 2>&1 | cut -c1-600
+    keep
+    if [ -z "$SEARCH" ] || [ ! -f "$D"/run/best ]; then say done; ls -l "$OUT"; exit; fi
+    export=agree-$(cat "$D"/run/best); say "$export goes on"
+    if [ ! -d "$D"/before ]; then mv "$D"/export "$D"/before && cp -r "$D/$export" "$D"/export; fi
 fi
 say teach; part 110 $T teach --dir "$D" "${C[@]}" --minutes $TEACH 2>&1 | tail -4 | cut -c1-160; keep
 say experiments

@@ -168,6 +168,9 @@ def repeating():
     found = loops.repeated(text)
     if found[0].any() or found[1].nonzero().min() != 119 or found[2].nonzero().flatten().tolist() != [75, 76, 77, 78, 79]:
         raise SystemExit("check: repeated")
+    places, drafts = torch.tensor([[103, 104, 107, 108, 108, 199]] * 3), torch.tensor([[10, 7, 10, 7, 8, 10]] * 3)
+    if loops.copies(text, places, drafts).tolist() != [[False] * 6, [False, False, False, True, False, True], [False] * 6]:
+        raise SystemExit("check: copies")
 
 
 def tiny_run(folder):
@@ -269,6 +272,10 @@ def agreeing():
         trainer.loss(*batch)
         if trainer.parts[2].item() >= found[0][2]:
             raise SystemExit("check: agree: the pull makes drafts less likely")
+        trainer.s.quiet_from = 0.0
+        trainer.strengthen()
+        if trainer.pull.item() or trainer.through.item():
+            raise SystemExit("check: agree: it pulls where it should be quiet")
         trainer.train(1e9, 2)
         again = Trainer(run)
         run.args.branch, run.args.start = "b", trainer.path
@@ -324,7 +331,7 @@ def searching():
         folder = Path(folder)
         run = agree_run(folder)
         variants = 'variant = [{name = "bad", set = ["agree.sequences=0"]}, {name = "good", set = ["agree.pull=0.5"]}]'
-        (folder / "plan.toml").write_text(f"seconds = 1\nfinal = 2\ngrace = 3000\nbits = 9.0\nloops = 1.0\nparse = 1.0\nset = {json.dumps(run.args.set)}\n{variants}\n")
+        (folder / "plan.toml").write_text(f"seconds = 1\nfinal = 2\ngrace = 3000\nbits = 9.0\nloops = 1.0\nparse = 1.0\neach = false\nset = {json.dumps(run.args.set)}\n{variants}\n")
         program = Path(__file__).resolve().parents[1] / "train.py"
         subprocess.run([sys.executable, program, "codesign", "--dir", folder, "--plan", folder / "plan.toml", "--seconds", "99999", "--out", folder / "out",
                         "--set", "agree.renew=1.0"], capture_output=True, check=True)

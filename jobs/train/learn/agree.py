@@ -6,11 +6,14 @@ Goes on from DIR/export and DIR/export/dflash. A step sees rows of the corpus an
             target's states then tell more of what comes
   pull      cross entropy of the target with the drafter's arg max, weighted as the drafter's slots are, where the target gives that token
             `least` to `most` of its probability: where several tokens are nearly as good, the one that the drafter foresees wins; beyond
-            `most` it has won already, and more would only cost likelihood
+            `most` it has won already, and more would only cost likelihood. Drafts that go on copying what stood a few places before are left
+            out: drafters copy where nothing better is in sight, and a target pulled that way writes loops
+Drafter and pull leave out what repeats itself: it is easy, and makes repetition more certain.
 Own text is written anew, a batch every `renew` seconds, as the target moves. What the target does for the drafter costs likelihood of real
 text, and `limit` says how much may be lost: as the loss on rows kept apart rises towards it, the pull and the gradient through the taps
-weaken (strength()). Experts stay quantised as at the end of the target's training. Writes DIR/run/agree.pt and the folder DIR/agree with its
-drafter in DIR/agree/dflash; --branch NAME: agree-NAME. --start goes on from the checkpoint of another branch, with a schedule of its own.
+weaken (strength()); from `quiet_from` on both rest, and what they cost in loops and likelihood comes back while the drafter follows.
+Experts stay quantised as at the end of the target's training. Writes DIR/run/agree.pt and the folder DIR/agree with its drafter in DIR/agree/dflash;
+--branch NAME: agree-NAME. --start goes on from the checkpoint of another branch, with a schedule of its own.
 """
 import math
 import time
@@ -21,7 +24,7 @@ from judge.trade import Trade
 from learn import parallel
 from learn.corpus import Corpus
 from learn.launch import Launcher
-from learn.loops import repeated, repeats
+from learn.loops import copies, repeated, repeats
 from learn.optimizer import build, rate, restore, schedule, tensors
 from learn.state import Journal, save
 from nets.decode import generate
@@ -153,13 +156,16 @@ class Trainer:
         states, constant = self.drafter(seen, anchors, labels[..., 0])[:, :, 1:].flatten(0, 2), head.detach()
         chunk = slots * (1024 if real.is_cuda else 128)
         labels, constant = labels[..., 1:].flatten(), constant.to(states.dtype)
-        drafter = HeadLoss.apply(states, constant, labels, lambda entropy, _: survival(entropy, slots), chunk)
-        drafts, weights = self.drafts(states.detach(), constant, labels, slots, chunk)
         before = (anchors[..., None] + torch.arange(slots, device=anchors.device)).flatten(1)
-        weights = weights * ~looped.gather(1, before).flatten()
+        clear = ~looped.gather(1, before)
+        flat = clear.flatten() + 1e-6                      # a bit of each keeps the mean defined where all repeat
+        drafter = HeadLoss.apply(states, constant, labels, lambda entropy, a: survival(entropy, slots) * flat[a:a + len(entropy)], chunk)
+        drafts, weights = self.drafts(states.detach(), constant, labels, slots, chunk)
+        weights = weights * (clear & ~copies(own, before + 1, drafts.view_as(before))).flatten()
         found = hidden[first:].gather(1, before[..., None].expand(-1, -1, hidden.shape[-1])).flatten(0, 1)
         pull = HeadLoss.apply(found, head, drafts, lambda entropy, a: self.gate(entropy, weights[a:a + len(entropy)]), chunk)
-        accepted = 1 + (drafts == labels).view(-1, slots).long().cumprod(1).sum(1).float().mean()
+        whole = clear.view(-1, slots).all(1)
+        accepted = 1 + ((drafts == labels).view(-1, slots).long().cumprod(1).sum(1) * whole).sum() / whole.sum().clamp(min=1)
         self.parts.copy_(torch.stack([text.detach(), drafter.detach(), pull.detach(), accepted]))
         return text + drafter + self.pull * pull
 
@@ -201,9 +207,13 @@ class Trainer:
         nats = self.held_loss()
         self.before = self.before or nats
         self.rise = nats / self.before - 1
-        self.pull.fill_(strength(self.s.pull, self.rise, self.s.limit))
-        self.through.fill_(strength(self.s.through, self.rise, self.s.limit))
+        self.strengthen()
         return loops.item()
+
+    def strengthen(self):
+        loud = self.spent < self.s.quiet_from * self.s.minutes * 60
+        self.pull.fill_(loud * strength(self.s.pull, self.rise, self.s.limit))
+        self.through.fill_(loud * strength(self.s.through, self.rise, self.s.limit))
 
     def now(self):
         """The time, once the device has done what it was given, which it is asked now and then."""
@@ -228,6 +238,8 @@ class Trainer:
                 began, logged, renewed, last = time.time(), time.time(), time.time(), {}
             now = self.now()
             self.spent = before + now - began
+            if self.step % SYNC_EVERY == 0:
+                self.strengthen()
             if now - logged > LOG_EVERY or self.spent >= whole or not left:
                 means = dict(zip(PARTS, (round(v, 4) for v in (total / count).tolist())))
                 last = {"step": self.step, **means, "rise": round(self.rise, 4), "pulling": round(self.pull.item(), 3), "loops": round(loops, 3),
@@ -251,7 +263,7 @@ def main(run):
     if finished and parallel.RANK == 0:
         s = trainer.s
         about = {"agree": run.args.branch or "agree", "pull": s.pull, "least": s.least, "most": s.most, "limit": s.limit, "through": s.through,
-                 "minutes": s.minutes, "seed": s.seed, **{n: (trainer.last or {}).get(n) for n in ("step", "rise", "steps_per_second")}}
+                 "quiet_from": s.quiet_from, "minutes": s.minutes, "seed": s.seed, **{n: (trainer.last or {}).get(n) for n in ("step", "rise", "steps_per_second")}}
         del trainer
         Trade(run).judge(run.folder / (f"agree-{run.args.branch}" if run.args.branch else "agree"), about)
     return finished

@@ -23,3 +23,16 @@ def repeated(tokens, least=16):
         window[:, least:] -= run[:, :-least]
         found |= window >= least
     return found
+
+
+def copies(tokens, places, drafts, least=4):
+    """tokens [n, time], drafts [n, k] of tokens at places [n, k], 1 or more -> bool [n, k]: would the draft repeat the token of PERIOD or fewer places
+    before, as the `least` tokens before it do?"""
+    lag = torch.arange(1, PERIOD + 1, device=tokens.device)[:, None]
+    index = torch.arange(tokens.shape[1], device=tokens.device) - lag
+    earlier = tokens[:, index.clamp(min=0)]
+    run = ((earlier == tokens[:, None]) & (index >= 0)).long().cumsum(-1)
+    window = run.clone()
+    window[..., least:] -= run[..., :-least]
+    at = places[:, None].expand(-1, PERIOD, -1)
+    return ((earlier.gather(2, at) == drafts[:, None]) & (at >= lag) & (window.gather(2, at - 1) >= least)).any(1)

@@ -29,7 +29,7 @@ static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
     const slip_cuda_op *host = &e->ops[list + op];
     slip::kernel_parameters parameters = e->parameters;
     parameters.ops = e->device_ops + list;
-    const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, e->sms, e->stream};
+    const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, width == SLIP_CUDA_WHOLE, e->sms, e->stream};
     if (width != SLIP_CUDA_NARROW && slip_cuda_is_product(host->kind)) {
         SLIP_TRY_CUDA(slip::wide_enqueue(step, *host, op), "launching a product");
         return SLIP_OK;

@@ -36,18 +36,19 @@ __device__ __forceinline__ int slots_before(int v, int32_t *warps, int &sum)
 }
 
 // Lays an expert's groups and blocks out behind those of the experts before it.
-__device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s)
+__device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s, int rows)
 {
+    const int most = slip_slot_block_of(rows);
     int groups_so_far = 0, blocks_so_far = 0;
 #pragma unroll 1
     for (int first = 0; first < op.experts; first += SLOT_THREADS) {
         const int e = first + threadIdx.x, picks = e < op.experts ? s.count[e] : 0;
-        const int groups = slip_groups_of(picks), blocks = (groups + SLIP_SLOT_BLOCK - 1) / SLIP_SLOT_BLOCK;
+        const int groups = slip_groups_of(picks), blocks = (groups + most - 1) / most;
         int all_groups, all_blocks;
         const int group = groups_so_far + slots_before(groups, s.groups, all_groups);
         const int block = blocks_so_far + slots_before(blocks, s.blocks, all_blocks);
         for (int i = 0; i < blocks; i++)
-            op.slots.block[block + i] = {e, group + i * SLIP_SLOT_BLOCK, min(groups - i * SLIP_SLOT_BLOCK, (int)SLIP_SLOT_BLOCK), 0};
+            op.slots.block[block + i] = {e, group + i * most, min(groups - i * most, most), 0};
         for (int i = picks; i < groups * SLIP_TOKENS; i++)
             op.slots.pick[group * SLIP_TOKENS + i] = -1;
         if (e < op.experts)
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(SLOT_THREADS)
             atomicAdd(&s.count[e], 1);
     }
     __syncthreads();
-    slots_lay_out(op, s);
+    slots_lay_out(op, s, step->rows);
     __syncthreads();
     for (int i = threadIdx.x; i < picks; i += SLOT_THREADS) {
         const int e = op.picks.expert[i] - op.first_expert;

@@ -5,15 +5,19 @@
 
 namespace slip {
 
-static_assert(SLIP_SLOT_BLOCK <= wide_format<SLIP_WEIGHT_MXFP4>::GROUPS && SLIP_SLOT_BLOCK <= wide_format<SLIP_WEIGHT_F8>::GROUPS &&
-                  SLIP_SLOT_BLOCK <= wide_format<SLIP_WEIGHT_BF16>::GROUPS,
+template <int FORMAT>
+static constexpr bool blocks_fit()
+{
+    return wide_format<FORMAT, true>::GROUPS >= SLIP_SLOT_BLOCK && wide_format<FORMAT, false>::GROUPS >= SLIP_SLOT_BLOCK_OF_FEW;
+}
+static_assert(blocks_fit<SLIP_WEIGHT_MXFP4>() && blocks_fit<SLIP_WEIGHT_F8>() && blocks_fit<SLIP_WEIGHT_BF16>(),
               "a block's operand fits a stage");
 
 template <int FORMAT, bool WHOLE>
 static cudaError_t prepare()
 {
     return cudaFuncSetAttribute((const void *)wide_product<FORMAT, WHOLE>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                sizeof(wide_memory<FORMAT>));
+                                sizeof(wide_memory<FORMAT, WHOLE>));
 }
 
 cudaError_t wide_prepare()
@@ -26,22 +30,28 @@ cudaError_t wide_prepare()
     return cudaSuccess;
 }
 
-template <int FORMAT>
-static cudaError_t launch(const wide_step &s, bool whole, void **arguments)
+template <int FORMAT, bool WHOLE>
+static cudaError_t launch(const wide_step &s, void **arguments)
 {
-    const void *kernel = whole ? (const void *)wide_product<FORMAT, true> : (const void *)wide_product<FORMAT, false>;
-    return launch_behind(kernel, s.sms, WIDE_THREADS, sizeof(wide_memory<FORMAT>), s.stream, arguments);
+    return launch_behind((const void *)wide_product<FORMAT, WHOLE>, s.sms, WIDE_THREADS, sizeof(wide_memory<FORMAT, WHOLE>), s.stream,
+                         arguments);
+}
+
+template <bool WHOLE>
+static cudaError_t launch_format(const wide_step &s, int format, void **arguments)
+{
+    switch (format) {
+    case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16, WHOLE>(s, arguments);
+    case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8, WHOLE>(s, arguments);
+    default: return launch<SLIP_WEIGHT_MXFP4, WHOLE>(s, arguments);
+    }
 }
 
 static cudaError_t launch_product(const wide_step &s, const slip_cuda_product &product, int op)
 {
-    const bool whole = product.out.parts == 1 && !product.counted;
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
-    switch (product.matrix.format) {
-    case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16>(s, whole, arguments);
-    case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8>(s, whole, arguments);
-    default: return launch<SLIP_WEIGHT_MXFP4>(s, whole, arguments);
-    }
+    const bool whole = s.whole && !product.counted;
+    return whole ? launch_format<true>(s, product.matrix.format, arguments) : launch_format<false>(s, product.matrix.format, arguments);
 }
 
 cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)

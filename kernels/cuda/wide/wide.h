@@ -8,7 +8,7 @@
  *   ATTEND_WINDOW one launch, behind a ROPE
  *   ATTEND        splits of all tiles, then their merge
  *
- * An op whose results have one part where its matrix has several chunks writes their sum (slip_cuda_whole()). C++, for the engine's .cu
+ * Products of steps of more than SLIP_CUDA_WHOLE_ABOVE rows write the sum of a matrix's chunks, one part (slip_cuda_whole()). C++, for the engine's .cu
  * files. */
 #pragma once
 
@@ -25,6 +25,7 @@ struct wide_step {
     const slip_cuda_op *ops;
     const slip_cuda_step *step;
     unsigned *picked; // counts experts, for the metrics
+    bool whole;       // of more than SLIP_CUDA_WHOLE_ABOVE rows
     int sms;
     cudaStream_t stream;
 };

@@ -64,6 +64,24 @@ __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_
     }
 }
 
+// Calls take(i, e) of the picks i of a thread with expert e of this rank. Loads of a batch are in flight together.
+template <typename TAKE>
+__device__ __forceinline__ void slots_each(const slip_cuda_product &op, int picks, TAKE take)
+{
+    constexpr int BATCH = 8;
+#pragma unroll 1
+    for (int first = threadIdx.x; first < picks; first += SLOT_THREADS * BATCH) {
+        int e[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            e[j] = first + j * SLOT_THREADS < picks ? op.picks.expert[first + j * SLOT_THREADS] - op.first_expert : -1;
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            if (e[j] >= 0 && e[j] < op.experts)
+                take(first + j * SLOT_THREADS, e[j]);
+    }
+}
+
 // One CTA. Counts the experts that are read, for the metrics.
 __global__ void __launch_bounds__(SLOT_THREADS)
     slots_make(const slip_cuda_op *ops, const slip_cuda_step *step, unsigned *all_picked, int number)
@@ -77,24 +95,17 @@ __global__ void __launch_bounds__(SLOT_THREADS)
     if (threadIdx.x == 0)
         s.picked = 0;
     __syncthreads();
-    for (int i = threadIdx.x; i < picks; i += SLOT_THREADS) {
-        const int e = op.picks.expert[i] - op.first_expert;
-        if (e >= 0 && e < op.experts)
-            atomicAdd(&s.count[e], 1);
-    }
+    slots_each(op, picks, [&](int, int e) { atomicAdd(&s.count[e], 1); });
     __syncthreads();
     slots_lay_out(op, s, step->rows);
     __syncthreads();
-    for (int i = threadIdx.x; i < picks; i += SLOT_THREADS) {
-        const int e = op.picks.expert[i] - op.first_expert;
-        if (e >= 0 && e < op.experts)
-            op.slots.pick[atomicAdd(&s.count[e], 1)] = i;
-    }
+    slots_each(op, picks, [&](int i, int e) { op.slots.pick[atomicAdd(&s.count[e], 1)] = i; });
     if (threadIdx.x == 0)
         atomicAdd(all_picked, (unsigned)s.picked);
 }
 
 constexpr int SLOT_PIECES = 8; // warps that gather a group
+constexpr int SLOT_CTAS = 3;   // of an SM, that find room beside each other
 
 // By a warp: piece `piece` of the columns of 8 rows, `slices` of 16 bytes each in all, to a group of slots. A lane has one row.
 __device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, int group, int row, int slices, int piece)
@@ -138,7 +149,7 @@ __global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op 
 }
 
 // Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns.
-__global__ void __launch_bounds__(WIDE_THREADS) slots_swiglu(const slip_cuda_op *ops, int number)
+__global__ void __launch_bounds__(WIDE_THREADS, SLOT_CTAS) slots_swiglu(const slip_cuda_op *ops, int number)
 {
     await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;

@@ -57,14 +57,15 @@ static cudaError_t launch_product(const wide_step &s, const slip_cuda_product &p
 cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
 {
     void *picks[] = {(void *)&s.ops, (void *)&s.step, (void *)&s.picked, &op}, *slots[] = {(void *)&s.ops, &op};
+    const int ctas = s.whole ? SLOT_CTAS * s.sms : s.sms; // where there are many slots, more loads in flight
     cudaError_t error = cudaSuccess;
     if (host.kind == SLIP_CUDA_MOE_GATE_UP) {
         error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, s.stream, picks);
         if (error == cudaSuccess)
-            error = launch_behind((const void *)slots_gather, s.sms, WIDE_THREADS, 0, s.stream, slots);
+            error = launch_behind((const void *)slots_gather, ctas, WIDE_THREADS, 0, s.stream, slots);
     }
     if (host.kind == SLIP_CUDA_MOE_DOWN)
-        error = launch_behind((const void *)slots_swiglu, s.sms, WIDE_THREADS, 0, s.stream, slots);
+        error = launch_behind((const void *)slots_swiglu, ctas, WIDE_THREADS, 0, s.stream, slots);
     return error == cudaSuccess ? launch_product(s, host.product, op) : error;
 }
 

@@ -1,0 +1,23 @@
+/* Launches of the ops of wide steps that have no weights but vectors. */
+#include "kernels/cuda/wide/rows.cuh"
+#include "kernels/cuda/wide/wide.h"
+
+namespace slip {
+
+bool wide_rows_takes(const slip_cuda_op &host)
+{
+    switch (host.kind) {
+    case SLIP_CUDA_REDUCE_NORM: return wide_reduce_norm_takes(host.reduce_norm);
+    case SLIP_CUDA_GATHER: return wide_terms_take(host.gather.terms, false);
+    default: return false;
+    }
+}
+
+cudaError_t wide_rows_enqueue(const wide_step &s, const slip_cuda_op &host, int op, bool kernel_before)
+{
+    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
+    const void *kernel = host.kind == SLIP_CUDA_GATHER ? (const void *)wide_gather : (const void *)wide_reduce_norm;
+    return launch_behind(kernel, s.sms * WIDE_ROWS_CTAS, WIDE_ROWS_THREADS, 0, s.stream, arguments, kernel_before);
+}
+
+} // namespace slip

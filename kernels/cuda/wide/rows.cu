@@ -1,5 +1,6 @@
 /* Launches of the ops of wide steps that have no weights but vectors. */
 #include "kernels/cuda/wide/rows.cuh"
+#include "kernels/cuda/wide/topk.cuh"
 #include "kernels/cuda/wide/wide.h"
 
 namespace slip {
@@ -9,6 +10,7 @@ bool wide_rows_takes(const slip_cuda_op &host)
     switch (host.kind) {
     case SLIP_CUDA_REDUCE_NORM: return wide_reduce_norm_takes(host.reduce_norm);
     case SLIP_CUDA_GATHER: return wide_terms_take(host.gather.terms, false);
+    case SLIP_CUDA_TOPK: return wide_topk_takes(host.topk);
     default: return false;
     }
 }
@@ -16,6 +18,8 @@ bool wide_rows_takes(const slip_cuda_op &host)
 cudaError_t wide_rows_enqueue(const wide_step &s, const slip_cuda_op &host, int op, bool kernel_before)
 {
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
+    if (host.kind == SLIP_CUDA_TOPK)
+        return launch_behind((const void *)wide_topk, s.sms * WIDE_TOPK_CTAS, WIDE_TOPK_THREADS, 0, s.stream, arguments, kernel_before);
     const void *kernel = host.kind == SLIP_CUDA_GATHER ? (const void *)wide_gather : (const void *)wide_reduce_norm;
     return launch_behind(kernel, s.sms * WIDE_ROWS_CTAS, WIDE_ROWS_THREADS, 0, s.stream, arguments, kernel_before);
 }

@@ -35,8 +35,11 @@ __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT> &stage, int w
         matrix_wait<0>();
         pin(c);
 #pragma unroll
-        for (int i = 0; i < SUMS<N>; i++)
-            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[i], c[i + SUMS<N>]));
+        for (int i = 0; i < SUMS<N>; i++) { // hi and lo of a run of groups
+            constexpr int RUN = SUMS<N> < SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS> ? SUMS<N> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
+            const int hi = i / RUN * 2 * RUN + i % RUN;
+            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[hi], c[hi + RUN]));
+        }
     }
 }
 
@@ -73,11 +76,10 @@ __device__ __forceinline__ wide_picks<N> wide_load_picks(const wide_work &w, con
 
 // Write sums of rows `column` and `column` + 8 of the matrix.
 template <int N>
-__device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const wide_picks<N> &picks, int rows, int column,
+__device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const wide_picks<N> &picks, int column,
                                            const float (&sum)[SUMS<N>])
 {
     const slip_cuda_partial out = w.op->out;
-    uint64_t *const counted = w.op->counted;
 #pragma unroll
     for (int i = 0; i < N / 4; i++) {
         const int row = wide_row(item, i);
@@ -88,12 +90,6 @@ __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &
                 continue;
             to += slip_pick_at(&out, picks.pick[i], item.chunk);
         } else if (!wide_exists(item, row)) {
-            continue;
-        } else if (counted) {
-            if (row < rows) { // nobody would clear another
-                count_term(counted + (int64_t)row * out.stride + column, upper);
-                count_term(counted + (int64_t)row * out.stride + column + 8, lower);
-            }
             continue;
         } else {
             to += slip_partial_at(&out, row, item.chunk);
@@ -119,7 +115,7 @@ __device__ __forceinline__ void wide_scale(const wide_work &w, const wide_item &
 // One warpgroup's row tile of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
 template <int FORMAT, int N, bool WHOLE>
 __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &shared_item, int warpgroup, wide_memory<FORMAT> &s,
-                                              unsigned &count, int rows)
+                                              unsigned &count)
 {
     constexpr bool EXPERTS = N <= SLIP_SLOT_BLOCK * SLIP_TOKENS;
     wide_item item = shared_item;
@@ -147,14 +143,14 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
             for (int i = 0; i < SUMS<N>; i++)
                 total[i] = __fadd_rn(total[i], sum[i]);
         } else if (warpgroup < item.tiles) {
-            wide_write<N>(w, item, picks, rows,
-                          (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, sum);
+            wide_write<N>(w, item, picks, (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4,
+                          sum);
         }
     }
     if constexpr (WHOLE)
         if (warpgroup < item.tiles)
-            wide_write<N>(w, item, picks, rows,
-                          (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, total);
+            wide_write<N>(w, item, picks, (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4,
+                          total);
 }
 
 // The factors of an item's rows, a warp a row group, when nobody reads those of the item before any more.
@@ -190,7 +186,7 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
 }
 
 template <int FORMAT, bool WHOLE>
-__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT> &s, int rows)
+__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT> &s)
 {
     const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
     unsigned count = 0;
@@ -200,13 +196,13 @@ __device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FOR
         if (!w.block)
             wide_factors(w, item, s.factor);
         if (item.groups <= 1)
-            wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count);
         else if (item.groups <= 2)
-            wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count);
         else if (item.groups <= 4 || FORMAT == SLIP_WEIGHT_MXFP4)
-            wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count);
         else if constexpr (FORMAT != SLIP_WEIGHT_MXFP4)
-            wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count);
     }
 }
 
@@ -220,15 +216,14 @@ __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_
     wide_start<FORMAT>(s);
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
-    const int rows = op_rows(op, step->rows, step->logit_rows);
-    const wide_work w = wide_work_of<FORMAT, WHOLE>(op, rows);
+    const wide_work w = wide_work_of<FORMAT, WHOLE>(op, op_rows(op, step->rows, step->logit_rows));
     if (threadIdx.x >= WIDE_CONSUMERS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(WIDE_FILLER_REGISTERS));
         wide_fill<FORMAT>(w, s);
         return;
     }
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WIDE_CONSUMER_REGISTERS));
-    wide_consume<FORMAT, WHOLE>(w, s, rows);
+    wide_consume<FORMAT, WHOLE>(w, s);
 }
 
 } // namespace slip

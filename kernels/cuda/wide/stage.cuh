@@ -18,7 +18,10 @@ constexpr int WIDE_CONSUMERS = WIDE_CONSUMER_WARPS * 32, WIDE_THREADS = WIDE_CON
 constexpr int WIDE_CONSUMER_REGISTERS = 152, WIDE_FILLER_REGISTERS = 56;
 static_assert(WIDE_CONSUMERS * WIDE_CONSUMER_REGISTERS + WIDE_FILLER_WARPS * 32 * WIDE_FILLER_REGISTERS <= 65536, "registers of an SM");
 
-// What a format's stage is made of. An operand is `forms` times FORM_BYTES of each row group.
+// What a format's stage is made of. An operand is `forms` times FORM_BYTES of each row group. The forms of up to WIDE_FORM_GROUPS groups
+// follow one another, so that so many can be multiplied alone.
+constexpr int WIDE_FORM_GROUPS = 4;
+
 template <int FORMAT>
 struct wide_format;
 
@@ -41,7 +44,7 @@ template <int FORMAT>
 struct wide_stage {
     using format = wide_format<FORMAT>;
     alignas(128) unsigned char weights[WIDE_TILES][format::TILE];
-    unsigned char codes[format::FORMS * format::GROUPS * format::FORM_BYTES]; // [form][group]
+    unsigned char codes[format::FORMS * format::GROUPS * format::FORM_BYTES]; // [four groups, or all][form][group]
     float scale[format::BLOCKS * format::GROUPS * SLIP_TOKENS + 4];           // [block of 128 columns][group][token]
 };
 
@@ -91,10 +94,11 @@ __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
         item.group = block * wide_format<FORMAT>::GROUPS;
         item.groups = min(w.groups - item.group, wide_format<FORMAT>::GROUPS);
     }
-    item.chunk = rest / w.trios;
-    item.row_tile = (rest - item.chunk * w.trios) * WIDE_TILES;
+    const int split = rest / w.trios;
+    item.row_tile = (rest - split * w.trios) * WIDE_TILES;
     item.tiles = min(m.row_tiles - item.row_tile, WIDE_TILES);
-    item.chunks = w.splits == 1 ? m.chunks : 1;
+    item.chunk = split * m.chunks / w.splits;
+    item.chunks = (split + 1) * m.chunks / w.splits - item.chunk;
     return item;
 }
 
@@ -150,8 +154,9 @@ __device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, con
         const int form = (index - WIDE_TILES) / format::GROUPS, group = (index - WIDE_TILES) % format::GROUPS;
         const unsigned char *from = FORMAT != SLIP_WEIGHT_BF16 ? a.q8 : (const unsigned char *)(form ? a.lo : a.hi);
         from += (int64_t)(item.group + group) * a.padded * SLIP_TOKENS * (FORMAT == SLIP_WEIGHT_BF16 ? 2 : 1);
-        return {stage.codes + (form * width + group) * format::FORM_BYTES, from + tile * format::FORM_BYTES,
-                group < item.groups ? format::FORM_BYTES : 0, false};
+        const int run = min(width, WIDE_FORM_GROUPS);
+        return {stage.codes + ((group / run * format::FORMS + form) * run + group % run) * format::FORM_BYTES,
+                from + tile * format::FORM_BYTES, group < item.groups ? format::FORM_BYTES : 0, false};
     }
     const int block = (index - SCALES) / format::GROUPS, group = (index - SCALES) % format::GROUPS;
     const bool exists = block < format::BLOCKS && group < item.groups;

@@ -1,5 +1,7 @@
 /* Launches of wide products. */
-#include "kernels/cuda/wide/product.cuh"
+#include <assert.h>
+
+#include "kernels/cuda/wide/counted.cuh"
 #include "kernels/cuda/wide/slots.cuh"
 #include "kernels/cuda/wide/wide.h"
 
@@ -18,8 +20,14 @@ static cudaError_t prepare()
 
 cudaError_t wide_prepare()
 {
-    const cudaError_t errors[] = {prepare<SLIP_WEIGHT_BF16, false>(), prepare<SLIP_WEIGHT_F8, false>(), prepare<SLIP_WEIGHT_MXFP4, false>(),
-                                  prepare<SLIP_WEIGHT_BF16, true>(),  prepare<SLIP_WEIGHT_F8, true>(),  prepare<SLIP_WEIGHT_MXFP4, true>()};
+    const cudaError_t errors[] = {prepare<SLIP_WEIGHT_BF16, false>(),
+                                  prepare<SLIP_WEIGHT_F8, false>(),
+                                  prepare<SLIP_WEIGHT_MXFP4, false>(),
+                                  prepare<SLIP_WEIGHT_BF16, true>(),
+                                  prepare<SLIP_WEIGHT_F8, true>(),
+                                  prepare<SLIP_WEIGHT_MXFP4, true>(),
+                                  cudaFuncSetAttribute((const void *)wide_counted, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                       sizeof(wide_memory<SLIP_WEIGHT_BF16>))};
     for (cudaError_t error : errors)
         if (error != cudaSuccess)
             return error;
@@ -35,8 +43,12 @@ static cudaError_t launch(const wide_step &s, bool whole, void **arguments)
 
 static cudaError_t launch_product(const wide_step &s, const slip_cuda_product &product, int op)
 {
-    const bool whole = product.out.parts == 1 && !product.counted;
+    const bool whole = product.out.parts == 1;
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
+    if (product.counted) {
+        assert(product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
+        return launch_behind((const void *)wide_counted, s.sms, WIDE_THREADS, sizeof(wide_memory<SLIP_WEIGHT_BF16>), s.stream, arguments);
+    }
     switch (product.matrix.format) {
     case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16>(s, whole, arguments);
     case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8>(s, whole, arguments);

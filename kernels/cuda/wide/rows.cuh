@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/ops/rows.cuh"
 #include "kernels/cuda/sm90/launch.cuh"
+#include "kernels/cuda/sync/record.cuh"
 
 namespace slip {
 
@@ -145,6 +146,18 @@ __device__ __forceinline__ void wide_exchange_emulated(const slip_cuda_reduce_no
     }
 }
 
+// What a rank sends to others while they send to it, as measured between two GPUs (docs/speed-cuda.md).
+constexpr unsigned WIDE_LINK_BYTES_PER_NS = 366;
+
+// Copies within a GPU are faster than a link. Waits until the sums of all rows could have gone over it since `begun`, f32, in two hops. (The
+// engine's own kernel does not wait: for its up to 64 rows a link would take 7 us, as it does.)
+__device__ __forceinline__ void wide_await_link(const slip_cuda_reduce_norm &op, int rows, uint64_t begun)
+{
+    const uint64_t bytes = 2 * (uint64_t)rows * op.hidden * sizeof(float) * op.peers / (op.peers + 1);
+    while (now_ns() - begun < bytes / WIDE_LINK_BYTES_PER_NS)
+        __nanosleep(200);
+}
+
 // ---- operands ----
 
 // Lanes 2 i and 2 i + 1 have words[r] of row r each; afterwards lane 2 i + b has both of row b.
@@ -274,7 +287,10 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
 {
     await_previous_kernel();
     const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
+    const uint64_t begun = op.peers ? now_ns() : 0;
     wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) { wide_reduce_norm_quad(op, step, q); });
+    if (op.peers)
+        wide_await_link(op, step->rows, begun);
 }
 
 // This rank's own sums, for the host to gather.

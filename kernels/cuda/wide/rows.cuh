@@ -1,4 +1,4 @@
-/* REDUCE_NORM and GATHER of a wide step: a warp computes four rows of a row group in one block of 128 columns, four columns a lane, so that the
+/* REDUCE_NORM, GATHER and QUANTISE of a wide step: a warp computes four rows of a row group in one block of 128 columns, four columns a lane, so that the
  * loads of four rows are in flight together. Lanes then trade what they hold for whole slices of 16 bytes of the operand. Neighbouring rows'
  * slices are neighbours in memory: sectors are written whole.
  *
@@ -224,12 +224,22 @@ __device__ __forceinline__ void wide_write_halves(const slip_cuda_operand &f, co
     }
 }
 
-// As write_squares() and write_operand() of each row.
-__device__ __forceinline__ void wide_write_rows(const slip_cuda_operand &f, const wide_quad &q, const wide_sums &x, float4 norm)
+// As write_operand() of each row.
+__device__ __forceinline__ void wide_write_rows(const slip_cuda_operand &f, const wide_quad &q, const wide_sums &v)
+{
+    const int lane = threadIdx.x % 32;
+    if (f.q8)
+        wide_write_codes(f, q, lane, v);
+    if (f.hi)
+        wide_write_halves(f, q, lane, v);
+}
+
+// With write_squares(), and `norm` behind it.
+__device__ __forceinline__ void wide_write_normed(const slip_cuda_operand &f, const wide_quad &q, const wide_sums &x, float4 norm)
 {
     const int lane = threadIdx.x % 32;
     float square[WIDE_ROWS];
-    float4 v[WIDE_ROWS];
+    wide_sums v;
 #pragma unroll
     for (int r = 0; r < WIDE_ROWS; r++) {
         square[r] = warp_sum(squares_of(x[r]));
@@ -237,13 +247,10 @@ __device__ __forceinline__ void wide_write_rows(const slip_cuda_operand &f, cons
     }
     if (f.ssq && lane < q.rows)
         f.ssq[slip_operand_block_at(f.padded, slip_group_of(q.row), slip_token_of(q.row) + lane, q.block)] = wide_of_row(square, lane);
-    if (f.q8)
-        wide_write_codes(f, q, lane, v);
-    if (f.hi)
-        wide_write_halves(f, q, lane, v);
+    wide_write_rows(f, q, v);
 }
 
-// ---- the op ----
+// ---- the ops ----
 
 // All warps of the grid share the quads of `rows` rows.
 template <class Work>
@@ -279,7 +286,7 @@ __device__ __forceinline__ void wide_reduce_norm_quad(const slip_cuda_reduce_nor
             keep_tap(op, step->row[q.row + r], q.column, sum[r]);
     }
     if (op.norm)
-        wide_write_rows(op.operand, q, sum, q.real ? *(const float4 *)(op.norm + q.column) : zero());
+        wide_write_normed(op.operand, q, sum, q.real ? *(const float4 *)(op.norm + q.column) : zero());
 }
 
 __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
@@ -307,6 +314,20 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
         for (int r = 0; r < WIDE_ROWS; r++)
             if (q.real && r < q.rows)
                 *(float4 *)(op.out.data + (int64_t)(q.row + r) * op.out.stride + q.column) = sum[r];
+    });
+}
+
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+    wide_quantise(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    await_previous_kernel();
+    const slip_cuda_quantise &op = ops[number].quantise;
+    wide_for_each_quad(step->rows, op.operand.columns, [&](const wide_quad &q) {
+        wide_sums v;
+#pragma unroll
+        for (int r = 0; r < WIDE_ROWS; r++)
+            v[r] = q.real && r < q.rows ? *(const float4 *)(quantised_row(op, *step, q.row + r) + q.column) : zero();
+        wide_write_rows(op.operand, q, v);
     });
 }
 

@@ -9,6 +9,7 @@
  *   ATTEND_WINDOW one launch, behind a ROPE
  *   ATTEND        splits of all tiles, then their merge
  *   REDUCE_NORM   one launch, where its terms are few, and where ranks do not exchange inside of it; so is GATHER
+ *   QUANTISE      one launch
  *   TOPK          one launch, a warp a row
  *
  * An op whose results have one part where its matrix has several chunks writes their sum (slip_cuda_whole()). C++, for the engine's .cu

@@ -35,8 +35,11 @@ __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, WHOLE> &stage
         matrix_wait<0>();
         pin(c);
 #pragma unroll
-        for (int i = 0; i < SUMS<N>; i++)
-            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[i], c[i + SUMS<N>]));
+        for (int i = 0; i < SUMS<N>; i++) { // hi and lo of a run of groups
+            constexpr int RUN = SUMS<N> < SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS> ? SUMS<N> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
+            const int hi = i / RUN * 2 * RUN + i % RUN;
+            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[hi], c[hi + RUN]));
+        }
     }
 }
 
@@ -72,23 +75,7 @@ __device__ __forceinline__ void wide_load_picks(const wide_work &w, const wide_i
         copy_16(shared_address(picks.factor + quad), w.factor + row);
 }
 
-// Counts sums of rows `column` and `column` + 8 of the matrix.
-template <int N>
-__device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &item, int rows, int column, const float (&sum)[SUMS<N>])
-{
-    const int first = item.group * SLIP_TOKENS, thread = wide_thread();
-#pragma unroll
-    for (int i = 0; i < N / 4; i++) {
-        const int row = first + wide_column(thread, i);
-        uint64_t *const to = w.op->counted + (int64_t)row * w.op->out.stride + column;
-        if (row < rows && wide_exists(item, row)) { // nobody would clear another
-            count_term(to, sum[i / 2 * 4 + i % 2]);
-            count_term(to + 8, sum[i / 2 * 4 + 2 + i % 2]);
-        }
-    }
-}
-
-// Writes them. `pick`: of the item's rows.
+// Writes sums of rows `column` and `column` + 8 of the matrix. `pick`: of the item's rows.
 template <int N>
 __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const int32_t *pick, int column,
                                            const float (&sum)[SUMS<N>])
@@ -148,7 +135,7 @@ __device__ __forceinline__ void wide_add_shared(float4 (*total)[WIDE_CONSUMERS],
 // One warpgroup's row tile of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
 template <int FORMAT, int N, bool WHOLE>
 __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, WHOLE> &s,
-                                              unsigned &count, int rows)
+                                              unsigned &count)
 {
     constexpr bool SHARED = WHOLE && wide_totals<FORMAT, WHOLE>::SHARED && N == 64;
     const bool works = warpgroup < item.tiles;
@@ -183,10 +170,7 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
         const int column = (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
         if ((WHOLE && left > 1) || !works)
             continue;
-        if (!WHOLE && w.op->counted)
-            wide_count<N>(w, item, rows, column, sum);
-        else
-            wide_write<N>(w, item, picks.pick, column, sum);
+        wide_write<N>(w, item, picks.pick, column, sum);
     }
 }
 
@@ -223,7 +207,7 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
 }
 
 template <int FORMAT, bool WHOLE>
-__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT, WHOLE> &s, int rows)
+__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
 {
     constexpr int GROUPS = wide_format<FORMAT, WHOLE>::GROUPS;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
@@ -239,15 +223,15 @@ __device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FOR
         if (!w.block)
             wide_factors(w, item, s.factor);
         if (item.groups <= 1)
-            wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count);
         else if (item.groups <= 2)
-            wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count);
         else if (item.groups <= 4)
-            wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count);
         else if (THREE_QUARTERS && item.groups <= 6)
-            wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, WHOLE>(w, item, warpgroup, s, count);
         else if constexpr (GROUPS > 6)
-            wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count, rows);
+            wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count);
         number = item.number + gridDim.x;
     }
 }
@@ -262,9 +246,8 @@ __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_
     wide_start<FORMAT, WHOLE>(s);
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
-    const int rows = op_rows(op, step->rows, step->logit_rows);
     if (threadIdx.x == 0)
-        s.work = wide_work_of<FORMAT, WHOLE>(op, rows);
+        s.work = wide_work_of<FORMAT, WHOLE>(op, op_rows(op, step->rows, step->logit_rows));
     __syncthreads();
     const wide_work &w = s.work;
     if (threadIdx.x >= WIDE_CONSUMERS) {
@@ -273,7 +256,7 @@ __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_
         return;
     }
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WIDE_CONSUMER_REGISTERS));
-    wide_consume<FORMAT, WHOLE>(w, s, rows);
+    wide_consume<FORMAT, WHOLE>(w, s);
 }
 
 } // namespace slip

@@ -18,6 +18,9 @@ constexpr int WIDE_CONSUMERS = WIDE_CONSUMER_WARPS * 32, WIDE_THREADS = WIDE_CON
 constexpr int WIDE_CONSUMER_REGISTERS = 152, WIDE_FILLER_REGISTERS = 56;
 static_assert(WIDE_CONSUMERS * WIDE_CONSUMER_REGISTERS + WIDE_FILLER_WARPS * 32 * WIDE_FILLER_REGISTERS <= 65536, "registers of an SM");
 
+// The forms of up to WIDE_FORM_GROUPS groups follow one another, so that so many can be multiplied alone.
+constexpr int WIDE_FORM_GROUPS = 4;
+
 // What a format's stage is made of. An operand is `forms` times FORM_BYTES of each row group. WHOLE: of steps of many rows, whose sums are whole.
 template <int FORMAT, bool WHOLE>
 struct wide_format;
@@ -42,7 +45,7 @@ template <int FORMAT, bool WHOLE>
 struct wide_stage {
     using format = wide_format<FORMAT, WHOLE>;
     alignas(128) unsigned char weights[WIDE_TILES][format::TILE];
-    unsigned char codes[format::FORMS * format::GROUPS * format::FORM_BYTES]; // [form][group]
+    unsigned char codes[format::FORMS * format::GROUPS * format::FORM_BYTES]; // [four groups, or all][form][group]
     float scale[format::GROUPS * format::BLOCKS * SLIP_TOKENS + 4];           // [group][block of 128 columns][token]
 };
 
@@ -112,10 +115,11 @@ __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
         item.group = block * wide_format<FORMAT, WHOLE>::GROUPS;
         item.groups = min(w.groups - item.group, wide_format<FORMAT, WHOLE>::GROUPS);
     }
-    item.chunk = rest / w.trios;
-    item.row_tile = (rest - item.chunk * w.trios) * WIDE_TILES;
+    const int split = rest / w.trios;
+    item.row_tile = (rest - split * w.trios) * WIDE_TILES;
     item.tiles = min(m.row_tiles - item.row_tile, WIDE_TILES);
-    item.chunks = w.splits == 1 ? m.chunks : 1;
+    item.chunk = split * m.chunks / w.splits;
+    item.chunks = (split + 1) * m.chunks / w.splits - item.chunk;
     return item;
 }
 
@@ -168,9 +172,9 @@ __device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, con
     if (index < SCALES) {
         const int form = (index - WIDE_TILES) / format::GROUPS, group = (index - WIDE_TILES) % format::GROUPS;
         const unsigned char *from = FORMAT != SLIP_WEIGHT_BF16 ? a.q8 : (const unsigned char *)(form ? a.lo : a.hi);
+        const int run = min(wide_groups(item.groups), WIDE_FORM_GROUPS), place = (group / run * format::FORMS + form) * run + group % run;
         return {from + (int64_t)(item.group + group) * a.padded * SLIP_TOKENS * (FORMAT == SLIP_WEIGHT_BF16 ? 2 : 1),
-                (int)offsetof(stage, codes) + (form * wide_groups(item.groups) + group) * format::FORM_BYTES,
-                group < item.groups ? format::FORM_BYTES : 0, false};
+                (int)offsetof(stage, codes) + place * format::FORM_BYTES, group < item.groups ? format::FORM_BYTES : 0, false};
     }
     const int group = index - SCALES;
     return {(const unsigned char *)(a.scale + slip_operand_block_at(a.padded, item.group + group, 0, 0)),

@@ -1,5 +1,7 @@
 /* Launches of wide products. */
-#include "kernels/cuda/wide/product.cuh"
+#include <assert.h>
+
+#include "kernels/cuda/wide/counted.cuh"
 #include "kernels/cuda/wide/slots.cuh"
 #include "kernels/cuda/wide/wide.h"
 
@@ -22,8 +24,14 @@ static cudaError_t prepare()
 
 cudaError_t wide_prepare()
 {
-    const cudaError_t errors[] = {prepare<SLIP_WEIGHT_BF16, false>(), prepare<SLIP_WEIGHT_F8, false>(), prepare<SLIP_WEIGHT_MXFP4, false>(),
-                                  prepare<SLIP_WEIGHT_BF16, true>(),  prepare<SLIP_WEIGHT_F8, true>(),  prepare<SLIP_WEIGHT_MXFP4, true>()};
+    const cudaError_t errors[] = {prepare<SLIP_WEIGHT_BF16, false>(),
+                                  prepare<SLIP_WEIGHT_F8, false>(),
+                                  prepare<SLIP_WEIGHT_MXFP4, false>(),
+                                  prepare<SLIP_WEIGHT_BF16, true>(),
+                                  prepare<SLIP_WEIGHT_F8, true>(),
+                                  prepare<SLIP_WEIGHT_MXFP4, true>(),
+                                  cudaFuncSetAttribute((const void *)wide_counted, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                       sizeof(wide_memory<SLIP_WEIGHT_BF16, true>))};
     for (cudaError_t error : errors)
         if (error != cudaSuccess)
             return error;
@@ -50,8 +58,12 @@ static cudaError_t launch_format(const wide_step &s, int format, void **argument
 static cudaError_t launch_product(const wide_step &s, const slip_cuda_product &product, int op)
 {
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
-    const bool whole = s.whole && !product.counted;
-    return whole ? launch_format<true>(s, product.matrix.format, arguments) : launch_format<false>(s, product.matrix.format, arguments);
+    if (product.counted) {
+        assert(product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
+        return launch_behind((const void *)wide_counted, s.sms, WIDE_THREADS, sizeof(wide_memory<SLIP_WEIGHT_BF16, true>), s.stream,
+                             arguments);
+    }
+    return s.whole ? launch_format<true>(s, product.matrix.format, arguments) : launch_format<false>(s, product.matrix.format, arguments);
 }
 
 cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)

@@ -75,7 +75,23 @@ __device__ __forceinline__ void wide_load_picks(const wide_work &w, const wide_i
         copy_16(shared_address(picks.factor + quad), w.factor + row);
 }
 
-// Writes sums of rows `column` and `column` + 8 of the matrix. `pick`: of the item's rows.
+// Counts sums of rows `column` and `column` + 8 of the matrix. Of the rows from `rows` on nobody would clear any.
+template <int N>
+__device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &item, int column, const float (&sum)[SUMS<N>])
+{
+    const int first = item.group * SLIP_TOKENS, thread = wide_thread();
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        const int row = first + wide_column(thread, i);
+        uint64_t *const to = w.op->counted + (int64_t)row * w.op->out.stride + column;
+        if (row < w.rows) {
+            count_term(to, sum[i / 2 * 4 + i % 2]);
+            count_term(to + 8, sum[i / 2 * 4 + 2 + i % 2]);
+        }
+    }
+}
+
+// Writes them. `pick`: of the item's rows.
 template <int N>
 __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const int32_t *pick, int column,
                                            const float (&sum)[SUMS<N>])
@@ -170,7 +186,10 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
         const int column = (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
         if ((WHOLE && left > 1) || !works)
             continue;
-        wide_write<N>(w, item, picks.pick, column, sum);
+        if (!WHOLE && w.op->counted)
+            wide_count<N>(w, item, column, sum);
+        else
+            wide_write<N>(w, item, picks.pick, column, sum);
     }
 }
 
@@ -192,7 +211,7 @@ template <int FORMAT, bool WHOLE>
 __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int rows)
 {
     const slip_cuda_product &product = op.product;
-    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), slip_groups_of(rows), 0, 0, 0, 0};
+    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), 0, 0, 0, 0};
     w.blocks = (w.groups + wide_format<FORMAT, WHOLE>::GROUPS - 1) / wide_format<FORMAT, WHOLE>::GROUPS;
     w.trios = (product.matrix.row_tiles + WIDE_TILES - 1) / WIDE_TILES;
     w.splits = WHOLE ? 1 : product.matrix.chunks;

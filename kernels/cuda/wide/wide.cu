@@ -58,7 +58,7 @@ static cudaError_t launch_format(const wide_step &s, int format, void **argument
 static cudaError_t launch_product(const wide_step &s, const slip_cuda_product &product, int op)
 {
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
-    if (product.counted) {
+    if (product.counted && s.whole) {
         assert(product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
         return launch_behind((const void *)wide_counted, s.sms, WIDE_THREADS, sizeof(wide_memory<SLIP_WEIGHT_BF16, true>), s.stream,
                              arguments);

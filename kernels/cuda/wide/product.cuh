@@ -85,8 +85,8 @@ __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &
         const int row = first + wide_column(thread, i);
         uint64_t *const to = w.op->counted + (int64_t)row * w.op->out.stride + column;
         if (row < w.rows) {
-            count_term(to, sum[i / 2 * 4 + i % 2]);
-            count_term(to + 8, sum[i / 2 * 4 + 2 + i % 2]);
+            count_terms(to, counted_term(sum[i / 2 * 4 + i % 2]));
+            count_terms(to + 8, counted_term(sum[i / 2 * 4 + 2 + i % 2]));
         }
     }
 }
@@ -226,33 +226,58 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
 }
 
 template <int FORMAT, bool WHOLE>
-__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
+__device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, WHOLE> &s,
+                                        unsigned &count)
 {
     constexpr int GROUPS = wide_format<FORMAT, WHOLE>::GROUPS;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
+    if (!w.block)
+        wide_factors(w, item, s.factor);
+    if (item.groups <= 1)
+        wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count);
+    else if (item.groups <= 2)
+        wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count);
+    else if (item.groups <= 4)
+        wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count);
+    else if (THREE_QUARTERS && item.groups <= 6)
+        wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, WHOLE>(w, item, warpgroup, s, count);
+    else if constexpr (GROUPS > 6)
+        wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count);
+}
+
+// The item at hand is in shared memory where registers are few, which costs time between items: those of few rows are short.
+template <int FORMAT, bool WHOLE>
+__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
+{
     const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
     unsigned count = 0;
 #pragma unroll 1
     for (int number = blockIdx.x; number < w.items;) {
-        wide_item &item = s.item[wide_thread() / 32];
-        __syncwarp();
-        if (threadIdx.x % 32 == 0)
-            item = wide_item_of<FORMAT, WHOLE>(w, number);
-        __syncwarp();
-        if (!w.block)
-            wide_factors(w, item, s.factor);
-        if (item.groups <= 1)
-            wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count);
-        else if (item.groups <= 2)
-            wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count);
-        else if (item.groups <= 4)
-            wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count);
-        else if (THREE_QUARTERS && item.groups <= 6)
-            wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, WHOLE>(w, item, warpgroup, s, count);
-        else if constexpr (GROUPS > 6)
-            wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count);
-        number = item.number + gridDim.x;
+        if constexpr (WHOLE) {
+            wide_item &item = s.item[wide_thread() / 32];
+            __syncwarp();
+            if (threadIdx.x % 32 == 0)
+                item = wide_item_of<FORMAT, WHOLE>(w, number);
+            __syncwarp();
+            wide_do<FORMAT, WHOLE>(w, item, warpgroup, s, count);
+            number = item.number + gridDim.x;
+        } else {
+            wide_do<FORMAT, WHOLE>(w, wide_item_of<FORMAT, WHOLE>(w, number), warpgroup, s, count);
+            number += gridDim.x;
+        }
     }
+}
+
+template <int FORMAT, bool WHOLE>
+__device__ __forceinline__ void wide_part(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
+{
+    if (threadIdx.x >= WIDE_CONSUMERS) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(WIDE_FILLER_REGISTERS));
+        wide_fill<FORMAT, WHOLE>(w, s);
+        return;
+    }
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WIDE_CONSUMER_REGISTERS));
+    wide_consume<FORMAT, WHOLE>(w, s);
 }
 
 extern __shared__ __align__(1024) unsigned char wide_bytes[];
@@ -265,17 +290,15 @@ __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_
     wide_start<FORMAT, WHOLE>(s);
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
-    if (threadIdx.x == 0)
-        s.work = wide_work_of<FORMAT, WHOLE>(op, op_rows(op, step->rows, step->logit_rows));
-    __syncthreads();
-    const wide_work &w = s.work;
-    if (threadIdx.x >= WIDE_CONSUMERS) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(WIDE_FILLER_REGISTERS));
-        wide_fill<FORMAT, WHOLE>(w, s);
-        return;
+    const int rows = op_rows(op, step->rows, step->logit_rows);
+    if constexpr (WHOLE) {
+        if (threadIdx.x == 0)
+            s.work = wide_work_of<FORMAT, WHOLE>(op, rows);
+        __syncthreads();
+        wide_part<FORMAT, WHOLE>(s.work, s);
+    } else {
+        wide_part<FORMAT, WHOLE>(wide_work_of<FORMAT, WHOLE>(op, rows), s);
     }
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WIDE_CONSUMER_REGISTERS));
-    wide_consume<FORMAT, WHOLE>(w, s);
 }
 
 } // namespace slip

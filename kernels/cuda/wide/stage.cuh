@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cuda/ops/product.cuh"
 #include "kernels/cuda/sm90/launch.cuh"
 
@@ -187,8 +189,9 @@ template <int FORMAT, bool WHOLE>
 __device__ __forceinline__ void wide_fill(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
 {
     using format = wide_format<FORMAT, WHOLE>;
-    const slip_cuda_matrix m = w.op->matrix; // in registers, for all items
-    const slip_cuda_operand a = *w.operand;
+    // In registers, for all items, where there are enough.
+    const std::conditional_t<WHOLE, const slip_cuda_matrix &, const slip_cuda_matrix> m = w.op->matrix;
+    const std::conditional_t<WHOLE, const slip_cuda_operand &, const slip_cuda_operand> a = *w.operand;
     const int index = threadIdx.x % 32 * WIDE_FILLER_WARPS + threadIdx.x / 32 - WIDE_CONSUMER_WARPS;
     const uint64_t policy = w.block || w.blocks == 1 ? read_once_policy() : keep_policy();
     unsigned count = 0;

@@ -21,27 +21,34 @@ static bool kernel_before(const slip_cuda_engine *e, int32_t op)
     return op > launched(e)->first_op && e->ops[op - 1].kind != SLIP_CUDA_GATHER;
 }
 
-// Enqueue one op and, behind a GATHER, the all-gather whose result the next op, a REDUCE_NORM, reads. A step does not begin with a product.
-static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
+// Enqueue op `op` of the step, by a kernel of its own where wide steps have one. A step does not begin with a product. `host`: the op as it is
+// in the list that begins at number `list`.
+static cudaError_t launch_op(slip_cuda_engine *e, const slip_cuda_op *host, int32_t list, int32_t op)
 {
-    const slip_cuda_width width = slip_cuda_width_of(launched(e));
-    const int32_t list = width == SLIP_CUDA_WHOLE ? e->op_count : 0;
-    const slip_cuda_op *host = &e->ops[list + op];
     slip::kernel_parameters parameters = e->parameters;
     parameters.ops = e->device_ops + list;
-    const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, e->sms, e->stream};
-    if (width != SLIP_CUDA_NARROW && slip_cuda_is_product(host->kind)) {
-        SLIP_TRY_CUDA(slip::wide_enqueue(step, *host, op), "launching a product");
-        return SLIP_OK;
-    }
-    if (width != SLIP_CUDA_NARROW && slip::wide_attention_takes(host)) {
-        SLIP_TRY_CUDA(slip::wide_attention_enqueue(step, *host, op), "launching attention");
-        return SLIP_OK;
+    const slip_cuda_width width = slip_cuda_width_of(launched(e));
+    if (width != SLIP_CUDA_NARROW) {
+        const slip::wide_step step = {parameters.ops,           parameters.step, &parameters.words->picked,
+                                      width == SLIP_CUDA_WHOLE, e->sms,          e->stream};
+        if (slip_cuda_is_product(host->kind))
+            return slip::wide_enqueue(step, *host, op);
+        if (slip::wide_attention_takes(host))
+            return slip::wide_attention_enqueue(step, *host, op);
+        if (step.whole && slip::wide_rows_takes(*host))
+            return slip::wide_rows_enqueue(step, *host, op, kernel_before(e, op));
     }
     void *arguments[] = {&parameters, &op};
-    SLIP_TRY_CUDA(slip::launch_behind(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), e->sms, slip::kernel_threads(),
-                                      slip::kernel_shared_bytes(), e->stream, arguments, kernel_before(e, op)),
-                  "launching an op");
+    return slip::launch_behind(slip::launch_kernel_of(e->windows != NULL, e->nccl != NULL), e->sms, slip::kernel_threads(),
+                               slip::kernel_shared_bytes(), e->stream, arguments, kernel_before(e, op));
+}
+
+// Enqueue one op and, behind a GATHER, the all-gather whose result the next op, a REDUCE_NORM, reads.
+static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
+{
+    const int32_t list = slip_cuda_width_of(launched(e)) == SLIP_CUDA_WHOLE ? e->op_count : 0;
+    const slip_cuda_op *host = &e->ops[list + op];
+    SLIP_TRY_CUDA(launch_op(e, host, list, op), "launching an op");
     if (host->kind != SLIP_CUDA_GATHER)
         return SLIP_OK;
     const slip_cuda_partial *own = &host->gather.out, *all = &host[1].reduce_norm.terms.in;

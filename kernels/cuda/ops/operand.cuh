@@ -71,9 +71,14 @@ __device__ __forceinline__ void write_operand(const slip_cuda_operand &f, int ro
     }
 }
 
+__device__ __forceinline__ float squares_of(float4 v)
+{
+    return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+}
+
 __device__ __forceinline__ void write_squares(const slip_cuda_operand &f, int row, int block, float4 v)
 {
-    float sum = warp_sum(v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w);
+    float sum = warp_sum(squares_of(v));
     if (f.ssq && threadIdx.x % 32 == 0)
         f.ssq[slip_operand_block_at(f.padded, slip_group_of(row), slip_token_of(row), block)] = sum;
 }

@@ -190,18 +190,19 @@ __device__ __forceinline__ void op_select(const slip_cuda_select &op, const cont
     }
 }
 
+__device__ __forceinline__ const float *quantised_row(const slip_cuda_quantise &op, const slip_cuda_step &step, int row)
+{
+    const slip_cuda_row &r = step.row[row];
+    return op.rows ? op.rows + (int64_t)row * op.stride : op.taps.data + slip_taps_at(&op.taps, r.sequence, r.base, r.position);
+}
+
 // Quantises rows, f32 or of the tap ring, to the forms that a product wants.
 __device__ __forceinline__ void op_quantise(const slip_cuda_quantise &op, const context &c)
 {
     int columns = op.operand.columns, blocks = blocks_of(columns), count = c.rows * blocks;
     for (warp_items item = items_of(c); item.next < count; item.next += item.step) {
         int row = item.next / blocks, block = item.next - row * blocks, column = block * SLIP_F8_BLOCK + c.thread() % 32 * 4;
-        const float *from = op.rows + (int64_t)row * op.stride;
-        if (!op.rows) {
-            const slip_cuda_row &r = c.step->row[row];
-            from = op.taps.data + slip_taps_at(&op.taps, r.sequence, r.base, r.position);
-        }
-        write_operand(op.operand, row, block, load_columns(from, column, columns));
+        write_operand(op.operand, row, block, load_columns(quantised_row(op, *c.step, row), column, columns));
     }
 }
 

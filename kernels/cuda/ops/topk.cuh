@@ -37,6 +37,13 @@ __device__ __forceinline__ bool topk_better(uint32_t key, int expert, uint32_t t
     return key > than_key || (key == than_key && expert < than_expert);
 }
 
+// Of a sum that is complete.
+__device__ __forceinline__ float topk_score_of(uint64_t word)
+{
+    const float logit = (float)((double)((int64_t)word >> 8) * (1.0 / (double)(1ull << SLIP_COUNTED_BITS)));
+    return 1.0f / (1.0f + __expf(-logit));
+}
+
 // Waits until all parts of the logit are there, and clears it: a barrier of all SMs comes before the next router's product.
 __device__ __forceinline__ float topk_score(const slip_cuda_topk &op, const context &c, int row, int expert)
 {
@@ -47,8 +54,7 @@ __device__ __forceinline__ float topk_score(const slip_cuda_topk &op, const cont
         return seen == (unsigned)op.parts;
     });
     *from = 0;
-    const float logit = (float)((double)((int64_t)word >> 8) * (1.0 / (double)(1ull << SLIP_COUNTED_BITS)));
-    return 1.0f / (1.0f + __expf(-logit));
+    return topk_score_of(word);
 }
 
 // This warp's experts of a chunk of CONSUMERS: their keys, and the best of each 32.
@@ -153,7 +159,7 @@ __device__ __forceinline__ void topk_store(const slip_cuda_topk &op, const conte
 }
 
 // Row r runs on SM r % sms.
-__device__ void op_topk(const slip_cuda_topk &op, const context &c)
+__device__ __forceinline__ void op_topk(const slip_cuda_topk &op, const context &c)
 {
     topk_memory &m = *(topk_memory *)c.arena;
     for (int row = c.sm; row < c.rows; row += c.sms) {

@@ -18,7 +18,7 @@ namespace slip {
 // Where the operand of a tile's columns lies, shared addresses.
 struct operand_address {
     uint32_t codes; // e4m3 codes, or bf16 hi
-    uint32_t scale; // e4m3's f32 scales [128-column block][8]
+    uint32_t scale; // e4m3's f32 scales [8 tokens' group][128-column block][8]
 };
 
 __device__ __forceinline__ float2 shared_float2(uint32_t address)
@@ -52,11 +52,11 @@ constexpr int MXFP4_BYTES = 256 * N;
 template <int N>
 constexpr int BLOCK_SCALES = N * 4;
 
-// The scales of the thread's tokens 8 b + 2t and the next, in a block of 128 columns.
-template <int N>
+// The scales of the thread's tokens 8 b + 2t and the next, in a block of 128 columns, of which a tile has BLOCKS.
+template <int BLOCKS>
 __device__ __forceinline__ float2 token_scales(uint32_t scale, int block, int b)
 {
-    return shared_float2(scale + block * BLOCK_SCALES<N> + (b * 8 + threadIdx.x % 4 * 2) * 4);
+    return shared_float2(scale + (b * BLOCKS + block) * BLOCK_SCALES<8> + threadIdx.x % 4 * 2 * 4);
 }
 
 // ---- bf16: 64 columns a tile, tokens twice: hi and lo ----
@@ -109,7 +109,7 @@ __device__ __forceinline__ void scale_f8(uint32_t tile, uint32_t scale, const fl
     uint32_t rows = tile + slip_tile_f8_scale_at(threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4);
 #pragma unroll
     for (int b = 0; b < N / 8; b++) {
-        float2 token = token_scales<N>(scale, 0, b);
+        float2 token = token_scales<1>(scale, 0, b);
         float upper = shared_float(rows), lower = shared_float(rows + 8 * 4);
         v[4 * b] = c[4 * b] * (upper * token.x);
         v[4 * b + 1] = c[4 * b + 1] * (upper * token.y);
@@ -192,7 +192,7 @@ __device__ __forceinline__ void add_scaled(float (&sum)[SUMS<N>], float (&part)[
 {
 #pragma unroll
     for (int b = 0; b < N / 8; b++) {
-        float2 token = token_scales<N>(scale, block, b);
+        float2 token = token_scales<2>(scale, block, b);
 #pragma unroll
         for (int i = 4 * b; i < 4 * b + 4; i++) {
             sum[i] = fmaf(part[i], i % 2 ? token.y : token.x, sum[i]);
@@ -201,29 +201,82 @@ __device__ __forceinline__ void add_scaled(float (&sum)[SUMS<N>], float (&part)[
     }
 }
 
-// For N whose sums leave no registers for two quarters under way.
-template <int N>
+// Decodes block BLOCK of 32 columns, of a tile's 8; two of them share 16 bytes.
+template <int BLOCK>
+__device__ __forceinline__ void decode_block(uint32_t codes, uint4 &words, uint32_t (&a)[4])
+{
+    if (BLOCK % 2 == 0)
+        words = shared_uint4(codes + BLOCK / 2 * SLIP_TILE_MXFP4_LOAD);
+    decode(BLOCK % 2 == 0 ? words.x : words.z, a[0], a[1]);
+    decode(BLOCK % 2 == 0 ? words.y : words.w, a[2], a[3]);
+    pin(a);
+}
+
+// Many tokens, whose sums leave few registers: PIECES of them are multiplied one after the other. Two products are under way, a product being
+// a piece of 32 columns; the next 32 columns are decoded meanwhile.
+template <int N, int PIECES>
+struct tile_walk {
+    static constexpr int WIDTH = N / PIECES, PRODUCTS = 8 * PIECES;
+    uint32_t codes, b;
+    uint4 words, scales;
+    uint32_t a[2][4];
+    float c[2][SUMS<WIDTH>], part[SUMS<N>];
+
+    template <int PRODUCT>
+    __device__ __forceinline__ void start()
+    {
+        constexpr int BLOCK = PRODUCT / PIECES, PIECE = PRODUCT % PIECES;
+        matrix_fence();
+        matrix_f8_registers<WIDTH>(c[PRODUCT % 2], a[BLOCK % 2], b + (BLOCK * 256 + PIECE * WIDTH / 8 * MXFP4_GROUP >> 4));
+        matrix_commit();
+    }
+
+    template <int PRODUCT>
+    __device__ __forceinline__ void finish()
+    {
+        constexpr int BLOCK = PRODUCT / PIECES, FIRST = PRODUCT % PIECES * SUMS<WIDTH>;
+        pin(c[PRODUCT % 2]);
+        const float up = power(BLOCK < 4 ? scales.x : scales.y, BLOCK % 4), low = power(BLOCK < 4 ? scales.z : scales.w, BLOCK % 4);
+#pragma unroll
+        for (int i = 0; i < SUMS<WIDTH>; i++)
+            part[FIRST + i] = fmaf(c[PRODUCT % 2][i], i % 4 < 2 ? up : low, part[FIRST + i]);
+    }
+
+    // From product PRODUCT on, which is under way with the next one.
+    template <int PRODUCT>
+    __device__ __forceinline__ void go(uint32_t scale, float (&sum)[SUMS<N>])
+    {
+        constexpr int NEXT = PRODUCT + 2, BLOCK = NEXT / PIECES;
+        if constexpr (NEXT < PRODUCTS && NEXT % PIECES == 0)
+            decode_block<BLOCK>(codes, words, a[BLOCK % 2]);
+        matrix_wait<(PRODUCT + 1 < PRODUCTS)>();
+        finish<PRODUCT>();
+        if constexpr (NEXT < PRODUCTS)
+            start<NEXT>();
+        if constexpr ((PRODUCT + 1) % (4 * PIECES) == 0)
+            add_scaled<N>(sum, part, scale, PRODUCT / (4 * PIECES));
+        if constexpr (PRODUCT + 1 < PRODUCTS)
+            go<PRODUCT + 1>(scale, sum);
+    }
+};
+
+template <int N, int PIECES>
 __device__ __forceinline__ void tile_mxfp4_in_turn(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])
 {
-    uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4, a[2][4];
-    uint32_t codes = tile + threadIdx.x / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
-    uint4 scales = shared_uint4(tile + slip_tile_mxfp4_scales_at(row));
-    uint32_t b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), 0);
-    float c[2][SUMS<N>], part[SUMS<N>] = {};
-    start_quarter<N>(shared_uint4(codes), b, a, c);
-    matrix_wait<0>();
-    finish_quarter<N, 0>(c, scales.x, scales.z, part);
-    start_quarter<N>(shared_uint4(codes + SLIP_TILE_MXFP4_LOAD), b + (512 >> 4), a, c);
-    matrix_wait<0>();
-    finish_quarter<N, 1>(c, scales.x, scales.z, part);
-    add_scaled<N>(sum, part, x.scale, 0);
-    start_quarter<N>(shared_uint4(codes + 2 * SLIP_TILE_MXFP4_LOAD), b + (1024 >> 4), a, c);
-    matrix_wait<0>();
-    finish_quarter<N, 2>(c, scales.y, scales.w, part);
-    start_quarter<N>(shared_uint4(codes + 3 * SLIP_TILE_MXFP4_LOAD), b + (1536 >> 4), a, c);
-    matrix_wait<0>();
-    finish_quarter<N, 3>(c, scales.y, scales.w, part);
-    add_scaled<N>(sum, part, x.scale, 1);
+    const uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+    tile_walk<N, PIECES> t;
+    t.codes = tile + threadIdx.x / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
+    t.b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), 0);
+    t.scales = shared_uint4(tile + slip_tile_mxfp4_scales_at(row));
+#pragma unroll
+    for (int i = 0; i < SUMS<N>; i++)
+        t.part[i] = 0;
+    decode_block<0>(t.codes, t.words, t.a[0]);
+    t.template start<0>();
+    if (PIECES == 1)
+        decode_block<1>(t.codes, t.words, t.a[1]);
+    t.template start<1>();
+    t.template go<0>(x.scale, sum);
 }
 
 // A quarter is decoded while the tensor core multiplies the one before.

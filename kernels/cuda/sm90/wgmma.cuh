@@ -49,6 +49,7 @@ constexpr int MXFP4_GROUP = 256 * 8;
 // Each N is an instruction of its own. The macros write the lists of registers: as text, and as outputs.
 #define TEXT_4 "%0,%1,%2,%3"
 #define TEXT_8 TEXT_4 ",%4,%5,%6,%7"
+#define TEXT_12 TEXT_8 ",%8,%9,%10,%11"
 #define TEXT_16 TEXT_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define TEXT_32 TEXT_16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define TEXT_64 \
@@ -56,6 +57,7 @@ constexpr int MXFP4_GROUP = 256 * 8;
     ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 #define LIST_4(how, i) how(c[i]), how(c[i + 1]), how(c[i + 2]), how(c[i + 3])
 #define LIST_8(how, i) LIST_4(how, i), LIST_4(how, i + 4)
+#define LIST_12(how, i) LIST_8(how, i), LIST_4(how, i + 8)
 #define LIST_16(how, i) LIST_8(how, i), LIST_8(how, i + 8)
 #define LIST_32(how, i) LIST_16(how, i), LIST_16(how, i + 16)
 #define LIST_64(how, i) LIST_32(how, i), LIST_32(how, i + 32)
@@ -97,6 +99,7 @@ MATRIX_F8(32, 16, 16, 17)
 MATRIX_F8(64, 32, 32, 33)
 MATRIX_F8_REGISTERS(8, 4, 4, 5, 6, 7, 8, 9)
 MATRIX_F8_REGISTERS(16, 8, 8, 9, 10, 11, 12, 13)
+MATRIX_F8_REGISTERS(24, 12, 12, 13, 14, 15, 16, 17)
 MATRIX_F8_REGISTERS(32, 16, 16, 17, 18, 19, 20, 21)
 MATRIX_BF16(8, 16, 8, 8, 9)
 MATRIX_BF16(16, 32, 16, 16, 17)

@@ -6,8 +6,8 @@
 namespace slip {
 
 // The warpgroup's tile of the stage times N tokens.
-template <int FORMAT, int N>
-__device__ __forceinline__ void wide_tile(const wide_stage<FORMAT> &stage, int warpgroup, float (&sum)[SUMS<N>])
+template <int FORMAT, int N, bool WHOLE>
+__device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, WHOLE> &stage, int warpgroup, float (&sum)[SUMS<N>])
 {
     const uint32_t weights = shared_address(stage.weights[warpgroup]);
     const operand_address x = {shared_address(stage.codes), shared_address(stage.scale)};
@@ -15,7 +15,7 @@ __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT> &stage, int w
         if constexpr (N <= 16)
             tile_mxfp4<N>(weights, x, sum);
         else
-            tile_mxfp4_in_turn<N>(weights, x, sum);
+            tile_mxfp4_in_turn<N, N <= 32 ? 1 : 2>(weights, x, sum);
     } else if constexpr (FORMAT == SLIP_WEIGHT_F8) {
         float c[SUMS<N>], v[SUMS<N>];
         matrix_fence();
@@ -35,15 +35,26 @@ __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT> &stage, int w
         matrix_wait<0>();
         pin(c);
 #pragma unroll
-        for (int i = 0; i < SUMS<N>; i++)
-            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[i], c[i + SUMS<N>]));
+        for (int i = 0; i < SUMS<N>; i++) { // hi and lo of a run of groups
+            constexpr int RUN = SUMS<N> < SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS> ? SUMS<N> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
+            const int hi = i / RUN * 2 * RUN + i % RUN;
+            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[hi], c[hi + RUN]));
+        }
     }
 }
 
-// Row of the operand that is the thread's column number `i` of an item's N / 4.
-__device__ __forceinline__ int wide_row(const wide_item &item, int i)
+// threadIdx.x, read anew: what is worked out from it is not kept in registers while tiles are multiplied.
+__device__ __forceinline__ int wide_thread()
 {
-    return item.group * SLIP_TOKENS + i / 2 * 8 + threadIdx.x % 4 * 2 + i % 2;
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread;
+}
+
+// Row of an item that is the thread's column number `i` of N / 4.
+__device__ __forceinline__ int wide_column(int thread, int i)
+{
+    return i / 2 * 8 + thread % 4 * 2 + i % 2;
 }
 
 __device__ __forceinline__ bool wide_exists(const wide_item &item, int row)
@@ -51,110 +62,135 @@ __device__ __forceinline__ bool wide_exists(const wide_item &item, int row)
     return row < (item.group + item.groups) * SLIP_TOKENS;
 }
 
-// What an expert's item needs to know of its tokens, loaded while tiles are multiplied.
-template <int N>
-struct wide_picks {
-    int pick[N / 4]; // -1: empty
-    float factor[N / 4];
-};
-
-template <int N>
-__device__ __forceinline__ wide_picks<N> wide_load_picks(const wide_work &w, const wide_item &item)
+// Starts to load a warp's picks of an item, to be there when its tiles are multiplied: copy_wait_all() and a __syncwarp() must follow.
+template <int FORMAT, bool WHOLE>
+__device__ __forceinline__ void wide_load_picks(const wide_work &w, const wide_item &item, wide_picks<FORMAT, WHOLE> &picks)
 {
-    wide_picks<N> p;
-#pragma unroll
-    for (int i = 0; i < N / 4; i++) {
-        const int row = wide_row(item, i);
-        p.pick[i] = wide_exists(item, row) ? w.op->slots.pick[row] : -1;
-        p.factor[i] = w.factor && p.pick[i] >= 0 ? w.factor[row] : w.undo;
-    }
-    return p;
+    const int thread = wide_thread(), quad = thread % 16 * 4, row = item.group * SLIP_TOKENS + quad; // 4 rows a lane
+    if (!wide_exists(item, row))
+        return;
+    if (thread % 32 < 16)
+        copy_16(shared_address(picks.pick + quad), w.op->slots.pick + row);
+    else if (w.factor)
+        copy_16(shared_address(picks.factor + quad), w.factor + row);
 }
 
-// Write sums of rows `column` and `column` + 8 of the matrix.
+// Counts sums of rows `column` and `column` + 8 of the matrix. Of the rows from `rows` on nobody would clear any.
 template <int N>
-__device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const wide_picks<N> &picks, int rows, int column,
+__device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &item, int column, const float (&sum)[SUMS<N>])
+{
+    const int first = item.group * SLIP_TOKENS, thread = wide_thread();
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        const int row = first + wide_column(thread, i);
+        uint64_t *const to = w.op->counted + (int64_t)row * w.op->out.stride + column;
+        if (row < w.rows) {
+            count_terms(to, counted_term(sum[i / 2 * 4 + i % 2]));
+            count_terms(to + 8, counted_term(sum[i / 2 * 4 + 2 + i % 2]));
+        }
+    }
+}
+
+// Writes them. `pick`: of the item's rows.
+template <int N>
+__device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const int32_t *pick, int column,
                                            const float (&sum)[SUMS<N>])
 {
     const slip_cuda_partial out = w.op->out;
-    uint64_t *const counted = w.op->counted;
+    const int first = item.group * SLIP_TOKENS, thread = wide_thread();
 #pragma unroll
     for (int i = 0; i < N / 4; i++) {
-        const int row = wide_row(item, i);
-        const float upper = sum[i / 2 * 4 + i % 2], lower = sum[i / 2 * 4 + 2 + i % 2];
+        const int row = first + wide_column(thread, i);
+        if (!wide_exists(item, row))
+            break;
         float *to = out.data + column;
         if (w.block) {
-            if (picks.pick[i] < 0)
+            const int mine = pick[wide_column(thread, i)];
+            if (mine < 0)
                 continue;
-            to += slip_pick_at(&out, picks.pick[i], item.chunk);
-        } else if (!wide_exists(item, row)) {
-            continue;
-        } else if (counted) {
-            if (row < rows) { // nobody would clear another
-                count_term(counted + (int64_t)row * out.stride + column, upper);
-                count_term(counted + (int64_t)row * out.stride + column + 8, lower);
-            }
-            continue;
+            to += slip_pick_at(&out, mine, item.chunk);
         } else {
             to += slip_partial_at(&out, row, item.chunk);
         }
-        to[0] = upper;
-        to[8] = lower;
+        to[0] = sum[i / 2 * 4 + i % 2];
+        to[8] = sum[i / 2 * 4 + 2 + i % 2];
     }
 }
 
-// `factors`: of LINEAR, wide_factors().
+// `factors`: of the item's rows; NULL: `undo`.
 template <int N>
-__device__ __forceinline__ void wide_scale(const wide_work &w, const wide_item &item, const wide_picks<N> &picks, const float *factors,
-                                           float (&sum)[SUMS<N>])
+__device__ __forceinline__ void wide_scale(const float *factors, float undo, float (&sum)[SUMS<N>])
 {
+    const int thread = wide_thread();
 #pragma unroll
     for (int i = 0; i < N / 4; i++) {
-        const float factor = w.block ? picks.factor[i] : factors[wide_row(item, i) - item.group * SLIP_TOKENS];
+        const float factor = factors ? factors[wide_column(thread, i)] : undo;
         sum[i / 2 * 4 + i % 2] = __fmul_rn(sum[i / 2 * 4 + i % 2], factor);
         sum[i / 2 * 4 + 2 + i % 2] = __fmul_rn(sum[i / 2 * 4 + 2 + i % 2], factor);
     }
 }
 
+// total += sum in the order of the chunks, in shared memory. After the last chunk `sum` is the total.
+template <int N>
+__device__ __forceinline__ void wide_add_shared(float4 (*total)[WIDE_CONSUMERS], bool first, bool last, float (&sum)[SUMS<N>])
+{
+    const int thread = wide_thread();
+#pragma unroll
+    for (int i = 0; i < SUMS<N>; i += 4) {
+        float4 &mine = total[i / 4][thread];
+        const float4 before = first ? make_float4(0, 0, 0, 0) : mine;
+        sum[i] = __fadd_rn(before.x, sum[i]);
+        sum[i + 1] = __fadd_rn(before.y, sum[i + 1]);
+        sum[i + 2] = __fadd_rn(before.z, sum[i + 2]);
+        sum[i + 3] = __fadd_rn(before.w, sum[i + 3]);
+        if (!last)
+            mine = make_float4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]);
+    }
+}
+
 // One warpgroup's row tile of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
 template <int FORMAT, int N, bool WHOLE>
-__device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &shared_item, int warpgroup, wide_memory<FORMAT> &s,
-                                              unsigned &count, int rows)
+__device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, WHOLE> &s,
+                                              unsigned &count)
 {
-    constexpr bool EXPERTS = N <= SLIP_SLOT_BLOCK * SLIP_TOKENS;
-    wide_item item = shared_item;
-    wide_picks<N> picks;
-    float total[WHOLE ? SUMS<N> : 4] = {};
-    if (EXPERTS && w.block)
-        picks = wide_load_picks<N>(w, item);
+    constexpr bool SHARED = WHOLE && wide_totals<FORMAT, WHOLE>::SHARED && N == 64;
+    const bool works = warpgroup < item.tiles;
+    float total[WHOLE && !SHARED ? SUMS<N> : 4] = {};
+    if (w.block)
+        wide_load_picks<FORMAT, WHOLE>(w, item, s.picks[wide_thread() / 32]);
 #pragma unroll 1
-    for (int chunk = item.chunk; chunk < shared_item.chunk + item.chunks; chunk++) {
+    for (int left = item.chunks; left > 0; left--) {
         float sum[SUMS<N>] = {};
 #pragma unroll 1
-        for (int i = slip_chunk_length(&w.op->matrix, chunk); i > 0; i--, count++) {
-            const unsigned slot = count % wide_format<FORMAT>::DEPTH;
-            wide_wait(&s.full[slot], count / wide_format<FORMAT>::DEPTH);
-            if (warpgroup < item.tiles)
-                wide_tile<FORMAT, N>(s.stage[slot], warpgroup, sum);
+        for (int i = slip_chunk_length(&w.op->matrix, item.chunk + item.chunks - left); i > 0; i--, count++) {
+            const unsigned slot = count % wide_format<FORMAT, WHOLE>::DEPTH;
+            wide_wait(&s.full[slot], count / wide_format<FORMAT, WHOLE>::DEPTH);
+            if (works)
+                wide_tile<FORMAT, N, WHOLE>(s.stage[slot], warpgroup, sum);
             __syncwarp();
             if (threadIdx.x % 32 == 0)
                 mbarrier_arrive(&s.empty[slot]);
         }
-        asm volatile("" : "+r"(item.group), "+r"(item.chunk)); // addresses are worked out here, not kept in registers
-        wide_scale<N>(w, item, picks, s.factor, sum);
-        if constexpr (WHOLE) {
+        const int thread = wide_thread();
+        const wide_picks<FORMAT, WHOLE> &picks = s.picks[thread / 32];
+        copy_wait_all();
+        __syncwarp();
+        wide_scale<N>(!w.block ? s.factor : w.factor ? picks.factor : NULL, w.undo, sum);
+        if constexpr (SHARED) {
+            wide_add_shared<N>(s.total.sum, left == item.chunks, left == 1, sum);
+        } else if constexpr (WHOLE) {
 #pragma unroll
             for (int i = 0; i < SUMS<N>; i++)
-                total[i] = __fadd_rn(total[i], sum[i]);
-        } else if (warpgroup < item.tiles) {
-            wide_write<N>(w, item, picks, rows,
-                          (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, sum);
+                sum[i] = total[i] = __fadd_rn(total[i], sum[i]);
         }
+        const int column = (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
+        if ((WHOLE && left > 1) || !works)
+            continue;
+        if (!WHOLE && w.op->counted)
+            wide_count<N>(w, item, column, sum);
+        else
+            wide_write<N>(w, item, picks.pick, column, sum);
     }
-    if constexpr (WHOLE)
-        if (warpgroup < item.tiles)
-            wide_write<N>(w, item, picks, rows,
-                          (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, total);
 }
 
 // The factors of an item's rows, a warp a row group, when nobody reads those of the item before any more.
@@ -175,8 +211,8 @@ template <int FORMAT, bool WHOLE>
 __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int rows)
 {
     const slip_cuda_product &product = op.product;
-    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), slip_groups_of(rows), 0, 0, 0, 0};
-    w.blocks = (w.groups + wide_format<FORMAT>::GROUPS - 1) / wide_format<FORMAT>::GROUPS;
+    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), 0, 0, 0, 0};
+    w.blocks = (w.groups + wide_format<FORMAT, WHOLE>::GROUPS - 1) / wide_format<FORMAT, WHOLE>::GROUPS;
     w.trios = (product.matrix.row_tiles + WIDE_TILES - 1) / WIDE_TILES;
     w.splits = WHOLE ? 1 : product.matrix.chunks;
     if (op.kind != SLIP_CUDA_LINEAR) {
@@ -190,24 +226,58 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
 }
 
 template <int FORMAT, bool WHOLE>
-__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT> &s, int rows)
+__device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, WHOLE> &s,
+                                        unsigned &count)
+{
+    constexpr int GROUPS = wide_format<FORMAT, WHOLE>::GROUPS;
+    constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
+    if (!w.block)
+        wide_factors(w, item, s.factor);
+    if (item.groups <= 1)
+        wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count);
+    else if (item.groups <= 2)
+        wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count);
+    else if (item.groups <= 4)
+        wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count);
+    else if (THREE_QUARTERS && item.groups <= 6)
+        wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, WHOLE>(w, item, warpgroup, s, count);
+    else if constexpr (GROUPS > 6)
+        wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count);
+}
+
+// The item at hand is in shared memory where registers are few, which costs time between items: those of few rows are short.
+template <int FORMAT, bool WHOLE>
+__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
 {
     const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
     unsigned count = 0;
 #pragma unroll 1
-    for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
-        const wide_item item = wide_item_of<FORMAT>(w, number);
-        if (!w.block)
-            wide_factors(w, item, s.factor);
-        if (item.groups <= 1)
-            wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count, rows);
-        else if (item.groups <= 2)
-            wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count, rows);
-        else if (item.groups <= 4 || FORMAT == SLIP_WEIGHT_MXFP4)
-            wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count, rows);
-        else if constexpr (FORMAT != SLIP_WEIGHT_MXFP4)
-            wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count, rows);
+    for (int number = blockIdx.x; number < w.items;) {
+        if constexpr (WHOLE) {
+            wide_item &item = s.item[wide_thread() / 32];
+            __syncwarp();
+            if (threadIdx.x % 32 == 0)
+                item = wide_item_of<FORMAT, WHOLE>(w, number);
+            __syncwarp();
+            wide_do<FORMAT, WHOLE>(w, item, warpgroup, s, count);
+            number = item.number + gridDim.x;
+        } else {
+            wide_do<FORMAT, WHOLE>(w, wide_item_of<FORMAT, WHOLE>(w, number), warpgroup, s, count);
+            number += gridDim.x;
+        }
     }
+}
+
+template <int FORMAT, bool WHOLE>
+__device__ __forceinline__ void wide_part(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
+{
+    if (threadIdx.x >= WIDE_CONSUMERS) {
+        registers_give<WIDE_FILLER_REGISTERS>();
+        wide_fill<FORMAT, WHOLE>(w, s);
+        return;
+    }
+    registers_get<WIDE_CONSUMER_REGISTERS>();
+    wide_consume<FORMAT, WHOLE>(w, s);
 }
 
 extern __shared__ __align__(1024) unsigned char wide_bytes[];
@@ -216,19 +286,19 @@ extern __shared__ __align__(1024) unsigned char wide_bytes[];
 template <int FORMAT, bool WHOLE>
 __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
-    wide_memory<FORMAT> &s = *(wide_memory<FORMAT> *)wide_bytes;
-    wide_start<FORMAT>(s);
+    wide_memory<FORMAT, WHOLE> &s = *(wide_memory<FORMAT, WHOLE> *)wide_bytes;
+    wide_start<FORMAT, WHOLE>(s);
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
     const int rows = op_rows(op, step->rows, step->logit_rows);
-    const wide_work w = wide_work_of<FORMAT, WHOLE>(op, rows);
-    if (threadIdx.x >= WIDE_CONSUMERS) {
-        registers_give<WIDE_FILLER_REGISTERS>();
-        wide_fill<FORMAT>(w, s);
-        return;
+    if constexpr (WHOLE) {
+        if (threadIdx.x == 0)
+            s.work = wide_work_of<FORMAT, WHOLE>(op, rows);
+        __syncthreads();
+        wide_part<FORMAT, WHOLE>(s.work, s);
+    } else {
+        wide_part<FORMAT, WHOLE>(wide_work_of<FORMAT, WHOLE>(op, rows), s);
     }
-    registers_get<WIDE_CONSUMER_REGISTERS>();
-    wide_consume<FORMAT, WHOLE>(w, s, rows);
 }
 
 } // namespace slip

@@ -36,18 +36,19 @@ __device__ __forceinline__ int slots_before(int v, int32_t *warps, int &sum)
 }
 
 // Lays an expert's groups and blocks out behind those of the experts before it.
-__device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s)
+__device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s, int rows)
 {
+    const int most = slip_slot_block_of(rows);
     int groups_so_far = 0, blocks_so_far = 0;
 #pragma unroll 1
     for (int first = 0; first < op.experts; first += SLOT_THREADS) {
         const int e = first + threadIdx.x, picks = e < op.experts ? s.count[e] : 0;
-        const int groups = slip_groups_of(picks), blocks = (groups + SLIP_SLOT_BLOCK - 1) / SLIP_SLOT_BLOCK;
+        const int groups = slip_groups_of(picks), blocks = (groups + most - 1) / most;
         int all_groups, all_blocks;
         const int group = groups_so_far + slots_before(groups, s.groups, all_groups);
         const int block = blocks_so_far + slots_before(blocks, s.blocks, all_blocks);
         for (int i = 0; i < blocks; i++)
-            op.slots.block[block + i] = {e, group + i * SLIP_SLOT_BLOCK, min(groups - i * SLIP_SLOT_BLOCK, (int)SLIP_SLOT_BLOCK), 0};
+            op.slots.block[block + i] = {e, group + i * most, min(groups - i * most, most), 0};
         for (int i = picks; i < groups * SLIP_TOKENS; i++)
             op.slots.pick[group * SLIP_TOKENS + i] = -1;
         if (e < op.experts)
@@ -60,6 +61,24 @@ __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_
     if (threadIdx.x == 0) {
         op.slots.count[0] = groups_so_far;
         op.slots.count[1] = blocks_so_far;
+    }
+}
+
+// Calls take(i, e) of the picks i of a thread with expert e of this rank. Loads of a batch are in flight together.
+template <typename TAKE>
+__device__ __forceinline__ void slots_each(const slip_cuda_product &op, int picks, TAKE take)
+{
+    constexpr int BATCH = 8;
+#pragma unroll 1
+    for (int first = threadIdx.x; first < picks; first += SLOT_THREADS * BATCH) {
+        int e[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            e[j] = first + j * SLOT_THREADS < picks ? op.picks.expert[first + j * SLOT_THREADS] - op.first_expert : -1;
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            if (e[j] >= 0 && e[j] < op.experts)
+                take(first + j * SLOT_THREADS, e[j]);
     }
 }
 
@@ -76,24 +95,17 @@ __global__ void __launch_bounds__(SLOT_THREADS)
     if (threadIdx.x == 0)
         s.picked = 0;
     __syncthreads();
-    for (int i = threadIdx.x; i < picks; i += SLOT_THREADS) {
-        const int e = op.picks.expert[i] - op.first_expert;
-        if (e >= 0 && e < op.experts)
-            atomicAdd(&s.count[e], 1);
-    }
+    slots_each(op, picks, [&](int, int e) { atomicAdd(&s.count[e], 1); });
     __syncthreads();
-    slots_lay_out(op, s);
+    slots_lay_out(op, s, step->rows);
     __syncthreads();
-    for (int i = threadIdx.x; i < picks; i += SLOT_THREADS) {
-        const int e = op.picks.expert[i] - op.first_expert;
-        if (e >= 0 && e < op.experts)
-            op.slots.pick[atomicAdd(&s.count[e], 1)] = i;
-    }
+    slots_each(op, picks, [&](int i, int e) { op.slots.pick[atomicAdd(&s.count[e], 1)] = i; });
     if (threadIdx.x == 0)
         atomicAdd(all_picked, (unsigned)s.picked);
 }
 
 constexpr int SLOT_PIECES = 8; // warps that gather a group
+constexpr int SLOT_CTAS = 3;   // of an SM, that find room beside each other
 
 // By a warp: piece `piece` of the columns of 8 rows, `slices` of 16 bytes each in all, to a group of slots. A lane has one row.
 __device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, int group, int row, int slices, int piece)
@@ -137,7 +149,7 @@ __global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op 
 }
 
 // Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns.
-__global__ void __launch_bounds__(WIDE_THREADS) slots_swiglu(const slip_cuda_op *ops, int number)
+__global__ void __launch_bounds__(WIDE_THREADS, SLOT_CTAS) slots_swiglu(const slip_cuda_op *ops, int number)
 {
     await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;

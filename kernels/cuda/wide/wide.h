@@ -1,5 +1,6 @@
-/* Products and attention of wide steps: steps of more than one row group, whose weights are read once for many rows, and whose neighbours share
- * keys and values. Launched one after the other while the resident kernel is away. They read and write what ops/ reads and writes, and a row gets the same bits from both:
+/* Products, attention and sums of wide steps: steps of more than one row group, whose weights are read once for many rows, and whose
+ * neighbours share keys and values. Launched one after the other while the resident kernel is away. They read and write what ops/ reads and
+ * writes, and a row gets the same bits from both:
  *
  *   LINEAR        one launch
  *   MOE_GATE_UP   picks sorted by expert into slots (layout/slots.h), operands gathered there, product
@@ -7,8 +8,11 @@
  *   ROPE          one launch, where heads have no norms
  *   ATTEND_WINDOW one launch, behind a ROPE
  *   ATTEND        splits of all tiles, then their merge
+ *   REDUCE_NORM   one launch, where its terms are few, and where ranks do not exchange inside of it; so is GATHER
+ *   QUANTISE      one launch
+ *   TOPK          one launch, a warp a row
  *
- * An op whose results have one part where its matrix has several chunks writes their sum (slip_cuda_whole()). C++, for the engine's .cu
+ * Products of steps of more than SLIP_CUDA_WHOLE_ABOVE rows write the sum of a matrix's chunks, one part (slip_cuda_whole()). C++, for the engine's .cu
  * files. */
 #pragma once
 
@@ -25,6 +29,7 @@ struct wide_step {
     const slip_cuda_op *ops;
     const slip_cuda_step *step;
     unsigned *picked; // counts experts, for the metrics
+    bool whole;       // of more than SLIP_CUDA_WHOLE_ABOVE rows
     int sms;
     cudaStream_t stream;
 };
@@ -39,5 +44,12 @@ cudaError_t wide_attention_prepare();
 // Is this op of the host's list, which is not its first, made by wide_attention_enqueue()? Else by the engine's own kernel.
 bool wide_attention_takes(const slip_cuda_op *host);
 cudaError_t wide_attention_enqueue(const wide_step &s, const slip_cuda_op &host, int op);
+
+// ---- ops that have no weights but vectors, with the bits of the ops that serve all steps ----
+
+// Is this op of the host's list made by wide_rows_enqueue()? Else by the engine's own kernel.
+bool wide_rows_takes(const slip_cuda_op &host);
+// `kernel_before`: as launch_behind() has it.
+cudaError_t wide_rows_enqueue(const wide_step &s, const slip_cuda_op &host, int op, bool kernel_before);
 
 } // namespace slip

@@ -1,0 +1,334 @@
+/* REDUCE_NORM, GATHER and QUANTISE of a wide step: a warp computes four rows of a row group in one block of 128 columns, four columns a lane, so that the
+ * loads of four rows are in flight together. Lanes then trade what they hold for whole slices of 16 bytes of the operand. Neighbouring rows'
+ * slices are neighbours in memory: sectors are written whole.
+ *
+ * A row gets the bits of ops/rows.cuh: terms in the same order, squares and maxima by the same butterflies. */
+#pragma once
+
+#include "kernels/cuda/ops/rows.cuh"
+#include "kernels/cuda/arch.cuh"
+#include "kernels/cuda/sync/record.cuh"
+
+namespace slip {
+
+constexpr int WIDE_ROWS = 4;                               // of a warp; a row group has two such quads
+constexpr int WIDE_ROWS_THREADS = 128, WIDE_ROWS_CTAS = 5; // CTAs of an SM
+static_assert(SLIP_TOKENS % WIDE_ROWS == 0, "a quad's rows are of one row group");
+
+// Where a step leaves parts, and not their sum, the engine's own kernel has more of a row's parts in flight. Sums that ranks exchange inside of
+// the op want all CTAs of it to be there.
+static inline bool wide_terms_take(const slip_cuda_terms &op, bool gathered)
+{
+    return gathered || op.experts_in || op.in.parts == 1;
+}
+
+static inline bool wide_reduce_norm_takes(const slip_cuda_reduce_norm &op)
+{
+    return !op.exchange && wide_terms_take(op.terms, op.gathered);
+}
+
+// Four rows of a block. Rows from `rows` on, and columns that are not there, are zeros.
+struct wide_quad {
+    int row, rows, block, column;
+    bool real; // the lane's columns are there
+};
+
+using wide_sums = float4[WIDE_ROWS];
+
+// ---- sums ----
+
+// One term of each row at a time. `row_step`: floats from a row to the next.
+__device__ __forceinline__ void wide_sum_parts(const row_terms &t, int row_step, const wide_quad &q, wide_sums &sum)
+{
+    constexpr int BATCH = 2; // of each row in flight
+#pragma unroll 1
+    for (int i = 0; i < t.count; i += BATCH) {
+        float4 v[BATCH][WIDE_ROWS];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+#pragma unroll
+            for (int r = 0; r < WIDE_ROWS; r++)
+                v[j][r] = q.real && r < q.rows && i + j < t.count
+                              ? *(const float4 *)(t.from + (int64_t)(i + j) * t.step + r * row_step + q.column)
+                              : zero();
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+#pragma unroll
+            for (int r = 0; r < WIDE_ROWS; r++)
+                sum[r] = add(sum[r], v[j][r]);
+    }
+}
+
+// Picks of this rank's experts alone are loaded: most are of other ranks. One of each row at a time.
+__device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const row_terms &t, const wide_quad &q, wide_sums &sum)
+{
+    const int lane = threadIdx.x % 32;
+#pragma unroll 1
+    for (int first = 0; first < t.count; first += 32) {
+        const float *from = t.from + (int64_t)first * t.step + q.column;
+        float weight[WIDE_ROWS]; // of pick first + lane
+        unsigned left[WIDE_ROWS];
+#pragma unroll
+        for (int r = 0; r < WIDE_ROWS; r++) {
+            const row_terms mine = {NULL, t.count, t.step, t.expert + r * t.count, t.weight + r * t.count};
+            weight[r] = r < q.rows ? weight_of(op, mine, first + lane) : 0;
+        }
+#pragma unroll
+        for (int r = 0; r < WIDE_ROWS; r++)
+            left[r] = __ballot_sync(~0u, weight[r] != 0);
+#pragma unroll 1
+        while (left[0] | left[1] | left[2] | left[3]) {
+            float4 v[WIDE_ROWS];
+#pragma unroll
+            for (int r = 0; r < WIDE_ROWS; r++)
+                v[r] = left[r] && q.real ? *(const float4 *)(from + (int64_t)(r * t.count + __ffs((int)left[r]) - 1) * t.step) : zero();
+#pragma unroll
+            for (int r = 0; r < WIDE_ROWS; r++) {
+                const float w = __shfl_sync(~0u, weight[r], (__ffs((int)left[r]) - 1) & 31);
+                if (left[r])
+                    sum[r] = add(sum[r], scaled(v[r], w));
+                left[r] &= left[r] - 1;
+            }
+        }
+    }
+}
+
+// Of each row, as sum_terms(). `rows`: of the step.
+__device__ __forceinline__ void wide_sum(const slip_cuda_terms &op, bool gathered, int rows, const wide_quad &q, wide_sums &sum)
+{
+    context c = {};
+    c.rows = rows;
+    const row_terms t = gathered ? terms_of_ranks(op, c, q.row) : terms_of(op, q.row);
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++)
+        sum[r] = zero();
+    if (t.expert)
+        wide_sum_picks(op, t, q, sum);
+    else
+        wide_sum_parts(t, op.in.stride, q, sum);
+}
+
+// Absent ranks, as exchange_emulated() has them in two hops: of one in `peers` + 1 of the blocks all their messages come, of the others a sum.
+__device__ __forceinline__ void wide_exchange_emulated(const slip_cuda_reduce_norm &op, const wide_quad &q, wide_sums &sum)
+{
+    constexpr int BATCH = 4; // messages in flight
+    const int64_t step = (int64_t)SLIP_MAX_ROWS * op.hidden;
+    const int turn = (q.row + q.block) % (op.peers + 1);
+    float *const slot = op.peer_slots + (int64_t)q.row * op.hidden + q.column;
+    if (!q.real)
+        return;
+    auto adds = [&](int r) { return turn + r == op.peers || turn + r == 2 * op.peers + 1; };
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++)
+#pragma unroll 1
+        for (int p = r < q.rows ? adds(r) ? op.peers : 1 : 0; p-- > 0;)
+            __stcg((float4 *)(slot + p * step + r * op.hidden), sum[r]);
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++)
+        if (!adds(r) && r < q.rows)
+            sum[r] = __ldcv((const float4 *)(slot + r * op.hidden));
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++) {
+        if (!adds(r)) {
+            sum[r] = scaled(sum[r], 1.0f + (float)op.peers);
+            continue;
+        }
+#pragma unroll 1
+        for (int p = 0; p < op.peers && r < q.rows; p += BATCH) {
+            float4 w[BATCH];
+#pragma unroll
+            for (int j = 0; j < BATCH; j++)
+                w[j] = p + j < op.peers ? __ldcv((const float4 *)(slot + (p + j) * step + r * op.hidden)) : zero();
+#pragma unroll
+            for (int j = 0; j < BATCH; j++)
+                sum[r] = add(sum[r], w[j]);
+        }
+    }
+}
+
+// What a rank sends to others while they send to it, as measured between two GPUs (docs/speed-cuda.md).
+constexpr unsigned WIDE_LINK_BYTES_PER_NS = 366;
+
+// Copies within a GPU are faster than a link. Waits until the sums of all rows could have gone over it since `begun`, f32, in two hops. (The
+// engine's own kernel does not wait: for its up to 64 rows a link would take 7 us, as it does.)
+__device__ __forceinline__ void wide_await_link(const slip_cuda_reduce_norm &op, int rows, uint64_t begun)
+{
+    const uint64_t bytes = 2 * (uint64_t)rows * op.hidden * sizeof(float) * op.peers / (op.peers + 1);
+    while (now_ns() - begun < bytes / WIDE_LINK_BYTES_PER_NS)
+        __nanosleep(200);
+}
+
+// ---- operands ----
+
+// Lanes 2 i and 2 i + 1 have words[r] of row r each; afterwards lane 2 i + b has both of row b.
+__device__ __forceinline__ uint4 wide_trade_two(const uint2 (&words)[2], bool odd)
+{
+    const uint2 keep = odd ? words[1] : words[0], give = odd ? words[0] : words[1];
+    const uint2 got = make_uint2(__shfl_xor_sync(~0u, give.x, 1), __shfl_xor_sync(~0u, give.y, 1));
+    return odd ? make_uint4(got.x, got.y, keep.x, keep.y) : make_uint4(keep.x, keep.y, got.x, got.y);
+}
+
+// Lanes 4 i .. 4 i + 3 have a word of each of four rows; afterwards lane 4 i + r has all four of row r.
+__device__ __forceinline__ uint4 wide_trade_four(const uint32_t (&words)[WIDE_ROWS], int lane)
+{
+    const bool odd = lane & 1, upper = lane & 2;
+    uint2 two[2]; // of rows odd and 2 + odd, from this lane and its neighbour
+#pragma unroll
+    for (int p = 0; p < 2; p++) {
+        const uint32_t keep = odd ? words[2 * p + 1] : words[2 * p], give = odd ? words[2 * p] : words[2 * p + 1];
+        const uint32_t got = __shfl_xor_sync(~0u, give, 1);
+        two[p] = odd ? make_uint2(got, keep) : make_uint2(keep, got);
+    }
+    const uint2 keep = upper ? two[1] : two[0], give = upper ? two[0] : two[1];
+    const uint2 got = make_uint2(__shfl_xor_sync(~0u, give.x, 2), __shfl_xor_sync(~0u, give.y, 2));
+    return upper ? make_uint4(got.x, got.y, keep.x, keep.y) : make_uint4(keep.x, keep.y, got.x, got.y);
+}
+
+__device__ __forceinline__ float wide_of_row(const float (&v)[WIDE_ROWS], int r)
+{
+    return r < 2 ? (r == 0 ? v[0] : v[1]) : (r == 2 ? v[2] : v[3]);
+}
+
+__device__ __forceinline__ void wide_write_codes(const slip_cuda_operand &f, const wide_quad &q, int lane, const wide_sums &v)
+{
+    const int group = slip_group_of(q.row), token = slip_token_of(q.row), mine = lane % WIDE_ROWS;
+    uint32_t words[WIDE_ROWS];
+    float scale[WIDE_ROWS];
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++) {
+        scale[r] = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v[r].x), fabsf(v[r].y)), fmaxf(fabsf(v[r].z), fabsf(v[r].w)))));
+        words[r] = f8_pack(v[r], scale[r]);
+    }
+    const uint4 slice = wide_trade_four(words, lane);
+    if (mine >= q.rows)
+        return;
+    const int column = q.block * SLIP_F8_BLOCK + lane / WIDE_ROWS * 16;
+    *(uint4 *)(f.q8 + slip_operand_q8_at(f.padded, group, token + mine, column)) = slice;
+    if (lane < WIDE_ROWS)
+        f.scale[slip_operand_block_at(f.padded, group, token + mine, q.block)] = wide_of_row(scale, mine);
+}
+
+__device__ __forceinline__ void wide_write_halves(const slip_cuda_operand &f, const wide_quad &q, int lane, const wide_sums &v)
+{
+    const int group = slip_group_of(q.row), token = slip_token_of(q.row), mine = lane % 2; // its rows are r + mine
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r += 2) {
+        const uint2 high[2] = {bf16_pack(v[r]), bf16_pack(v[r + 1])};
+        const uint2 low[2] = {bf16_rest(high[0], v[r]), bf16_rest(high[1], v[r + 1])};
+        const uint4 hi = wide_trade_two(high, mine), lo = wide_trade_two(low, mine);
+        if (r + mine >= q.rows)
+            continue;
+        const int at = slip_operand_bf16_at(f.padded, group, token + r + mine, q.block * SLIP_F8_BLOCK + lane / 2 * 8);
+        *(uint4 *)(f.hi + at) = hi;
+        *(uint4 *)(f.lo + at) = lo;
+    }
+}
+
+// As write_operand() of each row.
+__device__ __forceinline__ void wide_write_rows(const slip_cuda_operand &f, const wide_quad &q, const wide_sums &v)
+{
+    const int lane = threadIdx.x % 32;
+    if (f.q8)
+        wide_write_codes(f, q, lane, v);
+    if (f.hi)
+        wide_write_halves(f, q, lane, v);
+}
+
+// With write_squares(), and `norm` behind it.
+__device__ __forceinline__ void wide_write_normed(const slip_cuda_operand &f, const wide_quad &q, const wide_sums &x, float4 norm)
+{
+    const int lane = threadIdx.x % 32;
+    float square[WIDE_ROWS];
+    wide_sums v;
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++) {
+        square[r] = warp_sum(squares_of(x[r]));
+        v[r] = multiplied(x[r], norm);
+    }
+    if (f.ssq && lane < q.rows)
+        f.ssq[slip_operand_block_at(f.padded, slip_group_of(q.row), slip_token_of(q.row) + lane, q.block)] = wide_of_row(square, lane);
+    wide_write_rows(f, q, v);
+}
+
+// ---- the ops ----
+
+// All warps of the grid share the quads of `rows` rows.
+template <class Work>
+__device__ __forceinline__ void wide_for_each_quad(int rows, int hidden, Work work)
+{
+    const int blocks = blocks_of(hidden), count = (rows + WIDE_ROWS - 1) / WIDE_ROWS * blocks, warps = gridDim.x * (WIDE_ROWS_THREADS / 32);
+#pragma unroll 1
+    for (int index = blockIdx.x * (WIDE_ROWS_THREADS / 32) + threadIdx.x / 32; index < count; index += warps) {
+        const int quad = index / blocks, block = index - quad * blocks, column = block * SLIP_F8_BLOCK + threadIdx.x % 32 * 4;
+        work(wide_quad{quad * WIDE_ROWS, min(rows - quad * WIDE_ROWS, WIDE_ROWS), block, column, column < hidden});
+    }
+}
+
+__device__ __forceinline__ void wide_reduce_norm_quad(const slip_cuda_reduce_norm &op, const slip_cuda_step *step, const wide_quad &q)
+{
+    float *const x = op.x ? op.x + (int64_t)q.row * op.hidden + q.column : NULL;
+    wide_sums before, sum;
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++) // under way with the terms
+        before[r] = op.add && q.real && r < q.rows ? *(const float4 *)(x + r * op.hidden) : zero();
+    wide_sum(op.terms, op.gathered, step->rows, q, sum);
+    if (op.peers)
+        wide_exchange_emulated(op, q, sum);
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++) {
+        if (op.add)
+            sum[r] = add(before[r], sum[r]);
+        if (!q.real || r >= q.rows)
+            continue;
+        if (op.x)
+            *(float4 *)(x + r * op.hidden) = sum[r];
+        if (op.tap >= 0)
+            keep_tap(op, step->row[q.row + r], q.column, sum[r]);
+    }
+    if (op.norm)
+        wide_write_normed(op.operand, q, sum, q.real ? *(const float4 *)(op.norm + q.column) : zero());
+}
+
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+    wide_reduce_norm(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    await_previous_kernel();
+    const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
+    const uint64_t begun = op.peers ? now_ns() : 0;
+    wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) { wide_reduce_norm_quad(op, step, q); });
+    if (op.peers)
+        wide_await_link(op, step->rows, begun);
+}
+
+// This rank's own sums, for the host to gather.
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+    wide_gather(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    await_previous_kernel();
+    const slip_cuda_gather &op = ops[number].gather;
+    const int hidden = op.out.columns;
+    wide_for_each_quad(step->rows, hidden, [&](const wide_quad &q) {
+        wide_sums sum;
+        wide_sum(op.terms, false, step->rows, q, sum);
+#pragma unroll
+        for (int r = 0; r < WIDE_ROWS; r++)
+            if (q.real && r < q.rows)
+                *(float4 *)(op.out.data + (int64_t)(q.row + r) * op.out.stride + q.column) = sum[r];
+    });
+}
+
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+    wide_quantise(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    await_previous_kernel();
+    const slip_cuda_quantise &op = ops[number].quantise;
+    wide_for_each_quad(step->rows, op.operand.columns, [&](const wide_quad &q) {
+        wide_sums v;
+#pragma unroll
+        for (int r = 0; r < WIDE_ROWS; r++)
+            v[r] = q.real && r < q.rows ? *(const float4 *)(quantised_row(op, *step, q.row + r) + q.column) : zero();
+        wide_write_rows(op.operand, q, v);
+    });
+}
+
+} // namespace slip

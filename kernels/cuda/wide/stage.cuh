@@ -191,14 +191,13 @@ __device__ __forceinline__ void wide_fill(const wide_work &w, wide_memory<FORMAT
     using format = wide_format<FORMAT, WHOLE>;
     // In registers, for all items, where there are enough.
     const std::conditional_t<WHOLE, const slip_cuda_matrix &, const slip_cuda_matrix> m = w.op->matrix;
-    const std::conditional_t<WHOLE, const slip_cuda_operand &, const slip_cuda_operand> a = *w.operand;
     const int index = threadIdx.x % 32 * WIDE_FILLER_WARPS + threadIdx.x / 32 - WIDE_CONSUMER_WARPS;
     const uint64_t policy = w.block || w.blocks == 1 ? read_once_policy() : keep_policy();
     unsigned count = 0;
 #pragma unroll 1
     for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
         const wide_item item = wide_item_of<FORMAT, WHOLE>(w, number);
-        const wide_copy copy = wide_copy_of<FORMAT, WHOLE>(m, a, item, index);
+        const wide_copy copy = wide_copy_of<FORMAT, WHOLE>(m, *w.operand, item, index);
         const int bytes = __reduce_add_sync(~0u, copy.bytes);
 #pragma unroll 1
         for (int chunk = item.chunk; chunk < item.chunk + item.chunks; chunk++) {

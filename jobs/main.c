@@ -98,8 +98,8 @@ static const struct {
     slip_status (*alone)(const slip_options *options, int argc, char **argv);
     slip_status (*spread)(const slip_options *options, int argc, char **argv, slip_comm *comm);
 } commands[SLIP_COMMANDS] = {
-#define TOGETHER(NAME, function) [SLIP_COMMAND_##NAME] = {.together = function},
-#define ALONE(NAME, function) [SLIP_COMMAND_##NAME] = {.alone = function},
+#define TOGETHER(NAME, function) [SLIP_COMMAND_##NAME] = {.together = (function)},
+#define ALONE(NAME, function) [SLIP_COMMAND_##NAME] = {.alone = (function)},
 #define SPREAD(NAME)
     SLIP_COMMAND_TABLE(TOGETHER, ALONE, SPREAD)
 #undef SPREAD

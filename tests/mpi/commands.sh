@@ -375,6 +375,10 @@ run 2 batch -m "$MODEL" -i "$requests" -o "$work/other.jsonl" --resume --context
 told "--resume --trace onto another run's" 2 "other.h5: run_hash: .* of another model or other settings"
 cmp -s "$work/run.h5" "$work/other.h5" || fail "--resume --trace onto another run's" "the trace was changed"
 run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/first.jsonl" --resume --trace "$MODEL"
-told "--resume --trace onto the model" 2 "exists already"
+told "--resume --trace onto the model" 2 "--trace $MODEL: is also the file of -m $MODEL"
+cp "$MODEL" "$work/no-trace.h5"
+run 2 batch -m "$MODEL" -i "$place/jobs/demo/requests.jsonl" -o "$work/first.jsonl" --resume --trace "$work/no-trace.h5"
+told "--resume --trace onto what is no trace" 2 "no-trace.h5: exists already"
+cmp -s "$MODEL" "$work/no-trace.h5" || fail "--resume --trace onto what is no trace" "it was changed"
 
 finish

@@ -252,7 +252,7 @@ wrong "a number that is none" "must be an integer" generate -m "$MODEL" -p x -n 
 wrong "a number out of range" "must be a number from 0 to 2" generate -m "$MODEL" -p x --temperature 3
 wrong "a device that is none" "must be cpu|cuda" generate -m "$MODEL" -p x --device tpu
 wrong "a device without what it is asked for" "--shape makes random weights on a GPU" bench --shape pro --device cpu
-wrong "an engine of another device" "--engine launch is the GPU's" generate -m "$MODEL" -p x --device cpu --engine launch
+wrong "an engine of another device" "--engine launch is not supported with --device cpu" generate -m "$MODEL" -p x --device cpu --engine launch
 wrong "a shard of a checkpoint" "--shard-of needs --shape" bench -m "$MODEL" --shard-of 8
 wrong "a word too many" "one word too many" inspect "$MODEL" "$MODEL"
 wrong "what excludes itself" "exclude each other" score -m "$MODEL" -f a --ids b

@@ -37,7 +37,7 @@ __device__ __forceinline__ int units_before(const slip_cuda_op &op, int units, i
     return (int)((unsigned)units * share(index) / share(sms * WARPGROUPS)); // lower_check.c sees that 32 bits are enough
 }
 
-// Of `count` warpgroups from `first` on.
+// The units of `count` warpgroups from `first` on.
 __device__ __forceinline__ unit_range units_of(const slip_cuda_op &op, int units, int rows, int first, int count, int sms)
 {
     return {units_before(op, units, rows, first, sms), units_before(op, units, rows, first + count, sms)};

@@ -37,7 +37,7 @@ __device__ __forceinline__ bool topk_better(uint32_t key, int expert, uint32_t t
     return key > than_key || (key == than_key && expert < than_expert);
 }
 
-// Of a sum that is complete.
+// The score of a sum that is complete.
 __device__ __forceinline__ float topk_score_of(uint64_t word)
 {
     const float logit = (float)((double)((int64_t)word >> 8) * (1.0 / (double)(1ull << SLIP_COUNTED_BITS)));

@@ -93,7 +93,7 @@ __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const 
     }
 }
 
-// Of each row, as sum_terms(). `rows`: of the step.
+// The sums of each row, as sum_terms(). `rows`: of the step.
 __device__ __forceinline__ void wide_sum(const slip_cuda_terms &op, bool gathered, int rows, const wide_quad &q, wide_sums &sum)
 {
     context c = {};
@@ -150,7 +150,7 @@ __device__ __forceinline__ void wide_exchange_emulated(const slip_cuda_reduce_no
 constexpr unsigned WIDE_LINK_BYTES_PER_NS = 366;
 
 // Copies within a GPU are faster than a link. Waits until the sums of all rows could have gone over it since `begun`, f32, in two hops. (The
-// engine's own kernel does not wait: for its up to 64 rows a link would take 7 us, as it does.)
+// engine's own kernel, which has up to 64 rows, does not wait.)
 __device__ __forceinline__ void wide_await_link(const slip_cuda_reduce_norm &op, int rows, uint64_t begun)
 {
     const uint64_t bytes = 2 * (uint64_t)rows * op.hidden * sizeof(float) * op.peers / (op.peers + 1);

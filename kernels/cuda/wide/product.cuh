@@ -75,7 +75,7 @@ __device__ __forceinline__ void wide_load_picks(const wide_work &w, const wide_i
         copy_16(shared_address(picks.factor + quad), w.factor + row);
 }
 
-// Counts sums of rows `column` and `column` + 8 of the matrix. Of the rows from `rows` on nobody would clear any.
+// Counts sums of rows `column` and `column` + 8 of the matrix, of rows of the step alone: nobody would clear another's.
 template <int N>
 __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &item, int column, const float (&sum)[SUMS<N>])
 {
@@ -262,6 +262,7 @@ __device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FOR
             wide_do<FORMAT, WHOLE>(w, item, warpgroup, s, count);
             number = item.number + gridDim.x;
         } else {
+            __syncwarp(); // the picks of the item before have been read
             wide_do<FORMAT, WHOLE>(w, wide_item_of<FORMAT, WHOLE>(w, number), warpgroup, s, count);
             number += gridDim.x;
         }

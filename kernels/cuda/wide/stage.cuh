@@ -74,7 +74,7 @@ struct wide_picks {
     float factor[wide_format<FORMAT, WHOLE>::GROUPS * SLIP_TOKENS];
 };
 
-// What a CTA works on: the op, its operand, and how many items all CTAs have. In shared memory, to save registers.
+// What a CTA works on: the op, its operand, and how many items all CTAs have.
 struct wide_work {
     const slip_cuda_product *op;
     const slip_cuda_operand *operand;
@@ -88,8 +88,8 @@ template <int FORMAT, bool WHOLE>
 struct wide_memory {
     wide_stage<FORMAT, WHOLE> stage[wide_format<FORMAT, WHOLE>::DEPTH];
     wide_totals<FORMAT, WHOLE> total;
-    wide_work work;
-    wide_item item[WIDE_CONSUMER_WARPS]; // at hand, of each warp: registers are few
+    wide_work work;                      // here and not in registers where sums are whole, as is the next
+    wide_item item[WIDE_CONSUMER_WARPS]; // at hand, of each warp
     wide_picks<FORMAT, WHOLE> picks[WIDE_CONSUMER_WARPS];
     float factor[wide_format<FORMAT, WHOLE>::GROUPS * SLIP_TOKENS]; // LINEAR: of the item's rows
     uint64_t full[wide_format<FORMAT, WHOLE>::DEPTH], empty[wide_format<FORMAT, WHOLE>::DEPTH];
@@ -189,7 +189,7 @@ template <int FORMAT, bool WHOLE>
 __device__ __forceinline__ void wide_fill(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
 {
     using format = wide_format<FORMAT, WHOLE>;
-    // In registers, for all items, where there are enough.
+    // In registers where sums are parts. (The operand's fields, too, would spill the others'.)
     const std::conditional_t<WHOLE, const slip_cuda_matrix &, const slip_cuda_matrix> m = w.op->matrix;
     const int index = threadIdx.x % 32 * WIDE_FILLER_WARPS + threadIdx.x / 32 - WIDE_CONSUMER_WARPS;
     const uint64_t policy = w.block || w.blocks == 1 ? read_once_policy() : keep_policy();

@@ -1,8 +1,10 @@
 /* A batch before it decodes: what it reads, what it writes, and the hash that says which run its answers are of. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "io/base/file/file.h"
+#include "io/base/file/replace.h"
 #include "io/base/hash/hash.h"
 #include "jobs/batch/state.h"
 
@@ -107,22 +109,43 @@ static slip_status hash_run(const slip_job *job, uint64_t *out)
     return status;
 }
 
+/* A file as the option says it. */
+typedef struct {
+    const char *option, *path;
+} named_file;
+
+/* None of `count` other files is the one that results keep beside them under this ending. */
+static slip_status check_beside(const char *output, const char *ending, const named_file *others, int count)
+{
+    char *beside;
+    slip_status status = slip_file_beside(output, ending, &beside);
+    if (status != SLIP_OK)
+        return status;
+    for (int i = 0; i < count && status == SLIP_OK; i++)
+        if (others[i].path && slip_file_is_same(beside, others[i].path))
+            status = slip_fail(SLIP_ERR_INPUT, "%s %s: is a file that -o %s keeps beside it: name another one", others[i].option,
+                               others[i].path, output);
+    free(beside);
+    return status;
+}
+
 slip_status slip_batch_check_files(const slip_options *options)
 {
-    const struct {
-        const char *option, *path;
-    } files[] = {{"-o", options->output},
-                 {"--trace", options->trace},
-                 {"--metrics", options->metrics},
-                 {"-i", options->input},
-                 {"-m", options->model}};
+    const named_file files[] = {{"-o", options->output},
+                                {"--trace", options->trace},
+                                {"--metrics", options->metrics},
+                                {"-i", options->input},
+                                {"-m", options->model}};
     enum { FILES = sizeof files / sizeof *files, WRITTEN = 3 };
     for (int i = 0; i < WRITTEN; i++)
         for (int k = i + 1; k < FILES; k++)
             if (files[i].path && files[k].path && strcmp(files[i].path, "-") != 0 && slip_file_is_same(files[i].path, files[k].path))
                 return slip_fail(SLIP_ERR_INPUT, "%s %s: is also the file of %s %s: name another one", files[i].option, files[i].path,
                                  files[k].option, files[k].path);
-    return SLIP_OK;
+    if (options->output == NULL || strcmp(options->output, "-") == 0)
+        return SLIP_OK;
+    slip_status status = check_beside(options->output, ".lock", files + 1, FILES - 1);
+    return status == SLIP_OK ? check_beside(options->output, ".unfinished", files + 1, FILES - 1) : status;
 }
 
 slip_status slip_batch_prepare(batch *b)

@@ -309,6 +309,8 @@ twice() { # name, pattern, arguments...
 twice "results that are the trace" "-o $work/dry/out: is also the file of --trace $work/dry/out: name another one" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/out"
 twice "results that are the metrics" "-o $work/dry/out: is also the file of --metrics $work/links/dry/out" -m "$MODEL" -i "$requests" -o "$work/dry/out" --metrics "$work/links/dry/out"
 twice "a trace that is the metrics" "--trace $work/dry/run: is also the file of --metrics" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/run" --metrics "$work/dry/run"
+twice "a trace where results keep unfinished answers" "--trace $work/dry/out.unfinished: is a file that -o $work/dry/out keeps beside it" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$work/dry/out.unfinished"
+twice "metrics where results have their lock" "--metrics $work/links/dry/out.lock: is a file that -o $work/dry/out keeps beside it" -m "$MODEL" -i "$requests" -o "$work/dry/out" --metrics "$work/links/dry/out.lock"
 twice "results that are the requests" "-o $work/links/requests: is also the file of -i $requests" -m "$MODEL" -i "$requests" -o "$work/links/requests" --resume
 twice "a trace that is the requests" "--trace $requests: is also the file of -i" -m "$MODEL" -i "$requests" -o "$work/dry/out" --trace "$requests"
 twice "results that are the model" "-o $work/links/model: is also the file of -m $MODEL" -m "$MODEL" -i "$requests" -o "$work/links/model"

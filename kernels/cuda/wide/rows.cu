@@ -8,8 +8,8 @@ namespace slip {
 bool wide_rows_takes(const slip_cuda_op &host)
 {
     switch (host.kind) {
-    case SLIP_CUDA_REDUCE_NORM: return wide_reduce_norm_takes(host.reduce_norm);
-    case SLIP_CUDA_GATHER: return wide_terms_take(host.gather.terms, false);
+    case SLIP_CUDA_REDUCE_NORM: return !host.reduce_norm.exchange; // which wants all CTAs of the op to be there
+    case SLIP_CUDA_GATHER:
     case SLIP_CUDA_QUANTISE: return true;
     case SLIP_CUDA_TOPK: return wide_topk_takes(host.topk);
     default: return false;

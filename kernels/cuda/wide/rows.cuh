@@ -15,18 +15,6 @@ constexpr int WIDE_ROWS = 4;                               // of a warp; a row g
 constexpr int WIDE_ROWS_THREADS = 128, WIDE_ROWS_CTAS = 5; // CTAs of an SM
 static_assert(SLIP_TOKENS % WIDE_ROWS == 0, "a quad's rows are of one row group");
 
-// Where a step leaves parts, and not their sum, the engine's own kernel has more of a row's parts in flight. Sums that ranks exchange inside of
-// the op want all CTAs of it to be there.
-static inline bool wide_terms_take(const slip_cuda_terms &op, bool gathered)
-{
-    return gathered || op.experts_in || op.in.parts == 1;
-}
-
-static inline bool wide_reduce_norm_takes(const slip_cuda_reduce_norm &op)
-{
-    return !op.exchange && wide_terms_take(op.terms, op.gathered);
-}
-
 // Four rows of a block. Rows from `rows` on, and columns that are not there, are zeros.
 struct wide_quad {
     int row, rows, block, column;

@@ -8,12 +8,15 @@
  *   ROPE          one launch, where heads have no norms
  *   ATTEND_WINDOW one launch, behind a ROPE
  *   ATTEND        splits of all tiles, then their merge
- *   REDUCE_NORM   one launch, where its terms are few, and where ranks do not exchange inside of it; so is GATHER
+ *
+ * and in steps of more than SLIP_CUDA_WHOLE_ABOVE rows, whose products write the sum of a matrix's chunks, one part (slip_cuda_whole()):
+ *
+ *   REDUCE_NORM   one launch, where ranks do not exchange inside of it; so is GATHER
  *   QUANTISE      one launch
  *   TOPK          one launch, a warp a row
+ *   the router    one launch of its own kernel (counted.cuh)
  *
- * Products of steps of more than SLIP_CUDA_WHOLE_ABOVE rows write the sum of a matrix's chunks, one part (slip_cuda_whole()). C++, for the engine's .cu
- * files. */
+ * C++, for the engine's .cu files. */
 #pragma once
 
 #include "kernels/cuda/layout/op.h"
@@ -47,7 +50,7 @@ cudaError_t wide_attention_enqueue(const wide_step &s, const slip_cuda_op &host,
 
 // ---- ops that have no weights but vectors, with the bits of the ops that serve all steps ----
 
-// Is this op of the host's list made by wide_rows_enqueue()? Else by the engine's own kernel.
+// Is this op of the host's list, of a step whose sums are whole, made by wide_rows_enqueue()? Else by the engine's own kernel.
 bool wide_rows_takes(const slip_cuda_op &host);
 // `kernel_before`: as launch_behind() has it.
 cudaError_t wide_rows_enqueue(const wide_step &s, const slip_cuda_op &host, int op, bool kernel_before);

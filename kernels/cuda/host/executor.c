@@ -244,7 +244,8 @@ static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *st
     slip_cuda_step_fill(e->program, step, device);
     if (step->adjust)
         slip_cuda_step_list(step, e->adjusting);
-    device->split_runs |= e->options.watch || e->options.watched; /* who looks wants to see what ROPE leaves */
+    /* Who looks wants to see what ROPE leaves, and steps of many rows have kernels for what ROPE and ATTEND_WINDOW do. */
+    device->split_runs |= e->options.watch || e->options.watched || step->row_count > SLIP_CUDA_WHOLE_ABOVE;
     pick_ops(e, phase, step, device);
     device->epoch = slip_cuda_engine_epoch(e->engine, step->again ? 0 : e->list.exchanges[phase]);
     bool together = device_collects(e, step);

@@ -62,7 +62,7 @@ typedef struct {
     int32_t stop;       /* leave the kernel */
     uint32_t epoch;     /* of the last exchange between ranks before this step */
     uint32_t serial;    /* of the steps that all ranks make together, see mail.h; 0: this rank makes it alone */
-    int32_t split_runs; /* a sequence has several runs: its rows must be in the cache before any of them attends */
+    int32_t split_runs; /* a ROPE leaves all rows in the cache before any of them attends, as it must where a sequence has several runs */
     int32_t adjust;     /* slip_adjust; its list lies in the host's memory, and only steps that no other rank hands us have one */
     int32_t unused;
     slip_cuda_row row[SLIP_MAX_ROWS];

@@ -106,11 +106,11 @@ __device__ __forceinline__ void tile_f8(uint32_t tile, uint32_t codes, float (&c
 template <int N>
 __device__ __forceinline__ void scale_f8(uint32_t tile, uint32_t scale, const float (&c)[SUMS<N>], float (&v)[SUMS<N>])
 {
-    uint32_t rows = tile + slip_tile_f8_scale_at(threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4);
+    const uint32_t rows = tile + slip_tile_f8_scale_at(threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4);
+    const float upper = shared_float(rows), lower = shared_float(rows + 8 * 4);
 #pragma unroll
     for (int b = 0; b < N / 8; b++) {
         float2 token = token_scales<1>(scale, 0, b);
-        float upper = shared_float(rows), lower = shared_float(rows + 8 * 4);
         v[4 * b] = c[4 * b] * (upper * token.x);
         v[4 * b + 1] = c[4 * b + 1] * (upper * token.y);
         v[4 * b + 2] = c[4 * b + 2] * (lower * token.x);
@@ -261,11 +261,11 @@ struct tile_walk {
 };
 
 template <int N, int PIECES>
-__device__ __forceinline__ void tile_mxfp4_in_turn(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])
+__device__ __forceinline__ void tile_mxfp4_in_turn(uint32_t tile, const operand_address &x, uint32_t thread, float (&sum)[SUMS<N>])
 {
-    const uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+    const uint32_t lane = thread % 32, row = thread / 32 % 4 * 16 + lane / 4;
     tile_walk<N, PIECES> t;
-    t.codes = tile + threadIdx.x / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
+    t.codes = tile + thread / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
     t.b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), 0);
     t.scales = shared_uint4(tile + slip_tile_mxfp4_scales_at(row));
 #pragma unroll
@@ -279,12 +279,12 @@ __device__ __forceinline__ void tile_mxfp4_in_turn(uint32_t tile, const operand_
     t.template go<0>(x.scale, sum);
 }
 
-// A quarter is decoded while the tensor core multiplies the one before.
+// A quarter is decoded while the tensor core multiplies the one before. `thread`: threadIdx.x, wherever the caller has it.
 template <int N>
-__device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address &x, float (&sum)[SUMS<N>])
+__device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address &x, uint32_t thread, float (&sum)[SUMS<N>])
 {
-    uint32_t lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4, a[2][2][4];
-    uint32_t codes = tile + threadIdx.x / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
+    uint32_t lane = thread % 32, row = thread / 32 % 4 * 16 + lane / 4, a[2][2][4];
+    uint32_t codes = tile + thread / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
     uint4 scales = shared_uint4(tile + slip_tile_mxfp4_scales_at(row)); // rows g and g + 8, 8 blocks each
     uint32_t b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), 0);
     float c[2][2][SUMS<N>], part[SUMS<N>] = {};

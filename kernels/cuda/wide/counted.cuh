@@ -60,7 +60,7 @@ __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &
     float sum[PARTS][SUMS<TOKENS>] = {};
     uint64_t total[PARTS][SUMS<TOKENS>] = {};
 #pragma unroll 1
-    for (int chunk = item.chunk; chunk < item.chunk + item.chunks; chunk++) {
+    for (int chunk = item.chunk; chunk < item.chunk + item.turns; chunk++) {
 #pragma unroll 1
         for (int i = slip_chunk_length(&w.op->matrix, chunk); i > 0; i--, count++) {
             const unsigned slot = count % DEPTH;
@@ -112,8 +112,9 @@ __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_counted(const slip_cuda_
     const slip_cuda_op &op = ops[number];
     const int rows = op_rows(op, step->rows, step->logit_rows);
     wide_work w = wide_work_of<SLIP_WEIGHT_BF16, true>(op, rows);
-    w.splits = min(max((int)gridDim.x / w.items, 1), op.product.matrix.chunks);
-    w.items *= w.splits;
+    const int items = w.blocks * w.pieces;
+    w.splits = min(max((int)gridDim.x / items, 1), op.product.matrix.chunks);
+    w.items = w.full = items * w.splits;
     if (threadIdx.x >= WIDE_CONSUMERS) {
         registers_give<WIDE_FILLER_REGISTERS>();
         wide_fill<SLIP_WEIGHT_BF16, true>(w, s);

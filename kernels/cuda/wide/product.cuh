@@ -5,6 +5,14 @@
 
 namespace slip {
 
+// threadIdx.x, read anew: what is worked out from it is not kept in registers while tiles are multiplied.
+__device__ __forceinline__ int wide_thread()
+{
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread;
+}
+
 // The warpgroup's tile of the stage times N tokens.
 template <int FORMAT, int N, bool WHOLE>
 __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, WHOLE> &stage, int warpgroup, float (&sum)[SUMS<N>])
@@ -13,9 +21,9 @@ __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, WHOLE> &stage
     const operand_address x = {shared_address(stage.codes), shared_address(stage.scale)};
     if constexpr (FORMAT == SLIP_WEIGHT_MXFP4) {
         if constexpr (N <= 16)
-            tile_mxfp4<N>(weights, x, sum);
+            tile_mxfp4<N>(weights, x, wide_thread(), sum);
         else
-            tile_mxfp4_in_turn<N, N <= 32 ? 1 : 2>(weights, x, sum);
+            tile_mxfp4_in_turn<N, N <= 32 ? 1 : 2>(weights, x, wide_thread(), sum);
     } else if constexpr (FORMAT == SLIP_WEIGHT_F8) {
         float c[SUMS<N>], v[SUMS<N>];
         matrix_fence();
@@ -41,14 +49,6 @@ __device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, WHOLE> &stage
             sum[i] = __fadd_rn(sum[i], __fadd_rn(c[hi], c[hi + RUN]));
         }
     }
-}
-
-// threadIdx.x, read anew: what is worked out from it is not kept in registers while tiles are multiplied.
-__device__ __forceinline__ int wide_thread()
-{
-    int thread;
-    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-    return thread;
 }
 
 // Row of an item that is the thread's column number `i` of N / 4.
@@ -148,45 +148,46 @@ __device__ __forceinline__ void wide_add_shared(float4 (*total)[WIDE_CONSUMERS],
     }
 }
 
-// One warpgroup's row tile of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
-template <int FORMAT, int N, bool WHOLE>
+// One warpgroup's row tiles of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
+template <int FORMAT, int N, bool WHOLE, bool DOWN>
 __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, WHOLE> &s,
                                               unsigned &count)
 {
-    constexpr bool SHARED = WHOLE && wide_totals<FORMAT, WHOLE>::SHARED && N == 64;
-    const bool works = warpgroup < item.tiles;
-    float total[WHOLE && !SHARED ? SUMS<N> : 4] = {};
+    constexpr bool ADDS = WHOLE && !DOWN, SHARED = ADDS && wide_totals<FORMAT, WHOLE>::SHARED && N == 64;
+    float total[ADDS && !SHARED ? SUMS<N> : 4] = {};
     if (w.block)
         wide_load_picks<FORMAT, WHOLE>(w, item, s.picks[wide_thread() / 32]);
 #pragma unroll 1
-    for (int left = item.chunks; left > 0; left--) {
+    for (int left = item.turns; left > 0; left--) {
+        const int turn = item.turns - left, tile = DOWN ? turn * WIDE_TILES : 0; // of the item
+        const bool works = tile + warpgroup < item.tiles;
         float sum[SUMS<N>] = {};
 #pragma unroll 1
-        for (int i = slip_chunk_length(&w.op->matrix, item.chunk + item.chunks - left); i > 0; i--, count++) {
+        for (int i = slip_chunk_length(&w.op->matrix, DOWN ? 0 : item.chunk + turn); i > 0; i--, count++) {
             const unsigned slot = count % wide_format<FORMAT, WHOLE>::DEPTH;
             wide_wait(&s.full[slot], count / wide_format<FORMAT, WHOLE>::DEPTH);
             if (works)
                 wide_tile<FORMAT, N, WHOLE>(s.stage[slot], warpgroup, sum);
             __syncwarp();
-            if (threadIdx.x % 32 == 0)
+            if (wide_thread() % 32 == 0)
                 mbarrier_arrive(&s.empty[slot]);
         }
         const int thread = wide_thread();
         const wide_picks<FORMAT, WHOLE> &picks = s.picks[thread / 32];
         copy_wait_all();
         __syncwarp();
-        wide_scale<N>(!w.block ? s.factor : w.factor ? picks.factor : NULL, w.undo, sum);
+        wide_scale<N>(DOWN ? NULL : !w.block ? s.factor : w.factor ? picks.factor : NULL, w.undo, sum);
         if constexpr (SHARED) {
-            wide_add_shared<N>(s.total.sum, left == item.chunks, left == 1, sum);
-        } else if constexpr (WHOLE) {
+            wide_add_shared<N>(s.total.sum, left == item.turns, left == 1, sum);
+        } else if constexpr (ADDS) {
 #pragma unroll
             for (int i = 0; i < SUMS<N>; i++)
                 sum[i] = total[i] = __fadd_rn(total[i], sum[i]);
         }
-        const int column = (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
-        if ((WHOLE && left > 1) || !works)
+        const int column = (item.row_tile + tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
+        if ((ADDS && left > 1) || !works)
             continue;
-        if (!WHOLE && w.op->counted)
+        if (!WHOLE && !DOWN && w.op->counted)
             wide_count<N>(w, item, column, sum);
         else
             wide_write<N>(w, item, picks.pick, column, sum);
@@ -207,46 +208,73 @@ __device__ __forceinline__ void wide_factors(const wide_work &w, const wide_item
     asm volatile("bar.sync 1, %0;" ::"n"(WIDE_CONSUMERS) : "memory");
 }
 
-template <int FORMAT, bool WHOLE>
+// Trios of row tiles in an item of MOE_DOWN, whose rows are short. An item costs a CTA a microsecond beside its stages: items of one stage would be
+// nothing but that. Every CTA is to have many all the same, so that all end together.
+__device__ __forceinline__ int wide_trios(const slip_cuda_matrix &m, int blocks)
+{
+    constexpr int STAGES = 8, ITEMS = 8;
+    const int all = blocks * ((m.row_tiles + WIDE_TILES - 1) / WIDE_TILES);
+    int trios = 1;
+    while (trios * 2 * m.column_tiles <= STAGES && trios * 2 * ITEMS * (int)gridDim.x <= all)
+        trios *= 2;
+    return trios;
+}
+
+// The last round's items keep few CTAs at work where they are few: they are cut by tokens, of which they have up to `groups` groups.
+__device__ __forceinline__ void wide_cut(wide_work &w, int groups)
+{
+    const int ctas = gridDim.x, late = w.items % ctas;
+    while (late > 0 && w.cut * 2 <= groups && late * w.cut * 2 <= ctas)
+        w.cut *= 2;
+    w.full = w.items - late;
+    w.items = w.full + late * w.cut;
+}
+
+template <int FORMAT, bool WHOLE, bool DOWN = false>
 __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int rows)
 {
     const slip_cuda_product &product = op.product;
-    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), 0, 0, 0, 0};
+    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), 0, 0, 0, 0, 0, 0, 1};
     w.blocks = (w.groups + wide_format<FORMAT, WHOLE>::GROUPS - 1) / wide_format<FORMAT, WHOLE>::GROUPS;
-    w.trios = (product.matrix.row_tiles + WIDE_TILES - 1) / WIDE_TILES;
+    w.each = WIDE_TILES;
     w.splits = WHOLE ? 1 : product.matrix.chunks;
     if (op.kind != SLIP_CUDA_LINEAR) {
         w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &product.slots.up : &product.slots.down;
         w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? product.slots.factor : NULL;
         w.block = product.slots.block;
         w.blocks = product.slots.count[1];
+        if (DOWN)
+            w.each *= wide_trios(product.matrix, w.blocks);
     }
-    w.items = w.blocks * w.trios * w.splits;
+    w.pieces = (product.matrix.row_tiles + w.each - 1) / w.each;
+    w.items = w.full = w.blocks * w.pieces * w.splits;
+    if (WHOLE && !w.block)
+        wide_cut(w, wide_format<FORMAT, WHOLE>::GROUPS);
     return w;
 }
 
-template <int FORMAT, bool WHOLE>
+template <int FORMAT, bool WHOLE, bool DOWN>
 __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, WHOLE> &s,
                                         unsigned &count)
 {
     constexpr int GROUPS = wide_format<FORMAT, WHOLE>::GROUPS;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
-    if (!w.block)
+    if (!DOWN && !w.block)
         wide_factors(w, item, s.factor);
     if (item.groups <= 1)
-        wide_multiply<FORMAT, 8, WHOLE>(w, item, warpgroup, s, count);
+        wide_multiply<FORMAT, 8, WHOLE, DOWN>(w, item, warpgroup, s, count);
     else if (item.groups <= 2)
-        wide_multiply<FORMAT, 16, WHOLE>(w, item, warpgroup, s, count);
+        wide_multiply<FORMAT, 16, WHOLE, DOWN>(w, item, warpgroup, s, count);
     else if (item.groups <= 4)
-        wide_multiply<FORMAT, 32, WHOLE>(w, item, warpgroup, s, count);
+        wide_multiply<FORMAT, 32, WHOLE, DOWN>(w, item, warpgroup, s, count);
     else if (THREE_QUARTERS && item.groups <= 6)
-        wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, WHOLE>(w, item, warpgroup, s, count);
+        wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, WHOLE, DOWN>(w, item, warpgroup, s, count);
     else if constexpr (GROUPS > 6)
-        wide_multiply<FORMAT, 64, WHOLE>(w, item, warpgroup, s, count);
+        wide_multiply<FORMAT, 64, WHOLE, DOWN>(w, item, warpgroup, s, count);
 }
 
 // The item at hand is in shared memory where registers are few, which costs time between items: those of few rows are short.
-template <int FORMAT, bool WHOLE>
+template <int FORMAT, bool WHOLE, bool DOWN>
 __device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
 {
     const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
@@ -257,34 +285,34 @@ __device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FOR
             wide_item &item = s.item[wide_thread() / 32];
             __syncwarp();
             if (threadIdx.x % 32 == 0)
-                item = wide_item_of<FORMAT, WHOLE>(w, number);
+                item = wide_item_of<FORMAT, WHOLE, DOWN>(w, number);
             __syncwarp();
-            wide_do<FORMAT, WHOLE>(w, item, warpgroup, s, count);
+            wide_do<FORMAT, WHOLE, DOWN>(w, item, warpgroup, s, count);
             number = item.number + gridDim.x;
         } else {
             __syncwarp(); // the picks of the item before have been read
-            wide_do<FORMAT, WHOLE>(w, wide_item_of<FORMAT, WHOLE>(w, number), warpgroup, s, count);
+            wide_do<FORMAT, WHOLE, DOWN>(w, wide_item_of<FORMAT, WHOLE, DOWN>(w, number), warpgroup, s, count);
             number += gridDim.x;
         }
     }
 }
 
-template <int FORMAT, bool WHOLE>
+template <int FORMAT, bool WHOLE, bool DOWN>
 __device__ __forceinline__ void wide_part(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
 {
     if (threadIdx.x >= WIDE_CONSUMERS) {
         registers_give<WIDE_FILLER_REGISTERS>();
-        wide_fill<FORMAT, WHOLE>(w, s);
+        wide_fill<FORMAT, WHOLE, DOWN>(w, s);
         return;
     }
     registers_get<WIDE_CONSUMER_REGISTERS>();
-    wide_consume<FORMAT, WHOLE>(w, s);
+    wide_consume<FORMAT, WHOLE, DOWN>(w, s);
 }
 
 extern __shared__ __align__(1024) unsigned char wide_bytes[];
 
-// WHOLE: one part is written, the sum of all.
-template <int FORMAT, bool WHOLE>
+// WHOLE: one part is written, the sum of all. DOWN: for MOE_DOWN.
+template <int FORMAT, bool WHOLE, bool DOWN>
 __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
     wide_memory<FORMAT, WHOLE> &s = *(wide_memory<FORMAT, WHOLE> *)wide_bytes;
@@ -294,11 +322,11 @@ __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_
     const int rows = op_rows(op, step->rows, step->logit_rows);
     if constexpr (WHOLE) {
         if (threadIdx.x == 0)
-            s.work = wide_work_of<FORMAT, WHOLE>(op, rows);
+            s.work = wide_work_of<FORMAT, WHOLE, DOWN>(op, rows);
         __syncthreads();
-        wide_part<FORMAT, WHOLE>(s.work, s);
+        wide_part<FORMAT, WHOLE, DOWN>(s.work, s);
     } else {
-        wide_part<FORMAT, WHOLE>(wide_work_of<FORMAT, WHOLE>(op, rows), s);
+        wide_part<FORMAT, WHOLE, DOWN>(wide_work_of<FORMAT, WHOLE, DOWN>(op, rows), s);
     }
 }
 

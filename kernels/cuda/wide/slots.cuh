@@ -110,17 +110,38 @@ constexpr int SLOT_CTAS = 3;   // of an SM, that find room beside each other
 // By a warp: piece `piece` of the columns of 8 rows, `slices` of 16 bytes each in all, to a group of slots. A lane has one row.
 __device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, int group, int row, int slices, int piece)
 {
-    const int lane = threadIdx.x % 32, first = piece * slices / SLOT_PIECES, last = (piece + 1) * slices / SLOT_PIECES;
+    constexpr int BATCH = 4, LANES = 32 / SLIP_TOKENS; // loads in flight; lanes of a row
+    const int lane = threadIdx.x % 32, last = (piece + 1) * slices / SLOT_PIECES;
     const uint4 *source = (const uint4 *)from + (int64_t)slip_group_of(row) * slices * SLIP_TOKENS + slip_token_of(row);
     uint4 *target = (uint4 *)to + (int64_t)group * slices * SLIP_TOKENS + lane % SLIP_TOKENS;
     if (row < 0)
         return;
-#pragma unroll 4
-    for (int i = first + lane / SLIP_TOKENS; i < last; i += 32 / SLIP_TOKENS)
-        target[i * SLIP_TOKENS] = source[i * SLIP_TOKENS];
+#pragma unroll 1
+    for (int i = piece * slices / SLOT_PIECES + lane / SLIP_TOKENS; i < last; i += BATCH * LANES) {
+        uint4 v[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            v[j] = i + j * LANES < last ? source[(i + j * LANES) * SLIP_TOKENS] : make_uint4(0, 0, 0, 0);
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            if (i + j * LANES < last)
+                target[(i + j * LANES) * SLIP_TOKENS] = v[j];
+    }
 }
 
-// Gathers the operand of MOE_GATE_UP.
+// The same of a row's scales. `at`: its first one.
+__device__ __forceinline__ void slots_copy_scales(const slip_cuda_operand &from, const slip_cuda_operand &to, int group, int row, int at,
+                                                  int piece)
+{
+    const int lane = threadIdx.x % 32, blocks = from.padded / SLIP_F8_BLOCK, last = (piece + 1) * blocks / SLOT_PIECES;
+    if (row < 0)
+        return;
+#pragma unroll 2
+    for (int block = piece * blocks / SLOT_PIECES + lane / SLIP_TOKENS; block < last; block += 32 / SLIP_TOKENS)
+        to.scale[slip_operand_block_at(from.padded, group, lane % SLIP_TOKENS, block)] = from.scale[at + block * SLIP_TOKENS];
+}
+
+// Gathers the operand of MOE_GATE_UP. The last of a group's warps makes its factors, too.
 __global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op *ops, int number)
 {
     await_previous_kernel();
@@ -130,18 +151,17 @@ __global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op 
     for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < items; item += gridDim.x * (WIDE_THREADS / 32)) {
         const int group = item / SLOT_PIECES, piece = item % SLOT_PIECES;
         const int slot = group * SLIP_TOKENS + lane % SLIP_TOKENS, pick = op.slots.pick[slot], row = pick < 0 ? -1 : pick / op.top_k;
-        if (to.q8)
+        const int at = slip_operand_block_at(from.padded, slip_group_of(max(row, 0)), slip_token_of(max(row, 0)), 0);
+        if (to.q8) {
             slots_copy(from.q8, to.q8, group, row, from.padded / 16, piece);
+            slots_copy_scales(from, to, group, row, at, piece);
+        }
         if (to.hi) {
             slots_copy((const unsigned char *)from.hi, (unsigned char *)to.hi, group, row, from.padded / 8, piece);
             slots_copy((const unsigned char *)from.lo, (unsigned char *)to.lo, group, row, from.padded / 8, piece);
         }
-        if (piece > 0)
+        if (piece < SLOT_PIECES - 1)
             continue;
-        const int at = slip_operand_block_at(from.padded, slip_group_of(max(row, 0)), slip_token_of(max(row, 0)), 0);
-        if (to.q8 && row >= 0)
-            for (int block = lane / SLIP_TOKENS; block < from.padded / SLIP_F8_BLOCK; block += 32 / SLIP_TOKENS)
-                to.scale[slip_operand_block_at(from.padded, group, lane % SLIP_TOKENS, block)] = from.scale[at + block * SLIP_TOKENS];
         const float factor = factor_of(from, op.epsilon, from.ssq + at, undo_of(op.matrix.format));
         if (lane < SLIP_TOKENS)
             op.slots.factor[slot] = factor;

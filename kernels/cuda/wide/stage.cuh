@@ -58,11 +58,12 @@ struct wide_totals {
     float4 sum[SHARED ? wide_format<FORMAT, WHOLE>::GROUPS : 1][SHARED ? WIDE_CONSUMERS : 1];
 };
 
-// A piece of work of a CTA: chunks of up to three row tiles, times a block of tokens.
+// A piece of work of a CTA, times a block of tokens: up to three row tiles, chunk by chunk, or of MOE_DOWN, which has one chunk, three row tiles
+// after three.
 struct wide_item {
     int number;
     int row_tile, tiles; // [row_tile, row_tile + tiles)
-    int chunk, chunks;   // [chunk, chunk + chunks)
+    int chunk, turns;    // chunks [chunk, chunk + turns), or threes of row tiles
     int group, groups;   // of the operand
     int expert;
 };
@@ -81,7 +82,9 @@ struct wide_work {
     const slip_cuda_slot_block *block; // experts; NULL: row groups in order
     const float *factor;               // experts: of each row of the operand; NULL: `undo`
     float undo;
-    int rows, groups, blocks, trios, splits, items; // splits: of the chunks
+    int rows, groups, blocks, items;
+    int each, pieces, splits; // row tiles of an item; into how many items all row tiles, and all chunks, are cut
+    int full, cut;            // LINEAR: items from `full` on, too few for all CTAs, are cut into `cut` of fewer tokens
 };
 
 template <int FORMAT, bool WHOLE>
@@ -99,29 +102,37 @@ static_assert(sizeof(wide_memory<SLIP_WEIGHT_BF16, true>) <= 227 * 1024 && sizeo
               "shared memory of an SM");
 
 // Token blocks of the same weights come one after the other: the second finds them in L2.
-template <int FORMAT, bool WHOLE>
+template <int FORMAT, bool WHOLE, bool DOWN = false>
 __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
 {
+    constexpr int GROUPS = wide_format<FORMAT, WHOLE>::GROUPS;
     const slip_cuda_matrix &m = w.op->matrix;
     wide_item item;
     item.number = index;
+    int groups = GROUPS, from = 0;
+    if (WHOLE && !DOWN && index >= w.full) {
+        const int late = index - w.full;
+        groups = GROUPS / w.cut;
+        from = late % w.cut * groups;
+        index = w.full + late / w.cut;
+    }
     int block = index % w.blocks, rest = index / w.blocks;
-    if (w.block) { // an expert's weights are contiguous
-        block = index / (w.trios * w.splits);
-        rest = index - block * w.trios * w.splits;
+    if (DOWN || w.block) { // an expert's weights are contiguous
+        block = index / (w.pieces * w.splits);
+        rest = index - block * w.pieces * w.splits;
         item.expert = w.block[block].expert;
         item.group = w.block[block].group;
         item.groups = w.block[block].groups;
     } else {
         item.expert = 0;
-        item.group = block * wide_format<FORMAT, WHOLE>::GROUPS;
-        item.groups = min(w.groups - item.group, wide_format<FORMAT, WHOLE>::GROUPS);
+        item.group = block * GROUPS + from;
+        item.groups = max(min(w.groups - item.group, groups), 0);
     }
-    const int split = rest / w.trios;
-    item.row_tile = (rest - split * w.trios) * WIDE_TILES;
-    item.tiles = min(m.row_tiles - item.row_tile, WIDE_TILES);
+    const int split = rest / w.pieces;
+    item.row_tile = (rest - split * w.pieces) * w.each;
+    item.tiles = min(m.row_tiles - item.row_tile, w.each);
     item.chunk = split * m.chunks / w.splits;
-    item.chunks = (split + 1) * m.chunks / w.splits - item.chunk;
+    item.turns = DOWN ? (item.tiles + WIDE_TILES - 1) / WIDE_TILES : (split + 1) * m.chunks / w.splits - item.chunk;
     return item;
 }
 
@@ -169,8 +180,7 @@ __device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, con
     constexpr int SCALES = WIDE_TILES + format::FORMS * format::GROUPS, OF_GROUP = format::BLOCKS * SLIP_TOKENS;
     static_assert(SCALES + format::GROUPS <= WIDE_FILLER_WARPS * 32, "a copy a lane");
     if (index < WIDE_TILES)
-        return {m.data + item.expert * m.expert_bytes, (int)offsetof(stage, weights) + index * format::TILE,
-                index < item.tiles ? format::TILE : 0, true};
+        return {m.data + item.expert * m.expert_bytes, (int)offsetof(stage, weights) + index * format::TILE, format::TILE, true};
     if (index < SCALES) {
         const int form = (index - WIDE_TILES) / format::GROUPS, group = (index - WIDE_TILES) % format::GROUPS;
         const unsigned char *from = FORMAT != SLIP_WEIGHT_BF16 ? a.q8 : (const unsigned char *)(form ? a.lo : a.hi);
@@ -185,7 +195,7 @@ __device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, con
 }
 
 // By one filler warp: its share of all stages.
-template <int FORMAT, bool WHOLE>
+template <int FORMAT, bool WHOLE, bool DOWN = false>
 __device__ __forceinline__ void wide_fill(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
 {
     using format = wide_format<FORMAT, WHOLE>;
@@ -196,14 +206,16 @@ __device__ __forceinline__ void wide_fill(const wide_work &w, wide_memory<FORMAT
     unsigned count = 0;
 #pragma unroll 1
     for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
-        const wide_item item = wide_item_of<FORMAT, WHOLE>(w, number);
+        const wide_item item = wide_item_of<FORMAT, WHOLE, DOWN>(w, number);
         const wide_copy copy = wide_copy_of<FORMAT, WHOLE>(m, *w.operand, item, index);
-        const int bytes = __reduce_add_sync(~0u, copy.bytes);
 #pragma unroll 1
-        for (int chunk = item.chunk; chunk < item.chunk + item.chunks; chunk++) {
+        for (int turn = 0; turn < item.turns; turn++) {
+            const int chunk = DOWN ? 0 : item.chunk + turn, row = (DOWN ? turn * WIDE_TILES : 0) + index; // a row tile of the item
+            const bool real = copy.bytes > 0 && (!copy.weights || row < item.tiles);
+            const int bytes = __reduce_add_sync(~0u, real ? copy.bytes : 0);
             int tile = chunk * m.chunk;
             if (copy.weights)
-                tile = slip_tiles_before(&m, chunk, item.row_tile + index);
+                tile = slip_tiles_before(&m, chunk, item.row_tile + row);
             else if (tile >= m.plane_tiles)
                 tile -= m.plane_tiles; // a chunk keeps to one plane
             const unsigned char *from = copy.from + (int64_t)tile * copy.bytes;
@@ -216,9 +228,9 @@ __device__ __forceinline__ void wide_fill(const wide_work &w, wide_memory<FORMAT
                     mbarrier_expect(&s.full[slot], bytes);
                 __syncwarp();
                 unsigned char *const to = (unsigned char *)&s.stage[slot] + copy.to;
-                if (copy.bytes > 0 && copy.weights)
+                if (real && copy.weights)
                     bulk_load(to, from, copy.bytes, &s.full[slot], policy);
-                else if (copy.bytes > 0)
+                else if (real)
                     bulk_load(to, from, copy.bytes, &s.full[slot]);
             }
         }

@@ -15,55 +15,67 @@ static constexpr bool blocks_fit()
 static_assert(blocks_fit<SLIP_WEIGHT_MXFP4>() && blocks_fit<SLIP_WEIGHT_F8>() && blocks_fit<SLIP_WEIGHT_BF16>(),
               "a block's operand fits a stage");
 
-template <int FORMAT, bool WHOLE>
-static cudaError_t prepare()
+// The kernel of a product in this format. DOWN: MOE_DOWN's.
+template <int FORMAT>
+static const void *kernel_of(bool whole, bool down)
 {
-    return cudaFuncSetAttribute((const void *)wide_product<FORMAT, WHOLE>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                sizeof(wide_memory<FORMAT, WHOLE>));
+    if (down)
+        return whole ? (const void *)wide_product<FORMAT, true, true> : (const void *)wide_product<FORMAT, false, true>;
+    return whole ? (const void *)wide_product<FORMAT, true, false> : (const void *)wide_product<FORMAT, false, false>;
+}
+
+template <int FORMAT>
+static constexpr size_t shared_bytes(bool whole)
+{
+    return whole ? sizeof(wide_memory<FORMAT, true>) : sizeof(wide_memory<FORMAT, false>);
+}
+
+static cudaError_t prepare(const void *kernel, size_t bytes)
+{
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+}
+
+template <int FORMAT>
+static cudaError_t prepare_format()
+{
+    for (int i = 0; i < 4; i++) {
+        const cudaError_t error = prepare(kernel_of<FORMAT>(i & 1, i & 2), shared_bytes<FORMAT>(i & 1));
+        if (error != cudaSuccess)
+            return error;
+    }
+    return cudaSuccess;
 }
 
 cudaError_t wide_prepare()
 {
-    const cudaError_t errors[] = {prepare<SLIP_WEIGHT_BF16, false>(),
-                                  prepare<SLIP_WEIGHT_F8, false>(),
-                                  prepare<SLIP_WEIGHT_MXFP4, false>(),
-                                  prepare<SLIP_WEIGHT_BF16, true>(),
-                                  prepare<SLIP_WEIGHT_F8, true>(),
-                                  prepare<SLIP_WEIGHT_MXFP4, true>(),
-                                  cudaFuncSetAttribute((const void *)wide_counted, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                       sizeof(wide_memory<SLIP_WEIGHT_BF16, true>))};
+    const cudaError_t errors[] = {prepare_format<SLIP_WEIGHT_BF16>(), prepare_format<SLIP_WEIGHT_F8>(), prepare_format<SLIP_WEIGHT_MXFP4>(),
+                                  prepare((const void *)wide_counted, shared_bytes<SLIP_WEIGHT_BF16>(true))};
     for (cudaError_t error : errors)
         if (error != cudaSuccess)
             return error;
     return cudaSuccess;
 }
 
-template <int FORMAT, bool WHOLE>
-static cudaError_t launch(const wide_step &s, void **arguments)
+template <int FORMAT>
+static cudaError_t launch(const wide_step &s, bool down, void **arguments)
 {
-    return launch_behind((const void *)wide_product<FORMAT, WHOLE>, s.sms, WIDE_THREADS, sizeof(wide_memory<FORMAT, WHOLE>), s.stream,
-                         arguments);
+    return launch_behind(kernel_of<FORMAT>(s.whole, down), s.sms, WIDE_THREADS, shared_bytes<FORMAT>(s.whole), s.stream, arguments);
 }
 
-template <bool WHOLE>
-static cudaError_t launch_format(const wide_step &s, int format, void **arguments)
+static cudaError_t launch_product(const wide_step &s, const slip_cuda_op &host, int op)
 {
-    switch (format) {
-    case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16, WHOLE>(s, arguments);
-    case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8, WHOLE>(s, arguments);
-    default: return launch<SLIP_WEIGHT_MXFP4, WHOLE>(s, arguments);
-    }
-}
-
-static cudaError_t launch_product(const wide_step &s, const slip_cuda_product &product, int op)
-{
+    const slip_cuda_product &product = host.product;
+    const bool down = host.kind == SLIP_CUDA_MOE_DOWN;
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
     if (product.counted && s.whole) {
         assert(product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
-        return launch_behind((const void *)wide_counted, s.sms, WIDE_THREADS, sizeof(wide_memory<SLIP_WEIGHT_BF16, true>), s.stream,
-                             arguments);
+        return launch_behind((const void *)wide_counted, s.sms, WIDE_THREADS, shared_bytes<SLIP_WEIGHT_BF16>(true), s.stream, arguments);
     }
-    return s.whole ? launch_format<true>(s, product.matrix.format, arguments) : launch_format<false>(s, product.matrix.format, arguments);
+    switch (product.matrix.format) {
+    case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16>(s, down, arguments);
+    case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8>(s, down, arguments);
+    default: return launch<SLIP_WEIGHT_MXFP4>(s, down, arguments);
+    }
 }
 
 cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
@@ -78,7 +90,7 @@ cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
     }
     if (host.kind == SLIP_CUDA_MOE_DOWN)
         error = launch_behind((const void *)slots_swiglu, ctas, WIDE_THREADS, 0, s.stream, slots);
-    return error == cudaSuccess ? launch_product(s, host.product, op) : error;
+    return error == cudaSuccess ? launch_product(s, host, op) : error;
 }
 
 } // namespace slip

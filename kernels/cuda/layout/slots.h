@@ -2,8 +2,8 @@
  * expert's weights once for all of its rows (wide/).
  *
  * A slot is a pick of one of this rank's experts. An expert's slots are whole groups of 8, as row groups are; those beyond its picks are
- * empty. An expert's groups are multiplied in blocks of at most slip_slot_block_of(): weights are decoded once for a block, and the sums of
- * more would not fit the registers.
+ * empty. An expert's groups are multiplied in blocks: weights are decoded once for a block, and the sums of more would not fit the registers.
+ * Blocks of few groups have a kernel of their own, whose registers hold no more.
  */
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_SLOTS_H
 #define SLIP_KERNELS_CUDA_LAYOUT_SLOTS_H
@@ -11,8 +11,8 @@
 #include "kernels/cuda/layout/buffer.h"
 #include "kernels/cuda/layout/step.h"
 
-/* Groups of a block at most: 4, 6 or 8; more leave less room for weights on their way. In a step whose sums are parts an expert has few rows. */
-enum { SLIP_SLOT_BLOCK = 8, SLIP_SLOT_BLOCK_OF_FEW = 4 };
+/* Groups of a block at most: of an expert with few rows, and of others. */
+enum { SLIP_SLOT_BLOCK_OF_FEW = 2, SLIP_SLOT_BLOCK = 8 };
 
 typedef struct {
     int32_t expert, group, groups; /* local id; its groups of slots [group, group + groups) */
@@ -21,15 +21,17 @@ typedef struct {
 
 typedef struct {
     int32_t *pick;               /* [slots] slip_pick_of(), -1: empty */
-    int32_t *count;              /* [0] groups in all, [1] blocks */
-    slip_cuda_slot_block *block; /* [blocks] */
+    int32_t *count;              /* [0] groups in all, [1] blocks of experts with few rows, [2] of others */
+    slip_cuda_slot_block *block; /* [blocks]: the first count[1] and the last count[2] are in use */
     float *factor;               /* [slots] of the norm in front */
     slip_cuda_operand up, down;  /* operands of the two products, a slot a row */
+    int32_t blocks;
 } slip_cuda_slots;
 
-SLIP_BOTH static inline int32_t slip_slot_block_of(int32_t rows)
+/* Is an expert with so many groups one with many rows? In a step whose sums are parts, none is. */
+SLIP_BOTH static inline bool slip_slots_are_many(int32_t rows, int32_t groups)
 {
-    return rows > SLIP_CUDA_WHOLE_ABOVE ? SLIP_SLOT_BLOCK : SLIP_SLOT_BLOCK_OF_FEW;
+    return rows > SLIP_CUDA_WHOLE_ABOVE && groups > SLIP_SLOT_BLOCK_OF_FEW;
 }
 
 /* Groups of slots that `picks` picks take at most: each of the experts that are picked has one group that is not full. */

@@ -10,7 +10,7 @@ namespace slip {
 constexpr int WIDE_COUNT_TOKENS = 32;
 
 template <int TOKENS>
-__device__ __forceinline__ void wide_count_tile(const wide_stage<SLIP_WEIGHT_BF16, true> &stage, int warpgroup, int part,
+__device__ __forceinline__ void wide_count_tile(const wide_stage<SLIP_WEIGHT_BF16, WIDE_MANY> &stage, int warpgroup, int part,
                                                 float (&sum)[SUMS<TOKENS>])
 {
     constexpr int FORM = BF16_BYTES<SLIP_TOKENS>;
@@ -52,10 +52,10 @@ __device__ __forceinline__ void wide_count_write(const slip_cuda_product &op, in
 
 // One warpgroup's row tile of an item with N tokens.
 template <int N>
-__device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<SLIP_WEIGHT_BF16, true> &s,
+__device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> &s,
                                            unsigned &count, int rows)
 {
-    constexpr int DEPTH = wide_format<SLIP_WEIGHT_BF16, true>::DEPTH, TOKENS = N < WIDE_COUNT_TOKENS ? N : WIDE_COUNT_TOKENS,
+    constexpr int DEPTH = wide_format<SLIP_WEIGHT_BF16, WIDE_MANY>::DEPTH, TOKENS = N < WIDE_COUNT_TOKENS ? N : WIDE_COUNT_TOKENS,
                   PARTS = N / TOKENS;
     float sum[PARTS][SUMS<TOKENS>] = {};
     uint64_t total[PARTS][SUMS<TOKENS>] = {};
@@ -85,13 +85,13 @@ __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &
         wide_count_write<TOKENS>(*w.op, item.group * SLIP_TOKENS + part * TOKENS, rows, column, total[part]);
 }
 
-__device__ __forceinline__ void wide_count_items(const wide_work &w, wide_memory<SLIP_WEIGHT_BF16, true> &s, int rows)
+__device__ __forceinline__ void wide_count_items(const wide_work &w, wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> &s, int rows)
 {
     const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
     unsigned count = 0;
 #pragma unroll 1
     for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
-        const wide_item item = wide_item_of<SLIP_WEIGHT_BF16, true>(w, number);
+        const wide_item item = wide_item_of<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_SUMMED>(w, number);
         wide_factors(w, item, s.factor);
         if (item.groups <= 1)
             wide_count<8>(w, item, warpgroup, s, count, rows);
@@ -104,23 +104,23 @@ __device__ __forceinline__ void wide_count_items(const wide_work &w, wide_memory
     }
 }
 
-__global__ void __launch_bounds__(WIDE_THREADS, 1) wide_counted(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+__global__ void __launch_bounds__(wide_warps<WIDE_MANY>::THREADS, 1) wide_counted(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
-    wide_memory<SLIP_WEIGHT_BF16, true> &s = *(wide_memory<SLIP_WEIGHT_BF16, true> *)wide_bytes;
-    wide_start<SLIP_WEIGHT_BF16, true>(s);
+    wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> &s = *(wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> *)wide_bytes;
+    wide_start<SLIP_WEIGHT_BF16, WIDE_MANY>(s);
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
     const int rows = op_rows(op, step->rows, step->logit_rows);
-    wide_work w = wide_work_of<SLIP_WEIGHT_BF16, true>(op, rows);
+    wide_work w = wide_work_of<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_SUMMED>(op, rows);
     const int items = w.blocks * w.pieces;
     w.splits = min(max((int)gridDim.x / items, 1), op.product.matrix.chunks);
     w.items = w.full = items * w.splits;
-    if (threadIdx.x >= WIDE_CONSUMERS) {
-        registers_give<WIDE_FILLER_REGISTERS>();
-        wide_fill<SLIP_WEIGHT_BF16, true>(w, s);
+    if (threadIdx.x >= wide_warps<WIDE_MANY>::CONSUMER_THREADS) {
+        registers_give<wide_warps<WIDE_MANY>::FILLER>();
+        wide_fill<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_SUMMED>(w, s);
         return;
     }
-    registers_get<WIDE_CONSUMER_REGISTERS>();
+    registers_get<wide_warps<WIDE_MANY>::CONSUMER>();
     wide_count_items(w, s, rows);
 }
 

@@ -14,8 +14,8 @@ __device__ __forceinline__ int wide_thread()
 }
 
 // The warpgroup's tile of the stage times N tokens.
-template <int FORMAT, int N, bool WHOLE>
-__device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, WHOLE> &stage, int warpgroup, float (&sum)[SUMS<N>])
+template <int FORMAT, int N, int SHAPE>
+__device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>])
 {
     const uint32_t weights = shared_address(stage.weights[warpgroup]);
     const operand_address x = {shared_address(stage.codes), shared_address(stage.scale)};
@@ -63,8 +63,8 @@ __device__ __forceinline__ bool wide_exists(const wide_item &item, int row)
 }
 
 // Starts to load a warp's picks of an item, to be there when its tiles are multiplied: copy_wait_all() and a __syncwarp() must follow.
-template <int FORMAT, bool WHOLE>
-__device__ __forceinline__ void wide_load_picks(const wide_work &w, const wide_item &item, wide_picks<FORMAT, WHOLE> &picks)
+template <int FORMAT, int SHAPE>
+__device__ __forceinline__ void wide_load_picks(const wide_work &w, const wide_item &item, wide_picks<FORMAT, SHAPE> &picks)
 {
     const int thread = wide_thread(), quad = thread % 16 * 4, row = item.group * SLIP_TOKENS + quad; // 4 rows a lane
     if (!wide_exists(item, row))
@@ -117,6 +117,30 @@ __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &
     }
 }
 
+// Where the thread's rows of an item go, by pick: chunk 0, column `column`. NULL: nowhere.
+template <int N>
+__device__ __forceinline__ void wide_find(const wide_work &w, const int32_t *pick, int column, float *(&to)[N / 4])
+{
+    const slip_cuda_partial out = w.op->out;
+    const int thread = wide_thread();
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        const int mine = pick[wide_column(thread, i)];
+        to[i] = mine < 0 ? NULL : out.data + slip_pick_at(&out, mine, 0) + column;
+    }
+}
+
+template <int N>
+__device__ __forceinline__ void wide_put(float *const (&to)[N / 4], int column, const float (&sum)[SUMS<N>])
+{
+#pragma unroll
+    for (int i = 0; i < N / 4; i++)
+        if (to[i]) {
+            to[i][column] = sum[i / 2 * 4 + i % 2];
+            to[i][column + 8] = sum[i / 2 * 4 + 2 + i % 2];
+        }
+}
+
 // `factors`: of the item's rows; NULL: `undo`.
 template <int N>
 __device__ __forceinline__ void wide_scale(const float *factors, float undo, float (&sum)[SUMS<N>])
@@ -132,7 +156,7 @@ __device__ __forceinline__ void wide_scale(const float *factors, float undo, flo
 
 // total += sum in the order of the chunks, in shared memory. After the last chunk `sum` is the total.
 template <int N>
-__device__ __forceinline__ void wide_add_shared(float4 (*total)[WIDE_CONSUMERS], bool first, bool last, float (&sum)[SUMS<N>])
+__device__ __forceinline__ void wide_add_shared(float4 (*total)[wide_warps<WIDE_MANY>::CONSUMER_THREADS], bool first, bool last, float (&sum)[SUMS<N>])
 {
     const int thread = wide_thread();
 #pragma unroll
@@ -149,31 +173,45 @@ __device__ __forceinline__ void wide_add_shared(float4 (*total)[WIDE_CONSUMERS],
 }
 
 // One warpgroup's row tiles of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
-template <int FORMAT, int N, bool WHOLE, bool DOWN>
-__device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, WHOLE> &s,
+template <int FORMAT, int N, int SHAPE, int USE>
+__device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
                                               unsigned &count)
 {
-    constexpr bool ADDS = WHOLE && !DOWN, SHARED = ADDS && wide_totals<FORMAT, WHOLE>::SHARED && N == 64;
-    float total[ADDS && !SHARED ? SUMS<N> : 4] = {};
+    constexpr bool ADDS = USE == WIDE_SUMMED, DOWN = USE == WIDE_DOWN, SHARED = ADDS && wide_totals<FORMAT, SHAPE>::SHARED && N == 64;
+    constexpr bool FOUND = DOWN && SHAPE == WIDE_FEW; // where rows go is found once
+    float total[ADDS && !SHARED ? SUMS<N> : 4] = {}, *to[FOUND ? N / 4 : 1];
     if (w.block)
-        wide_load_picks<FORMAT, WHOLE>(w, item, s.picks[wide_thread() / 32]);
+        wide_load_picks<FORMAT, SHAPE>(w, item, s.picks[wide_thread() / 32]);
+    if constexpr (FOUND) {
+        const int thread = wide_thread();
+        copy_wait_all();
+        __syncwarp();
+        wide_find<N>(w, s.picks[thread / 32].pick,
+                     (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4, to);
+    }
 #pragma unroll 1
     for (int left = item.turns; left > 0; left--) {
-        const int turn = item.turns - left, tile = DOWN ? turn * WIDE_TILES : 0; // of the item
+        const int turn = item.turns - left, tile = DOWN ? turn * wide_warps<SHAPE>::TILES : 0; // of the item
         const bool works = tile + warpgroup < item.tiles;
         float sum[SUMS<N>] = {};
 #pragma unroll 1
         for (int i = slip_chunk_length(&w.op->matrix, DOWN ? 0 : item.chunk + turn); i > 0; i--, count++) {
-            const unsigned slot = count % wide_format<FORMAT, WHOLE>::DEPTH;
-            wide_wait(&s.full[slot], count / wide_format<FORMAT, WHOLE>::DEPTH);
+            const unsigned slot = count % wide_format<FORMAT, SHAPE>::DEPTH;
+            wide_wait(&s.full[slot], count / wide_format<FORMAT, SHAPE>::DEPTH);
             if (works)
-                wide_tile<FORMAT, N, WHOLE>(s.stage[slot], warpgroup, sum);
+                wide_tile<FORMAT, N, SHAPE>(s.stage[slot], warpgroup, sum);
             __syncwarp();
             if (wide_thread() % 32 == 0)
                 mbarrier_arrive(&s.empty[slot]);
         }
+        if constexpr (FOUND) {
+            wide_scale<N>(NULL, w.undo, sum);
+            if (works)
+                wide_put<N>(to, tile * SLIP_TILE_ROWS, sum);
+            continue;
+        }
         const int thread = wide_thread();
-        const wide_picks<FORMAT, WHOLE> &picks = s.picks[thread / 32];
+        const wide_picks<FORMAT, SHAPE> &picks = s.picks[thread / 32];
         copy_wait_all();
         __syncwarp();
         wide_scale<N>(DOWN ? NULL : !w.block ? s.factor : w.factor ? picks.factor : NULL, w.undo, sum);
@@ -187,7 +225,7 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
         const int column = (item.row_tile + tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
         if ((ADDS && left > 1) || !works)
             continue;
-        if (!WHOLE && !DOWN && w.op->counted)
+        if (SHAPE == WIDE_PARTS && w.op->counted)
             wide_count<N>(w, item, column, sum);
         else
             wide_write<N>(w, item, picks.pick, column, sum);
@@ -199,25 +237,25 @@ __device__ __forceinline__ void wide_factors(const wide_work &w, const wide_item
 {
     const slip_cuda_operand &a = *w.operand;
     const int token = threadIdx.x % SLIP_TOKENS, group = threadIdx.x / 32;
-    asm volatile("bar.sync 1, %0;" ::"n"(WIDE_CONSUMERS) : "memory");
+    asm volatile("bar.sync 1, %0;" ::"n"(wide_warps<WIDE_MANY>::CONSUMER_THREADS) : "memory");
     if (group < item.groups) {
         const float mine = factor_of(a, w.op->epsilon, a.ssq + slip_operand_block_at(a.padded, item.group + group, token, 0), w.undo);
         if (threadIdx.x % 32 < SLIP_TOKENS)
             factors[group * SLIP_TOKENS + token] = mine;
     }
-    asm volatile("bar.sync 1, %0;" ::"n"(WIDE_CONSUMERS) : "memory");
+    asm volatile("bar.sync 1, %0;" ::"n"(wide_warps<WIDE_MANY>::CONSUMER_THREADS) : "memory");
 }
 
-// Trios of row tiles in an item of MOE_DOWN, whose rows are short. An item costs a CTA a microsecond beside its stages: items of one stage would be
+// Stages of row tiles in an item of MOE_DOWN, whose rows are short. An item costs a CTA a microsecond beside its stages: items of one stage would be
 // nothing but that. Every CTA is to have many all the same, so that all end together.
-__device__ __forceinline__ int wide_trios(const slip_cuda_matrix &m, int blocks)
+__device__ __forceinline__ int wide_stages(const slip_cuda_matrix &m, int blocks, int tiles)
 {
     constexpr int STAGES = 8, ITEMS = 8;
-    const int all = blocks * ((m.row_tiles + WIDE_TILES - 1) / WIDE_TILES);
-    int trios = 1;
-    while (trios * 2 * m.column_tiles <= STAGES && trios * 2 * ITEMS * (int)gridDim.x <= all)
-        trios *= 2;
-    return trios;
+    const int all = blocks * ((m.row_tiles + tiles - 1) / tiles);
+    int stages = 1;
+    while (stages * 2 * m.column_tiles <= STAGES && stages * 2 * ITEMS * (int)gridDim.x <= all)
+        stages *= 2;
+    return stages;
 }
 
 // The last round's items keep few CTAs at work where they are few: they are cut by tokens, of which they have up to `groups` groups.
@@ -230,103 +268,113 @@ __device__ __forceinline__ void wide_cut(wide_work &w, int groups)
     w.items = w.full + late * w.cut;
 }
 
-template <int FORMAT, bool WHOLE, bool DOWN = false>
+// Experts with few rows, or with many (layout/slots.h).
+template <int SHAPE>
+__device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &w)
+{
+    const slip_cuda_slots &slots = op.product.slots;
+    w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &slots.up : &slots.down;
+    w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? slots.factor : NULL;
+    w.blocks = slots.count[SHAPE == WIDE_FEW ? 1 : 2];
+    w.block = SHAPE == WIDE_FEW ? slots.block : slots.block + slots.blocks - w.blocks;
+}
+
+template <int FORMAT, int SHAPE, int USE>
 __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int rows)
 {
+    constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     const slip_cuda_product &product = op.product;
     wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), 0, 0, 0, 0, 0, 0, 1};
-    w.blocks = (w.groups + wide_format<FORMAT, WHOLE>::GROUPS - 1) / wide_format<FORMAT, WHOLE>::GROUPS;
-    w.each = WIDE_TILES;
-    w.splits = WHOLE ? 1 : product.matrix.chunks;
-    if (op.kind != SLIP_CUDA_LINEAR) {
-        w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &product.slots.up : &product.slots.down;
-        w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? product.slots.factor : NULL;
-        w.block = product.slots.block;
-        w.blocks = product.slots.count[1];
-        if (DOWN)
-            w.each *= wide_trios(product.matrix, w.blocks);
-    }
+    w.blocks = (w.groups + GROUPS - 1) / GROUPS;
+    w.each = wide_warps<SHAPE>::TILES;
+    w.splits = USE == WIDE_APART ? product.matrix.chunks : 1;
+    if (op.kind != SLIP_CUDA_LINEAR)
+        wide_experts<SHAPE>(op, w);
+    if (USE == WIDE_DOWN)
+        w.each *= wide_stages(product.matrix, w.blocks, w.each);
     w.pieces = (product.matrix.row_tiles + w.each - 1) / w.each;
     w.items = w.full = w.blocks * w.pieces * w.splits;
-    if (WHOLE && !w.block)
-        wide_cut(w, wide_format<FORMAT, WHOLE>::GROUPS);
+    if (SHAPE == WIDE_MANY && USE == WIDE_SUMMED && !w.block)
+        wide_cut(w, GROUPS);
     return w;
 }
 
-template <int FORMAT, bool WHOLE, bool DOWN>
-__device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, WHOLE> &s,
+template <int FORMAT, int SHAPE, int USE>
+__device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
                                         unsigned &count)
 {
-    constexpr int GROUPS = wide_format<FORMAT, WHOLE>::GROUPS;
+    constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
-    if (!DOWN && !w.block)
+    if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
         wide_factors(w, item, s.factor);
     if (item.groups <= 1)
-        wide_multiply<FORMAT, 8, WHOLE, DOWN>(w, item, warpgroup, s, count);
-    else if (item.groups <= 2)
-        wide_multiply<FORMAT, 16, WHOLE, DOWN>(w, item, warpgroup, s, count);
-    else if (item.groups <= 4)
-        wide_multiply<FORMAT, 32, WHOLE, DOWN>(w, item, warpgroup, s, count);
-    else if (THREE_QUARTERS && item.groups <= 6)
-        wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, WHOLE, DOWN>(w, item, warpgroup, s, count);
-    else if constexpr (GROUPS > 6)
-        wide_multiply<FORMAT, 64, WHOLE, DOWN>(w, item, warpgroup, s, count);
+        wide_multiply<FORMAT, 8, SHAPE, USE>(w, item, warpgroup, s, count);
+    else if (GROUPS <= 2 || item.groups <= 2)
+        wide_multiply<FORMAT, 16, SHAPE, USE>(w, item, warpgroup, s, count);
+    else if constexpr (GROUPS > 2) {
+        if (item.groups <= 4)
+            wide_multiply<FORMAT, 32, SHAPE, USE>(w, item, warpgroup, s, count);
+        else if (THREE_QUARTERS && item.groups <= 6)
+            wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, SHAPE, USE>(w, item, warpgroup, s, count);
+        else if constexpr (GROUPS > 6)
+            wide_multiply<FORMAT, 64, SHAPE, USE>(w, item, warpgroup, s, count);
+    }
 }
 
 // The item at hand is in shared memory where registers are few, which costs time between items: those of few rows are short.
-template <int FORMAT, bool WHOLE, bool DOWN>
-__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
+template <int FORMAT, int SHAPE, int USE>
+__device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FORMAT, SHAPE> &s)
 {
     const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
     unsigned count = 0;
 #pragma unroll 1
     for (int number = blockIdx.x; number < w.items;) {
-        if constexpr (WHOLE) {
+        if constexpr (SHAPE == WIDE_MANY) {
             wide_item &item = s.item[wide_thread() / 32];
             __syncwarp();
             if (threadIdx.x % 32 == 0)
-                item = wide_item_of<FORMAT, WHOLE, DOWN>(w, number);
+                item = wide_item_of<FORMAT, SHAPE, USE>(w, number);
             __syncwarp();
-            wide_do<FORMAT, WHOLE, DOWN>(w, item, warpgroup, s, count);
+            wide_do<FORMAT, SHAPE, USE>(w, item, warpgroup, s, count);
             number = item.number + gridDim.x;
         } else {
             __syncwarp(); // the picks of the item before have been read
-            wide_do<FORMAT, WHOLE, DOWN>(w, wide_item_of<FORMAT, WHOLE, DOWN>(w, number), warpgroup, s, count);
+            wide_do<FORMAT, SHAPE, USE>(w, wide_item_of<FORMAT, SHAPE, USE>(w, number), warpgroup, s, count);
             number += gridDim.x;
         }
     }
 }
 
-template <int FORMAT, bool WHOLE, bool DOWN>
-__device__ __forceinline__ void wide_part(const wide_work &w, wide_memory<FORMAT, WHOLE> &s)
+template <int FORMAT, int SHAPE, int USE>
+__device__ __forceinline__ void wide_part(const wide_work &w, wide_memory<FORMAT, SHAPE> &s)
 {
-    if (threadIdx.x >= WIDE_CONSUMERS) {
-        registers_give<WIDE_FILLER_REGISTERS>();
-        wide_fill<FORMAT, WHOLE, DOWN>(w, s);
+    if (threadIdx.x >= wide_warps<SHAPE>::CONSUMER_THREADS) {
+        registers_give<wide_warps<SHAPE>::FILLER>();
+        wide_fill<FORMAT, SHAPE, USE>(w, s);
         return;
     }
-    registers_get<WIDE_CONSUMER_REGISTERS>();
-    wide_consume<FORMAT, WHOLE, DOWN>(w, s);
+    registers_get<wide_warps<SHAPE>::CONSUMER>();
+    wide_consume<FORMAT, SHAPE, USE>(w, s);
 }
 
 extern __shared__ __align__(1024) unsigned char wide_bytes[];
 
-// WHOLE: one part is written, the sum of all. DOWN: for MOE_DOWN.
-template <int FORMAT, bool WHOLE, bool DOWN>
-__global__ void __launch_bounds__(WIDE_THREADS, 1) wide_product(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+template <int FORMAT, int SHAPE, int USE>
+__global__ void __launch_bounds__(wide_warps<SHAPE>::THREADS, 1)
+    wide_product(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
-    wide_memory<FORMAT, WHOLE> &s = *(wide_memory<FORMAT, WHOLE> *)wide_bytes;
-    wide_start<FORMAT, WHOLE>(s);
+    wide_memory<FORMAT, SHAPE> &s = *(wide_memory<FORMAT, SHAPE> *)wide_bytes;
+    wide_start<FORMAT, SHAPE>(s);
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
     const int rows = op_rows(op, step->rows, step->logit_rows);
-    if constexpr (WHOLE) {
+    if constexpr (SHAPE != WIDE_PARTS) {
         if (threadIdx.x == 0)
-            s.work = wide_work_of<FORMAT, WHOLE, DOWN>(op, rows);
+            s.work = wide_work_of<FORMAT, SHAPE, USE>(op, rows);
         __syncthreads();
-        wide_part<FORMAT, WHOLE, DOWN>(s.work, s);
+        wide_part<FORMAT, SHAPE, USE>(s.work, s);
     } else {
-        wide_part<FORMAT, WHOLE, DOWN>(wide_work_of<FORMAT, WHOLE, DOWN>(op, rows), s);
+        wide_part<FORMAT, SHAPE, USE>(wide_work_of<FORMAT, SHAPE, USE>(op, rows), s);
     }
 }
 

@@ -35,20 +35,22 @@ __device__ __forceinline__ int slots_before(int v, int32_t *warps, int &sum)
     return earlier + upto - v;
 }
 
-// Lays an expert's groups and blocks out behind those of the experts before it.
+// Lays an expert's groups and blocks out behind those of the experts before it: blocks of few groups from the front on, the others from the end.
 __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s, int rows)
 {
-    const int most = slip_slot_block_of(rows);
-    int groups_so_far = 0, blocks_so_far = 0;
+    int groups_so_far = 0, few_so_far = 0, many_so_far = 0;
 #pragma unroll 1
     for (int first = 0; first < op.experts; first += SLOT_THREADS) {
-        const int e = first + threadIdx.x, picks = e < op.experts ? s.count[e] : 0;
-        const int groups = slip_groups_of(picks), blocks = (groups + most - 1) / most;
-        int all_groups, all_blocks;
+        const int e = first + threadIdx.x, picks = e < op.experts ? s.count[e] : 0, groups = slip_groups_of(picks);
+        const bool many = slip_slots_are_many(rows, groups);
+        const int most = many ? SLIP_SLOT_BLOCK : SLIP_SLOT_BLOCK_OF_FEW, blocks = (groups + most - 1) / most;
+        int all_groups, all_blocks; // blocks of both kinds in the halves of a word
         const int group = groups_so_far + slots_before(groups, s.groups, all_groups);
-        const int block = blocks_so_far + slots_before(blocks, s.blocks, all_blocks);
-        for (int i = 0; i < blocks; i++)
-            op.slots.block[block + i] = {e, group + i * most, min(groups - i * most, most), 0};
+        const int before = slots_before(blocks << (many ? 16 : 0), s.blocks, all_blocks);
+        for (int i = 0; i < blocks; i++) {
+            const int at = many ? op.slots.blocks - 1 - (many_so_far + (before >> 16) + i) : few_so_far + (before & 0xffff) + i;
+            op.slots.block[at] = {e, group + i * most, min(groups - i * most, most), 0};
+        }
         for (int i = picks; i < groups * SLIP_TOKENS; i++)
             op.slots.pick[group * SLIP_TOKENS + i] = -1;
         if (e < op.experts)
@@ -56,11 +58,13 @@ __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_
         if (picks > 0)
             atomicAdd(&s.picked, 1);
         groups_so_far += all_groups;
-        blocks_so_far += all_blocks;
+        few_so_far += all_blocks & 0xffff;
+        many_so_far += all_blocks >> 16;
     }
     if (threadIdx.x == 0) {
         op.slots.count[0] = groups_so_far;
-        op.slots.count[1] = blocks_so_far;
+        op.slots.count[1] = few_so_far;
+        op.slots.count[2] = many_so_far;
     }
 }
 
@@ -105,6 +109,7 @@ __global__ void __launch_bounds__(SLOT_THREADS)
 }
 
 constexpr int SLOT_PIECES = 8; // warps that gather a group
+constexpr int SLOT_COPY_THREADS = 512;
 constexpr int SLOT_CTAS = 3;   // of an SM, that find room beside each other
 
 // By a warp: piece `piece` of the columns of 8 rows, `slices` of 16 bytes each in all, to a group of slots. A lane has one row.
@@ -142,13 +147,13 @@ __device__ __forceinline__ void slots_copy_scales(const slip_cuda_operand &from,
 }
 
 // Gathers the operand of MOE_GATE_UP. The last of a group's warps makes its factors, too.
-__global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op *ops, int number)
+__global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cuda_op *ops, int number)
 {
     await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &from = op.operand, &to = op.slots.up;
     const int items = op.slots.count[0] * SLOT_PIECES, lane = threadIdx.x % 32;
-    for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < items; item += gridDim.x * (WIDE_THREADS / 32)) {
+    for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < items; item += gridDim.x * (SLOT_COPY_THREADS / 32)) {
         const int group = item / SLOT_PIECES, piece = item % SLOT_PIECES;
         const int slot = group * SLIP_TOKENS + lane % SLIP_TOKENS, pick = op.slots.pick[slot], row = pick < 0 ? -1 : pick / op.top_k;
         const int at = slip_operand_block_at(from.padded, slip_group_of(max(row, 0)), slip_token_of(max(row, 0)), 0);
@@ -169,13 +174,13 @@ __global__ void __launch_bounds__(WIDE_THREADS) slots_gather(const slip_cuda_op 
 }
 
 // Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns.
-__global__ void __launch_bounds__(WIDE_THREADS, SLOT_CTAS) slots_swiglu(const slip_cuda_op *ops, int number)
+__global__ void __launch_bounds__(SLOT_COPY_THREADS, SLOT_CTAS) slots_swiglu(const slip_cuda_op *ops, int number)
 {
     await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &to = op.slots.down;
     const int blocks = to.padded / SLIP_F8_BLOCK, count = op.slots.count[0] * SLIP_TOKENS * blocks;
-    for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < count; item += gridDim.x * (WIDE_THREADS / 32)) {
+    for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < count; item += gridDim.x * (SLOT_COPY_THREADS / 32)) {
         const int slot = item / blocks, block = item - slot * blocks, pick = op.slots.pick[slot];
         if (pick >= 0)
             write_operand(to, slot, block,

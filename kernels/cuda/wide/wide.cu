@@ -10,36 +10,64 @@ namespace slip {
 template <int FORMAT>
 static constexpr bool blocks_fit()
 {
-    return wide_format<FORMAT, true>::GROUPS >= SLIP_SLOT_BLOCK && wide_format<FORMAT, false>::GROUPS >= SLIP_SLOT_BLOCK_OF_FEW;
+    return wide_format<FORMAT, WIDE_MANY>::GROUPS >= SLIP_SLOT_BLOCK && wide_format<FORMAT, WIDE_FEW>::GROUPS >= SLIP_SLOT_BLOCK_OF_FEW;
 }
 static_assert(blocks_fit<SLIP_WEIGHT_MXFP4>() && blocks_fit<SLIP_WEIGHT_F8>() && blocks_fit<SLIP_WEIGHT_BF16>(),
               "a block's operand fits a stage");
 
-// The kernel of a product in this format. DOWN: MOE_DOWN's.
-template <int FORMAT>
-static const void *kernel_of(bool whole, bool down)
+// A kernel, and what it is launched with.
+struct wide_kernel {
+    const void *function;
+    int threads;
+    size_t shared_bytes;
+};
+
+template <int FORMAT, int SHAPE, int USE>
+static wide_kernel kernel()
 {
-    if (down)
-        return whole ? (const void *)wide_product<FORMAT, true, true> : (const void *)wide_product<FORMAT, false, true>;
-    return whole ? (const void *)wide_product<FORMAT, true, false> : (const void *)wide_product<FORMAT, false, false>;
+    return {(const void *)wide_product<FORMAT, SHAPE, USE>, wide_warps<SHAPE>::THREADS, sizeof(wide_memory<FORMAT, SHAPE>)};
 }
 
-template <int FORMAT>
-static constexpr size_t shared_bytes(bool whole)
+static wide_kernel router_kernel()
 {
-    return whole ? sizeof(wide_memory<FORMAT, true>) : sizeof(wide_memory<FORMAT, false>);
+    return {(const void *)wide_counted, wide_warps<WIDE_MANY>::THREADS, sizeof(wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY>)};
 }
 
-static cudaError_t prepare(const void *kernel, size_t bytes)
+// Of a product in this format: one of `kind`, in a step whose sums are `whole`, of experts with `many` rows.
+template <int FORMAT>
+static wide_kernel kernel_of(int kind, bool whole, bool many)
 {
-    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    if (kind == SLIP_CUDA_LINEAR)
+        return whole ? kernel<FORMAT, WIDE_MANY, WIDE_SUMMED>() : kernel<FORMAT, WIDE_PARTS, WIDE_APART>();
+    if (kind == SLIP_CUDA_MOE_DOWN)
+        return many ? kernel<FORMAT, WIDE_MANY, WIDE_DOWN>() : kernel<FORMAT, WIDE_FEW, WIDE_DOWN>();
+    if (many)
+        return kernel<FORMAT, WIDE_MANY, WIDE_SUMMED>();
+    return whole ? kernel<FORMAT, WIDE_FEW, WIDE_SUMMED>() : kernel<FORMAT, WIDE_FEW, WIDE_APART>();
+}
+
+static wide_kernel kernel_of(const slip_cuda_op &op, bool whole, bool many)
+{
+    switch (op.product.matrix.format) {
+    case SLIP_WEIGHT_BF16: return kernel_of<SLIP_WEIGHT_BF16>(op.kind, whole, many);
+    case SLIP_WEIGHT_F8: return kernel_of<SLIP_WEIGHT_F8>(op.kind, whole, many);
+    default: return kernel_of<SLIP_WEIGHT_MXFP4>(op.kind, whole, many);
+    }
+}
+
+static cudaError_t prepare(const wide_kernel &k)
+{
+    return cudaFuncSetAttribute(k.function, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)k.shared_bytes);
 }
 
 template <int FORMAT>
 static cudaError_t prepare_format()
 {
-    for (int i = 0; i < 4; i++) {
-        const cudaError_t error = prepare(kernel_of<FORMAT>(i & 1, i & 2), shared_bytes<FORMAT>(i & 1));
+    const wide_kernel kernels[] = {kernel<FORMAT, WIDE_PARTS, WIDE_APART>(), kernel<FORMAT, WIDE_MANY, WIDE_SUMMED>(),
+                                   kernel<FORMAT, WIDE_MANY, WIDE_DOWN>(),   kernel<FORMAT, WIDE_FEW, WIDE_APART>(),
+                                   kernel<FORMAT, WIDE_FEW, WIDE_SUMMED>(),  kernel<FORMAT, WIDE_FEW, WIDE_DOWN>()};
+    for (const wide_kernel &k : kernels) {
+        const cudaError_t error = prepare(k);
         if (error != cudaSuccess)
             return error;
     }
@@ -49,33 +77,28 @@ static cudaError_t prepare_format()
 cudaError_t wide_prepare()
 {
     const cudaError_t errors[] = {prepare_format<SLIP_WEIGHT_BF16>(), prepare_format<SLIP_WEIGHT_F8>(), prepare_format<SLIP_WEIGHT_MXFP4>(),
-                                  prepare((const void *)wide_counted, shared_bytes<SLIP_WEIGHT_BF16>(true))};
+                                  prepare(router_kernel())};
     for (cudaError_t error : errors)
         if (error != cudaSuccess)
             return error;
     return cudaSuccess;
 }
 
-template <int FORMAT>
-static cudaError_t launch(const wide_step &s, bool down, void **arguments)
+static cudaError_t launch(const wide_step &s, const wide_kernel &k, int op)
 {
-    return launch_behind(kernel_of<FORMAT>(s.whole, down), s.sms, WIDE_THREADS, shared_bytes<FORMAT>(s.whole), s.stream, arguments);
+    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
+    return launch_behind(k.function, s.sms, k.threads, k.shared_bytes, s.stream, arguments);
 }
 
 static cudaError_t launch_product(const wide_step &s, const slip_cuda_op &host, int op)
 {
-    const slip_cuda_product &product = host.product;
-    const bool down = host.kind == SLIP_CUDA_MOE_DOWN;
-    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
-    if (product.counted && s.whole) {
-        assert(product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
-        return launch_behind((const void *)wide_counted, s.sms, WIDE_THREADS, shared_bytes<SLIP_WEIGHT_BF16>(true), s.stream, arguments);
+    if (host.product.counted && s.whole) {
+        assert(host.product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
+        return launch(s, router_kernel(), op);
     }
-    switch (product.matrix.format) {
-    case SLIP_WEIGHT_BF16: return launch<SLIP_WEIGHT_BF16>(s, down, arguments);
-    case SLIP_WEIGHT_F8: return launch<SLIP_WEIGHT_F8>(s, down, arguments);
-    default: return launch<SLIP_WEIGHT_MXFP4>(s, down, arguments);
-    }
+    const cudaError_t error = launch(s, kernel_of(host, s.whole, false), op);
+    const bool many = host.kind != SLIP_CUDA_LINEAR && s.whole; // some experts may have many rows
+    return error == cudaSuccess && many ? launch(s, kernel_of(host, true, true), op) : error;
 }
 
 cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
@@ -86,10 +109,10 @@ cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
     if (host.kind == SLIP_CUDA_MOE_GATE_UP) {
         error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, s.stream, picks);
         if (error == cudaSuccess)
-            error = launch_behind((const void *)slots_gather, ctas, WIDE_THREADS, 0, s.stream, slots);
+            error = launch_behind((const void *)slots_gather, ctas, SLOT_COPY_THREADS, 0, s.stream, slots);
     }
     if (host.kind == SLIP_CUDA_MOE_DOWN)
-        error = launch_behind((const void *)slots_swiglu, ctas, WIDE_THREADS, 0, s.stream, slots);
+        error = launch_behind((const void *)slots_swiglu, ctas, SLOT_COPY_THREADS, 0, s.stream, slots);
     return error == cudaSuccess ? launch_product(s, host, op) : error;
 }
 

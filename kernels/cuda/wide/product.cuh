@@ -258,25 +258,25 @@ __device__ __forceinline__ int wide_stages(const slip_cuda_matrix &m, int blocks
     return stages;
 }
 
-// The last round's items keep few CTAs at work where they are few: they are cut by tokens, of which they have up to `groups` groups.
-__device__ __forceinline__ void wide_cut(wide_work &w, int groups)
+// The last round's items keep few CTAs at work where they are few: they are cut by tokens.
+__device__ __forceinline__ void wide_cut(wide_work &w)
 {
     const int ctas = gridDim.x, late = w.items % ctas;
-    while (late > 0 && w.cut * 2 <= groups && late * w.cut * 2 <= ctas)
+    while (late > 0 && w.cut * 2 <= min(w.most, w.groups) && late * w.cut * 2 <= ctas)
         w.cut *= 2;
     w.full = w.items - late;
     w.items = w.full + late * w.cut;
 }
 
-// Experts with few rows, or with many (layout/slots.h).
+// Experts, if they have few rows, or if they have many (layout/slots.h).
 template <int SHAPE>
 __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &w)
 {
     const slip_cuda_slots &slots = op.product.slots;
     w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &slots.up : &slots.down;
     w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? slots.factor : NULL;
+    w.block = slots.block;
     w.blocks = slots.count[SHAPE == WIDE_FEW ? 1 : 2];
-    w.block = SHAPE == WIDE_FEW ? slots.block : slots.block + slots.blocks - w.blocks;
 }
 
 template <int FORMAT, int SHAPE, int USE>
@@ -284,8 +284,10 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
 {
     constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     const slip_cuda_product &product = op.product;
-    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), 0, 0, 0, 0, 0, 0, 1};
-    w.blocks = (w.groups + GROUPS - 1) / GROUPS;
+    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), GROUPS, 0, 0, 0, 0, 0, 0, 1};
+    while (SHAPE == WIDE_PARTS && w.most / 2 >= w.groups)
+        w.most /= 2;
+    w.blocks = (w.groups + w.most - 1) / w.most;
     w.each = wide_warps<SHAPE>::TILES;
     w.splits = USE == WIDE_APART ? product.matrix.chunks : 1;
     if (op.kind != SLIP_CUDA_LINEAR)
@@ -294,8 +296,8 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
         w.each *= wide_stages(product.matrix, w.blocks, w.each);
     w.pieces = (product.matrix.row_tiles + w.each - 1) / w.each;
     w.items = w.full = w.blocks * w.pieces * w.splits;
-    if (SHAPE == WIDE_MANY && USE == WIDE_SUMMED && !w.block)
-        wide_cut(w, GROUPS);
+    if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
+        wide_cut(w);
     return w;
 }
 

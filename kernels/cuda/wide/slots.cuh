@@ -12,7 +12,7 @@ constexpr int SLOT_THREADS = 1024;
 struct slot_memory {
     int32_t count[SLIP_MAX_EXPERTS]; // picks of each expert, later its next slot
     int32_t groups[SLOT_THREADS / 32], blocks[SLOT_THREADS / 32];
-    int32_t picked;
+    int32_t picked, picks; // experts; picks of them
 };
 
 // Sum of `v` over the threads before this one; `sum`: over all.
@@ -35,22 +35,20 @@ __device__ __forceinline__ int slots_before(int v, int32_t *warps, int &sum)
     return earlier + upto - v;
 }
 
-// Lays an expert's groups and blocks out behind those of the experts before it: blocks of few groups from the front on, the others from the end.
-__device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s, int rows)
+// Lays an expert's groups and blocks out behind those of the experts before it. `many`: of how many groups blocks are.
+__device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s, bool many)
 {
-    int groups_so_far = 0, few_so_far = 0, many_so_far = 0;
+    const int most = many ? SLIP_SLOT_BLOCK : SLIP_SLOT_BLOCK_OF_FEW;
+    int groups_so_far = 0, blocks_so_far = 0;
 #pragma unroll 1
     for (int first = 0; first < op.experts; first += SLOT_THREADS) {
-        const int e = first + threadIdx.x, picks = e < op.experts ? s.count[e] : 0, groups = slip_groups_of(picks);
-        const bool many = slip_slots_are_many(rows, groups);
-        const int most = many ? SLIP_SLOT_BLOCK : SLIP_SLOT_BLOCK_OF_FEW, blocks = (groups + most - 1) / most;
-        int all_groups, all_blocks; // blocks of both kinds in the halves of a word
+        const int e = first + threadIdx.x, picks = e < op.experts ? s.count[e] : 0;
+        const int groups = slip_groups_of(picks), blocks = (groups + most - 1) / most;
+        int all_groups, all_blocks;
         const int group = groups_so_far + slots_before(groups, s.groups, all_groups);
-        const int before = slots_before(blocks << (many ? 16 : 0), s.blocks, all_blocks);
-        for (int i = 0; i < blocks; i++) {
-            const int at = many ? op.slots.blocks - 1 - (many_so_far + (before >> 16) + i) : few_so_far + (before & 0xffff) + i;
-            op.slots.block[at] = {e, group + i * most, min(groups - i * most, most), 0};
-        }
+        const int block = blocks_so_far + slots_before(blocks, s.blocks, all_blocks);
+        for (int i = 0; i < blocks; i++)
+            op.slots.block[block + i] = {e, group + i * most, min(groups - i * most, most), 0};
         for (int i = picks; i < groups * SLIP_TOKENS; i++)
             op.slots.pick[group * SLIP_TOKENS + i] = -1;
         if (e < op.experts)
@@ -58,13 +56,12 @@ __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_
         if (picks > 0)
             atomicAdd(&s.picked, 1);
         groups_so_far += all_groups;
-        few_so_far += all_blocks & 0xffff;
-        many_so_far += all_blocks >> 16;
+        blocks_so_far += all_blocks;
     }
     if (threadIdx.x == 0) {
         op.slots.count[0] = groups_so_far;
-        op.slots.count[1] = few_so_far;
-        op.slots.count[2] = many_so_far;
+        op.slots.count[1] = many ? 0 : blocks_so_far;
+        op.slots.count[2] = many ? blocks_so_far : 0;
     }
 }
 
@@ -97,11 +94,18 @@ __global__ void __launch_bounds__(SLOT_THREADS)
     for (int e = threadIdx.x; e < op.experts; e += SLOT_THREADS)
         s.count[e] = 0;
     if (threadIdx.x == 0)
-        s.picked = 0;
+        s.picked = s.picks = 0;
     __syncthreads();
-    slots_each(op, picks, [&](int, int e) { atomicAdd(&s.count[e], 1); });
+    int mine = 0;
+    slots_each(op, picks, [&](int, int e) {
+        atomicAdd(&s.count[e], 1);
+        mine++;
+    });
+    mine = __reduce_add_sync(~0u, mine);
+    if (threadIdx.x % 32 == 0)
+        atomicAdd(&s.picks, mine);
     __syncthreads();
-    slots_lay_out(op, s, step->rows);
+    slots_lay_out(op, s, slip_slots_are_many(step->rows, s.picks, op.experts));
     __syncthreads();
     slots_each(op, picks, [&](int i, int e) { op.slots.pick[atomicAdd(&s.count[e], 1)] = i; });
     if (threadIdx.x == 0)

@@ -102,7 +102,7 @@ struct wide_work {
     const slip_cuda_slot_block *block; // experts; NULL: row groups in order
     const float *factor;               // experts: of each row of the operand; NULL: `undo`
     float undo;
-    int rows, groups, blocks, items;
+    int rows, groups, most, blocks, items; // most: groups of a block of LINEAR
     int each, pieces, splits; // row tiles of an item; into how many items all row tiles, and all chunks, are cut
     int full, cut;            // LINEAR: items from `full` on, too few for all CTAs, are cut into `cut` of fewer tokens
 };
@@ -129,14 +129,14 @@ static_assert(wide_memory_fits<WIDE_PARTS>() && wide_memory_fits<WIDE_MANY>() &&
 template <int FORMAT, int SHAPE, int USE>
 __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
 {
-    constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     const slip_cuda_matrix &m = w.op->matrix;
     wide_item item;
     item.number = index;
-    int groups = GROUPS, from = 0;
-    if (SHAPE == WIDE_MANY && USE == WIDE_SUMMED && index >= w.full) {
+    const int most = SHAPE == WIDE_PARTS ? w.most : wide_format<FORMAT, SHAPE>::GROUPS; // a constant where registers are few
+    int groups = most, from = 0;
+    if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && index >= w.full) {
         const int late = index - w.full;
-        groups = GROUPS / w.cut;
+        groups = most / w.cut;
         from = late % w.cut * groups;
         index = w.full + late / w.cut;
     }
@@ -149,7 +149,7 @@ __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
         item.groups = w.block[block].groups;
     } else {
         item.expert = 0;
-        item.group = block * GROUPS + from;
+        item.group = block * most + from;
         item.groups = max(min(w.groups - item.group, groups), 0);
     }
     const int split = rest / w.pieces;

@@ -11,8 +11,8 @@
  * order. Weights are multiplied in steps of 16 keys at absolute multiples of 16; steps alternate between two accumulators, which meet in
  * one commutative addition. A step in which the row sees nothing adds exact zeros: its weights are 0 and all values are finite.
  *
- * Where a sequence has several runs in a step (prompts), ROPE goes before and has written all rows to the cache; else it is left out. The
- * arithmetic of rotation is rope.cuh's, so that a cached key has the same bits whoever wrote it. */
+ * Where a sequence has several runs in a step (prompts), or the step has many rows, ROPE goes before and has written all rows to the cache; else
+ * it is left out. The arithmetic of rotation is rope.cuh's, so that a cached key has the same bits whoever wrote it. */
 #pragma once
 
 #include "kernels/cuda/ops/attend_window_rows.cuh"

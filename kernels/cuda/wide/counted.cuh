@@ -52,8 +52,8 @@ __device__ __forceinline__ void wide_count_write(const slip_cuda_product &op, in
 
 // One warpgroup's row tile of an item with N tokens.
 template <int N>
-__device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> &s,
-                                           unsigned &count, int rows)
+__device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &item, int warpgroup,
+                                           wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> &s, unsigned &count, int rows)
 {
     constexpr int DEPTH = wide_format<SLIP_WEIGHT_BF16, WIDE_MANY>::DEPTH, TOKENS = N < WIDE_COUNT_TOKENS ? N : WIDE_COUNT_TOKENS,
                   PARTS = N / TOKENS;
@@ -104,7 +104,8 @@ __device__ __forceinline__ void wide_count_items(const wide_work &w, wide_memory
     }
 }
 
-__global__ void __launch_bounds__(wide_warps<WIDE_MANY>::THREADS, 1) wide_counted(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+__global__ void __launch_bounds__(wide_warps<WIDE_MANY>::THREADS, 1)
+    wide_counted(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
     wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> &s = *(wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> *)wide_bytes;
     wide_start<SLIP_WEIGHT_BF16, WIDE_MANY>(s);

@@ -156,7 +156,8 @@ __device__ __forceinline__ void wide_scale(const float *factors, float undo, flo
 
 // total += sum in the order of the chunks, in shared memory. After the last chunk `sum` is the total.
 template <int N>
-__device__ __forceinline__ void wide_add_shared(float4 (*total)[wide_warps<WIDE_MANY>::CONSUMER_THREADS], bool first, bool last, float (&sum)[SUMS<N>])
+__device__ __forceinline__ void wide_add_shared(float4 (*total)[wide_warps<WIDE_MANY>::CONSUMER_THREADS], bool first, bool last,
+                                                float (&sum)[SUMS<N>])
 {
     const int thread = wide_thread();
 #pragma unroll
@@ -186,8 +187,8 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
         const int thread = wide_thread();
         copy_wait_all();
         __syncwarp();
-        wide_find<N>(w, s.picks[thread / 32].pick,
-                     (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4, to);
+        wide_find<N>(w, s.picks[thread / 32].pick, (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4,
+                     to);
     }
 #pragma unroll 1
     for (int left = item.turns; left > 0; left--) {

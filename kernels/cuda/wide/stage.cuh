@@ -103,15 +103,15 @@ struct wide_work {
     const float *factor;               // experts: of each row of the operand; NULL: `undo`
     float undo;
     int rows, groups, most, blocks, items; // most: groups of a block of LINEAR
-    int each, pieces, splits; // row tiles of an item; into how many items all row tiles, and all chunks, are cut
-    int full, cut;            // LINEAR: items from `full` on, too few for all CTAs, are cut into `cut` of fewer tokens
+    int each, pieces, splits;              // row tiles of an item; into how many items all row tiles, and all chunks, are cut
+    int full, cut;                         // LINEAR: items from `full` on, too few for all CTAs, are cut into `cut` of fewer tokens
 };
 
 template <int FORMAT, int SHAPE>
 struct wide_memory {
     wide_stage<FORMAT, SHAPE> stage[wide_format<FORMAT, SHAPE>::DEPTH];
     wide_totals<FORMAT, SHAPE> total;
-    wide_work work; // of experts and many rows here and not in registers; of many rows the next, too
+    wide_work work;                               // of experts and many rows here and not in registers; of many rows the next, too
     wide_item item[wide_warps<SHAPE>::CONSUMERS]; // at hand, of each warp
     wide_picks<FORMAT, SHAPE> picks[wide_warps<SHAPE>::CONSUMERS];
     float factor[wide_format<FORMAT, SHAPE>::GROUPS * SLIP_TOKENS]; // LINEAR: of the item's rows
@@ -202,7 +202,8 @@ __device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, con
 {
     using format = wide_format<FORMAT, SHAPE>;
     using stage = wide_stage<FORMAT, SHAPE>;
-    constexpr int TILES = wide_warps<SHAPE>::TILES, SCALES = TILES + format::FORMS * format::GROUPS, OF_GROUP = format::BLOCKS * SLIP_TOKENS;
+    constexpr int TILES = wide_warps<SHAPE>::TILES, SCALES = TILES + format::FORMS * format::GROUPS,
+                  OF_GROUP = format::BLOCKS * SLIP_TOKENS;
     static_assert(SCALES + format::GROUPS <= wide_warps<SHAPE>::FILLERS * 32, "a copy a lane");
     if (index < TILES)
         return {m.data + item.expert * m.expert_bytes, (int)offsetof(stage, weights) + index * format::TILE, format::TILE, true};

@@ -6,7 +6,7 @@
  *   MOE_GATE_UP   picks sorted by expert into slots (layout/slots.h), operands gathered there, product
  *   MOE_DOWN      swiglu of each slot, product
  *   ROPE          one launch, where heads have no norms
- *   ATTEND_WINDOW one launch, behind a ROPE
+ *   ATTEND_WINDOW one launch, behind a ROPE, which all steps of more than SLIP_CUDA_WHOLE_ABOVE rows have
  *   ATTEND        splits of all tiles, then their merge
  *
  * and in steps of more than SLIP_CUDA_WHOLE_ABOVE rows, whose products write the sum of a matrix's chunks, one part (slip_cuda_whole()):
@@ -15,6 +15,7 @@
  *   QUANTISE      one launch
  *   TOPK          one launch, a warp a row
  *   the router    one launch of its own kernel (counted.cuh)
+ *   experts       a launch for few rows an expert and one for many, of which one finds nothing to do
  *
  * C++, for the engine's .cu files. */
 #pragma once

@@ -119,6 +119,17 @@ static void test_room(void **state)
     }
 }
 
+/* Which kernel takes a step's experts: the one for many rows where they have more than twelve each, never in a step of parts. */
+static void test_many(void **state)
+{
+    (void)state;
+    assert_false(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE, 1000, 1));
+    assert_false(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE + 1, 12 * 384, 384));
+    assert_true(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE + 1, 12 * 384 + 1, 384));
+    assert_true(slip_slots_are_many(SLIP_MAX_ROWS, SLIP_MAX_ROWS * 8, 384));
+    assert_false(slip_slots_are_many(SLIP_MAX_ROWS, 0, 384));
+}
+
 /* Both products of an op find room for all slots of the largest step: memory of the block, which lies within it. */
 static void test_slots(void **state)
 {
@@ -149,6 +160,6 @@ static void test_slots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_gathered), cmocka_unit_test(test_room),
-                                       cmocka_unit_test(test_slots)};
+                                       cmocka_unit_test(test_many), cmocka_unit_test(test_slots)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "jobs/convert/convert.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -339,12 +340,16 @@ static slip_status check_only_packed(const slip_convert_options *options, bool s
 slip_status slip_convert_run(const slip_convert_options *options)
 {
     struct stat source, out;
-    bool there = stat(options->source_folder, &source) == 0, made = stat(options->out_path, &out) == 0;
-    slip_status status;
+    const bool made = stat(options->out_path, &out) == 0;
+    slip_status status = stat(options->source_folder, &source) == 0
+                             ? SLIP_OK
+                             : slip_fail(SLIP_ERR_INPUT, "%s: cannot be opened: %s", options->source_folder, strerror(errno));
+    if ((status = slip_convert_agree(options->comm, status)) != SLIP_OK)
+        return status;
     if (options->for_gpus > 0 && made)
-        status = slip_convert_agree(options->comm, check_only_packed(options, there && is_same(&source, &out)));
+        status = slip_convert_agree(options->comm, check_only_packed(options, is_same(&source, &out)));
     else
-        status = there && !S_ISDIR(source.st_mode) ? slip_convert_rewrap(options) : convert_plain(options);
+        status = !S_ISDIR(source.st_mode) ? slip_convert_rewrap(options) : convert_plain(options);
     if (status == SLIP_OK && options->for_gpus > 0 && (made || !options->dry_run))
         status = slip_convert_for_gpus(options);
     return status;

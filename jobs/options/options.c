@@ -123,6 +123,7 @@ static slip_status set_option(slip_command command, const option_row *row, const
     switch (row->kind) {
     case OPTION_FLAG: *(bool *)field = true; return SLIP_OK;
     case OPTION_TEXT:
+    case OPTION_SOURCE:
         if (text[0] == '\0')
             return wrong_value(command, row, text, "something");
         *(const char **)field = text;
@@ -202,6 +203,8 @@ static slip_status read_options(slip_command command, int argc, char **argv, sli
         if (value == '?')
             return wrong_use(command, "", culprit, optopt >= VALUE_BASE ? " takes no value" : " is no option here, or not a clear one");
         const option_row *row = find_row(command, value);
+        if (row->kind == OPTION_SOURCE && slip_options_given(options, row->name))
+            return wrong_use(command, "--", row->name, " is given twice");
         slip_status status = set_option(command, row, optarg, options);
         options->given[(row - slip_option_rows) / 64] |= UINT64_C(1) << (row - slip_option_rows) % 64;
         if (status != SLIP_OK)

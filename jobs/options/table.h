@@ -9,6 +9,7 @@
 
 typedef enum {
     OPTION_TEXT,   /* const char *, not empty */
+    OPTION_SOURCE, /* the same, of what is worked on: given twice, one of them would be ignored */
     OPTION_INT,    /* int64_t within min..max */
     OPTION_SEED,   /* uint64_t: any integer that a request's line may have, those of 64 bits with a sign */
     OPTION_COUNT,  /* int64_t within min..max, or 0 for "auto" */

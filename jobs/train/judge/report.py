@@ -91,14 +91,14 @@ def experiments_table(results):
 
 def trade_table(results):
     """Target and drafter together: what each setting of agree lost and gained, the target before them first."""
-    rows = []
-    for key, rs in gathered(results, "trade", lambda r: (r["agree"] or "before", *(r.get(n, "") for n in ("pull", "least", "most", "limit", "through")))).items():
+    rows, settings = [], ("pull", "least", "most", "limit", "through", "quiet_from")
+    for key, rs in gathered(results, "trade", lambda r: (r["agree"] or "before", *(r.get(n, "") for n in settings))).items():
         share = lambda found: spread([100 * f for f in found], 1) + " %"  # noqa: E731
         rows.append([*key, round(60 * rs[0].get("minutes", 0)), rs[0].get("step", 0), spread([r["bits_per_byte"] for r in rs], 4),
                      *(spread([r[t][n] for r in rs], 2) for t, n in (("T0", "mean_acceptance_length"), ("T0", "without_loops"), ("T1", "mean_acceptance_length"))),
                      share([r["T0"]["loops"] for r in rs]), share([r["parse_rate"] for r in rs])])
-    return table(["agree", "pull", "least", "most", "limit", "through", "seconds", "steps", "bits per byte", "greedy", "greedy without loops", "T 1 by the noise", "loops",
-                  "parse"], rows)
+    return table(["agree", *(n.replace("_", " ") for n in settings), "seconds", "steps", "bits per byte", "greedy", "greedy without loops", "T 1 by the noise",
+                  "loops", "parse"], rows)
 
 
 def failed_table(results):
@@ -199,8 +199,9 @@ def plots(folders, results, out):
                 share = r[kind]["survival"]
                 survival[f"{kind}, {how}"] = (list(range(1, len(share) + 1)), share)
         if "code" in r and r["drafter"] and but_block(r) in alike:
-            by_block[how][0].append(r["block"])
-            by_block[how][1].append(r["code"]["mean_acceptance_length"])
+            of = how + ", after agree" * r["drafter"].endswith(", after agree")     # another target: a line of its own
+            by_block[of][0].append(r["block"])
+            by_block[of][1].append(r["code"]["mean_acceptance_length"])
     if survival:
         plot(out / "survival.svg", "Share of blocks that agree up to a position", "position in the block", "share", survival)
         made.append(("survival.svg", "share of blocks that agree up to a position"))

@@ -11,7 +11,7 @@ Goes on from DIR/export and DIR/export/dflash. A step sees rows of the corpus an
 Drafter and pull leave out what repeats itself: it is easy, and makes repetition more certain.
 Own text is written anew, a batch every `renew` seconds, as the target moves. What the target does for the drafter costs likelihood of real
 text, and `limit` says how much may be lost: as the loss on rows kept apart rises towards it, the pull and the gradient through the taps
-weaken (strength()); from `quiet_from` on both rest, and what they cost in loops and likelihood comes back while the drafter follows.
+weaken (strength()); from `quiet_from` on both rest. Loops and likelihood come back then, but the agreement goes (docs/training.md).
 Experts stay quantised as at the end of the target's training. Writes DIR/run/agree.pt and the folder DIR/agree with its drafter in DIR/agree/dflash;
 --branch NAME: agree-NAME. --start goes on from the checkpoint of another branch, with a schedule of its own.
 """

@@ -26,7 +26,7 @@ check: all
 	ctest --test-dir "$(BUILD)" --output-on-failure -j $(TEST_JOBS)
 
 # The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, but for those of the tree and of scripts around the program: `make check` has
-# had them, and what they run of the program others run here.
+# had them, and what they run of the program others run here. kernels/CMakeLists.txt says which have the CPU's arithmetic without sanitizers.
 sanitize-build: packages
 	cmake --preset asan -B "$(BUILD)-sanitize"
 	cmake --build "$(BUILD)-sanitize" -j $(JOBS)

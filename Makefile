@@ -2,6 +2,7 @@
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
+TEST_JOBS ?= $(shell echo $$((2 * $(JOBS)))) # tests wait more than they compute: for launchers, disks that are made slow, deadlines
 RESULTS ?= $(BUILD)/demo-results.jsonl
 
 # Open MPI refuses root and more ranks than cores unless told otherwise (4.x and 5.x have different words for the latter).
@@ -22,15 +23,15 @@ demo: all
 	"$(BUILD)/show_results" jobs/demo/requests.jsonl "$(RESULTS)"
 
 check: all
-	ctest --test-dir "$(BUILD)" --output-on-failure -j $(JOBS)
+	ctest --test-dir "$(BUILD)" --output-on-failure -j $(TEST_JOBS)
 
 # The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, but for those of the tree and of scripts around the program: `make check` has
-# had them, and what they run of the program others run here.
+# had them, and what they run of the program others run here. kernels/CMakeLists.txt says which have the CPU's arithmetic without sanitizers.
 sanitize-build: packages
 	cmake --preset asan -B "$(BUILD)-sanitize"
 	cmake --build "$(BUILD)-sanitize" -j $(JOBS)
 sanitize: sanitize-build
-	QUICK=1 ctest --test-dir "$(BUILD)-sanitize" --output-on-failure -j $(JOBS) -E '^(house|slurm)[.]'
+	QUICK=1 ctest --test-dir "$(BUILD)-sanitize" --output-on-failure -j $(TEST_JOBS) -E '^(house|slurm)[.]'
 
 # Every fuzzer for FUZZ_SECONDS; needs clang with libFuzzer.
 FUZZ_SECONDS ?= 20

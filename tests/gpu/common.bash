@@ -3,7 +3,8 @@
 DEVICE=cuda
 . "$(dirname "${BASH_SOURCE[0]}")/../mpi/common.bash"
 
-on_ranks 1 score -m "$MODEL" -f "$root/tests/data/text.py" --context 64 --quiet >"$work/probe" 2>&1 || {
+# Without a launcher: Open MPI's takes two seconds to end when a rank has failed.
+timeout "$seconds" "$SLIPSTREAM" score --device "$DEVICE" -m "$MODEL" -f "$root/tests/data/text.py" --context 64 --quiet >"$work/probe" 2>&1 </dev/null || {
     grep -q -e "--device cuda:" "$work/probe" && { echo "skipped: $(grep -m 1 -e "--device cuda:" "$work/probe")"; exit 77; }
     cat "$work/probe"
     exit 1

@@ -247,8 +247,8 @@ __device__ __forceinline__ void wide_factors(const wide_work &w, const wide_item
     asm volatile("bar.sync 1, %0;" ::"n"(wide_warps<WIDE_MANY>::CONSUMER_THREADS) : "memory");
 }
 
-// Stages of row tiles in an item of MOE_DOWN, whose rows are short. An item costs a CTA a microsecond beside its stages: items of one stage would be
-// nothing but that. Every CTA is to have many all the same, so that all end together.
+// Stages of row tiles in an item of MOE_DOWN, whose rows are short. An item costs a CTA half a microsecond beside its stages, half of what a stage
+// takes. Every CTA is to have many items all the same, so that all end together.
 __device__ __forceinline__ int wide_stages(const slip_cuda_matrix &m, int blocks, int tiles)
 {
     constexpr int STAGES = 8, ITEMS = 8;
@@ -269,7 +269,7 @@ __device__ __forceinline__ void wide_cut(wide_work &w)
     w.items = w.full + late * w.cut;
 }
 
-// Experts, if they have few rows, or if they have many (layout/slots.h).
+// A step's experts: none where they are the other kernel's (layout/slots.h).
 template <int SHAPE>
 __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &w)
 {

@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(SLOT_THREADS)
 
 constexpr int SLOT_PIECES = 8; // warps that gather a group
 constexpr int SLOT_COPY_THREADS = 512;
-constexpr int SLOT_CTAS = 3; // of an SM, that find room beside each other
+constexpr int SLOT_CTAS = 3; // of an SM. They find room beside each other; of slots_gather two do
 
 // By a warp: piece `piece` of the columns of 8 rows, `slices` of 16 bytes each in all, to a group of slots. A lane has one row.
 __device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, int group, int row, int slices, int piece)

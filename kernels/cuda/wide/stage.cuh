@@ -16,8 +16,8 @@ namespace slip {
 // How a CTA is made up.
 enum wide_shape {
     WIDE_PARTS, // LINEAR of steps whose sums are parts
-    WIDE_MANY,  // of larger steps: LINEAR, and experts with many rows
-    WIDE_FEW    // experts with up to 16 rows, which leave room for four warpgroups: so few columns are bound by instructions' latencies
+    WIDE_MANY,  // of larger steps: LINEAR, and experts where these have many rows
+    WIDE_FEW // experts where these have few rows, 16 at a time: room for four warpgroups, which hide the latencies that bind so few columns
 };
 
 template <int SHAPE>
@@ -111,12 +111,13 @@ template <int FORMAT, int SHAPE>
 struct wide_memory {
     wide_stage<FORMAT, SHAPE> stage[wide_format<FORMAT, SHAPE>::DEPTH];
     wide_totals<FORMAT, SHAPE> total;
-    wide_work work;                               // of experts and many rows here and not in registers; of many rows the next, too
+    wide_work work;                               // here and not in registers, but of WIDE_PARTS; of WIDE_MANY the next, too
     wide_item item[wide_warps<SHAPE>::CONSUMERS]; // at hand, of each warp
     wide_picks<FORMAT, SHAPE> picks[wide_warps<SHAPE>::CONSUMERS];
     float factor[wide_format<FORMAT, SHAPE>::GROUPS * SLIP_TOKENS]; // LINEAR: of the item's rows
     uint64_t full[wide_format<FORMAT, SHAPE>::DEPTH], empty[wide_format<FORMAT, SHAPE>::DEPTH];
 };
+
 template <int SHAPE>
 static constexpr bool wide_memory_fits()
 {

@@ -33,7 +33,7 @@ static wide_kernel router_kernel()
     return {(const void *)wide_counted, wide_warps<WIDE_MANY>::THREADS, sizeof(wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY>)};
 }
 
-// Of a product in this format: one of `kind`, in a step whose sums are `whole`, of experts with `many` rows.
+// Of a product in this format: one of `kind`, in a step whose sums are `whole`. `many`: for experts with many rows.
 template <int FORMAT>
 static wide_kernel kernel_of(int kind, bool whole, bool many)
 {
@@ -97,7 +97,7 @@ static cudaError_t launch_product(const wide_step &s, const slip_cuda_op &host, 
         return launch(s, router_kernel(), op);
     }
     const cudaError_t error = launch(s, kernel_of(host, s.whole, false), op);
-    const bool many = host.kind != SLIP_CUDA_LINEAR && s.whole; // some experts may have many rows
+    const bool many = host.kind != SLIP_CUDA_LINEAR && s.whole; // which of both finds work, only the device knows
     return error == cudaSuccess && many ? launch(s, kernel_of(host, true, true), op) : error;
 }
 

@@ -22,17 +22,17 @@ static bool kernel_before(const slip_cuda_engine *e, int32_t op)
 }
 
 // Enqueue op `op` of the step, by a kernel of its own where wide steps have one. A step does not begin with a product. `host`: the op as it is
-// in the list that begins at number `list`.
-static cudaError_t launch_op(slip_cuda_engine *e, const slip_cuda_op *host, int32_t list, int32_t op)
+// in the list that begins at number `list`. `together`: all others of the step are enqueued, too.
+static cudaError_t launch_op(slip_cuda_engine *e, const slip_cuda_op *host, int32_t list, int32_t op, bool together)
 {
     slip::kernel_parameters parameters = e->parameters;
     parameters.ops = e->device_ops + list;
     const slip_cuda_width width = slip_cuda_width_of(launched(e));
     if (width != SLIP_CUDA_NARROW) {
-        const slip::wide_step step = {parameters.ops,           parameters.step, &parameters.words->picked,
-                                      width == SLIP_CUDA_WHOLE, e->sms,          e->stream};
+        const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, width == SLIP_CUDA_WHOLE, together,
+                                      e->sms,         e->stream};
         if (slip_cuda_is_product(host->kind))
-            return slip::wide_enqueue(step, *host, op);
+            return slip::wide_enqueue(step, host, op);
         if (slip::wide_attention_takes(host))
             return slip::wide_attention_enqueue(step, *host, op);
         if (step.whole && slip::wide_rows_takes(*host))
@@ -44,11 +44,11 @@ static cudaError_t launch_op(slip_cuda_engine *e, const slip_cuda_op *host, int3
 }
 
 // Enqueue one op and, behind a GATHER, the all-gather whose result the next op, a REDUCE_NORM, reads.
-static slip_status enqueue_op(slip_cuda_engine *e, int32_t op)
+static slip_status enqueue_op(slip_cuda_engine *e, int32_t op, bool together)
 {
     const int32_t list = slip_cuda_width_of(launched(e)) == SLIP_CUDA_WHOLE ? e->op_count : 0;
     const slip_cuda_op *host = &e->ops[list + op];
-    SLIP_TRY_CUDA(launch_op(e, host, list, op), "launching an op");
+    SLIP_TRY_CUDA(launch_op(e, host, list, op, together), "launching an op");
     if (host->kind != SLIP_CUDA_GATHER)
         return SLIP_OK;
     const slip_cuda_partial *own = &host->gather.out, *all = &host[1].reduce_norm.terms.in;
@@ -96,7 +96,7 @@ static slip_status enqueue_step(slip_cuda_engine *e)
     int32_t first = step->first_op, last = first + step->op_count;
     SLIP_TRY_CUDA(cudaMemcpyAsync(e->parameters.step, step, sizeof *step, cudaMemcpyHostToDevice, e->stream), "copying the step");
     for (int32_t i = first; i < last; i++) {
-        slip_status status = enqueue_op(e, i);
+        slip_status status = enqueue_op(e, i, true);
         if (status != SLIP_OK)
             return status;
     }
@@ -175,7 +175,7 @@ static slip_status run_op(slip_cuda_engine *e, int32_t op)
     if (status == SLIP_OK)
         status = slip_cuda_engine_upload(e, e->parameters.step, launched(e), sizeof(slip_cuda_step));
     if (status == SLIP_OK)
-        status = enqueue_op(e, op);
+        status = enqueue_op(e, op, false);
     if (status == SLIP_OK && e->ops[op].kind == SLIP_CUDA_SAMPLE)
         status = enqueue_finish(e, op);
     return status == SLIP_OK ? wait_enqueued(e, "running an op") : status;

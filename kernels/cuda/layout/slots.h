@@ -12,7 +12,7 @@
 #include "kernels/cuda/layout/step.h"
 
 /* Groups of a block at most: in a step whose experts have few rows, and in others. */
-enum { SLIP_SLOT_BLOCK_OF_FEW = 2, SLIP_SLOT_BLOCK = 8 };
+enum { SLIP_SLOT_BLOCK_OF_FEW = 3, SLIP_SLOT_BLOCK = 8 };
 
 typedef struct {
     int32_t expert, group, groups; /* local id; its groups of slots [group, group + groups) */
@@ -23,6 +23,7 @@ typedef struct {
     int32_t *pick;               /* [slots] slip_pick_of(), -1: empty */
     int32_t *count;              /* [0] groups in all, [1] blocks if experts have few rows, [2] if they have many; the other is 0 */
     slip_cuda_slot_block *block; /* [groups at most] */
+    uint32_t *done;              /* [groups] where a block of few rows begins: its columns of `down` that are there, in blocks of 128 */
     float *factor;               /* [slots] of the norm in front */
     slip_cuda_operand up, down;  /* operands of the two products, a slot a row */
 } slip_cuda_slots;

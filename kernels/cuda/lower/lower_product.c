@@ -107,6 +107,7 @@ void slip_memory_moe_gate_up(lowering *l)
         .pick = slip_block_alloc(l->block, (size_t)groups * SLIP_TOKENS * sizeof(int32_t)),
         .count = slip_block_alloc(l->block, 3 * sizeof(int32_t)),
         .block = slip_block_alloc(l->block, (size_t)groups * sizeof(slip_cuda_slot_block)),
+        .done = slip_block_alloc(l->block, (size_t)groups * sizeof(uint32_t)),
         .factor = slip_block_alloc(l->block, (size_t)groups * SLIP_TOKENS * sizeof(float)),
         .up = alloc_slots(l, 0, groups),
         .down = alloc_slots(l, 1, groups),

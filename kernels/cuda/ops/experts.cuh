@@ -106,6 +106,11 @@ __device__ __forceinline__ float silu(float x)
     return __fdividef(x, 1 + __expf(-x));
 }
 
+__device__ __forceinline__ float4 swiglu(const float4 &gate, const float4 &up)
+{
+    return make_float4(silu(gate.x) * up.x, silu(gate.y) * up.y, silu(gate.z) * up.z, silu(gate.w) * up.w);
+}
+
 // Four neighbouring columns of silu(gate) * up, zeros beyond `width`, a multiple of 4. The parts of gate | up lie `step` floats apart; loads
 // of both are in flight together.
 __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int step, int width, int column)
@@ -129,7 +134,7 @@ __device__ __forceinline__ float4 swiglu_at(const float *parts, int count, int s
             up = add(up, w[j]);
         }
     }
-    return make_float4(silu(gate.x) * up.x, silu(gate.y) * up.y, silu(gate.z) * up.z, silu(gate.w) * up.w);
+    return swiglu(gate, up);
 }
 
 // Shared memory of one expert's operand.

@@ -323,7 +323,7 @@ __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, con
             uint32_t stage = stage_wait(s, r);
 #pragma unroll 1
             for (uint32_t end = stage + min(t.left, (int)SLIP_STAGE_TILES) * SLIP_TILE_MXFP4; stage < end; stage += SLIP_TILE_MXFP4) {
-                tile_mxfp4<N>(stage, t.operand, threadIdx.x, t.sum);
+                tile_mxfp4<N>(mxfp4_address_of(stage, t.operand, threadIdx.x), t.sum);
                 walk_on(t, op, s, format, group);
             }
             stage_release(s, r);

@@ -90,6 +90,12 @@ __device__ __forceinline__ bool mbarrier_try(uint64_t *bar, unsigned parity)
 
 // ---- bulk copies ----
 
+// By who has written device memory that bulk copies of this launch will read, before it says so, and by who was told, before its copies.
+__device__ __forceinline__ void fence_async_global()
+{
+    asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+
 // Weights are read once and should not evict from L2 what is read again.
 __device__ __forceinline__ uint64_t read_once_policy()
 {

@@ -103,18 +103,34 @@ __device__ __forceinline__ void tile_f8(uint32_t tile, uint32_t codes, float (&c
         matrix_f8<N, false>(c, a + k * (2048 >> 4), b + k * (256 >> 4));
 }
 
+// The scales of a thread's rows g and g + 8 of a tile, and of its tokens.
 template <int N>
-__device__ __forceinline__ void scale_f8(uint32_t tile, uint32_t scale, const float (&c)[SUMS<N>], float (&v)[SUMS<N>])
+struct f8_scales {
+    float upper, lower;
+    float2 token[N / 8];
+};
+
+template <int N>
+__device__ __forceinline__ f8_scales<N> load_f8_scales(uint32_t tile, uint32_t scale)
 {
     const uint32_t rows = tile + slip_tile_f8_scale_at(threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4);
-    const float upper = shared_float(rows), lower = shared_float(rows + 8 * 4);
+    f8_scales<N> scales = {shared_float(rows), shared_float(rows + 8 * 4)};
+#pragma unroll
+    for (int b = 0; b < N / 8; b++)
+        scales.token[b] = token_scales<1>(scale, 0, b);
+    return scales;
+}
+
+template <int N>
+__device__ __forceinline__ void scale_f8(const f8_scales<N> &scales, const float (&c)[SUMS<N>], float (&v)[SUMS<N>])
+{
 #pragma unroll
     for (int b = 0; b < N / 8; b++) {
-        float2 token = token_scales<1>(scale, 0, b);
-        v[4 * b] = c[4 * b] * (upper * token.x);
-        v[4 * b + 1] = c[4 * b + 1] * (upper * token.y);
-        v[4 * b + 2] = c[4 * b + 2] * (lower * token.x);
-        v[4 * b + 3] = c[4 * b + 3] * (lower * token.y);
+        const float2 token = scales.token[b];
+        v[4 * b] = c[4 * b] * (scales.upper * token.x);
+        v[4 * b + 1] = c[4 * b + 1] * (scales.upper * token.y);
+        v[4 * b + 2] = c[4 * b + 2] * (scales.lower * token.x);
+        v[4 * b + 3] = c[4 * b + 3] * (scales.lower * token.y);
     }
 }
 
@@ -130,8 +146,8 @@ __device__ __forceinline__ void stage_f8(uint32_t stage, const operand_address &
     matrix_wait<0>();
     pin(c);
     pin(d);
-    scale_f8<N>(stage, x.scale, c, one);
-    scale_f8<N>(stage + SLIP_TILE_F8, y.scale, d, two);
+    scale_f8<N>(load_f8_scales<N>(stage, x.scale), c, one);
+    scale_f8<N>(load_f8_scales<N>(stage + SLIP_TILE_F8, y.scale), d, two);
 }
 
 // ---- mxfp4: 256 columns a tile ----
@@ -279,29 +295,61 @@ __device__ __forceinline__ void tile_mxfp4_in_turn(uint32_t tile, const operand_
     t.template go<0>(x.scale, sum);
 }
 
-// A quarter is decoded while the tensor core multiplies the one before. `thread`: threadIdx.x, wherever the caller has it.
-template <int N>
-__device__ __forceinline__ void tile_mxfp4(uint32_t tile, const operand_address &x, uint32_t thread, float (&sum)[SUMS<N>])
+// Where a thread finds what it needs of a tile of mxfp4 and its operand, shared addresses.
+struct mxfp4_address {
+    uint32_t codes, scales; // its codes; the scales of its rows g and g + 8, 8 blocks each
+    uint32_t b;             // the low word of the operand's descriptor, the same in all threads
+    uint32_t token;         // the scales of the operand's tokens
+};
+
+__device__ __forceinline__ mxfp4_address mxfp4_address_of(uint32_t tile, const operand_address &x, uint32_t thread)
 {
-    uint32_t lane = thread % 32, row = thread / 32 % 4 * 16 + lane / 4, a[2][2][4];
-    uint32_t codes = tile + thread / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16;
-    uint4 scales = shared_uint4(tile + slip_tile_mxfp4_scales_at(row)); // rows g and g + 8, 8 blocks each
-    uint32_t b = __shfl_sync(~0u, (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), 0);
+    const uint32_t lane = thread % 32, row = thread / 32 % 4 * 16 + lane / 4;
+    return {tile + thread / 32 % 4 * SLIP_TILE_MXFP4_WARP + lane * 16, tile + slip_tile_mxfp4_scales_at(row),
+            (uint32_t)matrix_descriptor(x.codes, 128, MXFP4_GROUP), x.scale};
+}
+
+// The same.
+template <int N, int PIECES>
+__device__ __forceinline__ void tile_mxfp4_in_turn(const mxfp4_address &at, float (&sum)[SUMS<N>])
+{
+    tile_walk<N, PIECES> t;
+    t.codes = at.codes;
+    t.b = __shfl_sync(~0u, at.b, 0);
+    t.scales = shared_uint4(at.scales);
+#pragma unroll
+    for (int i = 0; i < SUMS<N>; i++)
+        t.part[i] = 0;
+    decode_block<0>(t.codes, t.words, t.a[0]);
+    t.template start<0>();
+    if (PIECES == 1)
+        decode_block<1>(t.codes, t.words, t.a[1]);
+    t.template start<1>();
+    t.template go<0>(at.token, sum);
+}
+
+// A quarter is decoded while the tensor core multiplies the one before.
+template <int N>
+__device__ __forceinline__ void tile_mxfp4(const mxfp4_address &at, float (&sum)[SUMS<N>])
+{
+    const uint4 scales = shared_uint4(at.scales);
+    const uint32_t b = __shfl_sync(~0u, at.b, 0);
+    uint32_t a[2][2][4];
     float c[2][2][SUMS<N>], part[SUMS<N>] = {};
-    start_quarter<N>(shared_uint4(codes), b, a[0], c[0]);
-    start_quarter<N>(shared_uint4(codes + SLIP_TILE_MXFP4_LOAD), b + (512 >> 4), a[1], c[1]);
+    start_quarter<N>(shared_uint4(at.codes), b, a[0], c[0]);
+    start_quarter<N>(shared_uint4(at.codes + SLIP_TILE_MXFP4_LOAD), b + (512 >> 4), a[1], c[1]);
     matrix_wait<1>();
     finish_quarter<N, 0>(c[0], scales.x, scales.z, part);
-    start_quarter<N>(shared_uint4(codes + 2 * SLIP_TILE_MXFP4_LOAD), b + (1024 >> 4), a[0], c[0]);
+    start_quarter<N>(shared_uint4(at.codes + 2 * SLIP_TILE_MXFP4_LOAD), b + (1024 >> 4), a[0], c[0]);
     matrix_wait<1>();
     finish_quarter<N, 1>(c[1], scales.x, scales.z, part);
-    add_scaled<N>(sum, part, x.scale, 0);
-    start_quarter<N>(shared_uint4(codes + 3 * SLIP_TILE_MXFP4_LOAD), b + (1536 >> 4), a[1], c[1]);
+    add_scaled<N>(sum, part, at.token, 0);
+    start_quarter<N>(shared_uint4(at.codes + 3 * SLIP_TILE_MXFP4_LOAD), b + (1536 >> 4), a[1], c[1]);
     matrix_wait<1>();
     finish_quarter<N, 2>(c[0], scales.y, scales.w, part);
     matrix_wait<0>();
     finish_quarter<N, 3>(c[1], scales.y, scales.w, part);
-    add_scaled<N>(sum, part, x.scale, 1);
+    add_scaled<N>(sum, part, at.token, 1);
 }
 
 } // namespace slip

@@ -9,18 +9,20 @@ namespace slip {
 // Tokens whose product is under way together: 64 with 64-bit sums want more registers than a consumer has.
 constexpr int WIDE_COUNT_TOKENS = 32;
 
-template <int TOKENS>
+// `free`: called when what it reads of the stage has been read.
+template <int TOKENS, class Free>
 __device__ __forceinline__ void wide_count_tile(const wide_stage<SLIP_WEIGHT_BF16, WIDE_MANY> &stage, int warpgroup, int part,
-                                                float (&sum)[SUMS<TOKENS>])
+                                                float (&sum)[SUMS<TOKENS>], Free free)
 {
     constexpr int FORM = BF16_BYTES<SLIP_TOKENS>;
+    const uint32_t weights = wide_uniform(shared_address(stage.weights[warpgroup])), codes = wide_uniform(shared_address(stage.codes));
     float c[2 * SUMS<TOKENS>];
     matrix_fence();
-    tile_bf16<TOKENS>(shared_address(stage.weights[warpgroup]), shared_address(stage.codes) + part * 2 * TOKENS / SLIP_TOKENS * FORM, FORM,
-                      c);
+    tile_bf16<TOKENS>(weights, codes + part * 2 * TOKENS / SLIP_TOKENS * FORM, FORM, c);
     matrix_commit();
     matrix_wait<0>();
     pin(c);
+    free();
 #pragma unroll
     for (int i = 0; i < SUMS<TOKENS>; i++)
         sum[i] = __fadd_rn(sum[i], __fadd_rn(c[i], c[i + SUMS<TOKENS>]));
@@ -63,15 +65,21 @@ __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &
     for (int chunk = item.chunk; chunk < item.chunk + item.turns; chunk++) {
 #pragma unroll 1
         for (int i = slip_chunk_length(&w.op->matrix, chunk); i > 0; i--, count++) {
-            const unsigned slot = count % DEPTH;
-            wide_wait(&s.full[slot], count / DEPTH);
-            if (warpgroup < item.tiles)
+            wide_wait(&s.full[count % DEPTH], count / DEPTH);
+            auto free = [&] {
+                __syncwarp();
+                if (threadIdx.x % 32 == 0)
+                    mbarrier_arrive(&s.empty[count % DEPTH]);
+            };
+            if (warpgroup >= item.tiles)
+                free();
+            else
 #pragma unroll
                 for (int part = 0; part < PARTS; part++)
-                    wide_count_tile<TOKENS>(s.stage[slot], warpgroup, part, sum[part]);
-            __syncwarp();
-            if (threadIdx.x % 32 == 0)
-                mbarrier_arrive(&s.empty[slot]);
+                    wide_count_tile<TOKENS>(s.stage[count % DEPTH], warpgroup, part, sum[part], [&] {
+                        if (part == PARTS - 1)
+                            free();
+                    });
         }
 #pragma unroll
         for (int part = 0; part < PARTS; part++)

@@ -1,61 +1,9 @@
 /* A wide product: every item is multiplied tile by tile, and its sums are written where ops/product.cuh would have written them. */
 #pragma once
 
-#include "kernels/cuda/wide/stage.cuh"
+#include "kernels/cuda/wide/swiglu.cuh"
 
 namespace slip {
-
-// threadIdx.x, read anew: what is worked out from it is not kept in registers while tiles are multiplied.
-__device__ __forceinline__ int wide_thread()
-{
-    int thread;
-    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-    return thread;
-}
-
-// The warpgroup's tile of the stage times N tokens.
-template <int FORMAT, int N, int SHAPE>
-__device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>])
-{
-    const uint32_t weights = shared_address(stage.weights[warpgroup]);
-    const operand_address x = {shared_address(stage.codes), shared_address(stage.scale)};
-    if constexpr (FORMAT == SLIP_WEIGHT_MXFP4) {
-        if constexpr (N <= 16)
-            tile_mxfp4<N>(weights, x, wide_thread(), sum);
-        else
-            tile_mxfp4_in_turn<N, N <= 32 ? 1 : 2>(weights, x, wide_thread(), sum);
-    } else if constexpr (FORMAT == SLIP_WEIGHT_F8) {
-        float c[SUMS<N>], v[SUMS<N>];
-        matrix_fence();
-        tile_f8<N>(weights, x.codes, c);
-        matrix_commit();
-        matrix_wait<0>();
-        pin(c);
-        scale_f8<N>(weights, x.scale, c, v);
-#pragma unroll
-        for (int i = 0; i < SUMS<N>; i++)
-            sum[i] = __fadd_rn(sum[i], v[i]);
-    } else {
-        float c[2 * SUMS<N>];
-        matrix_fence();
-        tile_bf16<N>(weights, x.codes, BF16_BYTES<SLIP_TOKENS>, c);
-        matrix_commit();
-        matrix_wait<0>();
-        pin(c);
-#pragma unroll
-        for (int i = 0; i < SUMS<N>; i++) { // hi and lo of a run of groups
-            constexpr int RUN = SUMS<N> < SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS> ? SUMS<N> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
-            const int hi = i / RUN * 2 * RUN + i % RUN;
-            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[hi], c[hi + RUN]));
-        }
-    }
-}
-
-// Row of an item that is the thread's column number `i` of N / 4.
-__device__ __forceinline__ int wide_column(int thread, int i)
-{
-    return i / 2 * 8 + thread % 4 * 2 + i % 2;
-}
 
 __device__ __forceinline__ bool wide_exists(const wide_item &item, int row)
 {
@@ -119,13 +67,13 @@ __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &
 
 // Where the thread's rows of an item go, by pick: chunk 0, column `column`. NULL: nowhere.
 template <int N>
-__device__ __forceinline__ void wide_find(const wide_work &w, const int32_t *pick, int column, float *(&to)[N / 4])
+__device__ __forceinline__ void wide_find(const wide_work &w, const wide_item &item, const int32_t *pick, int column, float *(&to)[N / 4])
 {
     const slip_cuda_partial out = w.op->out;
     const int thread = wide_thread();
 #pragma unroll
     for (int i = 0; i < N / 4; i++) {
-        const int mine = pick[wide_column(thread, i)];
+        const int row = wide_column(thread, i), mine = row < item.groups * SLIP_TOKENS ? pick[row] : -1;
         to[i] = mine < 0 ? NULL : out.data + slip_pick_at(&out, mine, 0) + column;
     }
 }
@@ -141,44 +89,13 @@ __device__ __forceinline__ void wide_put(float *const (&to)[N / 4], int column, 
         }
 }
 
-// `factors`: of the item's rows; NULL: `undo`.
-template <int N>
-__device__ __forceinline__ void wide_scale(const float *factors, float undo, float (&sum)[SUMS<N>])
-{
-    const int thread = wide_thread();
-#pragma unroll
-    for (int i = 0; i < N / 4; i++) {
-        const float factor = factors ? factors[wide_column(thread, i)] : undo;
-        sum[i / 2 * 4 + i % 2] = __fmul_rn(sum[i / 2 * 4 + i % 2], factor);
-        sum[i / 2 * 4 + 2 + i % 2] = __fmul_rn(sum[i / 2 * 4 + 2 + i % 2], factor);
-    }
-}
-
-// total += sum in the order of the chunks, in shared memory. After the last chunk `sum` is the total.
-template <int N>
-__device__ __forceinline__ void wide_add_shared(float4 (*total)[wide_warps<WIDE_MANY>::CONSUMER_THREADS], bool first, bool last,
-                                                float (&sum)[SUMS<N>])
-{
-    const int thread = wide_thread();
-#pragma unroll
-    for (int i = 0; i < SUMS<N>; i += 4) {
-        float4 &mine = total[i / 4][thread];
-        const float4 before = first ? make_float4(0, 0, 0, 0) : mine;
-        sum[i] = __fadd_rn(before.x, sum[i]);
-        sum[i + 1] = __fadd_rn(before.y, sum[i + 1]);
-        sum[i + 2] = __fadd_rn(before.z, sum[i + 2]);
-        sum[i + 3] = __fadd_rn(before.w, sum[i + 3]);
-        if (!last)
-            mine = make_float4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]);
-    }
-}
-
 // One warpgroup's row tiles of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
 template <int FORMAT, int N, int SHAPE, int USE>
 __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
                                               unsigned &count)
 {
-    constexpr bool ADDS = USE == WIDE_SUMMED, DOWN = USE == WIDE_DOWN, SHARED = ADDS && wide_totals<FORMAT, SHAPE>::SHARED && N == 64;
+    constexpr bool ADDS = USE == WIDE_SUMMED || USE == WIDE_SWIGLU, DOWN = USE == WIDE_DOWN,
+                   SHARED = ADDS && wide_totals<FORMAT, SHAPE>::SHARED && N == 64;
     constexpr bool FOUND = DOWN && SHAPE == WIDE_FEW; // where rows go is found once
     float total[ADDS && !SHARED ? SUMS<N> : 4] = {}, *to[FOUND ? N / 4 : 1];
     if (w.block)
@@ -187,24 +104,16 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
         const int thread = wide_thread();
         copy_wait_all();
         __syncwarp();
-        wide_find<N>(w, s.picks[thread / 32].pick, (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4,
-                     to);
+        wide_find<N>(w, item, s.picks[thread / 32].pick,
+                     (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4, to);
     }
+    const wide_lane<FORMAT, SHAPE> lane(s, warpgroup);
 #pragma unroll 1
     for (int left = item.turns; left > 0; left--) {
         const int turn = item.turns - left, tile = DOWN ? turn * wide_warps<SHAPE>::TILES : 0; // of the item
-        const bool works = tile + warpgroup < item.tiles;
+        const bool works = wide_row_tile<USE>(w.op->matrix, item, tile + warpgroup) >= 0;
         float sum[SUMS<N>] = {};
-#pragma unroll 1
-        for (int i = slip_chunk_length(&w.op->matrix, DOWN ? 0 : item.chunk + turn); i > 0; i--, count++) {
-            const unsigned slot = count % wide_format<FORMAT, SHAPE>::DEPTH;
-            wide_wait(&s.full[slot], count / wide_format<FORMAT, SHAPE>::DEPTH);
-            if (works)
-                wide_tile<FORMAT, N, SHAPE>(s.stage[slot], warpgroup, sum);
-            __syncwarp();
-            if (wide_thread() % 32 == 0)
-                mbarrier_arrive(&s.empty[slot]);
-        }
+        wide_stages<FORMAT, N>(lane, warpgroup, slip_chunk_length(&w.op->matrix, DOWN ? 0 : item.chunk + turn), works, s, count, sum);
         if constexpr (FOUND) {
             wide_scale<N>(NULL, w.undo, sum);
             if (works)
@@ -224,6 +133,11 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
                 sum[i] = total[i] = __fadd_rn(total[i], sum[i]);
         }
         const int column = (item.row_tile + tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
+        if constexpr (USE == WIDE_SWIGLU) {
+            if (left == 1)
+                wide_swiglu<FORMAT, N>(w, item, works ? warpgroup : -1, sum, s);
+            continue;
+        }
         if ((ADDS && left > 1) || !works)
             continue;
         if (SHAPE == WIDE_PARTS && w.op->counted)
@@ -238,18 +152,18 @@ __device__ __forceinline__ void wide_factors(const wide_work &w, const wide_item
 {
     const slip_cuda_operand &a = *w.operand;
     const int token = threadIdx.x % SLIP_TOKENS, group = threadIdx.x / 32;
-    asm volatile("bar.sync 1, %0;" ::"n"(wide_warps<WIDE_MANY>::CONSUMER_THREADS) : "memory");
+    wide_meet<WIDE_MANY>();
     if (group < item.groups) {
         const float mine = factor_of(a, w.op->epsilon, a.ssq + slip_operand_block_at(a.padded, item.group + group, token, 0), w.undo);
         if (threadIdx.x % 32 < SLIP_TOKENS)
             factors[group * SLIP_TOKENS + token] = mine;
     }
-    asm volatile("bar.sync 1, %0;" ::"n"(wide_warps<WIDE_MANY>::CONSUMER_THREADS) : "memory");
+    wide_meet<WIDE_MANY>();
 }
 
 // Stages of row tiles in an item of MOE_DOWN, whose rows are short. An item costs a CTA half a microsecond beside its stages, half of what a stage
 // takes. Every CTA is to have many items all the same, so that all end together.
-__device__ __forceinline__ int wide_stages(const slip_cuda_matrix &m, int blocks, int tiles)
+__device__ __forceinline__ int wide_stages_of(const slip_cuda_matrix &m, int blocks, int tiles)
 {
     constexpr int STAGES = 8, ITEMS = 8;
     const int all = blocks * ((m.row_tiles + tiles - 1) / tiles);
@@ -294,8 +208,11 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
     if (op.kind != SLIP_CUDA_LINEAR)
         wide_experts<SHAPE>(op, w);
     if (USE == WIDE_DOWN)
-        w.each *= wide_stages(product.matrix, w.blocks, w.each);
-    w.pieces = (product.matrix.row_tiles + w.each - 1) / w.each;
+        w.each *= wide_stages_of(product.matrix, w.blocks, w.each);
+    if (USE == WIDE_SWIGLU)
+        w.each = 1;
+    const int tiles = USE == WIDE_SWIGLU ? blocks_of(product.width) : product.matrix.row_tiles;
+    w.pieces = (tiles + w.each - 1) / w.each;
     w.items = w.full = w.blocks * w.pieces * w.splits;
     if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
         wide_cut(w);
@@ -307,6 +224,7 @@ __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &ite
                                         unsigned &count)
 {
     constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
+    constexpr bool THREE = FORMAT == SLIP_WEIGHT_MXFP4 && SHAPE == WIDE_FEW;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
     if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
         wide_factors(w, item, s.factor);
@@ -316,7 +234,7 @@ __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &ite
         wide_multiply<FORMAT, 16, SHAPE, USE>(w, item, warpgroup, s, count);
     else if constexpr (GROUPS > 2) {
         if (item.groups <= 4)
-            wide_multiply<FORMAT, 32, SHAPE, USE>(w, item, warpgroup, s, count);
+            wide_multiply<FORMAT, THREE ? 24 : 32, SHAPE, USE>(w, item, warpgroup, s, count);
         else if (THREE_QUARTERS && item.groups <= 6)
             wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, SHAPE, USE>(w, item, warpgroup, s, count);
         else if constexpr (GROUPS > 6)

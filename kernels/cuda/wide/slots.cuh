@@ -49,6 +49,8 @@ __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_
         const int block = blocks_so_far + slots_before(blocks, s.blocks, all_blocks);
         for (int i = 0; i < blocks; i++)
             op.slots.block[block + i] = {e, group + i * most, min(groups - i * most, most), 0};
+        for (int i = 0; i < groups; i++)
+            op.slots.done[group + i] = 0;
         for (int i = picks; i < groups * SLIP_TOKENS; i++)
             op.slots.pick[group * SLIP_TOKENS + i] = -1;
         if (e < op.experts)
@@ -177,13 +179,14 @@ __global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cud
     }
 }
 
-// Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns.
+// Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns. FEW: where experts have few rows, too.
+template <bool FEW>
 __global__ void __launch_bounds__(SLOT_COPY_THREADS, SLOT_CTAS) slots_swiglu(const slip_cuda_op *ops, int number)
 {
     await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &to = op.slots.down;
-    const int blocks = to.padded / SLIP_F8_BLOCK, count = op.slots.count[0] * SLIP_TOKENS * blocks;
+    const int blocks = to.padded / SLIP_F8_BLOCK, count = (FEW || op.slots.count[2] > 0) * op.slots.count[0] * SLIP_TOKENS * blocks;
     for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < count; item += gridDim.x * (SLOT_COPY_THREADS / 32)) {
         const int slot = item / blocks, block = item - slot * blocks, pick = op.slots.pick[slot];
         if (pick >= 0)

@@ -34,6 +34,7 @@ static_assert(wide_warps<WIDE_MANY>::CONSUMER == 152 && wide_warps<WIDE_FEW>::CO
 enum wide_use {
     WIDE_APART,  // each is written
     WIDE_SUMMED, // their sum is
+    WIDE_SWIGLU, // those of MOE_GATE_UP's gate and up make 128 columns of MOE_DOWN's operand
     WIDE_DOWN    // MOE_DOWN has one chunk: items have row tiles after row tiles instead
 };
 
@@ -46,20 +47,20 @@ struct wide_format;
 
 template <int SHAPE>
 struct wide_format<SLIP_WEIGHT_BF16, SHAPE> {
-    static constexpr int GROUPS = SHAPE == WIDE_FEW ? SLIP_SLOT_BLOCK_OF_FEW : 8, DEPTH = 5;
+    static constexpr int GROUPS = SHAPE == WIDE_FEW ? 4 : 8, DEPTH = SHAPE == WIDE_FEW ? 4 : 5;
     static constexpr int TILE = SLIP_TILE_BF16, FORMS = 2, FORM_BYTES = BF16_BYTES<SLIP_TOKENS>, BLOCKS = 0;
 };
 
 template <int SHAPE>
 struct wide_format<SLIP_WEIGHT_F8, SHAPE> {
-    static constexpr int GROUPS = SHAPE == WIDE_FEW ? SLIP_SLOT_BLOCK_OF_FEW : 8, DEPTH = SHAPE == WIDE_FEW ? 5 : 6;
+    static constexpr int GROUPS = SHAPE == WIDE_FEW ? 4 : 8, DEPTH = SHAPE == WIDE_FEW ? 4 : 6;
     static constexpr int TILE = SLIP_TILE_F8, FORMS = 1, FORM_BYTES = F8_BYTES<SLIP_TOKENS>, BLOCKS = 1;
 };
 
 template <int SHAPE>
 struct wide_format<SLIP_WEIGHT_MXFP4, SHAPE> {
     static constexpr int GROUPS = SHAPE == WIDE_FEW ? SLIP_SLOT_BLOCK_OF_FEW : SHAPE == WIDE_MANY ? SLIP_SLOT_BLOCK : 4;
-    static constexpr int DEPTH = SHAPE == WIDE_FEW ? 5 : GROUPS <= 4 ? 6 : GROUPS <= 6 ? 5 : 4;
+    static constexpr int DEPTH = SHAPE == WIDE_FEW ? 4 : GROUPS <= 4 ? 6 : GROUPS <= 6 ? 5 : 4;
     static constexpr int TILE = SLIP_TILE_MXFP4, FORMS = 1, FORM_BYTES = MXFP4_GROUP, BLOCKS = 2;
 };
 
@@ -82,7 +83,7 @@ struct wide_totals {
 // stages.
 struct wide_item {
     int number;
-    int row_tile, tiles; // [row_tile, row_tile + tiles)
+    int row_tile, tiles; // [row_tile, row_tile + tiles); of WIDE_SWIGLU the block of columns, and nothing
     int chunk, turns;    // chunks [chunk, chunk + turns), or stages of row tiles
     int group, groups;   // of the operand
     int expert;
@@ -93,6 +94,24 @@ template <int FORMAT, int SHAPE>
 struct wide_picks {
     alignas(16) int32_t pick[wide_format<FORMAT, SHAPE>::GROUPS * SLIP_TOKENS]; // -1: empty
     float factor[wide_format<FORMAT, SHAPE>::GROUPS * SLIP_TOKENS];
+};
+
+// Sums of gate and up, by weight tile, slot and row, on their way to swiglu. (4 more: banks.)
+template <int FORMAT, int SHAPE>
+struct wide_gate_up {
+    alignas(16) float sum[wide_warps<SHAPE>::TILES][SLIP_SLOT_BLOCK_OF_FEW * SLIP_TOKENS][SLIP_TILE_ROWS + 4];
+    uint64_t read;                               // by all consumers
+    unsigned turn[wide_warps<SHAPE>::CONSUMERS]; // parity of an item's turn, of each warp
+};
+struct wide_no_gate_up {};
+
+// A CTA's share of a MOE_DOWN that is in one launch with its MOE_GATE_UP: of the stages of row tiles of all blocks, one block's behind the other's. Of the
+// next BLOCKS blocks: row groups, and where the rows' results go; NULL: nowhere.
+struct wide_share {
+    static constexpr int BLOCKS = 8, ROWS = SLIP_SLOT_BLOCK_OF_FEW * SLIP_TOKENS;
+    int next, last;
+    int groups[BLOCKS];
+    float *row[BLOCKS][ROWS];
 };
 
 // What a CTA works on: the op, its operand, and how many items all CTAs have.
@@ -111,7 +130,10 @@ template <int FORMAT, int SHAPE>
 struct wide_memory {
     wide_stage<FORMAT, SHAPE> stage[wide_format<FORMAT, SHAPE>::DEPTH];
     wide_totals<FORMAT, SHAPE> total;
-    wide_work work;                               // here and not in registers, but of WIDE_PARTS; of WIDE_MANY the next, too
+    wide_work work; // here and not in registers, but of WIDE_PARTS; of WIDE_MANY the next, too
+    wide_work down; // of WIDE_FEW: MOE_DOWN in the same launch, and the share of it
+    wide_share share;
+    std::conditional_t<SHAPE == WIDE_FEW, wide_gate_up<FORMAT, SHAPE>, wide_no_gate_up> gate_up;
     wide_item item[wide_warps<SHAPE>::CONSUMERS]; // at hand, of each warp
     wide_picks<FORMAT, SHAPE> picks[wide_warps<SHAPE>::CONSUMERS];
     float factor[wide_format<FORMAT, SHAPE>::GROUPS * SLIP_TOKENS]; // LINEAR: of the item's rows
@@ -162,6 +184,16 @@ __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
     return item;
 }
 
+// The matrix's row tile that is number `index` of the item's; -1: there is none. WIDE_SWIGLU has two of gate and the two of up that belong to them.
+template <int USE>
+__device__ __forceinline__ int wide_row_tile(const slip_cuda_matrix &m, const wide_item &item, int index)
+{
+    if (USE != WIDE_SWIGLU)
+        return index < item.tiles ? item.row_tile + index : -1;
+    const int half = m.row_tiles / 2, tile = item.row_tile * 2 + index % 2;
+    return tile < half ? index / 2 * half + tile : -1;
+}
+
 // Row groups that a product's instruction takes, which may be more than there are.
 __device__ __forceinline__ int wide_groups(int groups)
 {
@@ -183,6 +215,12 @@ __device__ __forceinline__ void wide_start(wide_memory<FORMAT, SHAPE> &s)
             mbarrier_init(&s.full[i], wide_warps<SHAPE>::FILLERS);
             mbarrier_init(&s.empty[i], wide_warps<SHAPE>::CONSUMERS);
         }
+    if constexpr (SHAPE == WIDE_FEW) {
+        if (threadIdx.x == 0)
+            mbarrier_init(&s.gate_up.read, wide_warps<SHAPE>::CONSUMERS);
+        if (threadIdx.x < wide_warps<SHAPE>::CONSUMERS)
+            s.gate_up.turn[threadIdx.x] = 0;
+    }
     mbarrier_init_fence();
     fence_async_shared();
     __syncthreads();
@@ -221,49 +259,67 @@ __device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, con
             false};
 }
 
+// A filler's lane: which of a stage's copies it makes, how, and how many stages it has filled.
+struct wide_filler {
+    int index;
+    uint64_t policy;
+    unsigned count;
+};
+
+template <int SHAPE>
+__device__ __forceinline__ wide_filler wide_filler_of(const wide_work &w)
+{
+    using warps = wide_warps<SHAPE>;
+    return {(int)threadIdx.x % 32 * warps::FILLERS + (int)threadIdx.x / 32 - warps::CONSUMERS,
+            w.block || w.blocks == 1 ? read_once_policy() : keep_policy(), 0};
+}
+
+// By one filler warp: its share of an item's stages.
+template <int FORMAT, int SHAPE, int USE>
+__device__ __forceinline__ void wide_fill_item(const wide_work &w, const slip_cuda_matrix &m, const wide_item &item,
+                                               wide_memory<FORMAT, SHAPE> &s, wide_filler &filler)
+{
+    const wide_copy copy = wide_copy_of<FORMAT, SHAPE>(m, *w.operand, item, filler.index);
+#pragma unroll 1
+    for (int turn = 0; turn < item.turns; turn++) {
+        const int chunk = USE == WIDE_DOWN ? 0 : item.chunk + turn;
+        const int row_tile = wide_row_tile<USE>(m, item, (USE == WIDE_DOWN ? turn * wide_warps<SHAPE>::TILES : 0) + filler.index);
+        const bool real = copy.bytes > 0 && (!copy.weights || row_tile >= 0);
+        const int bytes = __reduce_add_sync(~0u, real ? copy.bytes : 0);
+        int tile = chunk * m.chunk;
+        if (copy.weights)
+            tile = slip_tiles_before(&m, chunk, row_tile);
+        else if (tile >= m.plane_tiles)
+            tile -= m.plane_tiles; // a chunk keeps to one plane
+        const unsigned char *from = copy.from + (int64_t)tile * copy.bytes;
+#pragma unroll 1
+        for (int i = slip_chunk_length(&m, chunk); i > 0; i--, filler.count++, from += copy.bytes) {
+            const unsigned slot = filler.count % wide_format<FORMAT, SHAPE>::DEPTH,
+                           round = filler.count / wide_format<FORMAT, SHAPE>::DEPTH;
+            if (round > 0)
+                wide_wait(&s.empty[slot], round - 1);
+            if (threadIdx.x % 32 == 0)
+                mbarrier_expect(&s.full[slot], bytes);
+            __syncwarp();
+            unsigned char *const to = (unsigned char *)&s.stage[slot] + copy.to;
+            if (real && copy.weights)
+                bulk_load(to, from, copy.bytes, &s.full[slot], filler.policy);
+            else if (real)
+                bulk_load(to, from, copy.bytes, &s.full[slot]);
+        }
+    }
+}
+
 // By one filler warp: its share of all stages.
 template <int FORMAT, int SHAPE, int USE>
 __device__ __forceinline__ void wide_fill(const wide_work &w, wide_memory<FORMAT, SHAPE> &s)
 {
-    using format = wide_format<FORMAT, SHAPE>;
-    using warps = wide_warps<SHAPE>;
     // In registers where there are some. (The operand's fields, too, would spill the others'.)
     const std::conditional_t<SHAPE == WIDE_MANY, const slip_cuda_matrix &, const slip_cuda_matrix> m = w.op->matrix;
-    const int index = threadIdx.x % 32 * warps::FILLERS + threadIdx.x / 32 - warps::CONSUMERS;
-    const uint64_t policy = w.block || w.blocks == 1 ? read_once_policy() : keep_policy();
-    unsigned count = 0;
+    wide_filler filler = wide_filler_of<SHAPE>(w);
 #pragma unroll 1
-    for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
-        const wide_item item = wide_item_of<FORMAT, SHAPE, USE>(w, number);
-        const wide_copy copy = wide_copy_of<FORMAT, SHAPE>(m, *w.operand, item, index);
-#pragma unroll 1
-        for (int turn = 0; turn < item.turns; turn++) {
-            const int chunk = USE == WIDE_DOWN ? 0 : item.chunk + turn;
-            const int row = (USE == WIDE_DOWN ? turn * warps::TILES : 0) + index; // a row tile of the item
-            const bool real = copy.bytes > 0 && (!copy.weights || row < item.tiles);
-            const int bytes = __reduce_add_sync(~0u, real ? copy.bytes : 0);
-            int tile = chunk * m.chunk;
-            if (copy.weights)
-                tile = slip_tiles_before(&m, chunk, item.row_tile + row);
-            else if (tile >= m.plane_tiles)
-                tile -= m.plane_tiles; // a chunk keeps to one plane
-            const unsigned char *from = copy.from + (int64_t)tile * copy.bytes;
-#pragma unroll 1
-            for (int i = slip_chunk_length(&m, chunk); i > 0; i--, count++, from += copy.bytes) {
-                const unsigned slot = count % format::DEPTH, round = count / format::DEPTH;
-                if (round > 0)
-                    wide_wait(&s.empty[slot], round - 1);
-                if (threadIdx.x % 32 == 0)
-                    mbarrier_expect(&s.full[slot], bytes);
-                __syncwarp();
-                unsigned char *const to = (unsigned char *)&s.stage[slot] + copy.to;
-                if (real && copy.weights)
-                    bulk_load(to, from, copy.bytes, &s.full[slot], policy);
-                else if (real)
-                    bulk_load(to, from, copy.bytes, &s.full[slot]);
-            }
-        }
-    }
+    for (int number = blockIdx.x; number < w.items; number += gridDim.x)
+        wide_fill_item<FORMAT, SHAPE, USE>(w, m, wide_item_of<FORMAT, SHAPE, USE>(w, number), s, filler);
 }
 
 } // namespace slip

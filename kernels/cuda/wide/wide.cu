@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "kernels/cuda/wide/counted.cuh"
+#include "kernels/cuda/wide/experts.cuh"
 #include "kernels/cuda/wide/slots.cuh"
 #include "kernels/cuda/wide/wide.h"
 
@@ -31,6 +32,21 @@ static wide_kernel kernel()
 static wide_kernel router_kernel()
 {
     return {(const void *)wide_counted, wide_warps<WIDE_MANY>::THREADS, sizeof(wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY>)};
+}
+
+template <int FORMAT>
+static wide_kernel experts_kernel()
+{
+    return {(const void *)wide_experts_of_few<FORMAT>, wide_warps<WIDE_FEW>::THREADS, sizeof(wide_memory<FORMAT, WIDE_FEW>)};
+}
+
+static wide_kernel experts_kernel(int format)
+{
+    switch (format) {
+    case SLIP_WEIGHT_BF16: return experts_kernel<SLIP_WEIGHT_BF16>();
+    case SLIP_WEIGHT_F8: return experts_kernel<SLIP_WEIGHT_F8>();
+    default: return experts_kernel<SLIP_WEIGHT_MXFP4>();
+    }
 }
 
 // Of a product in this format: one of `kind`, in a step whose sums are `whole`. `many`: for experts with many rows.
@@ -63,9 +79,13 @@ static cudaError_t prepare(const wide_kernel &k)
 template <int FORMAT>
 static cudaError_t prepare_format()
 {
-    const wide_kernel kernels[] = {kernel<FORMAT, WIDE_PARTS, WIDE_APART>(), kernel<FORMAT, WIDE_MANY, WIDE_SUMMED>(),
-                                   kernel<FORMAT, WIDE_MANY, WIDE_DOWN>(),   kernel<FORMAT, WIDE_FEW, WIDE_APART>(),
-                                   kernel<FORMAT, WIDE_FEW, WIDE_SUMMED>(),  kernel<FORMAT, WIDE_FEW, WIDE_DOWN>()};
+    const wide_kernel kernels[] = {kernel<FORMAT, WIDE_PARTS, WIDE_APART>(),
+                                   kernel<FORMAT, WIDE_MANY, WIDE_SUMMED>(),
+                                   kernel<FORMAT, WIDE_MANY, WIDE_DOWN>(),
+                                   kernel<FORMAT, WIDE_FEW, WIDE_APART>(),
+                                   kernel<FORMAT, WIDE_FEW, WIDE_SUMMED>(),
+                                   kernel<FORMAT, WIDE_FEW, WIDE_DOWN>(),
+                                   experts_kernel<FORMAT>()};
     for (const wide_kernel &k : kernels) {
         const cudaError_t error = prepare(k);
         if (error != cudaSuccess)
@@ -90,30 +110,65 @@ static cudaError_t launch(const wide_step &s, const wide_kernel &k, int op)
     return launch_behind(k.function, s.sms, k.threads, k.shared_bytes, s.stream, arguments);
 }
 
-static cudaError_t launch_product(const wide_step &s, const slip_cuda_op &host, int op)
+// Of kernels that copy slots: where there are many, more loads in flight.
+static int copy_ctas(const wide_step &s)
 {
-    if (host.product.counted && s.whole) {
-        assert(host.product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
-        return launch(s, router_kernel(), op);
-    }
-    const cudaError_t error = launch(s, kernel_of(host, s.whole, false), op);
-    const bool many = host.kind != SLIP_CUDA_LINEAR && s.whole; // which of both finds work, only the device knows
+    return s.whole ? SLOT_CTAS * s.sms : s.sms;
+}
+
+// Has one launch room for MOE_GATE_UP and the MOE_DOWN behind it? It wants whole weight tiles of gate and of up.
+static bool experts_together(const wide_step &s, const slip_cuda_op *up)
+{
+    return s.together && up[0].product.width % SLIP_TILE_ROWS == 0 && up[0].product.matrix.format == up[1].product.matrix.format;
+}
+
+// A product by the kernels that find its kind's work: in a step whose sums are whole, experts with few rows and with many, of which only the device
+// knows which there are.
+static cudaError_t launch_product(const wide_step &s, const slip_cuda_op &host, int op, bool few)
+{
+    const cudaError_t error = few ? launch(s, kernel_of(host, s.whole, false), op) : cudaSuccess;
+    const bool many = host.kind != SLIP_CUDA_LINEAR && s.whole;
     return error == cudaSuccess && many ? launch(s, kernel_of(host, true, true), op) : error;
 }
 
-cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
+static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op &host, int op)
+{
+    if (!host.product.counted || !s.whole)
+        return launch_product(s, host, op, true);
+    assert(host.product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
+    return launch(s, router_kernel(), op);
+}
+
+static cudaError_t launch_gate_up(const wide_step &s, const slip_cuda_op *host, int op)
 {
     void *picks[] = {(void *)&s.ops, (void *)&s.step, (void *)&s.picked, &op}, *slots[] = {(void *)&s.ops, &op};
-    const int ctas = s.whole ? SLOT_CTAS * s.sms : s.sms; // where there are many slots, more loads in flight
-    cudaError_t error = cudaSuccess;
-    if (host.kind == SLIP_CUDA_MOE_GATE_UP) {
-        error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, s.stream, picks);
-        if (error == cudaSuccess)
-            error = launch_behind((const void *)slots_gather, ctas, SLOT_COPY_THREADS, 0, s.stream, slots);
+    const bool together = experts_together(s, host);
+    cudaError_t error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, s.stream, picks);
+    if (error == cudaSuccess)
+        error = launch_behind((const void *)slots_gather, copy_ctas(s), SLOT_COPY_THREADS, 0, s.stream, slots);
+    if (error == cudaSuccess && together)
+        error = launch(s, experts_kernel(host->product.matrix.format), op);
+    return error == cudaSuccess ? launch_product(s, *host, op, !together) : error;
+}
+
+static cudaError_t launch_down(const wide_step &s, const slip_cuda_op *host, int op)
+{
+    const bool few = !experts_together(s, host - 1);
+    const void *swiglu = few ? (const void *)slots_swiglu<true> : (const void *)slots_swiglu<false>;
+    void *slots[] = {(void *)&s.ops, &op};
+    if (!few && !s.whole)
+        return cudaSuccess;
+    const cudaError_t error = launch_behind(swiglu, copy_ctas(s), SLOT_COPY_THREADS, 0, s.stream, slots);
+    return error == cudaSuccess ? launch_product(s, *host, op, few) : error;
+}
+
+cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op *host, int op)
+{
+    switch (host->kind) {
+    case SLIP_CUDA_MOE_GATE_UP: return launch_gate_up(s, host, op);
+    case SLIP_CUDA_MOE_DOWN: return launch_down(s, host, op);
+    default: return launch_linear(s, *host, op);
     }
-    if (host.kind == SLIP_CUDA_MOE_DOWN)
-        error = launch_behind((const void *)slots_swiglu, ctas, SLOT_COPY_THREADS, 0, s.stream, slots);
-    return error == cudaSuccess ? launch_product(s, host, op) : error;
 }
 
 } // namespace slip

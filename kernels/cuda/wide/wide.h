@@ -4,7 +4,7 @@
  *
  *   LINEAR        one launch
  *   MOE_GATE_UP   picks sorted by expert into slots (layout/slots.h), operands gathered there, product
- *   MOE_DOWN      swiglu of each slot, product
+ *   MOE_DOWN      swiglu of each slot, product; where experts have few rows, both products and swiglu are one launch (experts.cuh)
  *   ROPE          one launch, where heads have no norms
  *   ATTEND_WINDOW one launch, behind a ROPE, which all steps of more than SLIP_CUDA_WHOLE_ABOVE rows have
  *   ATTEND        splits of all tiles, then their merge
@@ -15,7 +15,7 @@
  *   QUANTISE      one launch
  *   TOPK          one launch, a warp a row
  *   the router    one launch of its own kernel (counted.cuh)
- *   experts       a launch for few rows an expert and one for many, of which one finds nothing to do
+ *   experts       launches for few rows an expert and for many, of which one kind finds nothing to do
  *
  * C++, for the engine's .cu files. */
 #pragma once
@@ -34,12 +34,13 @@ struct wide_step {
     const slip_cuda_step *step;
     unsigned *picked; // counts experts, for the metrics
     bool whole;       // of more than SLIP_CUDA_WHOLE_ABOVE rows
+    bool together;    // all ops of the step are enqueued, and nobody looks at what one leaves to the next
     int sms;
     cudaStream_t stream;
 };
 
-// Op number `op` of the list, a product. `host`: the same op, in host memory.
-cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op &host, int op);
+// Op number `op` of the list, a product. `host`: the same op in the host's list.
+cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op *host, int op);
 
 // ---- attention of many rows, with the bits of the ops that serve all steps ----
 

@@ -121,6 +121,8 @@ class Trainer:
         self.c = config_for(self.target, s)
         if s.loss not in WEIGH or s.optimizer not in ("muon", "adamw"):
             raise SystemExit(f"drafter: loss {s.loss!r} or optimizer {s.optimizer!r}: no such choice; see train.toml")
+        if s.markov % 8 or not 0 <= s.markov <= 1024:
+            raise SystemExit(f"drafter: markov {s.markov}: should be a multiple of 8, at most 1024, which is what the engine takes")
         self.rows = states.rows if states else Rows(folder / "teach", self.device, LONGEST_BLOCK)
         self.states = states or States(self.target, self.rows)
         self.model = Drafter(self.c, self.target.embedding).to(self.device)

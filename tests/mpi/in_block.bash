@@ -1,5 +1,7 @@
-# A drafter with an in-block head, made of the model's by with_head: answers, and how many drafts are accepted. Sets: base, without, zero, seen and
+# A drafter with an in-block head, made of the model's by with_head: answers, and how many drafts are accepted. Sets: without, zero, seen and
 # compare. Sourced behind common.bash.
+#   RANKS   for what all else is held to (default 1)
+: "${RANKS:=1}"
 requests=$work/requests.jsonl log=$work/log base=$work/base.jsonl zero=$work/zero.h5 seen=$work/seen.h5
 
 line() { # custom_id, prompt, more of the body
@@ -28,7 +30,7 @@ acceptance() { # file: in ten-thousandths
 
 # The answers of the plain model without a draft, and the acceptance that its drafter has without a head.
 without=0
-if decode "$base" 1 "$MODEL" --no-draft && decode "$work/out.jsonl" 1 "$MODEL" --always-draft --sequences 1; then
+if decode "$base" "$RANKS" "$MODEL" --no-draft && decode "$work/out.jsonl" "$RANKS" "$MODEL" --always-draft --sequences 1; then
     without=$(acceptance "$work/out.jsonl")
     ok "the drafter without a head" "acceptance $without"
 else

@@ -201,8 +201,7 @@ __device__ __forceinline__ bool walks(const slip_cuda_op &last)
 
 // By all consumers: the candidates of all slices go to rank 0, which keeps the best of all ranks; false elsewhere. A function of its own, as what
 // follows it: its registers are not the step's.
-template <allreduce_mode MODE>
-__device__ __noinline__ bool meet_slices(const kernel_parameters &p, const slip_cuda_sample &op, const waiter &w)
+static __device__ __noinline__ bool meet_slices(const kernel_parameters &p, const slip_cuda_sample &op, const waiter &w)
 {
     const slip_exchange &x = p.exchange;
     const int count = p.step->logit_rows * SLIP_SLICES;
@@ -220,7 +219,7 @@ template <allreduce_mode MODE>
 __device__ __forceinline__ void deliver_walk(const kernel_parameters &p, const slip_cuda_sample &op, const waiter &w, int slot,
                                              int32_t *drafted, walk_memory &memory)
 {
-    if (!together<MODE>(*p.step) || meet_slices<MODE>(p, op, w))
+    if (!together<MODE>(*p.step) || meet_slices(p, op, w))
         walk_apart(op, *p.step, p.candidates + slot * SLIP_MAX_LOGIT_ROWS, drafted, memory);
 }
 

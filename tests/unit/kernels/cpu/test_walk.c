@@ -42,7 +42,7 @@ static int make_logits(void **state)
 {
     for (int32_t row = 0; row < ROWS; row++)
         for (int32_t v = 0; v < TOKENS; v++)
-            logits[row][v] = (float)tiny_below(31, (uint64_t)(row * TOKENS + v), 4000) / 1000;
+            logits[row][v] = (float)tiny_below(31, (uint64_t)row * TOKENS + (uint64_t)v, 4000) / 1000;
     return tiny_comm_start(state) != 0 || (comm = *state) == NULL;
 }
 

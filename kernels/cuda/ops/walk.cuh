@@ -86,13 +86,13 @@ __device__ __forceinline__ slip_candidate walk_piece(const slip_cuda_walk &walk,
     return sample_warp_best(best);
 }
 
-// Blocks first, first + stride, ... of the step. `turn`: the CTA's slots so far. `drafted`: where tokens go, too.
+// Blocks first, first + stride, ... of the step. `drafted`: where tokens go, too; or NULL.
 __device__ __forceinline__ void walk_blocks(const slip_cuda_sample &op, const slip_cuda_step &step, int first, int stride,
                                             slip_candidate *drafts, int32_t *drafted, walk_memory &m)
 {
     const slip_cuda_walk &walk = op.walk;
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, blocks = step.logit_rows / walk.slots;
-    int turn = 0;
+    int turn = 0; // slots so far
     for (int b = first; b < blocks; b += stride) {
         const int row = b * walk.slots;
         const slip_candidate *candidates = op.candidates + (int64_t)row * SLIP_SLICES;

@@ -208,8 +208,11 @@ static __device__ __noinline__ bool meet_slices(const kernel_parameters &p, cons
     const uint32_t serial = p.step->serial;
     for (int i = threadIdx.x; x.rank != 0 && i < count; i += CONSUMERS)
         report(x, serial, 1 + i, word_of(op.candidates[i]));
-    for (int i = threadIdx.x; x.rank == 0 && i < count; i += CONSUMERS)
-        op.candidates[i] = meet_candidates(w, x, serial, 1 + i, op.candidates[i]);
+    for (int i = threadIdx.x; x.rank == 0 && i < count; i += CONSUMERS) {
+        const slip_candidate best = meet_candidates(w, x, serial, 1 + i, op.candidates[i]);
+        op.candidates[i] = best;
+        walk_fetch(op.walk, best.token);
+    }
     consumers_sync();
     return x.rank == 0;
 }
@@ -231,7 +234,7 @@ __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, co
     const bool samples = last.kind == SLIP_CUDA_SAMPLE || last.kind == SLIP_CUDA_HISTOGRAM;
     const bool scored = samples && p.step->want != SLIP_WANT_LOGITS && p.step->want != SLIP_WANT_LIKELIEST;
     const int logit_rows = scored && !walks(last) ? p.step->logit_rows : 0;
-    for (int line = threadIdx.x / 32; line <= logit_rows; line += CONSUMER_WARPS)
+    for (int line = CONSUMER_WARPS - 1 - (int)threadIdx.x / 32; line <= logit_rows; line += CONSUMER_WARPS) // the last warps do not walk
         if (line == 0)
             deliver_picked<MODE>(p, w, slot);
         else

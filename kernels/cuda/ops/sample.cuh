@@ -175,6 +175,23 @@ __device__ __forceinline__ void sample_candidates(const slip_cuda_sample &op, co
     }
 }
 
+// Tokens come from other ranks too, and after a wait that failed they are anything.
+__device__ __forceinline__ bool walk_knows(const slip_cuda_walk &walk, int token)
+{
+    return token >= 0 && token < walk.vocabulary;
+}
+
+// Both rows of a candidate to L2, for the walk; it may be of no token, and this the rank of no walk. A row is a line of 128 bytes or a few.
+__device__ __forceinline__ void walk_fetch(const slip_cuda_walk &walk, int token)
+{
+    if (!walk.previous || !walk_knows(walk, token))
+        return;
+    for (int64_t at = (int64_t)token * walk.rank, end = at + walk.rank; at < end; at += 64) {
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(walk.following + at));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(walk.previous + at));
+    }
+}
+
 // The best candidate of each logit row among one slice's tokens of this rank.
 __device__ __forceinline__ void sample_slice(const slip_cuda_sample &op, const context &c, int slice)
 {
@@ -198,6 +215,7 @@ __device__ __forceinline__ void sample_slice(const slip_cuda_sample &op, const c
         for (int i = 0; i < segments; i++)
             best = slip_candidate_better(best, found[h * segments + i]);
         op.candidates[(int64_t)h * SLIP_SLICES + slice] = best;
+        walk_fetch(op.walk, best.token);
     }
     consumers_sync(); // the arena's next use
 }

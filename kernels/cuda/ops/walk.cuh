@@ -1,113 +1,120 @@
 /* The walk through a block of a draft with an in-block head, by one CTA's consumers (ranks/model/sampling/walk.h). Slot after slot: what the head adds
  * to a candidate is a product of two rows of bf16, and the best candidate is the token that the next slot stands behind.
  *
- * What the slots wait for is latency: a row of `previous` is known only when the slot before is done. So all rows that may be read are fetched to L2
- * first, and a slot has one barrier. */
+ * What a slot waits for is latency: its row of `previous` is known only when the slot before is done. So that row comes from L2, where those who
+ * found the candidates have fetched all rows to (walk_fetch); the products are a few mma; a warp's best is found by two reductions in hardware; and
+ * there is little code, since an SM meets it cold in every step. */
 #pragma once
 
 #include "kernels/cuda/ops/sample.cuh"
 
 namespace slip {
 
-constexpr int WALK_LANES = 8;                             // of a candidate: each multiplies 8 columns at a time, 16 bytes
-constexpr int WALK_ROUNDS = 4;                            // candidates of a lane
-constexpr int WALK_PIECE = 32 / WALK_LANES * WALK_ROUNDS; // candidates of a warp
+constexpr int WALK_PIECE = 16; // candidates of a warp: the rows of an mma
 constexpr int WALK_WARPS = SLIP_SLICES / WALK_PIECE;
+constexpr int WALK_TURN = 64; // columns: 16 a lane, loaded as two times 8 next to those of the lane's neighbours
 static_assert(WALK_WARPS <= CONSUMER_WARPS && SLIP_SLICES % WALK_PIECE == 0, "a slot's candidates are dealt out once");
 static_assert(SLIP_MARKOV_UNIT == 8, "16 bytes of a row");
 
-struct walk_memory {
-    slip_candidate best[2][WALK_WARPS]; // of a slot, each warp's; the slot before may still be read
+// A candidate as two integers: the greater `order` is ahead, of equals the lower token, as in ranks/model/sampling/candidate.h.
+struct walk_best {
+    uint32_t order; // 0: there is none; ~0: the score is not finite
+    uint32_t token;
 };
 
-// Tokens come from other ranks too, and after a wait that failed they are anything.
-__device__ __forceinline__ bool walk_knows(const slip_cuda_walk &walk, int token)
+struct walk_memory {
+    walk_best best[2][WALK_WARPS]; // of a slot, each warp's; the slot before may still be read
+};
+
+__device__ __forceinline__ uint32_t walk_order(slip_candidate candidate)
 {
-    return token >= 0 && token < walk.vocabulary;
+    const uint32_t bits = __float_as_uint(candidate.score + 0.0f); // -0 is 0
+    if (candidate.token < 0)
+        return 0;
+    return (bits & 0x7fffffffu) < 0x7f800000u ? bits ^ ((uint32_t)((int)bits >> 31) | 0x80000000u) : ~0u;
 }
 
-__device__ __forceinline__ const uint4 *walk_row(const uint16_t *matrix, const slip_cuda_walk &walk, int token, int column)
+__device__ __forceinline__ slip_candidate walk_candidate(walk_best best)
 {
-    return (const uint4 *)(matrix + (int64_t)token * walk.rank + column);
+    return {__uint_as_float(best.order ^ (best.order >> 31 ? 0x80000000u : ~0u)), (int)best.token};
 }
 
-__device__ __forceinline__ float walk_dot(uint32_t a, uint32_t b, float sum)
+// The best of a warp, in all of its lanes.
+__device__ __forceinline__ walk_best walk_warp_best(walk_best mine)
 {
-    sum = fmaf(__uint_as_float(a << 16), __uint_as_float(b << 16), sum);
-    return fmaf(__uint_as_float(a & 0xffff0000u), __uint_as_float(b & 0xffff0000u), sum);
+    const uint32_t order = __reduce_max_sync(~0u, mine.order);
+    return {order, __reduce_min_sync(~0u, mine.order == order ? mine.token : ~0u)};
 }
 
-// 8 columns.
-__device__ __forceinline__ float walk_dot(uint4 a, uint4 b, float sum)
+// 8 columns from element `at` on; 32 bits count the elements of the largest matrix. Columns beyond the last are zero.
+__device__ __forceinline__ uint4 walk_load(const uint16_t *matrix, uint32_t at, bool real)
 {
-    return walk_dot(a.w, b.w, walk_dot(a.z, b.z, walk_dot(a.y, b.y, walk_dot(a.x, b.x, sum))));
+    return real ? __ldg((const uint4 *)(matrix + at)) : make_uint4(0, 0, 0, 0);
 }
 
-// Both rows of every candidate of the block's slots. A row is a line of 128 bytes or a few.
-__device__ __forceinline__ void walk_fetch(const slip_cuda_walk &walk, const slip_candidate *candidates, int thread)
+// What the head adds to two of a warp's candidates behind token `before`: the products of its row with theirs. All columns of the second operand are
+// that row, so a lane has both sums where it needs them.
+__device__ __forceinline__ float2 walk_products(const slip_cuda_walk &walk, uint32_t before, uint32_t low, uint32_t high, int lane)
 {
-    for (int i = thread; i < walk.slots * SLIP_SLICES; i += CONSUMERS) {
-        const int token = candidates[i].token;
-        if (walk_knows(walk, token))
-            for (int column = 0; column < walk.rank; column += 64) {
-                asm volatile("prefetch.global.L2 [%0];" ::"l"(walk_row(walk.following, walk, token, column)));
-                asm volatile("prefetch.global.L2 [%0];" ::"l"(walk_row(walk.previous, walk, token, column)));
-            }
-    }
-}
-
-// By a warp: the best of WALK_PIECE candidates behind token `before`, in all lanes.
-__device__ __forceinline__ slip_candidate walk_piece(const slip_cuda_walk &walk, const slip_candidate *candidates, int before, int lane)
-{
-    const int mine = lane % WALK_LANES, group = lane / WALK_LANES;
-    slip_candidate candidate[WALK_ROUNDS];
-    float sum[WALK_ROUNDS] = {};
+    float sum[4] = {};
+#pragma unroll 1
+    for (uint32_t turn = 0, rank = (uint32_t)walk.rank; turn < rank; turn += WALK_TURN) {
+        uint4 p[2], x[2], y[2];
 #pragma unroll
-    for (int r = 0; r < WALK_ROUNDS; r++) {
-        candidate[r] = candidates[r * (32 / WALK_LANES) + group];
-        if (!walk_knows(walk, candidate[r].token))
-            candidate[r].token = -1;
-    }
-    for (int column = mine * 8; column < walk.rank; column += WALK_LANES * 8) {
-        const uint4 previous = __ldg(walk_row(walk.previous, walk, before, column));
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint32_t column = turn + i * 32 + (uint32_t)lane % 4 * 8;
+            const bool real = column < rank;
+            p[i] = walk_load(walk.previous, before * rank + column, real);
+            x[i] = walk_load(walk.following, low * rank + column, real);
+            y[i] = walk_load(walk.following, high * rank + column, real);
+        }
 #pragma unroll
-        for (int r = 0; r < WALK_ROUNDS; r++)
-            sum[r] = walk_dot(previous, __ldg(walk_row(walk.following, walk, max(candidate[r].token, 0), column)), sum[r]);
+        for (int i = 0; i < 2; i++) {
+            mma_16816(sum, {x[i].x, y[i].x, x[i].y, y[i].y}, p[i].x, p[i].y);
+            mma_16816(sum, {x[i].z, y[i].z, x[i].w, y[i].w}, p[i].z, p[i].w);
+        }
     }
-    slip_candidate best = {0, -1};
-#pragma unroll
-    for (int r = 0; r < WALK_ROUNDS; r++) {
-#pragma unroll
-        for (int away = WALK_LANES / 2; away > 0; away /= 2)
-            sum[r] += __shfl_xor_sync(~0u, sum[r], away);
-        candidate[r].score += sum[r];
-        best = slip_candidate_better(best, candidate[r]);
-    }
-    return sample_warp_best(best);
+    return make_float2(sum[0], sum[2]);
+}
+
+// By a warp: the best of its WALK_PIECE candidates behind token `before`. `mine`: candidate lane / 4, of odd lanes the one 8 behind it.
+__device__ __forceinline__ walk_best walk_piece(const slip_cuda_walk &walk, slip_candidate mine, int before, int lane)
+{
+    if (!walk_knows(walk, mine.token))
+        mine.token = -1;
+    const uint32_t row = (uint32_t)max(mine.token, 0);
+    const float2 sum = walk_products(walk, (uint32_t)before, __shfl_sync(~0u, row, lane & ~3), __shfl_sync(~0u, row, lane | 1), lane);
+    mine.score += lane & 1 ? sum.y : sum.x;
+    return walk_warp_best({walk_order(mine), (uint32_t)mine.token});
 }
 
 // Blocks first, first + stride, ... of the step. `drafted`: where tokens go, too; or NULL.
 __device__ __forceinline__ void walk_blocks(const slip_cuda_sample &op, const slip_cuda_step &step, int first, int stride,
                                             slip_candidate *drafts, int32_t *drafted, walk_memory &m)
 {
-    const slip_cuda_walk &walk = op.walk;
+    const slip_cuda_walk walk = op.walk; // in registers: the slots' stores would have it loaded anew
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, blocks = step.logit_rows / walk.slots;
+    const bool works = warp < WALK_WARPS;
     int turn = 0; // slots so far
     for (int b = first; b < blocks; b += stride) {
         const int row = b * walk.slots;
-        const slip_candidate *candidates = op.candidates + (int64_t)row * SLIP_SLICES;
+        const slip_candidate *at = op.candidates + (int64_t)row * SLIP_SLICES + warp * WALK_PIECE + (lane & 1) * 8 + lane / 4;
         int before = step.row[step.logit_row[row].row - 1].token; // the anchor
-        walk_fetch(walk, candidates, (int)threadIdx.x);
-        for (int slot = 0; slot < walk.slots; slot++, turn++, candidates += SLIP_SLICES) {
-            slip_candidate(&found)[WALK_WARPS] = m.best[turn & 1];
-            before = walk_knows(walk, before) ? before : 0;
-            if (warp < WALK_WARPS) {
-                const slip_candidate best = walk_piece(walk, candidates + warp * WALK_PIECE, before, lane);
+        slip_candidate next = works ? *at : slip_candidate{0, -1};
+#pragma unroll 1
+        for (int slot = 0; slot < walk.slots; slot++, turn++) {
+            walk_best(&found)[WALK_WARPS] = m.best[turn & 1];
+            const slip_candidate mine = next;
+            at += SLIP_SLICES;
+            if (works) {
+                if (slot + 1 < walk.slots)
+                    next = *at;
+                const walk_best best = walk_piece(walk, mine, walk_knows(walk, before) ? before : 0, lane);
                 if (lane == 0)
                     found[warp] = best;
             }
             consumers_sync();
-            const slip_candidate best = sample_warp_best(found[lane % WALK_WARPS]);
+            const slip_candidate best = walk_candidate(walk_warp_best(found[lane % WALK_WARPS]));
             before = best.token;
             if (threadIdx.x == 0) {
                 drafts[row + slot] = best;

@@ -181,8 +181,9 @@ __device__ __forceinline__ bool walk_knows(const slip_cuda_walk &walk, int token
     return token >= 0 && token < walk.vocabulary;
 }
 
-// Both rows of a candidate to L2, for the walk; it may be of no token, and this the rank of no walk. A row is a line of 128 bytes or a few.
-__device__ __forceinline__ void walk_fetch(const slip_cuda_walk &walk, int token)
+// Both rows of a candidate to L2, for the walk; it may be of no token, and this the rank of no walk. A row is a line of 128 bytes or a few. Inlined, it
+// makes the step of several ranks spill.
+static __device__ __noinline__ void walk_fetch(const slip_cuda_walk &walk, int token)
 {
     if (!walk.previous || !walk_knows(walk, token))
         return;

@@ -1,4 +1,6 @@
-"""Checks of nets/walk.py: what it does with tables, done here token by token."""
+"""Checks of nets/walk.py: what it does with tables, done here token by token; and that its slices are the engine's."""
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 
@@ -28,9 +30,12 @@ def walk(drafter, states, head, anchor, noise):
 
 def walking():
     """Drafts with an in-block head; and the gradient of the loss within slices beside the one with the head, against autograd."""
+    header = (Path(__file__).resolve().parents[3] / "ranks/model/sampling/walk.h").read_text()
+    if f"SLIP_SLICES = {SLICES}," not in header or f"SLIP_SLICE_RUN = {RUN}," not in header:
+        raise SystemExit("check: walk: its slices are not those of ranks/model/sampling/walk.h")
     torch.manual_seed(11)
     c = DraftConfig(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=32, width=32, block=4, taps=(0,), rotary=16, positions=64, vocab=VOCAB, markov=8)
-    head, drafter = torch.randn(VOCAB, 32), Drafter(c, torch.randn(VOCAB, 32)).requires_grad_(False)
+    head, drafter = torch.randn(VOCAB, 32) / 8, Drafter(c, torch.randn(VOCAB, 32)).requires_grad_(False)
     torch.nn.init.normal_(drafter.following, std=2.0)
     taps, anchors, noise = torch.randn(2, 20, 32), torch.tensor([[5, 9], [7, 15]]), torch.randn(2, 2, 3, VOCAB)
     tokens = torch.randint(0, VOCAB, (2, 2))

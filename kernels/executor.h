@@ -10,6 +10,7 @@
 #include "io/base/status.h"
 #include "ranks/model/sampling/histogram.h"
 #include "ranks/model/sampling/likeliest.h"
+#include "ranks/model/sampling/walk.h"
 
 typedef struct slip_executor slip_executor;
 
@@ -113,6 +114,13 @@ typedef struct {
     /* The best candidate of this rank's vocabulary rows for each logit row of the last step waited for, by the sampling rule. */
     void (*candidates)(slip_executor *executor, const slip_step *step, slip_candidate *candidates);
 
+    /* Candidates of each logit row of a step, one behind the other: one; or, of a draft with an in-block head, one a slice of the vocabulary,
+     * SLIP_SLICES of them, for walk(). NULL, as is walk(): one. */
+    int32_t (*row_candidates)(const slip_executor *executor, const slip_step *step);
+
+    /* Rank 0: from the best candidates over all ranks of the last step waited for, [logit rows][SLIP_SLICES], to its drafts [logit rows]. */
+    slip_status (*walk)(slip_executor *executor, const slip_step *step, const slip_candidate *candidates, slip_candidate *drafts);
+
     /* The histogram of this rank's vocabulary rows, for a logit row that filters apply to, of the last step waited for that wanted them;
      * valid until the next such step. NULL: steps do not want histograms, and filters need whole rows. */
     const slip_histogram *(*histogram)(const slip_executor *executor, int32_t row);
@@ -151,6 +159,11 @@ static inline int slip_executor_max_in_flight(const slip_executor_kind *kind, co
 static inline bool slip_executor_device_collects(const slip_executor_kind *kind, const slip_executor *executor, const slip_step *step)
 {
     return kind->device_collects && kind->device_collects(executor, step);
+}
+
+static inline int32_t slip_executor_row_candidates(const slip_executor_kind *kind, const slip_executor *executor, const slip_step *step)
+{
+    return kind->row_candidates ? kind->row_candidates(executor, step) : 1;
 }
 
 /* Begin, and wait. */

@@ -22,9 +22,12 @@ slip_status slip_results_alloc(slip_results *results, int32_t logit_rows)
 {
     const size_t rows = (size_t)logit_rows, vocabulary = (size_t)results->vocabulary;
     const size_t share = vocabulary / (size_t)results->shards + 1;
-    results->candidates = malloc(rows * sizeof *results->candidates);
-    results->received = malloc(rows * sizeof *results->received);
+    const size_t candidates = rows * (results->walks ? SLIP_SLICES : 1);
+    results->candidates = malloc(candidates * sizeof *results->candidates);
+    results->received = malloc(candidates * sizeof *results->received);
     bool ok = results->candidates && results->received;
+    if (results->walks)
+        ok = ok && (results->drafts = malloc(rows * sizeof *results->drafts)) != NULL;
     if (!results->draft)
         ok = ok && (results->share = malloc(rows * share * sizeof(float))) != NULL;
     if (!results->draft && rank_of(results) == 0)
@@ -42,6 +45,7 @@ void slip_results_free(slip_results *results)
 {
     free(results->candidates);
     free(results->received);
+    free(results->drafts);
     free(results->logits);
     free(results->share);
     free(results->histograms);
@@ -125,6 +129,11 @@ static slip_status collect_likeliest(slip_results *results, const slip_step *ste
 
 /* ---- candidates and histograms ---- */
 
+static size_t candidate_count(const slip_results *results, const slip_step *step)
+{
+    return (size_t)step->logit_rows * (size_t)slip_executor_row_candidates(results->kind, results->executor, step);
+}
+
 static void find_candidates(slip_results *results, const slip_step *step)
 {
     slip_activity_op(-1, "SAMPLE");
@@ -136,16 +145,17 @@ static slip_status send_candidates(slip_results *results, const slip_step *step)
     if (step->logit_rows == 0 || slip_results_collected(results, step))
         return SLIP_OK;
     find_candidates(results, step);
-    return slip_comm_send(results->comm, results->candidates, (size_t)step->logit_rows * sizeof *results->candidates, "sending candidates");
+    const size_t bytes = candidate_count(results, step) * sizeof *results->candidates;
+    return slip_comm_send(results->comm, results->candidates, bytes, "sending candidates");
 }
 
 static slip_status collect_candidates(slip_results *results, const slip_step *step, int from, const char *what)
 {
     if (step->logit_rows == 0 || slip_results_collected(results, step))
         return SLIP_OK;
-    size_t bytes = (size_t)step->logit_rows * sizeof *results->received;
-    slip_status status = slip_comm_receive(results->comm, from, results->received, bytes, what);
-    for (int32_t i = 0; i < step->logit_rows && status == SLIP_OK; i++)
+    const size_t count = candidate_count(results, step);
+    slip_status status = slip_comm_receive(results->comm, from, results->received, count * sizeof *results->received, what);
+    for (size_t i = 0; i < count && status == SLIP_OK; i++)
         results->candidates[i] = slip_candidate_better(results->candidates[i], results->received[i]);
     return status;
 }
@@ -211,4 +221,13 @@ slip_status slip_results_collect(slip_results *results, const slip_step *step, i
         return collect_likeliest(results, step, from, what);
     slip_status status = collect_candidates(results, step, from, what);
     return status == SLIP_OK ? collect_histograms(results, step, from, what) : status;
+}
+
+slip_status slip_results_finish(slip_results *results, const slip_step *step)
+{
+    results->best = results->candidates;
+    if (slip_executor_row_candidates(results->kind, results->executor, step) == 1)
+        return SLIP_OK;
+    results->best = results->drafts;
+    return results->kind->walk(results->executor, step, results->candidates, results->drafts);
 }

@@ -14,9 +14,12 @@ typedef struct {
     int32_t vocabulary;      /* of the model */
     int32_t shards;          /* that it is cut into */
     bool draft;              /* candidates are all that anybody wants */
+    bool walks;              /* a draft's, whose program has an in-block head */
 
-    slip_candidate *candidates; /* [logit_rows] ours, and on rank 0 the best */
-    slip_candidate *received;   /* rank 0: [logit_rows] of one other rank */
+    slip_candidate *candidates; /* [logit_rows][row_candidates()] ours, and on rank 0 the best */
+    slip_candidate *received;   /* rank 0: the same of one other rank */
+    slip_candidate *drafts;     /* rank 0: [logit_rows], from a walk; else NULL */
+    const slip_candidate *best; /* rank 0: [logit_rows] of the last run that was finished */
     float *logits;              /* rank 0: [logit_rows, vocabulary] */
     float *share;               /* [logit_rows, most vocabulary rows of a rank]: logits as they travel */
     slip_histogram *histograms; /* [logit_rows] of all ranks, on rank 0; as they travel, on the others */
@@ -40,5 +43,8 @@ void slip_results_take(slip_results *results, const slip_step *step);
 
 /* Rank 0, behind that: another rank's. */
 slip_status slip_results_collect(slip_results *results, const slip_step *step, int from, const char *what);
+
+/* Rank 0, behind all of that. */
+slip_status slip_results_finish(slip_results *results, const slip_step *step);
 
 #endif

@@ -36,8 +36,12 @@ static int ranks_of(const slip_runner *runner)
 static slip_status allocate(slip_runner *runner)
 {
     const slip_runner_options *o = &runner->options;
-    runner->results = (slip_results){
-        .kind = o->kind, .comm = comm_of(runner), .vocabulary = o->source->model.vocabulary, .shards = o->shards, .draft = o->draft};
+    runner->results = (slip_results){.kind = o->kind,
+                                     .comm = comm_of(runner),
+                                     .vocabulary = o->source->model.vocabulary,
+                                     .shards = o->shards,
+                                     .draft = o->draft,
+                                     .walks = runner->program.walk.slots > 0};
     return slip_results_alloc(&runner->results, o->limits.logit_rows);
 }
 
@@ -250,9 +254,11 @@ slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_ou
         status = hear(runner, step); /* answers come before all that is not candidates */
     for (int from = 1; from < ranks && status == SLIP_OK; from++)
         status = collect_from(runner, step, from, &bytes);
+    if (status == SLIP_OK)
+        status = slip_results_finish(&runner->results, step);
     slip_activity_phase("after step %llu", (unsigned long long)step->number);
     if (status == SLIP_OK) /* a device that collects has the mean already */
-        *outcome = (slip_outcome){runner->results.candidates,
+        *outcome = (slip_outcome){runner->results.best,
                                   runner->results.histograms,
                                   runner->results.likeliest,
                                   runner->results.logits,

@@ -130,6 +130,8 @@ static void print_draft(const slip_draft_shape *draft)
         printf(" %d", draft->tap_layer[i]);
     printf("\n  mask token      %d, %s\n", draft->mask_token,
            draft->mask_embedding ? "with an embedding of its own" : "embedded by the target's row");
+    if (draft->markov > 0)
+        printf("  in-block head   rank %d\n", draft->markov);
 }
 
 static void print_datasets(const slip_checkpoint *checkpoint)

@@ -79,10 +79,10 @@ static json_t *draft_object(const slip_model *m, const slip_inspect_totals *tota
     const slip_draft_shape *d = &m->draft;
     if (!m->has_draft)
         return json_null();
-    return json_pack("{s:i,s:i,s:i,s:o,s:o,s:i,s:b,s:I,s:o,s:o}", "block", d->block, "layers", d->layers, "intermediate", d->intermediate,
-                     "attention", attention(&d->attention), "taps", integers(d->tap_layer, d->taps), "mask_token", d->mask_token,
-                     "mask_embedding", d->mask_embedding, "parameters", (json_int_t)totals->parameters, "bytes", bytes_by_type(totals),
-                     "part_bytes", bytes_by_part(totals));
+    return json_pack("{s:i,s:i,s:i,s:o,s:o,s:i,s:b,s:i,s:I,s:o,s:o}", "block", d->block, "layers", d->layers, "intermediate",
+                     d->intermediate, "attention", attention(&d->attention), "taps", integers(d->tap_layer, d->taps), "mask_token",
+                     d->mask_token, "mask_embedding", d->mask_embedding, "markov", d->markov, "parameters", (json_int_t)totals->parameters,
+                     "bytes", bytes_by_type(totals), "part_bytes", bytes_by_part(totals));
 }
 
 static json_t *datasets(const slip_checkpoint *checkpoint)

@@ -65,12 +65,12 @@ def chosen(folder, e):
 
 
 def started(folder, e, s):
-    """The drafter to start from: `start` where it has the shape that the settings ask for, or fewer layers of it; else none."""
+    """The drafter to start from: `start` where it has the shape that the settings ask for, or fewer layers of it, or no in-block head yet; else none."""
     if not e["start"]:
         return None
     c = json.loads((folder / e["start"] / "config.json").read_text())
     same = c["intermediate_size"] == s.width and c["dflash_config"]["target_layer_ids"] == s.taps and c["num_hidden_layers"] <= s.layers
-    return folder / e["start"] if same and not s.markov else None
+    return folder / e["start"] if same and c["dflash_config"].get("markov", 0) in (0, s.markov) else None
 
 
 class Worker:

@@ -115,6 +115,17 @@ static bool create_queries(slip_executor *executor)
     return executor->heads && executor->score;
 }
 
+/* Rows of the in-block head's matrices. */
+static bool create_walk(slip_executor *executor)
+{
+    const slip_walk *walk = &executor->program->walk;
+    if (walk->slots == 0)
+        return true;
+    executor->previous = slip_cpu_zeros((size_t)walk->rank, sizeof(float));
+    executor->following = slip_cpu_zeros((size_t)walk->rank, sizeof(float));
+    return executor->previous && executor->following;
+}
+
 static bool create_rounded(slip_executor *executor)
 {
     for (int b = 0; b < SLIP_BUFFERS; b++)
@@ -189,6 +200,8 @@ static void destroy(slip_executor *executor)
     free(executor->picks);
     free(executor->unadjusted);
     free(executor->likeliest);
+    free(executor->previous);
+    free(executor->following);
     free(executor->heads);
     free(executor);
 }
@@ -213,7 +226,7 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         return status;
     }
     if (!e->weights || !e->vectors || !create_caches(e) || !create_ropes(e) || !create_buffers(e) || !create_queries(e) ||
-        !create_resampling(e)) {
+        !create_resampling(e) || !create_walk(e)) {
         destroy(e);
         return slip_fail(SLIP_ERR_FAILED, "out of memory: %d sequences, %lld positions together, need %llu MB of K/V a rank",
                          limits->sequences, (long long)limits->kv_tokens, (unsigned long long)(cache_bytes(program, limits) >> 20));
@@ -327,6 +340,8 @@ const slip_executor_kind slip_executor_cpu = {
     .wait = wait,
     .row = buffer_row,
     .candidates = slip_cpu_candidates,
+    .row_candidates = slip_cpu_row_candidates,
+    .walk = slip_cpu_walk,
     .likeliest = slip_cpu_likeliest,
     .stream_ceiling = slip_cpu_ceiling,
     .cache_bytes = cache_bytes,

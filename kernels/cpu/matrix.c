@@ -153,18 +153,31 @@ uint64_t slip_matrix_bytes(const slip_matrix *matrix)
     return (uint64_t)(matrix->groups * matrix->blocks) * (slip_block_bytes(matrix->dtype) + scales * SLIP_GROUP);
 }
 
+/* Block by block: an in-block head reads a hundred rows a slot. */
+static void bf16_row(const slip_matrix *matrix, int64_t row, float *out)
+{
+    for (int64_t first = 0; first < matrix->columns; first += SLIP_MXFP4_BLOCK) {
+        const unsigned char *at = element(matrix, 0, row, first);
+        const int64_t left = matrix->columns - first, count = left < SLIP_MXFP4_BLOCK ? left : SLIP_MXFP4_BLOCK;
+        for (int64_t c = 0; c < count; c++, at += SLIP_GROUP * sizeof(uint16_t)) {
+            uint16_t half;
+            memcpy(&half, at, sizeof half);
+            out[first + c] = slip_bf16_to_f32(half);
+        }
+    }
+}
+
 void slip_matrix_row(const slip_matrix *matrix, int64_t row, float *out)
 {
-    uint16_t half;
+    if (matrix->dtype == SLIP_BF16) {
+        bf16_row(matrix, row, out);
+        return;
+    }
     for (int64_t c = 0; c < matrix->columns; c++) {
         const unsigned char *at = element(matrix, 0, row, c);
         size_t scale = block_index(matrix, 0, row, c) * SLIP_GROUP + (size_t)(row % SLIP_GROUP);
         switch (matrix->dtype) {
         case SLIP_F32: memcpy(&out[c], at, 4); break;
-        case SLIP_BF16:
-            memcpy(&half, at, 2);
-            out[c] = slip_bf16_to_f32(half);
-            break;
         case SLIP_F8E4M3: out[c] = slip_e4m3_to_f32(*at) * matrix->scale_f32[scale]; break;
         default: out[c] = slip_e2m1_to_f32(c % 2 ? *at >> 4 : *at & 15) * slip_e8m0_to_f32(matrix->scale_e8m0[scale]); break;
         }

@@ -52,8 +52,9 @@ struct slip_executor {
     float *router;  /* [rows, experts]: router logits, then scores */
     int64_t *picks; /* [SLIP_MAX_LAYERS, experts]: rows that picked each */
 
-    float *unadjusted;         /* [SLIP_MAX_ADJUSTED] logits as they were before they were adjusted, in the order of adjustments */
-    slip_likeliest *likeliest; /* [logit rows] */
+    float *unadjusted;           /* [SLIP_MAX_ADJUSTED] logits as they were before they were adjusted, in the order of adjustments */
+    slip_likeliest *likeliest;   /* [logit rows] */
+    float *previous, *following; /* [walk.rank] a row of each, of a draft with an in-block head */
 
     const slip_step *step; /* the step in hand */
     slip_run_cost cost;
@@ -105,6 +106,8 @@ void slip_cpu_resample(slip_executor *executor);
 /* The executor's (kernels/executor.h). */
 const slip_likeliest *slip_cpu_likeliest(const slip_executor *executor, int32_t row);
 void slip_cpu_candidates(slip_executor *executor, const slip_step *step, slip_candidate *out);
+int32_t slip_cpu_row_candidates(const slip_executor *executor, const slip_step *step);
+slip_status slip_cpu_walk(slip_executor *executor, const slip_step *step, const slip_candidate *candidates, slip_candidate *drafts);
 
 /* ---- one function an op of the program (ops.c, attention.c, experts.c); all read executor->step ---- */
 

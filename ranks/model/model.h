@@ -20,6 +20,8 @@ enum {
     SLIP_MAX_TOP_K = 64,
     SLIP_MAX_TAPS = 16,
     SLIP_MAX_BLOCK = 32, /* widest draft block a config may ask for */
+    SLIP_MAX_MARKOV = 1024,
+    SLIP_MARKOV_UNIT = 8, /* its rank is a multiple of: 16 bytes of bf16 are read at a time */
     SLIP_MAX_EOS = 8,
 };
 
@@ -50,6 +52,7 @@ typedef struct {
     int32_t tap_layer[SLIP_MAX_TAPS]; /* ascending ids of target layers, their residual stream after the layer */
     int32_t mask_token;               /* its embedding row is /draft/mask_embedding where that dataset exists */
     bool mask_embedding;              /* /draft/mask_embedding exists */
+    int32_t markov; /* rank of the in-block head, which adds to a slot's logits what its predecessor says; 0: there is none */
     float norm_epsilon;
     float value_scale;
     slip_attention attention; /* sliding and not causal within the block */

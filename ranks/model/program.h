@@ -115,6 +115,15 @@ typedef struct {
 /* A program may have two phases that share weights and caches: the draft first injects context, then runs a block. */
 typedef enum { SLIP_PHASE_RUN, SLIP_PHASE_INJECT, SLIP_PHASES } slip_phase;
 
+/* A draft's in-block head. Each logit row of a block is for the token behind the one that the row before it picks, the first behind the
+ * anchor, and its logits are off by following . previous[that token]: whoever has both matrices walks through the block
+ * (ranks/model/sampling/walk.h). */
+typedef struct {
+    int32_t slots;               /* logit rows of a block; 0: the program has no such head */
+    int32_t rank;                /* columns of the matrices */
+    int32_t previous, following; /* tensors [vocabulary, rank]; SLIP_NO_WEIGHT: this rank does not walk */
+} slip_walk;
+
 typedef struct {
     slip_op *ops;
     int32_t op_count, op_room;
@@ -139,6 +148,7 @@ typedef struct {
     int32_t logits_ahead;  /* positions from a row's own to the one that its logits are of: 1, a draft's 0 */
     int32_t tap_window;    /* TAP: positions that the draft looks back; 0 = all */
     int64_t tap_first;     /* the draft's: column of a row of taps with which its TAPS buffer begins */
+    slip_walk walk;        /* the draft's */
 } slip_program;
 
 /* ---- on what ---- */

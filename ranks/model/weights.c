@@ -25,6 +25,7 @@ static int64_t axis_size(const slip_model *model, const slip_weight_row *row, in
     case SLIP_AXIS_EXPERT: return model->moe_intermediate;
     case SLIP_AXIS_EXPERTS: return model->experts;
     case SLIP_AXIS_TAPS: return (int64_t)model->draft.taps * model->hidden;
+    case SLIP_AXIS_MARKOV: return model->draft.markov;
     }
     return 0;
 }

@@ -36,7 +36,8 @@ typedef enum {
     SLIP_AXIS_DENSE,  /* the intermediate size of dense layers */
     SLIP_AXIS_EXPERT, /* and of experts */
     SLIP_AXIS_EXPERTS,
-    SLIP_AXIS_TAPS, /* taps * hidden */
+    SLIP_AXIS_TAPS,   /* taps * hidden */
+    SLIP_AXIS_MARKOV, /* the rank of a draft's in-block head */
 } slip_axis;
 
 /* Which axis is cut over the ranks, besides the experts'. ranks/model/placement.c knows who gets what of an axis. */

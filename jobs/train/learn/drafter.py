@@ -17,6 +17,7 @@ from learn.state import Journal, save
 from nets.drafter import Drafter, config_for, export_drafter, read_weights
 from nets.hub import open_target
 from nets.loss import HeadLoss, decay, survival
+from nets.walk import slice_tokens, within_slices
 
 SAVE_EVERY, LOG_EVERY = 90, 5  # seconds
 SYNC_EVERY = 16                # steps
@@ -121,9 +122,11 @@ class Trainer:
         self.c = config_for(self.target, s)
         if s.loss not in WEIGH or s.optimizer not in ("muon", "adamw"):
             raise SystemExit(f"drafter: loss {s.loss!r} or optimizer {s.optimizer!r}: no such choice; see train.toml")
+        if s.markov % 8 or not 0 <= s.markov <= 1024:
+            raise SystemExit(f"drafter: markov {s.markov}: should be a multiple of 8, at most 1024, which is what the engine takes")
         self.rows = states.rows if states else Rows(folder / "teach", self.device, LONGEST_BLOCK)
         self.states = states or States(self.target, self.rows)
-        self.model = Drafter(self.c, self.target.embedding).to(self.device)
+        self.model, self.slices = Drafter(self.c, self.target.embedding).to(self.device), slice_tokens(self.c.vocab, self.device)
         if s.compile:
             for layer in self.model.layers:
                 layer.compile(dynamic=False)
@@ -176,9 +179,12 @@ class Trainer:
         if self.s.loss == "distill":
             before = (anchors[..., None] + torch.arange(slots, device=tokens.device)).flatten(1)
             teacher = final.gather(1, before[..., None].expand(-1, -1, self.c.hidden)).flatten(0, 1).to(states.dtype)
+        beside = None
+        if self.c.markov and self.s.slices:
+            beside = partial(within_slices, head=head[:, :self.c.hidden], slices=self.slices, strength=self.s.slices)
         weigh = WEIGH[self.s.loss] and partial(self.weigh, slots)
         chunk = slots * (1024 if tokens.is_cuda else 128)
-        return HeadLoss.apply(states.flatten(0, 2), head, labels[..., 1:].flatten(), weigh, chunk, teacher)
+        return HeadLoss.apply(states.flatten(0, 2), head, labels[..., 1:].flatten(), weigh, chunk, teacher, beside)
 
     def weigh(self, slots, entropy, first):
         return WEIGH[self.s.loss](entropy, slots)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nets.target import rope_table
+from nets.walk import candidates, slice_tokens
 
 
 @dataclass
@@ -194,12 +195,19 @@ class Drafter(nn.Module):
 
     @torch.no_grad()
     def drafts(self, taps, anchors, tokens, head, noise=None):
-        """Drafts [batch, blocks, block - 1] of slots 1 and on: arg max, of the logits and of noise [batch, blocks, block - 1, vocab] where given."""
+        """Drafts [batch, blocks, block - 1] of slots 1 and on: arg max, of the logits and of noise [batch, blocks, block - 1, vocab] where given.
+        With an in-block head as the engine walks."""
         states, found = self(taps, anchors, tokens), [tokens]
+        head, slices = head.to(states.dtype), slice_tokens(self.c.vocab, states.device)
         for slot in range(1, self.c.block):
-            wide, wider = self.with_previous(states[:, :, slot], found[-1], head)
-            logits = (wide @ wider.t()).float()
-            found.append((logits if noise is None else logits + noise[:, :, slot - 1]).argmax(-1))
+            logits = (states[:, :, slot] @ head.t()).float()
+            logits = logits if noise is None else logits + noise[:, :, slot - 1]
+            if not self.c.markov:
+                found.append(logits.argmax(-1))
+                continue
+            score, token = candidates(logits, slices)
+            score = score + (F.embedding(token, self.following) * F.embedding(found[-1], self.previous)[..., None, :]).sum(-1)
+            found.append(token.gather(-1, score.argmax(-1, keepdim=True))[..., 0])
         return torch.stack(found[1:], -1)
 
 
@@ -241,8 +249,8 @@ def load_drafter(folder, target):
 
 
 def read_weights(folder, drafter):
-    """The state of `drafter` with the weights that export_drafter wrote. Layers that the folder lacks stay as they are: they add nothing
-    before they are trained."""
+    """The state of `drafter` with the weights that export_drafter wrote. Layers and an in-block head that the folder lacks stay as they are:
+    they add nothing before they are trained."""
     names, state = dict(drafter.named_parameters()), {n: p.detach() for n, p in drafter.named_parameters()}
     for name, tensor in load_file(folder / "model.safetensors").items():
         name = name if name in names else name.removesuffix(".weight")

@@ -9,10 +9,12 @@ class HeadLoss(torch.autograd.Function):
     entropies [rows] and its first row to its weights [rows], taken as constants; `chunk` must then hold whole blocks of rows.
     A negative weight pushes its label away and does not count in the mean's denominator. teacher [n, hidden]: states whose
     distribution under the same head takes the place of the labels in the gradient (weights still come from the labels).
+    beside: None, or a function from a chunk's rows, labels and weights [rows, 1] to a sum that is added to the loss's and its gradient [rows, ..] for the
+    first columns of x.
     """
 
     @staticmethod
-    def forward(ctx, x, head, labels, weigh=None, chunk=1024, teacher=None):
+    def forward(ctx, x, head, labels, weigh=None, chunk=1024, teacher=None, beside=None):
         dx, dhead = torch.empty_like(x), torch.zeros(head.shape, device=x.device)
         total, weight_sum = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
         for a in range(0, len(x), chunk):
@@ -28,6 +30,10 @@ class HeadLoss(torch.autograd.Function):
                 wanted = torch.softmax((teacher[a:a + chunk] @ head[:, :teacher.shape[1]].t()).float(), -1)
                 gradient = (gradient - wanted * weight).to(x.dtype)
             torch.mm(gradient, head, out=dx[a:a + chunk])
+            if beside:
+                more, gradient_beside = beside(rows, label, weight)
+                total = total + more
+                dx[a:a + chunk, :gradient_beside.shape[1]] += gradient_beside
             if ctx.needs_input_grad[1]:
                 dhead += gradient.t() @ rows
         ctx.save_for_backward(dx, dhead, weight_sum)
@@ -37,7 +43,7 @@ class HeadLoss(torch.autograd.Function):
     def backward(ctx, gradient):
         dx, dhead, weight_sum = ctx.saved_tensors
         scale = gradient / weight_sum
-        return dx * scale.to(dx.dtype), dhead * scale if ctx.needs_input_grad[1] else None, None, None, None, None
+        return dx * scale.to(dx.dtype), dhead * scale if ctx.needs_input_grad[1] else None, None, None, None, None, None
 
 
 def survival(entropy, slots, alpha=0.5):

@@ -17,7 +17,8 @@ from nets.hub import OwnTarget
 
 # The tensor of a dataset: those outside of layers, and those of a layer, experts by {} their number.
 TARGET = {"embed": "model.embed_tokens.weight", "head": "lm_head.weight", "norm": "model.norm.weight"}
-DRAFT = {"fc": "fc.weight", "hidden_norm": "hidden_norm.weight", "norm": "norm.weight", "mask_embedding": "mask_embedding"}
+DRAFT = {"fc": "fc.weight", "hidden_norm": "hidden_norm.weight", "norm": "norm.weight", "mask_embedding": "mask_embedding",
+         "markov_previous": "previous.weight", "markov_following": "following.weight"}
 LAYER = {"attn_norm": "input_layernorm.weight", "mlp_norm": "post_attention_layernorm.weight", "router": "mlp.gate.weight",
          "router_bias": "mlp.gate.e_score_correction_bias", "sinks": "self_attn.attention_sink_bias",
          **{n: f"self_attn.{n}_proj.weight" for n in "qkvo"}, **{n: f"self_attn.{n}.weight" for n in ("q_norm", "k_norm")},

@@ -10,6 +10,7 @@
 #include "kernels/cuda/ops/rows.cuh"
 #include "kernels/cuda/ops/sample.cuh"
 #include "kernels/cuda/ops/topk.cuh"
+#include "kernels/cuda/ops/walk.cuh"
 
 namespace slip {
 
@@ -163,6 +164,11 @@ __device__ __forceinline__ void deliver_picked(const kernel_parameters &p, const
         p.host->result[slot].picked = picked;
 }
 
+__device__ __forceinline__ uint64_t word_of(slip_candidate best)
+{
+    return (uint64_t)__float_as_uint(best.score) << 32 | (uint32_t)best.token;
+}
+
 // By a warp: the best candidate of all SMs and ranks. `drafted`: where its token goes, too.
 template <allreduce_mode MODE>
 __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, const waiter &w, slip_candidate best, int row, int slot,
@@ -171,7 +177,7 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
     const slip_exchange &x = p.exchange;
     const bool leads = threadIdx.x % 32 == 0;
     if (together<MODE>(*p.step)) {
-        const uint64_t word = (uint64_t)__float_as_uint(best.score) << 32 | (uint32_t)best.token;
+        const uint64_t word = word_of(best);
         if (x.rank != 0) {
             if (leads)
                 report(x, p.step->serial, 1 + row, word);
@@ -187,14 +193,48 @@ __device__ __forceinline__ void deliver_candidate(const kernel_parameters &p, co
     }
 }
 
-// The last op of a program that has logit rows is SAMPLE, or HISTOGRAM with the same arguments behind it.
+// Is the op the end of a draft with an in-block head?
+__device__ __forceinline__ bool walks(const slip_cuda_op &last)
+{
+    return last.kind == SLIP_CUDA_SAMPLE && last.sample.walk.slots > 0;
+}
+
+// By all consumers: the candidates of all slices go to rank 0, which keeps the best of all ranks; false elsewhere. A function of its own, as what
+// follows it: its registers are not the step's.
+static __device__ __noinline__ bool meet_slices(const kernel_parameters &p, const slip_cuda_sample &op, const waiter &w)
+{
+    const slip_exchange &x = p.exchange;
+    const int count = p.step->logit_rows * SLIP_SLICES;
+    const uint32_t serial = p.step->serial;
+    for (int i = threadIdx.x; x.rank != 0 && i < count; i += CONSUMERS)
+        report(x, serial, 1 + i, word_of(op.candidates[i]));
+    for (int i = threadIdx.x; x.rank == 0 && i < count; i += CONSUMERS) {
+        const slip_candidate best = meet_candidates(w, x, serial, 1 + i, op.candidates[i]);
+        op.candidates[i] = best;
+        walk_fetch(op.walk, best.token);
+    }
+    consumers_sync();
+    return x.rank == 0;
+}
+
+// By all consumers: drafts from the candidates of all slices and ranks.
+template <allreduce_mode MODE>
+__device__ __forceinline__ void deliver_walk(const kernel_parameters &p, const slip_cuda_sample &op, const waiter &w, int slot,
+                                             int32_t *drafted, walk_memory &memory)
+{
+    if (!together<MODE>(*p.step) || meet_slices(p, op, w))
+        walk_apart(op, *p.step, p.candidates + slot * SLIP_MAX_LOGIT_ROWS, drafted, memory);
+}
+
+// The last op of a program that has logit rows is SAMPLE, or HISTOGRAM with the same arguments behind it. Drafts that wait for a walk are not
+// delivered here.
 template <allreduce_mode MODE>
 __device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int slot, int32_t *drafted)
 {
     const bool samples = last.kind == SLIP_CUDA_SAMPLE || last.kind == SLIP_CUDA_HISTOGRAM;
     const bool scored = samples && p.step->want != SLIP_WANT_LOGITS && p.step->want != SLIP_WANT_LIKELIEST;
-    const int logit_rows = scored ? p.step->logit_rows : 0;
-    for (int line = threadIdx.x / 32; line <= logit_rows; line += CONSUMER_WARPS)
+    const int logit_rows = scored && !walks(last) ? p.step->logit_rows : 0;
+    for (int line = CONSUMER_WARPS - 1 - (int)threadIdx.x / 32; line <= logit_rows; line += CONSUMER_WARPS) // the last warps do not walk
         if (line == 0)
             deliver_picked<MODE>(p, w, slot);
         else
@@ -225,6 +265,8 @@ __device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_para
     if (blockIdx.x == 0) {
         const int slot = number % SLIP_CUDA_STEPS;
         deliver<MODE>(p, p.ops[ops.last - 1], t.wait, gridDim.x, slot, s.drafted);
+        if (walks(p.ops[ops.last - 1]))
+            deliver_walk<MODE>(p, p.ops[ops.last - 1].sample, t.wait, slot, s.drafted, *(walk_memory *)s.arena);
         consumers_sync();
         if (threadIdx.x == 0) {
             mbarrier_arrive(&s.step_delivered);

@@ -89,6 +89,11 @@ typedef struct {
 /* Wait for the oldest step that was begun. */
 slip_status slip_cuda_engine_wait(slip_cuda_engine *engine, slip_cuda_result *result);
 
+/* Drafts [logit rows] of the last step made by launches, whose SAMPLE is `op`, from `candidates` [logit rows][SLIP_SLICES] of all ranks. Host memory,
+ * valid until the next step. */
+slip_status slip_cuda_engine_walk(slip_cuda_engine *engine, int32_t op, const slip_candidate *candidates, int32_t logit_rows,
+                                  const slip_candidate **drafts);
+
 /* Run one op of the list on the step and wait, for looking at buffers between ops. */
 slip_status slip_cuda_engine_run_op(slip_cuda_engine *engine, int32_t op);
 

@@ -79,6 +79,22 @@ static slip_status wait_enqueued(slip_cuda_engine *e, const char *what)
     return e->words->record.set ? slip_cuda_record_failed(&e->words->record) : SLIP_OK;
 }
 
+// Does the op leave all that a walk needs? Else hosts bring together the candidates of all ranks first.
+static bool walks_alone(const slip_cuda_op *op)
+{
+    return op->kind == SLIP_CUDA_SAMPLE && op->sample.walk.slots > 0 && op->sample.walk.alone;
+}
+
+static slip_status enqueue_walk(slip_cuda_engine *e, int32_t op)
+{
+    int slot = SLIP_CUDA_LAUNCHED;
+    void *arguments[] = {&e->parameters, &op, &slot};
+    SLIP_TRY_CUDA(cudaLaunchKernel((const void *)slip::walk_kernel, dim3(SLIP_MAX_SPANS), dim3((unsigned)slip::kernel_finish_threads()),
+                                   arguments, 0, e->stream),
+                  "launching the walk");
+    return SLIP_OK;
+}
+
 // Enqueue what delivers the candidates of `op`, a SAMPLE.
 static slip_status enqueue_finish(slip_cuda_engine *e, int32_t op)
 {
@@ -87,7 +103,7 @@ static slip_status enqueue_finish(slip_cuda_engine *e, int32_t op)
     SLIP_TRY_CUDA(cudaLaunchKernel((const void *)slip::finish_kernel, dim3(1), dim3((unsigned)slip::kernel_finish_threads()), arguments, 0,
                                    e->stream),
                   "launching the last op");
-    return SLIP_OK;
+    return walks_alone(&e->ops[op]) ? enqueue_walk(e, op) : SLIP_OK;
 }
 
 static slip_status enqueue_step(slip_cuda_engine *e)
@@ -185,5 +201,20 @@ extern "C" slip_status slip_cuda_engine_run_op(slip_cuda_engine *e, int32_t op)
 {
     slip_status status = run_op(e, op);
     e->failed |= status != SLIP_OK;
+    return status;
+}
+
+extern "C" slip_status slip_cuda_engine_walk(slip_cuda_engine *e, int32_t op, const slip_candidate *candidates, int32_t logit_rows,
+                                             const slip_candidate **drafts)
+{
+    const size_t bytes = (size_t)logit_rows * SLIP_SLICES * sizeof *candidates;
+    slip_cuda_engine_stop(e);
+    slip_status status = slip_cuda_engine_upload(e, e->ops[op].sample.candidates, candidates, bytes);
+    if (status == SLIP_OK)
+        status = enqueue_walk(e, op);
+    if (status == SLIP_OK)
+        status = wait_enqueued(e, "walking through blocks");
+    e->failed |= status != SLIP_OK;
+    *drafts = e->candidates + SLIP_CUDA_LAUNCHED * SLIP_MAX_LOGIT_ROWS;
     return status;
 }

@@ -80,6 +80,13 @@ __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int o
     deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, slot, NULL);
 }
 
+__global__ void walk_kernel(const __grid_constant__ kernel_parameters p, int op, int slot)
+{
+    __shared__ walk_memory memory;
+    await_previous_kernel();
+    walk_blocks(p.ops[op].sample, *p.step, (int)blockIdx.x, (int)gridDim.x, p.candidates + slot * SLIP_MAX_LOGIT_ROWS, NULL, memory);
+}
+
 size_t kernel_shared_bytes()
 {
     return sizeof(shared_memory);

@@ -29,8 +29,12 @@ const void *persistent_kernel_of(bool windows);
 // `gathered`: the host gathers sums between GATHER and REDUCE_NORM.
 const void *launch_kernel_of(bool windows, bool gathered);
 
-// Writes the candidates of `op`, a SAMPLE that ran on `sms` SMs, to their slot in host memory. One CTA of kernel_finish_threads().
+// Writes the candidates of `op`, a SAMPLE that ran on `sms` SMs, to their slot in host memory; of one whose drafts wait for a walk the rest of the
+// result. One CTA of kernel_finish_threads().
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int slot);
+
+// Walks through the blocks of `op`, such a SAMPLE, and writes the drafts to their slot. CTAs of kernel_finish_threads(), as many as blocks or fewer.
+__global__ void walk_kernel(const __grid_constant__ kernel_parameters p, int op, int slot);
 
 size_t kernel_shared_bytes();
 int kernel_threads();

@@ -118,6 +118,15 @@ static slip_status create_resampling(slip_executor *e)
     return SLIP_OK;
 }
 
+/* Where a draft with an in-block head is cut over ranks. */
+static slip_status create_sliced(slip_executor *e)
+{
+    if (e->program->walk.slots == 0 || !e->comm)
+        return SLIP_OK;
+    e->sliced = malloc((size_t)e->limits.logit_rows * SLIP_SLICES * sizeof *e->sliced);
+    return e->sliced ? SLIP_OK : slip_fail(SLIP_ERR_FAILED, "out of memory");
+}
+
 static void destroy(slip_executor *e)
 {
     if (e->engine)
@@ -125,6 +134,7 @@ static void destroy(slip_executor *e)
     slip_cuda_weights_free(&e->weights);
     free(e->caches);
     free(e->list.ops);
+    free(e->sliced);
     free(e);
 }
 
@@ -182,6 +192,8 @@ static slip_status create(const slip_program *program, const slip_limits *limits
         status = create_histograms(e);
     if (status == SLIP_OK)
         status = create_resampling(e);
+    if (status == SLIP_OK)
+        status = create_sliced(e);
     if (status != SLIP_OK) {
         destroy(e);
         return status;
@@ -218,6 +230,12 @@ static bool device_collects(const slip_executor *e, const slip_step *step)
     return e->comm && max_in_flight(e, step) > 1;
 }
 
+/* The device walks where it has the candidates of all ranks. */
+static int32_t row_candidates(const slip_executor *e, const slip_step *step)
+{
+    return e->program->walk.slots > 0 && e->comm && !device_collects(e, step) ? SLIP_SLICES : 1;
+}
+
 /* An idle GPU's kernel leaves: it would poll for its next step, and give up after an hour. */
 static void rest(slip_executor *e)
 {
@@ -249,8 +267,17 @@ static slip_status begin(slip_executor *e, slip_phase phase, const slip_step *st
     pick_ops(e, phase, step, device);
     device->epoch = slip_cuda_engine_epoch(e->engine, step->again ? 0 : e->list.exchanges[phase]);
     bool together = device_collects(e, step);
-    e->run[e->begun++ % SLIP_MAX_IN_FLIGHT] = (slip_cuda_run_begun){phase, together};
+    int32_t sliced = phase == SLIP_PHASE_RUN && row_candidates(e, step) > 1 ? step->logit_rows : 0;
+    e->run[e->begun++ % SLIP_MAX_IN_FLIGHT] = (slip_cuda_run_begun){phase, together, sliced};
     return e->options.watch ? run_watched(e, step) : slip_cuda_engine_begin(e->engine, together);
+}
+
+/* Each slice's candidates of a step that launches have made. */
+static slip_status fetch_sliced(slip_executor *e, int32_t logit_rows)
+{
+    const size_t bytes = (size_t)logit_rows * SLIP_SLICES * sizeof *e->sliced;
+    return logit_rows == 0 ? SLIP_OK
+                           : slip_cuda_engine_download(e->engine, e->sliced, e->list.ops[e->list.sample].sample.candidates, bytes);
 }
 
 static slip_status wait(slip_executor *e, slip_run_cost *cost)
@@ -263,7 +290,7 @@ static slip_status wait(slip_executor *e, slip_run_cost *cost)
     slip_cuda_run_begun run = e->run[e->waited++ % SLIP_MAX_IN_FLIGHT];
     uint64_t ranks = run.together ? (uint64_t)slip_comm_ranks(e->comm) : 1;
     *cost = (slip_run_cost){e->dense_bytes[run.phase] + result.picked * e->expert_bytes / ranks, result.busy_ms};
-    return SLIP_OK;
+    return fetch_sliced(e, run.sliced);
 }
 
 static float *row(slip_executor *e, slip_buffer buffer, int32_t index)
@@ -273,7 +300,17 @@ static float *row(slip_executor *e, slip_buffer buffer, int32_t index)
 
 static void candidates(slip_executor *e, const slip_step *step, slip_candidate *out)
 {
-    memcpy(out, e->best, (size_t)step->logit_rows * sizeof *out);
+    const bool sliced = row_candidates(e, step) > 1;
+    memcpy(out, sliced ? e->sliced : e->best, (size_t)step->logit_rows * (sliced ? SLIP_SLICES : 1) * sizeof *out);
+}
+
+static slip_status walk(slip_executor *e, const slip_step *step, const slip_candidate *candidates, slip_candidate *drafts)
+{
+    const slip_candidate *walked;
+    slip_status status = slip_cuda_engine_walk(e->engine, e->first_op + e->list.sample, candidates, step->logit_rows, &walked);
+    if (status == SLIP_OK)
+        memcpy(drafts, walked, (size_t)step->logit_rows * sizeof *drafts);
+    return status;
 }
 
 static const slip_histogram *histogram(const slip_executor *e, int32_t row)
@@ -343,6 +380,8 @@ const slip_executor_kind slip_executor_cuda = {
     .rest = rest,
     .row = row,
     .candidates = candidates,
+    .row_candidates = row_candidates,
+    .walk = walk,
     .histogram = histogram,
     .likeliest = likeliest,
     .stream_ceiling = stream_ceiling,

@@ -9,7 +9,8 @@
 
 typedef struct {
     slip_phase phase;
-    bool together; /* by all ranks' devices, without their hosts */
+    bool together;  /* by all ranks' devices, without their hosts */
+    int32_t sliced; /* logit rows whose candidates a walk waits for */
 } slip_cuda_run_begun;
 
 struct slip_executor {
@@ -31,6 +32,7 @@ struct slip_executor {
     uint32_t begun, waited;                      /* runs, ever */
     slip_cuda_run_begun run[SLIP_MAX_IN_FLIGHT]; /* those in between */
     const slip_candidate *best;                  /* of the last one waited for */
+    slip_candidate *sliced;                      /* the same, [logit rows][SLIP_SLICES], where hosts bring ranks' together for a walk */
     uint64_t expert_bytes;                       /* of one expert, the mean over layers' */
     uint64_t dense_bytes[SLIP_PHASES];           /* of all other matrices that a phase reads */
 };

@@ -2,7 +2,8 @@
  * other rank its share of the results. As plain data, for host and device; the device's side is mail.cuh.
  *
  *     in every arena   step     [SLIP_MAIL_STEP lines]             the used words of a slip_cuda_step, 8 bytes a line
- *     in rank 0's      reports  [ranks][SLIP_MAIL_REPORT lines]    line 0: experts picked; line 1 + h: the candidate of logit row h
+ *     in rank 0's      reports  [ranks][SLIP_MAIL_REPORT lines]    line 0: experts picked; line 1 + h: the candidate of logit row h, or of
+ *                                                                  slice h % SLIP_SLICES of logit row h / SLIP_SLICES (ops/walk.cuh)
  *
  * A line is 16 bytes, 8 of data and the step's serial number, so that whoever sees the serial has the data, as in comm/exchange.cuh.
  * Serials count the steps that ranks make together, all alike, like epochs; 0 is none.
@@ -15,10 +16,11 @@
 
 #include "comm/exchange.h"
 #include "kernels/cuda/layout/step.h"
+#include "ranks/model/sampling/walk.h"
 
 enum {
     SLIP_MAIL_STEP = sizeof(slip_cuda_step) / 8,
-    SLIP_MAIL_REPORT = 1 + SLIP_MAX_LOGIT_ROWS,
+    SLIP_MAIL_REPORT = 1 + SLIP_TOKENS * SLIP_SLICES, /* steps that ranks make together have one row group */
 };
 
 static inline size_t slip_mail_bytes(int ranks)

@@ -23,6 +23,7 @@
 #include "kernels/cuda/layout/step.h"
 #include "ranks/model/sampling/histogram.h"
 #include "ranks/model/sampling/likeliest.h"
+#include "ranks/model/sampling/walk.h"
 
 /* clang-format off */
 #define SLIP_CUDA_OP_TABLE(OP, PRODUCT) \
@@ -52,7 +53,7 @@
     PRODUCT(MOE_GATE_UP, product, op_product, NOTHING, moe_gate_up) \
     /* swiglu and down of the picked experts -> parts of each pick */ \
     PRODUCT(MOE_DOWN, product, op_product, EXPERTS, moe_down) \
-    /* parts of LOGITS -> each SM's candidates, or whole rows to the host */ \
+    /* parts of LOGITS -> each SM's or each slice's candidates, or whole rows to the host */ \
     OP(SAMPLE, sample, op_sample, NOTHING, sample) \
     /* parts of LOGITS, behind SAMPLE -> histograms to the host */ \
     OP(HISTOGRAM, sample, op_histogram, NOTHING, histogram) \
@@ -203,10 +204,19 @@ typedef struct {
     float routed_scale;
 } slip_cuda_topk;
 
+/* A draft's in-block head (ranks/model/program.h). */
+typedef struct {
+    const uint16_t *previous, *following; /* [vocabulary][rank] bf16; NULL where another rank walks */
+    int32_t slots;                        /* of a block; 0: there is no such head */
+    int32_t rank, vocabulary;
+    int32_t alone; /* no other rank has candidates */
+} slip_cuda_walk;
+
 typedef struct {
     slip_cuda_partial in; /* logits */
     int64_t vocabulary_first, vocabulary_count;
-    slip_candidate *candidates; /* [SMs][logit rows] */
+    slip_candidate *candidates; /* [SMs][logit rows], or for a walk [logit rows][SLIP_SLICES] */
+    slip_cuda_walk walk;
     float *highest;             /* logit of each SM's tokens, [SMs][logit rows], of steps that want histograms */
     slip_histogram *sums;       /* [logit rows], zero between steps; NULL: there is no HISTOGRAM */
     unsigned *count;            /* [logit rows] SMs that have added to them, self-wrapping */

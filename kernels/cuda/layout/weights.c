@@ -20,6 +20,9 @@ static void note_uses(slip_cuda_weights *weights)
         weights->use[op->weight[0]] = SLIP_USE_GATE_UP;
         weights->use[op->weight[1]] = SLIP_USE_DOWN;
     }
+    const slip_walk *walk = &weights->program->walk;
+    if (walk->slots > 0 && walk->previous != SLIP_NO_WEIGHT)
+        weights->is_table[walk->previous] = weights->is_table[walk->following] = true;
 }
 
 slip_status slip_cuda_weights_make(const slip_program *program, slip_cuda_weights *weights)

@@ -17,14 +17,14 @@ extern "C" {
 typedef struct {
     slip_cuda_matrix matrix; /* rows 0: not a matrix */
     const float *vector;
-    const void *table; /* an embedding: [rows][columns] bf16 or f32 */
+    const void *table; /* an embedding, or an in-block head's matrix: [rows][columns] bf16 or f32 */
     bool table_f32;
 } slip_cuda_tensor;
 
 typedef struct {
     const slip_program *program; /* borrowed */
     slip_cuda_tensor *tensors;   /* [tensor_count] */
-    bool *is_table;              /* [tensor_count]: EMBED reads its rows */
+    bool *is_table;              /* [tensor_count]: EMBED or a walk reads its rows */
     slip_cuda_use *use;          /* [tensor_count] */
 } slip_cuda_weights;
 

@@ -42,9 +42,20 @@ static slip_status check_matrix(const slip_cuda_source *source, int32_t tensor)
     return SLIP_OK;
 }
 
+static slip_status check_walk(const slip_cuda_source *source)
+{
+    const slip_walk *walk = &source->program->walk;
+    if (walk->slots > 0 && walk->previous != SLIP_NO_WEIGHT &&
+        (source->tensors[walk->previous].table_f32 || source->tensors[walk->following].table_f32))
+        return slip_fail(SLIP_ERR_INPUT, "--device cuda: an in-block head in f32 is not supported; --device cpu has it");
+    return SLIP_OK;
+}
+
 slip_status slip_lower_check(const slip_cuda_source *source)
 {
     const slip_program *program = source->program;
+    if (check_walk(source) != SLIP_OK)
+        return SLIP_ERR_INPUT;
     if (program->width[SLIP_BUFFER_X] % 4 != 0)
         return slip_fail(SLIP_ERR_INPUT, "--device cuda: hidden size %lld is not a multiple of 4",
                          (long long)program->width[SLIP_BUFFER_X]);

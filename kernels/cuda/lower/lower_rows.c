@@ -183,7 +183,8 @@ int32_t slip_lower_swiglu(lowering *l, int32_t i)
 void slip_memory_sample(lowering *l)
 {
     const size_t rows = (size_t)l->logit_groups * SLIP_TOKENS, sms = (size_t)l->source->sms;
-    l->sample.candidates = slip_block_alloc(l->block, sms * rows * sizeof(slip_candidate));
+    const size_t candidates = l->program->walk.slots > 0 ? SLIP_SLICES : sms; /* of a row */
+    l->sample.candidates = slip_block_alloc(l->block, candidates * rows * sizeof(slip_candidate));
     l->sample.highest = slip_block_alloc(l->block, sms * rows * sizeof(float));
 }
 
@@ -214,6 +215,18 @@ void slip_memory_likeliest_merge(lowering *l)
     (void)l; /* the host's */
 }
 
+static slip_cuda_walk walk_of(const lowering *l)
+{
+    const slip_walk *walk = &l->program->walk;
+    slip_cuda_walk out = {.slots = walk->slots, .rank = walk->rank, .alone = l->source->ranks <= 1};
+    if (walk->slots == 0 || walk->previous == SLIP_NO_WEIGHT)
+        return out;
+    out.previous = l->source->tensors[walk->previous].table;
+    out.following = l->source->tensors[walk->following].table;
+    out.vocabulary = (int32_t)l->program->tensors[walk->previous].rows;
+    return out;
+}
+
 static void append_sampling(lowering *l, slip_cuda_op_kind kind)
 {
     slip_cuda_op *op = slip_lower_append(l, kind, l->end - 1, l->end - 1);
@@ -222,6 +235,7 @@ static void append_sampling(lowering *l, slip_cuda_op_kind kind)
     op->sample.in = l->partial[SLIP_BUFFER_LOGITS];
     op->sample.vocabulary_first = l->program->vocabulary.first;
     op->sample.vocabulary_count = l->program->vocabulary.count;
+    op->sample.walk = walk_of(l);
     op->sample.histograms = l->source->histograms;
     op->sample.logits = l->source->logits;
 }

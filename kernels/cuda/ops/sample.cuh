@@ -1,4 +1,5 @@
-/* SLIP_CUDA_SAMPLE: each SM's best candidate of every logit row, by the rule of ranks/model/sampling/sample.h, or whole rows of logits.
+/* SLIP_CUDA_SAMPLE: each SM's best candidate of every logit row, by the rule of ranks/model/sampling/sample.h, or whole rows of logits. Of a draft with
+ * an in-block head the best candidate of each slice of the vocabulary (ranks/model/sampling/walk.h); an SM has a slice.
  * SLIP_CUDA_HISTOGRAM, behind it: the histograms of rows that filters apply to (ranks/model/sampling/histogram.h).
  *
  * Columns are cut into quads of tokens 4i .. 4i + 3, which share one Philox call, and quads into one contiguous slice an SM. The
@@ -88,18 +89,39 @@ __device__ __forceinline__ void sample_quad(const slip_cuda_partial &in, const f
                 logit[i] += from[i];
 }
 
-// One warp: the best token of quads [first, last) of one logit row, and their highest logit.
+// Which quads a warp looks at: quads [first, last), or those with these numbers in a slice of the vocabulary.
+struct sample_quads {
+    static constexpr bool ALL_OURS = true; // some of a quad's tokens are this rank's
+    __device__ __forceinline__ int operator()(int i) const
+    {
+        return i;
+    }
+};
+
+struct slice_quads {
+    static constexpr bool ALL_OURS = false;        // of the first and the last run maybe not
+    static constexpr int RUN = SLIP_SLICE_RUN / 4; // quads
+    int first;                                     // of the slice's first run
+
+    __device__ __forceinline__ int operator()(int i) const
+    {
+        return first + i / RUN * (RUN * SLIP_SLICES) + i % RUN;
+    }
+};
+
+// One warp: the best token of quads quad_of(first .. last - 1) of one logit row, and their highest logit.
+template <class Quads>
 __device__ __forceinline__ sample_found sample_range(const slip_cuda_sample &op, const slip_cuda_logit_row &at, int index, int first,
-                                                     int last, int lane)
+                                                     int last, int lane, Quads quad_of)
 {
     const double temperature = at.temperature, scale = slip_bin_scale(temperature);
     const float *row = partial_row(op.in, index);
     slip_candidate best = {0, -1};
     float bar = -INFINITY, highest = -INFINITY;
     for (int base = first; base < last; base += 32) {
-        int quad = base + lane;
+        int quad = quad_of(base + lane);
         int64_t column = (int64_t)quad * 4 - op.vocabulary_first;
-        if (quad < last) {
+        if (base + lane < last && (Quads::ALL_OURS || (column > -4 && column < op.vocabulary_count))) {
             float logit[4];
             sample_quad(op.in, row, column, op.vocabulary_count, logit);
             uint4 four = temperature == 0 ? make_uint4(0, 0, 0, 0) : sample_bits(at, quad);
@@ -137,7 +159,7 @@ __device__ __forceinline__ void sample_candidates(const slip_cuda_sample &op, co
     for (int i = warp; i < logit_rows * segments; i += CONSUMER_WARPS) {
         const slip_cuda_logit_row &at = c.step->logit_row[i / segments];
         int from = first + i % segments * piece, to = from + piece < last ? from + piece : last;
-        sample_found mine = sample_range(op, at, i / segments, from, at.open == SLIP_NO_BINS ? from : to, lane);
+        sample_found mine = sample_range(op, at, i / segments, from, at.open == SLIP_NO_BINS ? from : to, lane, sample_quads());
         if (lane == 0)
             found[i] = mine;
     }
@@ -151,6 +173,52 @@ __device__ __forceinline__ void sample_candidates(const slip_cuda_sample &op, co
         op.candidates[(int64_t)c.sm * logit_rows + h] = all.best;
         op.highest[(int64_t)c.sm * logit_rows + h] = all.highest;
     }
+}
+
+// Tokens come from other ranks too, and after a wait that failed they are anything.
+__device__ __forceinline__ bool walk_knows(const slip_cuda_walk &walk, int token)
+{
+    return token >= 0 && token < walk.vocabulary;
+}
+
+// Both rows of a candidate to L2, for the walk; it may be of no token, and this the rank of no walk. A row is a line of 128 bytes or a few. Inlined, it
+// makes the step of several ranks spill.
+static __device__ __noinline__ void walk_fetch(const slip_cuda_walk &walk, int token)
+{
+    if (!walk.previous || !walk_knows(walk, token))
+        return;
+    for (int64_t at = (int64_t)token * walk.rank, end = at + walk.rank; at < end; at += 64) {
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(walk.following + at));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(walk.previous + at));
+    }
+}
+
+// The best candidate of each logit row among one slice's tokens of this rank.
+__device__ __forceinline__ void sample_slice(const slip_cuda_sample &op, const context &c, int slice)
+{
+    const int warp = c.thread() / 32, lane = c.thread() % 32, logit_rows = c.logit_rows;
+    const int begin = (int)(op.vocabulary_first / SLIP_SLICE_RUN);
+    const int end = (int)((op.vocabulary_first + op.vocabulary_count + SLIP_SLICE_RUN - 1) / SLIP_SLICE_RUN);
+    const int run = begin + (slice - begin % SLIP_SLICES + SLIP_SLICES) % SLIP_SLICES; // the first of the slice's
+    const int quads = run < end ? (end - run + SLIP_SLICES - 1) / SLIP_SLICES * slice_quads::RUN : 0;
+    const int segments = logit_rows < CONSUMER_WARPS ? CONSUMER_WARPS / logit_rows : 1, piece = (quads + segments - 1) / segments;
+    slip_candidate *found = (slip_candidate *)c.arena; // [logit_rows][segments]
+    for (int i = warp; i < logit_rows * segments; i += CONSUMER_WARPS) {
+        const int from = min(i % segments * piece, quads), to = min(from + piece, quads);
+        const sample_found mine =
+            sample_range(op, c.step->logit_row[i / segments], i / segments, from, to, lane, slice_quads{run * slice_quads::RUN});
+        if (lane == 0)
+            found[i] = mine.best;
+    }
+    consumers_sync();
+    for (int h = c.thread(); h < logit_rows; h += CONSUMERS) {
+        slip_candidate best = {0, -1};
+        for (int i = 0; i < segments; i++)
+            best = slip_candidate_better(best, found[h * segments + i]);
+        op.candidates[(int64_t)h * SLIP_SLICES + slice] = best;
+        walk_fetch(op.walk, best.token);
+    }
+    consumers_sync(); // the arena's next use
 }
 
 // Whole rows to host memory, but those left out: a warp writes 128 contiguous bytes at a time.
@@ -177,6 +245,9 @@ __device__ void op_sample(const slip_cuda_sample &op, const context &c)
 {
     if (c.step->want == SLIP_WANT_LOGITS)
         sample_logits(op, c);
+    else if (op.walk.slots > 0)
+        for (int slice = c.sm; slice < SLIP_SLICES && c.logit_rows > 0; slice += c.sms)
+            sample_slice(op, c, slice);
     else if (c.logit_rows > 0 && c.step->want != SLIP_WANT_LIKELIEST)
         sample_candidates(op, c);
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/layout/mail.h"
 #include "kernels/cuda/sync/sync.cuh"
+#include "ranks/model/sampling/candidate.h"
 
 namespace slip {
 
@@ -150,6 +151,34 @@ __device__ __forceinline__ uint64_t meet_reports(const waiter &w, const slip_exc
         });
     __syncwarp();
     return word;
+}
+
+// On rank 0, by a thread: the best of `mine` and of all other ranks' candidates in a line. Four ranks' are on their way at a time.
+__device__ __forceinline__ slip_candidate meet_candidates(const waiter &w, const slip_exchange &x, uint32_t serial, int line,
+                                                          slip_candidate mine)
+{
+    constexpr int TOGETHER = 4;
+    for (int first = 1; first < x.at.ranks; first += TOGETHER) {
+        uint64_t word[TOGETHER];
+        peer_wait{w}(0, serial, [&](int &peer, uint32_t &seen) {
+            bool all = true;
+#pragma unroll
+            for (int i = 0; i < TOGETHER; i++) {
+                uint32_t at = serial;
+                word[i] = ~0ull; // no token
+                if (first + i < x.at.ranks && !line_load(report_line(x, first + i, line), serial, word[i], at)) {
+                    peer = first + i;
+                    seen = at;
+                    all = false;
+                }
+            }
+            return all;
+        });
+#pragma unroll
+        for (int i = 0; i < TOGETHER; i++)
+            mine = slip_candidate_better(mine, {__uint_as_float((uint32_t)(word[i] >> 32)), (int32_t)word[i]});
+    }
+    return mine;
 }
 
 } // namespace slip

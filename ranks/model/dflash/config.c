@@ -25,6 +25,7 @@ static const char *const members[] = {
     "intermediate_size",
     "is_causal",
     "layer_types",
+    "markov",
     "mask_token_id",
     "num_attention_heads",
     "num_hidden_layers",
@@ -168,6 +169,16 @@ static void require_same(const slip_fields *top, const char *name, int32_t is, i
     slip_field_require(top, name, is == targets, problem);
 }
 
+/* The in-block head's rows are tokens of the target's vocabulary, of which drafts are made. */
+static void read_markov(const slip_fields *dflash, const slip_fields *top, const slip_model *model, slip_draft_shape *draft)
+{
+    const slip_fields *given = where(dflash, top, "markov");
+    draft->markov = slip_field_int_or(given, "markov", 0, SLIP_MAX_MARKOV, 0);
+    slip_field_require(given, "markov", draft->markov % SLIP_MARKOV_UNIT == 0, "it is no multiple of 8");
+    if (draft->markov > 0)
+        require_same(top, "vocab_size", draft->vocabulary, model->vocabulary);
+}
+
 static void read_draft(const slip_fields *top, const slip_model *model, slip_draft_shape *draft)
 {
     slip_fields dflash = slip_field_object(top, "dflash_config", "dflash_config.");
@@ -192,6 +203,7 @@ static void read_draft(const slip_fields *top, const slip_model *model, slip_dra
     draft->attention.sinks = slip_field_bool_or(where(&dflash, top, "attention_sink_bias"), "attention_sink_bias", false);
     read_rope(&dflash, top, &draft->attention);
     read_window(&dflash, top, draft->layers, &draft->attention);
+    read_markov(&dflash, top, model, draft);
 }
 
 slip_status slip_dflash_parse(const char *json, size_t size, const char *source, slip_model *model)

@@ -6,7 +6,8 @@
  * Row j of the block predicts the token at its own position (DFlash paper, arXiv 2602.06036, A.3). Context rows skip the
  * input norm. Both paths share Wk, Wv, k_norm and one RoPE base, since a rotation is relative only within one base.
  *
- * On several ranks fc is cut along the taps, so that c is a sum over ranks as well; everything else is cut as the target is.
+ * On several ranks fc is cut along the taps, so that c is a sum over ranks as well; everything else is cut as the target is. An in-block head
+ * is rank 0's alone.
  */
 #include "ranks/model/dflash/dflash.h"
 #include "ranks/model/dflash/weights.h"
@@ -101,6 +102,19 @@ static void emit_block(slip_emitter *e, const layer_weights *weights)
     slip_emit_head(e, row(DFLASH_NORM), &family->weights->rows[family->head]);
 }
 
+/* The coordinator walks. The matrices are read by no op. */
+static void emit_walk(slip_emitter *e)
+{
+    const slip_draft_shape *draft = &e->model->draft;
+    const bool walks = e->placement->rank == 0;
+    if (draft->markov == 0)
+        return;
+    e->program->walk = (slip_walk){.slots = draft->block - 1,
+                                   .rank = draft->markov,
+                                   .previous = walks ? slip_emit_weight(e, row(DFLASH_MARKOV_PREVIOUS)) : SLIP_NO_WEIGHT,
+                                   .following = walks ? slip_emit_weight(e, row(DFLASH_MARKOV_FOLLOWING)) : SLIP_NO_WEIGHT};
+}
+
 slip_status slip_dflash_program(const slip_model *model, const slip_placement *placement, slip_program *program)
 {
     int32_t layers = model->draft.layers;
@@ -121,5 +135,6 @@ slip_status slip_dflash_program(const slip_model *model, const slip_placement *p
     program->phase_first[SLIP_PHASE_RUN] = program->op_count;
     emit_block(&e, weights);
     program->phase_count[SLIP_PHASE_RUN] = program->op_count - program->phase_first[SLIP_PHASE_RUN];
+    emit_walk(&e);
     return SLIP_OK;
 }

@@ -6,6 +6,12 @@ static bool sinks(const slip_model *model, int32_t layer)
     return model->draft.attention.sinks;
 }
 
+static bool has_markov(const slip_model *model, int32_t layer)
+{
+    (void)layer;
+    return model->draft.markov > 0;
+}
+
 /* Some drafters' tensors begin with "model.". */
 #define TOP(name) \
     { \
@@ -14,6 +20,10 @@ static bool sinks(const slip_model *model, int32_t layer)
 #define LAYER(name) \
     { \
         "layers.{layer}." name, "model.layers.{layer}." name \
+    }
+#define HEAD(name, published) \
+    { \
+        name ".weight", "markov_head." published ".weight" \
     }
 #define ROW SLIP_WEIGHT_ROW
 #define NORM SLIP_LOOK_NORM
@@ -34,6 +44,11 @@ static const slip_weight_row rows[] = {
                                .dtype = SLIP_F32,
                                .random = OFFSET,
                                .optional = true},
+    /* The in-block head: logits of a slot += following . previous[token before it]. Published heads of this kind have the other names. */
+    [DFLASH_MARKOV_PREVIOUS] =
+        ROW("markov_previous", HEAD("previous", "markov_w1"), DRAFT, has_markov, TABLE, VOCABULARY, MARKOV, NONE, BF16, PLAIN, LITTLE),
+    [DFLASH_MARKOV_FOLLOWING] =
+        ROW("markov_following", HEAD("following", "markov_w2"), DRAFT, has_markov, TABLE, VOCABULARY, MARKOV, NONE, BF16, PLAIN, LITTLE),
 
     [DFLASH_ATTN_NORM] =
         ROW("attn_norm", LAYER("input_layernorm.weight"), DRAFT_LAYERS, NULL, VECTOR, ONE, HIDDEN, NONE, F32, NORM, LITTLE),

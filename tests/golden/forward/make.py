@@ -114,11 +114,11 @@ def write_expected(folder, ids, logits, keep):
         header + np.array(rows, "<u4").tobytes() + logits[rows].astype("<f4").tobytes())
 
 
-def write_draft_expected(path, ids, logits, starts):
-    """logits [cases, slots, vocabulary], a case a start (README.md: draft.bin)."""
+def write_draft_expected(path, ids, logits, starts, best=None):
+    """logits [cases, slots, vocabulary], a case a start (README.md: draft.bin); best [cases, slots]: their arg max, or what a head makes of them."""
     cases, slots, vocabulary = logits.shape
     header = struct.pack("<8s5I", b"SLIPDRFT", 1, len(ids), vocabulary, slots, cases)
-    body = [part.astype("<u4") for part in (np.array(ids), np.array(starts), logits.argmax(axis=2))]
+    body = [part.astype("<u4") for part in (np.array(ids), np.array(starts), logits.argmax(axis=2) if best is None else best)]
     path.write_bytes(header + b"".join(part.tobytes() for part in body) + logits.astype("<f4").tobytes())
 
 

@@ -176,3 +176,27 @@ def draft_forward(config, w, mask_embedding, target, taps, ids, start):
         x = x + mixed @ w[f"{attn}.o_proj.weight"].T
         x = x + mlp(rms_norm(x, w[f"layers.{n}.post_attention_layernorm.weight"], epsilon), w, f"layers.{n}.mlp")
     return rms_norm(x, w["norm.weight"], epsilon) @ target["lm_head.weight"].T
+
+
+def walk(w, logits, anchor, slices=128, run=8):
+    """The drafts [slots] of a block whose drafter has an in-block head, from its logits [slots, vocabulary], and the smallest margin of all choices.
+
+    Tokens are cut into slices, runs of `run` ids dealt out in turn. Of each slice the token of the highest logit is a candidate; the draft is the
+    candidate whose logit is highest with what the head adds to it behind the draft before."""
+    previous, following = w["previous.weight"], w["following.weight"]
+    of = np.arange(logits.shape[1]) // run % slices
+    before, drafts, margins = anchor, [], []
+    for row in logits:
+        candidates = []
+        for tokens in (np.flatnonzero(of == s) for s in np.unique(of)):
+            ranked = tokens[np.argsort(-row[tokens])]
+            candidates.append(ranked[0])
+            if len(ranked) > 1:
+                margins.append(row[ranked[0]] - row[ranked[1]])
+        candidates = np.array(candidates)
+        total = row[candidates] + following[candidates] @ previous[before]
+        ranked = np.argsort(-total)
+        margins.append(total[ranked[0]] - total[ranked[1]])
+        before = candidates[ranked[0]]
+        drafts.append(before)
+    return drafts, min(margins)

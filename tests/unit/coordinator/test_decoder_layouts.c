@@ -18,7 +18,7 @@ static void test_layouts(void **state)
                                        {.draft = true, .sequences = 3, .chunk = 5, .paced = true}};
     answer plain[QUERIES], drafted[QUERIES];
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        assert_int_equal(tiny_checkpoint_change(checkpoint, layouts[i]), SLIP_OK);
+        assert_int_equal(tiny_checkpoint_change(checkpoint, layouts[i], NULL), SLIP_OK);
         const slip_model *model = &checkpoint->source.model;
         assert_true(model->has_draft && model->draft.mask_embedding);
         run_setting(checkpoint, model, &(setting){.sequences = 2, .chunk = 64}, false, plain);

@@ -59,11 +59,12 @@ static inline void lower(lowered *l)
     assert_int_equal(l->block.used, counted);
 }
 
-/* The target whole, or rank `rank`'s share of a draft on `ranks` ranks. */
-static inline void make_share(lowered *l, bool draft, int32_t ranks, int32_t rank, slip_dtype dtype)
+/* The target whole, or rank `rank`'s share of a draft on `ranks` ranks, whose in-block head has rank `markov`. */
+static inline void make_headed(lowered *l, bool draft, int32_t ranks, int32_t rank, slip_dtype dtype, int32_t markov)
 {
     memset(l, 0, sizeof *l);
     tiny_model_shape(64, &l->model);
+    l->model.draft.markov = markov;
     assert_int_equal(slip_placement_make(&l->model, 1, 1, 0, &l->placement), SLIP_OK);
     if (draft)
         slip_placement_draft(&l->model, ranks, rank, &l->placement);
@@ -90,6 +91,11 @@ static inline void make_share(lowered *l, bool draft, int32_t ranks, int32_t ran
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         l->source.inverse_frequency[r] = l->frequency;
     lower(l);
+}
+
+static inline void make_share(lowered *l, bool draft, int32_t ranks, int32_t rank, slip_dtype dtype)
+{
+    make_headed(l, draft, ranks, rank, dtype, 0);
 }
 
 static inline void make(lowered *l, bool draft, slip_dtype dtype)

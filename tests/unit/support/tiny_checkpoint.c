@@ -36,11 +36,14 @@ int tiny_comm_finish(void **state)
 
 static tiny_checkpoint checkpoint;
 
-static slip_status make(const char *name)
+/* `drafter`: a folder in that of the fixture; NULL: the one called dflash, where there is one. */
+static slip_status make(const char *name, const char *drafter)
 {
-    char folder[256];
+    char folder[256], draft[300];
     snprintf(folder, sizeof folder, "tests/golden/forward/fixtures/%s", name);
-    slip_convert_options options = {.source_folder = folder, .out_path = checkpoint.path, .experts = SLIP_CONVERT_KEEP};
+    snprintf(draft, sizeof draft, "%s/%s", folder, drafter ? drafter : "");
+    slip_convert_options options = {
+        .source_folder = folder, .out_path = checkpoint.path, .draft_folder = drafter ? draft : NULL, .experts = SLIP_CONVERT_KEEP};
     slip_status status = slip_convert_run(&options);
     if (status == SLIP_OK)
         status = slip_source_open(checkpoint.comm, checkpoint.path, &checkpoint.source);
@@ -58,14 +61,14 @@ int tiny_checkpoint_open(void **state, const char *name)
     checkpoint.comm = comm;
     strcat(checkpoint.path, "/model.h5");
     *state = &checkpoint;
-    return make(name) == SLIP_OK ? 0 : -1;
+    return make(name, NULL) == SLIP_OK ? 0 : -1;
 }
 
-slip_status tiny_checkpoint_change(tiny_checkpoint *c, const char *name)
+slip_status tiny_checkpoint_change(tiny_checkpoint *c, const char *name, const char *drafter)
 {
     slip_source_close(&c->source);
     unlink(c->path);
-    return make(name);
+    return make(name, drafter);
 }
 
 int tiny_checkpoint_close(void **state)

@@ -19,7 +19,8 @@ typedef struct {
 int tiny_checkpoint_open(void **state, const char *name);
 int tiny_checkpoint_close(void **state);
 
-/* Another fixture in its place, for a test that goes through several: MPI starts but once in a process. */
-slip_status tiny_checkpoint_change(tiny_checkpoint *c, const char *name);
+/* Another fixture in its place, for a test that goes through several: MPI starts but once in a process. `drafter`: a folder in the fixture's; NULL:
+ * dflash. */
+slip_status tiny_checkpoint_change(tiny_checkpoint *c, const char *name, const char *drafter);
 
 #endif

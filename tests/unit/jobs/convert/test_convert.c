@@ -116,6 +116,52 @@ static void test_draft(void **state)
     check_draft("model.");
 }
 
+/* ---- an in-block head ---- */
+
+/* A drafter whose config asks for a head of rank 16, with these tensors. */
+static source make_head(const char *previous, const char *following, int columns)
+{
+    source s = make_source("BF16", "BF16");
+    char config[sizeof small_draft_config + 32];
+    const char *rest = strstr(small_draft_config, "\"mask_token_id\"");
+    snprintf(config, sizeof config, "%.*s\"markov\":16,%s", (int)(rest - small_draft_config), small_draft_config, rest);
+    add_draft(&s, "");
+    folder_write(s.at, "dflash/config.json", config, strlen(config));
+    if (previous != NULL)
+        put(s.draft, previous, "BF16", 20, columns);
+    put(s.draft, following, "BF16", 20, columns);
+    save(s.draft, s.at, "dflash/dflash_draft_model.safetensors");
+    return s;
+}
+
+static void check_head(const char *previous, const char *following)
+{
+    source s = make_head(previous, following, 16);
+    slip_checkpoint checkpoint;
+    slip_model model;
+    char *bytes;
+    if (convert(&s, SLIP_CONVERT_KEEP) != SLIP_OK)
+        fail_msg("%s: %s", previous, slip_cause());
+    open_result(&s, &checkpoint, &model, &bytes);
+    assert_int_equal(model.draft.markov, 16);
+    assert_true(model.draft.mask_embedding);
+    const slip_dataset *first = expect(&checkpoint, "draft/markov_previous", SLIP_BF16);
+    const slip_dataset *second = expect(&checkpoint, "draft/markov_following", SLIP_BF16);
+    assert_true(first->shape[0] == 20 && first->shape[1] == 16 && second->bytes == first->bytes);
+    assert_memory_equal(bytes + first->offset, source_bytes(s.draft, previous), (size_t)first->bytes);
+    assert_memory_equal(bytes + second->offset, source_bytes(s.draft, following), (size_t)second->bytes);
+    slip_checkpoint_free(&checkpoint);
+    free(bytes);
+    drop_source(&s);
+}
+
+static void test_head(void **state)
+{
+    (void)state;
+    check_head("previous.weight", "following.weight");
+    check_head("markov_head.markov_w1.weight", "markov_head.markov_w2.weight");
+}
+
 /* ---- bad folders ---- */
 
 static void refuse(source *s, slip_convert_experts experts, const char *defect, const char *cause)
@@ -237,6 +283,19 @@ static void test_lost_blocks(void **state)
         }
 }
 
+static void test_bad_heads(void **state)
+{
+    (void)state;
+    source s = make_head(NULL, "following.weight", 16);
+    refuse(&s, SLIP_CONVERT_KEEP, "HALF_A_HEAD", "tensor previous.weight is missing");
+    drop_source(&s);
+    s = make_head("previous.weight", "following.weight", 24);
+    refuse(&s, SLIP_CONVERT_KEEP, "HEAD_SHAPE", "tensor previous.weight: shape [20, 24], but the config asks for [20, 16]");
+    folder_write(s.at, "dflash/config.json", small_draft_config, strlen(small_draft_config));
+    refuse(&s, SLIP_CONVERT_KEEP, "HEAD_UNASKED", "is not one that the config asks for");
+    drop_source(&s);
+}
+
 static void test_bad_folders(void **state)
 {
     (void)state;
@@ -269,9 +328,10 @@ static void test_bad_folders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kept_types),    cmocka_unit_test(test_f16_is_widened), cmocka_unit_test(test_rounded_experts),
-        cmocka_unit_test(test_draft),         cmocka_unit_test(test_bad_tensors),    cmocka_unit_test(test_bad_values),
-        cmocka_unit_test(test_bad_f8_scales), cmocka_unit_test(test_lost_blocks),    cmocka_unit_test(test_bad_folders),
+        cmocka_unit_test(test_kept_types),  cmocka_unit_test(test_f16_is_widened), cmocka_unit_test(test_rounded_experts),
+        cmocka_unit_test(test_head),        cmocka_unit_test(test_bad_heads),      cmocka_unit_test(test_draft),
+        cmocka_unit_test(test_bad_tensors), cmocka_unit_test(test_bad_values),     cmocka_unit_test(test_bad_f8_scales),
+        cmocka_unit_test(test_lost_blocks), cmocka_unit_test(test_bad_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,13 +43,12 @@ SLIP_INLINE void prefetch_ahead(const slip_matrix *w, int groups, int64_t group,
         __builtin_prefetch(w->data + (size_t)(group * w->blocks + b) * bytes + i);
 }
 
-/* A block of `groups` groups times `tokens` tokens, without scales; counts and dtype are constants where this is inlined. */
+/* A block of `groups` groups times `tokens` tokens, without scales; counts and dtype are constants where this is inlined. Loops over them are
+ * left to the compilers: clang unrolls what a pragma names too late to keep `part` in registers. */
 SLIP_INLINE void multiply_block(slip_dtype dtype, int groups, int tokens, const unsigned char *const *block, const float *const *x,
                                 int64_t column, vf part[STRIP][LAST_TILE][SLIP_SPLIT])
 {
-#pragma GCC unroll 4
     for (int g = 0; g < groups; g++)
-#pragma GCC unroll 8
         for (int t = 0; t < tokens; t++)
 #pragma GCC unroll 4
             for (int h = 0; h < SLIP_SPLIT; h++)
@@ -58,13 +57,11 @@ SLIP_INLINE void multiply_block(slip_dtype dtype, int groups, int tokens, const 
     for (int c = 0; c < SLIP_MXFP4_BLOCK; c += COLUMNS)
 #pragma GCC unroll 2
         for (int i = 0; i < COLUMNS; i++)
-#pragma GCC unroll 4
             for (int g = 0; g < groups; g++) {
                 vf k[SLIP_SPLIT];
 #pragma GCC unroll 4
                 for (int h = 0; h < SLIP_SPLIT; h++)
                     k[h] = decode(dtype, block[g], c, i, h);
-#pragma GCC unroll 8
                 for (int t = 0; t < tokens; t++) {
                     const vf value = splat(x[t][column + c + i]);
 #pragma GCC unroll 4
@@ -80,12 +77,10 @@ SLIP_INLINE void multiply_tile(slip_dtype dtype, bool wide, int groups, int toke
 {
     vf part[STRIP][LAST_TILE][SLIP_SPLIT];
     multiply_block(dtype, groups, tokens, s->block, x + token, s->column, part);
-#pragma GCC unroll 4
     for (int g = 0; g < groups; g++)
 #pragma GCC unroll 4
         for (int h = 0; h < SLIP_SPLIT; h++) {
             const vf scale = s->scale[g][h];
-#pragma GCC unroll 8
             for (int t = 0; t < tokens; t++) {
                 const vf one = part[g][t][h];
                 if (wide) {

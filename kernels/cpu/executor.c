@@ -48,6 +48,15 @@ static uint64_t work_bytes(const slip_program *program, const slip_limits *limit
     return bytes;
 }
 
+static void *zeroed_piece(slip_executor *executor, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *memory = slip_large_piece(&executor->memory, bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
 static bool create_caches(slip_executor *executor)
 {
     for (int32_t i = 0; i < executor->program->cache_count; i++) {
@@ -57,8 +66,8 @@ static bool create_caches(slip_executor *executor)
         cache->k_width = slip_padded(shape->head_dim);
         cache->v_width = slip_padded(shape->v_head_dim);
         size_t heads = (size_t)slip_cache_slots(shape->window, &executor->limits) * (size_t)shape->kv_heads;
-        cache->k = slip_cpu_zeros(heads, (size_t)cache->k_width * sizeof(float));
-        cache->v = slip_cpu_zeros(heads, (size_t)cache->v_width * sizeof(float));
+        cache->k = zeroed_piece(executor, heads, (size_t)cache->k_width * sizeof(float));
+        cache->v = zeroed_piece(executor, heads, (size_t)cache->v_width * sizeof(float));
         if (!cache->k || !cache->v)
             return false;
     }
@@ -173,10 +182,6 @@ static void destroy(slip_executor *executor)
         free(executor->vectors[i]);
     for (int b = 0; b < SLIP_BUFFERS; b++)
         free(executor->buffer[b]);
-    for (int32_t i = 0; i < SLIP_MAX_LAYERS; i++) {
-        free(executor->cache[i].k);
-        free(executor->cache[i].v);
-    }
     for (int32_t r = 0; r < SLIP_MAX_ROPES; r++) {
         free(executor->cosine[r]);
         free(executor->sine[r]);
@@ -203,6 +208,7 @@ static void destroy(slip_executor *executor)
     free(executor->previous);
     free(executor->following);
     free(executor->heads);
+    slip_large_free_pieces(&executor->memory);
     free(executor);
 }
 
@@ -237,7 +243,7 @@ static slip_status create(const slip_program *program, const slip_limits *limits
 
 static slip_status place(slip_executor *executor, int32_t index, const slip_weight *form)
 {
-    slip_status status = slip_matrix_make(form, &executor->weights[index]);
+    slip_status status = slip_matrix_make(form, &executor->memory, &executor->weights[index]);
     if (status != SLIP_OK || !executor->program->tensors[index].vector)
         return status;
     executor->vectors[index] = slip_cpu_zeros((size_t)slip_padded(form->columns), sizeof(float));

@@ -11,50 +11,61 @@
 
 #define EACH_DTYPE(CASE) CASE(SLIP_F32) CASE(SLIP_BF16) CASE(SLIP_F8E4M3) CASE(SLIP_MXFP4)
 
-/* Wide tiles first: a token goes through the same operations in each. Experts often get one to three. */
-#define TILE(size, GROUPS, SIDE, dtype, ...) \
-    for (; (size) <= SLIP_TILE && t + (size) <= tokens; t += (size)) \
-    ROWS(GROUPS, SIDE, dtype, size, w, __VA_ARGS__)
-
-#define EACH_TILE(GROUPS, SIDE, dtype, ...) \
+/* Experts often get one to three tokens. Many tokens meet a group of rows while it is in the first cache. */
+#define FEW(STRIP_OF, dtype, few, Y) \
+    if (SIDE(few) > 1 && tokens == (few)) \
+        ROWS_FEW(STRIP_OF, dtype, few, w, first, x, Y(0)); \
+    else
+#define EACH_STRIP(STRIP_OF, dtype, Y) \
     case dtype: \
-        TILE(8, GROUPS, SIDE, dtype, __VA_ARGS__); \
-        TILE(4, GROUPS, SIDE, dtype, __VA_ARGS__); \
-        TILE(3, GROUPS, SIDE, dtype, __VA_ARGS__); \
-        TILE(2, GROUPS, SIDE, dtype, __VA_ARGS__); \
-        TILE(1, GROUPS, SIDE, dtype, __VA_ARGS__); \
+        FEW(STRIP_OF, dtype, 1, Y) \
+        FEW(STRIP_OF, dtype, 2, Y) \
+        FEW(STRIP_OF, dtype, 3, Y) \
+        FEW(STRIP_OF, dtype, 4, Y) \
+        for (int64_t group = 0; group < w->groups; group++) \
+            for (int32_t t = 0; t < tokens; t += TOKENS) \
+                STRIP_OF(dtype, 1, tokens - t < TOKENS ? tokens - t : TOKENS, w, first, group, x + t, Y(t)); \
         break;
 
 static void linear(const slip_matrix *w, int64_t expert, const float *const *x, int32_t tokens, float *const *y)
 {
-    int64_t first = expert * w->groups;
-    int32_t t = 0;
+    const int64_t first = expert * w->groups;
     switch (w->dtype) {
-#define CASE(dtype) EACH_TILE(groups_linear, SIDE_BY_SIDE, dtype, x + t, y + t)
+#define TO(t) y + (t)
+#define CASE(dtype) EACH_STRIP(strip_linear, dtype, TO)
         EACH_DTYPE(CASE)
 #undef CASE
+#undef TO
     case SLIP_DTYPES: break;
     }
 }
 
 static void linear_partial(const slip_matrix *w, int64_t expert, const float *const *x, const float *gain, int32_t tokens, double *const *y)
 {
-    int64_t first = expert * w->groups;
-    int32_t t = 0;
+    const int64_t first = expert * w->groups;
     switch (w->dtype) {
-#define CASE(dtype) EACH_TILE(groups_partial, SIDE_BY_SIDE, dtype, x + t, gain + t, y + t)
+#define TO(t) gain + (t), y + (t)
+#define CASE(dtype) EACH_STRIP(strip_partial, dtype, TO)
         EACH_DTYPE(CASE)
 #undef CASE
+#undef TO
     case SLIP_DTYPES: break;
     }
 }
 
 static void linear_exact(const slip_matrix *w, int64_t expert, const double *const *x, const float *gain, int32_t tokens, double *const *y)
 {
-    int64_t first = expert * w->groups;
+    const int64_t first = expert * w->groups;
     int32_t t = 0;
     switch (w->dtype) {
-#define CASE(dtype) EACH_TILE(groups_exact, ONE_BY_ONE, dtype, x + t, gain + t, y + t)
+#define CASE(dtype) \
+    case dtype: \
+        t = rows_exact(dtype, 8, w, first, x, gain, t, tokens, y); \
+        t = rows_exact(dtype, 4, w, first, x, gain, t, tokens, y); \
+        t = rows_exact(dtype, 3, w, first, x, gain, t, tokens, y); \
+        t = rows_exact(dtype, 2, w, first, x, gain, t, tokens, y); \
+        rows_exact(dtype, 1, w, first, x, gain, t, tokens, y); \
+        break;
         EACH_DTYPE(CASE)
 #undef CASE
     case SLIP_DTYPES: break;

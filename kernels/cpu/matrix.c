@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/base/memory/large.h"
 #include "ranks/model/mxfp4.h"
 
 /* Index of the block of (expert, row, column); its row within the group is row % SLIP_GROUP. */
@@ -21,17 +20,22 @@ static unsigned char *element(const slip_matrix *matrix, int64_t expert, int64_t
     return block + (size_t)((matrix->dtype == SLIP_MXFP4 ? c / 2 : c) * SLIP_GROUP + r) * bytes;
 }
 
-slip_status slip_matrix_make(const slip_weight *form, slip_matrix *matrix)
+static void *room(slip_large_pieces *pieces, size_t bytes)
 {
-    slip_matrix m = {.dtype = form->dtype, .experts = form->experts, .rows = form->rows, .columns = form->columns};
+    return pieces ? slip_large_piece(pieces, bytes) : slip_large_alloc(bytes);
+}
+
+slip_status slip_matrix_make(const slip_weight *form, slip_large_pieces *pieces, slip_matrix *matrix)
+{
+    slip_matrix m = {.dtype = form->dtype, .experts = form->experts, .rows = form->rows, .columns = form->columns, .shares = pieces};
     m.groups = (m.rows + SLIP_GROUP - 1) / SLIP_GROUP;
     m.blocks = slip_padded(m.columns) / SLIP_MXFP4_BLOCK;
     size_t blocks = (size_t)(m.experts * m.groups * m.blocks);
-    m.data = slip_large_alloc(blocks * slip_block_bytes(m.dtype));
+    m.data = room(pieces, blocks * slip_block_bytes(m.dtype));
     if (m.dtype == SLIP_F8E4M3)
-        m.scale_f32 = slip_large_alloc(blocks * SLIP_GROUP * sizeof(float));
+        m.scale_f32 = room(pieces, blocks * SLIP_GROUP * sizeof(float));
     if (m.dtype == SLIP_MXFP4)
-        m.scale_e8m0 = slip_large_alloc(blocks * SLIP_GROUP);
+        m.scale_e8m0 = room(pieces, blocks * SLIP_GROUP);
     if (!m.data || (m.dtype == SLIP_F8E4M3 && !m.scale_f32) || (m.dtype == SLIP_MXFP4 && !m.scale_e8m0)) {
         slip_matrix_free(&m);
         return slip_fail(SLIP_ERR_FAILED, "out of memory for a weight of %lld x %lld x %lld", (long long)form->experts,
@@ -141,9 +145,11 @@ void slip_matrix_pack(const slip_weight *weight, int64_t from, slip_matrix *matr
 
 void slip_matrix_free(slip_matrix *matrix)
 {
-    free(matrix->data);
-    free(matrix->scale_f32);
-    free(matrix->scale_e8m0);
+    if (!matrix->shares) {
+        free(matrix->data);
+        free(matrix->scale_f32);
+        free(matrix->scale_e8m0);
+    }
     *matrix = (slip_matrix){0};
 }
 

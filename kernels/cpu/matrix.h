@@ -8,6 +8,7 @@
 #ifndef SLIP_KERNELS_CPU_MATRIX_H
 #define SLIP_KERNELS_CPU_MATRIX_H
 
+#include "io/base/memory/large.h"
 #include "io/base/status.h"
 #include "ranks/model/program.h"
 
@@ -20,6 +21,7 @@ typedef struct {
     unsigned char *data;       /* 64-byte aligned */
     float *scale_f32;          /* f8e4m3: [experts, groups, blocks, 16] */
     unsigned char *scale_e8m0; /* mxfp4: the same */
+    bool shares;               /* memory is pieces, which slip_matrix_free() leaves */
 } slip_matrix;
 
 /* Bytes of codes in a block of 16 rows x 32 columns. */
@@ -34,8 +36,8 @@ static inline int64_t slip_padded(int64_t columns)
     return (columns + SLIP_MXFP4_BLOCK - 1) / SLIP_MXFP4_BLOCK * SLIP_MXFP4_BLOCK;
 }
 
-/* Room for a weight of this form; what it holds is undefined until all of its experts are packed. */
-slip_status slip_matrix_make(const slip_weight *form, slip_matrix *matrix);
+/* Room for a weight of this form, of its own where `pieces` is NULL; what it holds is undefined until all of its experts are packed. */
+slip_status slip_matrix_make(const slip_weight *form, slip_large_pieces *pieces, slip_matrix *matrix);
 void slip_matrix_free(slip_matrix *matrix);
 
 /* Expert `from` of a weight of that form, which may have fewer experts, becomes the matrix's expert `to`; or some of its rows, from a whole

@@ -3,130 +3,148 @@
  * Lanes are rows: no sum ever crosses lanes, and a row's sum runs over the columns in their order, whatever the number of tokens or
  * groups that are computed side by side to keep the pipeline busy.
  *
- * Included by math_body.c alone, as decode.h is. SLIP_TILE: how many tokens share a decoded column at most.
+ *   strip   one group of rows, or several side by side: goes through its blocks of columns and decodes each once for all tokens
+ *   tile    the tokens of a strip whose sums within a block registers hold
+ *
+ * Included by math_body.c alone, as decode.h is. SLIP_TILE: tokens of a tile.
  */
 #ifndef SLIP_KERNELS_CPU_PRODUCT_H
 #define SLIP_KERNELS_CPU_PRODUCT_H
 
 #include "kernels/cpu/decode.h"
 
-enum { SLIP_SIDE_MOST = 4 }; /* groups side by side */
+enum {
+    STRIP = 4,                                                     /* groups of a strip at most */
+    TOKENS = 16,                                                   /* that share a decoded block at most */
+    AHEAD = 2048,                                                  /* bytes to prefetch ahead */
+    LAST_TILE = SLIP_TILE + (SLIP_LANES < 16 ? SLIP_TILE / 2 : 0), /* tokens of the last tile at most */
+};
 
-/* The processor's own prefetcher stops at every page; weights go on. Asks for what lies `ahead` bytes beyond a block. */
-SLIP_INLINE void prefetch_block(const unsigned char *block, size_t bytes, size_t ahead)
+/* Sums of a strip over whole blocks: f32, or f64 where they go on across ranks and experts. */
+typedef union {
+    vf narrow[STRIP][TOKENS][SLIP_SPLIT];
+    vd wide[STRIP][TOKENS][2 * SLIP_SPLIT];
+} strip_sums;
+
+/* One block of columns of a strip. */
+typedef struct {
+    const unsigned char *block[STRIP]; /* staged */
+    vf scale[STRIP][SLIP_SPLIT];
+    int64_t column; /* the first */
+} strip_block;
+
+/* Asks for what a strip comes to AHEAD bytes behind block b of a group: the processor's own prefetcher stops at every page, and knows nothing of
+ * strips. */
+SLIP_INLINE void prefetch_ahead(const slip_matrix *w, int groups, int64_t group, int64_t b, size_t bytes)
 {
+    for (b += (int64_t)(AHEAD / bytes); b >= w->blocks; b -= w->blocks)
+        group += groups;
     for (size_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(block + ahead + i);
+        __builtin_prefetch(w->data + (size_t)(group * w->blocks + b) * bytes + i);
 }
 
-/* The scales of a block's rows from `lane` on; ones where the type has none. */
-SLIP_INLINE vf scale_of(slip_dtype dtype, const slip_matrix *w, int64_t block, int lane)
+/* A block of `groups` groups times `tokens` tokens, without scales; counts and dtype are constants where this is inlined. Loops over them are
+ * left to the compilers: clang unrolls what a pragma names too late to keep `part` in registers. */
+SLIP_INLINE void multiply_block(slip_dtype dtype, int groups, int tokens, const unsigned char *const *block, const float *const *x,
+                                int64_t column, vf part[STRIP][LAST_TILE][SLIP_SPLIT])
 {
-    return has_scales(dtype) ? block_scale(dtype, w, block, lane) : splat(1);
-}
-
-/* Block b of `groups` groups from `group` on times `tokens` tokens, without scales; counts and dtype are constants where this is inlined. */
-SLIP_INLINE void multiply_block(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t group, int64_t b,
-                                const float *const *x, vf part[groups][tokens][SLIP_SPLIT])
-{
-    const size_t bytes = slip_block_bytes(dtype);
-    for (int g = 0; g < groups; g++) {
-        prefetch_block(w->data + (size_t)((group + g) * w->blocks + b) * bytes, bytes, 2048);
+    for (int g = 0; g < groups; g++)
         for (int t = 0; t < tokens; t++)
+#pragma GCC unroll 4
             for (int h = 0; h < SLIP_SPLIT; h++)
                 part[g][t][h] = splat(0);
-    }
-    for (int c = 0; c < SLIP_MXFP4_BLOCK; c += COLUMNS) {
-        decoding d[SLIP_SIDE_MOST];
-        for (int g = 0; g < groups; g++)
-            d[g] = begin_columns(dtype, w->data + (size_t)((group + g) * w->blocks + b) * bytes, c);
-#pragma GCC unroll 4
+#pragma GCC unroll 4 / COLUMNS
+    for (int c = 0; c < SLIP_MXFP4_BLOCK; c += COLUMNS)
+#pragma GCC unroll 2
         for (int i = 0; i < COLUMNS; i++)
             for (int g = 0; g < groups; g++) {
                 vf k[SLIP_SPLIT];
 #pragma GCC unroll 4
                 for (int h = 0; h < SLIP_SPLIT; h++)
-                    k[h] = decode(dtype, &d[g], i, h * SLIP_LANES);
+                    k[h] = decode(dtype, block[g], c, i, h);
                 for (int t = 0; t < tokens; t++) {
-                    vf column = splat(x[t][b * SLIP_MXFP4_BLOCK + c + i]);
+                    const vf value = splat(x[t][column + c + i]);
 #pragma GCC unroll 4
                     for (int h = 0; h < SLIP_SPLIT; h++)
-                        part[g][t][h] = multiply_add(k[h], column, part[g][t][h]);
+                        part[g][t][h] = multiply_add(k[h], value, part[g][t][h]);
                 }
             }
-    }
 }
 
-/* f32 throughout. */
-SLIP_INLINE void tile_linear(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t group, const float *const *x,
-                             vf sum[groups][tokens][SLIP_SPLIT])
+/* Tokens [token, token + tokens). */
+SLIP_INLINE void multiply_tile(slip_dtype dtype, bool wide, int groups, int tokens, const strip_block *s, int token, const float *const *x,
+                               strip_sums *sums)
 {
+    vf part[STRIP][LAST_TILE][SLIP_SPLIT];
+    multiply_block(dtype, groups, tokens, s->block, x + token, s->column, part);
     for (int g = 0; g < groups; g++)
-        for (int t = 0; t < tokens; t++)
-            for (int h = 0; h < SLIP_SPLIT; h++)
-                sum[g][t][h] = splat(0);
-    for (int64_t b = 0; b < w->blocks; b++) {
-        vf part[groups][tokens][SLIP_SPLIT];
-        multiply_block(dtype, groups, tokens, w, group, b, x, part);
-        for (int g = 0; g < groups; g++)
-            for (int h = 0; h < SLIP_SPLIT; h++) {
-                vf scale = scale_of(dtype, w, (group + g) * w->blocks + b, h * SLIP_LANES);
-                for (int t = 0; t < tokens; t++)
-                    sum[g][t][h] = has_scales(dtype) ? multiply_add(part[g][t][h], scale, sum[g][t][h]) : part[g][t][h] + sum[g][t][h];
-            }
-    }
-}
-
-/* One block after the other in f32, blocks added up in f64: sums of f32 values lose nothing there that f32 would show, so the
- * total rounds to the same f32 wherever the columns are cut between ranks, if only at whole blocks. */
-SLIP_INLINE void tile_partial(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t group, const float *const *x,
-                              vd sum[groups][tokens][2 * SLIP_SPLIT])
-{
-    for (int g = 0; g < groups; g++)
-        for (int t = 0; t < tokens; t++)
-            for (int h = 0; h < 2 * SLIP_SPLIT; h++)
-                sum[g][t][h] = (vd){0};
-    for (int64_t b = 0; b < w->blocks; b++) {
-        vf part[groups][tokens][SLIP_SPLIT];
-        multiply_block(dtype, groups, tokens, w, group, b, x, part);
-        for (int g = 0; g < groups; g++)
-            for (int h = 0; h < SLIP_SPLIT; h++) {
-                vf scale = scale_of(dtype, w, (group + g) * w->blocks + b, h * SLIP_LANES);
-                for (int t = 0; t < tokens; t++) {
-                    vf scaled = has_scales(dtype) ? part[g][t][h] * scale : part[g][t][h];
-                    sum[g][t][2 * h] += widen(scaled, 0);
-                    sum[g][t][2 * h + 1] += widen(scaled, 1);
-                }
-            }
-    }
-}
-
-/* Products of two f32 are exact in f64: the columns may be cut anywhere. */
-SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const double *const *x,
-                            vd sum[tokens][2 * SLIP_SPLIT])
-{
-    const size_t bytes = slip_block_bytes(dtype);
-    for (int t = 0; t < tokens; t++)
-        for (int h = 0; h < 2 * SLIP_SPLIT; h++)
-            sum[t][h] = (vd){0};
-    for (int64_t b = 0; b < w->blocks; b++)
-        for (int h = 0; h < SLIP_SPLIT; h++) {
-            vf scale = scale_of(dtype, w, group * w->blocks + b, h * SLIP_LANES);
-            for (int c = 0; c < SLIP_MXFP4_BLOCK; c += COLUMNS) {
-                const decoding d = begin_columns(dtype, w->data + (size_t)(group * w->blocks + b) * bytes, c);
 #pragma GCC unroll 4
-                for (int i = 0; i < COLUMNS; i++) {
-                    vf k = decode(dtype, &d, i, h * SLIP_LANES);
-                    if (has_scales(dtype))
-                        k *= scale;
-                    for (int t = 0; t < tokens; t++) {
-                        const vd column = x[t][b * SLIP_MXFP4_BLOCK + c + i] - (vd){0};
-                        sum[t][2 * h] = multiply_add_f64(widen(k, 0), column, sum[t][2 * h]);
-                        sum[t][2 * h + 1] = multiply_add_f64(widen(k, 1), column, sum[t][2 * h + 1]);
-                    }
+        for (int h = 0; h < SLIP_SPLIT; h++) {
+            const vf scale = s->scale[g][h];
+            for (int t = 0; t < tokens; t++) {
+                const vf one = part[g][t][h];
+                if (wide) {
+                    vd *sum = &sums->wide[g][token + t][2 * h];
+                    const vf scaled = has_scales(dtype) ? one * scale : one;
+                    sum[0] += widen(scaled, 0);
+                    sum[1] += widen(scaled, 1);
+                } else {
+                    vf *sum = &sums->narrow[g][token + t][h];
+                    *sum = has_scales(dtype) ? multiply_add(one, scale, *sum) : one + *sum;
                 }
             }
         }
+}
+
+/* Tiles of SLIP_TILE tokens, and what is left as one. A token goes through the same operations in each. */
+SLIP_INLINE void multiply_tiles(slip_dtype dtype, bool wide, int groups, int tokens, const strip_block *s, const float *const *x,
+                                strip_sums *sums)
+{
+    int t = 0;
+    for (; tokens - t > LAST_TILE; t += SLIP_TILE)
+        multiply_tile(dtype, wide, groups, SLIP_TILE, s, t, x, sums);
+#define LAST(size) \
+    case size: \
+        if (size <= LAST_TILE) \
+            multiply_tile(dtype, wide, groups, size, s, t, x, sums); \
+        break;
+    switch (tokens - t) {
+        LAST(1)
+        LAST(2)
+        LAST(3)
+        LAST(4)
+        LAST(5)
+        LAST(6)
+        LAST(7)
+        LAST(8)
+    default: break;
+    }
+#undef LAST
+}
+
+/* Groups [group, group + groups) times at most TOKENS tokens. */
+SLIP_INLINE void multiply_strip(slip_dtype dtype, bool wide, int groups, const slip_matrix *w, int64_t group, int tokens,
+                                const float *const *x, strip_sums *sums)
+{
+    const size_t bytes = slip_block_bytes(dtype);
+    unsigned char room[STRIP][STAGED_BYTES] __attribute__((aligned(64)));
+    strip_block s;
+    for (int g = 0; g < groups; g++)
+        if (wide)
+            memset(sums->wide[g], 0, (size_t)tokens * sizeof sums->wide[g][0]);
+        else
+            memset(sums->narrow[g], 0, (size_t)tokens * sizeof sums->narrow[g][0]);
+    for (int64_t b = 0; b < w->blocks; b++) {
+        s.column = b * SLIP_MXFP4_BLOCK;
+        for (int g = 0; g < groups; g++) {
+            const int64_t index = (group + g) * w->blocks + b;
+            prefetch_ahead(w, groups, group + g, b, bytes);
+            s.block[g] = staged(dtype, w->data + (size_t)index * bytes, room[g]);
+            for (int h = 0; h < SLIP_SPLIT; h++)
+                s.scale[g][h] = scale_of(dtype, w, index, h);
+        }
+        multiply_tiles(dtype, wide, groups, tokens, &s, x, sums);
+    }
 }
 
 /* How many of a group's 16 rows exist. */
@@ -136,59 +154,101 @@ SLIP_INLINE size_t rows_in(const slip_matrix *w, int64_t group)
     return (size_t)(left < SLIP_GROUP ? left : SLIP_GROUP);
 }
 
-SLIP_INLINE void groups_linear(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t first, int64_t group,
-                               const float *const *x, float *const *y)
+/* y = sum for the rows of one group that exist. */
+SLIP_INLINE void store_group(slip_dtype dtype, const slip_matrix *w, int64_t group, vf *sum, float *y)
 {
-    vf sum[groups][tokens][SLIP_SPLIT];
-    tile_linear(dtype, groups, tokens, w, first + group, x, sum);
-    for (int g = 0; g < groups; g++)
-        for (int t = 0; t < tokens; t++)
-            memcpy(y[t] + (group + g) * SLIP_GROUP, sum[g][t], rows_in(w, group + g) * sizeof(float));
+    in_order_of_rows(dtype, sum);
+    memcpy(y + group * SLIP_GROUP, sum, rows_in(w, group) * sizeof *y);
 }
 
 /* y += gain * sum for the rows of one group that exist. */
-SLIP_INLINE void add_group(const slip_matrix *w, int64_t group, const vd sum[2 * SLIP_SPLIT], float gain, double *y)
+SLIP_INLINE void add_group(slip_dtype dtype, const slip_matrix *w, int64_t group, vd *sum, float gain, double *y)
 {
     double total[SLIP_GROUP];
-    size_t rows = rows_in(w, group);
+    const size_t rows = rows_in(w, group);
+    in_order_of_rows_f64(dtype, sum);
     memcpy(total, sum, sizeof total);
     for (size_t r = 0; r < rows; r++)
         y[group * SLIP_GROUP + (int64_t)r] += (double)gain * total[r];
 }
 
-SLIP_INLINE void groups_partial(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t first, int64_t group,
-                                const float *const *x, const float *gain, double *const *y)
+/* Groups side by side: several where few tokens would leave the pipeline idle. */
+#define SIDE(tokens) (SLIP_TILE / (tokens) < STRIP ? SLIP_TILE / (tokens) : STRIP)
+
+/* A strip of `groups` groups of an expert whose first group is `first`, times at most TOKENS tokens. */
+SLIP_INLINE void strip_linear(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t first, int64_t group,
+                              const float *const *x, float *const *y)
 {
-    vd sum[groups][tokens][2 * SLIP_SPLIT];
-    tile_partial(dtype, groups, tokens, w, first + group, x, sum);
+    strip_sums sums;
+    multiply_strip(dtype, false, groups, w, first + group, tokens, x, &sums);
     for (int g = 0; g < groups; g++)
         for (int t = 0; t < tokens; t++)
-            add_group(w, group + g, sum[g][t], gain[t], y[t]);
+            store_group(dtype, w, group + g, sums.narrow[g][t], y[t]);
 }
 
-SLIP_INLINE void groups_exact(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t first, int64_t group,
-                              const double *const *x, const float *gain, double *const *y)
+/* One block after the other in f32, blocks added up in f64: sums of f32 values lose nothing there that f32 would show, so the
+ * total rounds to the same f32 wherever the columns are cut between ranks, if only at whole blocks. */
+SLIP_INLINE void strip_partial(slip_dtype dtype, int groups, int tokens, const slip_matrix *w, int64_t first, int64_t group,
+                               const float *const *x, const float *gain, double *const *y)
 {
-    vd sum[tokens][2 * SLIP_SPLIT];
-    (void)groups; /* one */
-    tile_exact(dtype, tokens, w, first + group, x, sum);
-    for (int t = 0; t < tokens; t++)
-        add_group(w, group, sum[t], gain[t], y[t]);
+    strip_sums sums;
+    multiply_strip(dtype, true, groups, w, first + group, tokens, x, &sums);
+    for (int g = 0; g < groups; g++)
+        for (int t = 0; t < tokens; t++)
+            add_group(dtype, w, group + g, sums.wide[g][t], gain[t], y[t]);
 }
 
-/* Groups side by side: several where few tokens would leave the pipeline idle. */
-#define SIDE_BY_SIDE(tokens) (SLIP_TILE / (tokens) < SLIP_SIDE_MOST ? SLIP_TILE / (tokens) : SLIP_SIDE_MOST)
-#define ONE_BY_ONE(tokens) 1
-
-/* All rows for `tokens` tokens. */
-#define ROWS(GROUPS, SIDE, dtype, tokens, w, ...) \
+/* All rows of an expert for few tokens, several groups side by side. */
+#define ROWS_FEW(STRIP_OF, dtype, tokens, w, first, ...) \
     do { \
-        const int side = SIDE(tokens); \
         int64_t group = 0; \
-        for (; group + side <= (w)->groups; group += side) \
-            GROUPS(dtype, side, tokens, w, first, group, __VA_ARGS__); \
-        for (; side > 1 && group < (w)->groups; group++) \
-            GROUPS(dtype, 1, tokens, w, first, group, __VA_ARGS__); \
+        for (; group + SIDE(tokens) <= (w)->groups; group += SIDE(tokens)) \
+            STRIP_OF(dtype, SIDE(tokens), tokens, w, first, group, __VA_ARGS__); \
+        for (; group < (w)->groups; group++) \
+            STRIP_OF(dtype, 1, tokens, w, first, group, __VA_ARGS__); \
     } while (0)
+
+/* Products of two f32 are exact in f64: the columns may be cut anywhere. */
+SLIP_INLINE void tile_exact(slip_dtype dtype, int tokens, const slip_matrix *w, int64_t group, const double *const *x,
+                            vd sum[tokens][2 * SLIP_SPLIT])
+{
+    unsigned char room[STAGED_BYTES] __attribute__((aligned(64)));
+    for (int t = 0; t < tokens; t++)
+        for (int h = 0; h < 2 * SLIP_SPLIT; h++)
+            sum[t][h] = (vd){0};
+    for (int64_t b = 0; b < w->blocks; b++) {
+        const int64_t index = group * w->blocks + b;
+        const unsigned char *block = staged(dtype, w->data + (size_t)index * slip_block_bytes(dtype), room);
+        for (int h = 0; h < SLIP_SPLIT; h++) {
+            const vf scale = scale_of(dtype, w, index, h);
+            for (int c = 0; c < SLIP_MXFP4_BLOCK; c += COLUMNS)
+#pragma GCC unroll 2
+                for (int i = 0; i < COLUMNS; i++) {
+                    vf k = decode(dtype, block, c, i, h);
+                    if (has_scales(dtype))
+                        k *= scale;
+                    for (int t = 0; t < tokens; t++) {
+                        const vd column = x[t][b * SLIP_MXFP4_BLOCK + c + i] - (vd){0};
+                        sum[t][2 * h] = multiply_add_f64(widen(k, 0), column, sum[t][2 * h]);
+                        sum[t][2 * h + 1] = multiply_add_f64(widen(k, 1), column, sum[t][2 * h + 1]);
+                    }
+                }
+        }
+    }
+}
+
+/* So many tokens of a tile, as many tiles as there are; returns the token behind them. */
+SLIP_INLINE int32_t rows_exact(slip_dtype dtype, int size, const slip_matrix *w, int64_t first, const double *const *x, const float *gain,
+                               int32_t t, int32_t tokens, double *const *y)
+{
+    for (; size <= SLIP_TILE && t + size <= tokens; t += size)
+        for (int64_t group = 0; group < w->groups; group++) {
+            vd sum[size][2 * SLIP_SPLIT];
+            tile_exact(dtype, size, w, first + group, x + t, sum);
+            for (int i = 0; i < size; i++)
+                add_group(dtype, w, group, sum[i], gain[t + i], y[t + i]);
+        }
+    return t;
+}
 
 #endif

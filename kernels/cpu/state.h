@@ -19,8 +19,9 @@ struct slip_executor {
     slip_executor_options options;
     const slip_math *math;
 
-    slip_matrix *weights; /* [tensor_count]; vectors and norms are kept as f32 rows instead */
-    float **vectors;      /* [tensor_count]; NULL for matrices */
+    slip_large_pieces memory; /* of weights and caches: a step goes through all of it */
+    slip_matrix *weights;     /* [tensor_count]; vectors and norms are kept as f32 rows instead */
+    float **vectors;          /* [tensor_count]; NULL for matrices */
 
     float *buffer[SLIP_BUFFERS];  /* PARTIAL is in `partial` */
     int64_t stride[SLIP_BUFFERS]; /* columns of a row, padded to whole blocks */

@@ -106,7 +106,7 @@ double tiny_weight_value(const slip_weight *weight, int64_t expert, int64_t row,
 
 slip_status tiny_weight_pack(const slip_weight *weight, slip_matrix *matrix)
 {
-    slip_status status = slip_matrix_make(weight, matrix);
+    slip_status status = slip_matrix_make(weight, NULL, matrix);
     for (int64_t e = 0; e < weight->experts && status == SLIP_OK; e++)
         slip_matrix_pack(weight, e, matrix, e);
     return status;

@@ -60,7 +60,7 @@ static void test_rows(void **state)
     for (int dtype = SLIP_F32; dtype < SLIP_DTYPES; dtype++) {
         slip_matrix matrix;
         slip_weight weight = tiny_weight_random((slip_dtype)dtype, 1, ROWS, (slip_range){96, 160}, 7);
-        assert_int_equal(slip_matrix_make(&weight, &matrix), SLIP_OK);
+        assert_int_equal(slip_matrix_make(&weight, NULL, &matrix), SLIP_OK);
         for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
             slip_weight piece = weight;
             piece.first_row = pieces[i].first;

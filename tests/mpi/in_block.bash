@@ -1,8 +1,8 @@
-# A drafter with an in-block head, made of the model's by with_head: answers, and how many drafts are accepted. Sets: without, zero, seen and
-# compare. Sourced behind common.bash.
+# Drafters with an in-block head, made of the model's without one by with_head: answers, and how many drafts are accepted. Sets: without, zero,
+# seen and compare. Sourced behind common.bash.
 #   RANKS   for what all else is held to (default 1)
 : "${RANKS:=1}"
-requests=$work/requests.jsonl log=$work/log base=$work/base.jsonl zero=$work/zero.h5 seen=$work/seen.h5
+requests=$work/requests.jsonl log=$work/log base=$work/base.jsonl plain=$work/plain.h5 zero=$work/zero.h5 seen=$work/seen.h5
 
 line() { # custom_id, prompt, more of the body
     printf '{"custom_id":"%s","method":"POST","url":"/v1/completions","body":{"prompt":"%s",%s}}\n' "$1" "$2" "$3"
@@ -30,7 +30,8 @@ acceptance() { # file: in ten-thousandths
 
 # The answers of the plain model without a draft, and the acceptance that its drafter has without a head.
 without=0
-if decode "$base" "$RANKS" "$MODEL" --no-draft && decode "$work/out.jsonl" "$RANKS" "$MODEL" --always-draft --sequences 1; then
+if "$TOOLS/with_head" "$MODEL" "$plain" 0 0 2>"$log" && decode "$base" "$RANKS" "$plain" --no-draft &&
+    decode "$work/out.jsonl" "$RANKS" "$plain" --always-draft --sequences 1; then
     without=$(acceptance "$work/out.jsonl")
     ok "the drafter without a head" "acceptance $without"
 else
@@ -44,7 +45,7 @@ texts() { # file
 
 # One head that adds nothing, and one that has seen the answers.
 texts "$base" >"$work/answers"
-if "$TOOLS/with_head" "$MODEL" "$zero" 8 0 2>"$log" && "$TOOLS/with_head" "$MODEL" "$seen" 256 4 "$work/answers" 2>"$log"; then
+if "$TOOLS/with_head" "$plain" "$zero" 8 0 2>"$log" && "$TOOLS/with_head" "$plain" "$seen" 256 4 "$work/answers" 2>"$log"; then
     ok "models with a head"
 else
     fail "models with a head" "with_head failed" "$log"

@@ -14,7 +14,7 @@
 #include "ranks/model/placement.h"
 #include "filter_device.h"
 
-enum { MOST_RANKS = 16, QUERIES = 6, PROMPT = 12, TOKENS = 24, SEQUENCES = 2, CONTEXT = 64 };
+enum { MOST_RANKS = 16, MOST_CANDIDATES = 64 * SLIP_SLICES, QUERIES = 6, PROMPT = 12, TOKENS = 24, SEQUENCES = 2, CONTEXT = 64 };
 
 static int rank, ranks;
 
@@ -53,15 +53,22 @@ static void fill_in(slip_step *step)
         }
 }
 
-/* On rank 0 the best over ranks. */
-static void merge(slip_executor *executor, const slip_step *step)
+/* On rank 0 the best over ranks; of a draft with an in-block head what the walk makes of them. */
+static slip_status merge(slip_executor *executor, const slip_step *step)
 {
-    static slip_candidate all[MOST_RANKS * SLIP_MAX_LOGIT_ROWS];
-    int bytes = step->logit_rows * (int)sizeof *all;
-    filter_device_candidates(executor, step, device.best);
-    MPI_Gather(device.best, bytes, MPI_BYTE, all, bytes, MPI_BYTE, 0, MPI_COMM_WORLD);
-    for (int32_t i = 0; rank == 0 && i < ranks * step->logit_rows; i++)
-        device.best[i % step->logit_rows] = slip_candidate_better(device.best[i % step->logit_rows], all[i]);
+    static slip_candidate mine[MOST_CANDIDATES], all[MOST_RANKS * MOST_CANDIDATES];
+    const int32_t each = slip_executor_cpu.row_candidates(executor, step), count = step->logit_rows * each;
+    const int bytes = count * (int)sizeof *all;
+    if (count > MOST_CANDIDATES)
+        return slip_fail(SLIP_ERR_FAILED, "%d candidates: more than %d", count, MOST_CANDIDATES);
+    filter_device_candidates(executor, step, mine);
+    MPI_Gather(mine, bytes, MPI_BYTE, all, bytes, MPI_BYTE, 0, MPI_COMM_WORLD);
+    for (int32_t i = 0; rank == 0 && i < ranks * count; i++)
+        mine[i % count] = slip_candidate_better(mine[i % count], all[i]);
+    if (rank == 0 && each > 1)
+        return slip_executor_cpu.walk(executor, step, mine, device.best);
+    memcpy(device.best, mine, (size_t)step->logit_rows * sizeof *mine);
+    return SLIP_OK;
 }
 
 static slip_status wait(slip_executor *executor, slip_run_cost *cost)
@@ -74,14 +81,20 @@ static slip_status wait(slip_executor *executor, slip_run_cost *cost)
     slip_status status = filter_device_begin(executor, run->phase, &run->step);
     if (status == SLIP_OK)
         status = slip_executor_cpu.wait(executor, cost);
-    merge(executor, &run->step);
-    return status;
+    return status == SLIP_OK ? merge(executor, &run->step) : status;
 }
 
 static void candidates(slip_executor *executor, const slip_step *step, slip_candidate *out)
 {
     (void)executor;
     memcpy(out, device.best, (size_t)step->logit_rows * sizeof *out);
+}
+
+static int32_t one(const slip_executor *executor, const slip_step *step)
+{
+    (void)executor;
+    (void)step;
+    return 1;
 }
 
 static bool yes(const slip_executor *executor, const slip_step *step)
@@ -104,6 +117,7 @@ static slip_executor_kind gathering(void)
     kind.begin = begin;
     kind.wait = wait;
     kind.candidates = candidates;
+    kind.row_candidates = one;
     kind.max_in_flight = max_in_flight;
     kind.device_collects = yes;
     return kind;

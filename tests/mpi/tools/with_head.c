@@ -1,10 +1,11 @@
-/* A copy of a model whose drafter gets an in-block head:
+/* A copy of a model whose drafter gets another in-block head:
  *
  *     with_head MODEL.h5 OUT.h5 RANK STRENGTH [TEXT]
  *
  * The head has seen TEXT: it adds about STRENGTH to the logit of a token that followed the previous one somewhere in it, and little to others. Each
  * token has a code of RANK random signs; a row of `following` is the sum of the codes of all tokens that its own followed. STRENGTH 0, or no
- * TEXT, makes a head that adds nothing, whose drafts are those of the drafter without it.
+ * TEXT, makes a head that adds nothing, whose drafts are those of the drafter without it. A head that the model has is left out; with RANK 0 there is
+ * none then.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,8 +99,9 @@ static slip_status make_head(job *j, const char *path, float strength)
 
 static slip_status ask_for_head(job *j)
 {
-    json_t *config = json_loads(j->from.draft_config, 0, NULL);
-    if (json_object_set_new(json_object_get(config, "dflash_config"), "markov", json_integer(j->rank)) == 0)
+    json_t *config = json_loads(j->from.draft_config, 0, NULL), *dflash = json_object_get(config, "dflash_config");
+    json_object_del(dflash, "markov");
+    if (j->rank == 0 ? dflash != NULL : json_object_set_new(dflash, "markov", json_integer(j->rank)) == 0)
         j->config = json_dumps(config, 0);
     json_decref(config);
     return j->config != NULL ? SLIP_OK : slip_fail(SLIP_ERR_INPUT, "the drafter's config has no dflash_config");
@@ -128,6 +130,8 @@ static slip_status copy_all(slip_checkpoint_writer *writer, const job *j)
     slip_status status = SLIP_OK;
     for (int32_t i = 0; i < j->from.dataset_count && status == SLIP_OK; i++) {
         const slip_dataset *dataset = &j->from.datasets[i];
+        if (strncmp(dataset->name, "draft/markov_", strlen("draft/markov_")) == 0)
+            continue;
         void *data = malloc((size_t)dataset->bytes);
         status = data != NULL ? slip_checksum_read(&j->from, &j->files, dataset, data) : no_memory();
         if (status == SLIP_OK)
@@ -144,9 +148,9 @@ static slip_status write_model(const job *j, const char *path)
     slip_status status = slip_checkpoint_create(path, &texts, &writer);
     if (status == SLIP_OK)
         status = copy_all(writer, j);
-    if (status == SLIP_OK)
+    if (status == SLIP_OK && j->rank > 0)
         status = add_matrix(writer, j, "markov_previous", j->previous);
-    if (status == SLIP_OK)
+    if (status == SLIP_OK && j->rank > 0)
         status = add_matrix(writer, j, "markov_following", j->following);
     if (status == SLIP_OK)
         status = slip_checkpoint_commit(writer);
@@ -163,15 +167,15 @@ static slip_status make(job *j, const char *from, const char *to, float strength
         status = slip_checkpoint_files_open(&j->from, from, &j->files);
     if (status == SLIP_OK)
         status = ask_for_head(j);
-    if (status == SLIP_OK)
+    if (status == SLIP_OK && j->rank > 0)
         status = make_head(j, text, strength);
     return status == SLIP_OK ? write_model(j, to) : status;
 }
 
 int main(int argc, char **argv)
 {
-    job j = {.rank = argc > 3 ? atoi(argv[3]) : 0};
-    if (argc < 5 || argc > 6 || j.rank <= 0) {
+    job j = {.rank = argc > 3 ? atoi(argv[3]) : -1};
+    if (argc < 5 || argc > 6 || j.rank < 0) {
         fprintf(stderr, "usage: with_head MODEL.h5 OUT.h5 RANK STRENGTH [TEXT]\n");
         return 2;
     }

@@ -23,7 +23,7 @@ typedef struct {
     int32_t *pick;               /* [slots] slip_pick_of(), -1: empty */
     int32_t *count;              /* [0] groups in all, [1] blocks if experts have few rows, [2] if they have many; the other is 0 */
     slip_cuda_slot_block *block; /* [groups at most] */
-    uint32_t *done;              /* [groups] where a block of few rows begins: its columns of `down` that are there, in blocks of 128 */
+    uint32_t *done;              /* [groups] where a block of few rows begins: warps whose part of its rows of `down` is there */
     float *factor;               /* [slots] of the norm in front */
     slip_cuda_operand up, down;  /* operands of the two products, a slot a row */
 } slip_cuda_slots;

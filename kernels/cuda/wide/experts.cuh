@@ -2,8 +2,8 @@
  * the second: an expert's, as soon as all of its rows are there. So no CTA waits for the last ones of MOE_GATE_UP, gate and up never leave the SM,
  * and a row gets the bits of the launches apart (slots.cuh, product.cuh).
  *
- * An item of MOE_GATE_UP is a block of an expert's slots times 128 columns of gate and of up. It writes as many columns of MOE_DOWN's operand, then
- * counts itself (slip_cuda_slots.done). Fillers of MOE_DOWN wait for the count. They do not wait for ever: all items of MOE_GATE_UP are dealt
+ * An item of MOE_GATE_UP is a block of an expert's slots times 128 columns of gate and of up. Its warps write as many columns of MOE_DOWN's operand, and
+ * count themselves (slip_cuda_slots.done). Fillers of MOE_DOWN wait for all of a block's. They do not wait for ever: all items of MOE_GATE_UP are dealt
  * out before the first of MOE_DOWN, all CTAs fit the GPU at once, one an SM, and none leaves before its share is done.
  */
 #pragma once

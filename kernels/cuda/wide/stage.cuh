@@ -17,7 +17,7 @@ namespace slip {
 enum wide_shape {
     WIDE_PARTS, // LINEAR of steps whose sums are parts
     WIDE_MANY,  // of larger steps: LINEAR, and experts where these have many rows
-    WIDE_FEW // experts where these have few rows, 16 at a time: room for four warpgroups, which hide the latencies that bind so few columns
+    WIDE_FEW // experts where these have few rows, 24 at a time: room for four warpgroups, which hide the latencies that bind so few columns
 };
 
 template <int SHAPE>

@@ -6,8 +6,8 @@
 
 namespace slip {
 
-// Sums of a warpgroup's weight tile `tile` of an item, -1: it has none, and those of the others become 128 columns of MOE_DOWN's operand: a warp has a slot,
-// and says when it is there.
+// Sums of a warpgroup's weight tile `tile` of an item, -1: it has none, and those of the others become 128 columns of MOE_DOWN's operand: a warp has a
+// slot or two, and says when they are there.
 template <int FORMAT, int N, int SHAPE>
 __device__ __forceinline__ void wide_swiglu(const wide_work &w, const wide_item &item, int tile, const float (&sum)[SUMS<N>],
                                             wide_memory<FORMAT, SHAPE> &s)

@@ -35,6 +35,7 @@ static slip_status lower(slip_executor *e)
         .absent_peers = e->options.absent_peers,
         .ranks = e->comm ? slip_comm_ranks(e->comm) : 0,
         .gathered = e->comm && e->options.launch,
+        .watched = e->options.watch || e->options.watched,
     };
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         source.inverse_frequency[r] = e->inverse_frequency[r];

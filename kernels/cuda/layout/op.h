@@ -116,12 +116,14 @@ typedef struct {
     float *x;          /* [rows][hidden] residual stream; NULL: none is kept */
     const float *norm; /* NULL: no operand is written */
     slip_cuda_taps taps;
-    float *peer_slots; /* [peers][rows][hidden] */
+    float *peer_slots;       /* [peers][rows][hidden], of absent peers; in wide steps whose sums are whole an arena that stands for all of theirs */
+    unsigned char *stand_in; /* that arena */
     int32_t tap;       /* first column of the tap, -1 none */
     int32_t hidden;
     int32_t add;      /* add to x, else overwrite it */
     int32_t exchange; /* number of its exchange inside of the kernel in the program, 1, 2, ..; 0: none */
     int32_t gathered; /* terms.in is what the ranks gathered behind the op before, a GATHER */
+    int32_t codes;    /* of sums that have owners (wide/shares.cuh): others get the operand, e4m3, and not the residual */
     int32_t peers;    /* absent ranks whose exchange is emulated by local copies */
 } slip_cuda_reduce_norm;
 

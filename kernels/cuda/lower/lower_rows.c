@@ -1,6 +1,7 @@
 /* Lowering of the ops that treat every row alike: EMBED, ALLREDUCE with the TAPs and the NORM behind it, SELECT, SWIGLU, sampling. */
 #include <assert.h>
 
+#include "comm/exchange.h"
 #include "kernels/cuda/lower/lower_state.h"
 
 static size_t rows_of(const lowering *l)
@@ -55,6 +56,9 @@ void slip_memory_reduce_norm(lowering *l)
     slip_memory_operand(l, SLIP_BUFFER_H, l->groups);
     l->x = slip_block_alloc(l->block, rows_of(l) * row_bytes);
     l->peer_slots = slip_block_alloc(l->block, (size_t)l->source->absent_peers * SLIP_MAX_ROWS * row_bytes);
+    const slip_exchange_layout arena =
+        slip_exchange_plan(l->source->absent_peers + 1, 1, (int)l->program->width[SLIP_BUFFER_X], 0, 0, SLIP_MAX_ROWS);
+    l->stand_in = slip_block_alloc(l->block, l->source->absent_peers ? arena.bytes : 0);
 }
 
 /* What the device op before left for ALLREDUCE `i`: if those are experts' picks, this rank's are to be weighted. */
@@ -104,11 +108,13 @@ int32_t slip_lower_allreduce(lowering *l, int32_t i)
         sum.exchange = l->source->ranks > 1 ? ++l->list->exchanges[l->phase] : 0;
         sum.peers = from->layer >= 0 ? l->source->absent_peers : 0;
         sum.peer_slots = l->peer_slots;
+        sum.stand_in = l->stand_in;
     }
     int32_t last = absorb_taps(l, i, &sum), norm = last + 1;
     if (norm < l->end && l->program->ops[norm].kind == SLIP_OP_NORM && !l->program->ops[norm].logit_rows) {
         sum.norm = slip_lower_vector(l, l->program->ops[norm].weight[0]);
         sum.operand = slip_lower_operand(l, norm + 1, l->program->ops[norm].out, sum.hidden, true);
+        sum.codes = (sum.exchange || sum.peers) && sum.operand.q8 && !sum.operand.hi && sum.tap < 0 && !l->source->watched;
         last = norm;
     }
     slip_lower_append(l, SLIP_CUDA_REDUCE_NORM, i, last)->reduce_norm = sum;

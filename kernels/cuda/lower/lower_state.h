@@ -31,7 +31,8 @@ typedef struct {
     float *angles[SLIP_MAX_ROPES];
     slip_cuda_sample sample;     /* its memory */
     slip_cuda_resample resample; /* the same */
-    float *peer_slots;
+    float *peer_slots; /* of absent peers */
+    unsigned char *stand_in;
 } lowering;
 
 static inline int32_t slip_padded_to(int64_t columns, int64_t unit)

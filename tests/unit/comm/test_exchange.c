@@ -9,7 +9,7 @@
 
 static void check_arena(int ranks, int rows, int hidden, size_t mail, size_t one_shot_bytes)
 {
-    slip_exchange_layout l = slip_exchange_plan(ranks, rows, hidden, mail, one_shot_bytes);
+    slip_exchange_layout l = slip_exchange_plan(ranks, rows, hidden, mail, one_shot_bytes, 0);
     size_t set = l.set[1] - l.set[0], blocks = (size_t)rows * (size_t)l.row_blocks;
     assert_true(l.mail >= sizeof(slip_exchange_head));
     assert_true(l.set[0] >= l.mail + mail);
@@ -41,8 +41,8 @@ static void test_arena(void **state)
 static void test_choice(void **state)
 {
     (void)state;
-    slip_exchange_layout two = slip_exchange_plan(2, 512, 6144, 0, slip_exchange_one_shot_bytes(2));
-    slip_exchange_layout eight = slip_exchange_plan(8, 512, 6144, 0, slip_exchange_one_shot_bytes(8));
+    slip_exchange_layout two = slip_exchange_plan(2, 512, 6144, 0, slip_exchange_one_shot_bytes(2), 0);
+    slip_exchange_layout eight = slip_exchange_plan(8, 512, 6144, 0, slip_exchange_one_shot_bytes(8), 0);
     assert_int_equal(two.one_shot_rows, 512);
     assert_int_equal(eight.one_shot_rows, (int)(slip_exchange_one_shot_bytes(8) / (6144 * sizeof(float))));
     assert_true(eight.bytes < (size_t)110 << 20);

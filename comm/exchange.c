@@ -51,7 +51,8 @@ static void plan_shares(slip_exchange_layout *l, int rows)
     const size_t set_bytes = l->share_done + aligned(results * sizeof(uint32_t));
     l->share_set[0] = l->bytes;
     l->share_set[1] = l->share_set[0] + set_bytes;
-    l->bytes = l->share_set[1] + set_bytes;
+    l->share_picks = l->share_set[1] + set_bytes;
+    l->bytes = l->share_picks + aligned(groups * SLIP_SHARE_GROUP * SLIP_SHARE_PICKS * SLIP_EXCHANGE_LINE);
 }
 
 slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t mail_bytes, size_t one_shot_bytes, int shared_rows)

@@ -27,6 +27,9 @@
  *     sent      [quads that a rank owns at most][row_blocks][ranks]   flags: that rank's partial is there
  *     done      [quads][row_blocks]                                   flags: the owner's result is there
  *
+ * What an owner's rows picked of a router goes to all in lines again, [rows][SLIP_SHARE_PICKS]: expert, weight, and the epoch of the sum before. One set
+ * is enough: who writes the next picks has the sum before them, to which each rank sent its part behind its reading of these.
+ *
  * The result is (((p0 + p1) + p2) + ...) in f32, p_r being rank r's partial: the same bits on all ranks, by any way.
  *
  * Epochs count the exchanges since the arena was made, alike on all ranks, also when kernels leave and are launched again. 0 and 1 do not
@@ -53,8 +56,9 @@ enum {
     SLIP_EXCHANGE_MESSAGE = 768, /* bytes from one message to the next */
     SLIP_EXCHANGE_HEAD = 4096,
     SLIP_EXCHANGE_FIRST_EPOCH = 2,
-    SLIP_SHARE_ROWS = 4,  /* of a quad */
-    SLIP_SHARE_GROUP = 8, /* rows that have one owner */
+    SLIP_SHARE_ROWS = 4,   /* of a quad */
+    SLIP_SHARE_GROUP = 8,  /* rows that have one owner */
+    SLIP_SHARE_PICKS = 32, /* of a row at most */
     SLIP_SHARE_QUAD = SLIP_SHARE_ROWS * SLIP_EXCHANGE_COLUMNS * 4,
 };
 
@@ -69,9 +73,10 @@ typedef struct {
     int32_t one_shot_rows; /* exchanges of up to so many rows are one-shot */
     size_t mail;
     size_t set[2];
-    size_t sums;  /* from the set's start: the owners' sums of a two-shot exchange */
+    size_t sums; /* from the set's start: the owners' sums of a two-shot exchange */
     size_t share_set[2];
     size_t share_results, share_sent, share_done; /* from such a set's start; its partials are there */
+    size_t share_picks;
     size_t bytes; /* of the arena */
 } slip_exchange_layout;
 
@@ -94,6 +99,18 @@ slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t 
 SLIP_BOTH static inline int32_t slip_share_owner(int32_t ranks, int32_t quad)
 {
     return quad / (SLIP_SHARE_GROUP / SLIP_SHARE_ROWS) % ranks;
+}
+
+/* Row number `index` of those that `owner` owns, if there is one: the last group may not be whole. */
+SLIP_BOTH static inline int32_t slip_share_row(int32_t ranks, int32_t owner, int32_t index)
+{
+    return (index / SLIP_SHARE_GROUP * ranks + owner) * SLIP_SHARE_GROUP + index % SLIP_SHARE_GROUP;
+}
+
+/* Groups that `owner` owns of `groups`. */
+SLIP_BOTH static inline int32_t slip_share_groups(int32_t ranks, int32_t owner, int32_t groups)
+{
+    return groups > owner ? (groups - owner + ranks - 1) / ranks : 0;
 }
 
 SLIP_BOTH static inline int32_t slip_share_place(int32_t ranks, int32_t quad)

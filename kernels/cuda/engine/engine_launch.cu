@@ -30,8 +30,8 @@ static cudaError_t launch_op(slip_cuda_engine *e, const slip_cuda_op *host, int3
     const slip_cuda_width width = slip_cuda_width_of(launched(e));
     if (width != SLIP_CUDA_NARROW) {
         const slip::wide_ranks ranks = {parameters.exchange, parameters.words, parameters.host, parameters.timeout_cycles};
-        const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, width == SLIP_CUDA_WHOLE, together,
-                                      e->sms,         e->stream,       &ranks};
+        const slip::wide_step step = {
+            parameters.ops, parameters.step, &parameters.words->picked, width == SLIP_CUDA_WHOLE, together, e->sms, e->stream, &ranks};
         if (slip_cuda_is_product(host->kind))
             return slip::wide_enqueue(step, host, op);
         if (slip::wide_attention_takes(host))

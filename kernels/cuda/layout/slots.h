@@ -34,6 +34,13 @@ SLIP_BOTH static inline bool slip_slots_are_many(int32_t rows, int32_t picks, in
     return rows > SLIP_CUDA_WHOLE_ABOVE && picks > 12 * experts;
 }
 
+/* Can a warp choose top_k experts of a row (wide/topk.cuh)? */
+enum { SLIP_WIDE_EXPERTS = 512, SLIP_WIDE_PICKS = 32 };
+SLIP_BOTH static inline bool slip_topk_is_wide(int32_t experts, int32_t top_k)
+{
+    return experts <= SLIP_WIDE_EXPERTS && top_k <= SLIP_WIDE_PICKS;
+}
+
 /* Groups of slots that `picks` picks take at most: each of the experts that are picked has one group that is not full. */
 static inline int32_t slip_slot_groups(int32_t picks, int32_t experts)
 {

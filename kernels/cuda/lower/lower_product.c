@@ -174,6 +174,7 @@ int32_t slip_lower_route(lowering *l, int32_t i)
     slip_cuda_op *linear = slip_lower_append(l, SLIP_CUDA_LINEAR, i, i), *topk = slip_lower_append(l, SLIP_CUDA_TOPK, i, i);
     linear->product = product_of(l, from->weight[0], from->in, true, NULL);
     linear->product.counted = l->counted;
+    linear->product.owned = l->owned;
     linear->flows = topk->flows = true;
     topk->topk = (slip_cuda_topk){
         .counted = l->counted,
@@ -186,6 +187,10 @@ int32_t slip_lower_route(lowering *l, int32_t i)
         .norm_top_k = l->program->norm_top_k,
         .routed_scale = l->program->routed_scale,
         .route = ++l->routes,
+        .owned = l->owned,
+        .exchange = l->list->exchanges[l->phase],
+        .peers = l->source->absent_peers,
+        .stand_in = l->stand_in,
     };
     return i;
 }

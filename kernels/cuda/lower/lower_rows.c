@@ -96,6 +96,31 @@ static int32_t absorb_taps(const lowering *l, int32_t i, slip_cuda_reduce_norm *
     return i;
 }
 
+/* Do others than the owner of a row want its operand, which ops from `from` on read, in e4m3 alone? A router does not: it is the owner's. */
+static bool sends_codes(const lowering *l, int32_t from, const slip_cuda_operand *operand)
+{
+    const slip_program *p = l->program;
+    if (!operand->q8 || l->source->watched)
+        return false;
+    for (int32_t i = from; i < l->end && p->ops[i].out != SLIP_BUFFER_H; i++) {
+        const bool routes = p->ops[i].kind == SLIP_OP_ROUTE && slip_topk_is_wide(p->experts, p->top_k);
+        if (p->ops[i].in == SLIP_BUFFER_H && !routes && l->source->tensors[p->ops[i].weight[0]].matrix.format == SLIP_WEIGHT_BF16)
+            return false;
+    }
+    return true;
+}
+
+/* Where the sum goes over ranks: what its owners send, and which rows are routed here. */
+static void set_owners(lowering *l, int32_t from, slip_cuda_reduce_norm *sum)
+{
+    l->owned = (slip_cuda_owned){0, 1};
+    if ((!sum->exchange && !sum->peers) || !sum->norm)
+        return;
+    sum->codes = sum->tap < 0 && sends_codes(l, from, &sum->operand);
+    if (sum->codes)
+        l->owned = sum->peers ? (slip_cuda_owned){0, sum->peers + 1} : (slip_cuda_owned){l->source->rank, l->source->ranks};
+}
+
 int32_t slip_lower_allreduce(lowering *l, int32_t i)
 {
     const slip_op *from = &l->program->ops[i];
@@ -114,9 +139,9 @@ int32_t slip_lower_allreduce(lowering *l, int32_t i)
     if (norm < l->end && l->program->ops[norm].kind == SLIP_OP_NORM && !l->program->ops[norm].logit_rows) {
         sum.norm = slip_lower_vector(l, l->program->ops[norm].weight[0]);
         sum.operand = slip_lower_operand(l, norm + 1, l->program->ops[norm].out, sum.hidden, true);
-        sum.codes = (sum.exchange || sum.peers) && sum.operand.q8 && !sum.operand.hi && sum.tap < 0 && !l->source->watched;
         last = norm;
     }
+    set_owners(l, last + 1, &sum);
     slip_lower_append(l, SLIP_CUDA_REDUCE_NORM, i, last)->reduce_norm = sum;
     return last;
 }

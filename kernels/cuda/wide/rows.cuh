@@ -12,7 +12,7 @@
 namespace slip {
 
 constexpr int WIDE_ROWS = 4;                               // of a warp; a row group has two such quads
-constexpr int WIDE_ROWS_THREADS = 128, WIDE_ROWS_CTAS = 5; // CTAs of an SM
+constexpr int WIDE_ROWS_THREADS = 128, WIDE_ROWS_CTAS = 4; // CTAs of an SM
 static_assert(SLIP_TOKENS % WIDE_ROWS == 0, "a quad's rows are of one row group");
 
 // Four rows of a block. Rows from `rows` on, and columns that are not there, are zeros.
@@ -47,9 +47,10 @@ __device__ __forceinline__ void wide_sum_parts(const row_terms &t, int row_step,
     }
 }
 
-// Picks of this rank's experts alone are loaded: most are of other ranks. One of each row at a time.
+// Picks of this rank's experts alone are loaded. Two of each row at a time.
 __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const row_terms &t, const wide_quad &q, wide_sums &sum)
 {
+    constexpr int BATCH = 2;
     const int lane = threadIdx.x % 32;
 #pragma unroll 1
     for (int first = 0; first < t.count; first += 32) {
@@ -66,17 +67,24 @@ __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const 
             left[r] = __ballot_sync(~0u, weight[r] != 0);
 #pragma unroll 1
         while (left[0] | left[1] | left[2] | left[3]) {
-            float4 v[WIDE_ROWS];
+            float4 v[BATCH][WIDE_ROWS];
+            int pick[BATCH][WIDE_ROWS]; // -1: none
 #pragma unroll
-            for (int r = 0; r < WIDE_ROWS; r++)
-                v[r] = left[r] && q.real ? *(const float4 *)(from + (int64_t)(r * t.count + __ffs((int)left[r]) - 1) * t.step) : zero();
+            for (int j = 0; j < BATCH; j++)
 #pragma unroll
-            for (int r = 0; r < WIDE_ROWS; r++) {
-                const float w = __shfl_sync(~0u, weight[r], (__ffs((int)left[r]) - 1) & 31);
-                if (left[r])
-                    sum[r] = add(sum[r], scaled(v[r], w));
-                left[r] &= left[r] - 1;
-            }
+                for (int r = 0; r < WIDE_ROWS; r++) {
+                    pick[j][r] = __ffs((int)left[r]) - 1;
+                    left[r] &= left[r] - 1;
+                    v[j][r] = pick[j][r] >= 0 && q.real ? *(const float4 *)(from + (int64_t)(r * t.count + pick[j][r]) * t.step) : zero();
+                }
+#pragma unroll
+            for (int j = 0; j < BATCH; j++)
+#pragma unroll
+                for (int r = 0; r < WIDE_ROWS; r++) {
+                    const float w = __shfl_sync(~0u, weight[r], pick[j][r] & 31);
+                    if (pick[j][r] >= 0)
+                        sum[r] = add(sum[r], scaled(v[j][r], w));
+                }
         }
     }
 }
@@ -236,7 +244,8 @@ __device__ __forceinline__ void wide_add_residual(const slip_cuda_reduce_norm &o
 }
 
 // Keeps the residual and its taps.
-__device__ __forceinline__ void wide_keep(const slip_cuda_reduce_norm &op, const slip_cuda_step *step, const wide_quad &q, const wide_sums &x)
+__device__ __forceinline__ void wide_keep(const slip_cuda_reduce_norm &op, const slip_cuda_step *step, const wide_quad &q,
+                                          const wide_sums &x)
 {
 #pragma unroll
     for (int r = 0; r < WIDE_ROWS; r++) {

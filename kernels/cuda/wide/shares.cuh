@@ -102,7 +102,8 @@ __device__ __forceinline__ void share_await(const waiter &w, int hop, const unsi
 }
 
 // `v` becomes the sum over ranks, in their order.
-__device__ __forceinline__ void share_collect(const slip_exchange &x, const waiter &w, const share_place &place, uint32_t epoch, wide_sums &v)
+__device__ __forceinline__ void share_collect(const slip_exchange &x, const waiter &w, const share_place &place, uint32_t epoch,
+                                              wide_sums &v)
 {
     const int lane = threadIdx.x % 32, ranks = x.at.ranks;
     const unsigned char *const arena = x.peer[x.rank];
@@ -168,17 +169,22 @@ __device__ __forceinline__ void share_keep(const slip_cuda_reduce_norm &op, cons
     const int lane = threadIdx.x % 32;
     if (own || !op.codes)
         wide_keep(op, step, q, result.x);
-    if (op.codes) {
-        wide_put_codes(op.operand, q, lane, result.codes);
-        wide_put_squares(op.operand, q, lane, result.square);
-    } else {
+    if (!op.codes) {
         wide_write_normed(op, q, result.x);
+        return;
+    }
+    wide_put_codes(op.operand, q, lane, result.codes);
+    wide_put_squares(op.operand, q, lane, result.square);
+    if (own && op.operand.hi) { // for a router, which has this rank's rows alone
+        wide_sums v;
+        wide_normed(op, q, result.x, v);
+        wide_write_halves(op.operand, q, lane, v);
     }
 }
 
-// What absent peers would have sent: partials like ours; and a result that is made of ours.
+// What absent peers would have sent: partials like ours; and a result that is made of ours and of a residual, whatever is there: rows are to differ.
 __device__ __forceinline__ void share_stand_in(const slip_cuda_reduce_norm &op, const slip_exchange &x, const share_place &place,
-                                               uint32_t epoch, const wide_quad &q, const wide_sums &v)
+                                               uint32_t epoch, const wide_quad &q, const wide_sums &before, const wide_sums &v)
 {
     unsigned char *const arena = x.peer[x.rank];
     const int lane = threadIdx.x % 32;
@@ -194,7 +200,7 @@ __device__ __forceinline__ void share_stand_in(const slip_cuda_reduce_norm &op, 
     share_result result;
 #pragma unroll
     for (int r = 0; r < WIDE_ROWS; r++)
-        result.x[r] = scaled(v[r], (float)x.at.ranks);
+        result.x[r] = add(before[r], scaled(v[r], (float)x.at.ranks));
     share_make(op, q, result);
     share_write(arena + place.result, op.codes, result);
     __syncwarp();
@@ -215,7 +221,7 @@ __device__ __forceinline__ void share_await_link(const slip_cuda_reduce_norm &op
         __nanosleep(200);
 }
 
-constexpr int SHARE_CTAS = 4; // of an SM: with five a quad would not find room in registers
+constexpr int SHARE_CTAS = 3; // of an SM: with four a quad would not find room in registers
 
 // `EMULATED`: with absent peers.
 template <bool EMULATED>
@@ -225,8 +231,9 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
     await_previous_kernel();
     const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
     const slip_exchange &x = ranks.exchange;
-    const waiter w = {ranks.words, ranks.host, ranks.timeout_cycles, ranks.timeout_cycles, EMULATED ? NULL : &x,
-                      step->number, (int)blockIdx.x, SLIP_ROLE_CONSUMER, number, ops[number].kind, ops[number].layer};
+    const waiter w = {
+        ranks.words,        ranks.host, ranks.timeout_cycles, ranks.timeout_cycles, EMULATED ? NULL : &x, step->number, (int)blockIdx.x,
+        SLIP_ROLE_CONSUMER, number,     ops[number].kind,     ops[number].layer};
     const uint64_t begun = EMULATED ? now_ns() : 0;
     const uint32_t epoch = slip_exchange_epoch_after(step->epoch, EMULATED ? 2 + number % 2 : op.exchange);
     wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) {
@@ -234,13 +241,13 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
         const bool own = place.owner == x.rank;
         wide_sums before;
         share_result result;
-        if (own)
-            wide_load_residual(op, q, before); // under way with the terms
         wide_sum(op.terms, false, step->rows, q, result.x);
+        if (own || EMULATED)
+            wide_load_residual(op, q, before);
         if (!own)
             share_send(x, place, epoch, result.x);
         if (EMULATED)
-            share_stand_in(op, x, place, epoch, q, result.x);
+            share_stand_in(op, x, place, epoch, q, before, result.x);
         if (!own)
             return;
         share_collect(x, w, place, epoch, result.x);

@@ -101,10 +101,16 @@ SLIP_BOTH static inline int32_t slip_share_owner(int32_t ranks, int32_t quad)
     return quad / (SLIP_SHARE_GROUP / SLIP_SHARE_ROWS) % ranks;
 }
 
-/* Row number `index` of those that `owner` owns, if there is one: the last group may not be whole. */
-SLIP_BOTH static inline int32_t slip_share_row(int32_t ranks, int32_t owner, int32_t index)
+/* Group number `index` of those that `owner` owns, and of those that it does not. */
+SLIP_BOTH static inline int32_t slip_share_own(int32_t ranks, int32_t owner, int32_t index)
 {
-    return (index / SLIP_SHARE_GROUP * ranks + owner) * SLIP_SHARE_GROUP + index % SLIP_SHARE_GROUP;
+    return index * ranks + owner;
+}
+
+SLIP_BOTH static inline int32_t slip_share_other(int32_t ranks, int32_t owner, int32_t index)
+{
+    const int32_t place = index % (ranks - 1);
+    return index / (ranks - 1) * ranks + (place < owner ? place : place + 1);
 }
 
 /* Groups that `owner` owns of `groups`. */

@@ -47,10 +47,10 @@ __device__ __forceinline__ void wide_sum_parts(const row_terms &t, int row_step,
     }
 }
 
-// Picks of this rank's experts alone are loaded. Two of each row at a time.
+// Picks of this rank's experts alone are loaded, BATCH of each row at a time.
+template <int BATCH>
 __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const row_terms &t, const wide_quad &q, wide_sums &sum)
 {
-    constexpr int BATCH = 2;
     const int lane = threadIdx.x % 32;
 #pragma unroll 1
     for (int first = 0; first < t.count; first += 32) {
@@ -90,6 +90,7 @@ __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const 
 }
 
 // The sums of each row, as sum_terms(). `rows`: of the step.
+template <int BATCH = 2>
 __device__ __forceinline__ void wide_sum(const slip_cuda_terms &op, bool gathered, int rows, const wide_quad &q, wide_sums &sum)
 {
     context c = {};
@@ -99,7 +100,7 @@ __device__ __forceinline__ void wide_sum(const slip_cuda_terms &op, bool gathere
     for (int r = 0; r < WIDE_ROWS; r++)
         sum[r] = zero();
     if (t.expert)
-        wide_sum_picks(op, t, q, sum);
+        wide_sum_picks<BATCH>(op, t, q, sum);
     else
         wide_sum_parts(t, op.in.stride, q, sum);
 }
@@ -215,16 +216,26 @@ __device__ __forceinline__ void wide_normed(const slip_cuda_reduce_norm &op, con
 
 // ---- the ops ----
 
-// All warps of the grid share the quads of `rows` rows.
-template <class Work>
-__device__ __forceinline__ void wide_for_each_quad(int rows, int hidden, Work work)
+// All warps of the grid share the quads of `groups` row groups, of which group_of(i) is number i. Rows end at `rows`.
+template <class Group, class Work>
+__device__ __forceinline__ void wide_for_each_quad(int groups, Group group_of, int rows, int hidden, Work work)
 {
-    const int blocks = blocks_of(hidden), count = (rows + WIDE_ROWS - 1) / WIDE_ROWS * blocks, warps = gridDim.x * (WIDE_ROWS_THREADS / 32);
+    constexpr int QUADS = SLIP_TOKENS / WIDE_ROWS; // of a group
+    const int blocks = blocks_of(hidden), count = groups * QUADS * blocks, warps = gridDim.x * (WIDE_ROWS_THREADS / 32);
 #pragma unroll 1
     for (int index = blockIdx.x * (WIDE_ROWS_THREADS / 32) + threadIdx.x / 32; index < count; index += warps) {
         const int quad = index / blocks, block = index - quad * blocks, column = block * SLIP_F8_BLOCK + threadIdx.x % 32 * 4;
-        work(wide_quad{quad * WIDE_ROWS, min(rows - quad * WIDE_ROWS, WIDE_ROWS), block, column, column < hidden});
+        const int row = group_of(quad / QUADS) * SLIP_TOKENS + quad % QUADS * WIDE_ROWS;
+        if (row < rows)
+            work(wide_quad{row, min(rows - row, WIDE_ROWS), block, column, column < hidden});
     }
+}
+
+template <class Work>
+__device__ __forceinline__ void wide_for_each_quad(int rows, int hidden, Work work)
+{
+    wide_for_each_quad(
+        slip_groups_of(rows), [](int group) { return group; }, rows, hidden, work);
 }
 
 // The residual before a sum is added to it.

@@ -6,10 +6,10 @@
  * cumulative: it orders the stores of all lanes before it. The reader's lane polls by ld.acquire.sys and its warp meets, so the loads behind that see them.
  * They are volatile: of system scope, not answered by an SM's cache, which may hold what lay there two exchanges ago.
  *
- * Why two sets are enough, and why it cannot deadlock: as in comm/exchange.cuh. Each rank needs something of every other rank to leave an exchange, since
- * a result is made of all ranks' partials; the end of its kernel is what a grid barrier is there. All CTAs are there at once, in whatever order, as those
- * of the kernel before leave without waiting for them. Partials are sent before any result is waited for, except by warps that collect: these have
- * sent those of all quads before theirs, and a quad's partials are sent by warps that wait for earlier quads alone.
+ * Why two sets are enough: as in comm/exchange.cuh. Each rank needs something of every other rank to leave an exchange, since a result is made of all ranks'
+ * partials; the end of its kernel is what a grid barrier is there. Why it cannot deadlock: all CTAs find room at once, those of the kernel before leave without
+ * waiting for them; a warp sends all that it has to send, then collects what it owns, then receives. Sending waits for nothing, collecting for what others
+ * send, and receiving for what they collect.
  *
  * Absent peers are emulated: rank 0 of so many, with one arena that stands for all. What others would send is written by this rank itself. */
 #pragma once
@@ -182,29 +182,35 @@ __device__ __forceinline__ void share_keep(const slip_cuda_reduce_norm &op, cons
     }
 }
 
-// What absent peers would have sent: partials like ours; and a result that is made of ours and of a residual, whatever is there: rows are to differ.
-__device__ __forceinline__ void share_stand_in(const slip_cuda_reduce_norm &op, const slip_exchange &x, const share_place &place,
-                                               uint32_t epoch, const wide_quad &q, const wide_sums &before, const wide_sums &v)
+// What absent peers would have sent: partials like ours.
+__device__ __forceinline__ void share_stand_in_for_others(const slip_exchange &x, const share_place &place, uint32_t epoch,
+                                                          const wide_sums &v)
 {
     unsigned char *const arena = x.peer[x.rank];
     const int lane = threadIdx.x % 32;
-    if (place.owner == x.rank) {
 #pragma unroll 1
-        for (int rank = 1; rank < x.at.ranks; rank++)
-            share_write(arena + place.partials + (size_t)rank * SLIP_SHARE_QUAD, v);
-        __syncwarp();
-        if (lane < x.at.ranks)
-            share_say(arena, place.sent + lane * sizeof(uint32_t), epoch);
-        return;
-    }
+    for (int rank = 1; rank < x.at.ranks; rank++)
+        share_write(arena + place.partials + (size_t)rank * SLIP_SHARE_QUAD, v);
+    __syncwarp();
+    if (lane < x.at.ranks)
+        share_say(arena, place.sent + lane * sizeof(uint32_t), epoch);
+}
+
+// A result that is made of our sum and of a residual, whatever is there: rows are to differ.
+__device__ __forceinline__ void share_stand_in_for_owner(const slip_cuda_reduce_norm &op, const slip_exchange &x, const share_place &place,
+                                                         uint32_t epoch, const wide_quad &q, const wide_sums &v)
+{
+    unsigned char *const arena = x.peer[x.rank];
     share_result result;
+    wide_sums before;
+    wide_load_residual(op, q, before);
 #pragma unroll
     for (int r = 0; r < WIDE_ROWS; r++)
         result.x[r] = add(before[r], scaled(v[r], (float)x.at.ranks));
     share_make(op, q, result);
     share_write(arena + place.result, op.codes, result);
     __syncwarp();
-    if (lane == 0)
+    if (threadIdx.x % 32 == 0)
         share_say(arena, place.done, epoch);
 }
 
@@ -236,31 +242,34 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
         SLIP_ROLE_CONSUMER, number,     ops[number].kind,     ops[number].layer};
     const uint64_t begun = EMULATED ? now_ns() : 0;
     const uint32_t epoch = slip_exchange_epoch_after(step->epoch, EMULATED ? 2 + number % 2 : op.exchange);
-    wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) {
+    const int rows = step->rows, groups = slip_groups_of(rows), own = slip_share_groups(x.at.ranks, x.rank, groups);
+    auto mine = [&](int i) { return slip_share_own(x.at.ranks, x.rank, i); };
+    auto others = [&](int i) { return slip_share_other(x.at.ranks, x.rank, i); };
+    wide_for_each_quad(groups - own, others, rows, op.hidden, [&](const wide_quad &q) {
         const share_place place = share_place_of(x.at, epoch, q);
-        const bool own = place.owner == x.rank;
+        wide_sums sum;
+        wide_sum(op.terms, false, rows, q, sum);
+        share_send(x, place, epoch, sum);
+        if (EMULATED)
+            share_stand_in_for_owner(op, x, place, epoch, q, sum);
+    });
+    wide_for_each_quad(own, mine, rows, op.hidden, [&](const wide_quad &q) {
+        const share_place place = share_place_of(x.at, epoch, q);
         wide_sums before;
         share_result result;
-        wide_sum(op.terms, false, step->rows, q, result.x);
-        if (own || EMULATED)
-            wide_load_residual(op, q, before);
-        if (!own)
-            share_send(x, place, epoch, result.x);
+        wide_sum(op.terms, false, rows, q, result.x);
+        wide_load_residual(op, q, before);
         if (EMULATED)
-            share_stand_in(op, x, place, epoch, q, before, result.x);
-        if (!own)
-            return;
+            share_stand_in_for_others(x, place, epoch, result.x);
         share_collect(x, w, place, epoch, result.x);
         wide_add_residual(op, before, result.x);
         share_make(op, q, result);
         share_publish(x, place, epoch, op.codes, result);
         share_keep(op, step, q, true, result);
     });
-    wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) {
+    wide_for_each_quad(groups - own, others, rows, op.hidden, [&](const wide_quad &q) {
         const share_place place = share_place_of(x.at, epoch, q);
         share_result result;
-        if (place.owner == x.rank)
-            return;
         if (threadIdx.x % 32 == 0)
             share_await(w, 1, x.peer[x.rank] + place.done, place.owner, epoch);
         __syncwarp();

@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(WIDE_TOPK_THREADS)
     float score[WIDE_TOPK_EACH];
 #pragma unroll 1
     for (int i = first; i < mine * SLIP_TOKENS; i += warps) {
-        const int row = slip_share_row(op.owned.owners, op.owned.owner, i);
+        const int row = slip_share_own(op.owned.owners, op.owned.owner, i / SLIP_TOKENS) * SLIP_TOKENS + i % SLIP_TOKENS;
         if (row >= rows)
             break;
         wide_topk_load(op, row, lane, key, score);
@@ -180,9 +180,10 @@ __global__ void __launch_bounds__(WIDE_TOPK_THREADS)
                       ops[number].kind,
                       ops[number].layer};
 #pragma unroll 1
-    for (int row = first; row < rows; row += warps) {
-        if (slip_group_of(row) % op.owned.owners == op.owned.owner)
-            continue;
+    for (int i = first; i < (slip_groups_of(rows) - mine) * SLIP_TOKENS; i += warps) {
+        const int row = slip_share_other(op.owned.owners, op.owned.owner, i / SLIP_TOKENS) * SLIP_TOKENS + i % SLIP_TOKENS;
+        if (row >= rows)
+            break;
         if (OVER == TOPK_RANKS) {
             if (lane < op.top_k)
                 wide_topk_store(op, row, wide_topk_receive(x, w, epoch, row, lane));

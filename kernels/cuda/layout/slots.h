@@ -31,7 +31,7 @@ typedef struct {
 /* Do the experts of a step, which have `picks` in all, have many rows? In a step whose sums are parts they do not. Measured: docs/speed-cuda.md. */
 SLIP_BOTH static inline bool slip_slots_are_many(int32_t rows, int32_t picks, int32_t experts)
 {
-    return rows > SLIP_CUDA_WHOLE_ABOVE && picks > 12 * experts;
+    return rows > SLIP_CUDA_WHOLE_ABOVE && picks > 48 * experts;
 }
 
 /* Can a warp choose top_k experts of a row (wide/topk.cuh)? */

@@ -227,11 +227,9 @@ __device__ __forceinline__ void share_await_link(const slip_cuda_reduce_norm &op
         __nanosleep(200);
 }
 
-constexpr int SHARE_CTAS = 3; // of an SM: with four a quad would not find room in registers
-
 // `EMULATED`: with absent peers.
 template <bool EMULATED>
-__global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
     wide_share(const slip_cuda_op *ops, const slip_cuda_step *step, int number, const __grid_constant__ wide_ranks ranks)
 {
     await_previous_kernel();

@@ -124,9 +124,9 @@ static void test_many(void **state)
 {
     (void)state;
     assert_false(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE, 1000, 1));
-    assert_false(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE + 1, 12 * 384, 384));
-    assert_true(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE + 1, 12 * 384 + 1, 384));
-    assert_true(slip_slots_are_many(SLIP_MAX_ROWS, SLIP_MAX_ROWS * 8, 384));
+    assert_false(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE + 1, 48 * 384, 384));
+    assert_true(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE + 1, 48 * 384 + 1, 384));
+    assert_true(slip_slots_are_many(SLIP_MAX_ROWS, SLIP_MAX_ROWS * 8, 256));
     assert_false(slip_slots_are_many(SLIP_MAX_ROWS, 0, 384));
 }
 

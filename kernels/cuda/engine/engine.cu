@@ -90,7 +90,6 @@ static slip_status prepare_kernels(void)
         SLIP_TRY_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "shared memory of the kernel");
     SLIP_TRY_CUDA(slip::wide_prepare(), "shared memory of the wide products");
     SLIP_TRY_CUDA(slip::wide_attention_prepare(), "shared memory of wide attention");
-    SLIP_TRY_CUDA(slip::wide_rows_prepare(), "shared memory of wide sums");
     return SLIP_OK;
 }
 

@@ -5,18 +5,6 @@
 
 namespace slip {
 
-cudaError_t wide_rows_prepare()
-{
-    const void *const kernels[] = {(const void *)wide_reduce_norm, (const void *)wide_gather, (const void *)wide_quantise,
-                                   (const void *)wide_share<true>, (const void *)wide_share<false>};
-    for (const void *kernel : kernels) {
-        const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)WIDE_ROWS_SHARED);
-        if (error != cudaSuccess)
-            return error;
-    }
-    return cudaSuccess;
-}
-
 bool wide_rows_takes(const slip_cuda_op &host)
 {
     switch (host.kind) {
@@ -44,8 +32,8 @@ static cudaError_t enqueue_share(const wide_step &s, const slip_cuda_reduce_norm
 {
     wide_ranks ranks = ranks_of(s, host.peers, host.hidden, host.stand_in);
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op, &ranks};
-    return launch_behind(host.peers ? (const void *)wide_share<true> : (const void *)wide_share<false>, s.sms * WIDE_ROWS_CTAS,
-                         WIDE_ROWS_THREADS, WIDE_ROWS_SHARED, s.stream, arguments, kernel_before);
+    return launch_behind(host.peers ? (const void *)wide_share<true> : (const void *)wide_share<false>, s.sms * SHARE_CTAS,
+                         WIDE_ROWS_THREADS, 0, s.stream, arguments, kernel_before);
 }
 
 static cudaError_t enqueue_topk(const wide_step &s, const slip_cuda_topk &host, int op, bool kernel_before)
@@ -68,7 +56,7 @@ cudaError_t wide_rows_enqueue(const wide_step &s, const slip_cuda_op &host, int 
     const void *kernel = host.kind == SLIP_CUDA_GATHER     ? (const void *)wide_gather
                          : host.kind == SLIP_CUDA_QUANTISE ? (const void *)wide_quantise
                                                            : (const void *)wide_reduce_norm;
-    return launch_behind(kernel, s.sms * WIDE_ROWS_CTAS, WIDE_ROWS_THREADS, WIDE_ROWS_SHARED, s.stream, arguments, kernel_before);
+    return launch_behind(kernel, s.sms * WIDE_ROWS_CTAS, WIDE_ROWS_THREADS, 0, s.stream, arguments, kernel_before);
 }
 
 } // namespace slip

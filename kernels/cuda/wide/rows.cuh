@@ -12,7 +12,7 @@
 namespace slip {
 
 constexpr int WIDE_ROWS = 4;                               // of a warp; a row group has two such quads
-constexpr int WIDE_ROWS_THREADS = 128, WIDE_ROWS_CTAS = 3; // CTAs of an SM
+constexpr int WIDE_ROWS_THREADS = 128, WIDE_ROWS_CTAS = 5; // CTAs of an SM
 static_assert(SLIP_TOKENS % WIDE_ROWS == 0, "a quad's rows are of one row group");
 
 // Four rows of a block. Rows from `rows` on, and columns that are not there, are zeros.
@@ -47,21 +47,10 @@ __device__ __forceinline__ void wide_sum_parts(const row_terms &t, int row_step,
     }
 }
 
-// Terms of a quad under way to shared memory, which has more room for them than registers have: [pick][row][lane].
-constexpr int WIDE_PICKS = 8;
-using wide_terms = float4[WIDE_PICKS][WIDE_ROWS][32];
-extern __shared__ __align__(16) unsigned char wide_rows_bytes[];
-
-__device__ __forceinline__ wide_terms &wide_terms_here()
-{
-    return ((wide_terms *)wide_rows_bytes)[threadIdx.x / 32];
-}
-
-// Picks of this rank's experts alone are loaded, WIDE_PICKS of each row at a time.
+// Picks of this rank's experts alone are loaded: most are of other ranks. One of each row at a time.
 __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const row_terms &t, const wide_quad &q, wide_sums &sum)
 {
     const int lane = threadIdx.x % 32;
-    wide_terms &terms = wide_terms_here();
 #pragma unroll 1
     for (int first = 0; first < t.count; first += 32) {
         const float *from = t.from + (int64_t)first * t.step + q.column;
@@ -77,29 +66,20 @@ __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const 
             left[r] = __ballot_sync(~0u, weight[r] != 0);
 #pragma unroll 1
         while (left[0] | left[1] | left[2] | left[3]) {
-            unsigned coming[WIDE_ROWS];
-#pragma unroll
-            for (int r = 0; r < WIDE_ROWS; r++) {
-                coming[r] = left[r];
-#pragma unroll
-                for (int i = 0; i < WIDE_PICKS; i++, left[r] &= left[r] - 1)
-                    if (left[r] && q.real)
-                        copy_16(shared_address(&terms[i][r][lane]), from + (int64_t)(r * t.count + __ffs((int)left[r]) - 1) * t.step);
-            }
-            copy_wait_all(); // each lane reads what it copied
+            float4 v[WIDE_ROWS];
 #pragma unroll
             for (int r = 0; r < WIDE_ROWS; r++)
+                v[r] = left[r] && q.real ? *(const float4 *)(from + (int64_t)(r * t.count + __ffs((int)left[r]) - 1) * t.step) : zero();
 #pragma unroll
-                for (int i = 0; i < WIDE_PICKS; i++, coming[r] &= coming[r] - 1) {
-                    const float w = __shfl_sync(~0u, weight[r], (__ffs((int)coming[r]) - 1) & 31);
-                    if (coming[r] && q.real)
-                        sum[r] = add(sum[r], scaled(terms[i][r][lane], w));
-                }
+            for (int r = 0; r < WIDE_ROWS; r++) {
+                const float w = __shfl_sync(~0u, weight[r], (__ffs((int)left[r]) - 1) & 31);
+                if (left[r])
+                    sum[r] = add(sum[r], scaled(v[r], w));
+                left[r] &= left[r] - 1;
+            }
         }
     }
 }
-
-constexpr size_t WIDE_ROWS_SHARED = WIDE_ROWS_THREADS / 32 * sizeof(wide_terms);
 
 // The sums of each row, as sum_terms(). `rows`: of the step.
 __device__ __forceinline__ void wide_sum(const slip_cuda_terms &op, bool gathered, int rows, const wide_quad &q, wide_sums &sum)

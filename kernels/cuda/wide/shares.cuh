@@ -8,8 +8,8 @@
  *
  * Why two sets are enough: as in comm/exchange.cuh. Each rank needs something of every other rank to leave an exchange, since a result is made of all ranks'
  * partials; the end of its kernel is what a grid barrier is there. Why it cannot deadlock: all CTAs find room at once, those of the kernel before leave without
- * waiting for them; a warp sends all that it has to send, then collects what it owns, then receives. Sending waits for nothing, collecting for what others
- * send, and receiving for what they collect.
+ * waiting for them. Warps send and collect in ascending order of quads: the lowest one that is not collected has been reached by a warp of every rank, or
+ * will be, since these wait for lower ones alone. Results are received behind all of that.
  *
  * Absent peers are emulated: rank 0 of so many, with one arena that stands for all. What others would send is written by this rank itself. */
 #pragma once
@@ -182,25 +182,21 @@ __device__ __forceinline__ void share_keep(const slip_cuda_reduce_norm &op, cons
     }
 }
 
-// What absent peers would have sent: partials like ours.
-__device__ __forceinline__ void share_stand_in_for_others(const slip_exchange &x, const share_place &place, uint32_t epoch,
-                                                          const wide_sums &v)
+// What absent peers would have sent: partials like ours; or a result that is made of our sum and of a residual, whatever is there: rows are to differ.
+__device__ __forceinline__ void share_stand_in(const slip_cuda_reduce_norm &op, const slip_exchange &x, const share_place &place,
+                                               uint32_t epoch, const wide_quad &q, const wide_sums &v)
 {
     unsigned char *const arena = x.peer[x.rank];
     const int lane = threadIdx.x % 32;
+    if (place.owner == x.rank) {
 #pragma unroll 1
-    for (int rank = 1; rank < x.at.ranks; rank++)
-        share_write(arena + place.partials + (size_t)rank * SLIP_SHARE_QUAD, v);
-    __syncwarp();
-    if (lane < x.at.ranks)
-        share_say(arena, place.sent + lane * sizeof(uint32_t), epoch);
-}
-
-// A result that is made of our sum and of a residual, whatever is there: rows are to differ.
-__device__ __forceinline__ void share_stand_in_for_owner(const slip_cuda_reduce_norm &op, const slip_exchange &x, const share_place &place,
-                                                         uint32_t epoch, const wide_quad &q, const wide_sums &v)
-{
-    unsigned char *const arena = x.peer[x.rank];
+        for (int rank = 1; rank < x.at.ranks; rank++)
+            share_write(arena + place.partials + (size_t)rank * SLIP_SHARE_QUAD, v);
+        __syncwarp();
+        if (lane < x.at.ranks)
+            share_say(arena, place.sent + lane * sizeof(uint32_t), epoch);
+        return;
+    }
     share_result result;
     wide_sums before;
     wide_load_residual(op, q, before);
@@ -210,7 +206,7 @@ __device__ __forceinline__ void share_stand_in_for_owner(const slip_cuda_reduce_
     share_make(op, q, result);
     share_write(arena + place.result, op.codes, result);
     __syncwarp();
-    if (threadIdx.x % 32 == 0)
+    if (lane == 0)
         share_say(arena, place.done, epoch);
 }
 
@@ -227,9 +223,11 @@ __device__ __forceinline__ void share_await_link(const slip_cuda_reduce_norm &op
         __nanosleep(200);
 }
 
+constexpr int SHARE_CTAS = 4; // of an SM: with five a quad would not find room in registers
+
 // `EMULATED`: with absent peers.
 template <bool EMULATED>
-__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
     wide_share(const slip_cuda_op *ops, const slip_cuda_step *step, int number, const __grid_constant__ wide_ranks ranks)
 {
     await_previous_kernel();
@@ -241,24 +239,19 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
     const uint64_t begun = EMULATED ? now_ns() : 0;
     const uint32_t epoch = slip_exchange_epoch_after(step->epoch, EMULATED ? 2 + number % 2 : op.exchange);
     const int rows = step->rows, groups = slip_groups_of(rows), own = slip_share_groups(x.at.ranks, x.rank, groups);
-    auto mine = [&](int i) { return slip_share_own(x.at.ranks, x.rank, i); };
     auto others = [&](int i) { return slip_share_other(x.at.ranks, x.rank, i); };
-    wide_for_each_quad(groups - own, others, rows, op.hidden, [&](const wide_quad &q) {
-        const share_place place = share_place_of(x.at, epoch, q);
-        wide_sums sum;
-        wide_sum(op.terms, false, rows, q, sum);
-        share_send(x, place, epoch, sum);
-        if (EMULATED)
-            share_stand_in_for_owner(op, x, place, epoch, q, sum);
-    });
-    wide_for_each_quad(own, mine, rows, op.hidden, [&](const wide_quad &q) {
+    wide_for_each_quad(rows, op.hidden, [&](const wide_quad &q) {
         const share_place place = share_place_of(x.at, epoch, q);
         wide_sums before;
         share_result result;
         wide_sum(op.terms, false, rows, q, result.x);
-        wide_load_residual(op, q, before);
         if (EMULATED)
-            share_stand_in_for_others(x, place, epoch, result.x);
+            share_stand_in(op, x, place, epoch, q, result.x);
+        if (place.owner != x.rank) {
+            share_send(x, place, epoch, result.x);
+            return;
+        }
+        wide_load_residual(op, q, before);
         share_collect(x, w, place, epoch, result.x);
         wide_add_residual(op, before, result.x);
         share_make(op, q, result);

@@ -65,8 +65,6 @@ cudaError_t wide_attention_enqueue(const wide_step &s, const slip_cuda_op &host,
 
 // ---- ops that have no weights but vectors, with the bits of the ops that serve all steps ----
 
-cudaError_t wide_rows_prepare();
-
 // Is this op of the host's list, of a step whose sums are whole, made by wide_rows_enqueue()? Else by the engine's own kernel.
 bool wide_rows_takes(const slip_cuda_op &host);
 // `kernel_before`: as launch_behind() has it.

@@ -253,7 +253,6 @@ int main(void)
     if (cudaGetDeviceCount(&gpus) != cudaSuccess || gpus == 0)
         return SKIPPED;
     must(cudaGetDeviceProperties(&properties, 0), "asking for the GPU");
-    must(slip::wide_rows_prepare(), "preparing");
     for (int r : ranks)
         for (int n : rows)
             for (int codes = 0; codes < 2; codes++)

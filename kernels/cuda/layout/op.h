@@ -155,6 +155,7 @@ typedef struct {
     slip_cuda_picks picks;         /* experts */
     slip_cuda_slots slots;         /* of wide steps */
     int32_t first_expert, experts; /* this rank's */
+    int32_t all_experts;           /* of the layer, on all ranks */
     int32_t top_k;
     uint64_t *counted;     /* LINEAR: add to these sums [rows][out.stride] instead of writing parts; NULL: parts */
     slip_cuda_owned owned; /* of such a one */

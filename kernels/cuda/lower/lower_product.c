@@ -105,7 +105,7 @@ void slip_memory_moe_gate_up(lowering *l)
     l->gate_up = alloc_picks(l, 0);
     l->slots = (slip_cuda_slots){
         .pick = slip_block_alloc(l->block, (size_t)groups * SLIP_TOKENS * sizeof(int32_t)),
-        .count = slip_block_alloc(l->block, 3 * sizeof(int32_t)),
+        .count = slip_block_alloc(l->block, 2 * sizeof(int32_t)),
         .block = slip_block_alloc(l->block, (size_t)groups * sizeof(slip_cuda_slot_block)),
         .done = slip_block_alloc(l->block, (size_t)groups * sizeof(uint32_t)),
         .factor = slip_block_alloc(l->block, (size_t)groups * SLIP_TOKENS * sizeof(float)),
@@ -203,6 +203,7 @@ static void set_experts(const lowering *l, slip_range experts, int32_t width, sl
     product->top_k = l->program->top_k;
     product->first_expert = (int32_t)experts.first;
     product->experts = (int32_t)experts.count;
+    product->all_experts = l->program->experts;
     product->width = width;
 }
 

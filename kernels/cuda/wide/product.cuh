@@ -185,15 +185,14 @@ __device__ __forceinline__ void wide_cut(wide_work &w)
     w.items = w.full + late * w.cut;
 }
 
-// A step's experts: none where they are the other kernel's (layout/slots.h).
-template <int SHAPE>
+// A step's experts.
 __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &w)
 {
     const slip_cuda_slots &slots = op.product.slots;
     w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &slots.up : &slots.down;
     w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? slots.factor : NULL;
     w.block = slots.block;
-    w.blocks = slots.count[SHAPE == WIDE_FEW ? 1 : 2];
+    w.blocks = slots.count[1];
 }
 
 template <int FORMAT, int SHAPE, int USE>
@@ -208,7 +207,7 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
     w.each = wide_warps<SHAPE>::TILES;
     w.splits = USE == WIDE_APART ? product.matrix.chunks : 1;
     if (op.kind != SLIP_CUDA_LINEAR)
-        wide_experts<SHAPE>(op, w);
+        wide_experts(op, w);
     if (USE == WIDE_DOWN)
         w.each *= wide_stages_of(product.matrix, w.blocks, w.each);
     if (USE == WIDE_SWIGLU)

@@ -15,7 +15,7 @@
  *   QUANTISE      one launch
  *   TOPK          one launch, a warp a row
  *   the router    one launch of its own kernel (counted.cuh)
- *   experts       launches for few rows an expert and for many, of which one kind finds nothing to do
+ *   experts       kernels for few rows an expert or for many
  *
  * C++, for the engine's .cu files. */
 #pragma once
@@ -45,6 +45,7 @@ struct wide_step {
     const slip_cuda_op *ops;
     const slip_cuda_step *step;
     unsigned *picked; // counts experts, for the metrics
+    int rows;
     bool whole;       // of more than SLIP_CUDA_WHOLE_ABOVE rows
     bool together;    // all ops of the step are enqueued, and nobody looks at what one leaves to the next
     int sms;

@@ -182,6 +182,13 @@ __device__ __forceinline__ void share_keep(const slip_cuda_reduce_norm &op, cons
     }
 }
 
+// One that no other op or step has: no flag of the past is mistaken for it.
+__device__ __forceinline__ uint32_t share_stand_in_epoch(const slip_cuda_step &step, int number)
+{
+    constexpr uint32_t OPS = 1 << 14; // of a list: more than there are
+    return SLIP_EXCHANGE_FIRST_EPOCH + (uint32_t)step.number * OPS + (uint32_t)number;
+}
+
 // What absent peers would have sent: partials like ours; or a result that is made of our sum and of a residual, whatever is there: rows are to differ.
 __device__ __forceinline__ void share_stand_in(const slip_cuda_reduce_norm &op, const slip_exchange &x, const share_place &place,
                                                uint32_t epoch, const wide_quad &q, const wide_sums &v)
@@ -237,7 +244,7 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
         ranks.words,        ranks.host, ranks.timeout_cycles, ranks.timeout_cycles, EMULATED ? NULL : &x, step->number, (int)blockIdx.x,
         SLIP_ROLE_CONSUMER, number,     ops[number].kind,     ops[number].layer};
     const uint64_t begun = EMULATED ? now_ns() : 0;
-    const uint32_t epoch = slip_exchange_epoch_after(step->epoch, EMULATED ? 2 + number % 2 : op.exchange);
+    const uint32_t epoch = EMULATED ? share_stand_in_epoch(*step, number) : slip_exchange_epoch_after(step->epoch, op.exchange);
     const int rows = step->rows, groups = slip_groups_of(rows), own = slip_share_groups(x.at.ranks, x.rank, groups);
     auto others = [&](int i) { return slip_share_other(x.at.ranks, x.rank, i); };
     wide_for_each_quad(rows, op.hidden, [&](const wide_quad &q) {

@@ -168,7 +168,7 @@ static void exchange_once(world *w, uint32_t before)
         slip::wide_ranks ranks = {{w->at, number, {}}, w->words, w->host, (int64_t)2000 * 1000 * 1000};
         for (int r = 0; r < w->s.ranks; r++)
             ranks.exchange.peer[r] = (unsigned char *)slip_windows_peers(w->windows)[r];
-        const slip::wide_step s = {p->op, w->step, NULL, true, true, w->sms / (w->s.ranks + 1), p->stream, &ranks};
+        const slip::wide_step s = {p->op, w->step, NULL, w->s.rows, true, true, w->sms / (w->s.ranks + 1), p->stream, &ranks};
         must(cudaMemcpyAsync(p->host[1].topk.counted, w->logits, logits_bytes(w), cudaMemcpyDeviceToDevice, p->stream), "copying logits");
         must(slip::wide_rows_enqueue(s, p->host[0], 0, false), "launching");
         must(slip::wide_rows_enqueue(s, p->host[1], 1, false), "launching"); // begun early it would take room that other ranks want

@@ -39,7 +39,23 @@ static size_t largest(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t mail_bytes, size_t one_shot_bytes)
+/* Behind the sets; without rows nothing. */
+static void plan_shares(slip_exchange_layout *l, int rows)
+{
+    const size_t each = SLIP_SHARE_GROUP / SLIP_SHARE_ROWS, groups = ((size_t)rows + SLIP_SHARE_GROUP - 1) / SLIP_SHARE_GROUP;
+    const size_t ranks = (size_t)l->ranks, owned = (groups + ranks - 1) / ranks * each;
+    const size_t partials = owned * (size_t)l->row_blocks * ranks, results = groups * each * (size_t)l->row_blocks;
+    l->share_results = aligned(partials * SLIP_SHARE_QUAD);
+    l->share_sent = l->share_results + aligned(results * SLIP_SHARE_QUAD);
+    l->share_done = l->share_sent + aligned(partials * sizeof(uint32_t));
+    const size_t set_bytes = l->share_done + aligned(results * sizeof(uint32_t));
+    l->share_set[0] = l->bytes;
+    l->share_set[1] = l->share_set[0] + set_bytes;
+    l->share_picks = l->share_set[1] + set_bytes;
+    l->bytes = l->share_picks + aligned(groups * SLIP_SHARE_GROUP * SLIP_SHARE_PICKS * SLIP_EXCHANGE_LINE);
+}
+
+slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t mail_bytes, size_t one_shot_bytes, int shared_rows)
 {
     size_t row_bytes = (size_t)hidden * sizeof(float), fit = one_shot_bytes / row_bytes;
     size_t row_blocks = ((size_t)hidden + SLIP_EXCHANGE_COLUMNS - 1) / SLIP_EXCHANGE_COLUMNS, blocks = (size_t)rows * row_blocks;
@@ -56,5 +72,6 @@ slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t 
     l.set[0] = l.mail + aligned(mail_bytes);
     l.set[1] = l.set[0] + set_bytes;
     l.bytes = l.set[1] + set_bytes;
+    plan_shares(&l, shared_rows);
     return l;
 }

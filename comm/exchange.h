@@ -18,7 +18,19 @@
  *                [blocks]                  the owner's sum, sent to all
  * and the memory is shared: an exchange is one or the other, by its number of rows.
  *
- * The result is (((p0 + p1) + p2) + ...) in f32, p_r being rank r's partial: the same bits on all ranks, by either way.
+ * Sums of many rows travel without epochs, in memory of their own behind the sets: quads of four rows times a block, [row][128] f32 or what their user
+ * makes of a sum, and a flag a quad, the epoch, behind a release. Each row group of 8 has an owner, rank group % ranks: it adds up what the others send,
+ * and sends all of them the result (wide/shares.cuh has the device's side). Two sets again, each:
+ *
+ *     partials  [quads that a rank owns at most][row_blocks][ranks]   SLIP_SHARE_QUAD bytes each
+ *     results   [quads][row_blocks]                                   the same
+ *     sent      [quads that a rank owns at most][row_blocks][ranks]   flags: that rank's partial is there
+ *     done      [quads][row_blocks]                                   flags: the owner's result is there
+ *
+ * What an owner's rows picked of a router goes to all in lines again, [rows][SLIP_SHARE_PICKS]: expert, weight, and the epoch of the sum before. One set
+ * is enough: who writes the next picks has the sum before them, to which each rank sent its part behind its reading of these.
+ *
+ * The result is (((p0 + p1) + p2) + ...) in f32, p_r being rank r's partial: the same bits on all ranks, by any way.
  *
  * Epochs count the exchanges since the arena was made, alike on all ranks, also when kernels leave and are launched again. 0 and 1 do not
  * occur, since memory starts as zeros; consecutive epochs differ in their lowest bit, also where the count wraps.
@@ -44,6 +56,10 @@ enum {
     SLIP_EXCHANGE_MESSAGE = 768, /* bytes from one message to the next */
     SLIP_EXCHANGE_HEAD = 4096,
     SLIP_EXCHANGE_FIRST_EPOCH = 2,
+    SLIP_SHARE_ROWS = 4,   /* of a quad */
+    SLIP_SHARE_GROUP = 8,  /* rows that have one owner */
+    SLIP_SHARE_PICKS = 32, /* of a row at most */
+    SLIP_SHARE_QUAD = SLIP_SHARE_ROWS * SLIP_EXCHANGE_COLUMNS * 4,
 };
 
 typedef struct {
@@ -57,7 +73,10 @@ typedef struct {
     int32_t one_shot_rows; /* exchanges of up to so many rows are one-shot */
     size_t mail;
     size_t set[2];
-    size_t sums;  /* from the set's start: the owners' sums of a two-shot exchange */
+    size_t sums; /* from the set's start: the owners' sums of a two-shot exchange */
+    size_t share_set[2];
+    size_t share_results, share_sent, share_done; /* from such a set's start; its partials are there */
+    size_t share_picks;
     size_t bytes; /* of the arena */
 } slip_exchange_layout;
 
@@ -72,8 +91,39 @@ typedef struct {
 size_t slip_exchange_one_shot_bytes(int ranks);
 
 /* The layout for 1 <= ranks <= 16 and exchanges of up to `rows` rows of `hidden` columns (a multiple of 4). Messages of up to
- * `one_shot_bytes` go one-shot: slip_exchange_one_shot_bytes(), or, in tests, 0 for never and SIZE_MAX for always. */
-slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t mail_bytes, size_t one_shot_bytes);
+ * `one_shot_bytes` go one-shot: slip_exchange_one_shot_bytes(), or, in tests, 0 for never and SIZE_MAX for always. `shared_rows`: most rows of sums
+ * that owners of row groups add up; 0: there are none. */
+slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t mail_bytes, size_t one_shot_bytes, int shared_rows);
+
+/* Quad number `quad` of the rows: who owns it, and the how manieth of the owner's it is. */
+SLIP_BOTH static inline int32_t slip_share_owner(int32_t ranks, int32_t quad)
+{
+    return quad / (SLIP_SHARE_GROUP / SLIP_SHARE_ROWS) % ranks;
+}
+
+/* Group number `index` of those that `owner` owns, and of those that it does not. */
+SLIP_BOTH static inline int32_t slip_share_own(int32_t ranks, int32_t owner, int32_t index)
+{
+    return index * ranks + owner;
+}
+
+SLIP_BOTH static inline int32_t slip_share_other(int32_t ranks, int32_t owner, int32_t index)
+{
+    const int32_t place = index % (ranks - 1);
+    return index / (ranks - 1) * ranks + (place < owner ? place : place + 1);
+}
+
+/* Groups that `owner` owns of `groups`. */
+SLIP_BOTH static inline int32_t slip_share_groups(int32_t ranks, int32_t owner, int32_t groups)
+{
+    return groups > owner ? (groups - owner + ranks - 1) / ranks : 0;
+}
+
+SLIP_BOTH static inline int32_t slip_share_place(int32_t ranks, int32_t quad)
+{
+    const int32_t each = SLIP_SHARE_GROUP / SLIP_SHARE_ROWS;
+    return quad / each / ranks * each + quad % each;
+}
 
 /* The epoch `count` exchanges after `epoch`, count < 2^31. */
 SLIP_BOTH static inline uint32_t slip_exchange_epoch_after(uint32_t epoch, uint32_t count)

@@ -208,7 +208,7 @@ static slip_status open_windows(slip_cuda_engine *e, slip_comm *comm, int32_t ro
 {
     int ranks = slip_comm_ranks(comm);
     slip_exchange x = {};
-    x.at = slip_exchange_plan(ranks, rows, hidden, slip_mail_bytes(ranks), slip_exchange_one_shot_bytes(ranks));
+    x.at = slip_cuda_exchange_plan(ranks, rows, hidden);
     x.rank = slip_comm_rank(comm);
     slip_status status = slip_windows_open(comm, e->options.gpu, x.at.bytes, &e->windows);
     if (status != SLIP_OK)

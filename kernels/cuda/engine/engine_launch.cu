@@ -29,8 +29,10 @@ static cudaError_t launch_op(slip_cuda_engine *e, const slip_cuda_op *host, int3
     parameters.ops = e->device_ops + list;
     const slip_cuda_width width = slip_cuda_width_of(launched(e));
     if (width != SLIP_CUDA_NARROW) {
-        const slip::wide_step step = {parameters.ops, parameters.step, &parameters.words->picked, width == SLIP_CUDA_WHOLE, together,
-                                      e->sms,         e->stream};
+        const slip::wide_ranks ranks = {parameters.exchange, parameters.words, parameters.host, parameters.timeout_cycles};
+        const slip::wide_step step = {
+            parameters.ops, parameters.step, &parameters.words->picked, launched(e)->rows, width == SLIP_CUDA_WHOLE, together, e->sms,
+            e->stream,      &ranks};
         if (slip_cuda_is_product(host->kind))
             return slip::wide_enqueue(step, host, op);
         if (slip::wide_attention_takes(host))
@@ -119,6 +121,16 @@ static slip_status enqueue_step(slip_cuda_engine *e)
     return enqueue_finish(e, last - 1);
 }
 
+// What a graph is made for beside its ops and width: which kernels experts have.
+static bool experts_are_many(const slip_cuda_engine *e)
+{
+    const slip_cuda_step *step = launched(e);
+    for (int32_t i = step->first_op; i < step->first_op + step->op_count; i++)
+        if (e->ops[i].kind == SLIP_CUDA_MOE_GATE_UP)
+            return slip_slots_are_many(step->rows, e->ops[i].product.top_k, e->ops[i].product.all_experts);
+    return false;
+}
+
 static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
 {
     cudaGraph_t graph = NULL;
@@ -131,7 +143,7 @@ static slip_status capture(slip_cuda_engine *e, int32_t rows, captured *c)
         return status;
     }
     SLIP_TRY_CUDA(error, "capturing the step");
-    *c = captured{launched(e)->first_op, rows, slip_cuda_width_of(launched(e)), NULL};
+    *c = captured{launched(e)->first_op, rows, slip_cuda_width_of(launched(e)), experts_are_many(e), NULL};
     error = cudaGraphInstantiate(&c->graph, graph, 0);
     cudaGraphDestroy(graph);
     SLIP_TRY_CUDA(error, "making a graph of the step");
@@ -147,9 +159,12 @@ static void take_step(slip_cuda_engine *e)
 static int find_graph(const slip_cuda_engine *e, int32_t rows)
 {
     const slip_cuda_step *step = launched(e);
-    for (int i = 0; i < e->graph_count; i++)
-        if (e->graphs[i].first_op == step->first_op && e->graphs[i].rows == rows && e->graphs[i].width == slip_cuda_width_of(step))
+    const captured wanted = {step->first_op, rows, slip_cuda_width_of(step), experts_are_many(e), NULL};
+    for (int i = 0; i < e->graph_count; i++) {
+        const captured *had = &e->graphs[i];
+        if (had->first_op == wanted.first_op && had->rows == wanted.rows && had->width == wanted.width && had->many == wanted.many)
             return i;
+    }
     return e->graph_count;
 }
 

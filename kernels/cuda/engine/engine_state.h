@@ -12,7 +12,7 @@ enum {
     MAX_BLOCKS = 8192,
     MAX_HOST_BLOCKS = 64,
     GATHERED_SIZES = 9, // values of slip_gathered_rows()
-    MAX_GRAPHS = 8 * (GATHERED_SIZES + 2),
+    MAX_GRAPHS = 8 * (GATHERED_SIZES + 3),
     MAX_BEGUN = 2 * SLIP_CUDA_STEPS,
 };
 static_assert(SLIP_TOKENS << (GATHERED_SIZES - 1) == SLIP_MAX_ROWS, "each step has a graph of its size");
@@ -30,6 +30,7 @@ typedef struct {
     int32_t first_op;
     int32_t rows; // gathered from each rank; 0: nothing is gathered
     slip_cuda_width width;
+    bool many; // rows of its experts
     cudaGraphExec_t graph;
 } captured;
 

@@ -34,7 +34,9 @@ static slip_status lower(slip_executor *e)
         .sms = slip_cuda_engine_sms(e->engine),
         .absent_peers = e->options.absent_peers,
         .ranks = e->comm ? slip_comm_ranks(e->comm) : 0,
+        .rank = e->comm ? slip_comm_rank(e->comm) : 0,
         .gathered = e->comm && e->options.launch,
+        .watched = e->options.watch || e->options.watched,
     };
     for (int r = 0; r < SLIP_MAX_ROPES; r++)
         source.inverse_frequency[r] = e->inverse_frequency[r];

@@ -28,4 +28,12 @@ static inline size_t slip_mail_bytes(int ranks)
     return (size_t)SLIP_EXCHANGE_LINE * (SLIP_MAIL_STEP + (size_t)ranks * SLIP_MAIL_REPORT);
 }
 
+/* The arena of ranks that share sums of up to `rows` rows: those of wide steps whose sums are whole have owners. */
+static inline slip_exchange_layout slip_cuda_exchange_plan(int ranks, int rows, int hidden)
+{
+    const bool whole = rows > SLIP_CUDA_WHOLE_ABOVE;
+    return slip_exchange_plan(ranks, whole ? SLIP_CUDA_WHOLE_ABOVE : rows, hidden, slip_mail_bytes(ranks),
+                              slip_exchange_one_shot_bytes(ranks), whole ? rows : 0);
+}
+
 #endif

@@ -116,12 +116,15 @@ typedef struct {
     float *x;          /* [rows][hidden] residual stream; NULL: none is kept */
     const float *norm; /* NULL: no operand is written */
     slip_cuda_taps taps;
-    float *peer_slots; /* [peers][rows][hidden] */
-    int32_t tap;       /* first column of the tap, -1 none */
+    float
+        *peer_slots; /* [peers][rows][hidden], of absent peers; in wide steps whose sums are whole an arena that stands for all of theirs */
+    unsigned char *stand_in; /* that arena */
+    int32_t tap;             /* first column of the tap, -1 none */
     int32_t hidden;
     int32_t add;      /* add to x, else overwrite it */
     int32_t exchange; /* number of its exchange inside of the kernel in the program, 1, 2, ..; 0: none */
     int32_t gathered; /* terms.in is what the ranks gathered behind the op before, a GATHER */
+    int32_t codes;    /* of sums that have owners (wide/shares.cuh): others get the operand in e4m3 alone, and not the residual */
     int32_t peers;    /* absent ranks whose exchange is emulated by local copies */
 } slip_cuda_reduce_norm;
 
@@ -139,6 +142,11 @@ typedef struct {
     int32_t stride;
 } slip_cuda_quantise;
 
+/* Which rows of a wide step whose sums are whole are routed here: those of a rank's groups (comm/exchange.h). */
+typedef struct {
+    int32_t owner, owners; /* 0, 1: all rows */
+} slip_cuda_owned;
+
 typedef struct {
     slip_cuda_matrix matrix;
     slip_cuda_operand operand; /* LINEAR, MOE_GATE_UP */
@@ -147,11 +155,13 @@ typedef struct {
     slip_cuda_picks picks;         /* experts */
     slip_cuda_slots slots;         /* of wide steps */
     int32_t first_expert, experts; /* this rank's */
+    int32_t all_experts;           /* of the layer, on all ranks */
     int32_t top_k;
-    uint64_t *counted; /* LINEAR: add to these sums [rows][out.stride] instead of writing parts; NULL: parts */
-    int32_t width;     /* MOE_DOWN: intermediate columns */
-    int32_t route;     /* experts: number of the ROUTE that picked them, 1, 2, .. */
-    float epsilon;     /* of the norm in front */
+    uint64_t *counted;     /* LINEAR: add to these sums [rows][out.stride] instead of writing parts; NULL: parts */
+    slip_cuda_owned owned; /* of such a one */
+    int32_t width;         /* MOE_DOWN: intermediate columns */
+    int32_t route;         /* experts: number of the ROUTE that picked them, 1, 2, .. */
+    float epsilon;         /* of the norm in front */
 } slip_cuda_product;
 
 typedef struct {
@@ -202,6 +212,10 @@ typedef struct {
     int32_t top_k, norm_top_k;
     int32_t route; /* its number in the program: 1, 2, .. */
     float routed_scale;
+    slip_cuda_owned owned; /* what these rows picked goes to all ranks */
+    int32_t exchange;      /* of the sum before */
+    int32_t peers;         /* as REDUCE_NORM's, and so is this */
+    unsigned char *stand_in;
 } slip_cuda_topk;
 
 /* A draft's in-block head (ranks/model/program.h). */

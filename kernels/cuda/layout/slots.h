@@ -21,17 +21,25 @@ typedef struct {
 
 typedef struct {
     int32_t *pick;               /* [slots] slip_pick_of(), -1: empty */
-    int32_t *count;              /* [0] groups in all, [1] blocks if experts have few rows, [2] if they have many; the other is 0 */
+    int32_t *count;              /* [0] groups in all, [1] blocks */
     slip_cuda_slot_block *block; /* [groups at most] */
     uint32_t *done;              /* [groups] where a block of few rows begins: warps whose part of its rows of `down` is there */
     float *factor;               /* [slots] of the norm in front */
     slip_cuda_operand up, down;  /* operands of the two products, a slot a row */
 } slip_cuda_slots;
 
-/* Do the experts of a step, which have `picks` in all, have many rows? In a step whose sums are parts they do not. Measured: docs/speed-cuda.md. */
-SLIP_BOTH static inline bool slip_slots_are_many(int32_t rows, int32_t picks, int32_t experts)
+/* Have a layer's experts many rows in a step, in the mean? All ranks say the same, whichever picks they get. In a step whose sums are parts they have
+ * not. Measured: docs/speed-cuda.md. */
+SLIP_BOTH static inline bool slip_slots_are_many(int32_t rows, int32_t top_k, int32_t experts)
 {
-    return rows > SLIP_CUDA_WHOLE_ABOVE && picks > 12 * experts;
+    return rows > SLIP_CUDA_WHOLE_ABOVE && rows * top_k > 48 * experts;
+}
+
+/* Can a warp choose top_k experts of a row (wide/topk.cuh)? */
+enum { SLIP_WIDE_EXPERTS = 512, SLIP_WIDE_PICKS = 32 };
+SLIP_BOTH static inline bool slip_topk_is_wide(int32_t experts, int32_t top_k)
+{
+    return experts <= SLIP_WIDE_EXPERTS && top_k <= SLIP_WIDE_PICKS;
 }
 
 /* Groups of slots that `picks` picks take at most: each of the experts that are picked has one group that is not full. */

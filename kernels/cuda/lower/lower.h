@@ -38,7 +38,9 @@ typedef struct {
     int32_t sms;
     int32_t absent_peers;
     int32_t ranks; /* that share sums; 1 or 0: this rank is alone */
+    int32_t rank;  /* this one */
     bool gathered; /* with several ranks: by the host's all-gathers between ops, not inside REDUCE_NORM */
+    bool watched;  /* some rank looks at what ops leave: each has all of it */
 } slip_cuda_source;
 
 /* The device's ops of a program, by phase. */

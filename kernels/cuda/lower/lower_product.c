@@ -105,7 +105,7 @@ void slip_memory_moe_gate_up(lowering *l)
     l->gate_up = alloc_picks(l, 0);
     l->slots = (slip_cuda_slots){
         .pick = slip_block_alloc(l->block, (size_t)groups * SLIP_TOKENS * sizeof(int32_t)),
-        .count = slip_block_alloc(l->block, 3 * sizeof(int32_t)),
+        .count = slip_block_alloc(l->block, 2 * sizeof(int32_t)),
         .block = slip_block_alloc(l->block, (size_t)groups * sizeof(slip_cuda_slot_block)),
         .done = slip_block_alloc(l->block, (size_t)groups * sizeof(uint32_t)),
         .factor = slip_block_alloc(l->block, (size_t)groups * SLIP_TOKENS * sizeof(float)),
@@ -174,6 +174,7 @@ int32_t slip_lower_route(lowering *l, int32_t i)
     slip_cuda_op *linear = slip_lower_append(l, SLIP_CUDA_LINEAR, i, i), *topk = slip_lower_append(l, SLIP_CUDA_TOPK, i, i);
     linear->product = product_of(l, from->weight[0], from->in, true, NULL);
     linear->product.counted = l->counted;
+    linear->product.owned = l->owned;
     linear->flows = topk->flows = true;
     topk->topk = (slip_cuda_topk){
         .counted = l->counted,
@@ -186,6 +187,10 @@ int32_t slip_lower_route(lowering *l, int32_t i)
         .norm_top_k = l->program->norm_top_k,
         .routed_scale = l->program->routed_scale,
         .route = ++l->routes,
+        .owned = l->owned,
+        .exchange = l->list->exchanges[l->phase],
+        .peers = l->source->absent_peers,
+        .stand_in = l->stand_in,
     };
     return i;
 }
@@ -198,6 +203,7 @@ static void set_experts(const lowering *l, slip_range experts, int32_t width, sl
     product->top_k = l->program->top_k;
     product->first_expert = (int32_t)experts.first;
     product->experts = (int32_t)experts.count;
+    product->all_experts = l->program->experts;
     product->width = width;
 }
 

@@ -1,6 +1,7 @@
 /* Lowering of the ops that treat every row alike: EMBED, ALLREDUCE with the TAPs and the NORM behind it, SELECT, SWIGLU, sampling. */
 #include <assert.h>
 
+#include "comm/exchange.h"
 #include "kernels/cuda/lower/lower_state.h"
 
 static size_t rows_of(const lowering *l)
@@ -55,6 +56,9 @@ void slip_memory_reduce_norm(lowering *l)
     slip_memory_operand(l, SLIP_BUFFER_H, l->groups);
     l->x = slip_block_alloc(l->block, rows_of(l) * row_bytes);
     l->peer_slots = slip_block_alloc(l->block, (size_t)l->source->absent_peers * SLIP_MAX_ROWS * row_bytes);
+    const slip_exchange_layout arena =
+        slip_exchange_plan(l->source->absent_peers + 1, 1, (int)l->program->width[SLIP_BUFFER_X], 0, 0, SLIP_MAX_ROWS);
+    l->stand_in = slip_block_alloc(l->block, l->source->absent_peers ? arena.bytes : 0);
 }
 
 /* What the device op before left for ALLREDUCE `i`: if those are experts' picks, this rank's are to be weighted. */
@@ -92,6 +96,31 @@ static int32_t absorb_taps(const lowering *l, int32_t i, slip_cuda_reduce_norm *
     return i;
 }
 
+/* Do others than the owner of a row want its operand, which ops from `from` on read, in e4m3 alone? A router does not: it is the owner's. */
+static bool sends_codes(const lowering *l, int32_t from, const slip_cuda_operand *operand)
+{
+    const slip_program *p = l->program;
+    if (!operand->q8 || l->source->watched)
+        return false;
+    for (int32_t i = from; i < l->end && p->ops[i].out != SLIP_BUFFER_H; i++) {
+        const bool routes = p->ops[i].kind == SLIP_OP_ROUTE && slip_topk_is_wide(p->experts, p->top_k);
+        if (p->ops[i].in == SLIP_BUFFER_H && !routes && l->source->tensors[p->ops[i].weight[0]].matrix.format == SLIP_WEIGHT_BF16)
+            return false;
+    }
+    return true;
+}
+
+/* Where the sum goes over ranks: what its owners send, and which rows are routed here. */
+static void set_owners(lowering *l, int32_t from, slip_cuda_reduce_norm *sum)
+{
+    l->owned = (slip_cuda_owned){0, 1};
+    if ((!sum->exchange && !sum->peers) || !sum->norm)
+        return;
+    sum->codes = sum->tap < 0 && sends_codes(l, from, &sum->operand);
+    if (sum->codes)
+        l->owned = sum->peers ? (slip_cuda_owned){0, sum->peers + 1} : (slip_cuda_owned){l->source->rank, l->source->ranks};
+}
+
 int32_t slip_lower_allreduce(lowering *l, int32_t i)
 {
     const slip_op *from = &l->program->ops[i];
@@ -104,6 +133,7 @@ int32_t slip_lower_allreduce(lowering *l, int32_t i)
         sum.exchange = l->source->ranks > 1 ? ++l->list->exchanges[l->phase] : 0;
         sum.peers = from->layer >= 0 ? l->source->absent_peers : 0;
         sum.peer_slots = l->peer_slots;
+        sum.stand_in = l->stand_in;
     }
     int32_t last = absorb_taps(l, i, &sum), norm = last + 1;
     if (norm < l->end && l->program->ops[norm].kind == SLIP_OP_NORM && !l->program->ops[norm].logit_rows) {
@@ -111,6 +141,7 @@ int32_t slip_lower_allreduce(lowering *l, int32_t i)
         sum.operand = slip_lower_operand(l, norm + 1, l->program->ops[norm].out, sum.hidden, true);
         last = norm;
     }
+    set_owners(l, last + 1, &sum);
     slip_lower_append(l, SLIP_CUDA_REDUCE_NORM, i, last)->reduce_norm = sum;
     return last;
 }

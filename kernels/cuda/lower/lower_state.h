@@ -23,15 +23,17 @@ typedef struct {
     float *own, *gathered; /* a sum of this rank's, and all ranks'; NULL where nothing is gathered */
     slip_cuda_picks picks;
     slip_cuda_slots slots;
-    uint64_t *counted; /* the router's logits */
-    int32_t routes;    /* of the phase so far */
+    uint64_t *counted;     /* the router's logits */
+    int32_t routes;        /* of the phase so far */
+    slip_cuda_owned owned; /* rows whose operand behind the last sum is here in all formats */
     uint16_t *query;
     float *attend_out, *attend_sum;
     unsigned *attend_count;
     float *angles[SLIP_MAX_ROPES];
     slip_cuda_sample sample;     /* its memory */
     slip_cuda_resample resample; /* the same */
-    float *peer_slots;
+    float *peer_slots;           /* of absent peers */
+    unsigned char *stand_in;
 } lowering;
 
 static inline int32_t slip_padded_to(int64_t columns, int64_t unit)

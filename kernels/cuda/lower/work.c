@@ -66,9 +66,7 @@ static size_t taps_and_arena(const slip_program *program, const slip_limits *lim
 {
     size_t bytes = (size_t)slip_cache_slots(program->tap_window, limits) * (size_t)program->width[SLIP_BUFFER_TAPS] * sizeof(float);
     if (ranks > 1 && ranks <= SLIP_EXCHANGE_RANKS)
-        bytes += slip_exchange_plan(ranks, limits->rows, (int)program->width[SLIP_BUFFER_X], slip_mail_bytes(ranks),
-                                    slip_exchange_one_shot_bytes(ranks))
-                     .bytes;
+        bytes += slip_cuda_exchange_plan(ranks, limits->rows, (int)program->width[SLIP_BUFFER_X]).bytes;
     return bytes;
 }
 

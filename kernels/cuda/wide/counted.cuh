@@ -39,14 +39,15 @@ __device__ __forceinline__ void wide_count_add(const float *factors, float (&sum
     }
 }
 
-// `row`: the first of the part's tokens. Rows from `rows` on nobody would clear.
+// `group`: of the item, the first of the part. Rows from `rows` on nobody would clear.
 template <int TOKENS>
-__device__ __forceinline__ void wide_count_write(const slip_cuda_product &op, int row, int rows, int column,
+__device__ __forceinline__ void wide_count_write(const wide_work &w, const wide_item &item, int group, int rows, int column,
                                                  const uint64_t (&total)[SUMS<TOKENS>])
 {
+    const slip_cuda_product &op = *w.op;
 #pragma unroll
     for (int i = 0; i < SUMS<TOKENS>; i++) {
-        const int mine = row + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
+        const int mine = wide_group_of<WIDE_COUNTED>(w, item, group + i / 4) * SLIP_TOKENS + threadIdx.x % 4 * 2 + i % 2;
         if (mine < rows)
             count_terms(op.counted + (int64_t)mine * op.out.stride + column + i % 4 / 2 * 8, total[i]);
     }
@@ -90,7 +91,7 @@ __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &
     const int column = (item.row_tile + warpgroup) * SLIP_TILE_ROWS + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
 #pragma unroll
     for (int part = 0; part < PARTS; part++)
-        wide_count_write<TOKENS>(*w.op, item.group * SLIP_TOKENS + part * TOKENS, rows, column, total[part]);
+        wide_count_write<TOKENS>(w, item, part * (TOKENS / SLIP_TOKENS), rows, column, total[part]);
 }
 
 __device__ __forceinline__ void wide_count_items(const wide_work &w, wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> &s, int rows)
@@ -99,8 +100,8 @@ __device__ __forceinline__ void wide_count_items(const wide_work &w, wide_memory
     unsigned count = 0;
 #pragma unroll 1
     for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
-        const wide_item item = wide_item_of<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_SUMMED>(w, number);
-        wide_factors(w, item, s.factor);
+        const wide_item item = wide_item_of<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_COUNTED>(w, number);
+        wide_factors<WIDE_COUNTED>(w, item, s.factor);
         if (item.groups <= 1)
             wide_count<8>(w, item, warpgroup, s, count, rows);
         else if (item.groups <= 2)
@@ -120,13 +121,17 @@ __global__ void __launch_bounds__(wide_warps<WIDE_MANY>::THREADS, 1)
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
     const int rows = op_rows(op, step->rows, step->logit_rows);
-    wide_work w = wide_work_of<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_SUMMED>(op, rows);
+    const slip_cuda_owned owned = op.product.owned;
+    wide_work w = wide_work_of<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_COUNTED>(
+        op, slip_share_groups(owned.owners, owned.owner, slip_groups_of(rows)) * SLIP_TOKENS);
+    if (w.blocks == 0)
+        return;
     const int items = w.blocks * w.pieces;
     w.splits = min(max((int)gridDim.x / items, 1), op.product.matrix.chunks);
     w.items = w.full = items * w.splits;
     if (threadIdx.x >= wide_warps<WIDE_MANY>::CONSUMER_THREADS) {
         registers_give<wide_warps<WIDE_MANY>::FILLER>();
-        wide_fill<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_SUMMED>(w, s);
+        wide_fill<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_COUNTED>(w, s);
         return;
     }
     registers_get<wide_warps<WIDE_MANY>::CONSUMER>();

@@ -148,13 +148,15 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
 }
 
 // The factors of an item's rows, a warp a row group, when nobody reads those of the item before any more.
+template <int USE>
 __device__ __forceinline__ void wide_factors(const wide_work &w, const wide_item &item, float *factors)
 {
     const slip_cuda_operand &a = *w.operand;
     const int token = threadIdx.x % SLIP_TOKENS, group = threadIdx.x / 32;
     wide_meet<WIDE_MANY>();
     if (group < item.groups) {
-        const float mine = factor_of(a, w.op->epsilon, a.ssq + slip_operand_block_at(a.padded, item.group + group, token, 0), w.undo);
+        const float mine =
+            factor_of(a, w.op->epsilon, a.ssq + slip_operand_block_at(a.padded, wide_group_of<USE>(w, item, group), token, 0), w.undo);
         if (threadIdx.x % 32 < SLIP_TOKENS)
             factors[group * SLIP_TOKENS + token] = mine;
     }
@@ -183,15 +185,14 @@ __device__ __forceinline__ void wide_cut(wide_work &w)
     w.items = w.full + late * w.cut;
 }
 
-// A step's experts: none where they are the other kernel's (layout/slots.h).
-template <int SHAPE>
+// A step's experts.
 __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &w)
 {
     const slip_cuda_slots &slots = op.product.slots;
     w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &slots.up : &slots.down;
     w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? slots.factor : NULL;
     w.block = slots.block;
-    w.blocks = slots.count[SHAPE == WIDE_FEW ? 1 : 2];
+    w.blocks = slots.count[1];
 }
 
 template <int FORMAT, int SHAPE, int USE>
@@ -206,7 +207,7 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
     w.each = wide_warps<SHAPE>::TILES;
     w.splits = USE == WIDE_APART ? product.matrix.chunks : 1;
     if (op.kind != SLIP_CUDA_LINEAR)
-        wide_experts<SHAPE>(op, w);
+        wide_experts(op, w);
     if (USE == WIDE_DOWN)
         w.each *= wide_stages_of(product.matrix, w.blocks, w.each);
     if (USE == WIDE_SWIGLU)
@@ -227,7 +228,7 @@ __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &ite
     constexpr bool THREE = FORMAT == SLIP_WEIGHT_MXFP4 && SHAPE == WIDE_FEW;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
     if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
-        wide_factors(w, item, s.factor);
+        wide_factors<USE>(w, item, s.factor);
     if (item.groups <= 1)
         wide_multiply<FORMAT, 8, SHAPE, USE>(w, item, warpgroup, s, count);
     else if (GROUPS <= 2 || item.groups <= 2)

@@ -2,7 +2,7 @@
  * loads of four rows are in flight together. Lanes then trade what they hold for whole slices of 16 bytes of the operand. Neighbouring rows'
  * slices are neighbours in memory: sectors are written whole.
  *
- * A row gets the bits of ops/rows.cuh: terms in the same order, squares and maxima by the same butterflies. */
+ * A row gets the bits of ops/rows.cuh: terms in the same order, squares and maxima by the same butterflies. Sums over ranks: shares.cuh. */
 #pragma once
 
 #include "kernels/cuda/ops/rows.cuh"
@@ -96,56 +96,6 @@ __device__ __forceinline__ void wide_sum(const slip_cuda_terms &op, bool gathere
         wide_sum_parts(t, op.in.stride, q, sum);
 }
 
-// Absent ranks, as exchange_emulated() has them in two hops: of one in `peers` + 1 of the blocks all their messages come, of the others a sum.
-__device__ __forceinline__ void wide_exchange_emulated(const slip_cuda_reduce_norm &op, const wide_quad &q, wide_sums &sum)
-{
-    constexpr int BATCH = 4; // messages in flight
-    const int64_t step = (int64_t)SLIP_MAX_ROWS * op.hidden;
-    const int turn = (q.row + q.block) % (op.peers + 1);
-    float *const slot = op.peer_slots + (int64_t)q.row * op.hidden + q.column;
-    if (!q.real)
-        return;
-    auto adds = [&](int r) { return turn + r == op.peers || turn + r == 2 * op.peers + 1; };
-#pragma unroll
-    for (int r = 0; r < WIDE_ROWS; r++)
-#pragma unroll 1
-        for (int p = r < q.rows ? adds(r) ? op.peers : 1 : 0; p-- > 0;)
-            __stcg((float4 *)(slot + p * step + r * op.hidden), sum[r]);
-#pragma unroll
-    for (int r = 0; r < WIDE_ROWS; r++)
-        if (!adds(r) && r < q.rows)
-            sum[r] = __ldcv((const float4 *)(slot + r * op.hidden));
-#pragma unroll
-    for (int r = 0; r < WIDE_ROWS; r++) {
-        if (!adds(r)) {
-            sum[r] = scaled(sum[r], 1.0f + (float)op.peers);
-            continue;
-        }
-#pragma unroll 1
-        for (int p = 0; p < op.peers && r < q.rows; p += BATCH) {
-            float4 w[BATCH];
-#pragma unroll
-            for (int j = 0; j < BATCH; j++)
-                w[j] = p + j < op.peers ? __ldcv((const float4 *)(slot + (p + j) * step + r * op.hidden)) : zero();
-#pragma unroll
-            for (int j = 0; j < BATCH; j++)
-                sum[r] = add(sum[r], w[j]);
-        }
-    }
-}
-
-// What a rank sends to others while they send to it, as measured between two GPUs (docs/speed-cuda.md).
-constexpr unsigned WIDE_LINK_BYTES_PER_NS = 366;
-
-// Copies within a GPU are faster than a link. Waits until the sums of all rows could have gone over it since `begun`, f32, in two hops. (The
-// engine's own kernel, which has up to 64 rows, does not wait.)
-__device__ __forceinline__ void wide_await_link(const slip_cuda_reduce_norm &op, int rows, uint64_t begun)
-{
-    const uint64_t bytes = 2 * (uint64_t)rows * op.hidden * sizeof(float) * op.peers / (op.peers + 1);
-    while (now_ns() - begun < bytes / WIDE_LINK_BYTES_PER_NS)
-        __nanosleep(200);
-}
-
 // ---- operands ----
 
 // Lanes 2 i and 2 i + 1 have words[r] of row r each; afterwards lane 2 i + b has both of row b.
@@ -177,9 +127,14 @@ __device__ __forceinline__ float wide_of_row(const float (&v)[WIDE_ROWS], int r)
     return r < 2 ? (r == 0 ? v[0] : v[1]) : (r == 2 ? v[2] : v[3]);
 }
 
-__device__ __forceinline__ void wide_write_codes(const slip_cuda_operand &f, const wide_quad &q, int lane, const wide_sums &v)
+// A quad's operand in e4m3: a lane has 16 columns of row lane % 4, and the first four lanes a row's scale each.
+struct wide_codes {
+    uint4 slice;
+    float scale;
+};
+
+__device__ __forceinline__ wide_codes wide_codes_of(int lane, const wide_sums &v)
 {
-    const int group = slip_group_of(q.row), token = slip_token_of(q.row), mine = lane % WIDE_ROWS;
     uint32_t words[WIDE_ROWS];
     float scale[WIDE_ROWS];
 #pragma unroll
@@ -187,13 +142,17 @@ __device__ __forceinline__ void wide_write_codes(const slip_cuda_operand &f, con
         scale[r] = f8_scale(warp_most(fmaxf(fmaxf(fabsf(v[r].x), fabsf(v[r].y)), fmaxf(fabsf(v[r].z), fabsf(v[r].w)))));
         words[r] = f8_pack(v[r], scale[r]);
     }
-    const uint4 slice = wide_trade_four(words, lane);
-    if (mine >= q.rows)
+    return {wide_trade_four(words, lane), wide_of_row(scale, lane % WIDE_ROWS)};
+}
+
+__device__ __forceinline__ void wide_put_codes(const slip_cuda_operand &f, const wide_quad &q, int lane, const wide_codes &codes)
+{
+    const int group = slip_group_of(q.row), token = slip_token_of(q.row) + lane % WIDE_ROWS;
+    if (lane % WIDE_ROWS >= q.rows)
         return;
-    const int column = q.block * SLIP_F8_BLOCK + lane / WIDE_ROWS * 16;
-    *(uint4 *)(f.q8 + slip_operand_q8_at(f.padded, group, token + mine, column)) = slice;
+    *(uint4 *)(f.q8 + slip_operand_q8_at(f.padded, group, token, q.block * SLIP_F8_BLOCK + lane / WIDE_ROWS * 16)) = codes.slice;
     if (lane < WIDE_ROWS)
-        f.scale[slip_operand_block_at(f.padded, group, token + mine, q.block)] = wide_of_row(scale, mine);
+        f.scale[slip_operand_block_at(f.padded, group, token, q.block)] = codes.scale;
 }
 
 __device__ __forceinline__ void wide_write_halves(const slip_cuda_operand &f, const wide_quad &q, int lane, const wide_sums &v)
@@ -217,75 +176,115 @@ __device__ __forceinline__ void wide_write_rows(const slip_cuda_operand &f, cons
 {
     const int lane = threadIdx.x % 32;
     if (f.q8)
-        wide_write_codes(f, q, lane, v);
+        wide_put_codes(f, q, lane, wide_codes_of(lane, v));
     if (f.hi)
         wide_write_halves(f, q, lane, v);
 }
 
-// With write_squares(), and `norm` behind it.
-__device__ __forceinline__ void wide_write_normed(const slip_cuda_operand &f, const wide_quad &q, const wide_sums &x, float4 norm)
+// The squares of row `lane`, in the first four lanes.
+__device__ __forceinline__ float wide_squares_of(int lane, const wide_sums &x)
 {
-    const int lane = threadIdx.x % 32;
     float square[WIDE_ROWS];
-    wide_sums v;
 #pragma unroll
-    for (int r = 0; r < WIDE_ROWS; r++) {
+    for (int r = 0; r < WIDE_ROWS; r++)
         square[r] = warp_sum(squares_of(x[r]));
-        v[r] = multiplied(x[r], norm);
-    }
+    return wide_of_row(square, lane % WIDE_ROWS);
+}
+
+__device__ __forceinline__ void wide_put_squares(const slip_cuda_operand &f, const wide_quad &q, int lane, float square)
+{
     if (f.ssq && lane < q.rows)
-        f.ssq[slip_operand_block_at(f.padded, slip_group_of(q.row), slip_token_of(q.row) + lane, q.block)] = wide_of_row(square, lane);
-    wide_write_rows(f, q, v);
+        f.ssq[slip_operand_block_at(f.padded, slip_group_of(q.row), slip_token_of(q.row) + lane, q.block)] = square;
+}
+
+__device__ __forceinline__ void wide_normed(const slip_cuda_reduce_norm &op, const wide_quad &q, const wide_sums &x, wide_sums &v)
+{
+    const float4 norm = q.real ? *(const float4 *)(op.norm + q.column) : zero();
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++)
+        v[r] = multiplied(x[r], norm);
 }
 
 // ---- the ops ----
 
-// All warps of the grid share the quads of `rows` rows.
-template <class Work>
-__device__ __forceinline__ void wide_for_each_quad(int rows, int hidden, Work work)
+// All warps of the grid share the quads of `groups` row groups, of which group_of(i) is number i. Rows end at `rows`.
+template <class Group, class Work>
+__device__ __forceinline__ void wide_for_each_quad(int groups, Group group_of, int rows, int hidden, Work work)
 {
-    const int blocks = blocks_of(hidden), count = (rows + WIDE_ROWS - 1) / WIDE_ROWS * blocks, warps = gridDim.x * (WIDE_ROWS_THREADS / 32);
+    constexpr int QUADS = SLIP_TOKENS / WIDE_ROWS; // of a group
+    const int blocks = blocks_of(hidden), count = groups * QUADS * blocks, warps = gridDim.x * (WIDE_ROWS_THREADS / 32);
 #pragma unroll 1
     for (int index = blockIdx.x * (WIDE_ROWS_THREADS / 32) + threadIdx.x / 32; index < count; index += warps) {
         const int quad = index / blocks, block = index - quad * blocks, column = block * SLIP_F8_BLOCK + threadIdx.x % 32 * 4;
-        work(wide_quad{quad * WIDE_ROWS, min(rows - quad * WIDE_ROWS, WIDE_ROWS), block, column, column < hidden});
+        const int row = group_of(quad / QUADS) * SLIP_TOKENS + quad % QUADS * WIDE_ROWS;
+        if (row < rows)
+            work(wide_quad{row, min(rows - row, WIDE_ROWS), block, column, column < hidden});
     }
 }
 
-__device__ __forceinline__ void wide_reduce_norm_quad(const slip_cuda_reduce_norm &op, const slip_cuda_step *step, const wide_quad &q)
+template <class Work>
+__device__ __forceinline__ void wide_for_each_quad(int rows, int hidden, Work work)
 {
-    float *const x = op.x ? op.x + (int64_t)q.row * op.hidden + q.column : NULL;
-    wide_sums before, sum;
+    wide_for_each_quad(
+        slip_groups_of(rows), [](int group) { return group; }, rows, hidden, work);
+}
+
+// The residual before a sum is added to it.
+__device__ __forceinline__ void wide_load_residual(const slip_cuda_reduce_norm &op, const wide_quad &q, wide_sums &x)
+{
 #pragma unroll
-    for (int r = 0; r < WIDE_ROWS; r++) // under way with the terms
-        before[r] = op.add && q.real && r < q.rows ? *(const float4 *)(x + r * op.hidden) : zero();
-    wide_sum(op.terms, op.gathered, step->rows, q, sum);
-    if (op.peers)
-        wide_exchange_emulated(op, q, sum);
+    for (int r = 0; r < WIDE_ROWS; r++)
+        x[r] = op.add && q.real && r < q.rows ? *(const float4 *)(op.x + (int64_t)(q.row + r) * op.hidden + q.column) : zero();
+}
+
+__device__ __forceinline__ void wide_add_residual(const slip_cuda_reduce_norm &op, const wide_sums &x, wide_sums &sum)
+{
+#pragma unroll
+    for (int r = 0; r < WIDE_ROWS; r++)
+        if (op.add)
+            sum[r] = add(x[r], sum[r]);
+}
+
+// Keeps the residual and its taps.
+__device__ __forceinline__ void wide_keep(const slip_cuda_reduce_norm &op, const slip_cuda_step *step, const wide_quad &q,
+                                          const wide_sums &x)
+{
 #pragma unroll
     for (int r = 0; r < WIDE_ROWS; r++) {
-        if (op.add)
-            sum[r] = add(before[r], sum[r]);
         if (!q.real || r >= q.rows)
             continue;
         if (op.x)
-            *(float4 *)(x + r * op.hidden) = sum[r];
+            *(float4 *)(op.x + (int64_t)(q.row + r) * op.hidden + q.column) = x[r];
         if (op.tap >= 0)
-            keep_tap(op, step->row[q.row + r], q.column, sum[r]);
+            keep_tap(op, step->row[q.row + r], q.column, x[r]);
     }
-    if (op.norm)
-        wide_write_normed(op.operand, q, sum, q.real ? *(const float4 *)(op.norm + q.column) : zero());
 }
 
+__device__ __forceinline__ void wide_write_normed(const slip_cuda_reduce_norm &op, const wide_quad &q, const wide_sums &x)
+{
+    const int lane = threadIdx.x % 32;
+    wide_sums v;
+    if (!op.norm)
+        return;
+    wide_put_squares(op.operand, q, lane, wide_squares_of(lane, x));
+    wide_normed(op, q, x, v);
+    wide_write_rows(op.operand, q, v);
+}
+
+// Of a rank that is alone, or of sums that are gathered.
 __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
     wide_reduce_norm(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
     await_previous_kernel();
     const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
-    const uint64_t begun = op.peers ? now_ns() : 0;
-    wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) { wide_reduce_norm_quad(op, step, q); });
-    if (op.peers)
-        wide_await_link(op, step->rows, begun);
+    wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) {
+        wide_sums before, sum;
+        wide_load_residual(op, q, before); // under way with the terms
+        wide_sum(op.terms, op.gathered, step->rows, q, sum);
+        wide_add_residual(op, before, sum);
+        wide_keep(op, step, q, sum);
+        wide_write_normed(op, q, sum);
+    });
 }
 
 // This rank's own sums, for the host to gather.

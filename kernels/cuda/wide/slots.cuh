@@ -62,8 +62,7 @@ __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_
     }
     if (threadIdx.x == 0) {
         op.slots.count[0] = groups_so_far;
-        op.slots.count[1] = many ? 0 : blocks_so_far;
-        op.slots.count[2] = many ? blocks_so_far : 0;
+        op.slots.count[1] = blocks_so_far;
     }
 }
 
@@ -107,7 +106,7 @@ __global__ void __launch_bounds__(SLOT_THREADS)
     if (threadIdx.x % 32 == 0)
         atomicAdd(&s.picks, mine);
     __syncthreads();
-    slots_lay_out(op, s, slip_slots_are_many(step->rows, s.picks, op.experts));
+    slots_lay_out(op, s, slip_slots_are_many(step->rows, op.top_k, op.all_experts));
     __syncthreads();
     slots_each(op, picks, [&](int i, int e) { op.slots.pick[atomicAdd(&s.count[e], 1)] = i; });
     if (threadIdx.x == 0)
@@ -179,14 +178,13 @@ __global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cud
     }
 }
 
-// Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns. FEW: where experts have few rows, too.
-template <bool FEW>
+// Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns.
 __global__ void __launch_bounds__(SLOT_COPY_THREADS, SLOT_CTAS) slots_swiglu(const slip_cuda_op *ops, int number)
 {
     await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &to = op.slots.down;
-    const int blocks = to.padded / SLIP_F8_BLOCK, count = (FEW || op.slots.count[2] > 0) * op.slots.count[0] * SLIP_TOKENS * blocks;
+    const int blocks = to.padded / SLIP_F8_BLOCK, count = op.slots.count[0] * SLIP_TOKENS * blocks;
     for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < count; item += gridDim.x * (SLOT_COPY_THREADS / 32)) {
         const int slot = item / blocks, block = item - slot * blocks, pick = op.slots.pick[slot];
         if (pick >= 0)

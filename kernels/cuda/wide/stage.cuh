@@ -35,7 +35,8 @@ enum wide_use {
     WIDE_APART,  // each is written
     WIDE_SUMMED, // their sum is
     WIDE_SWIGLU, // those of MOE_GATE_UP's gate and up make 128 columns of MOE_DOWN's operand
-    WIDE_DOWN    // MOE_DOWN has one chunk: items have row tiles after row tiles instead
+    WIDE_DOWN,   // MOE_DOWN has one chunk: items have row tiles after row tiles instead
+    WIDE_COUNTED // a router's are counted, of the rows that are routed here (counted.cuh)
 };
 
 // The forms of up to WIDE_FORM_GROUPS groups follow one another, so that so many can be multiplied alone.
@@ -235,9 +236,20 @@ struct wide_copy {
     bool weights;
 };
 
+// An item's group number `group`, of the operand.
+template <int USE>
+__device__ __forceinline__ int wide_group_of(const wide_work &w, const wide_item &item, int group)
+{
+    if constexpr (USE == WIDE_COUNTED)
+        return (item.group + group) * w.op->owned.owners + w.op->owned.owner;
+    else
+        return item.group + group;
+}
+
 // Copy number `index`: first the weight tiles, then the operand's codes by form and group, then its scales by group.
-template <int FORMAT, int SHAPE>
-__device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, const slip_cuda_operand &a, const wide_item &item, int index)
+template <int FORMAT, int SHAPE, int USE>
+__device__ __forceinline__ wide_copy wide_copy_of(const wide_work &w, const slip_cuda_matrix &m, const slip_cuda_operand &a,
+                                                  const wide_item &item, int index)
 {
     using format = wide_format<FORMAT, SHAPE>;
     using stage = wide_stage<FORMAT, SHAPE>;
@@ -250,7 +262,7 @@ __device__ __forceinline__ wide_copy wide_copy_of(const slip_cuda_matrix &m, con
         const int form = (index - TILES) / format::GROUPS, group = (index - TILES) % format::GROUPS;
         const unsigned char *from = FORMAT != SLIP_WEIGHT_BF16 ? a.q8 : (const unsigned char *)(form ? a.lo : a.hi);
         const int run = min(wide_groups(item.groups), WIDE_FORM_GROUPS), place = (group / run * format::FORMS + form) * run + group % run;
-        return {from + (int64_t)(item.group + group) * a.padded * SLIP_TOKENS * (FORMAT == SLIP_WEIGHT_BF16 ? 2 : 1),
+        return {from + (int64_t)wide_group_of<USE>(w, item, group) * a.padded * SLIP_TOKENS * (FORMAT == SLIP_WEIGHT_BF16 ? 2 : 1),
                 (int)offsetof(stage, codes) + place * format::FORM_BYTES, group < item.groups ? format::FORM_BYTES : 0, false};
     }
     const int group = index - SCALES;
@@ -279,7 +291,7 @@ template <int FORMAT, int SHAPE, int USE>
 __device__ __forceinline__ void wide_fill_item(const wide_work &w, const slip_cuda_matrix &m, const wide_item &item,
                                                wide_memory<FORMAT, SHAPE> &s, wide_filler &filler)
 {
-    const wide_copy copy = wide_copy_of<FORMAT, SHAPE>(m, *w.operand, item, filler.index);
+    const wide_copy copy = wide_copy_of<FORMAT, SHAPE, USE>(w, m, *w.operand, item, filler.index);
 #pragma unroll 1
     for (int turn = 0; turn < item.turns; turn++) {
         const int chunk = USE == WIDE_DOWN ? 0 : item.chunk + turn;

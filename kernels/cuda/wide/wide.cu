@@ -116,25 +116,22 @@ static int copy_ctas(const wide_step &s)
     return s.whole ? SLOT_CTAS * s.sms : s.sms;
 }
 
-// Has one launch room for MOE_GATE_UP and the MOE_DOWN behind it? It wants whole weight tiles of gate and of up.
-static bool experts_together(const wide_step &s, const slip_cuda_op *up)
+static bool are_many(const wide_step &s, const slip_cuda_product &experts)
 {
-    return s.together && up[0].product.width % SLIP_TILE_ROWS == 0 && up[0].product.matrix.format == up[1].product.matrix.format;
+    return slip_slots_are_many(s.rows, experts.top_k, experts.all_experts);
 }
 
-// A product by the kernels that find its kind's work: in a step whose sums are whole, experts with few rows and with many, of which only the device
-// knows which there are.
-static cudaError_t launch_product(const wide_step &s, const slip_cuda_op &host, int op, bool few)
+// Are MOE_GATE_UP and the MOE_DOWN behind it one launch? That of few rows wants whole weight tiles of gate and of up.
+static bool experts_together(const wide_step &s, const slip_cuda_op *up)
 {
-    const cudaError_t error = few ? launch(s, kernel_of(host, s.whole, false), op) : cudaSuccess;
-    const bool many = host.kind != SLIP_CUDA_LINEAR && s.whole;
-    return error == cudaSuccess && many ? launch(s, kernel_of(host, true, true), op) : error;
+    return s.together && !are_many(s, up->product) && up[0].product.width % SLIP_TILE_ROWS == 0 &&
+           up[0].product.matrix.format == up[1].product.matrix.format;
 }
 
 static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op &host, int op)
 {
     if (!host.product.counted || !s.whole)
-        return launch_product(s, host, op, true);
+        return launch(s, kernel_of(host, s.whole, false), op);
     assert(host.product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
     return launch(s, router_kernel(), op);
 }
@@ -142,24 +139,23 @@ static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op &host, i
 static cudaError_t launch_gate_up(const wide_step &s, const slip_cuda_op *host, int op)
 {
     void *picks[] = {(void *)&s.ops, (void *)&s.step, (void *)&s.picked, &op}, *slots[] = {(void *)&s.ops, &op};
-    const bool together = experts_together(s, host);
     cudaError_t error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, s.stream, picks);
     if (error == cudaSuccess)
         error = launch_behind((const void *)slots_gather, copy_ctas(s), SLOT_COPY_THREADS, 0, s.stream, slots);
-    if (error == cudaSuccess && together)
-        error = launch(s, experts_kernel(host->product.matrix.format), op);
-    return error == cudaSuccess ? launch_product(s, *host, op, !together) : error;
+    if (error != cudaSuccess)
+        return error;
+    return launch(
+        s, experts_together(s, host) ? experts_kernel(host->product.matrix.format) : kernel_of(*host, s.whole, are_many(s, host->product)),
+        op);
 }
 
 static cudaError_t launch_down(const wide_step &s, const slip_cuda_op *host, int op)
 {
-    const bool few = !experts_together(s, host - 1);
-    const void *swiglu = few ? (const void *)slots_swiglu<true> : (const void *)slots_swiglu<false>;
     void *slots[] = {(void *)&s.ops, &op};
-    if (!few && !s.whole)
+    if (experts_together(s, host - 1))
         return cudaSuccess;
-    const cudaError_t error = launch_behind(swiglu, copy_ctas(s), SLOT_COPY_THREADS, 0, s.stream, slots);
-    return error == cudaSuccess ? launch_product(s, *host, op, few) : error;
+    const cudaError_t error = launch_behind((const void *)slots_swiglu, copy_ctas(s), SLOT_COPY_THREADS, 0, s.stream, slots);
+    return error == cudaSuccess ? launch(s, kernel_of(*host, s.whole, are_many(s, host->product)), op) : error;
 }
 
 cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op *host, int op)

@@ -11,19 +11,31 @@
  *
  * and in steps of more than SLIP_CUDA_WHOLE_ABOVE rows, whose products write the sum of a matrix's chunks, one part (slip_cuda_whole()):
  *
- *   REDUCE_NORM   one launch, where ranks do not exchange inside of it; so is GATHER
+ *   REDUCE_NORM   one launch; over ranks sums have owners (shares.cuh). GATHER is one, too
  *   QUANTISE      one launch
  *   TOPK          one launch, a warp a row
  *   the router    one launch of its own kernel (counted.cuh)
- *   experts       launches for few rows an expert and for many, of which one kind finds nothing to do
+ *   experts       kernels for few rows an expert or for many
  *
  * C++, for the engine's .cu files. */
 #pragma once
 
+#include "comm/exchange.h"
 #include "kernels/cuda/layout/op.h"
 #include "kernels/cuda/layout/step.h"
 
 namespace slip {
+
+struct sync_words;
+struct host_words;
+
+// How a launched op reaches other ranks, and says that it could not. exchange.at.ranks 0: there are none.
+struct wide_ranks {
+    slip_exchange exchange;
+    sync_words *words;
+    host_words *host;
+    int64_t timeout_cycles; // of a wait
+};
 
 // Once a process, before the first launch.
 cudaError_t wide_prepare();
@@ -33,10 +45,12 @@ struct wide_step {
     const slip_cuda_op *ops;
     const slip_cuda_step *step;
     unsigned *picked; // counts experts, for the metrics
+    int rows;
     bool whole;       // of more than SLIP_CUDA_WHOLE_ABOVE rows
     bool together;    // all ops of the step are enqueued, and nobody looks at what one leaves to the next
     int sms;
     cudaStream_t stream;
+    const wide_ranks *ranks;
 };
 
 // Op number `op` of the list, a product. `host`: the same op in the host's list.

@@ -54,7 +54,7 @@ static int wrong_at_end(const world *w, const test_run *run, int here)
 
 static void check_case(world *w, int rows, int hidden, bool whole, bool mixed, size_t one_shot_bytes, const char *name)
 {
-    slip_exchange_layout layout = slip_exchange_plan(w->ranks, rows, hidden, 0, one_shot_bytes);
+    slip_exchange_layout layout = slip_exchange_plan(w->ranks, rows, hidden, 0, one_shot_bytes, 0);
     test_run run = {};
     set_layout(w, &layout);
     run.rows = rows;
@@ -98,7 +98,7 @@ static void check_sums(world *w)
 static void check_drop(world *w, size_t one_shot_bytes, const char *name)
 {
     enum { CULPRIT = 1, WHEN = 20 };
-    slip_exchange_layout layout = slip_exchange_plan(w->ranks, 8, MAX_HIDDEN, 0, one_shot_bytes);
+    slip_exchange_layout layout = slip_exchange_plan(w->ranks, 8, MAX_HIDDEN, 0, one_shot_bytes, 0);
     test_run run = {};
     char wanted[80];
     clear_arenas(w);
@@ -141,7 +141,7 @@ static int by_size(const void *a, const void *b)
 static double microseconds(world *w, int rows, size_t one_shot_bytes, bool sends_alone)
 {
     float us[LAUNCHES];
-    slip_exchange_layout layout = slip_exchange_plan(w->ranks, rows ? rows : 1, MAX_HIDDEN, 0, one_shot_bytes);
+    slip_exchange_layout layout = slip_exchange_plan(w->ranks, rows ? rows : 1, MAX_HIDDEN, 0, one_shot_bytes, 0);
     test_run run = {};
     set_layout(w, &layout);
     run.rows = rows;

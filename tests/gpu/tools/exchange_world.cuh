@@ -43,8 +43,8 @@ static void must_be(slip_status status)
 
 static size_t most_bytes(int ranks)
 {
-    size_t one = slip_exchange_plan(ranks, MAX_ROWS, MAX_HIDDEN, 0, SIZE_MAX).bytes;
-    size_t two = slip_exchange_plan(ranks, MAX_ROWS, MAX_HIDDEN, 0, 0).bytes;
+    size_t one = slip_exchange_plan(ranks, MAX_ROWS, MAX_HIDDEN, 0, SIZE_MAX, 0).bytes;
+    size_t two = slip_exchange_plan(ranks, MAX_ROWS, MAX_HIDDEN, 0, 0, 0).bytes;
     return one > two ? one : two;
 }
 

@@ -50,8 +50,7 @@ static void test_target(void **state)
     uint64_t taps = (uint64_t)(SEQUENCES * slip_ring_slots(l.program.tap_window, &l.limits) * l.program.width[SLIP_BUFFER_TAPS]) *
                     sizeof(float);
     assert_true(l.program.tap_window > 0 && alone > taps);
-    assert_true(together >=
-                alone + slip_exchange_plan(2, l.limits.rows, l.model.hidden, slip_mail_bytes(2), slip_exchange_one_shot_bytes(2)).bytes);
+    assert_true(together >= alone + slip_cuda_exchange_plan(2, l.limits.rows, l.model.hidden).bytes);
     l.limits.sequences *= 2;
     assert_true(slip_cuda_work_bytes(&l.program, &l.limits, forms, 1) >= alone + taps);
     l.limits.rows *= 2;

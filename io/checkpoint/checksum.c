@@ -29,9 +29,15 @@ slip_status slip_checksum_settle(slip_checkpoint *checkpoint, const char *path)
     }
     if (all == NULL)
         return SLIP_OK;
-    if (checkpoint->checksum_count != blocks + slip_checksum_blocks(tokenizer) + 1)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /checksums: holds %lld, and there are %lld blocks and one of their own", path,
-                         (long long)checkpoint->checksum_count, (long long)(blocks + slip_checksum_blocks(tokenizer)));
+    if (checkpoint->checksum_count != blocks + slip_checksum_blocks(tokenizer) + 1) {
+        /* Where a dataset is missing, or one too many, the config tells which; the count cannot. */
+        slip_model model;
+        if (checkpoint->config != NULL && slip_checkpoint_model(checkpoint, path, &model) != SLIP_OK)
+            return SLIP_ERR_INPUT;
+        return slip_fail(SLIP_ERR_INPUT, "%s: /checksums: holds %lld, and there are %lld blocks and one of their own%s", path,
+                         (long long)checkpoint->checksum_count, (long long)(blocks + slip_checksum_blocks(tokenizer)),
+                         tokenizer == 0 ? ", without a /tokenizer" : "");
+    }
     size_t before = (size_t)(checkpoint->checksum_count - 1);
     if (slip_crc32c(all, before * sizeof *all) != all[before])
         return slip_fail(SLIP_ERR_INPUT, "%s: /checksums: damaged: it does not have its own checksum", path);

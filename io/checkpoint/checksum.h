@@ -23,7 +23,7 @@ static inline int64_t slip_checksum_blocks(int64_t bytes)
 void slip_checksum_make(const void *data, int64_t bytes, uint32_t *checksums);
 
 /* Number the blocks of a checkpoint whose datasets are sorted, and check that there are as many as /checksums has, and that it is whole.
- * `path` is for the message. */
+ * Where there are not, a dataset that the config asks for and that is missing, or the other way round, is named. `path` is for the message. */
 slip_status slip_checksum_settle(slip_checkpoint *checkpoint, const char *path);
 
 /* The first of `bytes` bytes from byte `first` of a dataset on, which begin a block and end one (or the dataset), whose block does not have its

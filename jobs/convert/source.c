@@ -115,6 +115,20 @@ static bool belongs(const slip_convert_source *source, const char *name)
     return false;
 }
 
+/* What is said of a tensor that the config does not ask for. */
+static slip_status refuse_unasked(const slip_convert_source *source, const slip_st_tensor *tensor)
+{
+    const char *member = NULL;
+    for (int32_t i = 0; i < source->table->count; i++) {
+        const slip_weight_row *row = &source->table->rows[i];
+        for (int which = 0; which < SLIP_WEIGHT_SOURCES && row->source[which] != NULL && row->asked_by != NULL; which++)
+            if (strcmp(tensor->name, row->source[which]) == 0)
+                member = row->asked_by;
+    }
+    return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is not one that the config asks for%s%s", slip_safetensors_path(source->folder, tensor),
+                     tensor->name, member != NULL ? ", which would be by " : "", member != NULL ? member : "");
+}
+
 slip_status slip_convert_source_check(const slip_convert_source *source, size_t *skipped, const slip_st_tensor **strange)
 {
     size_t left = 0;
@@ -124,8 +138,7 @@ slip_status slip_convert_source_check(const slip_convert_source *source, size_t 
         if (source->used[i])
             continue;
         if (belongs(source, tensor->name))
-            return slip_fail(SLIP_ERR_INPUT, "%s: tensor %s is not one that the config asks for",
-                             slip_safetensors_path(source->folder, tensor), tensor->name);
+            return refuse_unasked(source, tensor);
         if (first == NULL && !is_apart(source, tensor->name))
             first = tensor;
         left++;

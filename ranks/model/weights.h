@@ -106,14 +106,15 @@ typedef struct {
     slip_dtype dtype; /* as published, and so with --shape; vectors are widened there */
     slip_random_look random;
     slip_weight_read read;
-    bool optional; /* the drafter's mask embedding, which a checkpoint may lack */
+    bool optional;        /* the drafter's mask embedding, which a checkpoint may lack */
+    const char *asked_by; /* the member of the config that `when` goes by, for whoever has its tensor alone; NULL: not told */
 } slip_weight_row;
 
 /* A row in one line: names without their prefixes. */
 #define SLIP_WEIGHT_ROW(name, source, place, when, kind, rows, columns, cut, dtype, random, read) \
     { \
         name, source, SLIP_AT_##place, when, SLIP_KIND_##kind, SLIP_AXIS_##rows, SLIP_AXIS_##columns, SLIP_CUT_##cut, SLIP_##dtype, \
-            random, SLIP_READ_##read, false \
+            random, SLIP_READ_##read, false, NULL \
     }
 
 typedef struct {

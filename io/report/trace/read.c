@@ -70,6 +70,14 @@ static slip_status check_runs(const slip_trace_data *data, const char *path)
     return data->run_count > 0 ? SLIP_OK : slip_fail(SLIP_ERR_INPUT, "%s: /runs: no run has begun", path);
 }
 
+/* A run that another one followed has ended: only one at a time writes, and who ends otherwise says how. */
+static void name_killed(slip_trace_data *data)
+{
+    for (int64_t i = 0; i + 1 < data->run_count; i++)
+        if (strcmp(data->runs[i].state, "running") == 0)
+            slip_trace_text(data->runs[i].state, sizeof data->runs[i].state, "killed");
+}
+
 static slip_status read_file(hid_t file, const char *path, slip_trace_data *data)
 {
     struct {
@@ -97,6 +105,8 @@ static slip_status read_file(hid_t file, const char *path, slip_trace_data *data
     };
     if (status == SLIP_OK)
         status = check_runs(data, path);
+    if (status == SLIP_OK)
+        name_killed(data);
     if (status == SLIP_OK)
         status = slip_trace_experts_read(file, path, &data->picks, &data->layers, &data->layer_count, &data->experts);
     return status;

@@ -6,7 +6,8 @@
 
 #include "io/base/status.h"
 
-/* Texts end with a NUL and are fit for a terminal. Rows of an unknown run are left out. */
+/* Texts end with a NUL and are fit for a terminal. Rows of an unknown run are left out.
+ * A run that is "running" and not the last was killed, and its state says so. */
 typedef struct {
     slip_trace_run *runs; /* run i + 1 */
     slip_trace_step *steps;

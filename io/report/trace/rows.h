@@ -23,7 +23,7 @@ enum { SLIP_TRACE_VERSION = 1, SLIP_TRACE_ID = 128 };
 /* clang-format off */
 #define SLIP_TRACE_RUNS(X) \
     X(slip_trace_run, I32, run, 1) \
-    X(slip_trace_run, TEXT, state, 16) /* running, done, stopped, failed */ \
+    X(slip_trace_run, TEXT, state, 16) /* running, done, stopped, failed; killed as read */ \
     X(slip_trace_run, F64, started_unix, 1) \
     X(slip_trace_run, F64, started_monotonic, 1) \
     X(slip_trace_run, F64, seconds, 1) \

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from judge.check_refusals import refusals
 from judge.check_walk import walking
 from learn import loops, settings, state
 from learn.optimizer import Muon, orthogonalize
@@ -389,7 +390,7 @@ def muon():
 
 
 def main(run):
-    for part in (roundings, losses, walking, repeating, travelling, experts, forward, muon, recovering, agreeing, variants, planning, searching):
+    for part in (roundings, losses, walking, repeating, travelling, experts, forward, muon, recovering, agreeing, variants, planning, searching, refusals):
         result = part()
         print(f"check: {part.__name__}: equal" + (f" to {result:.1e}" if result else ""), flush=True)
     return True

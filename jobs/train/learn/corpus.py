@@ -9,6 +9,8 @@ class Corpus:
     """A position in the order is all its state: which rows a step sees does not depend on how often the run was stopped."""
 
     def __init__(self, path, stride, longest, device, seed=7):
+        if not path.exists():
+            raise SystemExit(f"{path}: missing; the stage tokenize writes it")
         tokens = np.fromfile(path, dtype=np.uint16)
         if len(tokens) < stride + longest + 2:
             raise SystemExit(f"{path}: {len(tokens)} tokens: too few for rows of {longest}")

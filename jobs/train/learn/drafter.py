@@ -13,7 +13,7 @@ import torch
 from learn import parallel
 from learn.launch import Launcher
 from learn.optimizer import build, rate, restore, schedule, tensors
-from learn.state import Journal, save
+from learn.state import Journal, fill, save
 from nets.drafter import Drafter, config_for, export_drafter, read_weights
 from nets.hub import open_target
 from nets.loss import HeadLoss, decay, survival
@@ -122,6 +122,10 @@ class Trainer:
         self.c = config_for(self.target, s)
         if s.loss not in WEIGH or s.optimizer not in ("muon", "adamw"):
             raise SystemExit(f"drafter: loss {s.loss!r} or optimizer {s.optimizer!r}: no such choice; see train.toml")
+        if not 2 <= s.block <= LONGEST_BLOCK:
+            raise SystemExit(f"drafter.block: {s.block}: should be 2 to {LONGEST_BLOCK}")
+        if not s.taps or sorted({*s.taps}) != s.taps or not all(type(t) is int and 0 <= t < self.target.layers for t in s.taps):
+            raise SystemExit(f"drafter.taps: {s.taps}: should be layers of the target, 0 to {self.target.layers - 1}, ascending")
         if s.markov % 8 or not 0 <= s.markov <= 1024:
             raise SystemExit(f"drafter: markov {s.markov}: should be a multiple of 8, at most 1024, which is what the engine takes")
         self.rows = states.rows if states else Rows(folder / "teach", self.device, LONGEST_BLOCK)
@@ -149,16 +153,24 @@ class Trainer:
             self.model.load_state_dict(read_weights(start, self.model))
         if self.path.exists():
             saved = torch.load(self.path, map_location=self.device, weights_only=True)
-            self.model.load_state_dict(saved["model"])
+            for name, is_now in self.kind().items():
+                if saved.get("kind", {}).get(name, is_now) != is_now:
+                    raise SystemExit(f"{self.path}: drafter.{name}: {saved['kind'][name]}, and the settings say {is_now}; "
+                                     "other settings want another --branch")
+            fill(self.model, saved["model"], self.path)
             self.step, self.spent = saved["step"], saved.get("spent", 0.0)
             if "optimizers" in saved:
                 restore(self.optimizers, saved["optimizers"])
                 self.warm = self.step
 
+    def kind(self):
+        """What weights do not show, and a drafter that goes on cannot change."""
+        return {"block": self.c.block, "taps": list(self.c.taps), "window": self.c.window}
+
     def checkpoint(self):
         if parallel.RANK == 0:
             save(self.path, {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
-                             "step": self.step, "spent": self.spent})
+                             "step": self.step, "spent": self.spent, "kind": self.kind()})
             export_drafter(self.model, self.out)
 
     def changed(self):

@@ -111,8 +111,9 @@ def restore(optimizers, states):
 
 
 def rate(progress, step, settings):
-    """The share of the base rate: linear warm-up over steps since the start or a resumption, constant, linear decay."""
-    late = max(0.0, (progress - settings.decay_from) / (1 - settings.decay_from))
+    """The share of the base rate: linear warm-up over steps since the start or a resumption, constant, linear decay. The last step may end
+    beyond the end of the training: it never falls below final_rate, and so never below 0."""
+    late = max(0.0, (min(progress, 1.0) - settings.decay_from) / (1 - settings.decay_from))
     return (1 - (1 - settings.final_rate) * late) * min(1, (step + 1) / settings.warmup_steps)
 
 

@@ -36,10 +36,19 @@ def namespace(table):
     return SimpleNamespace(**{k: namespace(v) if isinstance(v, dict) and k not in OPEN else v for k, v in table.items()})
 
 
+def read(path):
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise SystemExit(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{path}: {error}") from None
+
+
 def load(path=None, sets=()):
-    table = tomllib.loads(DEFAULTS.read_text())
+    table = read(DEFAULTS)
     if path:
-        merge(table, tomllib.loads(Path(path).read_text()), path)
+        merge(table, read(path), path)
     for text in sets:
         merge(table, parse(text), "--set")
     return namespace(table)

@@ -22,6 +22,17 @@ def save(path, content):
     os.replace(scratch, path)
 
 
+def fill(model, state, path):
+    """The weights of the checkpoint `path` into the model: a checkpoint of other sizes ends the run."""
+    own = model.state_dict()
+    for name in sorted(own.keys() | state.keys()):
+        found, wanted = (tuple(t[name].shape) if name in t else None for t in (state, own))
+        if found != wanted:
+            raise SystemExit(f"{path}: {name}: {found or 'missing'}: the settings ask for {wanted or 'none'}; the checkpoint is of other settings, "
+                             "with which it goes on; others want another --dir or --branch")
+    model.load_state_dict(state)
+
+
 def to_24_bits(tensor):
     """float32 -> uint8 [n, 3], rounded to nearest."""
     bits = tensor.detach().float().cpu().contiguous().numpy().view(np.uint32).ravel()

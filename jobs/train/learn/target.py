@@ -7,6 +7,7 @@ there into DIR/run/target-NAME.pt, by other settings of quantize and activations
 in MXFP4 are compared on one trunk.
 """
 import time
+from dataclasses import fields
 
 import torch
 
@@ -14,17 +15,31 @@ from learn import parallel
 from learn.corpus import Corpus
 from learn.launch import Launcher
 from learn.optimizer import build, rate, restore, schedule, tensors
-from learn.state import Journal, save
+from learn.state import Journal, fill, save
 from nets import experts
 from nets.target import Config, Target
 
 SAVE_EVERY, LOG_EVERY = 90, 5  # seconds
 
 
+def check(s):
+    """Ends the run for a setting that no step could follow; what else is wrong a step says."""
+    for name, choices in (("quantize", ("experts", "all", "none")), ("activations", ("e4m3", "bf16"))):
+        if getattr(s, name) not in choices:
+            raise SystemExit(f"target.{name}: {getattr(s, name)!r}: should be one of {', '.join(choices)}")
+    known = {field.name for field in fields(Config)}
+    for name in s.shape:
+        if name not in known:
+            raise SystemExit(f"target.shape.{name}: no such setting; nets/target.py's Config has {', '.join(sorted(known))}")
+    if s.batch_tokens < max(s.short, s.long):
+        raise SystemExit(f"target.batch_tokens: {s.batch_tokens}: should be a row of {max(s.short, s.long)} tokens at least")
+
+
 class Trainer:
     def __init__(self, run, branch=None):
         self.s, self.device, self.branch = run.settings.target, run.device, branch
         s = self.s
+        check(s)
         torch.manual_seed(s.seed)
         self.model = Target(Config(**s.shape)).to(self.device)
         self.parameters = sum(p.numel() for p in self.model.parameters())
@@ -52,7 +67,7 @@ class Trainer:
                 raise SystemExit(f"{start}: missing; a branch begins where the target reached quantize_from")
             return
         saved = torch.load(start, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(saved["model"])
+        fill(self.model, saved["model"], start)
         if "optimizers" in saved:
             restore(self.optimizers, saved["optimizers"])
             self.warm = saved["done"]["step"]

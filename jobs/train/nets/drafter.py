@@ -251,6 +251,8 @@ def load_drafter(folder, target):
 def read_weights(folder, drafter):
     """The state of `drafter` with the weights that export_drafter wrote. Layers and an in-block head that the folder lacks stay as they are:
     they add nothing before they are trained."""
+    if not (folder / "model.safetensors").exists():
+        raise SystemExit(f"{folder}: model.safetensors: missing; a drafter's folder is what the stage drafter writes")
     names, state = dict(drafter.named_parameters()), {n: p.detach() for n, p in drafter.named_parameters()}
     for name, tensor in load_file(folder / "model.safetensors").items():
         name = name if name in names else name.removesuffix(".weight")

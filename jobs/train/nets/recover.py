@@ -86,6 +86,10 @@ def write(folder, config, content):
 
 def recover(path, out):
     """The model file `path` into the folder `out` and out/dflash; returns the tokenizer's bytes."""
+    if not path.exists():
+        raise SystemExit(f"{path}: there is no such file")
+    if not h5py.is_hdf5(path):
+        raise SystemExit(f"{path}: should be a model that slipstream convert wrote, and is no HDF5 file")
     with h5py.File(path) as file:
         if text(file.attrs.get("format", "")) != "slipstream" or "tokenizer" not in file:
             raise SystemExit(f"{path}: should be a model that slipstream convert wrote, with a tokenizer")

@@ -173,8 +173,14 @@ static void require_same(const slip_fields *top, const char *name, int32_t is, i
 static void read_markov(const slip_fields *dflash, const slip_fields *top, const slip_model *model, slip_draft_shape *draft)
 {
     const slip_fields *given = where(dflash, top, "markov");
-    draft->markov = slip_field_int_or(given, "markov", 0, SLIP_MAX_MARKOV, 0);
-    slip_field_require(given, "markov", draft->markov % SLIP_MARKOV_UNIT == 0, "it is no multiple of 8");
+    const json_t *value = slip_field_given(given, "markov") ? json_object_get(given->object, "markov") : NULL;
+    json_int_t rank = json_integer_value(value);
+    char problem[64];
+    snprintf(problem, sizeof problem, "it must be a multiple of %d from 0 to %d", SLIP_MARKOV_UNIT, SLIP_MAX_MARKOV);
+    slip_field_require(given, "markov",
+                       (value == NULL || json_is_integer(value)) && rank >= 0 && rank <= SLIP_MAX_MARKOV && rank % SLIP_MARKOV_UNIT == 0,
+                       problem);
+    draft->markov = *top->status == SLIP_OK ? (int32_t)rank : 0;
     if (draft->markov > 0)
         require_same(top, "vocab_size", draft->vocabulary, model->vocabulary);
 }

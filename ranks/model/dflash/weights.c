@@ -21,9 +21,12 @@ static bool has_markov(const slip_model *model, int32_t layer)
     { \
         "layers.{layer}." name, "model.layers.{layer}." name \
     }
-#define HEAD(name, published) \
+/* The in-block head: logits of a slot += following . previous[token before it]. Published heads of this kind have the other names. */
+#define HEAD(side, published) \
     { \
-        name ".weight", "markov_head." published ".weight" \
+        .name = "markov_" side, .source = {side ".weight", "markov_head." published ".weight"}, .place = SLIP_AT_DRAFT, \
+        .when = has_markov, .kind = SLIP_KIND_TABLE, .rows = SLIP_AXIS_VOCABULARY, .columns = SLIP_AXIS_MARKOV, .dtype = SLIP_BF16, \
+        .random = PLAIN, .read = SLIP_READ_LITTLE, .asked_by = "dflash_config.markov" \
     }
 #define ROW SLIP_WEIGHT_ROW
 #define NORM SLIP_LOOK_NORM
@@ -44,11 +47,8 @@ static const slip_weight_row rows[] = {
                                .dtype = SLIP_F32,
                                .random = OFFSET,
                                .optional = true},
-    /* The in-block head: logits of a slot += following . previous[token before it]. Published heads of this kind have the other names. */
-    [DFLASH_MARKOV_PREVIOUS] =
-        ROW("markov_previous", HEAD("previous", "markov_w1"), DRAFT, has_markov, TABLE, VOCABULARY, MARKOV, NONE, BF16, PLAIN, LITTLE),
-    [DFLASH_MARKOV_FOLLOWING] =
-        ROW("markov_following", HEAD("following", "markov_w2"), DRAFT, has_markov, TABLE, VOCABULARY, MARKOV, NONE, BF16, PLAIN, LITTLE),
+    [DFLASH_MARKOV_PREVIOUS] = HEAD("previous", "markov_w1"),
+    [DFLASH_MARKOV_FOLLOWING] = HEAD("following", "markov_w2"),
 
     [DFLASH_ATTN_NORM] =
         ROW("attn_norm", LAYER("input_layernorm.weight"), DRAFT_LAYERS, NULL, VECTOR, ONE, HIDDEN, NONE, F32, NORM, LITTLE),

@@ -94,8 +94,8 @@ static void test_links(void **state)
         {"ITSELF_WHOLE", "target/layers/0", "m.h5", "/", "an external link that is not to the file of a layer"},
         {"ABSOLUTE", "target/layers/0", "/etc/passwd", "/target/layers/0", "links to /etc/passwd; only " LAYER_0},
         {"UPWARDS", "target/layers/0", "../m.h5.d/layer-000.h5", "/target/layers/0", "links to ../m.h5.d/layer-000.h5; only"},
-        {"LAYER_WITHOUT_LINK", "target/layers/1", NULL, NULL, "/checksums: holds "},
-        {"DRAFT_WITHOUT_LINK", "draft", NULL, NULL, "/checksums: holds "},
+        {"LAYER_WITHOUT_LINK", "target/layers/1", NULL, NULL, "/target/layers/1/attn_norm is missing"},
+        {"DRAFT_WITHOUT_LINK", "draft", NULL, NULL, "/draft/fc is missing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         source s = make_index(1);
@@ -118,6 +118,12 @@ static void test_links_of_a_layer(void **state)
     assert_true(H5Lcreate_hard(layer, "/", layer, "target/layers/0/circle", H5P_DEFAULT, H5P_DEFAULT) >= 0);
     H5Fclose(layer);
     refuse(&s, "A_CIRCLE_OF_GROUPS", LAYER_0, "");
+
+    s = make_index(1);
+    layer = open_file(&s, LAYER_0);
+    assert_true(H5Ldelete(layer, "target/layers/0/o", H5P_DEFAULT) >= 0);
+    H5Fclose(layer);
+    refuse(&s, "A_DATASET_TOO_FEW", "m.h5: ", "/target/layers/0/o is missing");
 
     s = make_index(1);
     hid_t index = open_file(&s, "m.h5");

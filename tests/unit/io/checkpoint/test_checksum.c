@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <hdf5.h>
 
 #include "io/checkpoint/checksum.h"
 #include "tests/unit/support/folder.h"
@@ -208,6 +209,34 @@ static void test_damaged_attributes(void **state)
     drop(s);
 }
 
+/* What is missing, or to spare, is named: the count of checksums tells only that something is. */
+static void test_other_datasets(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *taken, *copied, *cause;
+    } cases[] = {
+        {"target/norm", NULL, "m.h5: /target/norm is missing"},
+        {"target/layers/0/o_scale", NULL, "m.h5: /target/layers/0/o_scale is missing"},
+        {NULL, "target/norm", "m.h5: /target/another is not a dataset that its config asks for"},
+        {"tokenizer", NULL, "and one of their own, without a /tokenizer"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        folder *at = folder_make();
+        slip_checkpoint checkpoint;
+        assert_int_equal(small_write(folder_join(at, "m.h5")), SLIP_OK);
+        hid_t file = H5Fopen(folder_join(at, "m.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
+        assert_true(cases[i].taken == NULL || H5Ldelete(file, cases[i].taken, H5P_DEFAULT) >= 0);
+        assert_true(cases[i].copied == NULL || H5Ocopy(file, cases[i].copied, file, "target/another", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+        H5Fclose(file);
+        assert_int_equal(slip_checkpoint_open(folder_join(at, "m.h5"), &checkpoint), SLIP_ERR_INPUT);
+        if (strstr(slip_cause(), cases[i].cause) == NULL)
+            fail_msg("\"%s\"; expected \"%s\"", slip_cause(), cases[i].cause);
+        slip_clear();
+        folder_remove(at);
+    }
+}
+
 /* The same file written in pieces that do not end with blocks, byte for byte; a dataset has all of its bytes, and no more. */
 static void test_pieces(void **state)
 {
@@ -245,8 +274,11 @@ static void test_pieces(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parts), cmocka_unit_test(test_damage),
-                                       cmocka_unit_test(test_damage_at_opening), cmocka_unit_test(test_damaged_attributes),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parts),
+                                       cmocka_unit_test(test_damage),
+                                       cmocka_unit_test(test_damage_at_opening),
+                                       cmocka_unit_test(test_damaged_attributes),
+                                       cmocka_unit_test(test_other_datasets),
                                        cmocka_unit_test(test_pieces)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -292,7 +292,12 @@ static void test_bad_heads(void **state)
     s = make_head("previous.weight", "following.weight", 24);
     refuse(&s, SLIP_CONVERT_KEEP, "HEAD_SHAPE", "tensor previous.weight: shape [20, 24], but the config asks for [20, 16]");
     folder_write(s.at, "dflash/config.json", small_draft_config, strlen(small_draft_config));
-    refuse(&s, SLIP_CONVERT_KEEP, "HEAD_UNASKED", "is not one that the config asks for");
+    refuse(&s, SLIP_CONVERT_KEEP, "HEAD_UNASKED",
+           "tensor following.weight is not one that the config asks for, which would be by dflash_config.markov");
+    drop_source(&s);
+    s = make_head("markov_head.markov_w1.weight", "markov_head.markov_w2.weight", 16);
+    folder_write(s.at, "dflash/config.json", small_draft_config, strlen(small_draft_config));
+    refuse(&s, SLIP_CONVERT_KEEP, "PUBLISHED_HEAD_UNASKED", "which would be by dflash_config.markov");
     drop_source(&s);
 }
 

@@ -164,6 +164,8 @@ static void test_killed(void **state)
         assert_int_equal(slip_trace_close(trace, "done"), SLIP_OK);
         assert_int_equal(slip_trace_read(path, &data), SLIP_OK);
         assert_int_equal(data.run_count, 2);
+        assert_string_equal(data.runs[0].state, "killed"); /* another followed it */
+        assert_string_equal(data.runs[1].state, "done");
         slip_trace_data_free(&data);
         unlink(path);
     }

@@ -124,6 +124,9 @@ struct wide_work {
     int rows, groups, most, blocks, items; // most: groups of a block of LINEAR
     int each, pieces, splits;              // row tiles of an item; into how many items all row tiles, and all chunks, are cut
     int full, cut;                         // LINEAR: items from `full` on, too few for all CTAs, are cut into `cut` of fewer tokens
+    float *results;                        // experts: of pick 0
+    unsigned pick_bytes;                   // from a pick to the next
+    int stages;                            // experts: of a row tile
 };
 
 template <int FORMAT, int SHAPE>

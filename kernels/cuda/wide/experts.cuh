@@ -118,7 +118,7 @@ __device__ __forceinline__ void experts_down(const wide_work &w, const wide_item
         const bool works = tile + warpgroup < item.tiles;
         float sum[SUMS<N>] = {};
         wide_stages<FORMAT, N>(lane, warpgroup, stages, works, s, count, sum);
-        wide_scale<N>(NULL, w.undo, sum);
+        wide_undo<FORMAT, N>(sum);
         if (works)
             experts_put<N>(to, tile * SLIP_TILE_ROWS, sum);
     }

@@ -104,7 +104,7 @@ __device__ __forceinline__ void wide_down(const wide_work &w, const wide_item &i
     for (int tile = warpgroup; tile < item.turns * TILES; tile += TILES) {
         float sum[SUMS<N>] = {};
         wide_stages<FORMAT, N>(lane, warpgroup, w.stages, tile < item.tiles, s, count, sum);
-        wide_scale<N>(NULL, undo_of(FORMAT), sum);
+        wide_undo<FORMAT, N>(sum);
         copy_wait_all();
         __syncwarp();
         const int thread = wide_thread(), column = (item.row_tile + tile) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
@@ -127,12 +127,12 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
 #pragma unroll 1
     for (int left = item.turns; left > 0; left--) {
         float sum[SUMS<N>] = {};
-        wide_stages<FORMAT, N>(lane, warpgroup, slip_chunk_length(&w.op->matrix, item.chunk + item.turns - left), works, s, count, sum);
+        wide_stages<FORMAT, N>(lane, warpgroup, min(w.chunk, w.stages - (item.chunk + item.turns - left) * w.chunk), works, s, count, sum);
         const int thread = wide_thread();
         const wide_picks<FORMAT, SHAPE> &picks = s.picks[thread / 32];
         copy_wait_all();
         __syncwarp();
-        wide_scale<N>(!w.block ? s.factor : w.factor ? picks.factor : NULL, w.undo, sum);
+        wide_scale<N>(w.block ? picks.factor : s.factor, sum);
         if constexpr (SHARED) {
             wide_add_shared<N>(s.total.sum, left == item.turns, left == 1, sum);
         } else if constexpr (ADDS) {
@@ -202,7 +202,6 @@ __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &
     w.blocks = slots.count[SHAPE == WIDE_FEW ? 1 : 2];
     w.results = op.product.out.data;
     w.pick_bytes = op.product.out.parts * op.product.out.stride * sizeof(float);
-    w.stages = op.product.matrix.column_tiles;
 }
 
 template <int FORMAT, int SHAPE, int USE>
@@ -210,8 +209,25 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
 {
     constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     const slip_cuda_product &product = op.product;
-    wide_work w = {
-        &product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), GROUPS, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0};
+    wide_work w = {&product,
+                   &product.operand,
+                   NULL,
+                   NULL,
+                   undo_of(FORMAT),
+                   rows,
+                   slip_groups_of(rows),
+                   GROUPS,
+                   0,
+                   0,
+                   0,
+                   0,
+                   0,
+                   0,
+                   1,
+                   NULL,
+                   0,
+                   product.matrix.column_tiles,
+                   product.matrix.chunk};
     while (SHAPE == WIDE_PARTS && w.most / 2 >= w.groups)
         w.most /= 2;
     w.blocks = (w.groups + w.most - 1) / w.most;

@@ -32,7 +32,7 @@ typedef struct {
  * not. Measured: docs/speed-cuda.md. */
 SLIP_BOTH static inline bool slip_slots_are_many(int32_t rows, int32_t top_k, int32_t experts)
 {
-    return rows > SLIP_CUDA_WHOLE_ABOVE && rows * top_k > 48 * experts;
+    return rows > SLIP_CUDA_WHOLE_ABOVE && rows * top_k > 24 * experts;
 }
 
 /* Can a warp choose top_k experts of a row (wide/topk.cuh)? */

@@ -86,6 +86,18 @@ __device__ __forceinline__ void experts_find(const wide_work &w, int block, wide
         share.groups[mine] = rows.groups;
 }
 
+// `to`: of the thread's rows; NULL: nowhere.
+template <int N>
+__device__ __forceinline__ void experts_put(float *const (&to)[N / 4], int column, const float (&sum)[SUMS<N>])
+{
+#pragma unroll
+    for (int i = 0; i < N / 4; i++)
+        if (to[i]) {
+            to[i][column] = sum[i / 2 * 4 + i % 2];
+            to[i][column + 8] = sum[i / 2 * 4 + 2 + i % 2];
+        }
+}
+
 // A part of MOE_DOWN: row tiles after row tiles of a block, whose rows' results go to `rows`.
 template <int FORMAT, int N>
 __device__ __forceinline__ void experts_down(const wide_work &w, const wide_item &item, float *const *rows, int warpgroup,
@@ -106,9 +118,9 @@ __device__ __forceinline__ void experts_down(const wide_work &w, const wide_item
         const bool works = tile + warpgroup < item.tiles;
         float sum[SUMS<N>] = {};
         wide_stages<FORMAT, N>(lane, warpgroup, stages, works, s, count, sum);
-        wide_scale<N>(NULL, w.undo, sum);
+        wide_undo<FORMAT, N>(sum);
         if (works)
-            wide_put<N>(to, tile * SLIP_TILE_ROWS, sum);
+            experts_put<N>(to, tile * SLIP_TILE_ROWS, sum);
     }
 }
 

@@ -10,13 +10,19 @@ __device__ __forceinline__ bool wide_exists(const wide_item &item, int row)
     return row < (item.group + item.groups) * SLIP_TOKENS;
 }
 
-// Starts to load a warp's picks of an item, to be there when its tiles are multiplied: copy_wait_all() and a __syncwarp() must follow.
+// Starts to load a warp's picks of an item, to be there when its tiles are multiplied: copy_wait_all() and a __syncwarp() must follow. Rows that a
+// product has beyond the item's are empty.
 template <int FORMAT, int SHAPE>
 __device__ __forceinline__ void wide_load_picks(const wide_work &w, const wide_item &item, wide_picks<FORMAT, SHAPE> &picks)
 {
     const int thread = wide_thread(), quad = thread % 16 * 4, row = item.group * SLIP_TOKENS + quad; // 4 rows a lane
-    if (!wide_exists(item, row))
+    if (quad >= wide_format<FORMAT, SHAPE>::GROUPS * SLIP_TOKENS)
         return;
+    if (!wide_exists(item, row)) {
+        if (thread % 32 < 16)
+            *(int4 *)(picks.pick + quad) = make_int4(-1, -1, -1, -1);
+        return;
+    }
     if (thread % 32 < 16)
         copy_16(shared_address(picks.pick + quad), w.op->slots.pick + row);
     else if (w.factor)
@@ -39,92 +45,94 @@ __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &
     }
 }
 
+// Stores a thread's two sums of a row, 8 columns apart, if `pick` is one, that is not -1. Each store has a predicate of its own: of two that share one
+// the compiler makes a branch.
+__device__ __forceinline__ void wide_store(int32_t pick, float *to, float upper, float lower)
+{
+    asm volatile("{\n.reg .pred p, q;\n"
+                 "setp.ge.s32 p, %0, 0;\nsetp.ne.s32 q, %0, -1;\n"
+                 "@p st.global.f32 [%1], %2;\n@q st.global.f32 [%1 + 32], %3;\n}" ::"r"(pick),
+                 "l"(to), "f"(upper), "f"(lower)
+                 : "memory");
+}
+
+// Writes a row tile's sums where the item's rows lie by pick. An address is one multiplication. `to`: the thread's column of pick 0.
+template <int N>
+__device__ __forceinline__ void wide_put(const wide_work &w, float *to, const int32_t *pick, const float (&sum)[SUMS<N>])
+{
+    const int32_t *const first = pick + wide_thread() % 4 * 2;
+    const unsigned step = w.pick_bytes;
+#pragma unroll
+    for (int i = 0; i < SUMS<N>; i += 4) {
+        const int2 mine = *(const int2 *)(first + i * 2);
+        wide_store(mine.x, (float *)((char *)to + (uint64_t)(unsigned)mine.x * step), sum[i], sum[i + 2]);
+        wide_store(mine.y, (float *)((char *)to + (uint64_t)(unsigned)mine.y * step), sum[i + 1], sum[i + 3]);
+    }
+}
+
 // Writes them. `pick`: of the item's rows.
 template <int N>
 __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const int32_t *pick, int column,
                                            const float (&sum)[SUMS<N>])
 {
     const slip_cuda_partial out = w.op->out;
+    if (w.block) {
+        wide_put<N>(w, out.data + item.chunk * out.stride + column, pick, sum);
+        return;
+    }
     const int first = item.group * SLIP_TOKENS, thread = wide_thread();
 #pragma unroll
     for (int i = 0; i < N / 4; i++) {
         const int row = first + wide_column(thread, i);
         if (!wide_exists(item, row))
             break;
-        float *to = out.data + column;
-        if (w.block) {
-            const int mine = pick[wide_column(thread, i)];
-            if (mine < 0)
-                continue;
-            to += slip_pick_at(&out, mine, item.chunk);
-        } else {
-            to += slip_partial_at(&out, row, item.chunk);
-        }
+        float *const to = out.data + slip_partial_at(&out, row, item.chunk) + column;
         to[0] = sum[i / 2 * 4 + i % 2];
         to[8] = sum[i / 2 * 4 + 2 + i % 2];
     }
 }
 
-// Where the thread's rows of an item go, by pick: chunk 0, column `column`. NULL: nowhere.
-template <int N>
-__device__ __forceinline__ void wide_find(const wide_work &w, const wide_item &item, const int32_t *pick, int column, float *(&to)[N / 4])
+// One warpgroup's part of an item of MOE_DOWN: row tiles after row tiles, of one chunk.
+template <int FORMAT, int N, int SHAPE>
+__device__ __forceinline__ void wide_down(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
+                                          unsigned &count)
 {
-    const slip_cuda_partial out = w.op->out;
-    const int thread = wide_thread();
-#pragma unroll
-    for (int i = 0; i < N / 4; i++) {
-        const int row = wide_column(thread, i), mine = row < item.groups * SLIP_TOKENS ? pick[row] : -1;
-        to[i] = mine < 0 ? NULL : out.data + slip_pick_at(&out, mine, 0) + column;
+    constexpr int TILES = wide_warps<SHAPE>::TILES;
+    wide_load_picks<FORMAT, SHAPE>(w, item, s.picks[wide_thread() / 32]);
+    const wide_lane<FORMAT, SHAPE> lane(s, warpgroup);
+#pragma unroll 1
+    for (int tile = warpgroup; tile < item.turns * TILES; tile += TILES) {
+        float sum[SUMS<N>] = {};
+        wide_stages<FORMAT, N>(lane, warpgroup, w.stages, tile < item.tiles, s, count, sum);
+        wide_undo<FORMAT, N>(sum);
+        copy_wait_all();
+        __syncwarp();
+        const int thread = wide_thread(), column = (item.row_tile + tile) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
+        if (tile < item.tiles)
+            wide_put<N>(w, w.results + column, s.picks[thread / 32].pick, sum);
     }
 }
 
-template <int N>
-__device__ __forceinline__ void wide_put(float *const (&to)[N / 4], int column, const float (&sum)[SUMS<N>])
-{
-#pragma unroll
-    for (int i = 0; i < N / 4; i++)
-        if (to[i]) {
-            to[i][column] = sum[i / 2 * 4 + i % 2];
-            to[i][column + 8] = sum[i / 2 * 4 + 2 + i % 2];
-        }
-}
-
-// One warpgroup's row tiles of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
+// One warpgroup's row tile of an item. Chunks are added up as the readers of parts add them: in order, each with its factor.
 template <int FORMAT, int N, int SHAPE, int USE>
 __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
                                               unsigned &count)
 {
-    constexpr bool ADDS = USE == WIDE_SUMMED || USE == WIDE_SWIGLU, DOWN = USE == WIDE_DOWN,
-                   SHARED = ADDS && wide_totals<FORMAT, SHAPE>::SHARED && N == 64;
-    constexpr bool FOUND = DOWN && SHAPE == WIDE_FEW; // where rows go is found once
-    float total[ADDS && !SHARED ? SUMS<N> : 4] = {}, *to[FOUND ? N / 4 : 1];
+    constexpr bool ADDS = USE == WIDE_SUMMED || USE == WIDE_SWIGLU, SHARED = ADDS && wide_totals<FORMAT, SHAPE>::SHARED && N == 64;
+    float total[ADDS && !SHARED ? SUMS<N> : 4] = {};
     if (w.block)
         wide_load_picks<FORMAT, SHAPE>(w, item, s.picks[wide_thread() / 32]);
-    if constexpr (FOUND) {
-        const int thread = wide_thread();
-        copy_wait_all();
-        __syncwarp();
-        wide_find<N>(w, item, s.picks[thread / 32].pick,
-                     (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4, to);
-    }
     const wide_lane<FORMAT, SHAPE> lane(s, warpgroup);
+    const bool works = wide_row_tile<USE>(w.op->matrix, item, warpgroup) >= 0;
 #pragma unroll 1
     for (int left = item.turns; left > 0; left--) {
-        const int turn = item.turns - left, tile = DOWN ? turn * wide_warps<SHAPE>::TILES : 0; // of the item
-        const bool works = wide_row_tile<USE>(w.op->matrix, item, tile + warpgroup) >= 0;
         float sum[SUMS<N>] = {};
-        wide_stages<FORMAT, N>(lane, warpgroup, slip_chunk_length(&w.op->matrix, DOWN ? 0 : item.chunk + turn), works, s, count, sum);
-        if constexpr (FOUND) {
-            wide_scale<N>(NULL, w.undo, sum);
-            if (works)
-                wide_put<N>(to, tile * SLIP_TILE_ROWS, sum);
-            continue;
-        }
+        wide_stages<FORMAT, N>(lane, warpgroup, min(w.chunk, w.stages - (item.chunk + item.turns - left) * w.chunk), works, s, count, sum);
         const int thread = wide_thread();
         const wide_picks<FORMAT, SHAPE> &picks = s.picks[thread / 32];
         copy_wait_all();
         __syncwarp();
-        wide_scale<N>(DOWN ? NULL : !w.block ? s.factor : w.factor ? picks.factor : NULL, w.undo, sum);
+        wide_scale<N>(w.block ? picks.factor : s.factor, sum);
         if constexpr (SHARED) {
             wide_add_shared<N>(s.total.sum, left == item.turns, left == 1, sum);
         } else if constexpr (ADDS) {
@@ -132,7 +140,7 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
             for (int i = 0; i < SUMS<N>; i++)
                 sum[i] = total[i] = __fadd_rn(total[i], sum[i]);
         }
-        const int column = (item.row_tile + tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
+        const int column = (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
         if constexpr (USE == WIDE_SWIGLU) {
             if (left == 1)
                 wide_swiglu<FORMAT, N>(w, item, works ? warpgroup : -1, sum, s);
@@ -193,6 +201,8 @@ __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &
     w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? slots.factor : NULL;
     w.block = slots.block;
     w.blocks = slots.count[1];
+    w.results = op.product.out.data;
+    w.pick_bytes = op.product.out.parts * op.product.out.stride * sizeof(float);
 }
 
 template <int FORMAT, int SHAPE, int USE>
@@ -200,7 +210,25 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
 {
     constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     const slip_cuda_product &product = op.product;
-    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), GROUPS, 0, 0, 0, 0, 0, 0, 1};
+    wide_work w = {&product,
+                   &product.operand,
+                   NULL,
+                   NULL,
+                   undo_of(FORMAT),
+                   rows,
+                   slip_groups_of(rows),
+                   GROUPS,
+                   0,
+                   0,
+                   0,
+                   0,
+                   0,
+                   0,
+                   1,
+                   NULL,
+                   0,
+                   product.matrix.column_tiles,
+                   product.matrix.chunk};
     while (SHAPE == WIDE_PARTS && w.most / 2 >= w.groups)
         w.most /= 2;
     w.blocks = (w.groups + w.most - 1) / w.most;
@@ -220,6 +248,16 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
     return w;
 }
 
+template <int FORMAT, int N, int SHAPE, int USE>
+__device__ __forceinline__ void wide_do_with(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
+                                             unsigned &count)
+{
+    if constexpr (USE == WIDE_DOWN)
+        wide_down<FORMAT, N, SHAPE>(w, item, warpgroup, s, count);
+    else
+        wide_multiply<FORMAT, N, SHAPE, USE>(w, item, warpgroup, s, count);
+}
+
 template <int FORMAT, int SHAPE, int USE>
 __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
                                         unsigned &count)
@@ -230,16 +268,16 @@ __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &ite
     if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
         wide_factors<USE>(w, item, s.factor);
     if (item.groups <= 1)
-        wide_multiply<FORMAT, 8, SHAPE, USE>(w, item, warpgroup, s, count);
+        wide_do_with<FORMAT, 8, SHAPE, USE>(w, item, warpgroup, s, count);
     else if (GROUPS <= 2 || item.groups <= 2)
-        wide_multiply<FORMAT, 16, SHAPE, USE>(w, item, warpgroup, s, count);
+        wide_do_with<FORMAT, 16, SHAPE, USE>(w, item, warpgroup, s, count);
     else if constexpr (GROUPS > 2) {
         if (item.groups <= 4)
-            wide_multiply<FORMAT, THREE ? 24 : 32, SHAPE, USE>(w, item, warpgroup, s, count);
+            wide_do_with<FORMAT, THREE ? 24 : 32, SHAPE, USE>(w, item, warpgroup, s, count);
         else if (THREE_QUARTERS && item.groups <= 6)
-            wide_multiply<FORMAT, THREE_QUARTERS ? 48 : 32, SHAPE, USE>(w, item, warpgroup, s, count);
+            wide_do_with<FORMAT, THREE_QUARTERS ? 48 : 32, SHAPE, USE>(w, item, warpgroup, s, count);
         else if constexpr (GROUPS > 6)
-            wide_multiply<FORMAT, 64, SHAPE, USE>(w, item, warpgroup, s, count);
+            wide_do_with<FORMAT, 64, SHAPE, USE>(w, item, warpgroup, s, count);
     }
 }
 

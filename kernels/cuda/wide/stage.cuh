@@ -120,11 +120,14 @@ struct wide_work {
     const slip_cuda_product *op;
     const slip_cuda_operand *operand;
     const slip_cuda_slot_block *block; // experts; NULL: row groups in order
-    const float *factor;               // experts: of each row of the operand; NULL: `undo`
+    const float *factor;               // experts: of each row of MOE_GATE_UP's operand; NULL: none
     float undo;
     int rows, groups, most, blocks, items; // most: groups of a block of LINEAR
     int each, pieces, splits;              // row tiles of an item; into how many items all row tiles, and all chunks, are cut
     int full, cut;                         // LINEAR: items from `full` on, too few for all CTAs, are cut into `cut` of fewer tokens
+    float *results;                        // experts: of pick 0
+    unsigned pick_bytes;                   // from a pick to the next
+    int stages, chunk;                     // of a row tile; of a chunk, the last of which may be shorter
 };
 
 template <int FORMAT, int SHAPE>

@@ -42,17 +42,28 @@ __device__ __forceinline__ void wide_swiglu(const wide_work &w, const wide_item 
     __syncwarp();
 }
 
-// `factors`: of the item's rows; NULL: `undo`.
+// Times each row's factor.
 template <int N>
-__device__ __forceinline__ void wide_scale(const float *factors, float undo, float (&sum)[SUMS<N>])
+__device__ __forceinline__ void wide_scale(const float *factors, float (&sum)[SUMS<N>])
 {
-    const int thread = wide_thread();
+    const float *const first = factors + wide_thread() % 4 * 2;
 #pragma unroll
-    for (int i = 0; i < N / 4; i++) {
-        const float factor = factors ? factors[wide_column(thread, i)] : undo;
-        sum[i / 2 * 4 + i % 2] = __fmul_rn(sum[i / 2 * 4 + i % 2], factor);
-        sum[i / 2 * 4 + 2 + i % 2] = __fmul_rn(sum[i / 2 * 4 + 2 + i % 2], factor);
+    for (int i = 0; i < SUMS<N>; i += 4) {
+        const float2 factor = *(const float2 *)(first + i * 2);
+        sum[i] = __fmul_rn(sum[i], factor.x);
+        sum[i + 1] = __fmul_rn(sum[i + 1], factor.y);
+        sum[i + 2] = __fmul_rn(sum[i + 2], factor.x);
+        sum[i + 3] = __fmul_rn(sum[i + 3], factor.y);
     }
+}
+
+// The same of rows whose operand has none but what its format's codes want.
+template <int FORMAT, int N>
+__device__ __forceinline__ void wide_undo(float (&sum)[SUMS<N>])
+{
+#pragma unroll
+    for (int i = 0; i < SUMS<N>; i++)
+        sum[i] = __fmul_rn(sum[i], undo_of(FORMAT));
 }
 
 // total += sum in the order of the chunks, in shared memory. After the last chunk `sum` is the total.

@@ -125,9 +125,9 @@ static void test_many(void **state)
     (void)state;
     assert_false(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE, 8, 1));
     assert_true(slip_slots_are_many(SLIP_CUDA_WHOLE_ABOVE + 1, 8, 1));
-    assert_false(slip_slots_are_many(1536, 8, 256));
-    assert_true(slip_slots_are_many(1537, 8, 256));
-    assert_false(slip_slots_are_many(SLIP_MAX_ROWS, 8, 384));
+    assert_false(slip_slots_are_many(768, 8, 256));
+    assert_true(slip_slots_are_many(769, 8, 256));
+    assert_false(slip_slots_are_many(1152, 8, 384));
 }
 
 /* Both products of an op find room for all slots of the largest step: memory of the block, which lies within it. */

@@ -8,9 +8,10 @@ command -v compute-sanitizer >/dev/null || { echo "skipped: compute-sanitizer is
 echo "[$(seq -s, 300 315)]" >"$work/ids.json"
 decode=(generate -p "def f(x):" -n 4 --always-draft)
 step=(score --ids "$work/ids.json")
-# A step of 150 rows has kernels of its own: whole sums, experts in one launch, attention of many rows.
+# Steps of more than 64 rows have kernels of their own: whole sums, attention of many rows, and experts in one launch, or, with 150 rows, by the kernels
+# for many.
+echo "[$(seq -s, 300 379)]" >"$work/few.json"
 echo "[$(seq -s, 300 449)]" >"$work/many.json"
-wide=(score --ids "$work/many.json")
 
 # An SM has 21 mbarriers: racecheck has to be told to follow so many.
 check() { # tool and its options, engine, command...
@@ -27,8 +28,10 @@ check memcheck launch "${decode[@]}"
 check memcheck persistent "${step[@]}"
 check synccheck launch "${decode[@]}"
 check "racecheck --num-cuda-barriers 64" launch "${step[@]}"
-check memcheck launch "${wide[@]}"
-check synccheck launch "${wide[@]}"
-check "racecheck --num-cuda-barriers 64" launch "${wide[@]}"
+for rows in few many; do
+    for tool in memcheck synccheck "racecheck --num-cuda-barriers 64"; do
+        check "$tool" launch score --ids "$work/$rows.json"
+    done
+done
 
 finish

@@ -16,7 +16,8 @@ enum { SLIP_SLOT_BLOCK_OF_FEW = 3, SLIP_SLOT_BLOCK = 8 };
 
 typedef struct {
     int32_t expert, group, groups; /* local id; its groups of slots [group, group + groups) */
-    int32_t unused;
+    int32_t
+        piece; /* of MOE_GATE_UP's row tiles, which comes first: another one block after block. The last piece is short: SMs take turns at it */
 } slip_cuda_slot_block;
 
 typedef struct {

@@ -210,25 +210,9 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
 {
     constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     const slip_cuda_product &product = op.product;
-    wide_work w = {&product,
-                   &product.operand,
-                   NULL,
-                   NULL,
-                   undo_of(FORMAT),
-                   rows,
-                   slip_groups_of(rows),
-                   GROUPS,
-                   0,
-                   0,
-                   0,
-                   0,
-                   0,
-                   0,
-                   1,
-                   NULL,
-                   0,
-                   product.matrix.column_tiles,
-                   product.matrix.chunk};
+    wide_work w = {&product, &product.operand, NULL, NULL, undo_of(FORMAT), rows, slip_groups_of(rows), GROUPS, 0, 0, 0, 0, 0, 0, 1};
+    w.stages = product.matrix.column_tiles;
+    w.chunk = product.matrix.chunk;
     while (SHAPE == WIDE_PARTS && w.most / 2 >= w.groups)
         w.most /= 2;
     w.blocks = (w.groups + w.most - 1) / w.most;

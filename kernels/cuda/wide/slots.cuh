@@ -38,7 +38,8 @@ __device__ __forceinline__ int slots_before(int v, int32_t *warps, int &sum)
 // Lays an expert's groups and blocks out behind those of the experts before it. `many`: of how many groups blocks are.
 __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_memory &s, bool many)
 {
-    const int most = many ? SLIP_SLOT_BLOCK : SLIP_SLOT_BLOCK_OF_FEW;
+    constexpr int TILES = wide_warps<WIDE_MANY>::TILES;
+    const int most = many ? SLIP_SLOT_BLOCK : SLIP_SLOT_BLOCK_OF_FEW, pieces = (op.matrix.row_tiles + TILES - 1) / TILES;
     int groups_so_far = 0, blocks_so_far = 0;
 #pragma unroll 1
     for (int first = 0; first < op.experts; first += SLOT_THREADS) {
@@ -48,7 +49,7 @@ __device__ __forceinline__ void slots_lay_out(const slip_cuda_product &op, slot_
         const int group = groups_so_far + slots_before(groups, s.groups, all_groups);
         const int block = blocks_so_far + slots_before(blocks, s.blocks, all_blocks);
         for (int i = 0; i < blocks; i++)
-            op.slots.block[block + i] = {e, group + i * most, min(groups - i * most, most), 0};
+            op.slots.block[block + i] = {e, group + i * most, min(groups - i * most, most), (block + i) % pieces};
         for (int i = 0; i < groups; i++)
             op.slots.done[group + i] = 0;
         for (int i = picks; i < groups * SLIP_TOKENS; i++)

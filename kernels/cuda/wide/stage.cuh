@@ -171,6 +171,8 @@ __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
     if (SHAPE == WIDE_FEW || USE == WIDE_DOWN || (SHAPE == WIDE_MANY && w.block)) { // an expert's weights are contiguous
         block = index / (w.pieces * w.splits);
         rest = index - block * w.pieces * w.splits;
+        if (SHAPE == WIDE_MANY && USE == WIDE_SUMMED && (rest += w.block[block].piece) >= w.pieces)
+            rest -= w.pieces;
         item.expert = w.block[block].expert;
         item.group = w.block[block].group;
         item.groups = w.block[block].groups;

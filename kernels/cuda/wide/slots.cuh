@@ -123,12 +123,15 @@ constexpr int SLOT_PIECES = 8; // warps that gather a group
 constexpr int SLOT_COPY_THREADS = 512;
 constexpr int SLOT_CTAS = 3; // of an SM. They find room beside each other; of slots_gather two do
 
-// By a warp: piece `piece` of the columns of 8 rows, `slices` of 16 bytes each in all, to a group of slots. A lane has one row.
-__device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, int group, int row, int slices, int piece)
+// By a warp: piece `piece` of the columns of 8 rows, `slices` of 16 bytes each in all, to a group of slots. A lane has one row. `by_row`: its slices
+// lie together, and its four lanes load two whole sectors; else each loads half of one.
+__device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned char *to, bool by_row, int group, int row, int slices,
+                                           int piece)
 {
-    constexpr int BATCH = 4, LANES = 32 / SLIP_TOKENS; // loads in flight; lanes of a row
-    const int lane = threadIdx.x % 32, last = (piece + 1) * slices / SLOT_PIECES;
-    const uint4 *source = (const uint4 *)from + (int64_t)slip_group_of(row) * slices * SLIP_TOKENS + slip_token_of(row);
+    constexpr int BATCH = 6, LANES = 32 / SLIP_TOKENS; // loads in flight; lanes of a row
+    const int lane = threadIdx.x % 32, last = (piece + 1) * slices / SLOT_PIECES, step = by_row ? 1 : SLIP_TOKENS;
+    const uint4 *source = (const uint4 *)from +
+                          (by_row ? (int64_t)row * slices : (int64_t)slip_group_of(row) * slices * SLIP_TOKENS + slip_token_of(row));
     uint4 *target = (uint4 *)to + (int64_t)group * slices * SLIP_TOKENS + lane % SLIP_TOKENS;
     if (row < 0)
         return;
@@ -137,7 +140,7 @@ __device__ __forceinline__ void slots_copy(const unsigned char *from, unsigned c
         uint4 v[BATCH];
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
-            v[j] = i + j * LANES < last ? source[(i + j * LANES) * SLIP_TOKENS] : make_uint4(0, 0, 0, 0);
+            v[j] = i + j * LANES < last ? source[(i + j * LANES) * step] : make_uint4(0, 0, 0, 0);
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
             if (i + j * LANES < last)
@@ -157,8 +160,8 @@ __device__ __forceinline__ void slots_copy_scales(const slip_cuda_operand &from,
         to.scale[slip_operand_block_at(from.padded, group, lane % SLIP_TOKENS, block)] = from.scale[at + block * SLIP_TOKENS];
 }
 
-// Gathers the operand of MOE_GATE_UP. The last of a group's warps makes its factors, too.
-__global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cuda_op *ops, int number)
+// Gathers the operand of MOE_GATE_UP. `by_row`: so its codes are (slip_operand_row_at()). The last of a group's warps makes its factors, too.
+__global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cuda_op *ops, int number, int by_row)
 {
     await_previous_kernel();
     const slip_cuda_product &op = ops[number].product;
@@ -169,12 +172,12 @@ __global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cud
         const int slot = group * SLIP_TOKENS + lane % SLIP_TOKENS, pick = op.slots.pick[slot], row = pick < 0 ? -1 : pick / op.top_k;
         const int at = slip_operand_block_at(from.padded, slip_group_of(max(row, 0)), slip_token_of(max(row, 0)), 0);
         if (to.q8) {
-            slots_copy(from.q8, to.q8, group, row, from.padded / 16, piece);
+            slots_copy(from.q8, to.q8, by_row, group, row, from.padded / 16, piece);
             slots_copy_scales(from, to, group, row, at, piece);
         }
         if (to.hi) {
-            slots_copy((const unsigned char *)from.hi, (unsigned char *)to.hi, group, row, from.padded / 8, piece);
-            slots_copy((const unsigned char *)from.lo, (unsigned char *)to.lo, group, row, from.padded / 8, piece);
+            slots_copy((const unsigned char *)from.hi, (unsigned char *)to.hi, false, group, row, from.padded / 8, piece);
+            slots_copy((const unsigned char *)from.lo, (unsigned char *)to.lo, false, group, row, from.padded / 8, piece);
         }
         if (piece < SLOT_PIECES - 1)
             continue;

@@ -99,6 +99,12 @@ SLIP_BOTH static inline int32_t slip_operand_q8_at(int32_t padded, int32_t group
                      (uint32_t)column % 16);
 }
 
+/* The same in steps whose sums are whole, of codes that experts alone read: they are gathered, and a row's lie together. */
+SLIP_BOTH static inline int32_t slip_operand_row_at(int32_t padded, int32_t row, int32_t column)
+{
+    return row * padded + column;
+}
+
 /* In hi and lo. */
 SLIP_BOTH static inline int32_t slip_operand_bf16_at(int32_t padded, int32_t group, int32_t token, int32_t column)
 {

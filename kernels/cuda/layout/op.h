@@ -126,6 +126,7 @@ typedef struct {
     int32_t gathered; /* terms.in is what the ranks gathered behind the op before, a GATHER */
     int32_t codes;    /* of sums that have owners (wide/shares.cuh): others get the operand in e4m3 alone, and not the residual */
     int32_t peers;    /* absent ranks whose exchange is emulated by local copies */
+    int32_t by_row;   /* experts alone read the codes: slip_operand_row_at() */
 } slip_cuda_reduce_norm;
 
 typedef struct {
@@ -162,6 +163,7 @@ typedef struct {
     int32_t width;         /* MOE_DOWN: intermediate columns */
     int32_t route;         /* experts: number of the ROUTE that picked them, 1, 2, .. */
     float epsilon;         /* of the norm in front */
+    int32_t by_row;        /* MOE_GATE_UP: as the REDUCE_NORM in front */
 } slip_cuda_product;
 
 typedef struct {

@@ -215,6 +215,7 @@ int32_t slip_lower_experts(lowering *l, int32_t i)
     slip_cuda_op *up = slip_lower_append(l, SLIP_CUDA_MOE_GATE_UP, i, i);
     up->early = up[-1].kind == SLIP_CUDA_TOPK;
     up->product = product_of(l, from->weight[0], from->in, true, l->gate_up);
+    up->product.by_row = l->by_row;
     set_experts(l, experts, width, &up->product);
     slip_cuda_op *down = slip_lower_append(l, SLIP_CUDA_MOE_DOWN, i, i);
     down->product = product_of(l, from->weight[1], SLIP_BUFFER_ACT, false, l->down);

@@ -110,6 +110,22 @@ static bool sends_codes(const lowering *l, int32_t from, const slip_cuda_operand
     return true;
 }
 
+/* Do experts alone read the codes of the operand, which ops from `from` on read? One layout's padding must not be where another has codes: there is none. */
+static bool codes_by_row(const lowering *l, int32_t from, const slip_cuda_operand *operand)
+{
+    if (!operand->q8 || operand->padded != slip_padded_to(operand->columns, SLIP_F8_BLOCK))
+        return false;
+    for (int32_t i = from; i < l->end; i++) {
+        const slip_op *op = &l->program->ops[i];
+        if (op->in == SLIP_BUFFER_H && op->kind != SLIP_OP_EXPERTS && op->weight[0] != SLIP_NO_WEIGHT &&
+            l->source->tensors[op->weight[0]].matrix.format != SLIP_WEIGHT_BF16)
+            return false;
+        if (op->out == SLIP_BUFFER_H)
+            break;
+    }
+    return true;
+}
+
 /* Where the sum goes over ranks: what its owners send, and which rows are routed here. */
 static void set_owners(lowering *l, int32_t from, slip_cuda_reduce_norm *sum)
 {
@@ -139,6 +155,7 @@ int32_t slip_lower_allreduce(lowering *l, int32_t i)
     if (norm < l->end && l->program->ops[norm].kind == SLIP_OP_NORM && !l->program->ops[norm].logit_rows) {
         sum.norm = slip_lower_vector(l, l->program->ops[norm].weight[0]);
         sum.operand = slip_lower_operand(l, norm + 1, l->program->ops[norm].out, sum.hidden, true);
+        sum.by_row = l->by_row = codes_by_row(l, norm + 1, &sum.operand);
         last = norm;
     }
     set_owners(l, last + 1, &sum);
@@ -162,6 +179,7 @@ int32_t slip_lower_norm(lowering *l, int32_t i)
     if (!from->logit_rows) {
         sum.norm = slip_lower_vector(l, from->weight[0]);
         sum.operand = slip_lower_operand(l, i + 1, from->out, hidden, true);
+        sum.by_row = l->by_row = codes_by_row(l, i + 1, &sum.operand);
     }
     slip_lower_append(l, SLIP_CUDA_REDUCE_NORM, i, i)->reduce_norm = sum;
     return i;

@@ -26,6 +26,7 @@ typedef struct {
     uint64_t *counted;     /* the router's logits */
     int32_t routes;        /* of the phase so far */
     slip_cuda_owned owned; /* rows whose operand behind the last sum is here in all formats */
+    bool by_row;           /* its codes are (slip_operand_row_at()) */
     uint16_t *query;
     float *attend_out, *attend_sum;
     unsigned *attend_count;

@@ -145,12 +145,15 @@ __device__ __forceinline__ wide_codes wide_codes_of(int lane, const wide_sums &v
     return {wide_trade_four(words, lane), wide_of_row(scale, lane % WIDE_ROWS)};
 }
 
-__device__ __forceinline__ void wide_put_codes(const slip_cuda_operand &f, const wide_quad &q, int lane, const wide_codes &codes)
+__device__ __forceinline__ void wide_put_codes(const slip_cuda_operand &f, bool by_row, const wide_quad &q, int lane,
+                                               const wide_codes &codes)
 {
-    const int group = slip_group_of(q.row), token = slip_token_of(q.row) + lane % WIDE_ROWS;
+    const int group = slip_group_of(q.row), token = slip_token_of(q.row) + lane % WIDE_ROWS,
+              column = q.block * SLIP_F8_BLOCK + lane / WIDE_ROWS * 16;
     if (lane % WIDE_ROWS >= q.rows)
         return;
-    *(uint4 *)(f.q8 + slip_operand_q8_at(f.padded, group, token, q.block * SLIP_F8_BLOCK + lane / WIDE_ROWS * 16)) = codes.slice;
+    *(uint4 *)(f.q8 + (by_row ? slip_operand_row_at(f.padded, q.row + lane % WIDE_ROWS, column)
+                              : slip_operand_q8_at(f.padded, group, token, column))) = codes.slice;
     if (lane < WIDE_ROWS)
         f.scale[slip_operand_block_at(f.padded, group, token, q.block)] = codes.scale;
 }
@@ -171,12 +174,12 @@ __device__ __forceinline__ void wide_write_halves(const slip_cuda_operand &f, co
     }
 }
 
-// As write_operand() of each row.
-__device__ __forceinline__ void wide_write_rows(const slip_cuda_operand &f, const wide_quad &q, const wide_sums &v)
+// As write_operand() of each row, or codes by row.
+__device__ __forceinline__ void wide_write_rows(const slip_cuda_operand &f, bool by_row, const wide_quad &q, const wide_sums &v)
 {
     const int lane = threadIdx.x % 32;
     if (f.q8)
-        wide_put_codes(f, q, lane, wide_codes_of(lane, v));
+        wide_put_codes(f, by_row, q, lane, wide_codes_of(lane, v));
     if (f.hi)
         wide_write_halves(f, q, lane, v);
 }
@@ -268,7 +271,7 @@ __device__ __forceinline__ void wide_write_normed(const slip_cuda_reduce_norm &o
         return;
     wide_put_squares(op.operand, q, lane, wide_squares_of(lane, x));
     wide_normed(op, q, x, v);
-    wide_write_rows(op.operand, q, v);
+    wide_write_rows(op.operand, op.by_row, q, v);
 }
 
 // Of a rank that is alone, or of sums that are gathered.
@@ -314,7 +317,7 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
 #pragma unroll
         for (int r = 0; r < WIDE_ROWS; r++)
             v[r] = q.real && r < q.rows ? *(const float4 *)(quantised_row(op, *step, q.row + r) + q.column) : zero();
-        wide_write_rows(op.operand, q, v);
+        wide_write_rows(op.operand, false, q, v);
     });
 }
 

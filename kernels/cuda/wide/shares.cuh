@@ -173,7 +173,7 @@ __device__ __forceinline__ void share_keep(const slip_cuda_reduce_norm &op, cons
         wide_write_normed(op, q, result.x);
         return;
     }
-    wide_put_codes(op.operand, q, lane, result.codes);
+    wide_put_codes(op.operand, op.by_row, q, lane, result.codes);
     wide_put_squares(op.operand, q, lane, result.square);
     if (own && op.operand.hi) { // for a router, which has this rank's rows alone
         wide_sums v;

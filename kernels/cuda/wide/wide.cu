@@ -138,8 +138,9 @@ static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op &host, i
 
 static cudaError_t launch_gate_up(const wide_step &s, const slip_cuda_op *host, int op)
 {
-    void *picks[] = {(void *)&s.ops, (void *)&s.step, (void *)&s.picked, &op}, *slots[] = {(void *)&s.ops, &op};
-    cudaError_t error = launch_behind((const void *)slots_make, 1, SLOT_THREADS, 0, s.stream, picks);
+    int by_row = s.whole && host->product.by_row;
+    void *picks[] = {(void *)&s.ops, (void *)&s.step, (void *)&s.picked, &op}, *slots[] = {(void *)&s.ops, &op, &by_row};
+    cudaError_t error = launch_behind((const void *)slots_make, SLOT_MAKERS, SLOT_THREADS, 0, s.stream, picks);
     if (error == cudaSuccess)
         error = launch_behind((const void *)slots_gather, copy_ctas(s), SLOT_COPY_THREADS, 0, s.stream, slots);
     if (error != cudaSuccess)

@@ -46,8 +46,8 @@ struct wide_step {
     const slip_cuda_step *step;
     unsigned *picked; // counts experts, for the metrics
     int rows;
-    bool whole;       // of more than SLIP_CUDA_WHOLE_ABOVE rows
-    bool together;    // all ops of the step are enqueued, and nobody looks at what one leaves to the next
+    bool whole;    // of more than SLIP_CUDA_WHOLE_ABOVE rows
+    bool together; // all ops of the step are enqueued, and nobody looks at what one leaves to the next
     int sms;
     cudaStream_t stream;
     const wide_ranks *ranks;

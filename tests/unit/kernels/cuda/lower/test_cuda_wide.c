@@ -157,9 +157,61 @@ static void test_slots(void **state)
     unmake(&l);
 }
 
+/* Do products other than experts' read the codes that op `at`, a REDUCE_NORM, writes? All that do read them as they were written. */
+static bool others_read(const lowered *l, int32_t at)
+{
+    const slip_cuda_reduce_norm *sum = &l->list.ops[at].reduce_norm;
+    bool others = false;
+    for (int32_t i = at + 1; i < l->list.count; i++) {
+        const slip_cuda_op *op = &l->list.ops[i];
+        if (op->kind == SLIP_CUDA_REDUCE_NORM && op->reduce_norm.norm)
+            break;
+        if (op->kind == SLIP_CUDA_MOE_GATE_UP)
+            assert_int_equal(op->product.by_row, sum->by_row);
+        others |= op->kind == SLIP_CUDA_LINEAR && op->product.operand.q8 == sum->operand.q8 &&
+                  op->product.matrix.format != SLIP_WEIGHT_BF16;
+    }
+    return others;
+}
+
+/* Returns how many ops write codes by row. What looks at operands from outside looks at their halves then. */
+static int32_t check_by_row(lowered *l, int32_t hidden)
+{
+    int32_t by_row = 0;
+    l->program.width[SLIP_BUFFER_X] = l->program.width[SLIP_BUFFER_H] = hidden;
+    lower(l);
+    for (int32_t i = 0; i < l->list.count; i++) {
+        const slip_cuda_reduce_norm *sum = &l->list.ops[i].reduce_norm;
+        if (l->list.ops[i].kind != SLIP_CUDA_REDUCE_NORM || !sum->norm)
+            continue;
+        const bool others = others_read(l, i), padding = (hidden + 127) / 128 % 2 != 0;
+        assert_int_equal(sum->by_row, sum->operand.q8 && !others && !padding);
+        assert_true(!sum->by_row || (sum->operand.hi && sum->operand.lo));
+        by_row += sum->by_row;
+    }
+    return by_row;
+}
+
+/* Codes lie by row where experts alone read them, and where they have no padding. */
+static void test_by_row(void **state)
+{
+    (void)state;
+    lowered l;
+    make(&l, false, SLIP_F8E4M3);
+    assert_int_equal(check_by_row(&l, 256), 0); /* its routers read codes, too */
+    for (int32_t i = 0; i < l.program.op_count; i++)
+        if (l.program.ops[i].kind == SLIP_OP_ROUTE)
+            l.tensors[l.program.ops[i].weight[0]].matrix.format = SLIP_WEIGHT_BF16;
+    assert_int_equal(check_by_row(&l, 64), 0);
+    assert_int_equal(check_by_row(&l, 384), 0);
+    assert_int_equal(check_by_row(&l, 132), 2 * 3); /* layers with experts, in both lists of ops */
+    assert_int_equal(check_by_row(&l, 256), 2 * 3);
+    unmake(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_gathered), cmocka_unit_test(test_room),
-                                       cmocka_unit_test(test_many), cmocka_unit_test(test_slots)};
+                                       cmocka_unit_test(test_many),  cmocka_unit_test(test_slots),    cmocka_unit_test(test_by_row)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

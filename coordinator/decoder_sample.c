@@ -14,7 +14,9 @@
  *   2. Else the step is sampled again, from the logits that it left on the device, with the row's bins that are kept or open. What comes out
  *      is the best of a set that holds all tokens that are kept. If it lies in a kept bin, it is the best of those. Done.
  *   3. Else the row's logits come to the host, which looks into the bin of the draw, and finds the sample by the rule itself where that does
- *      not tell (slip_sample_drawn).
+ *      not tell (slip_sample_drawn). A draw that is left out has the best token of the bins that are kept as a rival of those ahead of it in
+ *      the open ones. So a row whose first draw is open is drawn again, too, from the bins that are kept: else the host would have to draw
+ *      noise for all of their tokens, which takes it 1 to 2 ms a row.
  *
  * Scores are the same bits wherever they are computed, and 1 and 2 end only with a proof; so a row has one sample, by whichever of the
  * three it was found, and text depends neither on the batch nor on the draft.
@@ -45,7 +47,7 @@ static bool make_again(slip_decoder *decoder, slip_want want, const slip_logit_r
         again->span[s].adjustments = 0;
     for (int32_t at = 0; at < again->logit_rows; at++)
         again->open[at] = rows[at].left != mine         ? SLIP_NO_BINS
-                          : mine == SLIP_ROW_DRAW_AGAIN ? rows[at].edge.open
+                          : mine == SLIP_ROW_DRAW_AGAIN ? rows[at].from
                           : mine == SLIP_ROW_TELL       ? decoder->samples[at]
                                                         : SLIP_ALL_BINS;
     return true;
@@ -179,7 +181,8 @@ static slip_row_work look(const slip_decoder *decoder, const slip_outcome *outco
     if (!row->binned)
         return SLIP_ROW_FETCH;
     const int32_t bin = bin_of(decoder, row, at);
-    return bin >= row->edge.kept ? SLIP_ROW_DONE : bin >= row->edge.open ? SLIP_ROW_FETCH : SLIP_ROW_DRAW_AGAIN;
+    row->from = bin >= row->edge.open ? row->edge.kept : row->edge.open;
+    return bin >= row->edge.kept ? SLIP_ROW_DONE : SLIP_ROW_DRAW_AGAIN;
 }
 
 /* The span's rows, until one is surely not the draft behind it. `at`: its first logit row. */
@@ -194,6 +197,19 @@ static void look_at_span(const slip_decoder *decoder, const slip_outcome *outcom
     }
 }
 
+/* What was drawn again: from the open bins on it is the row's draw; from those that are kept it is what the row's draw is up against. */
+static void take_drawn_again(slip_decoder *decoder, const slip_outcome *outcome, slip_logit_row *row, int32_t at)
+{
+    decoder->rivalled[at] = row->from == row->edge.kept && bin_of(decoder, row, at) >= row->edge.open;
+    if (decoder->rivalled[at]) {
+        decoder->rivals[at] = outcome->candidates[at];
+        row->left = SLIP_ROW_FETCH;
+        return;
+    }
+    decoder->candidates[at] = outcome->candidates[at];
+    row->left = bin_of(decoder, row, at) >= row->edge.kept ? SLIP_ROW_DONE : SLIP_ROW_FETCH;
+}
+
 static slip_status filter(slip_decoder *decoder, slip_logit_row *rows, slip_outcome *outcome)
 {
     slip_status status = SLIP_OK;
@@ -203,10 +219,10 @@ static slip_status filter(slip_decoder *decoder, slip_logit_row *rows, slip_outc
         status = sample_again(decoder, outcome);
     if (status != SLIP_OK)
         return status;
-    take_candidates(decoder, outcome, rows, SLIP_ROW_DRAW_AGAIN);
     for (int32_t at = 0; at < decoder->step.logit_rows; at++) {
+        decoder->rivalled[at] = false;
         if (rows[at].left == SLIP_ROW_DRAW_AGAIN)
-            rows[at].left = bin_of(decoder, &rows[at], at) >= rows[at].edge.kept ? SLIP_ROW_DONE : SLIP_ROW_FETCH;
+            take_drawn_again(decoder, outcome, &rows[at], at);
         decoder->whole[at] = rows[at].left == SLIP_ROW_FETCH;
         decoder->drawn[at] = rows[at].binned;
     }
@@ -247,8 +263,8 @@ static slip_candidate sample_whole(slip_decoder *decoder, slip_sequence *sequenc
     const int32_t vocabulary = decoder->model->vocabulary;
     const float *logits = outcome->logits + (int64_t)row * vocabulary;
     if (decoder->drawn[row])
-        return slip_sample_drawn(logits, vocabulary, &outcome->histograms[row], decoder->candidates[row], &query->sampling, position,
-                                 decoder->order);
+        return slip_sample_drawn(logits, vocabulary, &outcome->histograms[row], decoder->candidates[row],
+                                 decoder->rivalled[row] ? &decoder->rivals[row] : NULL, &query->sampling, position, decoder->order);
     if (slip_decoder_adjusted(query) && !decoder->adjusts) {
         logits = memcpy(decoder->changed, logits, (size_t)vocabulary * sizeof *logits);
         slip_logits_adjust(decoder->changed, &query->wishes, &query->sampling, &sequence->past);

@@ -185,14 +185,21 @@ static slip_row_work look(const slip_decoder *decoder, const slip_outcome *outco
     return bin >= row->edge.kept ? SLIP_ROW_DONE : SLIP_ROW_DRAW_AGAIN;
 }
 
+/* Drafts of a span that are accepted in any case; -1: their samples say which. */
+static int32_t forced_drafts(const slip_decoder *decoder, const slip_sequence *sequence, const slip_span *span)
+{
+    return decoder->options.forced_acceptance > 0 ? slip_decoder_forced(decoder, sequence, slip_decoder_drafts(span)) : -1;
+}
+
 /* The span's rows, until one is surely not the draft behind it. `at`: its first logit row. */
 static void look_at_span(const slip_decoder *decoder, const slip_outcome *outcome, int32_t s, slip_logit_row *rows, int32_t at)
 {
     const slip_span *span = &decoder->step.span[s];
-    for (int32_t i = span->count - span->logit_rows; i < span->count; i++, at++) {
+    const int32_t first = span->count - span->logit_rows, forced = forced_drafts(decoder, slip_decoder_owner(decoder, s), span);
+    for (int32_t i = first; i < span->count; i++, at++) {
         rows[at].left = look(decoder, outcome, &rows[at], at);
         const bool agrees = i + 1 < span->count && decoder->step.token[span->row + i + 1] == decoder->candidates[at].token;
-        if (rows[at].left == SLIP_ROW_DONE && !agrees && decoder->options.forced_acceptance == 0)
+        if (forced >= 0 ? i - first >= forced : rows[at].left == SLIP_ROW_DONE && !agrees)
             return;
     }
 }
@@ -280,12 +287,13 @@ static slip_logprob *logprobs_of(const slip_sequence *sequence, int32_t place)
                                                            : NULL;
 }
 
-/* Rows of a span are sampled until one is not the draft behind it: what follows is not looked at. A forced acceptance looks at all. */
+/* Rows of a span are sampled until one is not the draft behind it, or, with a forced acceptance, is not to be: what follows is not looked at. */
 static void sample_span(slip_decoder *decoder, slip_sequence *sequence, const slip_outcome *outcome, const slip_span *span, int32_t row)
 {
     const int32_t *tokens = decoder->step.token + span->row;
+    const int32_t first = span->count - span->logit_rows, forced = forced_drafts(decoder, sequence, span);
     bool agree = true;
-    for (int32_t i = span->count - span->logit_rows, place = sequence->count; i < span->count; i++, row++, place++) {
+    for (int32_t i = first, place = sequence->count; i < span->count; i++, row++, place++) {
         decoder->samples[row] = SLIP_NO_SAMPLE;
         if (!agree)
             continue;
@@ -296,7 +304,7 @@ static void sample_span(slip_decoder *decoder, slip_sequence *sequence, const sl
             decoder->samples[row] = best.token;
             slip_past_add(&sequence->past, best.token);
         }
-        agree = decoder->options.forced_acceptance > 0 || (i + 1 < span->count && tokens[i + 1] == decoder->samples[row]);
+        agree = forced >= 0 ? i - first < forced : i + 1 < span->count && tokens[i + 1] == decoder->samples[row];
     }
 }
 

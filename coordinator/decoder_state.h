@@ -81,6 +81,10 @@ slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome);
 /* Behind that: samples, and their logprobs where they are wanted. */
 slip_status slip_decoder_sample(slip_decoder *decoder, slip_outcome *outcome);
 
+/* How many drafts of the sequence's next block are accepted whatever the target says, with a forced acceptance: a fixed average, of whole
+ * steps that add up to the wanted mean. */
+int32_t slip_decoder_forced(const slip_decoder *decoder, const slip_sequence *sequence, int32_t drafts);
+
 /* Turn samples into tokens. */
 void slip_decoder_commit(slip_decoder *decoder);
 

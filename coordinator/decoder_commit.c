@@ -57,8 +57,7 @@ static void commit_chunk(slip_decoder *decoder, slip_sequence *sequence, const s
     append(decoder, sequence, samples, 1);
 }
 
-/* Commit a fixed average, whatever the target says: whole steps that add up to the wanted mean. */
-static int32_t force_acceptance(const slip_decoder *decoder, const slip_sequence *sequence, int32_t drafts)
+int32_t slip_decoder_forced(const slip_decoder *decoder, const slip_sequence *sequence, int32_t drafts)
 {
     double wanted = decoder->options.forced_acceptance - 1;
     int64_t steps = sequence->acceptance.steps;
@@ -71,7 +70,7 @@ static void commit_block(slip_decoder *decoder, slip_sequence *sequence, const s
     const int32_t *drafts = decoder->step.token + span->row + 1;
     int32_t drafted = span->count - 1, accepted = slip_accept_prefix(drafts, samples, drafted);
     if (decoder->options.forced_acceptance > 0)
-        accepted = force_acceptance(decoder, sequence, drafted);
+        accepted = slip_decoder_forced(decoder, sequence, drafted);
     int32_t kept = append(decoder, sequence, samples, accepted + 1);
     if (kept == 0)
         return; /* not one row had a sample */

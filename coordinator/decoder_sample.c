@@ -14,7 +14,9 @@
  *   2. Else the step is sampled again, from the logits that it left on the device, with the row's bins that are kept or open. What comes out
  *      is the best of a set that holds all tokens that are kept. If it lies in a kept bin, it is the best of those. Done.
  *   3. Else the row's logits come to the host, which looks into the bin of the draw, and finds the sample by the rule itself where that does
- *      not tell (slip_sample_drawn).
+ *      not tell (slip_sample_drawn). A draw that is left out has the best token of the bins that are kept as a rival of those ahead of it in
+ *      the open ones. So a row whose first draw is open is drawn again, too, from the bins that are kept: else the host would have to draw
+ *      noise for all of their tokens, which takes it 1 to 2 ms a row.
  *
  * Scores are the same bits wherever they are computed, and 1 and 2 end only with a proof; so a row has one sample, by whichever of the
  * three it was found, and text depends neither on the batch nor on the draft.
@@ -45,7 +47,7 @@ static bool make_again(slip_decoder *decoder, slip_want want, const slip_logit_r
         again->span[s].adjustments = 0;
     for (int32_t at = 0; at < again->logit_rows; at++)
         again->open[at] = rows[at].left != mine         ? SLIP_NO_BINS
-                          : mine == SLIP_ROW_DRAW_AGAIN ? rows[at].edge.open
+                          : mine == SLIP_ROW_DRAW_AGAIN ? rows[at].from
                           : mine == SLIP_ROW_TELL       ? decoder->samples[at]
                                                         : SLIP_ALL_BINS;
     return true;
@@ -179,19 +181,40 @@ static slip_row_work look(const slip_decoder *decoder, const slip_outcome *outco
     if (!row->binned)
         return SLIP_ROW_FETCH;
     const int32_t bin = bin_of(decoder, row, at);
-    return bin >= row->edge.kept ? SLIP_ROW_DONE : bin >= row->edge.open ? SLIP_ROW_FETCH : SLIP_ROW_DRAW_AGAIN;
+    row->from = bin >= row->edge.open ? row->edge.kept : row->edge.open;
+    return bin >= row->edge.kept ? SLIP_ROW_DONE : SLIP_ROW_DRAW_AGAIN;
+}
+
+/* Drafts of a span that are accepted in any case; -1: their samples say which. */
+static int32_t forced_drafts(const slip_decoder *decoder, const slip_sequence *sequence, const slip_span *span)
+{
+    return decoder->options.forced_acceptance > 0 ? slip_decoder_forced(decoder, sequence, slip_decoder_drafts(span)) : -1;
 }
 
 /* The span's rows, until one is surely not the draft behind it. `at`: its first logit row. */
 static void look_at_span(const slip_decoder *decoder, const slip_outcome *outcome, int32_t s, slip_logit_row *rows, int32_t at)
 {
     const slip_span *span = &decoder->step.span[s];
-    for (int32_t i = span->count - span->logit_rows; i < span->count; i++, at++) {
+    const int32_t first = span->count - span->logit_rows, forced = forced_drafts(decoder, slip_decoder_owner(decoder, s), span);
+    for (int32_t i = first; i < span->count; i++, at++) {
         rows[at].left = look(decoder, outcome, &rows[at], at);
         const bool agrees = i + 1 < span->count && decoder->step.token[span->row + i + 1] == decoder->candidates[at].token;
-        if (rows[at].left == SLIP_ROW_DONE && !agrees && decoder->options.forced_acceptance == 0)
+        if (forced >= 0 ? i - first >= forced : rows[at].left == SLIP_ROW_DONE && !agrees)
             return;
     }
+}
+
+/* What was drawn again: from the open bins on it is the row's draw; from those that are kept it is what the row's draw is up against. */
+static void take_drawn_again(slip_decoder *decoder, const slip_outcome *outcome, slip_logit_row *row, int32_t at)
+{
+    decoder->rivalled[at] = row->from == row->edge.kept && bin_of(decoder, row, at) >= row->edge.open;
+    if (decoder->rivalled[at]) {
+        decoder->rivals[at] = outcome->candidates[at];
+        row->left = SLIP_ROW_FETCH;
+        return;
+    }
+    decoder->candidates[at] = outcome->candidates[at];
+    row->left = bin_of(decoder, row, at) >= row->edge.kept ? SLIP_ROW_DONE : SLIP_ROW_FETCH;
 }
 
 static slip_status filter(slip_decoder *decoder, slip_logit_row *rows, slip_outcome *outcome)
@@ -203,10 +226,10 @@ static slip_status filter(slip_decoder *decoder, slip_logit_row *rows, slip_outc
         status = sample_again(decoder, outcome);
     if (status != SLIP_OK)
         return status;
-    take_candidates(decoder, outcome, rows, SLIP_ROW_DRAW_AGAIN);
     for (int32_t at = 0; at < decoder->step.logit_rows; at++) {
+        decoder->rivalled[at] = false;
         if (rows[at].left == SLIP_ROW_DRAW_AGAIN)
-            rows[at].left = bin_of(decoder, &rows[at], at) >= rows[at].edge.kept ? SLIP_ROW_DONE : SLIP_ROW_FETCH;
+            take_drawn_again(decoder, outcome, &rows[at], at);
         decoder->whole[at] = rows[at].left == SLIP_ROW_FETCH;
         decoder->drawn[at] = rows[at].binned;
     }
@@ -247,8 +270,8 @@ static slip_candidate sample_whole(slip_decoder *decoder, slip_sequence *sequenc
     const int32_t vocabulary = decoder->model->vocabulary;
     const float *logits = outcome->logits + (int64_t)row * vocabulary;
     if (decoder->drawn[row])
-        return slip_sample_drawn(logits, vocabulary, &outcome->histograms[row], decoder->candidates[row], &query->sampling, position,
-                                 decoder->order);
+        return slip_sample_drawn(logits, vocabulary, &outcome->histograms[row], decoder->candidates[row],
+                                 decoder->rivalled[row] ? &decoder->rivals[row] : NULL, &query->sampling, position, decoder->order);
     if (slip_decoder_adjusted(query) && !decoder->adjusts) {
         logits = memcpy(decoder->changed, logits, (size_t)vocabulary * sizeof *logits);
         slip_logits_adjust(decoder->changed, &query->wishes, &query->sampling, &sequence->past);
@@ -264,12 +287,13 @@ static slip_logprob *logprobs_of(const slip_sequence *sequence, int32_t place)
                                                            : NULL;
 }
 
-/* Rows of a span are sampled until one is not the draft behind it: what follows is not looked at. A forced acceptance looks at all. */
+/* Rows of a span are sampled until one is not the draft behind it, or, with a forced acceptance, is not to be: what follows is not looked at. */
 static void sample_span(slip_decoder *decoder, slip_sequence *sequence, const slip_outcome *outcome, const slip_span *span, int32_t row)
 {
     const int32_t *tokens = decoder->step.token + span->row;
+    const int32_t first = span->count - span->logit_rows, forced = forced_drafts(decoder, sequence, span);
     bool agree = true;
-    for (int32_t i = span->count - span->logit_rows, place = sequence->count; i < span->count; i++, row++, place++) {
+    for (int32_t i = first, place = sequence->count; i < span->count; i++, row++, place++) {
         decoder->samples[row] = SLIP_NO_SAMPLE;
         if (!agree)
             continue;
@@ -280,7 +304,7 @@ static void sample_span(slip_decoder *decoder, slip_sequence *sequence, const sl
             decoder->samples[row] = best.token;
             slip_past_add(&sequence->past, best.token);
         }
-        agree = decoder->options.forced_acceptance > 0 || (i + 1 < span->count && tokens[i + 1] == decoder->samples[row]);
+        agree = forced >= 0 ? i - first < forced : i + 1 < span->count && tokens[i + 1] == decoder->samples[row];
     }
 }
 

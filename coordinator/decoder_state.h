@@ -20,7 +20,8 @@ typedef struct {
     const slip_query *query;
     int64_t position; /* of the token that is sampled */
     slip_edge edge;
-    bool binned; /* there is such an edge */
+    bool binned;  /* there is such an edge */
+    int32_t from; /* the lowest bin that is drawn from again */
     slip_row_work left;
 } slip_logit_row;
 
@@ -40,14 +41,16 @@ struct slip_decoder {
     slip_step step;
     slip_candidate candidates[SLIP_MAX_LOGIT_ROWS]; /* the device's, of each logit row of the step */
     bool whole[SLIP_MAX_LOGIT_ROWS];                /* logit rows that are sampled here, from all of their logits */
-    bool drawn[SLIP_MAX_LOGIT_ROWS];          /* rows of these whose candidate is the best of all that their histogram does not leave out */
-    slip_step again;                          /* the step as it is sampled again */
-    slip_logit_row rows[SLIP_MAX_LOGIT_ROWS]; /* logit rows of the step, while they are sampled */
-    int32_t samples[SLIP_MAX_LOGIT_ROWS];     /* the target's token after each logit row */
-    int32_t *order;                           /* [vocabulary] scratch, >= 0, of the sampling filters and of lists of adjustments */
-    float *changed;                           /* [vocabulary] a row as its request wants it */
-    bool adjusts;                             /* devices adjust the step's rows; else rows that want it are changed here */
-    slip_adjustment *adjustments;             /* [adjustment_count] of the step, room for SLIP_MAX_ADJUSTMENTS */
+    bool drawn[SLIP_MAX_LOGIT_ROWS]; /* rows of these whose candidate is the best of all that their histogram does not leave out */
+    slip_candidate rivals[SLIP_MAX_LOGIT_ROWS]; /* where such a candidate may be left out: the best token that is surely kept */
+    bool rivalled[SLIP_MAX_LOGIT_ROWS];         /* it is known */
+    slip_step again;                            /* the step as it is sampled again */
+    slip_logit_row rows[SLIP_MAX_LOGIT_ROWS];   /* logit rows of the step, while they are sampled */
+    int32_t samples[SLIP_MAX_LOGIT_ROWS];       /* the target's token after each logit row */
+    int32_t *order;                             /* [vocabulary] scratch, >= 0, of the sampling filters and of lists of adjustments */
+    float *changed;                             /* [vocabulary] a row as its request wants it */
+    bool adjusts;                               /* devices adjust the step's rows; else rows that want it are changed here */
+    slip_adjustment *adjustments;               /* [adjustment_count] of the step, room for SLIP_MAX_ADJUSTMENTS */
     int32_t adjustment_count;
     int32_t adjusted[SLIP_MAX_SPANS]; /* how many are each span's */
     slip_pace pace;
@@ -77,6 +80,10 @@ slip_status slip_decoder_filter(slip_decoder *decoder, slip_outcome *outcome);
 
 /* Behind that: samples, and their logprobs where they are wanted. */
 slip_status slip_decoder_sample(slip_decoder *decoder, slip_outcome *outcome);
+
+/* How many drafts of the sequence's next block are accepted whatever the target says, with a forced acceptance: a fixed average, of whole
+ * steps that add up to the wanted mean. */
+int32_t slip_decoder_forced(const slip_decoder *decoder, const slip_sequence *sequence, int32_t drafts);
 
 /* Turn samples into tokens. */
 void slip_decoder_commit(slip_decoder *decoder);

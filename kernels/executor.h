@@ -122,7 +122,8 @@ typedef struct {
     slip_status (*walk)(slip_executor *executor, const slip_step *step, const slip_candidate *candidates, slip_candidate *drafts);
 
     /* The histogram of this rank's vocabulary rows, for a logit row that filters apply to, of the last step waited for that wanted them;
-     * valid until the next such step. NULL: steps do not want histograms, and filters need whole rows. */
+     * valid until the next such step. Those of all rows lie one behind the other. NULL: steps do not want histograms, and filters need whole
+     * rows. */
     const slip_histogram *(*histogram)(const slip_executor *executor, int32_t row);
 
     /* What logprobs need of this rank's vocabulary rows, of a logit row of the last step waited for, which wanted it; valid until the next

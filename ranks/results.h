@@ -16,15 +16,16 @@ typedef struct {
     bool draft;              /* candidates are all that anybody wants */
     bool walks;              /* a draft's, whose program has an in-block head */
 
-    slip_candidate *candidates; /* [logit_rows][row_candidates()] ours, and on rank 0 the best */
-    slip_candidate *received;   /* rank 0: the same of one other rank */
-    slip_candidate *drafts;     /* rank 0: [logit_rows], from a walk; else NULL */
-    const slip_candidate *best; /* rank 0: [logit_rows] of the last run that was finished */
-    float *logits;              /* rank 0: [logit_rows, vocabulary] */
-    float *share;               /* [logit_rows, most vocabulary rows of a rank]: logits as they travel */
-    slip_histogram *histograms; /* [logit_rows] of all ranks, on rank 0; as they travel, on the others */
-    slip_histogram *arrived;    /* rank 0: [logit_rows] of one other rank, as they travel */
-    slip_likeliest *likeliest;  /* the same */
+    slip_candidate *candidates;  /* [logit_rows][row_candidates()] ours, and on rank 0 the best */
+    slip_candidate *received;    /* rank 0: the same of one other rank */
+    slip_candidate *drafts;      /* rank 0: [logit_rows], from a walk; else NULL */
+    const slip_candidate *best;  /* rank 0: [logit_rows] of the last run that was finished */
+    float *logits;               /* rank 0: [logit_rows, vocabulary] */
+    float *share;                /* [logit_rows, most vocabulary rows of a rank]: logits as they travel */
+    slip_histogram *histograms;  /* [logit_rows] of all ranks, on rank 0; as they travel, on the others; NULL on a rank that is alone */
+    slip_histogram *arrived;     /* rank 0: [logit_rows] of one other rank, as they travel; NULL on a rank that is alone */
+    const slip_histogram *whole; /* rank 0: [logit_rows] of all ranks: the above, or the executor's own */
+    slip_likeliest *likeliest;   /* as histograms, and those that arrive as they travel */
     slip_likeliest *arrived_likeliest;
 } slip_results;
 

@@ -259,7 +259,7 @@ slip_status slip_runner_wait(slip_runner *runner, const slip_step *step, slip_ou
     slip_activity_phase("after step %llu", (unsigned long long)step->number);
     if (status == SLIP_OK) /* a device that collects has the mean already */
         *outcome = (slip_outcome){runner->results.best,
-                                  runner->results.histograms,
+                                  runner->results.whole,
                                   runner->results.likeliest,
                                   runner->results.logits,
                                   device_collects(runner, step) ? bytes : bytes / (uint64_t)ranks,

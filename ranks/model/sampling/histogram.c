@@ -65,10 +65,37 @@ static bounds mass_of(const slip_histogram *h, int32_t i, double weight)
     return (bounds){weight * MIDDLE * (count * (1 - BIN_STEP / 2) + sum), weight * (count + (sum + cut) * ((UPPER_END - 1) / BIN_STEP))};
 }
 
+/* The mass of all tokens. The bounds are linear in counts and sums, so that both are weighed first, in lanes that do not wait for each other:
+ * with many rows a step this is what their filters cost. */
+static bounds mass_of_all(const slip_histogram *h)
+{
+    enum { LANES = 4 };
+    _Static_assert(SLIP_BINS % LANES == 0, "lanes have equally many bins");
+    const double two = WEIGHT_STEP * WEIGHT_STEP, unit = BIN_STEP / SLIP_PLACES;
+    double weight[LANES] = {1, WEIGHT_STEP, two, two * WEIGHT_STEP}, counts[LANES] = {0}, sums[LANES] = {0};
+    for (int32_t i = 0; i < SLIP_BINS - LANES; i += LANES)
+        for (int32_t j = 0; j < LANES; j++) {
+            counts[j] += weight[j] * h->count[i + j];
+            sums[j] += weight[j] * h->sum[i + j];
+            weight[j] *= two * two;
+        }
+    for (int32_t j = 0; j < LANES - 1; j++) {
+        counts[j] += weight[j] * h->count[SLIP_BINS - LANES + j];
+        sums[j] += weight[j] * h->sum[SLIP_BINS - LANES + j];
+    }
+    const double count = counts[0] + counts[1] + counts[2] + counts[3], sum = (sums[0] + sums[1] + sums[2] + sums[3]) * unit;
+    const double low = MIDDLE * (count * (1 - BIN_STEP / 2) + sum);
+    const double high = count + (sum + count * unit) * ((UPPER_END - 1) / BIN_STEP);
+    const bounds last = mass_of(h, SLIP_BINS - 1, weight[LANES - 1]);
+    return (bounds){(low + last.low) * (1 - MARGIN), (high + last.high) * (1 + MARGIN)};
+}
+
 /* The mass of the `most` likeliest tokens. */
 static bounds mass_of_likeliest(const slip_histogram *h, int64_t most)
 {
     bounds all = {0, 0};
+    if (most == INT64_MAX)
+        return mass_of_all(h);
     double weight = 1;
     for (int32_t i = 0; i < SLIP_BINS && most > 0; i++, weight *= WEIGHT_STEP) {
         const int64_t count = h->count[i];
@@ -113,14 +140,15 @@ static filters filters_of(const slip_histogram *h, const slip_sampling *sampling
     return f;
 }
 
-/* Are all tokens of bin i kept, with `count` tokens ahead of them that weigh `ahead`? The likeliest is, whatever the filters. */
-static bool is_kept(const filters *f, const slip_histogram *h, int32_t i, double weight, int64_t count, double ahead)
+/* Are all tokens of bin i kept, that weigh up to `high`, with `count` tokens ahead of them that weigh `ahead`? The likeliest is, whatever the
+ * filters. */
+static bool is_kept(const filters *f, const slip_histogram *h, int32_t i, double weight, double high, int64_t count, double ahead)
 {
     const int64_t mine = h->count[i];
     if (count == 0 && mine == 1)
         return true;
     const double lower_end = i < SLIP_BINS - 1 ? weight : 0;
-    const double others = mine == 1 ? 0 : mass_of(h, i, weight).high - lower_end;
+    const double others = mine == 1 ? 0 : high - lower_end;
     return count + mine <= f->most && lower_end >= f->surely && (f->sampling->top_p >= 1 || (ahead + others) * (1 + MARGIN) < f->low);
 }
 
@@ -162,7 +190,8 @@ bool slip_histogram_edge(const slip_histogram *h, const slip_sampling *sampling,
     for (int32_t i = 0; i < SLIP_BINS; i++, weight *= WEIGHT_STEP) {
         if (h->count[i] == 0)
             continue;
-        if (kept && !is_kept(&f, h, i, weight, count, ahead.high)) {
+        const bounds mine = mass_of(h, i, weight);
+        if (kept && !is_kept(&f, h, i, weight, mine.high, count, ahead.high)) {
             kept = false;
             edge->kept = h->top - i + 1;
         }
@@ -170,7 +199,6 @@ bool slip_histogram_edge(const slip_histogram *h, const slip_sampling *sampling,
             edge->open = h->top - i + 1;
             return true;
         }
-        const bounds mine = mass_of(h, i, weight);
         ahead = (bounds){ahead.low + mine.low, ahead.high + mine.high};
         count += h->count[i];
     }

@@ -206,7 +206,27 @@ static slip_candidate draw_and_look(const float *logits, int64_t vocabulary, flo
  *
  * Noise is drawn only for tokens that the histogram does not leave out. A draw from its open piece is looked at more closely: who is ahead of
  * it in its own bin is exact, and the bins above have bounds. Only where these do not tell, too, does the rule itself decide.
+ *
+ * The tokens of the open piece, which has whole bins, are listed first: few of a row are there.
  */
+
+/* The tokens in bins [open, kept); returns how many. First those between bounds in f32 that are a little too wide, without a branch, since
+ * which tokens these are is nothing that a processor foresees. */
+static int64_t list_open(const float *logits, int64_t vocabulary, double scale, slip_edge edge, int32_t *tokens)
+{
+    const float low = nextafterf((float)(edge.open / scale), -INFINITY), high = nextafterf((float)(edge.kept / scale), INFINITY);
+    int64_t near = 0, count = 0;
+    for (int64_t i = 0; i < vocabulary; i++) {
+        tokens[near] = (int32_t)i;
+        near += (logits[i] >= low) & (logits[i] <= high);
+    }
+    for (int64_t i = 0; i < near; i++) {
+        const float logit = logits[tokens[i]];
+        if (slip_is_above(logit, scale, edge.open) && !slip_is_above(logit, scale, edge.kept))
+            tokens[count++] = tokens[i];
+    }
+    return count;
+}
 
 /* False: some logit is not finite. */
 static bool find_highest(const float *logits, int64_t count, float *highest)
@@ -232,34 +252,43 @@ static bool find_highest(const float *logits, int64_t count, float *highest)
     return zero[0] == 0;
 }
 
-/* Is a token kept that lies in a bin of which the histogram does not say so? A look at its bin mostly tells. */
-static slip_verdict look_into_bin(const float *logits, int64_t vocabulary, const slip_histogram *histogram, const slip_sampling *sampling,
-                                  int32_t token)
+/* Is a token of the open piece kept? A look at its bin mostly tells. */
+static slip_verdict look_into_bin(const row_of_logits *piece, const slip_histogram *histogram, int32_t token)
 {
-    const double scale = slip_bin_scale(sampling->temperature);
+    const float *logits = piece->logits;
+    const double scale = slip_bin_scale(piece->sampling->temperature);
     const int32_t bin = slip_bin_of(slip_bin_place(logits[token], scale));
     double mass = 0;
     int64_t count = 0;
-    for (int64_t i = 0; i < vocabulary; i++)
-        if (logits[i] >= logits[token] && is_ahead(logits, i, token) && !slip_is_above(logits[i], scale, bin + 1)) {
-            mass += exp((logits[i] * scale - histogram->top) / SLIP_BINS_OF_A_NAT);
+    for (int64_t i = 0; i < piece->count; i++) {
+        const int32_t other = piece->tokens[i];
+        if (is_ahead(logits, other, token) && !slip_is_above(logits[other], scale, bin + 1)) {
+            mass += exp((logits[other] * scale - histogram->top) / SLIP_BINS_OF_A_NAT);
             count++;
         }
-    return slip_histogram_verdict(histogram, sampling, bin, count, mass);
+    }
+    return slip_histogram_verdict(histogram, piece->sampling, bin, count, mass);
 }
 
-/* From `best`, the best token in bins >= edge.open, to the best one that is kept. False: the histogram does not tell. */
+/* From `best`, the best token in bins >= edge.open, to the best one that is kept. `surely`: the best token in bins >= edge.kept, with which
+ * noise is drawn for the open piece alone; NULL: not known. `scratch` [vocabulary]. False: the histogram does not tell. */
 static bool find_kept(const float *logits, int64_t vocabulary, float highest, const slip_histogram *histogram, slip_edge edge,
-                      const slip_sampling *sampling, int64_t position, slip_candidate *best)
+                      const slip_sampling *sampling, int64_t position, const slip_candidate *surely, int32_t *scratch, slip_candidate *best)
 {
-    const double temperature = sampling->temperature, scale = slip_bin_scale(temperature);
+    const double scale = slip_bin_scale(sampling->temperature);
+    row_of_logits piece = {logits, sampling, scratch, 0, highest, 0};
+    if (!slip_is_above(logits[best->token], scale, edge.kept))
+        piece.count = list_open(logits, vocabulary, scale, edge, scratch);
     while (!slip_is_above(logits[best->token], scale, edge.kept)) {
         slip_verdict verdict = SLIP_LEFT_OUT;
-        if (exp((logits[best->token] - (double)highest) / temperature) >= sampling->min_p) /* as the rule has it */
-            verdict = look_into_bin(logits, vocabulary, histogram, sampling, best->token);
+        if (likelihood(&piece, best->token) >= sampling->min_p) /* as the rule has it */
+            verdict = look_into_bin(&piece, histogram, best->token);
         if (verdict != SLIP_LEFT_OUT)
             return verdict == SLIP_KEPT;
-        *best = draw(logits, 0, vocabulary, sampling, position, edge.open, best->token);
+        *best = surely ? slip_candidate_better(best_ahead(&piece, position, best->token), *surely)
+                       : draw(logits, 0, vocabulary, sampling, position, edge.open, best->token);
+        if (best->token < 0) /* these are not the histogram's logits, as with ranks that are absent */
+            return false;
     }
     return true;
 }
@@ -276,7 +305,7 @@ slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, con
         slip_histogram_fill(logits, vocabulary, highest, sampling->temperature, &histogram);
         if (slip_histogram_edge(&histogram, sampling, &edge)) {
             slip_candidate best = slip_sample_above(logits, 0, vocabulary, sampling, position, edge.open);
-            if (find_kept(logits, vocabulary, highest, &histogram, edge, sampling, position, &best))
+            if (find_kept(logits, vocabulary, highest, &histogram, edge, sampling, position, NULL, scratch, &best))
                 return best;
         }
     }
@@ -284,12 +313,12 @@ slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, con
 }
 
 slip_candidate slip_sample_drawn(const float *logits, int64_t vocabulary, const slip_histogram *histogram, slip_candidate drawn,
-                                 const slip_sampling *sampling, int64_t position, int32_t *scratch)
+                                 const slip_candidate *surely, const slip_sampling *sampling, int64_t position, int32_t *scratch)
 {
     float highest;
     slip_edge edge;
     if (find_highest(logits, vocabulary, &highest) && slip_histogram_edge(histogram, sampling, &edge) &&
-        find_kept(logits, vocabulary, highest, histogram, edge, sampling, position, &drawn))
+        find_kept(logits, vocabulary, highest, histogram, edge, sampling, position, surely, scratch, &drawn))
         return drawn;
     return slip_sample_filtered(logits, vocabulary, sampling, position, scratch);
 }

@@ -30,9 +30,11 @@ slip_candidate slip_sample_above(const float *logits, int64_t first_token, int64
 slip_candidate slip_sample_filtered(const float *logits, int64_t vocabulary, const slip_sampling *sampling, int64_t position,
                                     int32_t *scratch);
 
-/* The same, where the row's histogram is known, and `drawn`, the best token of the bins that it does not leave out. */
+/* The same, where the row's histogram is known, and `drawn`, the best token of the bins that it does not leave out. `surely`: the best token
+ * of the bins that it keeps, token -1 where they have none; NULL: not known, and a draw that is left out takes the noise of all that are
+ * kept. */
 slip_candidate slip_sample_drawn(const float *logits, int64_t vocabulary, const slip_histogram *histogram, slip_candidate drawn,
-                                 const slip_sampling *sampling, int64_t position, int32_t *scratch);
+                                 const slip_candidate *surely, const slip_sampling *sampling, int64_t position, int32_t *scratch);
 
 /* The lowest bin that a candidate, found by this rule at a temperature > 0, may lie in. Its score is the logit and the noise, rounded to f32,
  * so that the logit is known to a rounding of f32. */

@@ -91,7 +91,7 @@ static void test_filters_against_a_sort(void **state)
 {
     (void)state;
     int32_t order[TOKENS], scratch[TOKENS];
-    int settled = 0, peaked = 0;
+    int settled = 0, peaked = 0, left_out = 0, beaten = 0;
     for (uint64_t seed = 0; seed < 900; seed++) {
         const slip_sampling s = make_sampling(seed);
         if (!slip_sampling_filters(&s))
@@ -115,11 +115,19 @@ static void test_filters_against_a_sort(void **state)
                                  have = slip_sample_filtered(logits, TOKENS, &s, position, scratch);
             assert_int_equal(have.token, want.token);
             assert_true(have.score == want.score);
-            const slip_candidate drawn = slip_sample_above(logits, 0, TOKENS, &s, position, edge.open);
+            const slip_candidate drawn = slip_sample_above(logits, 0, TOKENS, &s, position, edge.open),
+                                 surely = slip_sample_above(logits, 0, TOKENS, &s, position, edge.kept);
+            const slip_candidate alone = slip_sample_drawn(logits, TOKENS, &histogram, drawn, NULL, &s, position, scratch),
+                                 rivalled = slip_sample_drawn(logits, TOKENS, &histogram, drawn, &surely, &s, position, scratch);
+            assert_true(alone.token == want.token && alone.score == want.score);
+            assert_true(rivalled.token == want.token && rivalled.score == want.score);
+            left_out += drawn.token != want.token;
+            beaten += drawn.token != want.token && surely.token != want.token;
             peaked += kind == PEAKED;
             settled += kind == PEAKED && slip_is_above(logits[drawn.token], scale, edge.kept);
         }
     }
+    assert_true(left_out > beaten && beaten > 0); /* by the best that is surely kept, and by one of the open piece */
     assert_true(peaked > 350 && settled > 0.98 * peaked);
 }
 

@@ -18,9 +18,9 @@
  *                [blocks]                  the owner's sum, sent to all
  * and the memory is shared: an exchange is one or the other, by its number of rows.
  *
- * Sums of many rows travel without epochs, in memory of their own behind the sets: quads of four rows times a block, [row][128] f32 or what their user
- * makes of a sum, and a flag a quad, the epoch, behind a release. Each row group of 8 has an owner, rank group % ranks: it adds up what the others send,
- * and sends all of them the result (wide/shares.cuh has the device's side). Two sets again, each:
+ * Sums of many rows travel without epochs in their data, in memory of their own behind the sets: quads of four rows times a block, [row][128] f32 or what
+ * their user makes of a sum, and a flag for each, the epoch, behind a release. Each row group of 8 has an owner, rank group % ranks: it adds up what
+ * the others send, and sends all of them the result (kernels/cuda/wide/shares.cuh has the device's side). Two sets again, each:
  *
  *     partials  [quads that a rank owns at most][row_blocks][ranks]   SLIP_SHARE_QUAD bytes each
  *     results   [quads][row_blocks]                                   the same
@@ -95,13 +95,13 @@ size_t slip_exchange_one_shot_bytes(int ranks);
  * that owners of row groups add up; 0: there are none. */
 slip_exchange_layout slip_exchange_plan(int ranks, int rows, int hidden, size_t mail_bytes, size_t one_shot_bytes, int shared_rows);
 
-/* Quad number `quad` of the rows: who owns it, and the how manieth of the owner's it is. */
+/* Who owns quad number `quad` of the rows. */
 SLIP_BOTH static inline int32_t slip_share_owner(int32_t ranks, int32_t quad)
 {
     return quad / (SLIP_SHARE_GROUP / SLIP_SHARE_ROWS) % ranks;
 }
 
-/* Group number `index` of those that `owner` owns, and of those that it does not. */
+/* Group number `index` of those that `owner` owns; and of those that it does not, ranks > 1. */
 SLIP_BOTH static inline int32_t slip_share_own(int32_t ranks, int32_t owner, int32_t index)
 {
     return index * ranks + owner;
@@ -119,6 +119,7 @@ SLIP_BOTH static inline int32_t slip_share_groups(int32_t ranks, int32_t owner, 
     return groups > owner ? (groups - owner + ranks - 1) / ranks : 0;
 }
 
+/* Which of its owner's quads it is, counted from 0. */
 SLIP_BOTH static inline int32_t slip_share_place(int32_t ranks, int32_t quad)
 {
     const int32_t each = SLIP_SHARE_GROUP / SLIP_SHARE_ROWS;

@@ -116,9 +116,8 @@ typedef struct {
     float *x;          /* [rows][hidden] residual stream; NULL: none is kept */
     const float *norm; /* NULL: no operand is written */
     slip_cuda_taps taps;
-    float
-        *peer_slots; /* [peers][rows][hidden], of absent peers; in wide steps whose sums are whole an arena that stands for all of theirs */
-    unsigned char *stand_in; /* that arena */
+    float *peer_slots;       /* [peers][rows][hidden], of absent peers; in wide steps whose sums are whole they have */
+    unsigned char *stand_in; /* this arena, which stands for those of all */
     int32_t tap;             /* first column of the tap, -1 none */
     int32_t hidden;
     int32_t add;      /* add to x, else overwrite it */

@@ -14,8 +14,9 @@
  * turn (st.relaxed.gpu by TOPK): a reader polls it by ld.relaxed.gpu until it is of its turn. The next turn's picks are written behind
  * barriers that all readers of this one's have passed. Picks' weights are read behind a barrier, as everything else.
  *
- * A step that is made by launches has no grid barriers: a kernel begins behind the end of the one before (launch.cuh). Within one, only
- * REDUCE_NORM waits for other ranks, as it does in the resident kernel: its CTAs are all there, one an SM.
+ * A step that is made by launches has no grid barriers: a kernel begins behind the end of the one before (launch.cuh). Within one, REDUCE_NORM
+ * waits for other ranks, as it does in the resident kernel, or, in steps of many rows, as wide/shares.cuh says; there TOPK does, too
+ * (wide/topk.cuh). All CTAs of such a kernel find room at once.
  *
  * Between ranks: sums travel as messages that carry their epoch; comm/exchange.cuh has the reasoning. Other ranks abort this one through a
  * word in its arena.

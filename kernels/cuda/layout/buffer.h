@@ -80,7 +80,7 @@ SLIP_BOTH static inline int32_t slip_gathered_rows(int32_t rows)
 
 /* ---- operands of products: [group][slice][token][16 bytes], a slice being 16 columns of e4m3 or 8 of bf16 ----
  *     q8 + scale   e4m3 of x / scale, scale = amax / 448 of 128 columns of one token (1 where amax is 0)
- *     hi, lo       bf16 of x and bf16 of x - hi
+ *     hi, lo       bf16 of x and bf16 of x - hi; where one bf16 is enough, lo is zeros that nobody writes
  * Behind a norm, what is stored is x * weight; the factor rsqrt(mean(x^2) + epsilon) is one number a token and is applied to the
  * product: `ssq` holds the sums of squares of each block of 128 columns. Columns beyond the real ones are zeros. */
 
@@ -91,6 +91,7 @@ typedef struct {
     float *ssq;        /* [group][block of 128 columns][token]; NULL: no factor */
     int32_t columns;   /* real ones */
     int32_t padded;    /* to whole blocks of SLIP_OPERAND_PADDED_TO */
+    int32_t single;    /* hi alone is the operand */
 } slip_cuda_operand;
 
 SLIP_BOTH static inline int32_t slip_operand_q8_at(int32_t padded, int32_t group, int32_t token, int32_t column)

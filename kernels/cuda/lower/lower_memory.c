@@ -25,6 +25,23 @@ slip_cuda_operand slip_alloc_operand(lowering *l, int64_t columns, int32_t group
     return operand;
 }
 
+/* Are some of the program's products of e4m3 operands? Their rounding is sixteen times that of bf16. */
+static bool has_codes(const lowering *l)
+{
+    for (int32_t i = 0; i < l->program->tensor_count; i++)
+        if (!l->program->tensors[i].vector && l->source->tensors[i].matrix.format != SLIP_WEIGHT_BF16)
+            return true;
+    return false;
+}
+
+/* Is one bf16 enough where `buffer` meets weights of bf16? Of what attention gives, beside products of e4m3: published models are served so. Of all that
+ * a draft reads: no text depends on a draft's last bits. What is behind a target's norm decides between experts, and between tokens. */
+static bool is_single(const lowering *l, slip_buffer buffer)
+{
+    const bool draft = l->program->logits_ahead == 0;
+    return draft || (buffer == SLIP_BUFFER_HEADS && has_codes(l));
+}
+
 void slip_memory_operand(lowering *l, slip_buffer buffer, int32_t groups)
 {
     int64_t columns = l->program->width[buffer];
@@ -32,6 +49,7 @@ void slip_memory_operand(lowering *l, slip_buffer buffer, int32_t groups)
         return;
     slip_cuda_operand operand = slip_alloc_operand(l, columns, groups, true, true);
     operand.ssq = slip_block_alloc(l->block, slip_operand_cells(operand.padded, groups) / SLIP_F8_BLOCK * sizeof(float));
+    operand.single = is_single(l, buffer);
     l->operand[buffer] = operand;
 }
 

@@ -105,7 +105,8 @@ __device__ __forceinline__ void attend_pad(const Op &op, const context &c)
         for (int column = op.width + c.thread(); column < op.operand.padded; column += CONSUMERS) {
             const int at = attend_operand_at(op, row, column);
             op.operand.hi[at] = 0;
-            op.operand.lo[at] = 0;
+            if (!op.operand.single)
+                op.operand.lo[at] = 0;
         }
 }
 

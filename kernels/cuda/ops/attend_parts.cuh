@@ -147,7 +147,8 @@ __device__ __forceinline__ void attend_store_one(const slip_cuda_attend &op, int
         return;
     const uint16_t high = bf16_bits(x);
     op.operand.hi[at] = high;
-    op.operand.lo[at] = bf16_bits(x - bf16_value(high));
+    if (!op.operand.single)
+        op.operand.lo[at] = bf16_bits(x - bf16_value(high));
 }
 
 // Columns column .. column + 3, a whole quad of the row.
@@ -160,7 +161,8 @@ __device__ __forceinline__ void attend_store_quad(const slip_cuda_attend &op, in
     const int at = attend_operand_at(op, row, column);
     const uint2 high = bf16_pack(x);
     *(uint2 *)(op.operand.hi + at) = high;
-    *(uint2 *)(op.operand.lo + at) = bf16_rest(high, x);
+    if (!op.operand.single)
+        *(uint2 *)(op.operand.lo + at) = bf16_rest(high, x);
 }
 
 // Dimensions dim .. dim + 3 of a query, as far as they are real. Heads of whole quads begin at whole quads.

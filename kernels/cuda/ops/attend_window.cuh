@@ -107,7 +107,8 @@ __device__ __forceinline__ void window_store(const slip_cuda_attend_window &op, 
     const float4 both = make_float4(x, y, 0, 0);
     const uint2 high = bf16_pack(both);
     *(uint32_t *)(op.operand.hi + at) = high.x;
-    *(uint32_t *)(op.operand.lo + at) = bf16_rest(high, both).x;
+    if (!op.operand.single)
+        *(uint32_t *)(op.operand.lo + at) = bf16_rest(high, both).x;
 }
 
 // O^T of the warp's 16 dimensions and 8 tokens.

@@ -67,7 +67,8 @@ __device__ __forceinline__ void write_operand(const slip_cuda_operand &f, int ro
         int at = slip_operand_bf16_at(f.padded, group, token, column);
         uint2 high = bf16_pack(v);
         *(uint2 *)(f.hi + at) = high;
-        *(uint2 *)(f.lo + at) = bf16_rest(high, v);
+        if (!f.single)
+            *(uint2 *)(f.lo + at) = bf16_rest(high, v);
     }
 }
 

@@ -101,7 +101,7 @@ __device__ __forceinline__ void wide_count_items(const wide_work &w, wide_memory
 #pragma unroll 1
     for (int number = blockIdx.x; number < w.items; number += gridDim.x) {
         const wide_item item = wide_item_of<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_COUNTED>(w, number);
-        wide_factors<WIDE_COUNTED>(w, item, s.factor);
+        wide_factors<WIDE_MANY, WIDE_COUNTED>(w, item, s.factor);
         if (item.groups <= 1)
             wide_count<8>(w, item, warpgroup, s, count, rows);
         else if (item.groups <= 2)

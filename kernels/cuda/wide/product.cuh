@@ -156,19 +156,19 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
 }
 
 // The factors of an item's rows, a warp a row group, when nobody reads those of the item before any more.
-template <int USE>
+template <int SHAPE, int USE>
 __device__ __forceinline__ void wide_factors(const wide_work &w, const wide_item &item, float *factors)
 {
     const slip_cuda_operand &a = *w.operand;
-    const int token = threadIdx.x % SLIP_TOKENS, group = threadIdx.x / 32;
-    wide_meet<WIDE_MANY>();
-    if (group < item.groups) {
+    const int token = threadIdx.x % SLIP_TOKENS;
+    wide_meet<SHAPE>();
+    for (int group = threadIdx.x / 32; group < item.groups; group += wide_warps<SHAPE>::CONSUMERS) {
         const float mine =
             factor_of(a, w.op->epsilon, a.ssq + slip_operand_block_at(a.padded, wide_group_of<USE>(w, item, group), token, 0), w.undo);
         if (threadIdx.x % 32 < SLIP_TOKENS)
             factors[group * SLIP_TOKENS + token] = mine;
     }
-    wide_meet<WIDE_MANY>();
+    wide_meet<SHAPE>();
 }
 
 // Stages of row tiles in an item of MOE_DOWN, whose rows are short. An item costs a CTA half a microsecond beside its stages, half of what a stage
@@ -250,7 +250,7 @@ __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &ite
     constexpr bool THREE = FORMAT == SLIP_WEIGHT_MXFP4 && SHAPE == WIDE_FEW;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
     if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
-        wide_factors<USE>(w, item, s.factor);
+        wide_factors<SHAPE, USE>(w, item, s.factor);
     if (item.groups <= 1)
         wide_do_with<FORMAT, 8, SHAPE, USE>(w, item, warpgroup, s, count);
     else if (GROUPS <= 2 || item.groups <= 2)

@@ -164,13 +164,16 @@ __device__ __forceinline__ void wide_write_halves(const slip_cuda_operand &f, co
 #pragma unroll
     for (int r = 0; r < WIDE_ROWS; r += 2) {
         const uint2 high[2] = {bf16_pack(v[r]), bf16_pack(v[r + 1])};
-        const uint2 low[2] = {bf16_rest(high[0], v[r]), bf16_rest(high[1], v[r + 1])};
-        const uint4 hi = wide_trade_two(high, mine), lo = wide_trade_two(low, mine);
-        if (r + mine >= q.rows)
-            continue;
         const int at = slip_operand_bf16_at(f.padded, group, token + r + mine, q.block * SLIP_F8_BLOCK + lane / 2 * 8);
-        *(uint4 *)(f.hi + at) = hi;
-        *(uint4 *)(f.lo + at) = lo;
+        const uint4 hi = wide_trade_two(high, mine);
+        if (r + mine < q.rows)
+            *(uint4 *)(f.hi + at) = hi;
+        if (f.single)
+            continue;
+        const uint2 low[2] = {bf16_rest(high[0], v[r]), bf16_rest(high[1], v[r + 1])};
+        const uint4 lo = wide_trade_two(low, mine);
+        if (r + mine < q.rows)
+            *(uint4 *)(f.lo + at) = lo;
     }
 }
 

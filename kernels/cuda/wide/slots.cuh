@@ -41,43 +41,93 @@ __device__ __forceinline__ int slots_before(int v, int32_t *warps, int &sum)
     return earlier + upto - v;
 }
 
-// An expert's groups and blocks, empty, behind those of the experts before it.
-__device__ __forceinline__ void slots_clear(const slip_cuda_product &op, int e, int picks, int group, int block, int most)
+// How many groups experts have, and blocks of each class. A block's class is what it costs: the columns that its rows are multiplied by (wide_do()).
+// CTAs take turns at a list of blocks; of one that begins with those that cost most all get as much.
+struct slot_tally {
+    static constexpr int CLASSES = 4;
+    int groups;
+    int blocks[CLASSES / 2]; // of two classes, 16 bits each
+
+    __device__ __forceinline__ static int class_of(int groups)
+    {
+        return groups > 6 ? 0 : groups > 4 ? 1 : groups > 2 ? 2 : 3;
+    }
+    __device__ __forceinline__ int number(int of) const
+    {
+        return blocks[of / 2] >> of % 2 * 16 & 0xffff;
+    }
+    __device__ __forceinline__ void add(int of, int more)
+    {
+        blocks[of / 2] += more << of % 2 * 16;
+    }
+};
+static_assert(SLIP_MAX_ROWS * SLIP_MAX_TOP_K / SLIP_TOKENS + SLIP_MAX_EXPERTS < 1 << 15, "blocks in 16 bits");
+
+// Blocks of up to `most` groups; by class if they are `sorted`, else by expert.
+struct slot_blocks {
+    int most;
+    bool sorted;
+
+    // Adds the blocks of an expert with so many picks, one after the other.
+    template <class Block>
+    __device__ __forceinline__ void count(slot_tally &tally, int picks, Block block) const
+    {
+        const int groups = slip_groups_of(picks);
+        for (int first = 0; first < groups; first += most) {
+            const int here = min(groups - first, most), of = sorted ? slot_tally::class_of(here) : 0;
+            block(first, here, of);
+            tally.add(of, 1);
+        }
+        tally.groups += groups;
+    }
+};
+
+// Where a class's blocks begin is added to those before this thread's. Returns how many blocks there are.
+__device__ __forceinline__ int slots_start_of(const slot_tally &all, slot_tally &mine)
 {
-    constexpr int TILES = wide_warps<WIDE_MANY>::TILES;
-    const slip_cuda_slots &slots = op.slots;
-    const int pieces = (op.matrix.row_tiles + TILES - 1) / TILES; // of an item's rows
-    const int groups = slip_groups_of(picks);
-    for (int i = 0; i * most < groups; i++)
-        slots.block[block + i] = {e, group + i * most, min(groups - i * most, most), (block + i) % pieces};
-    for (int i = 0; i < groups; i++)
-        slots.done[group + i] = 0;
-    for (int i = picks; i < groups * SLIP_TOKENS; i++)
-        slots.pick[group * SLIP_TOKENS + i] = -1;
+    int total = 0;
+    for (int of = 0; of < slot_tally::CLASSES; of++) {
+        mine.add(of, total);
+        total += all.number(of);
+    }
+    return total;
 }
 
-// Finds where experts' slots are. `most`: groups of a block. Returns how many experts have picks.
-__device__ __forceinline__ int slots_lay_out(const slip_cuda_product &op, slot_memory &s, int most)
+// Finds where experts' slots are, and clears them. Returns how many of a thread's experts have picks.
+__device__ __forceinline__ int slots_lay_out(const slip_cuda_product &op, slot_memory &s, const slot_blocks &blocks)
 {
-    int groups_so_far = 0, blocks_so_far = 0, picked = 0;
-#pragma unroll 1
-    for (int first = 0; first < op.experts; first += SLOT_THREADS) {
-        const int e = first + threadIdx.x, picks = e < op.experts ? s.count[e] : 0;
-        const int groups = slip_groups_of(picks), blocks = (groups + most - 1) / most;
-        int all_groups, all_blocks;
-        const int group = groups_so_far + slots_before(groups, s.groups, all_groups);
-        const int block = blocks_so_far + slots_before(blocks, s.blocks, all_blocks);
-        if (slots_mine(e))
-            slots_clear(op, e, picks, group, block, most);
-        if (e < op.experts)
-            s.count[e] = group * SLIP_TOKENS;
-        picked += __syncthreads_count(picks > 0);
-        groups_so_far += all_groups;
-        blocks_so_far += all_blocks;
+    constexpr int TILES = wide_warps<WIDE_MANY>::TILES, CLASSES = slot_tally::CLASSES;
+    const slip_cuda_slots &slots = op.slots;
+    const int pieces = (op.matrix.row_tiles + TILES - 1) / TILES; // of an item's rows
+    const int each = (op.experts + SLOT_THREADS - 1) / SLOT_THREADS, first = threadIdx.x * each, last = min(first + each, op.experts);
+    slot_tally mine = {}, all;
+    int picked = 0;
+    for (int e = first; e < last; e++) {
+        blocks.count(mine, s.count[e], [](int, int, int) {});
+        picked += s.count[e] > 0;
+    }
+    mine.groups = slots_before(mine.groups, s.groups, all.groups);
+    for (int pair = 0; pair < CLASSES / 2; pair++)
+        mine.blocks[pair] = slots_before(mine.blocks[pair], s.blocks, all.blocks[pair]);
+    const int total = slots_start_of(all, mine);
+    for (int e = first; e < last; e++) {
+        const int picks = s.count[e], group = mine.groups;
+        blocks.count(mine, picks, [&](int from, int groups, int of) {
+            const int at = mine.number(of);
+            if (slots_mine(e))
+                slots.block[at] = {e, group + from, groups, at % pieces};
+        });
+        s.count[e] = group * SLIP_TOKENS;
+        if (!slots_mine(e))
+            continue;
+        for (int i = group; i < mine.groups; i++)
+            slots.done[i] = 0;
+        for (int i = group * SLIP_TOKENS + picks; i < mine.groups * SLIP_TOKENS; i++)
+            slots.pick[i] = -1;
     }
     if (blockIdx.x == 0 && threadIdx.x == 0) {
-        op.slots.count[0] = groups_so_far;
-        op.slots.count[1] = blocks_so_far;
+        slots.count[0] = all.groups;
+        slots.count[1] = total;
     }
     return picked;
 }
@@ -113,13 +163,16 @@ __global__ void __launch_bounds__(SLOT_THREADS)
     __syncthreads();
     slots_each(op, picks, [&](int, int e) { atomicAdd(&s.count[e], 1); });
     __syncthreads();
-    const int picked = slots_lay_out(op, s, slip_slots_are_many(rows, op.top_k, op.all_experts) ? SLIP_SLOT_BLOCK : SLIP_SLOT_BLOCK_OF_FEW);
+    const bool many = slip_slots_are_many(rows, op.top_k, op.all_experts);
+    const int picked = slots_lay_out(op, s, {many ? SLIP_SLOT_BLOCK : SLIP_SLOT_BLOCK_OF_FEW, many});
+    __syncthreads();
     slots_each(op, picks, [&](int i, int e) {
         if (slots_mine(e))
             op.slots.pick[atomicAdd(&s.count[e], 1)] = i;
     });
-    if (blockIdx.x == 0 && threadIdx.x == 0)
-        atomicAdd(all_picked, (unsigned)picked);
+    const unsigned warps = __reduce_add_sync(~0u, (unsigned)picked);
+    if (blockIdx.x == 0 && threadIdx.x % 32 == 0)
+        atomicAdd(all_picked, warps);
 }
 
 constexpr int SLOT_PIECES = 8; // warps that gather a group

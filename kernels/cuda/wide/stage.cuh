@@ -17,18 +17,23 @@ namespace slip {
 enum wide_shape {
     WIDE_PARTS, // LINEAR of steps whose sums are parts
     WIDE_MANY,  // of larger steps: LINEAR, and experts where these have many rows
-    WIDE_FEW // experts where these have few rows, 24 at a time: room for four warpgroups, which hide the latencies that bind so few columns
+    WIDE_FEW, // experts where these have few rows, 24 at a time: room for four warpgroups, which hide the latencies that bind so few columns
+    WIDE_DENSE // LINEAR of larger steps (dense.cuh)
 };
 
 template <int SHAPE>
 struct wide_warps {
-    static constexpr int TILES = SHAPE == WIDE_FEW ? 4 : 3, CONSUMERS = TILES * 4, FILLERS = 4; // weight tiles of a stage; warps
+    static constexpr int TILES = SHAPE == WIDE_FEW     ? 4
+                                 : SHAPE == WIDE_DENSE ? 2
+                                                       : 3,
+                         CONSUMERS = TILES * 4, FILLERS = 4; // weight tiles of a stage; warps
     static constexpr int CONSUMER_THREADS = CONSUMERS * 32, THREADS = CONSUMER_THREADS + FILLERS * 32;
     // A launch deals out as many registers to each thread. Consumers take what fillers need not.
     static constexpr int DEALT = 65536 / THREADS / 8 * 8, FILLER = SHAPE == WIDE_FEW ? 64 : 56;
     static constexpr int CONSUMER = (DEALT * THREADS - FILLER * FILLERS * 32) / CONSUMER_THREADS / 8 * 8;
 };
-static_assert(wide_warps<WIDE_MANY>::CONSUMER == 152 && wide_warps<WIDE_FEW>::CONSUMER == 104, "registers of a consumer");
+static_assert(wide_warps<WIDE_MANY>::CONSUMER == 152 && wide_warps<WIDE_FEW>::CONSUMER == 104 && wide_warps<WIDE_DENSE>::CONSUMER == 224,
+              "registers of a consumer");
 
 // What becomes of the sums of an item's chunks.
 enum wide_use {
@@ -63,6 +68,16 @@ struct wide_format<SLIP_WEIGHT_MXFP4, SHAPE> {
     static constexpr int GROUPS = SHAPE == WIDE_FEW ? SLIP_SLOT_BLOCK_OF_FEW : SHAPE == WIDE_MANY ? SLIP_SLOT_BLOCK : 4;
     static constexpr int DEPTH = SHAPE == WIDE_FEW ? 4 : GROUPS <= 4 ? 6 : GROUPS <= 6 ? 5 : 4;
     static constexpr int TILE = SLIP_TILE_MXFP4, FORMS = 1, FORM_BYTES = MXFP4_GROUP, BLOCKS = 2;
+};
+
+template <>
+struct wide_format<SLIP_WEIGHT_BF16, WIDE_DENSE> {
+    static constexpr int GROUPS = 16, DEPTH = 6, TILE = SLIP_TILE_BF16, FORMS = 1, FORM_BYTES = BF16_BYTES<SLIP_TOKENS>, BLOCKS = 0;
+};
+
+template <>
+struct wide_format<SLIP_WEIGHT_F8, WIDE_DENSE> {
+    static constexpr int GROUPS = 16, DEPTH = 6, TILE = SLIP_TILE_F8, FORMS = 1, FORM_BYTES = F8_BYTES<SLIP_TOKENS>, BLOCKS = 1;
 };
 
 template <int FORMAT, int SHAPE>

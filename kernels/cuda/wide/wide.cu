@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "kernels/cuda/wide/counted.cuh"
+#include "kernels/cuda/wide/dense.cuh"
 #include "kernels/cuda/wide/experts.cuh"
 #include "kernels/cuda/wide/slots.cuh"
 #include "kernels/cuda/wide/wide.h"
@@ -32,6 +33,12 @@ static wide_kernel kernel()
 static wide_kernel router_kernel()
 {
     return {(const void *)wide_counted, wide_warps<WIDE_MANY>::THREADS, sizeof(wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY>)};
+}
+
+template <int FORMAT>
+static wide_kernel dense_kernel()
+{
+    return {(const void *)wide_dense<FORMAT>, wide_warps<WIDE_DENSE>::THREADS, sizeof(wide_memory<FORMAT, WIDE_DENSE>)};
 }
 
 template <int FORMAT>
@@ -96,8 +103,9 @@ static cudaError_t prepare_format()
 
 cudaError_t wide_prepare()
 {
-    const cudaError_t errors[] = {prepare_format<SLIP_WEIGHT_BF16>(), prepare_format<SLIP_WEIGHT_F8>(), prepare_format<SLIP_WEIGHT_MXFP4>(),
-                                  prepare(router_kernel())};
+    const cudaError_t errors[] = {prepare_format<SLIP_WEIGHT_BF16>(),        prepare_format<SLIP_WEIGHT_F8>(),
+                                  prepare_format<SLIP_WEIGHT_MXFP4>(),       prepare(router_kernel()),
+                                  prepare(dense_kernel<SLIP_WEIGHT_BF16>()), prepare(dense_kernel<SLIP_WEIGHT_F8>())};
     for (cudaError_t error : errors)
         if (error != cudaSuccess)
             return error;
@@ -130,8 +138,15 @@ static bool experts_together(const wide_step &s, const slip_cuda_op *up)
 
 static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op &host, int op)
 {
-    if (!host.product.counted || !s.whole)
-        return launch(s, kernel_of(host, s.whole, false), op);
+    const int format = host.product.matrix.format;
+    if (!s.whole)
+        return launch(s, kernel_of(host, false, false), op);
+    if (format == SLIP_WEIGHT_F8)
+        return launch(s, dense_kernel<SLIP_WEIGHT_F8>(), op);
+    if (format == SLIP_WEIGHT_BF16 && host.product.operand.single)
+        return launch(s, dense_kernel<SLIP_WEIGHT_BF16>(), op);
+    if (!host.product.counted)
+        return launch(s, kernel_of(host, true, false), op);
     assert(host.product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
     return launch(s, router_kernel(), op);
 }

@@ -122,6 +122,7 @@ static void player_open(world *w, int number)
     sum.hidden = w->s.hidden;
     sum.add = 1;
     sum.codes = w->s.codes;
+    sum.by_row = w->s.codes && w->s.rows % 2 == 0; // both ways are met
     slip_cuda_topk topk = {};
     topk.counted = (uint64_t *)zeros(logits_bytes(w));
     topk.stride = EXPERTS;

@@ -177,10 +177,13 @@ static slip_row_work look(const slip_decoder *decoder, const slip_outcome *outco
         return SLIP_ROW_FETCH;
     if (!slip_sampling_filters(sampling) || !isfinite(decoder->candidates[at].score))
         return SLIP_ROW_DONE;
-    row->binned = slip_is_binned(sampling->temperature) && slip_histogram_edge(&outcome->histograms[at], sampling, &row->edge);
-    if (!row->binned)
+    if (!slip_is_binned(sampling->temperature))
         return SLIP_ROW_FETCH;
     const int32_t bin = bin_of(decoder, row, at);
+    if (slip_histogram_keeps(&outcome->histograms[at], sampling, bin))
+        return SLIP_ROW_DONE;
+    if (!(row->binned = slip_histogram_edge(&outcome->histograms[at], sampling, &row->edge)))
+        return SLIP_ROW_FETCH;
     row->from = bin >= row->edge.open ? row->edge.kept : row->edge.open;
     return bin >= row->edge.kept ? SLIP_ROW_DONE : SLIP_ROW_DRAW_AGAIN;
 }

@@ -96,6 +96,8 @@ static slip_status create_histograms(slip_executor *e)
     if (status == SLIP_OK) {
         e->histograms = host;
         e->device_histograms = device;
+        for (int32_t row = 0; row < e->limits.logit_rows; row++) /* HISTOGRAM writes the rest */
+            e->histograms[row].tokens = (int32_t)e->program->vocabulary.count;
     }
     return status;
 }

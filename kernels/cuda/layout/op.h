@@ -235,7 +235,7 @@ typedef struct {
     float *highest;             /* logit of each SM's tokens, [SMs][logit rows], of steps that want histograms */
     slip_histogram *sums;       /* [logit rows], zero between steps; NULL: there is no HISTOGRAM */
     unsigned *count;            /* [logit rows] SMs that have added to them, self-wrapping */
-    slip_histogram *histograms; /* host-mapped [logit rows] */
+    slip_histogram *histograms; /* host-mapped [logit rows]; `tokens` is there already */
     float *logits;              /* host-mapped [logit rows][vocabulary rows] */
 } slip_cuda_sample;
 

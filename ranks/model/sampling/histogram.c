@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const double MARGIN = 1e-6;                        /* of a mass */
+static const double NEGLIGIBLE = 1e-5;                    /* of a mass: what bins far behind widen its bounds by, at most */
 static const double BIN_STEP = 1.0 / SLIP_BINS_OF_A_NAT;  /* nats a bin */
 static const double WEIGHT_STEP = 0.96923323447634412986; /* exp(-1/32) */
 static const double UPPER_END = 1.0317434074991027604;    /* exp(1/32): the upper end of a bin whose lower end weighs 1 */
@@ -14,6 +15,7 @@ void slip_histogram_fill(const float *logits, int64_t count, float highest, doub
     const double scale = slip_bin_scale(temperature);
     memset(histogram, 0, sizeof *histogram);
     histogram->top = slip_bin_of(slip_bin_place(highest, scale));
+    histogram->tokens = (int32_t)count;
     for (int64_t i = 0; i < count; i++) {
         const int64_t place = slip_bin_place(logits[i], scale);
         const int32_t at = histogram->top - slip_bin_of(place);
@@ -29,6 +31,7 @@ void slip_histogram_fill(const float *logits, int64_t count, float highest, doub
 /* Add `more` to bins that lie `down` lower. */
 static void add_below(slip_histogram *histogram, const slip_histogram *more, int64_t down)
 {
+    histogram->tokens += more->tokens;
     for (int64_t i = 0; i < SLIP_BINS; i++) {
         if (i < SLIP_BINS - 1 - down) {
             histogram->count[i + down] += more->count[i];
@@ -65,36 +68,92 @@ static bounds mass_of(const slip_histogram *h, int32_t i, double weight)
     return (bounds){weight * MIDDLE * (count * (1 - BIN_STEP / 2) + sum), weight * (count + (sum + cut) * ((UPPER_END - 1) / BIN_STEP))};
 }
 
-/* The mass of all tokens. The bounds are linear in counts and sums, so that both are weighed first, in lanes that do not wait for each other:
- * with many rows a step this is what their filters cost. */
-static bounds mass_of_all(const slip_histogram *h)
+/* All bins ahead of bin `bin`. Bounds of masses are linear in counts and sums, so that both are weighed first. */
+typedef struct {
+    int32_t bin;
+    double weight;       /* of its lower end */
+    int64_t tokens;      /* ahead */
+    double counts, sums; /* of the bins ahead, weighed by their lower ends */
+} prefix;
+
+static const prefix NONE = {.weight = 1};
+
+/* A double of a signed word is one instruction, of an unsigned one many. Counts are below 2^31. */
+static double of_count(uint32_t count)
+{
+    return (int32_t)count;
+}
+
+static double of_sum(uint32_t sum)
+{
+    return (int32_t)(sum ^ 0x80000000) + 0x1p31;
+}
+
+/* On to `bin`, the last one at most, in lanes that do not wait for each other: with many rows a step this is what their filters cost. */
+static void extend(const slip_histogram *h, int32_t bin, prefix *p)
 {
     enum { LANES = 4 };
-    _Static_assert(SLIP_BINS % LANES == 0, "lanes have equally many bins");
-    const double two = WEIGHT_STEP * WEIGHT_STEP, unit = BIN_STEP / SLIP_PLACES;
-    double weight[LANES] = {1, WEIGHT_STEP, two, two * WEIGHT_STEP}, counts[LANES] = {0}, sums[LANES] = {0};
-    for (int32_t i = 0; i < SLIP_BINS - LANES; i += LANES)
+    const double two = WEIGHT_STEP * WEIGHT_STEP;
+    double weight[LANES] = {p->weight, p->weight * WEIGHT_STEP, p->weight * two, p->weight * two * WEIGHT_STEP};
+    double counts[LANES] = {0}, sums[LANES] = {0};
+    uint32_t tokens[LANES] = {0};
+    int32_t i = p->bin;
+    for (; i + LANES <= bin; i += LANES)
         for (int32_t j = 0; j < LANES; j++) {
-            counts[j] += weight[j] * h->count[i + j];
-            sums[j] += weight[j] * h->sum[i + j];
+            tokens[j] += h->count[i + j];
+            counts[j] += weight[j] * of_count(h->count[i + j]);
+            sums[j] += weight[j] * of_sum(h->sum[i + j]);
             weight[j] *= two * two;
         }
-    for (int32_t j = 0; j < LANES - 1; j++) {
-        counts[j] += weight[j] * h->count[SLIP_BINS - LANES + j];
-        sums[j] += weight[j] * h->sum[SLIP_BINS - LANES + j];
+    for (; i < bin; i++) {
+        tokens[0] += h->count[i];
+        counts[0] += weight[0] * of_count(h->count[i]);
+        sums[0] += weight[0] * of_sum(h->sum[i]);
+        weight[0] *= WEIGHT_STEP;
     }
-    const double count = counts[0] + counts[1] + counts[2] + counts[3], sum = (sums[0] + sums[1] + sums[2] + sums[3]) * unit;
-    const double low = MIDDLE * (count * (1 - BIN_STEP / 2) + sum);
-    const double high = count + (sum + count * unit) * ((UPPER_END - 1) / BIN_STEP);
-    const bounds last = mass_of(h, SLIP_BINS - 1, weight[LANES - 1]);
-    return (bounds){(low + last.low) * (1 - MARGIN), (high + last.high) * (1 + MARGIN)};
+    p->bin = i;
+    p->weight = weight[0];
+    p->tokens += (int64_t)tokens[0] + tokens[1] + tokens[2] + tokens[3];
+    p->counts += counts[0] + counts[1] + counts[2] + counts[3];
+    p->sums += sums[0] + sums[1] + sums[2] + sums[3];
+}
+
+static bounds mass_ahead(const prefix *p)
+{
+    const double unit = BIN_STEP / SLIP_PLACES, sums = p->sums * unit;
+    return (bounds){MIDDLE * (p->counts * (1 - BIN_STEP / 2) + sums), p->counts + (sums + p->counts * unit) * ((UPPER_END - 1) / BIN_STEP)};
+}
+
+/* At most so much do the tokens weigh that are not ahead. */
+static double mass_behind(const slip_histogram *h, const prefix *p)
+{
+    return (double)(h->tokens - p->tokens) * p->weight * UPPER_END;
+}
+
+/* Some bins on. False: there are none, or they weigh next to nothing. */
+static bool extend_some(const slip_histogram *h, prefix *p)
+{
+    enum { BINS = 32 };
+    if (p->bin == SLIP_BINS - 1 || mass_behind(h, p) <= NEGLIGIBLE * p->counts)
+        return false;
+    extend(h, p->bin + BINS < SLIP_BINS - 1 ? p->bin + BINS : SLIP_BINS - 1, p);
+    return true;
+}
+
+static bounds mass_of_all(const slip_histogram *h)
+{
+    prefix all = NONE;
+    while (extend_some(h, &all))
+        continue;
+    const bounds mass = mass_ahead(&all);
+    return (bounds){mass.low * (1 - MARGIN), (mass.high + mass_behind(h, &all)) * (1 + MARGIN)};
 }
 
 /* The mass of the `most` likeliest tokens. */
 static bounds mass_of_likeliest(const slip_histogram *h, int64_t most)
 {
     bounds all = {0, 0};
-    if (most == INT64_MAX)
+    if (most >= h->tokens)
         return mass_of_all(h);
     double weight = 1;
     for (int32_t i = 0; i < SLIP_BINS && most > 0; i++, weight *= WEIGHT_STEP) {
@@ -126,18 +185,25 @@ typedef struct {
     double surely, perhaps; /* a bin's lower end of at least this weight has min_p; a bin's upper end of less than that has not */
 } filters;
 
+/* But for the mass that top_p refers to. */
 static filters filters_of(const slip_histogram *h, const slip_sampling *sampling)
 {
     filters f = {.sampling = sampling, .most = sampling->top_k > 0 ? sampling->top_k : INT64_MAX};
-    if (sampling->top_p < 1) {
-        const bounds mass = mass_of_likeliest(h, f.most);
-        f.low = sampling->top_p * mass.low;
-        f.high = sampling->top_p * mass.high;
+    if (sampling->min_p > 0) {
+        const bounds likeliest = place_of_likeliest(h);
+        f.surely = sampling->min_p * exp(likeliest.high);
+        f.perhaps = sampling->min_p * exp(likeliest.low);
     }
-    const bounds likeliest = place_of_likeliest(h);
-    f.surely = sampling->min_p * exp(likeliest.high);
-    f.perhaps = sampling->min_p * exp(likeliest.low);
     return f;
+}
+
+static void find_mass(const slip_histogram *h, filters *f)
+{
+    if (f->sampling->top_p >= 1)
+        return;
+    const bounds mass = mass_of_likeliest(h, f->most);
+    f->low = f->sampling->top_p * mass.low;
+    f->high = f->sampling->top_p * mass.high;
 }
 
 /* Are all tokens of bin i kept, that weigh up to `high`, with `count` tokens ahead of them that weigh `ahead`? The likeliest is, whatever the
@@ -160,28 +226,62 @@ static bool is_out(const filters *f, double weight, int64_t count, double ahead)
 
 slip_verdict slip_histogram_verdict(const slip_histogram *h, const slip_sampling *sampling, int32_t bin, int64_t count, double mass)
 {
-    const filters f = filters_of(h, sampling);
-    bounds ahead = {mass, mass};
-    double weight = 1;
+    filters f = filters_of(h, sampling);
+    prefix above = NONE;
     if (h->top - bin >= SLIP_BINS - 1)
         return SLIP_UNSURE;
-    for (int32_t i = 0; i < h->top - bin; i++, weight *= WEIGHT_STEP) {
-        const bounds mine = mass_of(h, i, weight);
-        ahead = (bounds){ahead.low + mine.low, ahead.high + mine.high};
-        count += h->count[i];
-    }
-    if (count >= f.most)
+    extend(h, h->top - bin, &above);
+    if (above.tokens + count >= f.most)
         return SLIP_LEFT_OUT;
-    if (sampling->top_p >= 1 || ahead.high * (1 + MARGIN) < f.low)
+    find_mass(h, &f);
+    const bounds ahead = mass_ahead(&above);
+    if (sampling->top_p >= 1 || (ahead.high + mass) * (1 + MARGIN) < f.low)
         return SLIP_KEPT;
-    return ahead.low * (1 - MARGIN) >= f.high ? SLIP_LEFT_OUT : SLIP_UNSURE;
+    return (ahead.low + mass) * (1 - MARGIN) >= f.high ? SLIP_LEFT_OUT : SLIP_UNSURE;
+}
+
+/* Its bins are where logits have places of their own. */
+static bool is_within_limits(const slip_histogram *h)
+{
+    return h->top > -SLIP_BIN_LIMIT + SLIP_BINS && h->top < SLIP_BIN_LIMIT - 1;
+}
+
+/* Of a bin's tokens the filters but top_p, and then what is ahead of it and a few bins behind: they mostly weigh enough for top_p of the whole
+ * mass to be more than what is ahead. With top_k the whole mass ends early. */
+bool slip_histogram_keeps(const slip_histogram *h, const slip_sampling *sampling, int32_t bin)
+{
+    if (!is_within_limits(h) || bin > h->top || h->top - bin >= SLIP_BINS - 1)
+        return false;
+    int32_t at = h->top - bin; /* the last bin that has tokens */
+    while (at > 0 && h->count[at] == 0)
+        at--;
+    prefix all = NONE;
+    extend(h, at, &all);
+    const prefix ahead = all;
+    const double high = mass_ahead(&ahead).high, mine = mass_of(h, at, ahead.weight).high;
+    filters f = filters_of(h, sampling);
+    f.low = INFINITY;
+    if (!is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, high))
+        return false;
+    if (f.most < h->tokens) {
+        find_mass(h, &f);
+        return is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, high);
+    }
+    f.low = 0;
+    while (!is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, high)) {
+        if (!extend_some(h, &all))
+            return false;
+        f.low = sampling->top_p * mass_ahead(&all).low * (1 - MARGIN);
+    }
+    return true;
 }
 
 bool slip_histogram_edge(const slip_histogram *h, const slip_sampling *sampling, slip_edge *edge)
 {
-    if (h->top <= -SLIP_BIN_LIMIT + SLIP_BINS || h->top >= SLIP_BIN_LIMIT - 1)
+    if (!is_within_limits(h))
         return false;
-    const filters f = filters_of(h, sampling);
+    filters f = filters_of(h, sampling);
+    find_mass(h, &f);
     bounds ahead = {0, 0};
     double weight = 1;
     int64_t count = 0;

@@ -13,7 +13,11 @@
  *     token: number and sum of places are enough. They differ by 1.2e-4 of the bin's mass.
  *   - How many tokens lie ahead of a bin is exact.
  *   - Places are cut to 1/1024 of a bin, always downwards, and the bounds allow for it.
- *   - Roundings of double (places, sums of masses here and in the rule) are below 1e-8 of a mass: MARGIN is 1e-6.
+ *   - Bins are read from the first on. Those that are not read hold `tokens` less what was read, and each of these weighs between nothing and
+ *     the upper end of the first of them. Reading ends where that is 1e-5 of what was read.
+ *   - What was read is a lower bound of any mass that has all of it. That is enough for a token to be kept, and so a draw near the beginning
+ *     of the row, as most are, takes no more than the bins ahead of it and a few behind (slip_histogram_keeps()).
+ *   - Roundings of double (places, sums of masses here and in the rule, in whatever order) are below 1e-8 of a mass: MARGIN is 1e-6.
  * So a token that a draw finds on either side needs no look at the row. In the open piece, which is one bin where no filter comes near to
  * another, nothing is said: whoever has the row decides there by the rule itself. Both ways end at the same token.
  */
@@ -38,8 +42,9 @@ enum {
 };
 
 typedef struct {
-    int32_t top; /* number of the first bin, which has the likeliest token; bin i is number top - i */
-    int32_t unused[3];
+    int32_t top;    /* number of the first bin, which has the likeliest token; bin i is number top - i */
+    int32_t tokens; /* in all bins together */
+    int32_t unused[2];
     uint32_t count[SLIP_BINS]; /* tokens */
     uint32_t sum[SLIP_BINS];   /* of the places of the bin's tokens, from its lower end; not of the last bin */
 } slip_histogram;
@@ -93,6 +98,9 @@ void slip_histogram_add(slip_histogram *histogram, const slip_histogram *more);
 typedef struct {
     int32_t kept, open;
 } slip_edge;
+
+/* Is every token in bins >= `bin` kept? That of a small part of the row: false where it does not tell, and slip_histogram_edge() may. */
+bool slip_histogram_keeps(const slip_histogram *histogram, const slip_sampling *sampling, int32_t bin);
 
 /* False: the histogram does not say, since the row is beyond its limits. */
 bool slip_histogram_edge(const slip_histogram *histogram, const slip_sampling *sampling, slip_edge *edge);

@@ -85,13 +85,28 @@ static slip_candidate best_of(const slip_sampling *s, const int32_t *order, int 
     return best;
 }
 
+/* What is said to be kept at first sight is among the first `count` tokens in the order of likelihood; and more is said above than below. */
+static void assert_keeps_soundly(const slip_histogram *histogram, const slip_sampling *s, const int32_t *order, int count)
+{
+    const double scale = slip_bin_scale(s->temperature);
+    int32_t last = histogram->top + 1;
+    assert_false(slip_histogram_keeps(histogram, s, last));
+    bool kept = true;
+    for (int i = 0; i < TOKENS; i++) {
+        const int32_t bin = slip_bin_of(slip_bin_place(logits[order[i]], scale));
+        if (bin != last)
+            kept = slip_histogram_keeps(histogram, s, last = bin);
+        assert_true(!kept || i < count);
+    }
+}
+
 /* Picks, and both sides of the edge. Rows like those of models must be settled without a look at the row, or the histogram is good for
  * nothing. */
 static void test_filters_against_a_sort(void **state)
 {
     (void)state;
     int32_t order[TOKENS], scratch[TOKENS];
-    int settled = 0, peaked = 0, left_out = 0, beaten = 0;
+    int settled = 0, peaked = 0, left_out = 0, beaten = 0, inside = 0, early = 0;
     for (uint64_t seed = 0; seed < 900; seed++) {
         const slip_sampling s = make_sampling(seed);
         if (!slip_sampling_filters(&s))
@@ -110,6 +125,7 @@ static void test_filters_against_a_sort(void **state)
             assert_true(slip_is_above(logits[order[i]], scale, bin) && !slip_is_above(logits[order[i]], scale, bin + 1));
             assert_true(i < count ? bin >= edge.open : bin < edge.kept);
         }
+        assert_keeps_soundly(&histogram, &s, order, count);
         for (int64_t position = 0; position < 3; position++) {
             const slip_candidate want = best_of(&s, order, count, position),
                                  have = slip_sample_filtered(logits, TOKENS, &s, position, scratch);
@@ -125,8 +141,13 @@ static void test_filters_against_a_sort(void **state)
             beaten += drawn.token != want.token && surely.token != want.token;
             peaked += kind == PEAKED;
             settled += kind == PEAKED && slip_is_above(logits[drawn.token], scale, edge.kept);
+            if (slip_is_above(logits[drawn.token], scale, edge.kept)) {
+                inside++;
+                early += slip_histogram_keeps(&histogram, &s, slip_candidate_bin(drawn, &s, position));
+            }
         }
     }
+    assert_true(inside > 1000 && early == inside);
     assert_true(left_out > beaten && beaten > 0); /* by the best that is surely kept, and by one of the open piece */
     assert_true(peaked > 350 && settled > 0.98 * peaked);
 }
@@ -154,6 +175,75 @@ static void test_little_stays_open(void **state)
     assert_true(settled >= 297);
 }
 
+/* Filters that cut exactly at a token, a rounding ahead of it or behind it, or by a ten millionth of the mass: token number `at` is the first
+ * that is left out, or the last that is kept, and what the histogram says of its bin and those around holds for all of that. */
+static void test_cuts_at_a_token(void **state)
+{
+    (void)state;
+    static const double shifts[] = {0, 1e-16, -1e-16, 1e-7, -1e-7, 1e-4, -1e-4};
+    int32_t order[TOKENS];
+    for (uint64_t seed = 0; seed < 600; seed++) {
+        slip_sampling s = {.seed = seed, .temperature = seed % 2 ? 1 : 0.7, .top_p = 1};
+        double total = 0, before = 0, likelihood = 1;
+        int32_t cut = TOKENS;
+        make_row((int)(seed / 2 % ROWS), seed);
+        sort_and_cut(&s, order);
+        if (seed % 3 == 0)
+            s.top_k = cut = 1 + (int32_t)tiny_below(seed, 1, 200);
+        const int at = (int)tiny_below(seed, 2, seed % 5 ? 300 : TOKENS) % cut;
+        for (int i = 0; i < cut; i++) {
+            likelihood = i <= at ? exp((logits[order[i]] - (double)logits[order[0]]) / s.temperature) : likelihood;
+            before = i == at ? total : before;
+            total += exp((logits[order[i]] - (double)logits[order[0]]) / s.temperature);
+        }
+        for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) {
+            slip_histogram histogram;
+            slip_edge edge;
+            if (seed % 4 == 3)
+                s.min_p = fmin(likelihood * (1 + shifts[i]), 1);
+            else
+                s.top_p = fmax(before / total * (1 + shifts[i]), 1e-12);
+            const int count = sort_and_cut(&s, order);
+            slip_histogram_fill(logits, TOKENS, logits[order[0]], s.temperature, &histogram);
+            assert_true(slip_histogram_edge(&histogram, &s, &edge));
+            assert_keeps_soundly(&histogram, &s, order, count);
+            for (int t = 0; t < TOKENS; t++) {
+                const int32_t bin = slip_bin_of(slip_bin_place(logits[order[t]], slip_bin_scale(s.temperature)));
+                assert_true(t < count ? bin >= edge.open : bin < edge.kept);
+            }
+        }
+    }
+}
+
+/* All tokens in one bin: all of it is kept, or nothing is said at first sight, but of a row's one likeliest token. */
+static void test_one_bin(void **state)
+{
+    (void)state;
+    slip_histogram histogram;
+    const slip_sampling tight = {.temperature = 1, .top_p = 1e-12}, half = {.temperature = 1, .top_p = 0.5},
+                        all = {.temperature = 1, .top_p = 1, .top_k = TOKENS}, few = {.temperature = 1, .top_p = 1, .top_k = TOKENS - 1},
+                        nearly = {.temperature = 1, .top_p = 1 - 1e-9, .min_p = 0.5};
+    for (int i = 0; i < TOKENS; i++)
+        logits[i] = 4 + (float)i / TOKENS / 33; /* 128 bins up */
+    slip_histogram_fill(logits, TOKENS, logits[TOKENS - 1], 1, &histogram);
+    assert_int_equal(histogram.top, 128);
+    assert_int_equal(histogram.count[0], TOKENS);
+    assert_true(slip_histogram_keeps(&histogram, &all, 128));
+    assert_true(slip_histogram_keeps(&histogram, &(slip_sampling){.temperature = 1, .top_p = 1, .min_p = 0.5}, 128));
+    assert_false(slip_histogram_keeps(&histogram, &few, 128) || slip_histogram_keeps(&histogram, &tight, 128));
+    assert_false(slip_histogram_keeps(&histogram, &half, 128));
+    assert_true(slip_histogram_keeps(&histogram, &nearly, 128)); /* the last one's mass is more than the bounds are apart */
+    logits[7] = 4.5f;                                            /* alone in bin 144 */
+    slip_histogram_fill(logits, TOKENS, logits[7], 1, &histogram);
+    assert_true(slip_histogram_keeps(&histogram, &tight, 144) && slip_histogram_keeps(&histogram, &nearly, 144));
+    assert_true(slip_histogram_keeps(&histogram, &tight, 129)); /* nothing is between them */
+    assert_false(slip_histogram_keeps(&histogram, &tight, 128) || slip_histogram_keeps(&histogram, &half, 128));
+    assert_false(slip_histogram_keeps(&histogram, &tight, 145)); /* beyond the likeliest */
+    logits[8] = logits[7];                                       /* the second of two equals is left out */
+    slip_histogram_fill(logits, TOKENS, logits[7], 1, &histogram);
+    assert_false(slip_histogram_keeps(&histogram, &tight, 144));
+}
+
 /* Parts of a row, of which each begins at its own highest logit, add up to the row's, in any order. */
 static void test_parts_add_up(void **state)
 {
@@ -172,6 +262,7 @@ static void test_parts_add_up(void **state)
             highest = fmaxf(highest, most);
         }
         slip_histogram_fill(logits, TOKENS, highest, temperature, &whole);
+        assert_int_equal(whole.tokens, TOKENS);
         for (uint64_t turn = 0; turn < 5; turn++) {
             sum = parts[turn];
             for (uint64_t p = 1; p < 5; p++)
@@ -198,6 +289,7 @@ static void test_limits(void **state)
             const int count = sort_and_cut(&s, order);
             slip_histogram_fill(logits, TOKENS, logits[order[0]], s.temperature, &histogram);
             assert_false(slip_histogram_edge(&histogram, &s, &edge));
+            assert_false(slip_histogram_keeps(&histogram, &s, histogram.top));
             assert_int_equal(slip_sample_filtered(logits, TOKENS, &s, 3, scratch).token, best_of(&s, order, count, 3).token);
         }
     const slip_sampling cold = {.seed = 3, .temperature = 1e-7, .top_k = 5, .top_p = 0.9};
@@ -209,10 +301,9 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_filters_against_a_sort),
-        cmocka_unit_test(test_little_stays_open),
-        cmocka_unit_test(test_parts_add_up),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_filters_against_a_sort), cmocka_unit_test(test_little_stays_open),
+        cmocka_unit_test(test_cuts_at_a_token),        cmocka_unit_test(test_one_bin),
+        cmocka_unit_test(test_parts_add_up),           cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

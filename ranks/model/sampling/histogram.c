@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const double MARGIN = 1e-6;                        /* of a mass */
-static const double NEGLIGIBLE = 1e-5;                    /* of a mass: what bins far behind widen its bounds by, at most */
+static const double NEGLIGIBLE = 1e-6;                    /* of a mass: what bins far behind widen its bounds by, at most */
 static const double BIN_STEP = 1.0 / SLIP_BINS_OF_A_NAT;  /* nats a bin */
 static const double WEIGHT_STEP = 0.96923323447634412986; /* exp(-1/32) */
 static const double UPPER_END = 1.0317434074991027604;    /* exp(1/32): the upper end of a bin whose lower end weighs 1 */
@@ -146,7 +146,7 @@ static bounds mass_of_all(const slip_histogram *h)
     while (extend_some(h, &all))
         continue;
     const bounds mass = mass_ahead(&all);
-    return (bounds){mass.low * (1 - MARGIN), (mass.high + mass_behind(h, &all)) * (1 + MARGIN)};
+    return (bounds){mass.low, mass.high + mass_behind(h, &all)};
 }
 
 /* The mass of the `most` likeliest tokens. */
@@ -168,7 +168,7 @@ static bounds mass_of_likeliest(const slip_histogram *h, int64_t most)
         all = (bounds){all.low + mine.low, all.high + mine.high};
         most -= count;
     }
-    return (bounds){all.low * (1 - MARGIN), all.high * (1 + MARGIN)};
+    return all;
 }
 
 /* Bounds of the likeliest token's place in its bin, in nats. */
@@ -181,7 +181,7 @@ static bounds place_of_likeliest(const slip_histogram *h)
 typedef struct {
     const slip_sampling *sampling;
     int64_t most;           /* top_k */
-    double low, high;       /* top_p of the mass that it refers to */
+    bounds mass;            /* that top_p refers to */
     double surely, perhaps; /* a bin's lower end of at least this weight has min_p; a bin's upper end of less than that has not */
 } filters;
 
@@ -199,29 +199,40 @@ static filters filters_of(const slip_histogram *h, const slip_sampling *sampling
 
 static void find_mass(const slip_histogram *h, filters *f)
 {
-    if (f->sampling->top_p >= 1)
-        return;
-    const bounds mass = mass_of_likeliest(h, f->most);
-    f->low = f->sampling->top_p * mass.low;
-    f->high = f->sampling->top_p * mass.high;
+    if (f->sampling->top_p < 1)
+        f->mass = mass_of_likeliest(h, f->most);
 }
 
-/* Are all tokens of bin i kept, that weigh up to `high`, with `count` tokens ahead of them that weigh `ahead`? The likeliest is, whatever the
- * filters. */
-static bool is_kept(const filters *f, const slip_histogram *h, int32_t i, double weight, double high, int64_t count, double ahead)
+/* top_p keeps a token where what is ahead of it is below top_p of that and what is behind, itself included. So the uncertainty of what is ahead
+ * counts 1 - top_p. These are for the most that may be ahead and the least behind, and the other way about. */
+static bool keeps_top_p(const filters *f, double ahead, double behind)
 {
-    const int64_t mine = h->count[i];
-    if (count == 0 && mine == 1)
+    const double top_p = f->sampling->top_p, less = top_p * (1 - MARGIN);
+    return top_p >= 1 || ahead * (1 + MARGIN - less) < less * behind;
+}
+
+static bool leaves_top_p(const filters *f, double ahead, double behind)
+{
+    const double top_p = f->sampling->top_p, more = top_p * (1 + MARGIN);
+    return top_p < 1 && ahead * (1 - MARGIN - more) >= more * behind;
+}
+
+/* Are all tokens of bin i kept, that weigh `mine`, with `count` tokens ahead of them that weigh `ahead`? The likeliest is, whatever the filters. */
+static bool is_kept(const filters *f, const slip_histogram *h, int32_t i, double weight, bounds mine, int64_t count, bounds ahead)
+{
+    const int64_t tokens = h->count[i];
+    if (count == 0 && tokens == 1)
         return true;
     const double lower_end = i < SLIP_BINS - 1 ? weight : 0;
-    const double others = mine == 1 ? 0 : high - lower_end;
-    return count + mine <= f->most && lower_end >= f->surely && (f->sampling->top_p >= 1 || (ahead + others) * (1 + MARGIN) < f->low);
+    const bounds last = tokens == 1 ? mine : (bounds){lower_end, lower_end}; /* it weighs as much, and more at the cost of others */
+    return count + tokens <= f->most && lower_end >= f->surely &&
+           keeps_top_p(f, ahead.high + mine.high - last.high, f->mass.low - ahead.low - mine.low + last.low);
 }
 
 /* Is no token of bin i kept? */
-static bool is_out(const filters *f, double weight, int64_t count, double ahead)
+static bool is_out(const filters *f, double weight, int64_t count, bounds ahead)
 {
-    return count >= f->most || weight * UPPER_END < f->perhaps || (f->sampling->top_p < 1 && ahead * (1 - MARGIN) >= f->high);
+    return count >= f->most || weight * UPPER_END < f->perhaps || leaves_top_p(f, ahead.low, f->mass.high - ahead.high);
 }
 
 slip_verdict slip_histogram_verdict(const slip_histogram *h, const slip_sampling *sampling, int32_t bin, int64_t count, double mass)
@@ -235,9 +246,9 @@ slip_verdict slip_histogram_verdict(const slip_histogram *h, const slip_sampling
         return SLIP_LEFT_OUT;
     find_mass(h, &f);
     const bounds ahead = mass_ahead(&above);
-    if (sampling->top_p >= 1 || (ahead.high + mass) * (1 + MARGIN) < f.low)
+    if (keeps_top_p(&f, ahead.high + mass, f.mass.low - ahead.low - mass))
         return SLIP_KEPT;
-    return (ahead.low + mass) * (1 - MARGIN) >= f.high ? SLIP_LEFT_OUT : SLIP_UNSURE;
+    return leaves_top_p(&f, ahead.low + mass, f.mass.high - ahead.high - mass) ? SLIP_LEFT_OUT : SLIP_UNSURE;
 }
 
 /* Its bins are where logits have places of their own. */
@@ -258,20 +269,20 @@ bool slip_histogram_keeps(const slip_histogram *h, const slip_sampling *sampling
     prefix all = NONE;
     extend(h, at, &all);
     const prefix ahead = all;
-    const double high = mass_ahead(&ahead).high, mine = mass_of(h, at, ahead.weight).high;
+    const bounds higher = mass_ahead(&ahead), mine = mass_of(h, at, ahead.weight);
     filters f = filters_of(h, sampling);
-    f.low = INFINITY;
-    if (!is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, high))
+    f.mass.low = INFINITY;
+    if (!is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, higher))
         return false;
     if (f.most < h->tokens) {
         find_mass(h, &f);
-        return is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, high);
+        return is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, higher);
     }
-    f.low = 0;
-    while (!is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, high)) {
+    f.mass.low = higher.low + mine.low;
+    while (!is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, higher)) {
         if (!extend_some(h, &all))
             return false;
-        f.low = sampling->top_p * mass_ahead(&all).low * (1 - MARGIN);
+        f.mass.low = mass_ahead(&all).low;
     }
     return true;
 }
@@ -291,11 +302,11 @@ bool slip_histogram_edge(const slip_histogram *h, const slip_sampling *sampling,
         if (h->count[i] == 0)
             continue;
         const bounds mine = mass_of(h, i, weight);
-        if (kept && !is_kept(&f, h, i, weight, mine.high, count, ahead.high)) {
+        if (kept && !is_kept(&f, h, i, weight, mine, count, ahead)) {
             kept = false;
             edge->kept = h->top - i + 1;
         }
-        if (!kept && is_out(&f, weight, count, ahead.low)) {
+        if (!kept && is_out(&f, weight, count, ahead)) {
             edge->open = h->top - i + 1;
             return true;
         }

@@ -11,10 +11,12 @@
  * and it is right about both sides, whoever computes the rule, in whatever order and with whatever rounding:
  *   - exp() is convex. The mass of a bin lies between the tangent and the chord of exp() over it, and both are linear in the place of a
  *     token: number and sum of places are enough. They differ by 1.2e-4 of the bin's mass.
+ *   - top_p keeps a token where what is ahead of it weighs less than top_p of that and what is behind, itself included: ahead (1 - top_p) <
+ *     top_p behind. So at 0.95 a twentieth of what bounds ahead of it differ by is uncertain: all in all 1e-5 of the mass.
  *   - How many tokens lie ahead of a bin is exact.
  *   - Places are cut to 1/1024 of a bin, always downwards, and the bounds allow for it.
  *   - Bins are read from the first on. Those that are not read hold `tokens` less what was read, and each of these weighs between nothing and
- *     the upper end of the first of them. Reading ends where that is 1e-5 of what was read.
+ *     the upper end of the first of them. Reading ends where that is 1e-6 of what was read.
  *   - What was read is a lower bound of any mass that has all of it. That is enough for a token to be kept, and so a draw near the beginning
  *     of the row, as most are, takes no more than the bins ahead of it and a few behind (slip_histogram_keeps()).
  *   - Roundings of double (places, sums of masses here and in the rule, in whatever order) are below 1e-8 of a mass: MARGIN is 1e-6.

@@ -215,6 +215,37 @@ static void test_cuts_at_a_token(void **state)
     }
 }
 
+/* Where a token's bin is looked into: top_p's verdict is the rule's for every token, and only of a token next to the edge there may be none, since
+ * bounds of what is ahead of it count little where most of the mass is. */
+static void test_verdicts(void **state)
+{
+    (void)state;
+    int32_t order[TOKENS];
+    int unsure = 0;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        const slip_sampling s = {.temperature = 1, .top_p = 0.95};
+        slip_histogram histogram;
+        make_row(FLAT, seed);
+        const int count = sort_and_cut(&s, order);
+        slip_histogram_fill(logits, TOKENS, logits[order[0]], 1, &histogram);
+        double mass = 0;
+        for (int i = 0, ahead = 0, last = SLIP_NO_BINS; i < TOKENS; i++, ahead++) {
+            const double place = logits[order[i]] * slip_bin_scale(1);
+            const int32_t bin = slip_bin_of(slip_bin_place(logits[order[i]], slip_bin_scale(1)));
+            if (bin != last) {
+                ahead = 0;
+                mass = 0;
+                last = bin;
+            }
+            const slip_verdict verdict = slip_histogram_verdict(&histogram, &s, bin, ahead, mass);
+            assert_true(verdict == SLIP_UNSURE || (verdict == SLIP_KEPT) == (i < count));
+            unsure += verdict == SLIP_UNSURE;
+            mass += exp((place - histogram.top) / SLIP_BINS_OF_A_NAT);
+        }
+    }
+    assert_true(unsure < 40);
+}
+
 /* All tokens in one bin: all of it is kept, or nothing is said at first sight, but of a row's one likeliest token. */
 static void test_one_bin(void **state)
 {
@@ -301,9 +332,13 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_filters_against_a_sort), cmocka_unit_test(test_little_stays_open),
-        cmocka_unit_test(test_cuts_at_a_token),        cmocka_unit_test(test_one_bin),
-        cmocka_unit_test(test_parts_add_up),           cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_filters_against_a_sort),
+        cmocka_unit_test(test_little_stays_open),
+        cmocka_unit_test(test_cuts_at_a_token),
+        cmocka_unit_test(test_verdicts),
+        cmocka_unit_test(test_one_bin),
+        cmocka_unit_test(test_parts_add_up),
+        cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,15 +31,14 @@ void slip_histogram_fill(const float *logits, int64_t count, float highest, doub
 /* Add `more` to bins that lie `down` lower. */
 static void add_below(slip_histogram *histogram, const slip_histogram *more, int64_t down)
 {
+    const int64_t below = down < SLIP_BINS - 1 ? SLIP_BINS - 1 - down : 0; /* the first that goes to the last bin */
     histogram->tokens += more->tokens;
-    for (int64_t i = 0; i < SLIP_BINS; i++) {
-        if (i < SLIP_BINS - 1 - down) {
-            histogram->count[i + down] += more->count[i];
-            histogram->sum[i + down] += more->sum[i];
-        } else {
-            histogram->count[SLIP_BINS - 1] += more->count[i];
-        }
-    }
+    for (int64_t i = 0; i < below; i++)
+        histogram->count[i + down] += more->count[i];
+    for (int64_t i = 0; i < below; i++)
+        histogram->sum[i + down] += more->sum[i];
+    for (int64_t i = below; i < SLIP_BINS; i++)
+        histogram->count[SLIP_BINS - 1] += more->count[i];
 }
 
 void slip_histogram_add(slip_histogram *histogram, const slip_histogram *more)

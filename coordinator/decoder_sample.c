@@ -170,6 +170,8 @@ static int32_t bin_of(const slip_decoder *decoder, const slip_logit_row *row, in
     return slip_candidate_bin(decoder->candidates[at], &row->query->sampling, row->position);
 }
 
+enum { ROWS_AHEAD = 2 }; /* memory takes as long as they do */
+
 static slip_row_work look(const slip_decoder *decoder, const slip_outcome *outcome, slip_logit_row *row, int32_t at)
 {
     const slip_sampling *sampling = &row->query->sampling;
@@ -179,6 +181,8 @@ static slip_row_work look(const slip_decoder *decoder, const slip_outcome *outco
         return SLIP_ROW_DONE;
     if (!slip_is_binned(sampling->temperature))
         return SLIP_ROW_FETCH;
+    if (at + ROWS_AHEAD < decoder->step.logit_rows)
+        slip_histogram_prefetch(&outcome->histograms[at + ROWS_AHEAD]);
     const int32_t bin = bin_of(decoder, row, at);
     if (slip_histogram_keeps(&outcome->histograms[at], sampling, bin))
         return SLIP_ROW_DONE;

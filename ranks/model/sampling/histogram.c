@@ -270,7 +270,7 @@ bool slip_histogram_keeps(const slip_histogram *h, const slip_sampling *sampling
     const prefix ahead = all;
     const bounds higher = mass_ahead(&ahead), mine = mass_of(h, at, ahead.weight);
     filters f = filters_of(h, sampling);
-    f.mass.low = INFINITY;
+    f.mass.low = INFINITY; /* the other filters first */
     if (!is_kept(&f, h, at, ahead.weight, mine, ahead.tokens, higher))
         return false;
     if (f.most < h->tokens) {

@@ -227,14 +227,16 @@ __device__ __forceinline__ void deliver_walk(const kernel_parameters &p, const s
 }
 
 // The last op of a program that has logit rows is SAMPLE, or HISTOGRAM with the same arguments behind it. Drafts that wait for a walk are not
-// delivered here.
+// delivered here. By CTA `cta` of `ctas` that share it.
 template <allreduce_mode MODE>
-__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int slot, int32_t *drafted)
+__device__ void deliver(const kernel_parameters &p, const slip_cuda_op &last, const waiter &w, int sms, int slot, int32_t *drafted, int cta,
+                        int ctas)
 {
     const bool samples = last.kind == SLIP_CUDA_SAMPLE || last.kind == SLIP_CUDA_HISTOGRAM;
     const bool scored = samples && p.step->want != SLIP_WANT_LOGITS && p.step->want != SLIP_WANT_LIKELIEST;
     const int logit_rows = scored && !walks(last) ? p.step->logit_rows : 0;
-    for (int line = CONSUMER_WARPS - 1 - (int)threadIdx.x / 32; line <= logit_rows; line += CONSUMER_WARPS) // the last warps do not walk
+    const int first = (cta + 1) * CONSUMER_WARPS - 1 - (int)threadIdx.x / 32; // the last warps do not walk
+    for (int line = first; line <= logit_rows; line += ctas * CONSUMER_WARPS)
         if (line == 0)
             deliver_picked<MODE>(p, w, slot);
         else
@@ -264,7 +266,7 @@ __device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_para
     consumers_sync();
     if (blockIdx.x == 0) {
         const int slot = number % SLIP_CUDA_STEPS;
-        deliver<MODE>(p, p.ops[ops.last - 1], t.wait, gridDim.x, slot, s.drafted);
+        deliver<MODE>(p, p.ops[ops.last - 1], t.wait, gridDim.x, slot, s.drafted, 0, 1);
         if (walks(p.ops[ops.last - 1]))
             deliver_walk<MODE>(p, p.ops[ops.last - 1].sample, t.wait, slot, s.drafted, *(walk_memory *)s.arena);
         consumers_sync();

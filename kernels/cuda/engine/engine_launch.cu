@@ -101,9 +101,10 @@ static slip_status enqueue_walk(slip_cuda_engine *e, int32_t op)
 static slip_status enqueue_finish(slip_cuda_engine *e, int32_t op)
 {
     int slot = SLIP_CUDA_LAUNCHED;
+    const int warps = slip::kernel_finish_threads() / 32, ctas = (launched(e)->logit_rows + warps) / warps; // a row a warp, and one more
     void *arguments[] = {&e->parameters, &op, &e->sms, &slot};
-    SLIP_TRY_CUDA(cudaLaunchKernel((const void *)slip::finish_kernel, dim3(1), dim3((unsigned)slip::kernel_finish_threads()), arguments, 0,
-                                   e->stream),
+    SLIP_TRY_CUDA(cudaLaunchKernel((const void *)slip::finish_kernel, dim3((unsigned)ctas), dim3((unsigned)slip::kernel_finish_threads()),
+                                   arguments, 0, e->stream),
                   "launching the last op");
     return walks_alone(&e->ops[op]) ? enqueue_walk(e, op) : SLIP_OK;
 }

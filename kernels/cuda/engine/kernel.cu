@@ -77,7 +77,7 @@ const void *launch_kernel_of(bool windows, bool gathered)
 __global__ void finish_kernel(const __grid_constant__ kernel_parameters p, int op, int sms, int slot)
 {
     await_previous_kernel();
-    deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, slot, NULL);
+    deliver<ALONE>(p, p.ops[op], waiter_of(p, SLIP_ROLE_CONSUMER), sms, slot, NULL, (int)blockIdx.x, (int)gridDim.x);
 }
 
 __global__ void walk_kernel(const __grid_constant__ kernel_parameters p, int op, int slot)

@@ -1,5 +1,6 @@
-/* LINEAR of a step whose sums are whole: two warpgroups, each with a row tile of weights, times up to 128 tokens. What binds such a product is what an SM
- * gets of L2: here 16 KB of weights and as many of the operand are multiplied 128 x 128 times.
+/* LINEAR of a step whose sums are whole, of e4m3 or of operands of one bf16: two warpgroups, each with a row tile of weights, times up to 128 tokens. What
+ * an SM gets of L2 binds bf16: here 16 KB of weights and as many of the operand are multiplied 128 x 128 times. The instructions that scale and add up
+ * bind e4m3: docs/speed-cuda.md says what was tried against them.
  *
  * A row gets the bits of the other products: a tile's sums, added up in the order of the columns, chunk by chunk with its factor. */
 #pragma once

@@ -21,12 +21,11 @@ enum wide_shape {
     WIDE_DENSE // LINEAR of larger steps (dense.cuh)
 };
 
+constexpr int WIDE_TILES[] = {3, 3, 4, 2}; // of a stage, by shape
+
 template <int SHAPE>
 struct wide_warps {
-    static constexpr int TILES = SHAPE == WIDE_FEW     ? 4
-                                 : SHAPE == WIDE_DENSE ? 2
-                                                       : 3,
-                         CONSUMERS = TILES * 4, FILLERS = 4; // weight tiles of a stage; warps
+    static constexpr int TILES = WIDE_TILES[SHAPE], CONSUMERS = TILES * 4, FILLERS = 4; // weight tiles of a stage; warps
     static constexpr int CONSUMER_THREADS = CONSUMERS * 32, THREADS = CONSUMER_THREADS + FILLERS * 32;
     // A launch deals out as many registers to each thread. Consumers take what fillers need not.
     static constexpr int DEALT = 65536 / THREADS / 8 * 8, FILLER = SHAPE == WIDE_FEW ? 64 : 56;
@@ -165,7 +164,10 @@ static constexpr bool wide_memory_fits()
     return sizeof(wide_memory<SLIP_WEIGHT_BF16, SHAPE>) <= 227 * 1024 && sizeof(wide_memory<SLIP_WEIGHT_F8, SHAPE>) <= 227 * 1024 &&
            sizeof(wide_memory<SLIP_WEIGHT_MXFP4, SHAPE>) <= 227 * 1024;
 }
-static_assert(wide_memory_fits<WIDE_PARTS>() && wide_memory_fits<WIDE_MANY>() && wide_memory_fits<WIDE_FEW>(), "shared memory of an SM");
+static_assert(wide_memory_fits<WIDE_PARTS>() && wide_memory_fits<WIDE_MANY>() && wide_memory_fits<WIDE_FEW>() &&
+                  sizeof(wide_memory<SLIP_WEIGHT_BF16, WIDE_DENSE>) <= 227 * 1024 &&
+                  sizeof(wide_memory<SLIP_WEIGHT_F8, WIDE_DENSE>) <= 227 * 1024,
+              "shared memory of an SM");
 
 // Token blocks of the same weights come one after the other: the second finds them in L2.
 template <int FORMAT, int SHAPE, int USE>

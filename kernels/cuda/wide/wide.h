@@ -14,6 +14,7 @@
  *   REDUCE_NORM   one launch; over ranks sums have owners (shares.cuh). GATHER is one, too
  *   QUANTISE      one launch
  *   TOPK          one launch, a warp a row
+ *   LINEAR        a kernel for 128 tokens at a time (dense.cuh), but where an operand is two bf16
  *   the router    one launch of its own kernel (counted.cuh)
  *   experts       kernels for few rows an expert or for many
  *

@@ -1,12 +1,14 @@
 /* What an open checkpoint holds: its datasets by name, and the model that its config describes. */
 #include "io/checkpoint/checkpoint.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/checkpoint/layout.h"
+#include "io/checkpoint/parts.h"
 #include "ranks/model/config/settings.h"
 #include "ranks/model/family.h"
 
@@ -49,6 +51,24 @@ static void describe_shape(const slip_dataset *dataset, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%lld", i > 0 ? ", " : "", (long long)dataset->shape[i]);
 }
 
+/* What is wrong with dataset `name`, under the path of the file that has it, or should: the layer's, where the index has a link to one. */
+__attribute__((format(printf, 4, 5))) static slip_status refuse(const slip_checkpoint *checkpoint, const char *source, const char *name,
+                                                                const char *why, ...)
+{
+    char reason[256], group[SLIP_PART_GROUP], *file = NULL;
+    va_list arguments;
+    va_start(arguments, why);
+    vsnprintf(reason, sizeof reason, why, arguments);
+    va_end(arguments);
+    bool of_part = slip_part_of_weight(name, group);
+    for (int32_t i = 0; i < checkpoint->part_count && of_part && file == NULL; i++)
+        if (strncmp(checkpoint->parts[i].group, group, sizeof group) == 0)
+            file = slip_part_path(source, group);
+    slip_status status = slip_fail(SLIP_ERR_INPUT, "%s: /%s%s", file ? file : source, name, reason);
+    free(file);
+    return status;
+}
+
 static slip_status check_shape(const slip_checkpoint *checkpoint, const char *source, const slip_dataset *found,
                                const slip_dataset *expected)
 {
@@ -56,14 +76,14 @@ static slip_status check_shape(const slip_checkpoint *checkpoint, const char *so
         char is[80], must[80];
         describe_shape(found, is, sizeof is);
         describe_shape(expected, must, sizeof must);
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: shape [%s], but its config asks for [%s]", source, expected->name, is, must);
+        return refuse(checkpoint, source, expected->name, ": shape [%s], but its config asks for [%s]", is, must);
     }
     int64_t file_size = found->file > 0 && found->file <= checkpoint->part_count ? checkpoint->parts[found->file - 1].bytes
                         : found->file == 0                                       ? checkpoint->file_size
                                                                                  : 0;
     if (found->bytes != expected->bytes || found->offset < 0 || found->offset > file_size || found->bytes > file_size - found->offset)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: %lld bytes at %lld; its shape needs %lld and the file has %lld", source, expected->name,
-                         (long long)found->bytes, (long long)found->offset, (long long)expected->bytes, (long long)file_size);
+        return refuse(checkpoint, source, expected->name, ": %lld bytes at %lld; its shape needs %lld and the file has %lld",
+                      (long long)found->bytes, (long long)found->offset, (long long)expected->bytes, (long long)file_size);
     return SLIP_OK;
 }
 
@@ -71,10 +91,10 @@ static slip_status check_scales(const slip_checkpoint *checkpoint, const char *s
 {
     const slip_dataset *scales = slip_checkpoint_find(checkpoint, expected->name);
     if (scales == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s is missing", source, expected->name);
+        return refuse(checkpoint, source, expected->name, " is missing");
     known[scales - checkpoint->datasets] = true;
     if (scales->dtype != expected->dtype)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: dtype is not %s", source, expected->name, slip_dtype_name((slip_dtype)expected->dtype));
+        return refuse(checkpoint, source, expected->name, ": dtype is not %s", slip_dtype_name((slip_dtype)expected->dtype));
     return check_shape(checkpoint, source, scales, expected);
 }
 
@@ -84,13 +104,13 @@ static slip_status check_weight(const slip_checkpoint *checkpoint, const char *s
     if (found == NULL && weight->row->optional)
         return SLIP_OK;
     if (found == NULL)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s is missing", source, weight->name);
+        return refuse(checkpoint, source, weight->name, " is missing");
     known[found - checkpoint->datasets] = true;
     if (found->dtype < 0 || found->dtype >= SLIP_DTYPES)
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: dtype %d is unknown", source, weight->name, found->dtype);
+        return refuse(checkpoint, source, weight->name, ": dtype %d is unknown", found->dtype);
     slip_dtype dtype = (slip_dtype)found->dtype;
     if (!slip_layout_allows(weight, dtype))
-        return slip_fail(SLIP_ERR_INPUT, "%s: /%s: cannot be of dtype %s", source, weight->name, slip_dtype_name(dtype));
+        return refuse(checkpoint, source, weight->name, ": cannot be of dtype %s", slip_dtype_name(dtype));
     slip_dataset codes, scales;
     slip_layout_datasets(weight, dtype, &codes, &scales);
     slip_status status = check_shape(checkpoint, source, found, &codes);
@@ -107,7 +127,7 @@ static slip_status check_names(const slip_checkpoint *checkpoint, const char *so
         if (memchr(dataset->name, '\0', sizeof dataset->name) == NULL)
             return slip_fail(SLIP_ERR_INPUT, "%s: dataset %d: its name does not end", source, i);
         if (i > 0 && by_name(dataset - 1, dataset) >= 0)
-            return slip_fail(SLIP_ERR_INPUT, "%s: /%s: given twice or out of order", source, dataset->name);
+            return refuse(checkpoint, source, dataset->name, ": given twice or out of order");
     }
     return SLIP_OK;
 }
@@ -122,7 +142,7 @@ static slip_status check_weights(const slip_checkpoint *checkpoint, const char *
         status = check_weight(checkpoint, source, &weights[i], known);
     for (int32_t i = 0; i < checkpoint->dataset_count && status == SLIP_OK; i++)
         if (!known[i])
-            status = slip_fail(SLIP_ERR_INPUT, "%s: /%s is not a dataset that its config asks for", source, checkpoint->datasets[i].name);
+            status = refuse(checkpoint, source, checkpoint->datasets[i].name, " is not a dataset that its config asks for");
     free(known);
     return status;
 }

@@ -123,7 +123,7 @@ static void test_links_of_a_layer(void **state)
     layer = open_file(&s, LAYER_0);
     assert_true(H5Ldelete(layer, "target/layers/0/o", H5P_DEFAULT) >= 0);
     H5Fclose(layer);
-    refuse(&s, "A_DATASET_TOO_FEW", "m.h5: ", "/target/layers/0/o is missing");
+    refuse(&s, "A_DATASET_TOO_FEW", LAYER_0 ": ", "/target/layers/0/o is missing");
 
     s = make_index(1);
     hid_t index = open_file(&s, "m.h5");

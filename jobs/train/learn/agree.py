@@ -26,7 +26,7 @@ from learn.corpus import Corpus
 from learn.launch import Launcher
 from learn.loops import copies, repeated, repeats
 from learn.optimizer import build, rate, restore, schedule, tensors
-from learn.state import Journal, save
+from learn.state import Journal, fill, save
 from nets.decode import generate
 from nets.drafter import export_drafter, load_drafter
 from nets.export import export_target
@@ -119,9 +119,15 @@ class Trainer:
         self.draws = torch.Generator(self.device)
         goes_on = self.path.exists()
         if goes_on or self.run.args.start:
-            saved = torch.load(self.path if goes_on else self.run.args.start, map_location=self.device, weights_only=True)
-            self.model.load_state_dict(saved["model"])
-            self.drafter.load_state_dict(saved["drafter"])
+            path = self.path if goes_on else self.run.args.start
+            try:
+                saved = torch.load(path, map_location=self.device, weights_only=True)
+            except OSError as fault:
+                raise SystemExit(f"{path}: {fault.strerror}") from None
+            if "drafter" not in saved:
+                raise SystemExit(f"{path}: no checkpoint of the stage agree: it has no drafter")
+            fill(self.model, saved["model"], path)
+            fill(self.drafter, saved["drafter"], path)
             self.drafter.embedding.copy_(self.model.embed_tokens.detach())
             restore(self.optimizers, saved["optimizers"])
             self.before, self.text.number = saved["before"], saved["number"]

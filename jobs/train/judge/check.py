@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from judge.check_refusals import refusals, refused
+from judge.check_refusals import refusals, refuse_others
 from judge.check_walk import walking
 from learn import loops, settings, state
 from learn.optimizer import Muon, orthogonalize
@@ -287,13 +287,7 @@ def agreeing():
         back, c = load_target(trainer.out), trainer.drafter.c
         if again.step != 2 or again.spent != trainer.spent or again.drafter.c != c or not torch.equal(again.model.lm_head, trainer.model.lm_head):
             raise SystemExit("check: agree: a run that goes on is not where it stopped")
-        saved = torch.load(trainer.path, weights_only=True)
-        saved["drafter"]["fc.weight"] = saved["drafter"]["fc.weight"][:1]
-        torch.save(saved, folder + "/other.pt")
-        torch.save({"model": saved["model"]}, folder + "/target.pt")
-        for name, wanted in (("other", "fc.weight: (1, "), ("target", "it has no drafter"), ("none", "No such file")):
-            run.args.branch, run.args.start = name, Path(folder) / f"{name}.pt"
-            refused(lambda: Trainer(run), wanted)
+        refuse_others(Trainer, run, trainer.path)
         return close(back.lm_head, trainer.model.lm_head.detach(), 2 ** -8, "agree: what was exported")
 
 

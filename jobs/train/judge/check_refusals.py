@@ -21,6 +21,17 @@ def refused(make, wanted):
         raise SystemExit(f"check: refusals: {said!r} where {wanted!r} was to be said")
 
 
+def refuse_others(make, run, path):
+    """What the stage agree cannot go on from: `path` with a tensor of another shape, without a drafter, and no file at all."""
+    saved = torch.load(path, weights_only=True)
+    saved["drafter"]["fc.weight"] = saved["drafter"]["fc.weight"][:1]
+    torch.save(saved, path.parent / "cut.pt")
+    torch.save({"model": saved["model"]}, path.parent / "alone.pt")
+    for name, wanted in (("cut", "fc.weight: (1, "), ("alone", "it has no drafter"), ("none", "No such file")):
+        run.args.branch, run.args.start = name, path.parent / f"{name}.pt"
+        refused(lambda: make(run), wanted)
+
+
 def refusals():
     from judge.check import tiny_run
     from learn.drafter import Trainer as Drafters

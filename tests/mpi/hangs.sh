@@ -91,7 +91,7 @@ goes_on() { # name
 
 for who in launcher rank; do
     ask "$who"
-    shown "SIGUSR2 at the $who" "step [0-9]\|waiting for the step\|loading" 3
+    shown "SIGUSR2 at the $who" "step [0-9]\|waiting for the step\|loading\|opening the model" 3
     goes_on "SIGUSR2 at the $who"
 done
 

@@ -141,14 +141,15 @@ static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op &host, i
     const int format = host.product.matrix.format;
     if (!s.whole)
         return launch(s, kernel_of(host, false, false), op);
+    if (host.product.counted) {
+        assert(format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
+        return launch(s, router_kernel(), op);
+    }
     if (format == SLIP_WEIGHT_F8)
         return launch(s, dense_kernel<SLIP_WEIGHT_F8>(), op);
     if (format == SLIP_WEIGHT_BF16 && host.product.operand.single)
         return launch(s, dense_kernel<SLIP_WEIGHT_BF16>(), op);
-    if (!host.product.counted)
-        return launch(s, kernel_of(host, true, false), op);
-    assert(host.product.matrix.format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
-    return launch(s, router_kernel(), op);
+    return launch(s, kernel_of(host, true, false), op);
 }
 
 static cudaError_t launch_gate_up(const wide_step &s, const slip_cuda_op *host, int op)

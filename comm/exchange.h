@@ -27,6 +27,8 @@
  *     sent      [quads that a rank owns at most][row_blocks][ranks]   flags: that rank's partial is there
  *     done      [quads][row_blocks]                                   flags: the owner's result is there
  *
+ * A product may have sent all of a rank's partials before its user begins to add up: then the flags of a rank's first quad and block say so of all.
+ *
  * What an owner's rows picked of a router goes to all in lines again, [rows][SLIP_SHARE_PICKS]: expert, weight, and the epoch of the sum before. One set
  * is enough: who writes the next picks has the sum before them, to which each rank sent its part behind its reading of these.
  *
@@ -63,7 +65,8 @@ enum {
 };
 
 typedef struct {
-    uint32_t abort; /* 0, or 1 + the rank that failed and aborts this one; written by that rank */
+    uint32_t abort;         /* 0, or 1 + the rank that failed and aborts this one; written by that rank */
+    uint64_t sending_since; /* ns of the GPU's clock; where absent ranks are emulated: when a product began to send its sums */
 } slip_exchange_head;
 
 /* Offsets in bytes, from the arena's start unless said otherwise. */

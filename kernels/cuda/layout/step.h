@@ -18,6 +18,15 @@ enum { SLIP_CUDA_STEPS = 4, SLIP_CUDA_LAUNCHED = SLIP_CUDA_STEPS, SLIP_CUDA_SLOT
  * work to SMs. */
 enum { SLIP_CUDA_WHOLE_ABOVE = 64 };
 
+/* Steps of so many rows and more have dense products that take turns at the SMs, and send their sums to other ranks while they multiply (wide/send.cuh):
+ * what the last turn sends is not hidden. Measured with 256, 512 and 2,048 rows: docs/speed-cuda.md. */
+enum { SLIP_CUDA_SENDS_FROM = 1024 };
+
+SLIP_BOTH static inline bool slip_cuda_sends(int32_t rows)
+{
+    return rows >= SLIP_CUDA_SENDS_FROM;
+}
+
 /* A step of more than one row group is made by launches, not by the resident kernel. */
 SLIP_BOTH static inline bool slip_cuda_is_wide(int32_t rows)
 {

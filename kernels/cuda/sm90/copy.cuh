@@ -73,6 +73,13 @@ __device__ __forceinline__ void mbarrier_arrive(uint64_t *bar)
     asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
 }
 
+// By a whole warp: one arrival.
+__device__ __forceinline__ void mbarrier_arrive_elected(uint64_t *bar)
+{
+    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\n@p mbarrier.arrive.shared.b64 _, [%0];\n}" ::"r"(shared_address(bar))
+                 : "memory");
+}
+
 __device__ __forceinline__ void mbarrier_expect(uint64_t *bar, int bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(bar)), "r"(bytes) : "memory");

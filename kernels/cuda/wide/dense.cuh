@@ -2,10 +2,13 @@
  * an SM gets of L2 binds bf16: here 16 KB of weights and as many of the operand are multiplied 128 x 128 times. The instructions that scale and add up
  * bind e4m3: docs/speed-cuda.md says what was tried against them.
  *
- * A row gets the bits of the other products: a tile's sums, added up in the order of the columns, chunk by chunk with its factor. */
+ * A row gets the bits of the other products: a tile's sums, added up in the order of the columns, chunk by chunk with its factor.
+ *
+ * Sums that go over ranks are sent by the warps that have them (send.cuh): the link is at work while the next items are multiplied. */
 #pragma once
 
 #include "kernels/cuda/wide/product.cuh"
+#include "kernels/cuda/wide/send.cuh"
 
 namespace slip {
 
@@ -71,8 +74,8 @@ __device__ __forceinline__ void wide_dense_write(const wide_work &w, const wide_
 
 // One warpgroup's row tile of an item.
 template <int FORMAT, int N>
-__device__ __forceinline__ void wide_dense_item(const wide_work &w, const wide_item &item, int warpgroup,
-                                                wide_memory<FORMAT, WIDE_DENSE> &s, unsigned &count)
+__device__ __forceinline__ void wide_dense_item(const wide_work &w, const slip_exchange &x, const wide_sender &to, const wide_item &item,
+                                                int warpgroup, wide_memory<FORMAT, WIDE_DENSE> &s, unsigned &count)
 {
     constexpr int DEPTH = wide_format<FORMAT, WIDE_DENSE>::DEPTH;
     const bool works = warpgroup < item.tiles;
@@ -99,12 +102,15 @@ __device__ __forceinline__ void wide_dense_item(const wide_work &w, const wide_i
         for (int i = 0; i < SUMS<N>; i++)
             total[i] = __fadd_rn(total[i], sum[i]);
     }
-    if (works)
+    if (works && to.sends)
+        wide_send<N>(x, to, item.group, item.groups, (item.row_tile + warpgroup) * SLIP_TILE_ROWS + wide_thread() / 32 % 4 * 16, total);
+    else if (works)
         wide_dense_write<N>(w, item, warpgroup, total);
 }
 
 template <int FORMAT>
-__device__ __forceinline__ void wide_dense_items(const wide_work &w, wide_memory<FORMAT, WIDE_DENSE> &s)
+__device__ __forceinline__ void wide_dense_items(const wide_work &w, const slip_exchange &x, const wide_sender &to,
+                                                 wide_memory<FORMAT, WIDE_DENSE> &s)
 {
     const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
     unsigned count = 0;
@@ -113,17 +119,20 @@ __device__ __forceinline__ void wide_dense_items(const wide_work &w, wide_memory
         const wide_item item = wide_item_of<FORMAT, WIDE_DENSE, WIDE_SUMMED>(w, number);
         wide_factors<WIDE_DENSE, WIDE_SUMMED>(w, item, s.factor);
         if (item.groups <= 4)
-            wide_dense_item<FORMAT, 32>(w, item, warpgroup, s, count);
+            wide_dense_item<FORMAT, 32>(w, x, to, item, warpgroup, s, count);
         else if (item.groups <= 8)
-            wide_dense_item<FORMAT, 64>(w, item, warpgroup, s, count);
+            wide_dense_item<FORMAT, 64>(w, x, to, item, warpgroup, s, count);
         else
-            wide_dense_item<FORMAT, 128>(w, item, warpgroup, s, count);
+            wide_dense_item<FORMAT, 128>(w, x, to, item, warpgroup, s, count);
+        if (to.absent && number == 0 && threadIdx.x == 0)
+            ((slip_exchange_head *)x.peer[0])->sending_since = now_ns();
     }
 }
 
+// `may_send`: the REDUCE_NORM behind it finds what it sends.
 template <int FORMAT>
 __global__ void __launch_bounds__(wide_warps<WIDE_DENSE>::THREADS, 1)
-    wide_dense(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+    wide_dense(const slip_cuda_op *ops, const slip_cuda_step *step, int number, const __grid_constant__ wide_ranks ranks, int may_send)
 {
     using warps = wide_warps<WIDE_DENSE>;
     wide_memory<FORMAT, WIDE_DENSE> &s = *(wide_memory<FORMAT, WIDE_DENSE> *)wide_bytes;
@@ -139,7 +148,12 @@ __global__ void __launch_bounds__(wide_warps<WIDE_DENSE>::THREADS, 1)
         return;
     }
     registers_get<warps::CONSUMER>();
-    wide_dense_items<FORMAT>(s.work, s);
+    wide_sender to = {};
+    if (may_send && slip_cuda_sends(step->rows)) {
+        const slip_cuda_reduce_norm &sum = ops[number + 1].reduce_norm;
+        to = {true, sum.peers > 0, share_epoch(*step, sum, number + 1)};
+    }
+    wide_dense_items<FORMAT>(s.work, ranks.exchange, to, s);
 }
 
 } // namespace slip

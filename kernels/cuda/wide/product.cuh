@@ -71,12 +71,12 @@ __device__ __forceinline__ void wide_put(const wide_work &w, float *to, const in
 }
 
 // Writes them. `pick`: of the item's rows.
-template <int N>
+template <int N, bool LINEAR>
 __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const int32_t *pick, int column,
                                            const float (&sum)[SUMS<N>])
 {
     const slip_cuda_partial out = w.op->out;
-    if (w.block) {
+    if (!LINEAR) {
         wide_put<N>(w, out.data + item.chunk * out.stride + column, pick, sum);
         return;
     }
@@ -118,9 +118,10 @@ template <int FORMAT, int N, int SHAPE, int USE>
 __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
                                               unsigned &count)
 {
-    constexpr bool ADDS = USE == WIDE_SUMMED || USE == WIDE_SWIGLU, SHARED = ADDS && wide_totals<FORMAT, SHAPE>::SHARED && N == 64;
+    constexpr bool LINEAR = WIDE_LINEAR<SHAPE, USE>, ADDS = USE == WIDE_SUMMED || USE == WIDE_GATHERED || USE == WIDE_SWIGLU;
+    constexpr bool SHARED = ADDS && wide_totals<FORMAT, SHAPE>::SHARED && N == 64;
     float total[ADDS && !SHARED ? SUMS<N> : 4] = {};
-    if (w.block)
+    if (!LINEAR)
         wide_load_picks<FORMAT, SHAPE>(w, item, s.picks[wide_thread() / 32]);
     const wide_lane<FORMAT, SHAPE> lane(s, warpgroup);
     const bool works = wide_row_tile<USE>(w.op->matrix, item, warpgroup) >= 0;
@@ -132,7 +133,7 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
         const wide_picks<FORMAT, SHAPE> &picks = s.picks[thread / 32];
         copy_wait_all();
         __syncwarp();
-        wide_scale<N>(w.block ? picks.factor : s.factor, sum);
+        wide_scale<N>(LINEAR ? s.factor : picks.factor, sum);
         if constexpr (SHARED) {
             wide_add_shared<N>(s.total.sum, left == item.turns, left == 1, sum);
         } else if constexpr (ADDS) {
@@ -151,7 +152,7 @@ __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_ite
         if (SHAPE == WIDE_PARTS && w.op->counted)
             wide_count<N>(w, item, column, sum);
         else
-            wide_write<N>(w, item, picks.pick, column, sum);
+            wide_write<N, LINEAR>(w, item, picks.pick, column, sum);
     }
 }
 
@@ -227,7 +228,7 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
     const int tiles = USE == WIDE_SWIGLU ? blocks_of(product.width) : product.matrix.row_tiles;
     w.pieces = (tiles + w.each - 1) / w.each;
     w.items = w.full = w.blocks * w.pieces * w.splits;
-    if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
+    if (WIDE_LINEAR<SHAPE, USE>)
         wide_cut(w);
     return w;
 }
@@ -249,7 +250,7 @@ __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &ite
     constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     constexpr bool THREE = FORMAT == SLIP_WEIGHT_MXFP4 && SHAPE == WIDE_FEW;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
-    if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && !w.block)
+    if (WIDE_LINEAR<SHAPE, USE>)
         wide_factors<SHAPE, USE>(w, item, s.factor);
     if (item.groups <= 1)
         wide_do_with<FORMAT, 8, SHAPE, USE>(w, item, warpgroup, s, count);
@@ -311,15 +312,10 @@ __global__ void __launch_bounds__(wide_warps<SHAPE>::THREADS, 1)
     wide_start<FORMAT, SHAPE>(s);
     await_previous_kernel();
     const slip_cuda_op &op = ops[number];
-    const int rows = op_rows(op, step->rows, step->logit_rows);
-    if constexpr (SHAPE != WIDE_PARTS) {
-        if (threadIdx.x == 0)
-            s.work = wide_work_of<FORMAT, SHAPE, USE>(op, rows);
-        __syncthreads();
-        wide_part<FORMAT, SHAPE, USE>(s.work, s);
-    } else {
-        wide_part<FORMAT, SHAPE, USE>(wide_work_of<FORMAT, SHAPE, USE>(op, rows), s);
-    }
+    if (threadIdx.x == 0)
+        s.work = wide_work_of<FORMAT, SHAPE, USE>(op, op_rows(op, step->rows, step->logit_rows));
+    __syncthreads();
+    wide_part<FORMAT, SHAPE, USE>(s.work, s);
 }
 
 } // namespace slip

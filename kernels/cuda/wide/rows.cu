@@ -1,9 +1,56 @@
-/* Launches of the ops of wide steps that have no weights but vectors. */
+/* The ops of wide steps that have no weights but vectors: those of one rank, and all launches. */
 #include "kernels/cuda/wide/shares.cuh"
 #include "kernels/cuda/wide/topk.cuh"
 #include "kernels/cuda/wide/wide.h"
 
 namespace slip {
+
+// Of a rank that is alone, or of sums that are gathered.
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+    wide_reduce_norm(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    await_previous_kernel();
+    const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
+    wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) {
+        wide_sums before, sum;
+        wide_load_residual(op, q, before); // under way with the terms
+        wide_sum(op.terms, op.gathered, step->rows, q, sum);
+        wide_add_residual(op, before, sum);
+        wide_keep(op, step, q, sum);
+        wide_write_normed(op, q, sum);
+    });
+}
+
+// This rank's own sums, for the host to gather.
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+    wide_gather(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    await_previous_kernel();
+    const slip_cuda_gather &op = ops[number].gather;
+    const int hidden = op.out.columns;
+    wide_for_each_quad(step->rows, hidden, [&](const wide_quad &q) {
+        wide_sums sum;
+        wide_sum(op.terms, false, step->rows, q, sum);
+#pragma unroll
+        for (int r = 0; r < WIDE_ROWS; r++)
+            if (q.real && r < q.rows)
+                *(float4 *)(op.out.data + (int64_t)(q.row + r) * op.out.stride + q.column) = sum[r];
+    });
+}
+
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+    wide_quantise(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    await_previous_kernel();
+    const slip_cuda_quantise &op = ops[number].quantise;
+    wide_for_each_quad(step->rows, op.operand.columns, [&](const wide_quad &q) {
+        wide_sums v;
+#pragma unroll
+        for (int r = 0; r < WIDE_ROWS; r++)
+            v[r] = q.real && r < q.rows ? *(const float4 *)(quantised_row(op, *step, q.row + r) + q.column) : zero();
+        wide_write_rows(op.operand, false, q, v);
+    });
+}
 
 bool wide_rows_takes(const slip_cuda_op &host)
 {
@@ -16,8 +63,7 @@ bool wide_rows_takes(const slip_cuda_op &host)
     }
 }
 
-// The ranks there are, or rank 0 among absent peers, whose arenas are one of this GPU.
-static wide_ranks ranks_of(const wide_step &s, int peers, int hidden, unsigned char *stand_in)
+wide_ranks wide_ranks_of(const wide_step &s, int peers, int hidden, unsigned char *stand_in)
 {
     wide_ranks ranks = *s.ranks;
     if (peers == 0)
@@ -28,10 +74,11 @@ static wide_ranks ranks_of(const wide_step &s, int peers, int hidden, unsigned c
     return ranks;
 }
 
-static cudaError_t enqueue_share(const wide_step &s, const slip_cuda_reduce_norm &host, int op, bool kernel_before)
+static cudaError_t enqueue_share(const wide_step &s, const slip_cuda_reduce_norm &host, bool may_be_sent, int op, bool kernel_before)
 {
-    wide_ranks ranks = ranks_of(s, host.peers, host.hidden, host.stand_in);
-    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op, &ranks};
+    int may = may_be_sent;
+    wide_ranks ranks = wide_ranks_of(s, host.peers, host.hidden, host.stand_in);
+    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op, &ranks, &may};
     return launch_behind(host.peers ? (const void *)wide_share<true> : (const void *)wide_share<false>, s.sms * SHARE_CTAS,
                          WIDE_ROWS_THREADS, 0, s.stream, arguments, kernel_before);
 }
@@ -41,7 +88,7 @@ static cudaError_t enqueue_topk(const wide_step &s, const slip_cuda_topk &host, 
     const void *kernel = host.owned.owners == 1 ? (const void *)wide_topk<TOPK_ALONE>
                          : host.peers           ? (const void *)wide_topk<TOPK_ABSENT>
                                                 : (const void *)wide_topk<TOPK_RANKS>;
-    wide_ranks ranks = ranks_of(s, host.peers, SLIP_EXCHANGE_COLUMNS, host.stand_in);
+    wide_ranks ranks = wide_ranks_of(s, host.peers, SLIP_EXCHANGE_COLUMNS, host.stand_in);
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op, &ranks};
     return launch_behind(kernel, s.sms * WIDE_TOPK_CTAS, WIDE_TOPK_THREADS, 0, s.stream, arguments, kernel_before);
 }
@@ -50,7 +97,7 @@ cudaError_t wide_rows_enqueue(const wide_step &s, const slip_cuda_op &host, int 
 {
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
     if (host.kind == SLIP_CUDA_REDUCE_NORM && (host.reduce_norm.exchange || host.reduce_norm.peers))
-        return enqueue_share(s, host.reduce_norm, op, kernel_before);
+        return enqueue_share(s, host.reduce_norm, op > 0 && wide_may_send(s, &host - 1), op, kernel_before);
     if (host.kind == SLIP_CUDA_TOPK)
         return enqueue_topk(s, host.topk, op, kernel_before);
     const void *kernel = host.kind == SLIP_CUDA_GATHER     ? (const void *)wide_gather

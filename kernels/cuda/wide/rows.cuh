@@ -1,4 +1,4 @@
-/* REDUCE_NORM, GATHER and QUANTISE of a wide step: a warp computes four rows of a row group in one block of 128 columns, four columns a lane, so that the
+/* What REDUCE_NORM, GATHER and QUANTISE of a wide step (rows.cu) are made of: a warp computes four rows of a row group in one block of 128 columns, four columns a lane, so that the
  * loads of four rows are in flight together. Lanes then trade what they hold for whole slices of 16 bytes of the operand. Neighbouring rows'
  * slices are neighbours in memory: sectors are written whole.
  *
@@ -106,19 +106,20 @@ __device__ __forceinline__ uint4 wide_trade_two(const uint2 (&words)[2], bool od
     return odd ? make_uint4(got.x, got.y, keep.x, keep.y) : make_uint4(keep.x, keep.y, got.x, got.y);
 }
 
-// Lanes 4 i .. 4 i + 3 have a word of each of four rows; afterwards lane 4 i + r has all four of row r.
+// Lanes 4 i .. 4 i + 3 have a word of each of four rows; afterwards lane 4 i + r has all four of row r. The same of lanes that are APART.
+template <int APART = 1>
 __device__ __forceinline__ uint4 wide_trade_four(const uint32_t (&words)[WIDE_ROWS], int lane)
 {
-    const bool odd = lane & 1, upper = lane & 2;
+    const bool odd = lane & APART, upper = lane & 2 * APART;
     uint2 two[2]; // of rows odd and 2 + odd, from this lane and its neighbour
 #pragma unroll
     for (int p = 0; p < 2; p++) {
         const uint32_t keep = odd ? words[2 * p + 1] : words[2 * p], give = odd ? words[2 * p] : words[2 * p + 1];
-        const uint32_t got = __shfl_xor_sync(~0u, give, 1);
+        const uint32_t got = __shfl_xor_sync(~0u, give, APART);
         two[p] = odd ? make_uint2(got, keep) : make_uint2(keep, got);
     }
     const uint2 keep = upper ? two[1] : two[0], give = upper ? two[0] : two[1];
-    const uint2 got = make_uint2(__shfl_xor_sync(~0u, give.x, 2), __shfl_xor_sync(~0u, give.y, 2));
+    const uint2 got = make_uint2(__shfl_xor_sync(~0u, give.x, 2 * APART), __shfl_xor_sync(~0u, give.y, 2 * APART));
     return upper ? make_uint4(got.x, got.y, keep.x, keep.y) : make_uint4(keep.x, keep.y, got.x, got.y);
 }
 
@@ -211,7 +212,7 @@ __device__ __forceinline__ void wide_normed(const slip_cuda_reduce_norm &op, con
         v[r] = multiplied(x[r], norm);
 }
 
-// ---- the ops ----
+// ---- all quads, and what is kept of one ----
 
 // All warps of the grid share the quads of `groups` row groups, of which group_of(i) is number i. Rows end at `rows`.
 template <class Group, class Work>
@@ -275,53 +276,6 @@ __device__ __forceinline__ void wide_write_normed(const slip_cuda_reduce_norm &o
     wide_put_squares(op.operand, q, lane, wide_squares_of(lane, x));
     wide_normed(op, q, x, v);
     wide_write_rows(op.operand, op.by_row, q, v);
-}
-
-// Of a rank that is alone, or of sums that are gathered.
-__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
-    wide_reduce_norm(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
-{
-    await_previous_kernel();
-    const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
-    wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) {
-        wide_sums before, sum;
-        wide_load_residual(op, q, before); // under way with the terms
-        wide_sum(op.terms, op.gathered, step->rows, q, sum);
-        wide_add_residual(op, before, sum);
-        wide_keep(op, step, q, sum);
-        wide_write_normed(op, q, sum);
-    });
-}
-
-// This rank's own sums, for the host to gather.
-__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
-    wide_gather(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
-{
-    await_previous_kernel();
-    const slip_cuda_gather &op = ops[number].gather;
-    const int hidden = op.out.columns;
-    wide_for_each_quad(step->rows, hidden, [&](const wide_quad &q) {
-        wide_sums sum;
-        wide_sum(op.terms, false, step->rows, q, sum);
-#pragma unroll
-        for (int r = 0; r < WIDE_ROWS; r++)
-            if (q.real && r < q.rows)
-                *(float4 *)(op.out.data + (int64_t)(q.row + r) * op.out.stride + q.column) = sum[r];
-    });
-}
-
-__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
-    wide_quantise(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
-{
-    await_previous_kernel();
-    const slip_cuda_quantise &op = ops[number].quantise;
-    wide_for_each_quad(step->rows, op.operand.columns, [&](const wide_quad &q) {
-        wide_sums v;
-#pragma unroll
-        for (int r = 0; r < WIDE_ROWS; r++)
-            v[r] = q.real && r < q.rows ? *(const float4 *)(quantised_row(op, *step, q.row + r) + q.column) : zero();
-        wide_write_rows(op.operand, false, q, v);
-    });
 }
 
 } // namespace slip

@@ -6,6 +6,9 @@
  * cumulative: it orders the stores of all lanes before it. The reader's lane polls by ld.acquire.sys and its warp meets, so the loads behind that see them.
  * They are volatile: of system scope, not answered by an SM's cache, which may hold what lay there two exchanges ago.
  *
+ * A dense product in front sends its sums itself, to where share_send() would have put them (dense.cuh), while it multiplies; its end is before this
+ * kernel's begin. One flag then says of all of a rank's partials that they are there.
+ *
  * Why two sets are enough: as in comm/exchange.cuh. Each rank needs something of every other rank to leave an exchange, since a result is made of all ranks'
  * partials; the end of its kernel is what a grid barrier is there. Why it cannot deadlock: all CTAs find room at once, those of the kernel before leave without
  * waiting for them. Warps send and collect in ascending order of quads: the lowest one that is not collected has been reached by a warp of every rank, or
@@ -15,26 +18,9 @@
 #pragma once
 
 #include "kernels/cuda/sync/sync.cuh"
-#include "kernels/cuda/wide/rows.cuh"
-#include "kernels/cuda/wide/wide.h"
+#include "kernels/cuda/wide/send.cuh"
 
 namespace slip {
-
-// Where a quad's parts lie, in bytes from an arena's start.
-struct share_place {
-    int owner;
-    size_t partials, sent; // of rank 0; the others' lie behind
-    size_t result, done;
-};
-
-__device__ __forceinline__ share_place share_place_of(const slip_exchange_layout &at, uint32_t epoch, const wide_quad &q)
-{
-    const int quad = q.row / WIDE_ROWS;
-    const size_t set = at.share_set[epoch & 1], all = (size_t)quad * at.row_blocks + q.block,
-                 owned = ((size_t)slip_share_place(at.ranks, quad) * at.row_blocks + q.block) * at.ranks;
-    return {slip_share_owner(at.ranks, quad), set + owned * SLIP_SHARE_QUAD, set + at.share_sent + owned * sizeof(uint32_t),
-            set + at.share_results + all * SLIP_SHARE_QUAD, set + at.share_done + all * sizeof(uint32_t)};
-}
 
 // What an owner sends; as floats, or as a lane's part of an operand.
 struct share_result {
@@ -101,23 +87,28 @@ __device__ __forceinline__ void share_await(const waiter &w, int hop, const unsi
     });
 }
 
-// `v` becomes the sum over ranks, in their order.
-__device__ __forceinline__ void share_collect(const slip_exchange &x, const waiter &w, const share_place &place, uint32_t epoch,
-                                              wide_sums &v)
+// By a warp: what all others sent is there, of which the flags at `sent` speak.
+__device__ __forceinline__ void share_await_sent(const slip_exchange &x, const waiter &w, size_t sent, uint32_t epoch)
 {
-    const int lane = threadIdx.x % 32, ranks = x.at.ranks;
-    const unsigned char *const arena = x.peer[x.rank];
-    if (lane < ranks && lane != x.rank)
-        share_await(w, 0, arena + place.sent + lane * sizeof(uint32_t), lane, epoch);
+    const int lane = threadIdx.x % 32;
+    if (lane < x.at.ranks && lane != x.rank)
+        share_await(w, 0, x.peer[x.rank] + sent + lane * sizeof(uint32_t), lane, epoch);
     __syncwarp();
+}
+
+// `v` becomes the sum over ranks, in their order. `all`: this rank's part is where the others' are, and not in `v`.
+__device__ __forceinline__ void share_collect(const slip_exchange &x, const share_place &place, bool all, wide_sums &v)
+{
+    const int ranks = x.at.ranks;
+    const unsigned char *const arena = x.peer[x.rank];
     wide_sums sum;
 #pragma unroll 2
     for (int rank = 0; rank < ranks; rank++) {
         wide_sums part;
-        share_read(arena + place.partials + (size_t)rank * SLIP_SHARE_QUAD, part); // of this rank's own place, for nothing
+        share_read(arena + place.partials + (size_t)rank * SLIP_SHARE_QUAD, part); // of this rank's own place, perhaps for nothing
 #pragma unroll
         for (int r = 0; r < WIDE_ROWS; r++) {
-            const float4 mine = rank == x.rank ? v[r] : part[r];
+            const float4 mine = rank == x.rank && !all ? v[r] : part[r];
             sum[r] = rank == 0 ? mine : add(sum[r], mine);
         }
     }
@@ -182,28 +173,25 @@ __device__ __forceinline__ void share_keep(const slip_cuda_reduce_norm &op, cons
     }
 }
 
-// One that no other op or step has: no flag of the past is mistaken for it.
-__device__ __forceinline__ uint32_t share_stand_in_epoch(const slip_cuda_step &step, int number)
-{
-    constexpr uint32_t OPS = 1 << 14; // of a list: more than there are
-    return SLIP_EXCHANGE_FIRST_EPOCH + (uint32_t)step.number * OPS + (uint32_t)number;
-}
-
-// What absent peers would have sent: partials like ours; or a result that is made of our sum and of a residual, whatever is there: rows are to differ.
-__device__ __forceinline__ void share_stand_in(const slip_cuda_reduce_norm &op, const slip_exchange &x, const share_place &place,
-                                               uint32_t epoch, const wide_quad &q, const wide_sums &v)
+// What absent peers would have sent to an owner: partials like ours.
+__device__ __forceinline__ void share_stand_in_partials(const slip_exchange &x, const share_place &place, uint32_t epoch,
+                                                        const wide_sums &v)
 {
     unsigned char *const arena = x.peer[x.rank];
     const int lane = threadIdx.x % 32;
-    if (place.owner == x.rank) {
 #pragma unroll 1
-        for (int rank = 1; rank < x.at.ranks; rank++)
-            share_write(arena + place.partials + (size_t)rank * SLIP_SHARE_QUAD, v);
-        __syncwarp();
-        if (lane < x.at.ranks)
-            share_say(arena, place.sent + lane * sizeof(uint32_t), epoch);
-        return;
-    }
+    for (int rank = 1; rank < x.at.ranks; rank++)
+        share_write(arena + place.partials + (size_t)rank * SLIP_SHARE_QUAD, v);
+    __syncwarp();
+    if (lane < x.at.ranks)
+        share_say(arena, place.sent + lane * sizeof(uint32_t), epoch);
+}
+
+// And an absent owner: a result that is made of our sum `v` and of a residual, whatever is there: rows are to differ.
+__device__ __forceinline__ void share_stand_in_result(const slip_cuda_reduce_norm &op, const slip_exchange &x, const share_place &place,
+                                                      uint32_t epoch, const wide_quad &q, const wide_sums &v)
+{
+    unsigned char *const arena = x.peer[x.rank];
     share_result result;
     wide_sums before;
     wide_load_residual(op, q, before);
@@ -213,29 +201,30 @@ __device__ __forceinline__ void share_stand_in(const slip_cuda_reduce_norm &op, 
     share_make(op, q, result);
     share_write(arena + place.result, op.codes, result);
     __syncwarp();
-    if (lane == 0)
+    if (threadIdx.x % 32 == 0)
         share_say(arena, place.done, epoch);
 }
 
 // What a rank sends to others while they send to it, as measured between two GPUs (docs/speed-cuda.md).
 constexpr unsigned SHARE_LINK_BYTES_PER_NS = 366;
 
-// Copies within a GPU are faster than a link. Waits until what all rows send could have gone over it since `begun`, in two hops. (The engine's own
-// kernel, which has up to 64 rows, does not wait.)
-__device__ __forceinline__ void share_await_link(const slip_cuda_reduce_norm &op, int rows, uint64_t begun)
+// Copies within a GPU are faster than a link. Waits until so many bytes of each of all rows' quads could have gone over it since `begun`, to all peers.
+// (The engine's own kernel, which has up to 64 rows, does not wait.) Returns when that is.
+__device__ __forceinline__ uint64_t share_await_link(const slip_cuda_reduce_norm &op, int rows, int each, uint64_t begun)
 {
     const uint64_t quads = (uint64_t)((rows + WIDE_ROWS - 1) / WIDE_ROWS) * blocks_of(op.hidden);
-    const uint64_t bytes = quads * (SLIP_SHARE_QUAD + (op.codes ? SHARE_CODES : SLIP_SHARE_QUAD)) * op.peers / (op.peers + 1);
-    while (now_ns() - begun < bytes / SHARE_LINK_BYTES_PER_NS)
+    const uint64_t end = begun + quads * each * op.peers / (op.peers + 1) / SHARE_LINK_BYTES_PER_NS;
+    while (now_ns() < end)
         __nanosleep(200);
+    return end;
 }
 
 constexpr int SHARE_CTAS = 4; // of an SM: with five a quad would not find room in registers
 
-// `EMULATED`: with absent peers.
+// `EMULATED`: with absent peers. `may_be_sent`: the product in front sends this rank's partials.
 template <bool EMULATED>
 __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
-    wide_share(const slip_cuda_op *ops, const slip_cuda_step *step, int number, const __grid_constant__ wide_ranks ranks)
+    wide_share(const slip_cuda_op *ops, const slip_cuda_step *step, int number, const __grid_constant__ wide_ranks ranks, int may_be_sent)
 {
     await_previous_kernel();
     const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
@@ -243,28 +232,58 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
     const waiter w = {
         ranks.words,        ranks.host, ranks.timeout_cycles, ranks.timeout_cycles, EMULATED ? NULL : &x, step->number, (int)blockIdx.x,
         SLIP_ROLE_CONSUMER, number,     ops[number].kind,     ops[number].layer};
-    const uint64_t begun = EMULATED ? now_ns() : 0;
-    const uint32_t epoch = EMULATED ? share_stand_in_epoch(*step, number) : slip_exchange_epoch_after(step->epoch, op.exchange);
+    uint64_t begun = EMULATED ? now_ns() : 0;
+    const uint32_t epoch = share_epoch(*step, op, number);
+    const bool sent = may_be_sent && slip_cuda_sends(step->rows);
     const int rows = step->rows, groups = slip_groups_of(rows), own = slip_share_groups(x.at.ranks, x.rank, groups);
     auto others = [&](int i) { return slip_share_other(x.at.ranks, x.rank, i); };
-    wide_for_each_quad(rows, op.hidden, [&](const wide_quad &q) {
-        const share_place place = share_place_of(x.at, epoch, q);
+    auto finish = [&](const wide_quad &q, const share_place &place, share_result &result) {
         wide_sums before;
-        share_result result;
-        wide_sum(op.terms, false, rows, q, result.x);
-        if (EMULATED)
-            share_stand_in(op, x, place, epoch, q, result.x);
-        if (place.owner != x.rank) {
-            share_send(x, place, epoch, result.x);
-            return;
-        }
         wide_load_residual(op, q, before);
-        share_collect(x, w, place, epoch, result.x);
+        share_collect(x, place, sent, result.x);
         wide_add_residual(op, before, result.x);
         share_make(op, q, result);
         share_publish(x, place, epoch, op.codes, result);
         share_keep(op, step, q, true, result);
-    });
+    };
+    if (sent) {
+        const size_t flags = x.at.share_set[epoch & 1] + x.at.share_sent;
+        if (EMULATED) {
+            begun = max(begun, share_await_link(op, rows, SLIP_SHARE_QUAD, ((const slip_exchange_head *)x.peer[0])->sending_since));
+        } else {
+            if (blockIdx.x == 0 && threadIdx.x < x.at.ranks && threadIdx.x != x.rank)
+                share_say(x.peer[threadIdx.x], flags + x.rank * sizeof(uint32_t), epoch);
+            share_await_sent(x, w, flags, epoch);
+        }
+        wide_for_each_quad(
+            own, [&](int i) { return slip_share_own(x.at.ranks, x.rank, i); }, rows, op.hidden,
+            [&](const wide_quad &q) {
+                share_result result;
+                finish(q, share_place_of(x.at, epoch, q), result);
+            });
+        if (EMULATED)
+            wide_for_each_quad(groups - own, others, rows, op.hidden, [&](const wide_quad &q) {
+                const wide_sums v = {zero(), zero(), zero(), zero()};
+                share_stand_in_result(op, x, share_place_of(x.at, epoch, q), epoch, q, v);
+            });
+    } else {
+        wide_for_each_quad(rows, op.hidden, [&](const wide_quad &q) {
+            const share_place place = share_place_of(x.at, epoch, q);
+            const bool owned = place.owner == x.rank;
+            share_result result;
+            wide_sum(op.terms, false, rows, q, result.x);
+            if (EMULATED && owned)
+                share_stand_in_partials(x, place, epoch, result.x);
+            else if (EMULATED)
+                share_stand_in_result(op, x, place, epoch, q, result.x);
+            if (!owned) {
+                share_send(x, place, epoch, result.x);
+                return;
+            }
+            share_await_sent(x, w, place.sent, epoch);
+            finish(q, place, result);
+        });
+    }
     wide_for_each_quad(groups - own, others, rows, op.hidden, [&](const wide_quad &q) {
         const share_place place = share_place_of(x.at, epoch, q);
         share_result result;
@@ -275,7 +294,7 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
         share_keep(op, step, q, false, result);
     });
     if (EMULATED)
-        share_await_link(op, step->rows, begun);
+        share_await_link(op, rows, (sent ? 0 : SLIP_SHARE_QUAD) + (op.codes ? SHARE_CODES : SLIP_SHARE_QUAD), begun);
 }
 
 } // namespace slip

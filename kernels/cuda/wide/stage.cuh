@@ -36,12 +36,17 @@ static_assert(wide_warps<WIDE_MANY>::CONSUMER == 152 && wide_warps<WIDE_FEW>::CO
 
 // What becomes of the sums of an item's chunks.
 enum wide_use {
-    WIDE_APART,  // each is written
-    WIDE_SUMMED, // their sum is
-    WIDE_SWIGLU, // those of MOE_GATE_UP's gate and up make 128 columns of MOE_DOWN's operand
-    WIDE_DOWN,   // MOE_DOWN has one chunk: items have row tiles after row tiles instead
-    WIDE_COUNTED // a router's are counted, of the rows that are routed here (counted.cuh)
+    WIDE_APART,    // each is written
+    WIDE_SUMMED,   // their sum is
+    WIDE_GATHERED, // of MOE_GATE_UP where experts have many rows: their sum is, and rows are written by pick
+    WIDE_SWIGLU,   // those of MOE_GATE_UP's gate and up make 128 columns of MOE_DOWN's operand
+    WIDE_DOWN,     // MOE_DOWN has one chunk: items have row tiles after row tiles instead
+    WIDE_COUNTED   // a router's are counted, of the rows that are routed here (counted.cuh)
 };
+
+// Experts' rows are gathered, with their factors.
+template <int SHAPE, int USE>
+constexpr bool WIDE_LINEAR = SHAPE != WIDE_FEW &&USE != WIDE_DOWN &&USE != WIDE_GATHERED;
 
 // The forms of up to WIDE_FORM_GROUPS groups follow one another, so that so many can be multiplied alone.
 constexpr int WIDE_FORM_GROUPS = 4;
@@ -178,17 +183,17 @@ __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
     item.number = index;
     const int most = SHAPE == WIDE_PARTS ? w.most : wide_format<FORMAT, SHAPE>::GROUPS; // a constant where registers are few
     int groups = most, from = 0;
-    if (SHAPE != WIDE_FEW && USE != WIDE_DOWN && index >= w.full) {
+    if (WIDE_LINEAR<SHAPE, USE> && index >= w.full) {
         const int late = index - w.full;
         groups = most / w.cut;
         from = late % w.cut * groups;
         index = w.full + late / w.cut;
     }
     int block = index % w.blocks, rest = index / w.blocks;
-    if (SHAPE == WIDE_FEW || USE == WIDE_DOWN || (SHAPE == WIDE_MANY && w.block)) { // an expert's weights are contiguous
+    if (!WIDE_LINEAR<SHAPE, USE>) { // an expert's weights are contiguous
         block = index / (w.pieces * w.splits);
         rest = index - block * w.pieces * w.splits;
-        if (SHAPE == WIDE_MANY && USE == WIDE_SUMMED && (rest += w.block[block].piece) >= w.pieces)
+        if (USE == WIDE_GATHERED && (rest += w.block[block].piece) >= w.pieces)
             rest -= w.pieces;
         item.expert = w.block[block].expert;
         item.group = w.block[block].group;

@@ -32,48 +32,46 @@ __device__ __forceinline__ uint32_t wide_uniform(uint32_t address)
     return __shfl_sync(~0u, address, 0);
 }
 
-// Where a thread finds what it needs of stage 0: known beforehand where registers allow.
+// Where a thread finds what it needs of its warpgroup's tile of a stage: that of stage 0 is known beforehand where registers allow.
 template <int FORMAT, int SHAPE>
 struct wide_lane {
     __device__ __forceinline__ wide_lane(const wide_memory<FORMAT, SHAPE> &, int)
     {
     }
+    __device__ __forceinline__ mxfp4_address at(const wide_memory<FORMAT, SHAPE> &s, unsigned slot, int warpgroup) const
+    {
+        const wide_stage<FORMAT, SHAPE> &stage = s.stage[slot];
+        return mxfp4_address_of(shared_address(stage.weights[warpgroup]), {shared_address(stage.codes), shared_address(stage.scale)},
+                                wide_thread());
+    }
 };
 
 template <>
 struct wide_lane<SLIP_WEIGHT_MXFP4, WIDE_FEW> {
-    mxfp4_address at;
+    using memory = wide_memory<SLIP_WEIGHT_MXFP4, WIDE_FEW>;
+    mxfp4_address first;
 
-    __device__ __forceinline__ wide_lane(const wide_memory<SLIP_WEIGHT_MXFP4, WIDE_FEW> &s, int warpgroup)
+    __device__ __forceinline__ wide_lane(const memory &s, int warpgroup)
     {
-        const wide_stage<SLIP_WEIGHT_MXFP4, WIDE_FEW> &first = s.stage[0];
-        at = mxfp4_address_of(shared_address(first.weights[warpgroup]), {shared_address(first.codes), shared_address(first.scale)},
-                              threadIdx.x);
+        const wide_stage<SLIP_WEIGHT_MXFP4, WIDE_FEW> &stage = s.stage[0];
+        first = mxfp4_address_of(shared_address(stage.weights[warpgroup]), {shared_address(stage.codes), shared_address(stage.scale)},
+                                 threadIdx.x);
+    }
+    __device__ __forceinline__ mxfp4_address at(const memory &s, unsigned slot, int) const
+    {
+        const uint32_t step = slot * sizeof s.stage[0];
+        return {first.codes + step, first.scales + step, wide_uniform(first.b + (step >> 4)), first.token + step};
     }
 };
 
 // The warpgroup's tile of a stage times N tokens.
-template <int N, int SHAPE>
-__device__ __forceinline__ void wide_tile_mxfp4(const wide_memory<SLIP_WEIGHT_MXFP4, SHAPE> &s,
-                                                const wide_lane<SLIP_WEIGHT_MXFP4, SHAPE> &lane, unsigned slot, int warpgroup,
-                                                float (&sum)[SUMS<N>])
+template <int N>
+__device__ __forceinline__ void wide_tile_mxfp4(const mxfp4_address &at, float (&sum)[SUMS<N>])
 {
-    const wide_stage<SLIP_WEIGHT_MXFP4, SHAPE> &stage = s.stage[slot];
-    if constexpr (SHAPE == WIDE_FEW) {
-        const uint32_t step = slot * sizeof stage;
-        const mxfp4_address at = {lane.at.codes + step, lane.at.scales + step, lane.at.b + (step >> 4), lane.at.token + step};
-        if constexpr (N <= 16)
-            tile_mxfp4<N>(at, sum);
-        else
-            tile_mxfp4_in_turn<N, 1>(at, sum);
-    } else {
-        const uint32_t weights = shared_address(stage.weights[warpgroup]);
-        const operand_address x = {shared_address(stage.codes), shared_address(stage.scale)};
-        if constexpr (N <= 16)
-            tile_mxfp4<N>(mxfp4_address_of(weights, x, wide_thread()), sum);
-        else
-            tile_mxfp4_in_turn<N, N <= 32 ? 1 : 2>(weights, x, wide_thread(), sum);
-    }
+    if constexpr (N <= 16)
+        tile_mxfp4<N>(at, sum);
+    else
+        tile_mxfp4_in_turn<N, N <= 32 ? 1 : 2>(at, sum);
 }
 
 // The same of other formats. `free`: called when the stage has been read.
@@ -119,21 +117,24 @@ __device__ __forceinline__ void wide_stages(const wide_lane<FORMAT, SHAPE> &lane
 #pragma unroll 1
     for (; stages > 0; stages--, count++) {
         const unsigned slot = count % wide_format<FORMAT, SHAPE>::DEPTH;
-        wide_wait(&s.full[slot], count / wide_format<FORMAT, SHAPE>::DEPTH);
+        auto wait = [&] { wide_wait(&s.full[slot], count / wide_format<FORMAT, SHAPE>::DEPTH); };
         auto free = [&] {
             __syncwarp();
-            if (wide_thread() % 32 == 0)
-                mbarrier_arrive(&s.empty[slot]);
+            mbarrier_arrive_elected(&s.empty[slot]);
         };
         if constexpr (FORMAT == SLIP_WEIGHT_MXFP4) {
+            const mxfp4_address at = lane.at(s, slot, warpgroup); // while the stage is on its way
+            wait();
             if (works)
-                wide_tile_mxfp4<N, SHAPE>(s, lane, slot, warpgroup, sum);
+                wide_tile_mxfp4<N>(at, sum);
             free();
-        } else if (works) {
-            wide_tile<FORMAT, N>(s.stage[slot], warpgroup, sum, free);
-        } else {
-            free();
+            continue;
         }
+        wait();
+        if (!works)
+            free();
+        else if constexpr (FORMAT != SLIP_WEIGHT_MXFP4)
+            wide_tile<FORMAT, N>(s.stage[slot], warpgroup, sum, free);
     }
 }
 

@@ -56,16 +56,26 @@ static wide_kernel experts_kernel(int format)
     }
 }
 
-// Of a product in this format: one of `kind`, in a step whose sums are `whole`. `many`: for experts with many rows.
+// LINEAR's matrices are never mxfp4 (SLIP_KIND_MATRIX, SLIP_KIND_TABLE).
+static wide_kernel parts_kernel(int format)
+{
+    assert(format != SLIP_WEIGHT_MXFP4);
+    return format == SLIP_WEIGHT_F8 ? kernel<SLIP_WEIGHT_F8, WIDE_PARTS, WIDE_APART>() : kernel<SLIP_WEIGHT_BF16, WIDE_PARTS, WIDE_APART>();
+}
+
+static wide_kernel two_bf16_kernel()
+{
+    return kernel<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_SUMMED>();
+}
+
+// MOE_GATE_UP or MOE_DOWN in a launch of its own, in a step whose sums are `whole`. `many`: for experts with many rows.
 template <int FORMAT>
 static wide_kernel kernel_of(int kind, bool whole, bool many)
 {
-    if (kind == SLIP_CUDA_LINEAR)
-        return whole ? kernel<FORMAT, WIDE_MANY, WIDE_SUMMED>() : kernel<FORMAT, WIDE_PARTS, WIDE_APART>();
     if (kind == SLIP_CUDA_MOE_DOWN)
         return many ? kernel<FORMAT, WIDE_MANY, WIDE_DOWN>() : kernel<FORMAT, WIDE_FEW, WIDE_DOWN>();
     if (many)
-        return kernel<FORMAT, WIDE_MANY, WIDE_SUMMED>();
+        return kernel<FORMAT, WIDE_MANY, WIDE_GATHERED>();
     return whole ? kernel<FORMAT, WIDE_FEW, WIDE_SUMMED>() : kernel<FORMAT, WIDE_FEW, WIDE_APART>();
 }
 
@@ -86,13 +96,9 @@ static cudaError_t prepare(const wide_kernel &k)
 template <int FORMAT>
 static cudaError_t prepare_format()
 {
-    const wide_kernel kernels[] = {kernel<FORMAT, WIDE_PARTS, WIDE_APART>(),
-                                   kernel<FORMAT, WIDE_MANY, WIDE_SUMMED>(),
-                                   kernel<FORMAT, WIDE_MANY, WIDE_DOWN>(),
-                                   kernel<FORMAT, WIDE_FEW, WIDE_APART>(),
-                                   kernel<FORMAT, WIDE_FEW, WIDE_SUMMED>(),
-                                   kernel<FORMAT, WIDE_FEW, WIDE_DOWN>(),
-                                   experts_kernel<FORMAT>()};
+    const wide_kernel kernels[] = {kernel<FORMAT, WIDE_MANY, WIDE_GATHERED>(), kernel<FORMAT, WIDE_MANY, WIDE_DOWN>(),
+                                   kernel<FORMAT, WIDE_FEW, WIDE_APART>(),     kernel<FORMAT, WIDE_FEW, WIDE_SUMMED>(),
+                                   kernel<FORMAT, WIDE_FEW, WIDE_DOWN>(),      experts_kernel<FORMAT>()};
     for (const wide_kernel &k : kernels) {
         const cudaError_t error = prepare(k);
         if (error != cudaSuccess)
@@ -103,9 +109,15 @@ static cudaError_t prepare_format()
 
 cudaError_t wide_prepare()
 {
-    const cudaError_t errors[] = {prepare_format<SLIP_WEIGHT_BF16>(),        prepare_format<SLIP_WEIGHT_F8>(),
-                                  prepare_format<SLIP_WEIGHT_MXFP4>(),       prepare(router_kernel()),
-                                  prepare(dense_kernel<SLIP_WEIGHT_BF16>()), prepare(dense_kernel<SLIP_WEIGHT_F8>())};
+    const cudaError_t errors[] = {prepare_format<SLIP_WEIGHT_BF16>(),
+                                  prepare_format<SLIP_WEIGHT_F8>(),
+                                  prepare_format<SLIP_WEIGHT_MXFP4>(),
+                                  prepare(router_kernel()),
+                                  prepare(parts_kernel(SLIP_WEIGHT_BF16)),
+                                  prepare(parts_kernel(SLIP_WEIGHT_F8)),
+                                  prepare(dense_kernel<SLIP_WEIGHT_BF16>()),
+                                  prepare(dense_kernel<SLIP_WEIGHT_F8>()),
+                                  prepare(two_bf16_kernel())};
     for (cudaError_t error : errors)
         if (error != cudaSuccess)
             return error;
@@ -136,20 +148,40 @@ static bool experts_together(const wide_step &s, const slip_cuda_op *up)
            up[0].product.matrix.format == up[1].product.matrix.format;
 }
 
-static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op &host, int op)
+// Is it made by dense.cuh?
+static bool is_dense(const wide_step &s, const slip_cuda_op &host)
 {
     const int format = host.product.matrix.format;
+    return s.whole && host.kind == SLIP_CUDA_LINEAR && !host.product.counted &&
+           (format == SLIP_WEIGHT_F8 || (format == SLIP_WEIGHT_BF16 && host.product.operand.single));
+}
+
+bool wide_may_send(const wide_step &s, const slip_cuda_op *host)
+{
+    const slip_cuda_reduce_norm &sum = host[1].reduce_norm;
+    return s.together && is_dense(s, *host) && host[1].kind == SLIP_CUDA_REDUCE_NORM && (sum.exchange || sum.peers) &&
+           sum.terms.in.data == host->product.out.data && sum.hidden % SLIP_EXCHANGE_COLUMNS == 0;
+}
+
+static cudaError_t launch_dense(const wide_step &s, const slip_cuda_op *host, int op)
+{
+    const wide_kernel k = host->product.matrix.format == SLIP_WEIGHT_F8 ? dense_kernel<SLIP_WEIGHT_F8>() : dense_kernel<SLIP_WEIGHT_BF16>();
+    int may_send = wide_may_send(s, host);
+    const slip_cuda_reduce_norm &sum = host[1].reduce_norm;
+    wide_ranks ranks = may_send ? wide_ranks_of(s, sum.peers, sum.hidden, sum.stand_in) : wide_ranks{};
+    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op, &ranks, &may_send};
+    return launch_behind(k.function, s.sms, k.threads, k.shared_bytes, s.stream, arguments);
+}
+
+static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op *host, int op)
+{
+    const int format = host->product.matrix.format;
     if (!s.whole)
-        return launch(s, kernel_of(host, false, false), op);
-    if (host.product.counted) {
-        assert(format == SLIP_WEIGHT_BF16); // SLIP_KIND_TABLE: f32 in two planes, or bf16
-        return launch(s, router_kernel(), op);
-    }
-    if (format == SLIP_WEIGHT_F8)
-        return launch(s, dense_kernel<SLIP_WEIGHT_F8>(), op);
-    if (format == SLIP_WEIGHT_BF16 && host.product.operand.single)
-        return launch(s, dense_kernel<SLIP_WEIGHT_BF16>(), op);
-    return launch(s, kernel_of(host, true, false), op);
+        return launch(s, parts_kernel(format), op);
+    if (is_dense(s, *host))
+        return launch_dense(s, host, op);
+    assert(format == SLIP_WEIGHT_BF16); // a router is f32 in two planes, or bf16
+    return launch(s, host->product.counted ? router_kernel() : two_bf16_kernel(), op);
 }
 
 static cudaError_t launch_gate_up(const wide_step &s, const slip_cuda_op *host, int op)
@@ -180,7 +212,7 @@ cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op *host, int op)
     switch (host->kind) {
     case SLIP_CUDA_MOE_GATE_UP: return launch_gate_up(s, host, op);
     case SLIP_CUDA_MOE_DOWN: return launch_down(s, host, op);
-    default: return launch_linear(s, *host, op);
+    default: return launch_linear(s, host, op);
     }
 }
 

@@ -54,6 +54,13 @@ struct wide_step {
     const wide_ranks *ranks;
 };
 
+// The ranks there are, or rank 0 among `peers` absent ones, whose arenas are one of this GPU, `stand_in`.
+wide_ranks wide_ranks_of(const wide_step &s, int peers, int hidden, unsigned char *stand_in);
+
+// Does a product send its sums to their rows' owners itself, in steps of so many rows (slip_cuda_sends())? Then the REDUCE_NORM behind it finds them
+// there.
+bool wide_may_send(const wide_step &s, const slip_cuda_op *host);
+
 // Op number `op` of the list, a product. `host`: the same op in the host's list.
 cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op *host, int op);
 

@@ -55,23 +55,6 @@ __device__ __forceinline__ void wide_dense_tile(const wide_stage<SLIP_WEIGHT_BF1
         sum[i] = __fadd_rn(sum[i], c[i]);
 }
 
-template <int N>
-__device__ __forceinline__ void wide_dense_write(const wide_work &w, const wide_item &item, int warpgroup, const float (&sum)[SUMS<N>])
-{
-    const slip_cuda_partial &out = w.op->out;
-    const int thread = wide_thread(), first = item.group * SLIP_TOKENS;
-    float *const to = out.data + (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
-#pragma unroll
-    for (int i = 0; i < N / 4; i++) {
-        const int row = first + wide_column(thread, i);
-        if (!wide_exists(item, row))
-            break;
-        float *const mine = to + slip_partial_at(&out, row, 0);
-        mine[0] = sum[i / 2 * 4 + i % 2];
-        mine[8] = sum[i / 2 * 4 + 2 + i % 2];
-    }
-}
-
 // One warpgroup's row tile of an item.
 template <int FORMAT, int N>
 __device__ __forceinline__ void wide_dense_item(const wide_work &w, const slip_exchange &x, const wide_sender &to, const wide_item &item,
@@ -102,10 +85,11 @@ __device__ __forceinline__ void wide_dense_item(const wide_work &w, const slip_e
         for (int i = 0; i < SUMS<N>; i++)
             total[i] = __fadd_rn(total[i], sum[i]);
     }
+    const int thread = wide_thread(), column = (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16;
     if (works && to.sends)
-        wide_send<N>(x, to, item.group, item.groups, (item.row_tile + warpgroup) * SLIP_TILE_ROWS + wide_thread() / 32 % 4 * 16, total);
+        wide_send<N>(x, to, item.group, item.groups, column, total);
     else if (works)
-        wide_dense_write<N>(w, item, warpgroup, total);
+        wide_write_part<N>(w.op->out, item, column + thread % 32 / 4, 0, total);
 }
 
 template <int FORMAT>

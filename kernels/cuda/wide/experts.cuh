@@ -57,6 +57,7 @@ __device__ __forceinline__ void experts_fill(wide_memory<FORMAT, WIDE_FEW> &s)
     for (int number = blockIdx.x; number < up.items; number += gridDim.x)
         wide_fill_item<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, up.op->matrix, wide_item_of<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, number), s,
                                                       filler);
+    asm volatile("bar.sync 2, %0;" ::"n"(wide_warps<WIDE_FEW>::THREADS) : "memory"); // the share is there
     int next = s.share.next;
 #pragma unroll 1
     while (next < s.share.last) {
@@ -130,6 +131,12 @@ __device__ __forceinline__ void experts_consume(wide_memory<FORMAT, WIDE_FEW> &s
     const wide_work &up = s.work, &down = s.down;
     const int warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
     unsigned count = 0;
+    if (threadIdx.x == 0) // while the first stages are on their way
+        experts_share(up, down, s.share);
+    wide_meet<WIDE_FEW>();
+    asm volatile("bar.arrive 2, %0;" ::"n"(wide_warps<WIDE_FEW>::THREADS) : "memory");
+    experts_find(down, s.share.next / down.pieces, s.share);
+    wide_meet<WIDE_FEW>();
 #pragma unroll 1
     for (int number = blockIdx.x; number < up.items; number += gridDim.x) {
         __syncwarp(); // the picks of the item before have been read
@@ -166,15 +173,13 @@ __global__ void __launch_bounds__(wide_warps<WIDE_FEW>::THREADS, 1)
     wide_memory<FORMAT, WIDE_FEW> &s = *(wide_memory<FORMAT, WIDE_FEW> *)wide_bytes;
     wide_start<FORMAT, WIDE_FEW>(s);
     await_previous_kernel();
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == 0)
         s.work = wide_work_of<FORMAT, WIDE_FEW, WIDE_SWIGLU>(ops[number], step->rows);
+    if (threadIdx.x == 32) {
         s.down = wide_work_of<FORMAT, WIDE_FEW, WIDE_DOWN>(ops[number + 1], step->rows);
         s.down.pieces = (s.down.op->matrix.row_tiles + warps::TILES - 1) / warps::TILES;
         s.down.items = s.down.blocks * s.down.pieces;
-        experts_share(s.work, s.down, s.share);
     }
-    __syncthreads();
-    experts_find(s.down, s.share.next / s.down.pieces, s.share);
     __syncthreads();
     if (threadIdx.x >= warps::CONSUMER_THREADS) {
         registers_give<warps::FILLER>();

@@ -70,6 +70,24 @@ __device__ __forceinline__ void wide_put(const wide_work &w, float *to, const in
     }
 }
 
+// Writes part `part` of the sums of an item's rows.
+template <int N>
+__device__ __forceinline__ void wide_write_part(const slip_cuda_partial &out, const wide_item &item, int column, int part,
+                                                const float (&sum)[SUMS<N>])
+{
+    const int token = wide_thread() % 4 * 2;
+    const int64_t group = (int64_t)out.parts * SLIP_TOKENS * out.stride;
+    float *to = out.data + slip_partial_at(&out, item.group * SLIP_TOKENS + token, part) + column;
+#pragma unroll
+    for (int b = 0; b < N / 8; b++, to += group)
+        if (b < item.groups) {
+            to[0] = sum[4 * b];
+            to[out.stride] = sum[4 * b + 1];
+            to[8] = sum[4 * b + 2];
+            to[out.stride + 8] = sum[4 * b + 3];
+        }
+}
+
 // Writes them. `pick`: of the item's rows.
 template <int N, bool LINEAR>
 __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &item, const int32_t *pick, int column,
@@ -80,16 +98,7 @@ __device__ __forceinline__ void wide_write(const wide_work &w, const wide_item &
         wide_put<N>(w, out.data + item.chunk * out.stride + column, pick, sum);
         return;
     }
-    const int first = item.group * SLIP_TOKENS, thread = wide_thread();
-#pragma unroll
-    for (int i = 0; i < N / 4; i++) {
-        const int row = first + wide_column(thread, i);
-        if (!wide_exists(item, row))
-            break;
-        float *const to = out.data + slip_partial_at(&out, row, item.chunk) + column;
-        to[0] = sum[i / 2 * 4 + i % 2];
-        to[8] = sum[i / 2 * 4 + 2 + i % 2];
-    }
+    wide_write_part<N>(out, item, column, item.chunk, sum);
 }
 
 // One warpgroup's part of an item of MOE_DOWN: row tiles after row tiles, of one chunk.
@@ -184,6 +193,14 @@ __device__ __forceinline__ int wide_stages_of(const slip_cuda_matrix &m, int blo
     return stages;
 }
 
+// Into how many items all chunks are cut: one each, unless all items find a CTA at once with half as many. What is between two items of a CTA costs more
+// than what CTAs without one cost where memory binds.
+__device__ __forceinline__ int wide_splits(int items, int chunks)
+{
+    const int ctas = gridDim.x, half = chunks / 2;
+    return items * chunks > ctas && half > 0 && items * half <= ctas && items * half * 2 > ctas ? half : chunks;
+}
+
 // The last round's items keep few CTAs at work where they are few: they are cut by tokens.
 __device__ __forceinline__ void wide_cut(wide_work &w)
 {
@@ -227,6 +244,8 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
         w.each = 1;
     const int tiles = USE == WIDE_SWIGLU ? blocks_of(product.width) : product.matrix.row_tiles;
     w.pieces = (tiles + w.each - 1) / w.each;
+    if (SHAPE == WIDE_PARTS)
+        w.splits = wide_splits(w.blocks * w.pieces, w.splits);
     w.items = w.full = w.blocks * w.pieces * w.splits;
     if (WIDE_LINEAR<SHAPE, USE>)
         wide_cut(w);

@@ -1,4 +1,4 @@
-/* The ring of a wide product's CTA: a stage has a weight tile for each of its three or four consumer warpgroups and the operand of these tiles'
+/* The ring of a wide product's CTA: a stage has a weight tile for each of its two to four consumer warpgroups and the operand of these tiles'
  * columns for a block of up to 64 tokens, in row groups as they lie in memory. Other warps fill it by bulk copies: a warp issues its lanes' copies
  * one after the other.
  *
@@ -21,14 +21,14 @@ enum wide_shape {
     WIDE_DENSE // LINEAR of larger steps (dense.cuh)
 };
 
-constexpr int WIDE_TILES[] = {3, 3, 4, 2}; // of a stage, by shape
+constexpr int WIDE_TILES[] = {4, 3, 4, 2}; // of a stage, by shape
 
 template <int SHAPE>
 struct wide_warps {
     static constexpr int TILES = WIDE_TILES[SHAPE], CONSUMERS = TILES * 4, FILLERS = 4; // weight tiles of a stage; warps
     static constexpr int CONSUMER_THREADS = CONSUMERS * 32, THREADS = CONSUMER_THREADS + FILLERS * 32;
     // A launch deals out as many registers to each thread. Consumers take what fillers need not.
-    static constexpr int DEALT = 65536 / THREADS / 8 * 8, FILLER = SHAPE == WIDE_FEW ? 64 : 56;
+    static constexpr int DEALT = 65536 / THREADS / 8 * 8, FILLER = TILES == 4 ? 64 : 56;
     static constexpr int CONSUMER = (DEALT * THREADS - FILLER * FILLERS * 32) / CONSUMER_THREADS / 8 * 8;
 };
 static_assert(wide_warps<WIDE_MANY>::CONSUMER == 152 && wide_warps<WIDE_FEW>::CONSUMER == 104 && wide_warps<WIDE_DENSE>::CONSUMER == 224,
@@ -57,13 +57,13 @@ struct wide_format;
 
 template <int SHAPE>
 struct wide_format<SLIP_WEIGHT_BF16, SHAPE> {
-    static constexpr int GROUPS = SHAPE == WIDE_FEW ? 4 : 8, DEPTH = SHAPE == WIDE_FEW ? 4 : 5;
+    static constexpr int GROUPS = SHAPE == WIDE_FEW ? 4 : 8, DEPTH = SHAPE == WIDE_MANY ? 5 : 4;
     static constexpr int TILE = SLIP_TILE_BF16, FORMS = 2, FORM_BYTES = BF16_BYTES<SLIP_TOKENS>, BLOCKS = 0;
 };
 
 template <int SHAPE>
 struct wide_format<SLIP_WEIGHT_F8, SHAPE> {
-    static constexpr int GROUPS = SHAPE == WIDE_FEW ? 4 : 8, DEPTH = SHAPE == WIDE_FEW ? 4 : 6;
+    static constexpr int GROUPS = SHAPE == WIDE_FEW ? 4 : 8, DEPTH = SHAPE == WIDE_MANY ? 6 : SHAPE == WIDE_PARTS ? 5 : 4;
     static constexpr int TILE = SLIP_TILE_F8, FORMS = 1, FORM_BYTES = F8_BYTES<SLIP_TOKENS>, BLOCKS = 1;
 };
 
@@ -164,14 +164,16 @@ struct wide_memory {
 };
 
 template <int SHAPE>
-static constexpr bool wide_memory_fits()
+static constexpr bool wide_linear_fits()
 {
-    return sizeof(wide_memory<SLIP_WEIGHT_BF16, SHAPE>) <= 227 * 1024 && sizeof(wide_memory<SLIP_WEIGHT_F8, SHAPE>) <= 227 * 1024 &&
-           sizeof(wide_memory<SLIP_WEIGHT_MXFP4, SHAPE>) <= 227 * 1024;
+    return sizeof(wide_memory<SLIP_WEIGHT_BF16, SHAPE>) <= 227 * 1024 && sizeof(wide_memory<SLIP_WEIGHT_F8, SHAPE>) <= 227 * 1024;
 }
-static_assert(wide_memory_fits<WIDE_PARTS>() && wide_memory_fits<WIDE_MANY>() && wide_memory_fits<WIDE_FEW>() &&
-                  sizeof(wide_memory<SLIP_WEIGHT_BF16, WIDE_DENSE>) <= 227 * 1024 &&
-                  sizeof(wide_memory<SLIP_WEIGHT_F8, WIDE_DENSE>) <= 227 * 1024,
+template <int SHAPE>
+static constexpr bool wide_experts_fit()
+{
+    return wide_linear_fits<SHAPE>() && sizeof(wide_memory<SLIP_WEIGHT_MXFP4, SHAPE>) <= 227 * 1024;
+}
+static_assert(wide_linear_fits<WIDE_PARTS>() && wide_linear_fits<WIDE_DENSE>() && wide_experts_fit<WIDE_MANY>() && wide_experts_fit<WIDE_FEW>(),
               "shared memory of an SM");
 
 // Token blocks of the same weights come one after the other: the second finds them in L2.

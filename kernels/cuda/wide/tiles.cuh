@@ -74,37 +74,55 @@ __device__ __forceinline__ void wide_tile_mxfp4(const mxfp4_address &at, float (
         tile_mxfp4_in_turn<N, N <= 32 ? 1 : 2>(at, sum);
 }
 
-// The same of other formats. `free`: called when the stage has been read.
-template <int FORMAT, int N, int SHAPE, class Free>
-__device__ __forceinline__ void wide_tile(const wide_stage<FORMAT, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>], Free free)
+// Tokens that are multiplied together: of WIDE_PARTS, whose warpgroups are four, more would not fit the registers beside the sums.
+template <int N, int SHAPE>
+constexpr int WIDE_AT_ONCE = SHAPE == WIDE_PARTS && N > WIDE_FORM_GROUPS * SLIP_TOKENS ? WIDE_FORM_GROUPS *SLIP_TOKENS : N;
+
+// The same of e4m3. `free`: called when the stage has been read.
+template <int N, int SHAPE, class Free>
+__device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_F8, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>], Free free)
 {
+    constexpr int ONCE = WIDE_AT_ONCE<N, SHAPE>, COUNT = SUMS<ONCE>;
     const uint32_t weights = wide_uniform(shared_address(stage.weights[warpgroup])), codes = wide_uniform(shared_address(stage.codes));
-    if constexpr (FORMAT == SLIP_WEIGHT_F8) {
-        float c[SUMS<N>], v[SUMS<N>];
+#pragma unroll
+    for (int from = 0; from < N; from += ONCE) {
+        float c[COUNT], v[COUNT];
         matrix_fence();
-        tile_f8<N>(weights, codes, c);
+        tile_f8<ONCE>(weights, codes + F8_BYTES<1> * from, c);
         matrix_commit();
-        const f8_scales<N> scales = load_f8_scales<N>(weights, shared_address(stage.scale));
+        const f8_scales<ONCE> scales = load_f8_scales<ONCE>(weights, shared_address(stage.scale + from));
         matrix_wait<0>();
         pin(c);
-        free();
-        scale_f8<N>(scales, c, v);
+        if (from + ONCE == N)
+            free();
+        scale_f8<ONCE>(scales, c, v);
 #pragma unroll
-        for (int i = 0; i < SUMS<N>; i++)
-            sum[i] = __fadd_rn(sum[i], v[i]);
-    } else {
-        float c[2 * SUMS<N>];
+        for (int i = 0; i < COUNT; i++)
+            sum[from / 2 + i] = __fadd_rn(sum[from / 2 + i], v[i]);
+    }
+}
+
+// And of bf16.
+template <int N, int SHAPE, class Free>
+__device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_BF16, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>],
+                                          Free free)
+{
+    constexpr int ONCE = WIDE_AT_ONCE<N, SHAPE>, RUN = ONCE < WIDE_FORM_GROUPS * SLIP_TOKENS ? SUMS<ONCE> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
+    const uint32_t weights = wide_uniform(shared_address(stage.weights[warpgroup])), codes = wide_uniform(shared_address(stage.codes));
+#pragma unroll
+    for (int from = 0; from < N; from += ONCE) {
+        float c[2 * SUMS<ONCE>];
         matrix_fence();
-        tile_bf16<N>(weights, codes, BF16_BYTES<SLIP_TOKENS>, c);
+        tile_bf16<ONCE>(weights, codes + 2 * BF16_BYTES<1> * from, BF16_BYTES<SLIP_TOKENS>, c);
         matrix_commit();
         matrix_wait<0>();
         pin(c);
-        free();
+        if (from + ONCE == N)
+            free();
 #pragma unroll
-        for (int i = 0; i < SUMS<N>; i++) { // hi and lo of a run of groups
-            constexpr int RUN = SUMS<N> < SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS> ? SUMS<N> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
-            const int hi = i / RUN * 2 * RUN + i % RUN;
-            sum[i] = __fadd_rn(sum[i], __fadd_rn(c[hi], c[hi + RUN]));
+        for (int i = 0; i < SUMS<ONCE>; i++) { // hi and lo of a run of groups
+            const int hi = i / RUN * 2 * RUN + i % RUN, at = from / 2 + i;
+            sum[at] = __fadd_rn(sum[at], __fadd_rn(c[hi], c[hi + RUN]));
         }
     }
 }
@@ -134,7 +152,7 @@ __device__ __forceinline__ void wide_stages(const wide_lane<FORMAT, SHAPE> &lane
         if (!works)
             free();
         else if constexpr (FORMAT != SLIP_WEIGHT_MXFP4)
-            wide_tile<FORMAT, N>(s.stage[slot], warpgroup, sum, free);
+            wide_tile<N>(s.stage[slot], warpgroup, sum, free);
     }
 }
 

@@ -237,9 +237,7 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
     const bool sent = may_be_sent && slip_cuda_sends(step->rows);
     const int rows = step->rows, groups = slip_groups_of(rows), own = slip_share_groups(x.at.ranks, x.rank, groups);
     auto others = [&](int i) { return slip_share_other(x.at.ranks, x.rank, i); };
-    auto finish = [&](const wide_quad &q, const share_place &place, share_result &result) {
-        wide_sums before;
-        wide_load_residual(op, q, before);
+    auto finish = [&](const wide_quad &q, const share_place &place, const wide_sums &before, share_result &result) {
         share_collect(x, place, sent, result.x);
         wide_add_residual(op, before, result.x);
         share_make(op, q, result);
@@ -258,8 +256,10 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
         wide_for_each_quad(
             own, [&](int i) { return slip_share_own(x.at.ranks, x.rank, i); }, rows, op.hidden,
             [&](const wide_quad &q) {
+                wide_sums before;
                 share_result result;
-                finish(q, share_place_of(x.at, epoch, q), result);
+                wide_load_residual(op, q, before);
+                finish(q, share_place_of(x.at, epoch, q), before, result);
             });
         if (EMULATED)
             wide_for_each_quad(groups - own, others, rows, op.hidden, [&](const wide_quad &q) {
@@ -270,6 +270,7 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
         wide_for_each_quad(rows, op.hidden, [&](const wide_quad &q) {
             const share_place place = share_place_of(x.at, epoch, q);
             const bool owned = place.owner == x.rank;
+            wide_sums before;
             share_result result;
             wide_sum(op.terms, false, rows, q, result.x);
             if (EMULATED && owned)
@@ -280,8 +281,9 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
                 share_send(x, place, epoch, result.x);
                 return;
             }
+            wide_load_residual(op, q, before); // under way while others' parts are awaited
             share_await_sent(x, w, place.sent, epoch);
-            finish(q, place, result);
+            finish(q, place, before, result);
         });
     }
     wide_for_each_quad(groups - own, others, rows, op.hidden, [&](const wide_quad &q) {

@@ -173,7 +173,8 @@ static constexpr bool wide_experts_fit()
 {
     return wide_linear_fits<SHAPE>() && sizeof(wide_memory<SLIP_WEIGHT_MXFP4, SHAPE>) <= 227 * 1024;
 }
-static_assert(wide_linear_fits<WIDE_PARTS>() && wide_linear_fits<WIDE_DENSE>() && wide_experts_fit<WIDE_MANY>() && wide_experts_fit<WIDE_FEW>(),
+static_assert(wide_linear_fits<WIDE_PARTS>() && wide_linear_fits<WIDE_DENSE>() && wide_experts_fit<WIDE_MANY>() &&
+                  wide_experts_fit<WIDE_FEW>(),
               "shared memory of an SM");
 
 // Token blocks of the same weights come one after the other: the second finds them in L2.

@@ -334,29 +334,23 @@ __device__ __forceinline__ void consume_units(shared_memory &s, consumer &r, con
     do {
         uint32_t stage = stage_wait(s, r);
         operand_address next = next_operand(t, op, s, format);
-        float first[SUMS<N>], second[SUMS<N>], factor[SUMS<N>], second_factor[SUMS<N>];
-        if (format == SLIP_WEIGHT_BF16) {
+        float first[SUMS<N>], second[SUMS<N>];
+        if (format == SLIP_WEIGHT_BF16)
             stage_bf16<N>(stage, s.job.lo, t.operand, next, first, second);
-#pragma unroll
-            for (int i = 0; i < SUMS<N>; i++)
-                factor[i] = second_factor[i] = 1;
-        } else {
-            stage_f8<N>(stage, t.operand, next, first, second, factor, second_factor);
-        }
+        else
+            stage_f8<N>(stage, t.operand, next, first, second);
         stage_release(s, r);
 #pragma unroll 1
         for (int last = max(t.left - SLIP_STAGE_TILES, 0);;) { // one or two tiles
 #pragma unroll
             for (int i = 0; i < SUMS<N>; i++)
-                t.sum[i] = fmaf(first[i], factor[i], t.sum[i]);
+                t.sum[i] = __fadd_rn(t.sum[i], first[i]);
             walk_on(t, op, s, format, group);
             if (t.left == last)
                 break;
 #pragma unroll
-            for (int i = 0; i < SUMS<N>; i++) {
+            for (int i = 0; i < SUMS<N>; i++)
                 first[i] = second[i];
-                factor[i] = second_factor[i];
-            }
         }
     } while (t.left > 0);
 }

@@ -121,34 +121,33 @@ __device__ __forceinline__ f8_scales<N> load_f8_scales(uint32_t tile, uint32_t s
     return scales;
 }
 
-// What a thread's sums of a tile are multiplied by. They are added up by fmaf(), everywhere.
 template <int N>
-__device__ __forceinline__ void f8_factors(const f8_scales<N> &scales, float (&v)[SUMS<N>])
+__device__ __forceinline__ void scale_f8(const f8_scales<N> &scales, const float (&c)[SUMS<N>], float (&v)[SUMS<N>])
 {
 #pragma unroll
     for (int b = 0; b < N / 8; b++) {
         const float2 token = scales.token[b];
-        v[4 * b] = __fmul_rn(scales.upper, token.x);
-        v[4 * b + 1] = __fmul_rn(scales.upper, token.y);
-        v[4 * b + 2] = __fmul_rn(scales.lower, token.x);
-        v[4 * b + 3] = __fmul_rn(scales.lower, token.y);
+        v[4 * b] = c[4 * b] * (scales.upper * token.x);
+        v[4 * b + 1] = c[4 * b + 1] * (scales.upper * token.y);
+        v[4 * b + 2] = c[4 * b + 2] * (scales.lower * token.x);
+        v[4 * b + 3] = c[4 * b + 3] * (scales.lower * token.y);
     }
 }
 
-// `one` and `two`: the tiles' sums, and what they are multiplied by.
 template <int N>
 __device__ __forceinline__ void stage_f8(uint32_t stage, const operand_address &x, const operand_address &y, float (&one)[SUMS<N>],
-                                         float (&two)[SUMS<N>], float (&one_factor)[SUMS<N>], float (&two_factor)[SUMS<N>])
+                                         float (&two)[SUMS<N>])
 {
+    float c[SUMS<N>], d[SUMS<N>];
     matrix_fence();
-    tile_f8<N>(stage, x.codes, one);
-    tile_f8<N>(stage + SLIP_TILE_F8, y.codes, two);
+    tile_f8<N>(stage, x.codes, c);
+    tile_f8<N>(stage + SLIP_TILE_F8, y.codes, d);
     matrix_commit();
-    f8_factors<N>(load_f8_scales<N>(stage, x.scale), one_factor);
-    f8_factors<N>(load_f8_scales<N>(stage + SLIP_TILE_F8, y.scale), two_factor);
     matrix_wait<0>();
-    pin(one);
-    pin(two);
+    pin(c);
+    pin(d);
+    scale_f8<N>(load_f8_scales<N>(stage, x.scale), c, one);
+    scale_f8<N>(load_f8_scales<N>(stage + SLIP_TILE_F8, y.scale), d, two);
 }
 
 // ---- mxfp4: 256 columns a tile ----

@@ -28,11 +28,11 @@ __device__ __forceinline__ void wide_dense_tile(const wide_stage<SLIP_WEIGHT_F8,
     matrix_wait<0>();
     pin(c);
 #pragma unroll
-    for (int b = 0; b < N / 8; b++) { // as f8_factors()
+    for (int b = 0; b < N / 8; b++) { // as scale_f8()
         const float2 token = token_scales<1>(scale, 0, b);
 #pragma unroll
         for (int i = 4 * b; i < 4 * b + 4; i++)
-            sum[i] = fmaf(c[i], __fmul_rn(i % 4 < 2 ? upper : lower, i % 2 ? token.y : token.x), sum[i]);
+            sum[i] = __fadd_rn(sum[i], __fmul_rn(c[i], __fmul_rn(i % 4 < 2 ? upper : lower, i % 2 ? token.y : token.x)));
     }
     free();
 }

@@ -76,7 +76,7 @@ __device__ __forceinline__ void wide_tile_mxfp4(const mxfp4_address &at, float (
 
 // Tokens that are multiplied together: of WIDE_PARTS, whose warpgroups are four, more would not fit the registers beside the sums.
 template <int N, int SHAPE>
-constexpr int WIDE_AT_ONCE = SHAPE == WIDE_PARTS &&N > WIDE_FORM_GROUPS *SLIP_TOKENS ? WIDE_FORM_GROUPS *SLIP_TOKENS : N;
+constexpr int WIDE_AT_ONCE = SHAPE == WIDE_PARTS && N > WIDE_FORM_GROUPS * SLIP_TOKENS ? WIDE_FORM_GROUPS *SLIP_TOKENS : N;
 
 // The same of e4m3. `free`: called when the stage has been read.
 template <int N, int SHAPE, class Free>
@@ -95,19 +95,19 @@ __device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_F8, SHAPE
         pin(c);
         if (from + ONCE == N)
             free();
-        f8_factors<ONCE>(scales, v);
+        scale_f8<ONCE>(scales, c, v);
 #pragma unroll
         for (int i = 0; i < COUNT; i++)
-            sum[from / 2 + i] = fmaf(c[i], v[i], sum[from / 2 + i]);
+            sum[from / 2 + i] = __fadd_rn(sum[from / 2 + i], v[i]);
     }
 }
 
 // And of bf16.
 template <int N, int SHAPE, class Free>
-__device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_BF16, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>], Free free)
+__device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_BF16, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>],
+                                          Free free)
 {
-    constexpr int ONCE = WIDE_AT_ONCE<N, SHAPE>,
-                  RUN = ONCE < WIDE_FORM_GROUPS * SLIP_TOKENS ? SUMS<ONCE> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
+    constexpr int ONCE = WIDE_AT_ONCE<N, SHAPE>, RUN = ONCE < WIDE_FORM_GROUPS * SLIP_TOKENS ? SUMS<ONCE> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
     const uint32_t weights = wide_uniform(shared_address(stage.weights[warpgroup])), codes = wide_uniform(shared_address(stage.codes));
 #pragma unroll
     for (int from = 0; from < N; from += ONCE) {

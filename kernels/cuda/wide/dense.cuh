@@ -121,10 +121,10 @@ __global__ void __launch_bounds__(wide_warps<WIDE_DENSE>::THREADS, 1)
     using warps = wide_warps<WIDE_DENSE>;
     wide_memory<FORMAT, WIDE_DENSE> &s = *(wide_memory<FORMAT, WIDE_DENSE> *)wide_bytes;
     wide_start<FORMAT, WIDE_DENSE>(s);
-    await_previous_kernel();
     const slip_cuda_op &op = ops[number];
-    if (threadIdx.x == 0)
+    if (threadIdx.x == 0) // ops and the step are there before a step's first kernel
         s.work = wide_work_of<FORMAT, WIDE_DENSE, WIDE_SUMMED>(op, op_rows(op, step->rows, step->logit_rows));
+    await_previous_kernel();
     __syncthreads();
     if (threadIdx.x >= warps::CONSUMER_THREADS) {
         registers_give<warps::FILLER>();

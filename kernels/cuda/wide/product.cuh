@@ -329,10 +329,13 @@ __global__ void __launch_bounds__(wide_warps<SHAPE>::THREADS, 1)
 {
     wide_memory<FORMAT, SHAPE> &s = *(wide_memory<FORMAT, SHAPE> *)wide_bytes;
     wide_start<FORMAT, SHAPE>(s);
-    await_previous_kernel();
     const slip_cuda_op &op = ops[number];
+    if (!WIDE_LINEAR<SHAPE, USE>)
+        await_previous_kernel(); // which counts the experts' blocks
     if (threadIdx.x == 0)
         s.work = wide_work_of<FORMAT, SHAPE, USE>(op, op_rows(op, step->rows, step->logit_rows));
+    if (WIDE_LINEAR<SHAPE, USE>)
+        await_previous_kernel(); // ops and the step are there before a step's first kernel
     __syncthreads();
     wide_part<FORMAT, SHAPE, USE>(s.work, s);
 }

@@ -127,7 +127,7 @@ template <int FORMAT, int N, int SHAPE, int USE>
 __device__ __forceinline__ void wide_multiply(const wide_work &w, const wide_item &item, int warpgroup, wide_memory<FORMAT, SHAPE> &s,
                                               unsigned &count)
 {
-    constexpr bool LINEAR = WIDE_LINEAR<SHAPE, USE>, ADDS = USE == WIDE_SUMMED || USE == WIDE_GATHERED || USE == WIDE_SWIGLU;
+    constexpr bool LINEAR = wide_kind<SHAPE, USE>::LINEAR, ADDS = USE == WIDE_SUMMED || USE == WIDE_GATHERED || USE == WIDE_SWIGLU;
     constexpr bool SHARED = ADDS && wide_totals<FORMAT, SHAPE>::SHARED && N == 64;
     float total[ADDS && !SHARED ? SUMS<N> : 4] = {};
     if (!LINEAR)
@@ -247,7 +247,7 @@ __device__ __forceinline__ wide_work wide_work_of(const slip_cuda_op &op, int ro
     if (SHAPE == WIDE_PARTS)
         w.splits = wide_splits(w.blocks * w.pieces, w.splits);
     w.items = w.full = w.blocks * w.pieces * w.splits;
-    if (WIDE_LINEAR<SHAPE, USE>)
+    if (wide_kind<SHAPE, USE>::LINEAR)
         wide_cut(w);
     return w;
 }
@@ -269,7 +269,7 @@ __device__ __forceinline__ void wide_do(const wide_work &w, const wide_item &ite
     constexpr int GROUPS = wide_format<FORMAT, SHAPE>::GROUPS;
     constexpr bool THREE = FORMAT == SLIP_WEIGHT_MXFP4 && SHAPE == WIDE_FEW;
     constexpr bool THREE_QUARTERS = FORMAT == SLIP_WEIGHT_MXFP4 && GROUPS > 4;
-    if (WIDE_LINEAR<SHAPE, USE>)
+    if (wide_kind<SHAPE, USE>::LINEAR)
         wide_factors<SHAPE, USE>(w, item, s.factor);
     if (item.groups <= 1)
         wide_do_with<FORMAT, 8, SHAPE, USE>(w, item, warpgroup, s, count);
@@ -330,11 +330,11 @@ __global__ void __launch_bounds__(wide_warps<SHAPE>::THREADS, 1)
     wide_memory<FORMAT, SHAPE> &s = *(wide_memory<FORMAT, SHAPE> *)wide_bytes;
     wide_start<FORMAT, SHAPE>(s);
     const slip_cuda_op &op = ops[number];
-    if (!WIDE_LINEAR<SHAPE, USE>)
+    if (!wide_kind<SHAPE, USE>::LINEAR)
         await_previous_kernel(); // which counts the experts' blocks
     if (threadIdx.x == 0)
         s.work = wide_work_of<FORMAT, SHAPE, USE>(op, op_rows(op, step->rows, step->logit_rows));
-    if (WIDE_LINEAR<SHAPE, USE>)
+    if (wide_kind<SHAPE, USE>::LINEAR)
         await_previous_kernel(); // ops and the step are there before a step's first kernel
     __syncthreads();
     wide_part<FORMAT, SHAPE, USE>(s.work, s);

@@ -46,10 +46,12 @@ enum wide_use {
 
 // Experts' rows are gathered, with their factors.
 template <int SHAPE, int USE>
-constexpr bool WIDE_LINEAR = SHAPE != WIDE_FEW &&USE != WIDE_DOWN &&USE != WIDE_GATHERED;
+struct wide_kind {
+    static constexpr bool LINEAR = SHAPE != WIDE_FEW && USE != WIDE_DOWN && USE != WIDE_GATHERED;
+};
 
 // The forms of up to WIDE_FORM_GROUPS groups follow one another, so that so many can be multiplied alone.
-constexpr int WIDE_FORM_GROUPS = 4;
+constexpr int WIDE_FORM_GROUPS = 4, WIDE_FORM_TOKENS = WIDE_FORM_GROUPS * SLIP_TOKENS;
 
 // What a format's stage is made of. An operand is `forms` times FORM_BYTES of each row group.
 template <int FORMAT, int SHAPE>
@@ -186,14 +188,14 @@ __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
     item.number = index;
     const int most = SHAPE == WIDE_PARTS ? w.most : wide_format<FORMAT, SHAPE>::GROUPS; // a constant where registers are few
     int groups = most, from = 0;
-    if (WIDE_LINEAR<SHAPE, USE> && index >= w.full) {
+    if (wide_kind<SHAPE, USE>::LINEAR && index >= w.full) {
         const int late = index - w.full;
         groups = most / w.cut;
         from = late % w.cut * groups;
         index = w.full + late / w.cut;
     }
     int block = index % w.blocks, rest = index / w.blocks;
-    if (!WIDE_LINEAR<SHAPE, USE>) { // an expert's weights are contiguous
+    if (!wide_kind<SHAPE, USE>::LINEAR) { // an expert's weights are contiguous
         block = index / (w.pieces * w.splits);
         rest = index - block * w.pieces * w.splits;
         if (USE == WIDE_GATHERED && (rest += w.block[block].piece) >= w.pieces)

@@ -76,13 +76,15 @@ __device__ __forceinline__ void wide_tile_mxfp4(const mxfp4_address &at, float (
 
 // Tokens that are multiplied together: of WIDE_PARTS, whose warpgroups are four, more would not fit the registers beside the sums.
 template <int N, int SHAPE>
-constexpr int WIDE_AT_ONCE = SHAPE == WIDE_PARTS && N > WIDE_FORM_GROUPS * SLIP_TOKENS ? WIDE_FORM_GROUPS *SLIP_TOKENS : N;
+struct wide_at_once {
+    static constexpr int TOKENS = SHAPE == WIDE_PARTS && N > WIDE_FORM_TOKENS ? WIDE_FORM_TOKENS : N;
+};
 
 // The same of e4m3. `free`: called when the stage has been read.
 template <int N, int SHAPE, class Free>
 __device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_F8, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>], Free free)
 {
-    constexpr int ONCE = WIDE_AT_ONCE<N, SHAPE>, COUNT = SUMS<ONCE>;
+    constexpr int ONCE = wide_at_once<N, SHAPE>::TOKENS, COUNT = SUMS<ONCE>;
     const uint32_t weights = wide_uniform(shared_address(stage.weights[warpgroup])), codes = wide_uniform(shared_address(stage.codes));
 #pragma unroll
     for (int from = 0; from < N; from += ONCE) {
@@ -104,10 +106,9 @@ __device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_F8, SHAPE
 
 // And of bf16.
 template <int N, int SHAPE, class Free>
-__device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_BF16, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>],
-                                          Free free)
+__device__ __forceinline__ void wide_tile(const wide_stage<SLIP_WEIGHT_BF16, SHAPE> &stage, int warpgroup, float (&sum)[SUMS<N>], Free free)
 {
-    constexpr int ONCE = WIDE_AT_ONCE<N, SHAPE>, RUN = ONCE < WIDE_FORM_GROUPS * SLIP_TOKENS ? SUMS<ONCE> : SUMS<WIDE_FORM_GROUPS * SLIP_TOKENS>;
+    constexpr int ONCE = wide_at_once<N, SHAPE>::TOKENS, RUN = SUMS<(ONCE < WIDE_FORM_TOKENS ? ONCE : WIDE_FORM_TOKENS)>;
     const uint32_t weights = wide_uniform(shared_address(stage.weights[warpgroup])), codes = wide_uniform(shared_address(stage.codes));
 #pragma unroll
     for (int from = 0; from < N; from += ONCE) {

@@ -27,6 +27,16 @@ __device__ __forceinline__ void experts_share(const wide_work &up, const wide_wo
     share.last = before(place + 1);
 }
 
+// By all consumers: the share is known. By fillers, who need not wait for it earlier: it is.
+__device__ __forceinline__ void experts_say_share()
+{
+    asm volatile("bar.arrive 2, %0;" ::"n"(wide_warps<WIDE_FEW>::THREADS) : "memory");
+}
+__device__ __forceinline__ void experts_await_share()
+{
+    asm volatile("bar.sync 2, %0;" ::"n"(wide_warps<WIDE_FEW>::THREADS) : "memory");
+}
+
 // The part of stages [next, last) that is of one block; without its rows.
 __device__ __forceinline__ wide_item experts_part(const wide_work &w, int block, int next, int last)
 {
@@ -57,7 +67,7 @@ __device__ __forceinline__ void experts_fill(wide_memory<FORMAT, WIDE_FEW> &s)
     for (int number = blockIdx.x; number < up.items; number += gridDim.x)
         wide_fill_item<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, up.op->matrix, wide_item_of<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, number), s,
                                                       filler);
-    asm volatile("bar.sync 2, %0;" ::"n"(wide_warps<WIDE_FEW>::THREADS) : "memory"); // the share is there
+    experts_await_share();
     int next = s.share.next;
 #pragma unroll 1
     while (next < s.share.last) {
@@ -134,7 +144,7 @@ __device__ __forceinline__ void experts_consume(wide_memory<FORMAT, WIDE_FEW> &s
     if (threadIdx.x == 0) // while the first stages are on their way
         experts_share(up, down, s.share);
     wide_meet<WIDE_FEW>();
-    asm volatile("bar.arrive 2, %0;" ::"n"(wide_warps<WIDE_FEW>::THREADS) : "memory");
+    experts_say_share();
     experts_find(down, s.share.next / down.pieces, s.share);
     wide_meet<WIDE_FEW>();
 #pragma unroll 1

@@ -1,6 +1,6 @@
-/* What REDUCE_NORM, GATHER and QUANTISE of a wide step (rows.cu) are made of: a warp computes four rows of a row group in one block of 128 columns, four columns a lane, so that the
- * loads of four rows are in flight together. Lanes then trade what they hold for whole slices of 16 bytes of the operand. Neighbouring rows'
- * slices are neighbours in memory: sectors are written whole.
+/* What REDUCE_NORM, GATHER and QUANTISE of a wide step (rows.cu) are made of: a warp computes four rows of a row group in one block of 128 columns, four
+ * columns a lane, so that the loads of four rows are in flight together. Lanes then trade what they hold for whole slices of 16 bytes of the operand.
+ * Neighbouring rows' slices are neighbours in memory: sectors are written whole.
  *
  * A row gets the bits of ops/rows.cuh: terms in the same order, squares and maxima by the same butterflies. Sums over ranks: shares.cuh. */
 #pragma once

@@ -10,9 +10,10 @@
  * kernel's begin. One flag then says of all of a rank's partials that they are there.
  *
  * Why two sets are enough: as in comm/exchange.cuh. Each rank needs something of every other rank to leave an exchange, since a result is made of all ranks'
- * partials; the end of its kernel is what a grid barrier is there. Why it cannot deadlock: all CTAs find room at once, those of the kernel before leave without
- * waiting for them. Warps send and collect in ascending order of quads: the lowest one that is not collected has been reached by a warp of every rank, or
- * will be, since these wait for lower ones alone. Results are received behind all of that.
+ * partials; the end of its kernel is what a grid barrier is there. A product that sends begins behind the exchange before its own, too. Why it cannot
+ * deadlock: all CTAs find room at once, those of the kernel before leave without waiting for them. Warps send and collect in ascending order of quads: the
+ * lowest one that is not collected has been reached by a warp of every rank, or will be, since these wait for lower ones alone. Results are received behind
+ * all of that.
  *
  * Absent peers are emulated: rank 0 of so many, with one arena that stands for all. What others would send is written by this rank itself. */
 #pragma once

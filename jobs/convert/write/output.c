@@ -276,6 +276,15 @@ static slip_status make_folder(const slip_convert_output *o)
     return status;
 }
 
+/* Layers of an earlier conversion, finished or not, beside a file that has all: they may be as large, and are not ours to remove. */
+static void warn_of_folder(const slip_convert_output *o)
+{
+    char *folder = slip_part_folder(o->path);
+    if (!o->apart && folder != NULL && access(folder, F_OK) == 0)
+        fprintf(stderr, "warning: %s: left by an earlier conversion to a file a layer: nothing reads it beside this %s\n", folder, o->path);
+    free(folder);
+}
+
 /* Every rank looks for finished layers with the lock held: all find the same ones. */
 static slip_status write_all(writing *w)
 {
@@ -289,6 +298,8 @@ static slip_status write_all(writing *w)
     if (status == SLIP_OK && rank_of(w->o) == 0)
         status = write_main(w);
     slip_progress_clear(&w->progress);
+    if (status == SLIP_OK && rank_of(w->o) == 0)
+        warn_of_folder(w->o);
     return slip_convert_agree(w->o->comm, status);
 }
 

@@ -64,5 +64,7 @@ def refusals():
         refused(trainer(Drafters, "drafter.layers=2"), "run/drafter.pt: layers.1.")
         refused(trainer(Drafters, "drafter.block=4"), "run/drafter.pt: drafter.block: 8, and the settings say 4")
         refused(trainer(Drafters, "drafter.taps=[1, 2, 4, 5]"), "run/drafter.pt: drafter.taps: [0, 2, 4, 5], and")
+        refused(trainer(Drafters, "drafter.seed=7"), "run/drafter.pt: drafter.seed: ")
+        refused(trainer(Drafters, "drafter.optimizer=adamw"), "run/drafter.pt: drafter.optimizer: muon, and the settings say adamw")
         if trainer(Drafters)().step != 1 or trainer(Drafters, "drafter.block=4", branch="other")().step != 0:
             raise SystemExit("check: refusals: a drafter that may go on does not, or another begins where this one is")

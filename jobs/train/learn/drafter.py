@@ -164,8 +164,8 @@ class Trainer:
                 self.warm = self.step
 
     def kind(self):
-        """What weights do not show, and a drafter that goes on cannot change."""
-        return {"block": self.c.block, "taps": list(self.c.taps), "window": self.c.window}
+        """What weights do not show, and a drafter that goes on cannot change: its seed has been used, and its optimizers have states."""
+        return {"block": self.c.block, "taps": list(self.c.taps), "window": self.c.window, "seed": self.s.seed, "optimizer": self.s.optimizer}
 
     def checkpoint(self):
         if parallel.RANK == 0:

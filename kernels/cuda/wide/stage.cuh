@@ -155,7 +155,7 @@ template <int FORMAT, int SHAPE>
 struct wide_memory {
     wide_stage<FORMAT, SHAPE> stage[wide_format<FORMAT, SHAPE>::DEPTH];
     wide_totals<FORMAT, SHAPE> total;
-    wide_work work; // here and not in registers, but of WIDE_PARTS; of WIDE_MANY the next, too
+    wide_work work; // here and not in registers; of WIDE_MANY the item at hand, too
     wide_work down; // of WIDE_FEW: MOE_DOWN in the same launch, and the share of it
     wide_share share;
     std::conditional_t<SHAPE == WIDE_FEW, wide_gate_up<FORMAT, SHAPE>, wide_no_gate_up> gate_up;

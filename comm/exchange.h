@@ -66,7 +66,8 @@ enum {
 
 typedef struct {
     uint32_t abort;         /* 0, or 1 + the rank that failed and aborts this one; written by that rank */
-    uint64_t sending_since; /* ns of the GPU's clock; where absent ranks are emulated: when a product began to send its sums */
+    float sent_last;        /* where absent ranks are emulated: the part of a product's sums that is sent at its end */
+    uint64_t sending_since; /* and ns of the GPU's clock when it began to send */
 } slip_exchange_head;
 
 /* Offsets in bytes, from the arena's start unless said otherwise. */

@@ -109,7 +109,7 @@ __device__ __forceinline__ void wide_dense_items(const wide_work &w, const slip_
         else
             wide_dense_item<FORMAT, 128>(w, x, to, item, warpgroup, s, count);
         if (to.absent && number == 0 && threadIdx.x == 0)
-            ((slip_exchange_head *)x.peer[0])->sending_since = now_ns();
+            wide_begin_sending(x, min(w.items, (int)gridDim.x), w.items);
     }
 }
 

@@ -37,6 +37,23 @@ struct wide_sender {
     uint32_t epoch;
 };
 
+// To where the REDUCE_NORM behind op `number` looks for them. `may_send`: wide_may_send().
+__device__ __forceinline__ wide_sender wide_sender_of(const slip_cuda_op *ops, const slip_cuda_step *step, int number, int may_send)
+{
+    const slip_cuda_reduce_norm &sum = ops[number + 1].reduce_norm;
+    if (!may_send || !slip_cuda_sends(step->rows))
+        return {};
+    return {true, sum.peers > 0, share_epoch(*step, sum, number + 1)};
+}
+
+// Where peers are absent: says that sending begins, and that `last` of `all` will be sent when nothing is left to multiply.
+__device__ __forceinline__ void wide_begin_sending(const slip_exchange &x, int last, int all)
+{
+    slip_exchange_head *head = (slip_exchange_head *)x.peer[0];
+    head->sending_since = now_ns();
+    head->sent_last = (float)last / (float)all;
+}
+
 // Sends a warp's sums of a row tile with N tokens from row group `group` on, of which there are `groups`: 16 columns from `column` on. Four lanes trade theirs for
 // four columns of a token each, so that a row gets 64 bytes at once. `x`: a kernel's parameter, where nothing that is written can change it.
 template <int N>

@@ -209,16 +209,18 @@ __device__ __forceinline__ void share_stand_in_result(const slip_cuda_reduce_nor
 // What a rank sends to others while they send to it, as measured between two GPUs (docs/speed-cuda.md).
 constexpr unsigned SHARE_LINK_BYTES_PER_NS = 366;
 
-// Copies within a GPU are faster than a link. Waits until so many bytes of each of all rows' quads could have gone over it since `begun`, to all peers.
-// (The engine's own kernel, which has up to 64 rows, does not wait.) Returns when that is. Of what a product sends, this knows when the first item's was
-// there and not that the last turn's leaves at the product's end: up to 20 us with 2,048 rows of the Pro on 8.
-__device__ __forceinline__ uint64_t share_await_link(const slip_cuda_reduce_norm &op, int rows, int each, uint64_t begun)
+// What a link takes for so many bytes of each of all rows' quads, to all peers, in ns.
+__device__ __forceinline__ uint64_t share_link_ns(const slip_cuda_reduce_norm &op, int rows, int each)
 {
     const uint64_t quads = (uint64_t)((rows + WIDE_ROWS - 1) / WIDE_ROWS) * blocks_of(op.hidden);
-    const uint64_t end = begun + quads * each * op.peers / (op.peers + 1) / SHARE_LINK_BYTES_PER_NS;
+    return quads * each * op.peers / (op.peers + 1) / SHARE_LINK_BYTES_PER_NS;
+}
+
+// Copies within a GPU are faster than a link. (The engine's own kernel, which has up to 64 rows, does not wait.)
+__device__ __forceinline__ void share_await_link(uint64_t end)
+{
     while (now_ns() < end)
         __nanosleep(200);
-    return end;
 }
 
 constexpr int SHARE_CTAS = 4; // of an SM: with five a quad would not find room in registers
@@ -249,7 +251,10 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
     if (sent) {
         const size_t flags = x.at.share_set[epoch & 1] + x.at.share_sent;
         if (EMULATED) {
-            begun = max(begun, share_await_link(op, rows, SLIP_SHARE_QUAD, ((const slip_exchange_head *)x.peer[0])->sending_since));
+            const slip_exchange_head &sending = *(const slip_exchange_head *)x.peer[0];
+            const uint64_t takes = share_link_ns(op, rows, SLIP_SHARE_QUAD);
+            begun = max(sending.sending_since + takes, begun + (uint64_t)((float)takes * sending.sent_last));
+            share_await_link(begun);
         } else {
             if (blockIdx.x == 0 && threadIdx.x < x.at.ranks && threadIdx.x != x.rank)
                 share_say(x.peer[threadIdx.x], flags + x.rank * sizeof(uint32_t), epoch);
@@ -298,7 +303,7 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
         share_keep(op, step, q, false, result);
     });
     if (EMULATED)
-        share_await_link(op, rows, (sent ? 0 : SLIP_SHARE_QUAD) + (op.codes ? SHARE_CODES : SLIP_SHARE_QUAD), begun);
+        share_await_link(begun + share_link_ns(op, rows, (sent ? 0 : SLIP_SHARE_QUAD) + (op.codes ? SHARE_CODES : SLIP_SHARE_QUAD)));
 }
 
 } // namespace slip

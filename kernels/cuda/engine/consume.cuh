@@ -96,15 +96,21 @@ __device__ __forceinline__ void barrier(shared_memory &s, const kernel_parameter
     consumers_sync();
 }
 
+// What is worked out of the first op alone, and of nothing that another kernel writes.
+__device__ __forceinline__ void begin_ops(shared_memory &s, const kernel_parameters &p, int first)
+{
+    fetch_op(p.ops + first, &s.op[first & 1], threadIdx.x);
+    copy_wait_all();
+    consumers_sync();
+    prepare(s, s.op[first & 1], true);
+    consumers_sync();
+}
+
+// begin_ops() comes before it.
 template <allreduce_mode MODE>
 __device__ __forceinline__ void consume_ops(shared_memory &s, consumer &ring, const kernel_parameters &p, op_range ops, bool meet)
 {
     const bool leads = threadIdx.x == 0;
-    fetch_op(p.ops + ops.first, &s.op[ops.first & 1], threadIdx.x);
-    copy_wait_all();
-    consumers_sync();
-    prepare(s, s.op[ops.first & 1], true);
-    consumers_sync();
     for (int i = ops.first; i < ops.last; i++) {
         const slip_cuda_op &op = s.op[i & 1];
         bool more = i + 1 < ops.last;
@@ -258,6 +264,7 @@ __device__ bool consume_step(shared_memory &s, consumer &ring, const kernel_para
     if (s.stop)
         return false;
     op_range ops = {p.step->first_op, p.step->first_op + p.step->op_count};
+    begin_ops(s, p, ops.first);
     consume_ops<MODE>(s, ring, p, ops, true);
     if (threadIdx.x == 0) {
         mbarrier_wait(t.wait, SLIP_WAIT_EMPTY, &s.step_issued, t.steps++); // the next step will overwrite this one

@@ -45,16 +45,18 @@ __global__ void __launch_bounds__(THREADS, 1) launch_kernel(const __grid_constan
     shared_memory &s = *(shared_memory *)shared_bytes;
     int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
     shared_start(s);
-    await_previous_kernel();
-    if (warp < CONSUMER_WARPS) {
+    if (warp < CONSUMER_WARPS) { // the step and the ops are there before a step's first kernel begins
         consumer ring = consumer_start(s, p);
         if (threadIdx.x == 0) {
             s.consumers.times.events = NULL;
             context_of_step(s, p, 0);
         }
         consumers_sync();
+        begin_ops(s, p, op);
+        await_previous_kernel();
         consume_ops<MODE>(s, ring, p, {op, op + 1}, false);
     } else if (threadIdx.x % 32 == 0) {
+        await_previous_kernel();
         producer_state t = producer_start(p, s, warp - CONSUMER_WARPS);
         t.times.events = NULL;
         produce_ops(t, p, s, {op, op + 1});

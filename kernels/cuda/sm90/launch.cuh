@@ -7,10 +7,23 @@
 
 namespace slip {
 
-// By all threads, before they read or write what another kernel does: all kernels before this one have ended. The next one may begin.
+// All kernels before this one have ended.
+__device__ __forceinline__ void await_kernels_before()
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+// The next kernel may begin, when all CTAs say so.
+__device__ __forceinline__ void let_next_kernel_begin()
+{
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// By all threads, before they read or write what another kernel does.
 __device__ __forceinline__ void await_previous_kernel()
 {
-    asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+    let_next_kernel_begin();
+    await_kernels_before();
 }
 
 // By all threads of a warpgroup: each keeps COUNT registers, and gives the others to the CTA.

@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/ops/attend.cuh"
 #include "kernels/cuda/arch.cuh"
+#include "kernels/cuda/sync/early.cuh"
 
 namespace slip {
 
@@ -291,14 +292,14 @@ extern __shared__ __align__(1024) unsigned char wide_attend_bytes[];
 __global__ void __launch_bounds__(WIDE_ATTEND_THREADS, 1) wide_attend(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
     wide_attend_memory &m = *(wide_attend_memory *)wide_attend_bytes;
-    await_previous_kernel();
-    const slip_cuda_attend &op = ops[number].attend;
+    const slip_cuda_attend &op = early_ops(ops, number)->attend;
     const context c = wide_attend_context(step);
     const int kv_heads = op.cache.shape.kv_heads, warp = threadIdx.x / 32;
     const int groups = (slip_attend_tiles(&op.cache.shape, SLIP_TOKENS) + WIDE_ATTEND_WARPS - 1) / WIDE_ATTEND_WARPS;
     const int each = kv_heads * groups, all = max(c.runs * each, 1);
     const int segments = min((2 * (int)gridDim.x + all - 1) / all, WIDE_ATTEND_SEGMENTS);
     wide_attend_bases(op, c, m.base);
+    await_previous_kernel();
 #pragma unroll 1
     for (int index = blockIdx.x; index < c.runs * each * segments; index += gridDim.x) { // long ones first
         const int number_of_run = c.runs - 1 - index / (each * segments), rest = index % (each * segments);
@@ -315,11 +316,11 @@ __global__ void __launch_bounds__(CONSUMERS) wide_attend_merge(const slip_cuda_o
 {
     __shared__ int base[SLIP_MAX_RUNS];
     attend_memory &memory = *(attend_memory *)wide_attend_bytes;
-    await_previous_kernel();
-    const slip_cuda_attend &op = ops[number].attend;
+    const slip_cuda_attend &op = early_ops(ops, number)->attend;
     const context c = wide_attend_context(step);
     const int each = slip_attend_tiles(&op.cache.shape, SLIP_TOKENS) * op.cache.shape.kv_heads;
     wide_attend_bases(op, c, base);
+    await_previous_kernel();
 #pragma unroll 1
     for (int index = blockIdx.x; index < c.runs * each; index += gridDim.x) {
         const int number_of_run = index / each, tile = index % each;

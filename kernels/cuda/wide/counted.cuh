@@ -118,23 +118,25 @@ __global__ void __launch_bounds__(wide_warps<WIDE_MANY>::THREADS, 1)
 {
     wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> &s = *(wide_memory<SLIP_WEIGHT_BF16, WIDE_MANY> *)wide_bytes;
     wide_start<SLIP_WEIGHT_BF16, WIDE_MANY>(s);
-    await_previous_kernel();
-    const slip_cuda_op &op = ops[number];
+    const slip_cuda_op &op = *early_ops(ops, number);
     const int rows = op_rows(op, step->rows, step->logit_rows);
     const slip_cuda_owned owned = op.product.owned;
     wide_work w = wide_work_of<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_COUNTED>(
         op, slip_share_groups(owned.owners, owned.owner, slip_groups_of(rows)) * SLIP_TOKENS);
-    if (w.blocks == 0)
+    if (w.blocks == 0) {
+        await_previous_kernel(); // whoever awaits this kernel awaits that one, too
         return;
+    }
     const int items = w.blocks * w.pieces;
     w.splits = min(max((int)gridDim.x / items, 1), op.product.matrix.chunks);
     w.items = w.full = items * w.splits;
     if (threadIdx.x >= wide_warps<WIDE_MANY>::CONSUMER_THREADS) {
         registers_give<wide_warps<WIDE_MANY>::FILLER>();
-        wide_fill<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_COUNTED>(w, s);
+        wide_fill<SLIP_WEIGHT_BF16, WIDE_MANY, WIDE_COUNTED, true>(w, s);
         return;
     }
     registers_get<wide_warps<WIDE_MANY>::CONSUMER>();
+    await_previous_kernel();
     wide_count_items(w, s, rows);
 }
 

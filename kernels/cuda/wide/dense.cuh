@@ -121,23 +121,18 @@ __global__ void __launch_bounds__(wide_warps<WIDE_DENSE>::THREADS, 1)
     using warps = wide_warps<WIDE_DENSE>;
     wide_memory<FORMAT, WIDE_DENSE> &s = *(wide_memory<FORMAT, WIDE_DENSE> *)wide_bytes;
     wide_start<FORMAT, WIDE_DENSE>(s);
-    const slip_cuda_op &op = ops[number];
-    if (threadIdx.x == 0) // ops and the step are there before a step's first kernel
+    const slip_cuda_op &op = *early_ops(ops, number);
+    if (threadIdx.x == 0)
         s.work = wide_work_of<FORMAT, WIDE_DENSE, WIDE_SUMMED>(op, op_rows(op, step->rows, step->logit_rows));
-    await_previous_kernel();
     __syncthreads();
     if (threadIdx.x >= warps::CONSUMER_THREADS) {
         registers_give<warps::FILLER>();
-        wide_fill<FORMAT, WIDE_DENSE, WIDE_SUMMED>(s.work, s);
+        wide_fill<FORMAT, WIDE_DENSE, WIDE_SUMMED, true>(s.work, s);
         return;
     }
     registers_get<warps::CONSUMER>();
-    wide_sender to = {};
-    if (may_send && slip_cuda_sends(step->rows)) {
-        const slip_cuda_reduce_norm &sum = ops[number + 1].reduce_norm;
-        to = {true, sum.peers > 0, share_epoch(*step, sum, number + 1)};
-    }
-    wide_dense_items<FORMAT>(s.work, ranks.exchange, to, s);
+    await_previous_kernel();
+    wide_dense_items<FORMAT>(s.work, ranks.exchange, wide_sender_of(ops, step, number, may_send), s);
 }
 
 } // namespace slip

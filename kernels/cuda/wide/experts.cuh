@@ -13,12 +13,14 @@
 namespace slip {
 
 // Shares are such that all CTAs end together: those that have an item of MOE_GATE_UP less have what its time is worth. These come first, since the
-// last blocks are the last to be ready.
+// last blocks are the last to be ready. A row tile of MOE_DOWN costs its stages and, for what is stored behind them, two thirds of one more: measured
+// with two stages (docs/speed-cuda.md).
 __device__ __forceinline__ void experts_share(const wide_work &up, const wide_work &down, wide_share &share)
 {
     const int ctas = gridDim.x, late = up.items % ctas, early = ctas - late, all = down.items;
     const int place = ((int)blockIdx.x - late + ctas) % ctas;
-    const int stages = down.op->matrix.column_tiles, worth = late > 0 ? (up.op->matrix.column_tiles + stages / 2) / stages : 0;
+    const int thirds = 3 * down.op->matrix.column_tiles + 2; // of a stage, in a row tile
+    const int worth = late > 0 ? (3 * up.op->matrix.column_tiles + thirds / 2) / thirds : 0;
     const int rest = all - early * worth, each = rest / ctas, more = rest % ctas; // for all alike
     auto before = [&](int places) {
         return rest < 0 ? min(places, early) * all / early : places * each + min(places, more) + min(places, early) * worth;
@@ -63,6 +65,8 @@ __device__ __forceinline__ void experts_fill(wide_memory<FORMAT, WIDE_FEW> &s)
 {
     const wide_work &up = s.work, &down = s.down;
     wide_filler filler = wide_filler_of<WIDE_FEW>(up);
+    wide_fill_early<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, up.op->matrix, s, filler);
+    await_previous_kernel();
 #pragma unroll 1
     for (int number = blockIdx.x; number < up.items; number += gridDim.x)
         wide_fill_item<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, up.op->matrix, wide_item_of<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, number), s,
@@ -143,6 +147,7 @@ __device__ __forceinline__ void experts_consume(wide_memory<FORMAT, WIDE_FEW> &s
     unsigned count = 0;
     if (threadIdx.x == 0) // while the first stages are on their way
         experts_share(up, down, s.share);
+    await_previous_kernel();
     wide_meet<WIDE_FEW>();
     experts_say_share();
     experts_find(down, s.share.next / down.pieces, s.share);
@@ -182,11 +187,12 @@ __global__ void __launch_bounds__(wide_warps<WIDE_FEW>::THREADS, 1)
     using warps = wide_warps<WIDE_FEW>;
     wide_memory<FORMAT, WIDE_FEW> &s = *(wide_memory<FORMAT, WIDE_FEW> *)wide_bytes;
     wide_start<FORMAT, WIDE_FEW>(s);
-    await_previous_kernel();
-    if (threadIdx.x == 0)
-        s.work = wide_work_of<FORMAT, WIDE_FEW, WIDE_SWIGLU>(ops[number], step->rows);
+    const slip_cuda_op *const op = early_ops<2>(ops, number);
+    const int rows = step->rows;
+    if (threadIdx.x == 0) // slots are there: slots_gather() lets this kernel begin when they are
+        s.work = wide_work_of<FORMAT, WIDE_FEW, WIDE_SWIGLU>(op[0], rows);
     if (threadIdx.x == 32) {
-        s.down = wide_work_of<FORMAT, WIDE_FEW, WIDE_DOWN>(ops[number + 1], step->rows);
+        s.down = wide_work_of<FORMAT, WIDE_FEW, WIDE_DOWN>(op[1], rows);
         s.down.pieces = (s.down.op->matrix.row_tiles + warps::TILES - 1) / warps::TILES;
         s.down.items = s.down.blocks * s.down.pieces;
     }

@@ -1,6 +1,7 @@
 /* A wide product: every item is multiplied tile by tile, and its sums are written where ops/product.cuh would have written them. */
 #pragma once
 
+#include "kernels/cuda/wide/fill.cuh"
 #include "kernels/cuda/wide/swiglu.cuh"
 
 namespace slip {
@@ -218,7 +219,7 @@ __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &
     w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &slots.up : &slots.down;
     w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? slots.factor : NULL;
     w.block = slots.block;
-    w.blocks = slots.count[1];
+    w.blocks = __ldcg(slots.count + 1);
     w.results = op.product.out.data;
     w.pick_bytes = op.product.out.parts * op.product.out.stride * sizeof(float);
 }
@@ -309,15 +310,19 @@ __device__ __forceinline__ void wide_consume(const wide_work &w, wide_memory<FOR
     }
 }
 
+// LINEAR awaits the kernel in front here, others have done so.
 template <int FORMAT, int SHAPE, int USE>
 __device__ __forceinline__ void wide_part(const wide_work &w, wide_memory<FORMAT, SHAPE> &s)
 {
+    constexpr bool LINEAR = wide_kind<SHAPE, USE>::LINEAR;
     if (threadIdx.x >= wide_warps<SHAPE>::CONSUMER_THREADS) {
         registers_give<wide_warps<SHAPE>::FILLER>();
-        wide_fill<FORMAT, SHAPE, USE>(w, s);
+        wide_fill<FORMAT, SHAPE, USE, LINEAR>(w, s);
         return;
     }
     registers_get<wide_warps<SHAPE>::CONSUMER>();
+    if (LINEAR)
+        await_previous_kernel();
     wide_consume<FORMAT, SHAPE, USE>(w, s);
 }
 
@@ -329,13 +334,11 @@ __global__ void __launch_bounds__(wide_warps<SHAPE>::THREADS, 1)
 {
     wide_memory<FORMAT, SHAPE> &s = *(wide_memory<FORMAT, SHAPE> *)wide_bytes;
     wide_start<FORMAT, SHAPE>(s);
-    const slip_cuda_op &op = ops[number];
+    const slip_cuda_op &op = *early_ops(ops, number);
     if (!wide_kind<SHAPE, USE>::LINEAR)
         await_previous_kernel(); // which counts the experts' blocks
     if (threadIdx.x == 0)
         s.work = wide_work_of<FORMAT, SHAPE, USE>(op, op_rows(op, step->rows, step->logit_rows));
-    if (wide_kind<SHAPE, USE>::LINEAR)
-        await_previous_kernel(); // ops and the step are there before a step's first kernel
     __syncthreads();
     wide_part<FORMAT, SHAPE, USE>(s.work, s);
 }

@@ -9,12 +9,13 @@ namespace slip {
 __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
     wide_reduce_norm(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
+    const slip_cuda_reduce_norm &op = early_ops(ops, number)->reduce_norm;
+    const int rows = step->rows;
     await_previous_kernel();
-    const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
-    wide_for_each_quad(step->rows, op.hidden, [&](const wide_quad &q) {
+    wide_for_each_quad(rows, op.hidden, [&](const wide_quad &q) {
         wide_sums before, sum;
         wide_load_residual(op, q, before); // under way with the terms
-        wide_sum(op.terms, op.gathered, step->rows, q, sum);
+        wide_sum(op.terms, op.gathered, rows, q, sum);
         wide_add_residual(op, before, sum);
         wide_keep(op, step, q, sum);
         wide_write_normed(op, q, sum);
@@ -25,12 +26,12 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
 __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
     wide_gather(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
+    const slip_cuda_gather &op = early_ops(ops, number)->gather;
+    const int hidden = op.out.columns, rows = step->rows;
     await_previous_kernel();
-    const slip_cuda_gather &op = ops[number].gather;
-    const int hidden = op.out.columns;
-    wide_for_each_quad(step->rows, hidden, [&](const wide_quad &q) {
+    wide_for_each_quad(rows, hidden, [&](const wide_quad &q) {
         wide_sums sum;
-        wide_sum(op.terms, false, step->rows, q, sum);
+        wide_sum(op.terms, false, rows, q, sum);
 #pragma unroll
         for (int r = 0; r < WIDE_ROWS; r++)
             if (q.real && r < q.rows)
@@ -41,9 +42,10 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
 __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
     wide_quantise(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
+    const slip_cuda_quantise &op = early_ops(ops, number)->quantise;
+    const int rows = step->rows;
     await_previous_kernel();
-    const slip_cuda_quantise &op = ops[number].quantise;
-    wide_for_each_quad(step->rows, op.operand.columns, [&](const wide_quad &q) {
+    wide_for_each_quad(rows, op.operand.columns, [&](const wide_quad &q) {
         wide_sums v;
 #pragma unroll
         for (int r = 0; r < WIDE_ROWS; r++)

@@ -8,6 +8,7 @@
 #include "kernels/cuda/ops/rows.cuh"
 #include "kernels/cuda/arch.cuh"
 #include "kernels/cuda/sync/record.cuh"
+#include "kernels/cuda/sync/early.cuh"
 
 namespace slip {
 

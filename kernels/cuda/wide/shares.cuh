@@ -230,16 +230,25 @@ template <bool EMULATED>
 __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
     wide_share(const slip_cuda_op *ops, const slip_cuda_step *step, int number, const __grid_constant__ wide_ranks ranks, int may_be_sent)
 {
-    await_previous_kernel();
-    const slip_cuda_reduce_norm &op = ops[number].reduce_norm;
+    const slip_cuda_op &head = *early_ops(ops, number);
+    const slip_cuda_reduce_norm &op = head.reduce_norm;
     const slip_exchange &x = ranks.exchange;
-    const waiter w = {
-        ranks.words,        ranks.host, ranks.timeout_cycles, ranks.timeout_cycles, EMULATED ? NULL : &x, step->number, (int)blockIdx.x,
-        SLIP_ROLE_CONSUMER, number,     ops[number].kind,     ops[number].layer};
-    uint64_t begun = EMULATED ? now_ns() : 0;
+    const waiter w = {ranks.words,
+                      ranks.host,
+                      ranks.timeout_cycles,
+                      ranks.timeout_cycles,
+                      EMULATED ? NULL : &x,
+                      step->number,
+                      (int)blockIdx.x,
+                      SLIP_ROLE_CONSUMER,
+                      number,
+                      head.kind,
+                      head.layer};
     const uint32_t epoch = share_epoch(*step, op, number);
     const bool sent = may_be_sent && slip_cuda_sends(step->rows);
     const int rows = step->rows, groups = slip_groups_of(rows), own = slip_share_groups(x.at.ranks, x.rank, groups);
+    await_previous_kernel();
+    uint64_t begun = EMULATED ? now_ns() : 0;
     auto others = [&](int i) { return slip_share_other(x.at.ranks, x.rank, i); };
     auto finish = [&](const wide_quad &q, const share_place &place, const wide_sums &before, share_result &result) {
         share_collect(x, place, sent, result.x);

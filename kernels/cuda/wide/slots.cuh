@@ -2,6 +2,7 @@
  * depends on it. */
 #pragma once
 
+#include "kernels/cuda/sync/early.cuh"
 #include "kernels/cuda/wide/stage.cuh"
 #include "kernels/cuda/ops/rows.cuh"
 
@@ -155,12 +156,12 @@ __global__ void __launch_bounds__(SLOT_THREADS)
     slots_make(const slip_cuda_op *ops, const slip_cuda_step *step, unsigned *all_picked, int number)
 {
     __shared__ slot_memory s;
-    await_previous_kernel();
-    const slip_cuda_product &op = ops[number].product;
+    const slip_cuda_product &op = early_ops(ops, number)->product;
     const int rows = step->rows, picks = slip_pick_of(rows, op.top_k, 0);
     for (int e = threadIdx.x; e < op.experts; e += SLOT_THREADS)
         s.count[e] = 0;
     __syncthreads();
+    await_previous_kernel();
     slots_each(op, picks, [&](int, int e) { atomicAdd(&s.count[e], 1); });
     __syncthreads();
     const bool many = slip_slots_are_many(rows, op.top_k, op.all_experts);
@@ -219,8 +220,9 @@ __device__ __forceinline__ void slots_copy_scales(const slip_cuda_operand &from,
 // Gathers the operand of MOE_GATE_UP. `by_row`: so its codes are (slip_operand_row_at()). The last of a group's warps makes its factors, too.
 __global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cuda_op *ops, int number, int by_row)
 {
-    await_previous_kernel();
-    const slip_cuda_product &op = ops[number].product;
+    const slip_cuda_product &op = early_ops(ops, number)->product;
+    await_kernels_before();
+    let_next_kernel_begin(); // not earlier: by slots that are there experts find their first weights before this kernel's end
     const slip_cuda_operand &from = op.operand, &to = op.slots.up;
     const int items = op.slots.count[0] * SLOT_PIECES, lane = threadIdx.x % 32;
     for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < items; item += gridDim.x * (SLOT_COPY_THREADS / 32)) {
@@ -246,8 +248,8 @@ __global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cud
 // Makes the operand of MOE_DOWN: a warp works on one slot and one block of 128 columns.
 __global__ void __launch_bounds__(SLOT_COPY_THREADS, SLOT_CTAS) slots_swiglu(const slip_cuda_op *ops, int number)
 {
+    const slip_cuda_product &op = early_ops(ops, number)->product;
     await_previous_kernel();
-    const slip_cuda_product &op = ops[number].product;
     const slip_cuda_operand &to = op.slots.down;
     const int blocks = to.padded / SLIP_F8_BLOCK, count = op.slots.count[0] * SLIP_TOKENS * blocks;
     for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < count; item += gridDim.x * (SLOT_COPY_THREADS / 32)) {

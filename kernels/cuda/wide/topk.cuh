@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/ops/topk.cuh"
 #include "kernels/cuda/arch.cuh"
+#include "kernels/cuda/sync/early.cuh"
 #include "kernels/cuda/wide/wide.h"
 
 namespace slip {
@@ -145,12 +146,13 @@ template <wide_topk_over OVER>
 __global__ void __launch_bounds__(WIDE_TOPK_THREADS)
     wide_topk(const slip_cuda_op *ops, const slip_cuda_step *step, int number, const __grid_constant__ wide_ranks ranks)
 {
-    await_previous_kernel();
-    const slip_cuda_topk &op = ops[number].topk;
+    const slip_cuda_op &head = *early_ops(ops, number);
+    const slip_cuda_topk &op = head.topk;
     const slip_exchange &x = ranks.exchange;
     const int lane = threadIdx.x % 32, rows = step->rows, first = blockIdx.x * WIDE_TOPK_WARPS + threadIdx.x / 32,
               warps = gridDim.x * WIDE_TOPK_WARPS, mine = slip_share_groups(op.owned.owners, op.owned.owner, slip_groups_of(rows));
     const uint32_t epoch = slip_exchange_epoch_after(step->epoch, op.exchange);
+    await_previous_kernel();
     uint32_t key[WIDE_TOPK_EACH];
     float score[WIDE_TOPK_EACH];
 #pragma unroll 1
@@ -177,8 +179,8 @@ __global__ void __launch_bounds__(WIDE_TOPK_THREADS)
                       (int)blockIdx.x,
                       SLIP_ROLE_CONSUMER,
                       number,
-                      ops[number].kind,
-                      ops[number].layer};
+                      head.kind,
+                      head.layer};
 #pragma unroll 1
     for (int i = first; i < (slip_groups_of(rows) - mine) * SLIP_TOKENS; i += warps) {
         const int row = slip_share_other(op.owned.owners, op.owned.owner, i / SLIP_TOKENS) * SLIP_TOKENS + i % SLIP_TOKENS;

@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/ops/attend_window.cuh"
 #include "kernels/cuda/arch.cuh"
+#include "kernels/cuda/sync/early.cuh"
 
 namespace slip {
 
@@ -253,11 +254,11 @@ extern __shared__ __align__(1024) unsigned char wide_window_bytes[];
 __global__ void __launch_bounds__(WIDE_WINDOW_THREADS, 1) wide_window(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
     wide_window_memory &m = *(wide_window_memory *)wide_window_bytes;
-    await_previous_kernel();
-    const slip_cuda_attend_window &op = ops[number].attend_window;
+    const slip_cuda_attend_window &op = early_ops(ops, number)->attend_window;
     const slip_cache &shape = op.cache.shape;
     if (threadIdx.x < 32)
         wide_window_blocks(step, m);
+    await_previous_kernel();
     __syncthreads();
     const int splits = (min(shape.group, shape.q_heads) + WIDE_WINDOW_HEADS - 1) / WIDE_WINDOW_HEADS;
     const int units = m.blocks * shape.kv_heads * splits, warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -35,7 +35,7 @@ static cudaError_t launch_op(slip_cuda_engine *e, const slip_cuda_op *host, int3
             e->stream,      &ranks};
         if (slip_cuda_is_product(host->kind))
             return slip::wide_enqueue(step, host, op);
-        if (slip::wide_attention_takes(host))
+        if (slip::wide_attention_takes(step, host))
             return slip::wide_attention_enqueue(step, *host, op);
         if (step.whole && slip::wide_rows_takes(*host))
             return slip::wide_rows_enqueue(step, *host, op, kernel_before(e, op));

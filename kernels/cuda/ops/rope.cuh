@@ -156,7 +156,7 @@ __device__ __forceinline__ void rope_round(const slip_cuda_rope &op, const conte
     const float x = real ? rope_sum(op.in, item.row, item.column + d, memory.part[0] + c.thread()) : 0.0f;
     memory.head[set][c.thread()] = x;
     if (op.norm[0] != nullptr || op.norm[1] != nullptr) {
-        const float squares = warp_sum(x * x);
+        const float squares = warp_sum(__fmul_rn(x, x));
         if (c.thread() % 32 == 0)
             memory.squares[set][c.thread() / 32] = squares;
     }

@@ -22,10 +22,10 @@ cudaError_t wide_attention_prepare()
     return cudaSuccess;
 }
 
-bool wide_attention_takes(const slip_cuda_op *host)
+bool wide_attention_takes(const wide_step &s, const slip_cuda_op *host)
 {
     switch (host->kind) {
-    case SLIP_CUDA_ROPE: return wide_rope_takes(host->rope);
+    case SLIP_CUDA_ROPE: return wide_rope_takes(host->rope, s.whole);
     case SLIP_CUDA_ATTEND_WINDOW: return host[-1].kind == SLIP_CUDA_ROPE && wide_window_takes(host->attend_window);
     case SLIP_CUDA_ATTEND: return wide_attend_takes(host->attend);
     default: return false;

@@ -54,10 +54,27 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
     });
 }
 
+__global__ void __launch_bounds__(WIDE_ROWS_THREADS, WIDE_ROWS_CTAS)
+    wide_swiglu(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    const slip_cuda_swiglu &op = early_ops(ops, number)->swiglu;
+    const int rows = step->rows;
+    await_previous_kernel();
+    wide_for_each_quad(rows, op.width, [&](const wide_quad &q) {
+        wide_sums v;
+#pragma unroll
+        for (int r = 0; r < WIDE_ROWS; r++)
+            v[r] = r < q.rows ? swiglu_at(partial_row(op.in, q.row + r), op.in.parts, slip_partial_step(&op.in), op.width, q.column)
+                              : zero();
+        wide_write_rows(op.operand, false, q, v);
+    });
+}
+
 bool wide_rows_takes(const slip_cuda_op &host)
 {
     switch (host.kind) {
     case SLIP_CUDA_REDUCE_NORM:
+    case SLIP_CUDA_SWIGLU:
     case SLIP_CUDA_GATHER:
     case SLIP_CUDA_QUANTISE: return true;
     case SLIP_CUDA_TOPK: return slip_topk_is_wide(host.topk.experts, host.topk.top_k);
@@ -104,6 +121,7 @@ cudaError_t wide_rows_enqueue(const wide_step &s, const slip_cuda_op &host, int 
         return enqueue_topk(s, host.topk, op, kernel_before);
     const void *kernel = host.kind == SLIP_CUDA_GATHER     ? (const void *)wide_gather
                          : host.kind == SLIP_CUDA_QUANTISE ? (const void *)wide_quantise
+                         : host.kind == SLIP_CUDA_SWIGLU   ? (const void *)wide_swiglu
                                                            : (const void *)wide_reduce_norm;
     return launch_behind(kernel, s.sms * WIDE_ROWS_CTAS, WIDE_ROWS_THREADS, 0, s.stream, arguments, kernel_before);
 }

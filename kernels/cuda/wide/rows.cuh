@@ -1,4 +1,4 @@
-/* What REDUCE_NORM, GATHER and QUANTISE of a wide step (rows.cu) are made of: a warp computes four rows of a row group in one block of 128 columns, four
+/* What REDUCE_NORM, GATHER, QUANTISE and SWIGLU of a wide step (rows.cu) are made of: a warp computes four rows of a row group in one block of 128 columns, four
  * columns a lane, so that the loads of four rows are in flight together. Lanes then trade what they hold for whole slices of 16 bytes of the operand.
  * Neighbouring rows' slices are neighbours in memory: sectors are written whole.
  *

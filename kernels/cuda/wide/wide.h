@@ -5,14 +5,14 @@
  *   LINEAR        one launch
  *   MOE_GATE_UP   picks sorted by expert into slots (layout/slots.h), operands gathered there, product
  *   MOE_DOWN      swiglu of each slot, product; where experts have few rows, both products and swiglu are one launch (experts.cuh)
- *   ROPE          one launch, where heads have no norms
+ *   ROPE          one launch; heads with norms in steps of more than SLIP_CUDA_WHOLE_ABOVE rows alone
  *   ATTEND_WINDOW one launch, behind a ROPE, which all steps of more than SLIP_CUDA_WHOLE_ABOVE rows have
  *   ATTEND        splits of all tiles, then their merge
  *
  * and in steps of more than SLIP_CUDA_WHOLE_ABOVE rows, whose products write the sum of a matrix's chunks, one part (slip_cuda_whole()):
  *
  *   REDUCE_NORM   one launch; over ranks sums have owners (shares.cuh). GATHER is one, too
- *   QUANTISE      one launch
+ *   QUANTISE      one launch; SWIGLU, too
  *   TOPK          one launch, a warp a row
  *   LINEAR        a kernel for 128 tokens at a time (dense.cuh), but where an operand is two bf16
  *   the router    one launch of its own kernel (counted.cuh)
@@ -69,7 +69,7 @@ cudaError_t wide_enqueue(const wide_step &s, const slip_cuda_op *host, int op);
 cudaError_t wide_attention_prepare();
 
 // Is this op of the host's list, which is not its first, made by wide_attention_enqueue()? Else by the engine's own kernel.
-bool wide_attention_takes(const slip_cuda_op *host);
+bool wide_attention_takes(const wide_step &s, const slip_cuda_op *host);
 cudaError_t wide_attention_enqueue(const wide_step &s, const slip_cuda_op &host, int op);
 
 // ---- ops that have no weights but vectors, with the bits of the ops that serve all steps ----

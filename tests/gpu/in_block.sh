@@ -16,4 +16,9 @@ compare $((without - 2000)) $((without + 2000)) "$RANKS" "$zero" --sequences 6
 compare $((with - 2000)) $((with + 2000)) "$RANKS" "$seen" --sequences 6
 [ "$RANKS" -eq 1 ] || compare $((with - 2000)) $((with + 2000)) "$RANKS" "$seen" --sequences 1 --draft-ranks 1
 
+# More than eight blocks at a time are drafted by the kernels of larger steps, heads' norms among them: two of each request.
+sed 's/"custom_id":"/&again-/' "$requests" >"$work/twice" && cat "$requests" "$work/twice" >"$work/all" && mv "$work/all" "$requests"
+compare $((without - 2000)) $((without + 2000)) "$RANKS" "$plain" --sequences 12
+compare $((with - 2000)) $((with + 2000)) "$RANKS" "$seen" --sequences 12
+
 finish

@@ -1,10 +1,28 @@
 /* Where a rank's partial sums of a wide step go (shares.cuh), and how a dense product sends its own. */
 #pragma once
 
+#include "kernels/cuda/sync/sync.cuh"
 #include "kernels/cuda/wide/rows.cuh"
 #include "kernels/cuda/wide/wide.h"
 
 namespace slip {
+
+// How a launch of op `head`, number `number` of the list, waits for other ranks. `there`: there are some.
+__device__ __forceinline__ waiter wide_waiter_of(const wide_ranks &ranks, bool there, const slip_cuda_step &step, int number,
+                                                 const slip_cuda_op &head)
+{
+    return {ranks.words,
+            ranks.host,
+            ranks.timeout_cycles,
+            ranks.timeout_cycles,
+            there ? &ranks.exchange : NULL,
+            step.number,
+            (int)blockIdx.x,
+            SLIP_ROLE_CONSUMER,
+            number,
+            head.kind,
+            head.layer};
+}
 
 // Where a quad's parts lie, in bytes from an arena's start.
 struct share_place {

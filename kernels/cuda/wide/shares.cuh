@@ -18,7 +18,6 @@
  * Absent peers are emulated: rank 0 of so many, with one arena that stands for all. What others would send is written by this rank itself. */
 #pragma once
 
-#include "kernels/cuda/sync/sync.cuh"
 #include "kernels/cuda/wide/send.cuh"
 
 namespace slip {
@@ -233,17 +232,7 @@ __global__ void __launch_bounds__(WIDE_ROWS_THREADS, SHARE_CTAS)
     const slip_cuda_op &head = *early_ops(ops, number);
     const slip_cuda_reduce_norm &op = head.reduce_norm;
     const slip_exchange &x = ranks.exchange;
-    const waiter w = {ranks.words,
-                      ranks.host,
-                      ranks.timeout_cycles,
-                      ranks.timeout_cycles,
-                      EMULATED ? NULL : &x,
-                      step->number,
-                      (int)blockIdx.x,
-                      SLIP_ROLE_CONSUMER,
-                      number,
-                      head.kind,
-                      head.layer};
+    const waiter w = wide_waiter_of(ranks, !EMULATED, *step, number, head);
     const uint32_t epoch = share_epoch(*step, op, number);
     const bool sent = may_be_sent && slip_cuda_sends(step->rows);
     const int rows = step->rows, groups = slip_groups_of(rows), own = slip_share_groups(x.at.ranks, x.rank, groups);

@@ -5,7 +5,7 @@
 #include "kernels/cuda/ops/topk.cuh"
 #include "kernels/cuda/arch.cuh"
 #include "kernels/cuda/sync/early.cuh"
-#include "kernels/cuda/wide/wide.h"
+#include "kernels/cuda/wide/send.cuh"
 
 namespace slip {
 
@@ -170,17 +170,7 @@ __global__ void __launch_bounds__(WIDE_TOPK_THREADS)
     }
     if (OVER == TOPK_ALONE)
         return;
-    const waiter w = {ranks.words,
-                      ranks.host,
-                      ranks.timeout_cycles,
-                      ranks.timeout_cycles,
-                      OVER == TOPK_RANKS ? &x : NULL,
-                      step->number,
-                      (int)blockIdx.x,
-                      SLIP_ROLE_CONSUMER,
-                      number,
-                      head.kind,
-                      head.layer};
+    const waiter w = wide_waiter_of(ranks, OVER == TOPK_RANKS, *step, number, head);
 #pragma unroll 1
     for (int i = first; i < (slip_groups_of(rows) - mine) * SLIP_TOKENS; i += warps) {
         const int row = slip_share_other(op.owned.owners, op.owned.owner, i / SLIP_TOKENS) * SLIP_TOKENS + i % SLIP_TOKENS;

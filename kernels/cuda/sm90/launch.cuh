@@ -7,7 +7,7 @@
 
 namespace slip {
 
-// All kernels before this one have ended.
+// Waits until all kernels before this one have ended.
 __device__ __forceinline__ void await_kernels_before()
 {
     asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -19,7 +19,7 @@ __device__ __forceinline__ void let_next_kernel_begin()
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
-// By all threads, before they read or write what another kernel does.
+// Both. By all threads, before they read or write what another kernel does.
 __device__ __forceinline__ void await_previous_kernel()
 {
     let_next_kernel_begin();

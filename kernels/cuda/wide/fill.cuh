@@ -1,7 +1,6 @@
 /* The warps that fill a ring (stage.cuh): which copies a stage is made of, and when they begin. */
 #pragma once
 
-#include "kernels/cuda/sync/early.cuh"
 #include "kernels/cuda/wide/stage.cuh"
 
 namespace slip {

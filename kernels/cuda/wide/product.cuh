@@ -1,6 +1,7 @@
 /* A wide product: every item is multiplied tile by tile, and its sums are written where ops/product.cuh would have written them. */
 #pragma once
 
+#include "kernels/cuda/sync/early.cuh"
 #include "kernels/cuda/wide/fill.cuh"
 #include "kernels/cuda/wide/swiglu.cuh"
 
@@ -219,7 +220,7 @@ __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &
     w.operand = op.kind == SLIP_CUDA_MOE_GATE_UP ? &slots.up : &slots.down;
     w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? slots.factor : NULL;
     w.block = slots.block;
-    w.blocks = __ldcg(slots.count + 1);
+    w.blocks = __ldcg(slots.count + 1); // past L1, as all of the slots that is read before the kernel in front has ended
     w.results = op.product.out.data;
     w.pick_bytes = op.product.out.parts * op.product.out.stride * sizeof(float);
 }

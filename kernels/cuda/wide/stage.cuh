@@ -165,15 +165,17 @@ struct wide_memory {
     uint64_t full[wide_format<FORMAT, SHAPE>::DEPTH], empty[wide_format<FORMAT, SHAPE>::DEPTH];
 };
 
+constexpr size_t WIDE_ROOM = 227 * 1024 - 2 * sizeof(slip_cuda_op); // beside early_ops()
+
 template <int SHAPE>
 static constexpr bool wide_linear_fits()
 {
-    return sizeof(wide_memory<SLIP_WEIGHT_BF16, SHAPE>) <= 227 * 1024 && sizeof(wide_memory<SLIP_WEIGHT_F8, SHAPE>) <= 227 * 1024;
+    return sizeof(wide_memory<SLIP_WEIGHT_BF16, SHAPE>) <= WIDE_ROOM && sizeof(wide_memory<SLIP_WEIGHT_F8, SHAPE>) <= WIDE_ROOM;
 }
 template <int SHAPE>
 static constexpr bool wide_experts_fit()
 {
-    return wide_linear_fits<SHAPE>() && sizeof(wide_memory<SLIP_WEIGHT_MXFP4, SHAPE>) <= 227 * 1024;
+    return wide_linear_fits<SHAPE>() && sizeof(wide_memory<SLIP_WEIGHT_MXFP4, SHAPE>) <= WIDE_ROOM;
 }
 static_assert(wide_linear_fits<WIDE_PARTS>() && wide_linear_fits<WIDE_DENSE>() && wide_experts_fit<WIDE_MANY>() &&
                   wide_experts_fit<WIDE_FEW>(),
@@ -198,7 +200,8 @@ __device__ __forceinline__ wide_item wide_item_of(const wide_work &w, int index)
     if (!wide_kind<SHAPE, USE>::LINEAR) { // an expert's weights are contiguous
         block = index / (w.pieces * w.splits);
         rest = index - block * w.pieces * w.splits;
-        const int4 rows = __ldcg((const int4 *)&w.block[block]); // slip_cuda_slot_block
+        static_assert(sizeof(slip_cuda_slot_block) == sizeof(int4) && offsetof(slip_cuda_slot_block, piece) == offsetof(int4, w), "as one");
+        const int4 rows = __ldcg((const int4 *)&w.block[block]);
         if (USE == WIDE_GATHERED && (rest += rows.w) >= w.pieces)
             rest -= w.pieces;
         item.expert = rows.x;

@@ -6,7 +6,7 @@
  *     attend_sum    slip_attend_sum_bytes(n)            f32 [n][16 queries][maximum, sum]
  *     attend_count  slip_attend_count_bytes(n)          zeroed once by the host, then self-wrapping
  *
- * Every split of every tile leaves a partial result, in prefill too: a second way to add up would have other bits. Bounded by the
+ * Every split of a tile leaves a partial result, but where a CTA of a wide step merges them by itself (wide/attention/attend.cuh). Bounded by the
  * growth of the splits (slip_attend_split_of), not by a cap: 16 q heads, 1 K/V head of 128 dimensions and 512 rows want 190 MB of
  * attend_out for 8,192 tokens of context and 460 MB for a million, where splits begin at 64 keys; 8 rows want 5 and 13 MB.
  */

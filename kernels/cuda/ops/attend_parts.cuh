@@ -1,8 +1,9 @@
 /* What becomes of an item: a partial result, and behind the last of a tile's the merge of all its splits.
  *
- * out = sum of w O / (sum of w l + the sink's weight) over the splits, ascending, with w = exp2(m - the largest m): m, l and O are a
- * split's maximum, sum and outputs. One in which a row sees nothing has m far below all others, l = 0 and O = 0, so it adds exact
- * zeros: how many splits the row's neighbours touch changes no bit. */
+ * A split has a maximum m, a sum l and outputs O. They are merged in ascending order, each as soon as it is there (attend_weigh()): what is there has
+ * M, L and T; with M' = max(M, m) it becomes L exp2(M - M') + l exp2(m - M'), and T likewise. The result is T / (L + the sink's weight). A split
+ * in which a row sees nothing has m far below all others, l = 0 and O = 0, so it adds exact zeros: how many splits the row's neighbours touch
+ * changes no bit. */
 #pragma once
 
 #include "kernels/cuda/ops/attend_tile.cuh"
@@ -53,45 +54,62 @@ constexpr int ATTEND_MERGE = 8; // splits whose outputs are in flight together
 
 static_assert(SLIP_ATTEND_FACTORS + ATTEND_MERGE * CONSUMERS * sizeof(float4) <= SLIP_CUDA_ARENA, "they are kept in the arena");
 
+// What a split and those before it are multiplied by when they are merged, by their maxima.
+struct attend_weights {
+    float before, split;
+};
+
+__device__ __forceinline__ attend_weights attend_weigh(float before, float split)
+{
+    const float most = fmaxf(before, split);
+    return {attend_exp2(before - most), attend_exp2(split - most)};
+}
+
+__device__ __forceinline__ float attend_add(float total, float x, const attend_weights &w)
+{
+    return fmaf(x, w.split, total * w.before);
+}
+
 // Four dimensions of one query.
 struct attend_total {
-    float sum;
+    float most, sum;
     float4 o;
 };
 
-// The largest maximum of the warp's query. Its order does not matter.
-__device__ __forceinline__ float attend_most(const float2 *sums, int step, int parts, int lane)
-{
-    float most = ATTEND_NOTHING;
-#pragma unroll 1
-    for (int part = lane; part < parts; part += 32)
-        most = fmaxf(most, __ldcg(sums + (int64_t)part * step).x);
-    return warp_most(most);
-}
-
-// total += the outputs of `count` splits, ascending: their weights by lane, the outputs in this thread's cells of shared memory.
-__device__ __forceinline__ void attend_add(attend_total &total, float take, float sum, const float4 *cells, int count)
+// The next `count` splits, ascending: their weights and sums by lane, the outputs in this thread's cells of shared memory.
+__device__ __forceinline__ void attend_add(attend_total &total, const attend_weights &weights, float sum, const float4 *cells, int count)
 {
 #pragma unroll 2
     for (int i = 0; i < count; i++, cells += CONSUMERS) {
-        const float weight = __shfl_sync(0xffffffff, take, i);
+        const attend_weights w = {__shfl_sync(0xffffffff, weights.before, i), __shfl_sync(0xffffffff, weights.split, i)};
         const float4 o = *cells;
-        total.sum += __shfl_sync(0xffffffff, sum, i);
-        total.o = make_float4(fmaf(o.x, weight, total.o.x), fmaf(o.y, weight, total.o.y), fmaf(o.z, weight, total.o.z),
-                              fmaf(o.w, weight, total.o.w));
+        total.sum = attend_add(total.sum, __shfl_sync(0xffffffff, sum, i), w);
+        total.o = make_float4(attend_add(total.o.x, o.x, w), attend_add(total.o.y, o.y, w), attend_add(total.o.z, o.z, w),
+                              attend_add(total.o.w, o.w, w));
     }
 }
 
+// The maximum of what a lane's split is merged to; those of ATTEND_MERGE lanes are consecutive, behind what has the maximum `total`.
+__device__ __forceinline__ float attend_most_before(float total, float most, int lane)
+{
+    float upto = most;
+#pragma unroll
+    for (int away = 1; away < ATTEND_MERGE; away *= 2)
+        upto = fmaxf(upto, __shfl_up_sync(0xffffffff, upto, away)); // the first lanes get their own
+    const float before = __shfl_up_sync(0xffffffff, upto, 1);
+    return lane == 0 ? total : fmaxf(total, before);
+}
+
 // All splits of the warp's query; dimensions [4 quad, 4 quad + 4). Outputs are copied to shared memory, and each thread reads what it has
-// copied itself: many copies are in flight, with little code and few registers. Sets `most` to the query's maximum.
+// copied itself: many copies are in flight, with little code and few registers.
 __device__ __forceinline__ attend_total attend_merge(const slip_cuda_attend &op, attend_memory &memory, const attend_job &job, int quad,
-                                                     float &most, int thread)
+                                                     int thread)
 {
     const int quads = op.cache.v_width / 4, step = job.across * SLIP_ATTEND_QUERIES, lane = thread % 32;
     const int first = job.partial * SLIP_ATTEND_QUERIES + thread / 32;
     const float2 *sums = (const float2 *)op.part_sum + first;
     float4 *cells = (float4 *)((unsigned char *)&memory + SLIP_ATTEND_FACTORS) + thread;
-    attend_total total = {};
+    attend_total total = {ATTEND_NOTHING, 0, {}};
 #pragma unroll 1
     for (int part = 0; part < job.parts; part += ATTEND_MERGE) {
         const int count = min(job.parts - part, ATTEND_MERGE);
@@ -102,11 +120,10 @@ __device__ __forceinline__ attend_total attend_merge(const slip_cuda_attend &op,
             copy_16(to, from, quad < quads);
         copy_commit();
         const float2 mine = lane < count ? __ldcg(sums + (int64_t)(part + lane) * step) : make_float2(ATTEND_NOTHING, 0);
-        if (part == 0)
-            most = attend_most(sums, step, job.parts, lane);
-        const float take = attend_exp2(mine.x - most);
+        const float before = attend_most_before(total.most, mine.x, lane);
+        total.most = fmaxf(total.most, warp_most(mine.x));
         copy_wait<0>();
-        attend_add(total, take, mine.y * take, cells, count);
+        attend_add(total, attend_weigh(before, mine.x), mine.y, cells, count);
     }
     return total;
 }
@@ -191,9 +208,8 @@ __device__ __forceinline__ void attend_combine(const slip_cuda_attend &op, atten
 #pragma unroll 1
     for (int first = 0; first * 4 < op.cache.v_width; first += 32) {
         const int quad = first + thread % 32;
-        float most;
-        const attend_total total = attend_merge(op, memory, job, quad, most, thread);
-        const float factor = attend_finish(op.sinks, query.head, most, total.sum);
+        const attend_total total = attend_merge(op, memory, job, quad, thread);
+        const float factor = attend_finish(op.sinks, query.head, total.most, total.sum);
         attend_store(op, query, quad * 4, make_float4(total.o.x * factor, total.o.y * factor, total.o.z * factor, total.o.w * factor));
     }
 }

@@ -45,19 +45,19 @@ __device__ __forceinline__ void attend_scores(uint32_t query, uint32_t key, int 
     const int lane = thread % 32, n = thread / 32 % 8, half = thread / 256;
     query += (uint32_t)(lane % 16 * pitch + lane / 16 * 16);
     key += (uint32_t)((n * 8 + lane % 8) * pitch + lane / 8 * 16);
-    float s[2][4] = {};
+    float s[4] = {};
 #pragma unroll 1
     for (int at = half * SLIP_ATTEND_K_STEP * 2; at < pitch - SLIP_ATTEND_PAD * 2; at += 2 * SLIP_ATTEND_K_STEP * 2) {
         uint32_t a[2][4], b[4];
         load_matrix_4(query + at, a[0]);
         load_matrix_4(key + at, b);
         load_matrix_4(query + at + 32, a[1]);
-        mma_16816(s[0], a[0], b[0], b[1]);
-        mma_16816(s[1], a[1], b[2], b[3]);
+        mma_16816(s, a[0], b[0], b[1]);
+        mma_16816(s, a[1], b[2], b[3]);
     }
     float *to = score + (half * SLIP_ATTEND_QUERIES + lane / 4) * SLIP_ATTEND_SCORE_STRIDE + n * 8 + lane % 4 * 2;
-    *(float2 *)to = make_float2(s[0][0] + s[1][0], s[0][1] + s[1][1]);
-    *(float2 *)(to + 8 * SLIP_ATTEND_SCORE_STRIDE) = make_float2(s[0][2] + s[1][2], s[0][3] + s[1][3]);
+    *(float2 *)to = make_float2(s[0], s[1]);
+    *(float2 *)(to + 8 * SLIP_ATTEND_SCORE_STRIDE) = make_float2(s[2], s[3]);
 }
 
 // P of this warp's row. The sum is that of the weights as they are multiplied, rounded to bf16.
@@ -67,15 +67,16 @@ __device__ __forceinline__ void attend_softmax(attend_memory &memory, const floa
     const int r = thread / 32, lane = thread % 32, at = r * SLIP_ATTEND_SCORE_STRIDE + lane * 2, key = chunk + lane * 2;
     const float2 one = *(const float2 *)(score + at);
     const float2 two = *(const float2 *)(score + SLIP_ATTEND_QUERIES * SLIP_ATTEND_SCORE_STRIDE + at);
-    const float x = key >= query.first && key <= query.last ? (one.x + two.x) * scale : -INFINITY;
-    const float y = key + 1 >= query.first && key + 1 <= query.last ? (one.y + two.y) * scale : -INFINITY;
-    const float most = fmaxf(row.most, warp_most(fmaxf(x, y)));
-    const uint16_t p = bf16_bits(attend_exp2(x - most)), q = bf16_bits(attend_exp2(y - most));
+    const float x = key >= query.first && key <= query.last ? one.x + two.x : -INFINITY;
+    const float y = key + 1 >= query.first && key + 1 <= query.last ? one.y + two.y : -INFINITY;
+    const float most = fmaxf(row.most, warp_most(fmaxf(x, y)) * scale);
+    const uint32_t p = bf16_pack(attend_exp2(fmaf(x, scale, -most)), attend_exp2(fmaf(y, scale, -most)));
     const float rescale = attend_exp2(row.most - most);
-    *(uint32_t *)(weight + at) = p | (uint32_t)q << 16;
+    const float2 weights = bf16_values(p);
+    *(uint32_t *)(weight + at) = p;
     if (lane == 0)
         memory.rescale[r] = rescale;
-    row.sum = fmaf(row.sum, rescale, warp_sum(bf16_value(p) + bf16_value(q)));
+    row.sum = fmaf(row.sum, rescale, warp_sum(weights.x + weights.y));
     row.most = most;
 }
 

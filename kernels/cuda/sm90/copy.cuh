@@ -95,6 +95,13 @@ __device__ __forceinline__ bool mbarrier_try(uint64_t *bar, unsigned parity)
     return done != 0;
 }
 
+// Until round 0, 1, .. of a barrier has ended. For copies and warps of this CTA alone, which cannot fail to come.
+__device__ __forceinline__ void mbarrier_wait(uint64_t *bar, unsigned round)
+{
+    while (!mbarrier_try(bar, round & 1))
+        ;
+}
+
 // ---- bulk copies ----
 
 // By who has written device memory that bulk copies of this launch will read, before it says so, and by who was told, before its copies.

@@ -12,6 +12,19 @@ __device__ __forceinline__ uint64_t matrix_descriptor(uint32_t address, uint32_t
     return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(k_step >> 4) << 16 | (uint64_t)(row_step >> 4) << 32;
 }
 
+// The same with rows of 128 bytes, whose slices of 16 bytes lie at places that are XORed with the row's number modulo 8 (swizzled_at()): 8 rows are 1,024
+// bytes, and the matrix begins at a multiple of that. K-major: `row_step` is that from 8 rows to the next, `k_step` does not count; a step of 16 columns
+// is 32 bytes further. Turned (a row has 64 of the N columns at one K): `k_step` is that from 64 columns to the next, `row_step` from 8 K to the next.
+__device__ __forceinline__ uint64_t swizzled_descriptor(uint32_t address, uint32_t k_step, uint32_t row_step)
+{
+    return matrix_descriptor(address, k_step, row_step) | (uint64_t)1 << 62;
+}
+
+__device__ __forceinline__ uint32_t swizzled_at(int row, int slice)
+{
+    return (uint32_t)(row * 128 + (slice ^ row % 8) * 16);
+}
+
 __device__ __forceinline__ void matrix_fence()
 {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -42,6 +55,10 @@ __device__ __forceinline__ void matrix_f8_registers(float (&c)[SUMS<N>], const u
 // c = (FIRST) or c += A [64 x 16] bf16 * B [16 x 2 N] bf16. The first N columns of B are hi, the others lo, and so are the halves of c.
 template <int N, bool FIRST>
 __device__ __forceinline__ void matrix_bf16(float (&c)[2 * SUMS<N>], uint64_t a, uint64_t b);
+
+// c = (FIRST) or c += A [64 x 16] bf16 from registers * B [16 x N] bf16, by a swizzled_descriptor(): K-major for N = 64, turned for N = 128.
+template <int N, bool FIRST>
+__device__ __forceinline__ void matrix_bf16_registers(float (&c)[SUMS<N>], const uint32_t (&a)[4], uint64_t b);
 
 // Bytes of 8 tokens' operand of a tile of mxfp4: from one row group to the next in shared memory.
 constexpr int MXFP4_GROUP = 256 * 8;
@@ -93,6 +110,17 @@ constexpr int MXFP4_GROUP = 256 * 8;
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "n"(MXFP4_GROUP >> 4)); \
     }
 
+#define MATRIX_BF16_REGISTERS(n, sums, first, scale, how, a0, a1, a2, a3, b_number, turned) \
+    template <> \
+    __device__ __forceinline__ void matrix_bf16_registers<n, first>(float(&c)[sums], const uint32_t(&a)[4], uint64_t b) \
+    { \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " #scale ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n \
+                     "k16.f32.bf16.bf16 {" TEXT_##sums "}, {%" #a0 ",%" #a1 ",%" #a2 ",%" #a3 "}, %" #b_number ", p, 1, 1, " #turned \
+                                                       ";\n}" \
+                     : LIST_##sums(how, 0) \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)); \
+    }
+
 MATRIX_F8(8, 4, 4, 5)
 MATRIX_F8(16, 8, 8, 9)
 MATRIX_F8(32, 16, 16, 17)
@@ -106,7 +134,12 @@ MATRIX_BF16(8, 16, 8, 8, 9)
 MATRIX_BF16(16, 32, 16, 16, 17)
 MATRIX_BF16(32, 64, 32, 32, 33)
 MATRIX_BF16(64, 128, 64, 64, 65)
+MATRIX_BF16_REGISTERS(64, 32, true, 0, "=f", 32, 33, 34, 35, 36, 0)
+MATRIX_BF16_REGISTERS(64, 32, false, 1, "+f", 32, 33, 34, 35, 36, 0)
+MATRIX_BF16_REGISTERS(128, 64, true, 0, "=f", 64, 65, 66, 67, 68, 1)
+MATRIX_BF16_REGISTERS(128, 64, false, 1, "+f", 64, 65, 66, 67, 68, 1)
 
+#undef MATRIX_BF16_REGISTERS
 #undef MATRIX_F8_REGISTERS
 #undef MATRIX_BF16
 #undef MATRIX_F8

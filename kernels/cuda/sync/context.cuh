@@ -61,17 +61,27 @@ __device__ __forceinline__ uint16_t bf16_bits(float x)
 }
 
 // Four bf16, the first one low.
+__device__ __forceinline__ uint32_t bf16_pack(float low, float high)
+{
+    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return *(const uint32_t *)&both;
+}
+
 __device__ __forceinline__ uint2 bf16_pack(float4 v)
 {
-    const __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y), high = __floats2bfloat162_rn(v.z, v.w);
-    return make_uint2(*(const uint32_t *)&low, *(const uint32_t *)&high);
+    return make_uint2(bf16_pack(v.x, v.y), bf16_pack(v.z, v.w));
+}
+
+__device__ __forceinline__ float2 bf16_values(uint32_t packed)
+{
+    return make_float2(__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000u));
 }
 
 // What bf16_pack() has rounded off, packed.
 __device__ __forceinline__ uint2 bf16_rest(uint2 packed, float4 v)
 {
-    return bf16_pack(make_float4(v.x - __uint_as_float(packed.x << 16), v.y - __uint_as_float(packed.x & 0xffff0000u),
-                                 v.z - __uint_as_float(packed.y << 16), v.w - __uint_as_float(packed.y & 0xffff0000u)));
+    const float2 low = bf16_values(packed.x), high = bf16_values(packed.y);
+    return bf16_pack(make_float4(v.x - low.x, v.y - low.y, v.z - high.x, v.w - high.y));
 }
 
 // Over a warp, by butterflies: the result is the same in all lanes.

@@ -66,7 +66,7 @@ __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &
     for (int chunk = item.chunk; chunk < item.chunk + item.turns; chunk++) {
 #pragma unroll 1
         for (int i = slip_chunk_length(&w.op->matrix, chunk); i > 0; i--, count++) {
-            wide_wait(&s.full[count % DEPTH], count / DEPTH);
+            mbarrier_wait(&s.full[count % DEPTH], count / DEPTH);
             auto free = [&] {
                 __syncwarp();
                 if (threadIdx.x % 32 == 0)

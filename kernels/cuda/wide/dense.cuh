@@ -74,7 +74,7 @@ __device__ __forceinline__ void wide_dense_item(const wide_work &w, const slip_e
                 if (wide_thread() % 32 == 0)
                     mbarrier_arrive(&s.empty[slot]);
             };
-            wide_wait(&s.full[slot], count / DEPTH);
+            mbarrier_wait(&s.full[slot], count / DEPTH);
             if (works)
                 wide_dense_tile<N>(s.stage[slot], warpgroup, sum, free);
             else

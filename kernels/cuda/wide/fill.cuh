@@ -100,7 +100,7 @@ __device__ __forceinline__ void wide_fill_item(const wide_work &w, const slip_cu
                            round = filler.count / wide_format<FORMAT, SHAPE>::DEPTH;
             const bool early = filler.count < filler.early;
             if (round > 0)
-                wide_wait(&s.empty[slot], round - 1);
+                mbarrier_wait(&s.empty[slot], round - 1);
             if (threadIdx.x % 32 == 0 && !early)
                 mbarrier_expect(&s.full[slot], stream.all);
             __syncwarp();

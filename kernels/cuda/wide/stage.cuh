@@ -237,12 +237,6 @@ __device__ __forceinline__ int wide_groups(int groups)
     return groups <= 2 ? groups : groups <= 4 ? 4 : 8;
 }
 
-__device__ __forceinline__ void wide_wait(uint64_t *bar, unsigned round)
-{
-    while (!mbarrier_try(bar, round & 1))
-        ;
-}
-
 // By all threads of the CTA.
 template <int FORMAT, int SHAPE>
 __device__ __forceinline__ void wide_start(wide_memory<FORMAT, SHAPE> &s)

@@ -15,7 +15,7 @@ __device__ __forceinline__ void wide_swiglu(const wide_work &w, const wide_item 
     const int thread = wide_thread(), slot = thread / 32, lane = thread % 32, row = slot % 4 * 16 + lane / 4;
     const slip_cuda_slots &slots = w.op->slots;
     auto &all = s.gate_up.sum;
-    wide_wait(&s.gate_up.read, s.gate_up.turn[slot] ^ 1); // what the item before left there
+    mbarrier_wait(&s.gate_up.read, s.gate_up.turn[slot] ^ 1); // what the item before left there
 #pragma unroll
     for (int i = 0; i < N / 4 && i / 2 < SLIP_SLOT_BLOCK_OF_FEW && tile >= 0; i++) { // a product may have more columns than a block has
         float *const to = &all[tile][wide_column(thread, i)][row];

@@ -136,7 +136,7 @@ __device__ __forceinline__ void wide_stages(const wide_lane<FORMAT, SHAPE> &lane
 #pragma unroll 1
     for (; stages > 0; stages--, count++) {
         const unsigned slot = count % wide_format<FORMAT, SHAPE>::DEPTH;
-        auto wait = [&] { wide_wait(&s.full[slot], count / wide_format<FORMAT, SHAPE>::DEPTH); };
+        auto wait = [&] { mbarrier_wait(&s.full[slot], count / wide_format<FORMAT, SHAPE>::DEPTH); };
         auto free = [&] {
             __syncwarp();
             mbarrier_arrive_elected(&s.empty[slot]);

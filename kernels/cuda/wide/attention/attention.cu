@@ -1,8 +1,8 @@
 /* Launches of attention in wide steps. */
-#include "kernels/cuda/wide/attend.cuh"
-#include "kernels/cuda/wide/rope.cuh"
+#include "kernels/cuda/wide/attention/attend.cuh"
+#include "kernels/cuda/wide/attention/rope.cuh"
 #include "kernels/cuda/wide/wide.h"
-#include "kernels/cuda/wide/window.cuh"
+#include "kernels/cuda/wide/attention/window.cuh"
 
 namespace slip {
 
@@ -35,12 +35,13 @@ bool wide_attention_takes(const wide_step &s, const slip_cuda_op *host)
 cudaError_t wide_attention_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
 {
     constexpr int CTAS = 2048 / WIDE_ROPE_THREADS; // of an SM
-    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
+    int ctas = s.sms;                              // of wide_attend
+    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op, &ctas};
     if (host.kind == SLIP_CUDA_ROPE)
         return launch_behind((const void *)wide_rope, s.sms * CTAS, WIDE_ROPE_THREADS, 0, s.stream, arguments);
     if (host.kind == SLIP_CUDA_ATTEND) {
         const cudaError_t error =
-            launch_behind((const void *)wide_attend, s.sms, WIDE_ATTEND_THREADS, sizeof(wide_attend_memory), s.stream, arguments);
+            launch_behind((const void *)wide_attend, ctas, WIDE_ATTEND_THREADS, sizeof(wide_attend_memory), s.stream, arguments);
         return error != cudaSuccess
                    ? error
                    : launch_behind((const void *)wide_attend_merge, 2 * s.sms, CONSUMERS, WIDE_MERGE_BYTES, s.stream, arguments);

@@ -6,9 +6,9 @@
  *     attend_sum    slip_attend_sum_bytes(n)            f32 [n][16 queries][maximum, sum]
  *     attend_count  slip_attend_count_bytes(n)          zeroed once by the host, then self-wrapping
  *
- * Every split of a tile leaves a partial result, but where a CTA of a wide step merges them by itself (wide/attention/attend.cuh). Bounded by the
- * growth of the splits (slip_attend_split_of), not by a cap: 16 q heads, 1 K/V head of 128 dimensions and 512 rows want 190 MB of
- * attend_out for 8,192 tokens of context and 460 MB for a million, where splits begin at 64 keys; 8 rows want 5 and 13 MB.
+ * Every split of a tile leaves a partial result, but in wide steps of many rows, where a CTA merges them by itself (slip_attend_merges()). Bounded
+ * by the growth of the splits (slip_attend_split_of), not by a cap: 16 q heads, 1 K/V head of 128 dimensions and 512 rows and more want 300 MB of
+ * attend_out for 8,192 tokens of context and 600 MB for a million, where splits begin at 64 keys; 8 rows want 5 and 13 MB.
  */
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_ATTEND_SIZE_H
 #define SLIP_KERNELS_CUDA_LAYOUT_ATTEND_SIZE_H
@@ -25,6 +25,14 @@ enum {
     SLIP_ATTEND_PAD = 8,           /* bf16 behind each row in shared memory, against bank conflicts */
     SLIP_ATTEND_SCORE_STRIDE = 72, /* f32 of a row of scores, bf16 of a row of probabilities */
     SLIP_ATTEND_OCTAVE = 8,        /* splits of keys [n, 2n); a power of two */
+};
+
+/* Limits of attention in wide steps (wide/attention/attend.cuh). */
+enum {
+    SLIP_WIDE_ATTEND_K = 192, /* widest heads */
+    SLIP_WIDE_ATTEND_V = 128,
+    SLIP_WIDE_ATTEND_TILES = 8,  /* of a CTA */
+    SLIP_WIDE_ATTEND_ALONE = 96, /* CTAs' shares of a step from which on a CTA has all keys of its tiles: three quarters of an H100's SMs */
 };
 
 /* Limits of a narrow window's attention in one phase (attend_window.cuh). */
@@ -115,15 +123,43 @@ SLIP_BOTH static inline int32_t slip_attend_tiles(const slip_cache *shape, int32
     return (int32_t)((uint32_t)(heads * count + SLIP_ATTEND_QUERIES - 1) / SLIP_ATTEND_QUERIES);
 }
 
-/* Partial results that a step can need. A sequence's rows in a step are consecutive, so they make one run a row group that they
+/* Have wide steps a kernel for such heads? */
+SLIP_BOTH static inline bool slip_attend_is_wide(const slip_cuda_cache *cache)
+{
+    return cache->k_width <= SLIP_WIDE_ATTEND_K && cache->v_width <= SLIP_WIDE_ATTEND_V;
+}
+
+/* What CTAs share in a wide step of so many runs, but for the keys. */
+SLIP_BOTH static inline int32_t slip_attend_shares(const slip_cache *shape, int32_t runs)
+{
+    return runs * shape->kv_heads * ((slip_attend_tiles(shape, SLIP_TOKENS) + SLIP_WIDE_ATTEND_TILES - 1) / SLIP_WIDE_ATTEND_TILES);
+}
+
+/* Does a CTA of such a step merge the splits of its tiles by itself? Then there are no partial results. */
+SLIP_BOTH static inline bool slip_attend_merges(const slip_cache *shape, int32_t runs)
+{
+    return slip_attend_shares(shape, runs) >= SLIP_WIDE_ATTEND_ALONE;
+}
+
+/* Tiles of a step of so many rows, at most. A sequence's rows in a step are consecutive, so they make one run a row group that they
  * touch. */
+static inline int64_t slip_attend_most_tiles(const slip_limits *limits, const slip_cache *shape, int64_t rows)
+{
+    int64_t spans = limits->sequences < SLIP_MAX_SPANS ? limits->sequences : SLIP_MAX_SPANS;
+    int64_t groups = slip_groups_of((int32_t)rows), heads = shape->group < shape->q_heads ? shape->group : shape->q_heads;
+    int64_t runs = groups + spans < rows ? groups + spans : rows;
+    return (heads * rows / SLIP_ATTEND_QUERIES + runs) * shape->kv_heads; /* a run wastes less than one tile */
+}
+
+/* Partial results that a step can need. */
 static inline int64_t slip_attend_items(const slip_limits *limits, const slip_cuda_cache *cache)
 {
     const slip_cache *shape = &cache->shape;
-    int64_t spans = limits->sequences < SLIP_MAX_SPANS ? limits->sequences : SLIP_MAX_SPANS;
-    int64_t groups = slip_groups_of(limits->rows), heads = shape->group < shape->q_heads ? shape->group : shape->q_heads;
-    int64_t runs = groups + spans < limits->rows ? groups + spans : limits->rows;
-    int64_t tiles = (heads * limits->rows / SLIP_ATTEND_QUERIES + runs) * shape->kv_heads; /* a run wastes less than one tile */
+    int64_t tiles = slip_attend_most_tiles(limits, shape, limits->rows);
+    int64_t narrow = slip_attend_most_tiles(limits, shape, limits->rows < SLIP_TOKENS ? limits->rows : SLIP_TOKENS);
+    int64_t apart = (int64_t)(SLIP_WIDE_ATTEND_ALONE - 1) * SLIP_WIDE_ATTEND_TILES; /* of wide steps that leave partial results */
+    if (slip_attend_is_wide(cache) && tiles > apart)
+        tiles = narrow > apart ? narrow : apart;
     int64_t splits = slip_attend_split_of(cache, (int32_t)(limits->context - 1)) + 1;
     int64_t seen = (int64_t)shape->window + SLIP_TOKENS + (shape->whole_block ? limits->span_rows : 0);
     int64_t most = (seen + cache->split - 2) / cache->split + 1;

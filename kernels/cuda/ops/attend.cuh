@@ -93,21 +93,27 @@ __device__ __forceinline__ bool attend_find(const slip_cuda_attend &op, const co
 
 // ---- the op ----
 
-// Padding columns of the operand are zeros.
+// Padding columns of the operand are zeros. CTA `cta` of `ctas` makes every `ctas`th row's, by `threads` threads.
 template <class Op>
-__device__ __forceinline__ void attend_pad(const Op &op, const context &c)
+__device__ __forceinline__ void attend_pad(const Op &op, int rows, int cta, int ctas, int thread, int threads)
 {
     if (op.operand.hi == nullptr)
         return;
 #pragma unroll 1
-    for (int row = c.sm; row < c.rows; row += c.sms)
+    for (int row = cta; row < rows; row += ctas)
 #pragma unroll 1
-        for (int column = op.width + c.thread(); column < op.operand.padded; column += CONSUMERS) {
+        for (int column = op.width + thread; column < op.operand.padded; column += threads) {
             const int at = attend_operand_at(op, row, column);
             op.operand.hi[at] = 0;
             if (!op.operand.single)
                 op.operand.lo[at] = 0;
         }
+}
+
+template <class Op>
+__device__ __forceinline__ void attend_pad(const Op &op, const context &c)
+{
+    attend_pad(op, c.rows, c.sm, c.sms, c.thread(), CONSUMERS);
 }
 
 // All threads agree on whether an item exists and is the tile's last, so all pass the same barriers.

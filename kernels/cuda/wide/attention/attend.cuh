@@ -12,11 +12,6 @@ namespace slip {
 
 constexpr size_t WIDE_MERGE_BYTES = SLIP_ATTEND_FACTORS + ATTEND_MERGE * CONSUMERS * sizeof(float4);
 
-static inline bool wide_attend_takes(const slip_cuda_attend &op)
-{
-    return op.cache.k_width <= WIDE_ATTEND_K && op.cache.v_width <= WIDE_ATTEND_V && (op.width == op.operand.padded || !op.operand.hi);
-}
-
 // What the functions of ops/attend.cuh read of a context.
 __device__ __forceinline__ context wide_attend_context(const slip_cuda_step *step)
 {
@@ -63,28 +58,28 @@ __device__ __forceinline__ int wide_attend_split(const slip_cuda_attend &op, con
     return slip_attend_split_of(&op.cache, first + (int)((int64_t)(run.last - first + 1) * segment / segments));
 }
 
-// How many stretches a run's keys are cut into, where there are `all` runs, heads and groups of tiles. One: CTAs merge what they have made.
-__device__ __forceinline__ int wide_attend_segments(int all, int ctas)
+// How many stretches a run's keys are cut into, so that all CTAs have something to do.
+__device__ __forceinline__ int wide_attend_segments(const slip_cache &shape, int runs)
 {
-    const int rounds = (all + ctas - 1) / ctas;
-    return all * 5 >= rounds * ctas * 4 ? 1 : min((2 * ctas + all - 1) / all, WIDE_ATTEND_SEGMENTS);
+    const int ctas = gridDim.x, shares = max(slip_attend_shares(&shape, runs), 1);
+    return slip_attend_merges(&shape, runs) ? 1 : min((2 * ctas + shares - 1) / shares, WIDE_ATTEND_SEGMENTS);
 }
 
-// What a CTA works on: keys [first, last] of a run, of which splits begin at `from`, for one group of tiles of a K/V head.
+// What a CTA works on: keys [first, last] of a run, for one group of tiles of a K/V head.
 struct wide_attend_item {
     attend_run run;
-    int number, kv, group, from;
+    int number, kv, group;
     int first, last, stages; // keys, in whole sub-chunks
     bool all;                // of the run's splits
 };
 
 // Calls work(item) of all items of this CTA.
 template <class Work>
-__device__ __forceinline__ void wide_attend_each(const slip_cuda_attend &op, const context &c, int ctas, Work work)
+__device__ __forceinline__ void wide_attend_each(const slip_cuda_attend &op, const context &c, Work work)
 {
     const slip_cuda_cache &cache = op.cache;
-    const int groups = (slip_attend_tiles(&cache.shape, SLIP_TOKENS) + WIDE_ATTEND_WARPS - 1) / WIDE_ATTEND_WARPS;
-    const int each = cache.shape.kv_heads * groups, segments = wide_attend_segments(max(c.runs * each, 1), ctas);
+    const int each = slip_attend_shares(&cache.shape, 1), groups = each / cache.shape.kv_heads;
+    const int segments = wide_attend_segments(cache.shape, c.runs);
 #pragma unroll 1
     for (int index = blockIdx.x; index < c.runs * each * segments; index += gridDim.x) { // long ones first
         const int number = c.runs - 1 - index / (each * segments), rest = index % (each * segments), segment = rest / each;
@@ -93,13 +88,13 @@ __device__ __forceinline__ void wide_attend_each(const slip_cuda_attend &op, con
         const int first = max(slip_attend_split_first(&cache, from), attend_first(cache.shape, run.position)) & -SLIP_ATTEND_KEYS;
         const int last = min(slip_attend_split_first(&cache, to) - 1, run.last);
         if (from < to)
-            work(wide_attend_item{run, number, rest % each / groups, rest % each % groups, from, first, last,
-                                  (last - first) / SLIP_ATTEND_KEYS + 1, segments == 1});
+            work(wide_attend_item{run, number, rest % each / groups, rest % each % groups, first, last,
+                                  (last - first) / SLIP_ATTEND_KEYS + 1, slip_attend_merges(&cache.shape, c.runs)});
     }
 }
 
 // By the threads that load. A stage is said to be there when two more have been asked for.
-__device__ __forceinline__ void wide_attend_fill(const slip_cuda_attend &op, const context &c, int ctas, wide_attend_memory &m)
+__device__ __forceinline__ void wide_attend_fill(const slip_cuda_attend &op, const context &c, wide_attend_memory &m)
 {
     constexpr int BEHIND = 2;
     wide_attend_loader loader;
@@ -108,7 +103,7 @@ __device__ __forceinline__ void wide_attend_fill(const slip_cuda_attend &op, con
         fence_async_shared();
         mbarrier_arrive(&m.full[number % WIDE_ATTEND_STAGES]);
     };
-    wide_attend_each(op, c, ctas, [&](const wide_attend_item &item) {
+    wide_attend_each(op, c, [&](const wide_attend_item &item) {
         wide_attend_aim(op.cache, item.run, item.kv, item.first, loader);
 #pragma unroll 1
         for (int i = 0; i < item.stages; i++) {
@@ -183,8 +178,7 @@ __device__ __forceinline__ void wide_attend_walk(const slip_cuda_attend &op, wid
 
 extern __shared__ __align__(1024) unsigned char wide_attend_bytes[];
 
-__global__ void __launch_bounds__(WIDE_ATTEND_THREADS, 1)
-    wide_attend(const slip_cuda_op *ops, const slip_cuda_step *step, int number, int ctas)
+__global__ void __launch_bounds__(WIDE_ATTEND_THREADS, 1) wide_attend(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
     wide_attend_memory &m = *(wide_attend_memory *)wide_attend_bytes;
     const slip_cuda_attend &op = early_ops(ops, number)->attend;
@@ -192,26 +186,27 @@ __global__ void __launch_bounds__(WIDE_ATTEND_THREADS, 1)
     wide_attend_start(op.cache, m);
     wide_attend_bases(op, c, m.base);
     await_previous_kernel();
+    if (op.width < op.operand.padded)
+        attend_pad(op, step->rows, blockIdx.x, gridDim.x, threadIdx.x, WIDE_ATTEND_THREADS);
     if (threadIdx.x >= WIDE_ATTEND_WARPS * 32) {
-        registers_give<40>();
-        wide_attend_fill(op, c, ctas, m);
+        registers_give<24>();
+        wide_attend_fill(op, c, m);
         return;
     }
-    registers_get<232>();
+    registers_get<240>();
     unsigned count = 0;
-    wide_attend_each(op, c, ctas, [&](const wide_attend_item &item) { wide_attend_walk(op, m, item, count); });
+    wide_attend_each(op, c, [&](const wide_attend_item &item) { wide_attend_walk(op, m, item, count); });
 }
 
-// Merges the splits of all tiles, where `ctas` CTAs have not: a CTA a tile.
-__global__ void __launch_bounds__(CONSUMERS) wide_attend_merge(const slip_cuda_op *ops, const slip_cuda_step *step, int number, int ctas)
+// Merges the splits of all tiles, a CTA a tile, where wide_attend() has not.
+__global__ void __launch_bounds__(CONSUMERS) wide_attend_merge(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
 {
     __shared__ int base[SLIP_MAX_RUNS];
     attend_memory &memory = *(attend_memory *)wide_attend_bytes;
     const slip_cuda_attend &op = early_ops(ops, number)->attend;
     const context c = wide_attend_context(step);
-    const int tiles = slip_attend_tiles(&op.cache.shape, SLIP_TOKENS), each = tiles * op.cache.shape.kv_heads;
-    const int groups = (tiles + WIDE_ATTEND_WARPS - 1) / WIDE_ATTEND_WARPS;
-    const bool merged = wide_attend_segments(max(c.runs * op.cache.shape.kv_heads * groups, 1), ctas) == 1;
+    const int each = slip_attend_tiles(&op.cache.shape, SLIP_TOKENS) * op.cache.shape.kv_heads;
+    const bool merged = slip_attend_merges(&op.cache.shape, c.runs);
     if (!merged)
         wide_attend_bases(op, c, base);
     await_previous_kernel();

@@ -7,9 +7,9 @@
 
 namespace slip {
 
-constexpr int WIDE_ATTEND_WARPS = 8, WIDE_ATTEND_FILLERS = 128; // warps that multiply, a tile each; threads that load
+constexpr int WIDE_ATTEND_WARPS = SLIP_WIDE_ATTEND_TILES, WIDE_ATTEND_FILLERS = 128; // warps that multiply, a tile each; threads that load
 constexpr int WIDE_ATTEND_THREADS = WIDE_ATTEND_WARPS * 32 + WIDE_ATTEND_FILLERS;
-constexpr int WIDE_ATTEND_K = 192, WIDE_ATTEND_V = 128;   // widest heads
+constexpr int WIDE_ATTEND_K = SLIP_WIDE_ATTEND_K, WIDE_ATTEND_V = SLIP_WIDE_ATTEND_V;
 constexpr int WIDE_ATTEND_K_STEPS = WIDE_ATTEND_K / 16;   // of 16 dimensions
 constexpr int WIDE_ATTEND_SEGMENTS = 64;                  // most stretches of the keys of a run
 constexpr int WIDE_ATTEND_N_TILES = SLIP_ATTEND_KEYS / 8; // of 8 keys

@@ -27,7 +27,7 @@ bool wide_attention_takes(const wide_step &s, const slip_cuda_op *host)
     switch (host->kind) {
     case SLIP_CUDA_ROPE: return wide_rope_takes(host->rope, s.whole);
     case SLIP_CUDA_ATTEND_WINDOW: return host[-1].kind == SLIP_CUDA_ROPE && wide_window_takes(host->attend_window);
-    case SLIP_CUDA_ATTEND: return wide_attend_takes(host->attend);
+    case SLIP_CUDA_ATTEND: return slip_attend_is_wide(&host->attend.cache);
     default: return false;
     }
 }
@@ -35,13 +35,12 @@ bool wide_attention_takes(const wide_step &s, const slip_cuda_op *host)
 cudaError_t wide_attention_enqueue(const wide_step &s, const slip_cuda_op &host, int op)
 {
     constexpr int CTAS = 2048 / WIDE_ROPE_THREADS; // of an SM
-    int ctas = s.sms;                              // of wide_attend
-    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op, &ctas};
+    void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
     if (host.kind == SLIP_CUDA_ROPE)
         return launch_behind((const void *)wide_rope, s.sms * CTAS, WIDE_ROPE_THREADS, 0, s.stream, arguments);
     if (host.kind == SLIP_CUDA_ATTEND) {
         const cudaError_t error =
-            launch_behind((const void *)wide_attend, ctas, WIDE_ATTEND_THREADS, sizeof(wide_attend_memory), s.stream, arguments);
+            launch_behind((const void *)wide_attend, s.sms, WIDE_ATTEND_THREADS, sizeof(wide_attend_memory), s.stream, arguments);
         return error != cudaSuccess
                    ? error
                    : launch_behind((const void *)wide_attend_merge, 2 * s.sms, CONSUMERS, WIDE_MERGE_BYTES, s.stream, arguments);

@@ -89,7 +89,7 @@ static void watch_experts(view *v, const slip_cuda_product *o)
 {
     const slip_cuda_partial *p = &o->out;
     size_t picks = (size_t)v->rows * (size_t)o->top_k;
-    const float *data = fetch(v, p->data, picks * (size_t)p->parts * (size_t)p->stride * sizeof(float));
+    const uint16_t *data = fetch(v, p->data, picks * (size_t)p->stride * sizeof *data);
     const int32_t *expert = fetch(v, o->picks.expert, picks * sizeof *expert);
     const float *weight = fetch(v, o->picks.weight, picks * sizeof *weight);
     float *out = alloc_row(v, p->columns);
@@ -98,9 +98,8 @@ static void watch_experts(view *v, const slip_cuda_product *o)
         for (int32_t k = 0; k < o->top_k; k++) {
             int32_t pick = slip_pick_of(row, o->top_k, k);
             bool ours = expert[pick] >= o->first_expert && expert[pick] < o->first_expert + o->experts;
-            for (int32_t s = 0; ours && s < p->parts; s++)
-                for (int64_t c = 0; c < p->columns; c++)
-                    out[c] += weight[pick] * data[slip_pick_at(p, pick, s) + c];
+            for (int64_t c = 0; ours && c < p->columns; c++)
+                out[c] += weight[pick] * slip_bf16_to_f32(data[(int64_t)pick * p->stride + c]);
         }
         emit(v, v->op->last, last_op(v)->out, row, out, p->columns);
     }

@@ -34,7 +34,7 @@ SLIP_BOTH static inline int32_t slip_token_of(int32_t row)
     return (int32_t)((uint32_t)row % SLIP_TOKENS);
 }
 
-/* ---- partial sums of products: [group][part][token][stride]; experts' results: [row][pick][part][stride] ---- */
+/* ---- partial sums of products: [group][part][token][stride]; of MOE_GATE_UP: [row][pick][part][stride] ---- */
 
 typedef struct {
     float *data;
@@ -64,6 +64,13 @@ static inline size_t slip_partial_floats(const slip_cuda_partial *partial, int32
 SLIP_BOTH static inline int64_t slip_pick_at(const slip_cuda_partial *partial, int32_t pick, int32_t part)
 {
     return (int64_t)(pick * partial->parts + part) * partial->stride;
+}
+
+/* MOE_DOWN's results are bf16, as experts' outputs are in the models' own code: [row][pick][stride], and pack.c sees to it that a pick has one part.
+ * Column 0 of a pick. */
+SLIP_BOTH static inline uint16_t *slip_result_of(const slip_cuda_partial *partial, int32_t pick)
+{
+    return (uint16_t *)partial->data + (int64_t)pick * partial->stride;
 }
 
 /* ---- sums gathered from ranks: [rank][slip_gathered_rows(rows of the step)][stride] ---- */

@@ -26,19 +26,21 @@ static size_t partial_floats(const slip_cuda_matrix *m, int32_t groups)
     return larger(slip_partial_floats(&parts, groups < FEW ? groups : FEW), slip_partial_floats(&sums, groups));
 }
 
-/* The same of picks. */
-static size_t pick_floats(const slip_cuda_matrix *m, int32_t rows, int32_t top_k)
+/* The same of picks, whose results behind MOE_DOWN are bf16. */
+static size_t pick_bytes(const slip_cuda_matrix *m, int32_t rows, int32_t top_k, bool down)
 {
     slip_cuda_partial parts = results_of(m, NULL), sums = parts;
     int32_t few = rows < SLIP_CUDA_WHOLE_ABOVE ? rows : SLIP_CUDA_WHOLE_ABOVE;
     sums.parts = 1;
-    return larger((size_t)slip_pick_at(&parts, slip_pick_of(few, top_k, 0), 0),
-                  (size_t)slip_pick_at(&sums, slip_pick_of(rows, top_k, 0), 0));
+    if (down)
+        return (size_t)slip_pick_of(rows, top_k, 0) * (size_t)sums.stride * sizeof(uint16_t);
+    return sizeof(float) * larger((size_t)slip_pick_at(&parts, slip_pick_of(few, top_k, 0), 0),
+                                  (size_t)slip_pick_at(&sums, slip_pick_of(rows, top_k, 0), 0));
 }
 
-static void raise_to(size_t *largest, size_t floats)
+static void raise_to(size_t *largest, size_t size)
 {
-    *largest = larger(*largest, floats);
+    *largest = larger(*largest, size);
 }
 
 /* The largest product that goes to each buffer decides its size. */
@@ -58,16 +60,16 @@ void slip_memory_linear(lowering *l)
     l->counted = slip_block_alloc(l->block, counted * sizeof(uint64_t));
 }
 
-/* Results of the experts' weight number `weight`, a pick each. */
-static float *alloc_picks(lowering *l, int weight)
+/* Results of the experts' weight number `weight`, 0 or, behind MOE_DOWN, 1: a pick each. */
+static void *alloc_picks(lowering *l, int weight)
 {
-    size_t floats = 0;
+    size_t bytes = 0;
     for (int32_t i = 0; i < l->program->op_count; i++) {
         const slip_op *op = &l->program->ops[i];
         if (op->kind == SLIP_OP_EXPERTS)
-            raise_to(&floats, pick_floats(matrix_of(l, op->weight[weight]), l->groups * SLIP_TOKENS, l->program->top_k));
+            raise_to(&bytes, pick_bytes(matrix_of(l, op->weight[weight]), l->groups * SLIP_TOKENS, l->program->top_k, weight == 1));
     }
-    return slip_block_alloc(l->block, floats * sizeof(float));
+    return slip_block_alloc(l->block, bytes);
 }
 
 /* Slots' operand of the experts' weight number `weight`, in the formats that the program's experts want. */

@@ -195,7 +195,9 @@ __device__ __forceinline__ product_results<N> results_of(const slip_cuda_op &op,
             continue;
         }
         int pick = slip_pick_of(row, op.product.top_k, s.list.pick[p.at][token]);
-        r.to[i] = s.list.tokens[p.at] >> token & 1 ? out.data + slip_pick_at(&out, pick, p.chunk) + tile_row : NULL;
+        r.to[i] = op.kind == SLIP_CUDA_MOE_DOWN ? (float *)(slip_result_of(&out, pick) + tile_row)
+                                                : out.data + slip_pick_at(&out, pick, p.chunk) + tile_row;
+        r.to[i] = s.list.tokens[p.at] >> token & 1 ? r.to[i] : NULL;
     }
     return r;
 }
@@ -235,8 +237,10 @@ __device__ __forceinline__ void count_sums(const product_results<N> &r, int row_
     }
 }
 
+// `halves`: they are bf16.
 template <int N>
-__device__ __forceinline__ void write_sums(const product_results<N> &r, int row_tile, const float (&sum)[SUMS<N>], const float *factor)
+__device__ __forceinline__ void write_sums(const product_results<N> &r, int row_tile, const float (&sum)[SUMS<N>], const float *factor,
+                                           bool halves)
 {
 #pragma unroll
     for (int b = 0; b < N / 8; b++) {
@@ -244,8 +248,15 @@ __device__ __forceinline__ void write_sums(const product_results<N> &r, int row_
 #pragma unroll
         for (int i = 0; i < 2; i++)
             if (r.to[2 * b + i]) {
-                r.to[2 * b + i][row_tile * SLIP_TILE_ROWS] = sum[4 * b + i] * (i ? f.y : f.x);
-                r.to[2 * b + i][row_tile * SLIP_TILE_ROWS + 8] = sum[4 * b + 2 + i] * (i ? f.y : f.x);
+                const float one = sum[4 * b + i] * (i ? f.y : f.x), two = sum[4 * b + 2 + i] * (i ? f.y : f.x);
+                if (halves) {
+                    uint16_t *const to = (uint16_t *)r.to[2 * b + i] + row_tile * SLIP_TILE_ROWS;
+                    to[0] = bf16_bits(one);
+                    to[8] = bf16_bits(two);
+                } else {
+                    r.to[2 * b + i][row_tile * SLIP_TILE_ROWS] = one;
+                    r.to[2 * b + i][row_tile * SLIP_TILE_ROWS + 8] = two;
+                }
             }
     }
 }
@@ -282,7 +293,7 @@ __device__ __forceinline__ void walk_on(walk<N> &t, const slip_cuda_op &op, cons
     if (op.product.counted)
         count_sums<N>(t.to, t.at.row_tile, t.sum, s.factor);
     else
-        write_sums<N>(t.to, t.at.row_tile, t.sum, s.factor);
+        write_sums<N>(t.to, t.at.row_tile, t.sum, s.factor, op.kind == SLIP_CUDA_MOE_DOWN);
 #pragma unroll
     for (int i = 0; i < SUMS<N>; i++)
         t.sum[i] = 0;

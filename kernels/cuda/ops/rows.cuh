@@ -12,11 +12,11 @@ __device__ __forceinline__ int blocks_of(int columns)
     return (columns + SLIP_F8_BLOCK - 1) / SLIP_F8_BLOCK;
 }
 
-// The terms of a row's sum: `count` of them, `step` floats apart. Experts' terms are weighted; those of other ranks' experts weigh 0.
+// The terms of a row's sum: `count` of them, `step` columns apart. Experts' terms are bf16, and weighted; those of other ranks' experts weigh 0.
 struct row_terms {
-    const float *from;
+    const void *from;
     int count, step;
-    const int32_t *expert; // NULL: parts of one product
+    const int32_t *expert; // NULL: parts of one product, f32
     const float *weight;
 };
 
@@ -25,8 +25,8 @@ __device__ __forceinline__ row_terms terms_of(const slip_cuda_terms &op, int row
     const slip_cuda_partial &in = op.in;
     if (!op.experts_in)
         return {partial_row(in, row), in.parts, slip_partial_step(&in), NULL, NULL};
-    int pick = slip_pick_of(row, op.top_k, 0); // pack.c cuts MOE_DOWN so that a pick has one part
-    return {in.data + slip_pick_at(&in, pick, 0), op.top_k, in.stride, op.picks.expert + pick, op.picks.weight + pick};
+    int pick = slip_pick_of(row, op.top_k, 0);
+    return {slip_result_of(&in, pick), op.top_k, in.stride, op.picks.expert + pick, op.picks.weight + pick};
 }
 
 // The terms of a gathered sum: the ranks' own sums. Adding them to zero first changes no bit of comm/exchange.cuh's result: each of them began
@@ -36,39 +36,64 @@ __device__ __forceinline__ row_terms terms_of_ranks(const slip_cuda_terms &op, c
     return {op.in.data + (int64_t)row * op.in.stride, op.in.parts, slip_gathered_rows(c.rows) * op.in.stride, NULL, NULL};
 }
 
-// The weight of term `i`: 0 beyond the last, and for an expert that another rank has.
+// The weight of an expert's term `i`: 0 beyond the last, and for an expert that another rank has.
 __device__ __forceinline__ float weight_of(const slip_cuda_terms &op, const row_terms &t, int i)
 {
     if (i >= t.count)
         return 0;
-    if (!t.expert)
-        return 1;
     float weight = t.weight[i]; // loaded in any case, so that both loads are in flight together
     return (unsigned)(t.expert[i] - op.first_expert) < (unsigned)op.experts ? weight : 0;
 }
 
-// Sum of the terms in order: parts, or experts ascending. By a whole warp; each lane loads a weight.
-__device__ __forceinline__ float4 sum_terms(const slip_cuda_terms &op, const row_terms &t, int column)
+__device__ __forceinline__ float4 term_of(uint2 packed)
 {
-    constexpr int BATCH = 8; // see sum_parts
-    const float *from = t.from + column;
-    const int lane = threadIdx.x % 32;
+    const float2 low = bf16_values(packed.x), high = bf16_values(packed.y);
+    return make_float4(low.x, low.y, high.x, high.y);
+}
+
+constexpr int TERMS_IN_FLIGHT = 8; // see sum_parts
+
+// Sum of experts' terms, ascending. By a whole warp; each lane loads a weight.
+__device__ __forceinline__ float4 sum_experts(const slip_cuda_terms &op, const row_terms &t, int column)
+{
+    const uint16_t *from = (const uint16_t *)t.from + column;
     float4 sum = zero();
     float weights = 0;
 #pragma unroll 1
-    for (int i = 0; i < t.count; i += BATCH) {
-        float4 v[BATCH];
+    for (int i = 0; i < t.count; i += TERMS_IN_FLIGHT) {
+        uint2 v[TERMS_IN_FLIGHT];
         if (i % 32 == 0)
-            weights = weight_of(op, t, i + lane);
+            weights = weight_of(op, t, i + (int)threadIdx.x % 32);
 #pragma unroll
-        for (int j = 0; j < BATCH; j++, from += t.step)
-            v[j] = i + j < t.count ? *(const float4 *)from : zero();
+        for (int j = 0; j < TERMS_IN_FLIGHT; j++, from += t.step)
+            v[j] = i + j < t.count ? *(const uint2 *)from : make_uint2(0, 0);
 #pragma unroll
-        for (int j = 0; j < BATCH; j++) {
+        for (int j = 0; j < TERMS_IN_FLIGHT; j++) {
             float weight = __shfl_sync(~0u, weights, (i + j) % 32);
             if (weight != 0) // memory of other ranks' experts may hold anything
-                sum = add(sum, scaled(v[j], weight));
+                sum = add(sum, scaled(term_of(v[j]), weight));
         }
+    }
+    return sum;
+}
+
+// Sum of the terms in order: parts, or experts.
+__device__ __forceinline__ float4 sum_terms(const slip_cuda_terms &op, const row_terms &t, int column)
+{
+    if (t.expert)
+        return sum_experts(op, t, column);
+    const float *from = (const float *)t.from + column;
+    float4 sum = zero();
+#pragma unroll 1
+    for (int i = 0; i < t.count; i += TERMS_IN_FLIGHT) {
+        float4 v[TERMS_IN_FLIGHT];
+#pragma unroll
+        for (int j = 0; j < TERMS_IN_FLIGHT; j++, from += t.step)
+            v[j] = i + j < t.count ? *(const float4 *)from : zero();
+#pragma unroll
+        for (int j = 0; j < TERMS_IN_FLIGHT; j++)
+            if (i + j < t.count)
+                sum = add(sum, v[j]);
     }
     return sum;
 }

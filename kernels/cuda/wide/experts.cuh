@@ -96,37 +96,40 @@ __device__ __forceinline__ void experts_find(const wide_work &w, int block, wide
     const slip_cuda_slot_block rows = w.block[block + mine];
     const slip_cuda_partial out = w.op->out;
     const int pick = row < rows.groups * SLIP_TOKENS ? w.op->slots.pick[rows.group * SLIP_TOKENS + row] : -1;
-    share.row[mine][row] = pick < 0 ? NULL : out.data + slip_pick_at(&out, pick, 0);
+    share.row[mine][row] = pick < 0 ? NULL : slip_result_of(&out, pick);
     if (row == 0)
         share.groups[mine] = rows.groups;
 }
 
-// `to`: of the thread's rows; NULL: nowhere.
+// `to`: of each eight rows the one that the lane stores; NULL: nowhere.
 template <int N>
-__device__ __forceinline__ void experts_put(float *const (&to)[N / 4], int column, const float (&sum)[SUMS<N>])
+__device__ __forceinline__ void experts_put(uint16_t *const (&to)[N / 8], int column, bool odd, const float (&sum)[SUMS<N>])
 {
 #pragma unroll
-    for (int i = 0; i < N / 4; i++)
+    for (int i = 0; i < N / 8; i++) {
+        const wide_pair both = wide_trade(make_float2(sum[4 * i], sum[4 * i + 2]), make_float2(sum[4 * i + 1], sum[4 * i + 3]), odd);
         if (to[i]) {
-            to[i][column] = sum[i / 2 * 4 + i % 2];
-            to[i][column + 8] = sum[i / 2 * 4 + 2 + i % 2];
+            *(uint32_t *)(to[i] + column) = both.upper;
+            *(uint32_t *)(to[i] + column + 8) = both.lower;
         }
+    }
 }
 
 // A part of MOE_DOWN: row tiles after row tiles of a block, whose rows' results go to `rows`.
 template <int FORMAT, int N>
-__device__ __forceinline__ void experts_down(const wide_work &w, const wide_item &item, float *const *rows, int warpgroup,
+__device__ __forceinline__ void experts_down(const wide_work &w, const wide_item &item, uint16_t *const *rows, int warpgroup,
                                              wide_memory<FORMAT, WIDE_FEW> &s, unsigned &count)
 {
     const int thread = threadIdx.x, column = (item.row_tile + warpgroup) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
     const int stages = w.op->matrix.column_tiles;
     const wide_lane<FORMAT, WIDE_FEW> lane(s, warpgroup);
-    float *to[N / 4];
+    const bool odd = thread & 4;
+    uint16_t *to[N / 8];
 #pragma unroll
-    for (int i = 0; i < N / 4; i++) {
-        to[i] = i / 2 < SLIP_SLOT_BLOCK_OF_FEW ? rows[wide_column(thread, i)] : NULL;
+    for (int i = 0; i < N / 8; i++) {
+        to[i] = i < SLIP_SLOT_BLOCK_OF_FEW ? rows[wide_column(thread, 2 * i + odd)] : NULL;
         if (to[i])
-            to[i] += column;
+            to[i] += column - odd;
     }
 #pragma unroll 1
     for (int tile = 0; tile < item.turns * wide_warps<WIDE_FEW>::TILES; tile += wide_warps<WIDE_FEW>::TILES) {
@@ -135,7 +138,7 @@ __device__ __forceinline__ void experts_down(const wide_work &w, const wide_item
         wide_stages<FORMAT, N>(lane, warpgroup, stages, works, s, count, sum);
         wide_undo<FORMAT, N>(sum);
         if (works)
-            experts_put<N>(to, tile * SLIP_TILE_ROWS, sum);
+            experts_put<N>(to, tile * SLIP_TILE_ROWS, odd, sum);
     }
 }
 
@@ -168,7 +171,7 @@ __device__ __forceinline__ void experts_consume(wide_memory<FORMAT, WIDE_FEW> &s
             found = block;
         }
         const wide_item item = experts_part(down, block, next, s.share.last);
-        float *const *const rows = s.share.row[block - found];
+        uint16_t *const *const rows = s.share.row[block - found];
         if (s.share.groups[block - found] <= 1)
             experts_down<FORMAT, 8>(down, item, rows, warpgroup, s, count);
         else if (s.share.groups[block - found] == 2)

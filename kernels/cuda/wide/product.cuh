@@ -47,15 +47,21 @@ __device__ __forceinline__ void wide_count(const wide_work &w, const wide_item &
     }
 }
 
-// Stores a thread's two sums of a row, 8 columns apart, if `pick` is one, that is not -1. Each store has a predicate of its own: of two that share one
-// the compiler makes a branch.
-__device__ __forceinline__ void wide_store(int32_t pick, float *to, float upper, float lower)
+// Stores a thread's two words of a row, `APART` bytes from each other, if `pick` is one, that is not -1. Each store has a predicate of its own: of two
+// that share one the compiler makes a branch.
+template <int APART>
+__device__ __forceinline__ void wide_store(int32_t pick, void *to, uint32_t upper, uint32_t lower)
 {
     asm volatile("{\n.reg .pred p, q;\n"
                  "setp.ge.s32 p, %0, 0;\nsetp.ne.s32 q, %0, -1;\n"
-                 "@p st.global.f32 [%1], %2;\n@q st.global.f32 [%1 + 32], %3;\n}" ::"r"(pick),
-                 "l"(to), "f"(upper), "f"(lower)
+                 "@p st.global.u32 [%1], %2;\n@q st.global.u32 [%1 + %4], %3;\n}" ::"r"(pick),
+                 "l"(to), "r"(upper), "r"(lower), "n"(APART)
                  : "memory");
+}
+
+__device__ __forceinline__ void wide_store(int32_t pick, float *to, float upper, float lower)
+{
+    wide_store<8 * sizeof(float)>(pick, to, __float_as_uint(upper), __float_as_uint(lower));
 }
 
 // Writes a row tile's sums where the item's rows lie by pick. An address is one multiplication. `to`: the thread's column of pick 0.
@@ -69,6 +75,35 @@ __device__ __forceinline__ void wide_put(const wide_work &w, float *to, const in
         const int2 mine = *(const int2 *)(first + i * 2);
         wide_store(mine.x, (float *)((char *)to + (uint64_t)(unsigned)mine.x * step), sum[i], sum[i + 2]);
         wide_store(mine.y, (float *)((char *)to + (uint64_t)(unsigned)mine.y * step), sum[i + 1], sum[i + 3]);
+    }
+}
+
+// MOE_DOWN's results are bf16. Of two lanes that have neighbouring columns of two rows, each stores both columns of one: the odd one of the second row.
+struct wide_pair {
+    uint32_t upper, lower; // columns of an even lane and the next; 8 columns further
+};
+
+// `first`, `second`: a row's sums of the lane's column, and 8 columns further.
+__device__ __forceinline__ wide_pair wide_trade(float2 first, float2 second, bool odd)
+{
+    const uint32_t one = bf16_pack(first.x, first.y), two = bf16_pack(second.x, second.y), keep = odd ? two : one;
+    const uint32_t got = __shfl_xor_sync(~0u, odd ? one : two, 4), left = odd ? got : keep, right = odd ? keep : got;
+    return {__byte_perm(left, right, 0x5410), __byte_perm(left, right, 0x7632)};
+}
+
+// As wide_put(), of MOE_DOWN. `to`: the lane's column of pick 0.
+template <int N>
+__device__ __forceinline__ void wide_put_results(const wide_work &w, uint16_t *to, const int32_t *pick, const float (&sum)[SUMS<N>])
+{
+    const bool odd = threadIdx.x & 4;
+    const int32_t *const first = pick + wide_thread() % 4 * 2 + odd;
+    char *const pair = (char *)(to - odd);
+    const unsigned step = w.pick_bytes;
+#pragma unroll
+    for (int i = 0; i < SUMS<N>; i += 4) {
+        const int mine = first[i * 2];
+        const wide_pair both = wide_trade(make_float2(sum[i], sum[i + 2]), make_float2(sum[i + 1], sum[i + 3]), odd);
+        wide_store<8 * sizeof(uint16_t)>(mine, pair + (uint64_t)(unsigned)mine * step, both.upper, both.lower);
     }
 }
 
@@ -120,7 +155,7 @@ __device__ __forceinline__ void wide_down(const wide_work &w, const wide_item &i
         __syncwarp();
         const int thread = wide_thread(), column = (item.row_tile + tile) * SLIP_TILE_ROWS + thread / 32 % 4 * 16 + thread % 32 / 4;
         if (tile < item.tiles)
-            wide_put<N>(w, w.results + column, s.picks[thread / 32].pick, sum);
+            wide_put_results<N>(w, w.results + column, s.picks[thread / 32].pick, sum);
     }
 }
 
@@ -221,8 +256,8 @@ __device__ __forceinline__ void wide_experts(const slip_cuda_op &op, wide_work &
     w.factor = op.kind == SLIP_CUDA_MOE_GATE_UP ? slots.factor : NULL;
     w.block = slots.block;
     w.blocks = __ldcg(slots.count + 1); // past L1, as all of the slots that is read before the kernel in front has ended
-    w.results = op.product.out.data;
-    w.pick_bytes = op.product.out.parts * op.product.out.stride * sizeof(float);
+    w.results = (uint16_t *)op.product.out.data;
+    w.pick_bytes = op.product.out.stride * (op.kind == SLIP_CUDA_MOE_DOWN ? sizeof(uint16_t) : op.product.out.parts * sizeof(float));
 }
 
 template <int FORMAT, int SHAPE, int USE>

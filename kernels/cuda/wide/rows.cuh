@@ -38,7 +38,7 @@ __device__ __forceinline__ void wide_sum_parts(const row_terms &t, int row_step,
 #pragma unroll
             for (int r = 0; r < WIDE_ROWS; r++)
                 v[j][r] = q.real && r < q.rows && i + j < t.count
-                              ? *(const float4 *)(t.from + (int64_t)(i + j) * t.step + r * row_step + q.column)
+                              ? *(const float4 *)((const float *)t.from + (int64_t)(i + j) * t.step + r * row_step + q.column)
                               : zero();
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
@@ -48,13 +48,14 @@ __device__ __forceinline__ void wide_sum_parts(const row_terms &t, int row_step,
     }
 }
 
-// Picks of this rank's experts alone are loaded: most are of other ranks. One of each row at a time.
+// Picks of this rank's experts alone are loaded: most are of other ranks. Two of each row at a time.
 __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const row_terms &t, const wide_quad &q, wide_sums &sum)
 {
+    constexpr int BATCH = 2; // of each row in flight
     const int lane = threadIdx.x % 32;
 #pragma unroll 1
     for (int first = 0; first < t.count; first += 32) {
-        const float *from = t.from + (int64_t)first * t.step + q.column;
+        const uint16_t *from = (const uint16_t *)t.from + (int64_t)first * t.step + q.column;
         float weight[WIDE_ROWS]; // of pick first + lane
         unsigned left[WIDE_ROWS];
 #pragma unroll
@@ -67,17 +68,25 @@ __device__ __forceinline__ void wide_sum_picks(const slip_cuda_terms &op, const 
             left[r] = __ballot_sync(~0u, weight[r] != 0);
 #pragma unroll 1
         while (left[0] | left[1] | left[2] | left[3]) {
-            float4 v[WIDE_ROWS];
+            uint2 v[BATCH][WIDE_ROWS];
+            unsigned ahead[WIDE_ROWS] = {left[0], left[1], left[2], left[3]};
 #pragma unroll
-            for (int r = 0; r < WIDE_ROWS; r++)
-                v[r] = left[r] && q.real ? *(const float4 *)(from + (int64_t)(r * t.count + __ffs((int)left[r]) - 1) * t.step) : zero();
+            for (int j = 0; j < BATCH; j++)
 #pragma unroll
-            for (int r = 0; r < WIDE_ROWS; r++) {
-                const float w = __shfl_sync(~0u, weight[r], (__ffs((int)left[r]) - 1) & 31);
-                if (left[r])
-                    sum[r] = add(sum[r], scaled(v[r], w));
-                left[r] &= left[r] - 1;
-            }
+                for (int r = 0; r < WIDE_ROWS; r++) {
+                    const int pick = r * t.count + __ffs((int)ahead[r]) - 1;
+                    v[j][r] = ahead[r] && q.real ? *(const uint2 *)(from + (int64_t)pick * t.step) : make_uint2(0, 0);
+                    ahead[r] &= ahead[r] - 1;
+                }
+#pragma unroll
+            for (int j = 0; j < BATCH; j++)
+#pragma unroll
+                for (int r = 0; r < WIDE_ROWS; r++) {
+                    const float w = __shfl_sync(~0u, weight[r], (__ffs((int)left[r]) - 1) & 31);
+                    if (left[r])
+                        sum[r] = add(sum[r], scaled(term_of(v[j][r]), w));
+                    left[r] &= left[r] - 1;
+                }
         }
     }
 }

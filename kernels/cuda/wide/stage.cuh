@@ -133,7 +133,7 @@ struct wide_share {
     static constexpr int BLOCKS = 8, ROWS = SLIP_SLOT_BLOCK_OF_FEW * SLIP_TOKENS;
     int next, last;
     int groups[BLOCKS];
-    float *row[BLOCKS][ROWS];
+    uint16_t *row[BLOCKS][ROWS];
 };
 
 // What a CTA works on: the op, its operand, and how many items all CTAs have.
@@ -146,7 +146,7 @@ struct wide_work {
     int rows, groups, most, blocks, items; // most: groups of a block of LINEAR
     int each, pieces, splits;              // row tiles of an item; into how many items all row tiles, and all chunks, are cut
     int full, cut;                         // LINEAR: items from `full` on, too few for all CTAs, are cut into `cut` of fewer tokens
-    float *results;                        // experts: of pick 0
+    uint16_t *results;                     // MOE_DOWN: of pick 0
     unsigned pick_bytes;                   // from a pick to the next
     int stages, chunk;                     // of a row tile; of a chunk, the last of which may be shorter
 };

@@ -56,7 +56,7 @@ __device__ __forceinline__ void matrix_f8_registers(float (&c)[SUMS<N>], const u
 template <int N, bool FIRST>
 __device__ __forceinline__ void matrix_bf16(float (&c)[2 * SUMS<N>], uint64_t a, uint64_t b);
 
-// c = (FIRST) or c += A [64 x 16] bf16 from registers * B [16 x N] bf16, by a swizzled_descriptor(): K-major for N = 64, turned for N = 128.
+// c = (FIRST) or c += A [64 x 16] bf16 from registers * B [16 x N] bf16, by a swizzled_descriptor(): K-major, or turned for N = 128.
 template <int N, bool FIRST>
 __device__ __forceinline__ void matrix_bf16_registers(float (&c)[SUMS<N>], const uint32_t (&a)[4], uint64_t b);
 
@@ -69,6 +69,7 @@ constexpr int MXFP4_GROUP = 256 * 8;
 #define TEXT_12 TEXT_8 ",%8,%9,%10,%11"
 #define TEXT_16 TEXT_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define TEXT_32 TEXT_16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define TEXT_40 TEXT_32 ",%32,%33,%34,%35,%36,%37,%38,%39"
 #define TEXT_64 \
     TEXT_32 \
     ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
@@ -77,6 +78,7 @@ constexpr int MXFP4_GROUP = 256 * 8;
 #define LIST_12(how, i) LIST_8(how, i), LIST_4(how, i + 8)
 #define LIST_16(how, i) LIST_8(how, i), LIST_8(how, i + 8)
 #define LIST_32(how, i) LIST_16(how, i), LIST_16(how, i + 16)
+#define LIST_40(how, i) LIST_32(how, i), LIST_8(how, i + 32)
 #define LIST_64(how, i) LIST_32(how, i), LIST_32(how, i + 32)
 
 // `name`<n>: m64n`columns` in `sums` registers; `a` and `b`: the numbers of the operands behind these.
@@ -134,8 +136,12 @@ MATRIX_BF16(8, 16, 8, 8, 9)
 MATRIX_BF16(16, 32, 16, 16, 17)
 MATRIX_BF16(32, 64, 32, 32, 33)
 MATRIX_BF16(64, 128, 64, 64, 65)
+MATRIX_BF16_REGISTERS(8, 4, true, 0, "=f", 4, 5, 6, 7, 8, 0)
+MATRIX_BF16_REGISTERS(8, 4, false, 1, "+f", 4, 5, 6, 7, 8, 0)
 MATRIX_BF16_REGISTERS(64, 32, true, 0, "=f", 32, 33, 34, 35, 36, 0)
 MATRIX_BF16_REGISTERS(64, 32, false, 1, "+f", 32, 33, 34, 35, 36, 0)
+MATRIX_BF16_REGISTERS(80, 40, true, 0, "=f", 40, 41, 42, 43, 44, 0)
+MATRIX_BF16_REGISTERS(80, 40, false, 1, "+f", 40, 41, 42, 43, 44, 0)
 MATRIX_BF16_REGISTERS(128, 64, true, 0, "=f", 64, 65, 66, 67, 68, 1)
 MATRIX_BF16_REGISTERS(128, 64, false, 1, "+f", 64, 65, 66, 67, 68, 1)
 

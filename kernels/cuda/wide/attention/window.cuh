@@ -1,10 +1,11 @@
-/* ATTEND_WINDOW of a wide step whose rows a ROPE has rotated and put into the cache. A unit of work is a block of up to 8 runs of one sequence, 64
- * consecutive rows, with up to four of the query heads that read a K/V head: the windows of such rows overlap, so the block's keys and values,
- * at most 191, are fetched to shared memory once. A warp then computes a run and a head by itself.
+/* ATTEND_WINDOW of a wide step whose rows a ROPE has rotated and put into the cache. A unit of work is a block of up to 4 runs of one sequence, 32
+ * consecutive rows, with up to eight of the query heads that read a K/V head: the windows of such rows overlap, so the block's keys and values,
+ * at most 174, are fetched to shared memory once. A warpgroup then computes a run and its heads, 64 queries, by wgmma: queries, weights and outputs stay in
+ * registers.
  *
- * A row gets the bits of ops/attend_window.cuh: the same instructions with the same operands in the same order of dimensions and keys. There,
- * too, scores are products of their own, keys are multiplied by weights in steps of 16 at absolute multiples of 16, and steps alternate between
- * two accumulators. */
+ * A row gets the bits of ops/attend_window.cuh: wgmma's sums are those of mma, with the same operands in the same order of dimensions and keys. There, too,
+ * scores are products of their own, keys are multiplied by weights in steps of 16 at absolute multiples of 16, and steps alternate between two
+ * accumulators. */
 #pragma once
 
 #include "kernels/cuda/ops/attend_window.cuh"
@@ -13,19 +14,23 @@
 
 namespace slip {
 
-constexpr int WIDE_WINDOW_WARPS = 16, WIDE_WINDOW_THREADS = WIDE_WINDOW_WARPS * 32;
-constexpr int WIDE_WINDOW_RUNS = 8, WIDE_WINDOW_HEADS = 4; // of a unit
-constexpr int WIDE_WINDOW_KEYS = 208;                      // from a multiple of 16 on
+constexpr int WIDE_WINDOW_WARPGROUPS = 2, WIDE_WINDOW_THREADS = WIDE_WINDOW_WARPGROUPS * 128;
+constexpr int WIDE_WINDOW_RUNS = 4, WIDE_WINDOW_HEADS = 8; // of a unit
+constexpr int WIDE_WINDOW_KEYS = 192;                      // from a multiple of 16 on
 constexpr int WIDE_WINDOW_V = 128;                         // widest value
-constexpr int WIDE_WINDOW_K_CHUNKS = WINDOW_DIMS / 8, WIDE_WINDOW_V_CHUNKS = WIDE_WINDOW_V / 8;
-static_assert(WIDE_WINDOW_KEYS >= WINDOW_TILE - 1 + SLIP_WINDOW_MOST - 1 + WIDE_WINDOW_RUNS * SLIP_TOKENS, "all keys have a place");
+constexpr int WIDE_WINDOW_PLANE = WIDE_WINDOW_KEYS * 128;  // bytes of 64 dimensions, swizzled rows of 128 bytes
+constexpr int WIDE_WINDOW_K_PLANES = WINDOW_DIMS / 64, WIDE_WINDOW_PLANES = WIDE_WINDOW_K_PLANES + WIDE_WINDOW_V / 64;
+constexpr int WIDE_WINDOW_K_STEPS = WINDOW_DIMS / 16;
+constexpr int WIDE_WINDOW_HALF = WINDOW_STEPS / 2 * WINDOW_TILE; // keys whose scores are one product
+static_assert(WIDE_WINDOW_KEYS >=
+                  (WINDOW_TILE - 1 + (WIDE_WINDOW_RUNS - 1) * SLIP_TOKENS) / WINDOW_TILE * WINDOW_TILE + WINDOW_STEPS * WINDOW_TILE,
+              "the last run's steps have a place");
+static_assert(WIDE_WINDOW_HEADS * SLIP_TOKENS == 64 && WIDE_WINDOW_HALF == 80, "as wgmma has them");
 
-// Chunks of 16 bytes change places within 128 bytes, so that the 8 rows of an ldmatrix lie in different banks.
 struct wide_window_memory {
-    uint4 key[WIDE_WINDOW_KEYS][WIDE_WINDOW_K_CHUNKS];
-    uint4 value[WIDE_WINDOW_KEYS][WIDE_WINDOW_V_CHUNKS];
-    alignas(16) uint16_t weight[WIDE_WINDOW_WARPS][SLIP_TOKENS][WINDOW_WEIGHT_PITCH];
-    int16_t block[SLIP_MAX_RUNS + 1]; // first run of each block, and the end
+    alignas(1024) unsigned char plane[WIDE_WINDOW_PLANES][WIDE_WINDOW_PLANE]; // of keys, then of values
+    alignas(1024) uint32_t ones[256];                                         // bf16
+    int16_t block[SLIP_MAX_RUNS + 1];                                         // first run of each block, and the end
     int blocks;
 };
 static_assert(sizeof(wide_window_memory) <= 227 * 1024, "shared memory of an SM");
@@ -84,168 +89,156 @@ __device__ __forceinline__ wide_window_unit wide_window_open(const slip_cuda_att
     return u;
 }
 
-__device__ __forceinline__ uint4 *wide_window_key(wide_window_memory &m, int row, int chunk)
-{
-    return &m.key[row][chunk ^ (row >> 1 & 7)]; // an ldmatrix takes every second row
-}
-
-__device__ __forceinline__ uint4 *wide_window_value(wide_window_memory &m, int row, int chunk)
-{
-    return &m.value[row][chunk ^ (row & 7)];
-}
-
-// A warp a key. Values of keys that are not there are zeros: their weights are, and zero times NaN is not.
+// Starts to fetch the unit's keys and values. Values of keys that are not there are zeros: their weights are, and zero times NaN is not.
 __device__ __forceinline__ void wide_window_fetch(const slip_cuda_attend_window &op, wide_window_memory &m, const wide_window_unit &u)
 {
+    constexpr int ROWS = WIDE_WINDOW_THREADS / 8;
     const slip_cuda_cache &cache = op.cache;
-    const int lane = threadIdx.x % 32, k_width = cache.k_width, v_width = cache.v_width;
-#pragma unroll 1
-    for (int row = threadIdx.x / 32; row < WIDE_WINDOW_KEYS; row += WIDE_WINDOW_WARPS) {
-        const int key = u.base + row;
+    const int k_width = cache.k_width, v_width = cache.v_width, heads = cache.shape.kv_heads, column = threadIdx.x % 8 * 8;
+    const int64_t head = slip_cache_at(&cache, u.start, 0, u.kv);
+    const uint16_t *const k = cache.k + head * k_width + column, *const v = cache.v + head * v_width + column;
+    int key = u.base + (int)threadIdx.x / 8, slot = small_remainder(key, cache.slots);
+    uint32_t to = shared_address(m.plane[0]) + swizzled_at(threadIdx.x / 8, threadIdx.x % 8);
+    static_assert(WIDE_WINDOW_KEYS % ROWS == 0 && ROWS % 8 == 0, "all rows of a thread are swizzled alike");
+#pragma unroll 2
+    for (int i = 0; i < WIDE_WINDOW_KEYS / ROWS; i++, key += ROWS, to += ROWS * 128) {
         const bool seen = key >= u.first && key <= u.last;
-        const int64_t head = slip_cache_at(&cache, u.start, seen ? small_remainder(key, cache.slots) : 0, u.kv);
-        const uint16_t *k = cache.k + head * k_width, *v = cache.v + head * v_width;
-        for (int c = lane; c < WIDE_WINDOW_K_CHUNKS + WIDE_WINDOW_V_CHUNKS; c += 32) {
-            const int chunk = c < WIDE_WINDOW_K_CHUNKS ? c : c - WIDE_WINDOW_K_CHUNKS;
-            if (c < WIDE_WINDOW_K_CHUNKS)
-                copy_16(shared_address(wide_window_key(m, row, chunk)), chunk * 8 < k_width ? k + chunk * 8 : k,
-                        seen && chunk * 8 < k_width);
-            else
-                copy_16(shared_address(wide_window_value(m, row, chunk)), chunk * 8 < v_width ? v + chunk * 8 : v,
-                        seen && chunk * 8 < v_width);
+#pragma unroll
+        for (int plane = 0; plane < WIDE_WINDOW_K_PLANES; plane++) {
+            const bool real = seen && column + plane * 64 < k_width;
+            copy_16(to + plane * WIDE_WINDOW_PLANE, real ? k + (int64_t)slot * (heads * k_width) + plane * 64 : cache.k, real);
+        }
+#pragma unroll
+        for (int plane = 0; plane < WIDE_WINDOW_PLANES - WIDE_WINDOW_K_PLANES; plane++) {
+            const bool real = seen && column + plane * 64 < v_width;
+            copy_16(to + (WIDE_WINDOW_K_PLANES + plane) * WIDE_WINDOW_PLANE,
+                    real ? v + (int64_t)slot * (heads * v_width) + plane * 64 : cache.v, real);
+        }
+        slot += ROWS;
+        while (slot >= cache.slots)
+            slot -= cache.slots;
+    }
+}
+
+// ---- a run and its heads, by a warpgroup: query 8 h + i of head h and row i ----
+
+// The fragments of the warp's queries: row lane / 4 of two heads. Rows and heads that do not exist repeat the last; nobody stores their results.
+__device__ __forceinline__ void wide_window_queries(const slip_cuda_attend_window &op, const wide_window_unit &u, const slip_cuda_run &run,
+                                                    uint32_t (&q)[WIDE_WINDOW_K_STEPS][4])
+{
+    const int lane = threadIdx.x % 32, row = run.row + min(lane / 4, run.count - 1), width = op.cache.k_width;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int head = u.head + min((int)threadIdx.x / 32 % 4 * 2 + r, u.heads - 1);
+        const uint16_t *from = op.query + (int64_t)slip_query_head(&op.cache, row, head) * width + lane % 4 * 2;
+#pragma unroll
+        for (int k = 0; k < WIDE_WINDOW_K_STEPS; k++) {
+            q[k][r] = k * 16 < width ? __ldcg((const unsigned *)(from + k * 16)) : 0;
+            q[k][r + 2] = k * 16 < width ? __ldcg((const unsigned *)(from + k * 16 + 8)) : 0;
         }
     }
-    copy_wait_all();
 }
 
-// ---- a run and a head, by a warp ----
-
-constexpr int WIDE_WINDOW_K_STEPS = WINDOW_DIMS / 16;
-
-// The fragments of 8 queries: token lane / 4. Rows that do not exist repeat the last; nobody stores their results.
-__device__ __forceinline__ void wide_window_queries(const slip_cuda_attend_window &op, const slip_cuda_run &run, int head, int lane,
-                                                    uint32_t (&q)[WIDE_WINDOW_K_STEPS][2])
+// S of 64 queries and WIDE_WINDOW_HALF keys. `keys`: the first one's row.
+__device__ __forceinline__ void wide_window_scores(uint32_t keys, const uint32_t (&q)[WIDE_WINDOW_K_STEPS][4], float *x)
 {
-    const int row = run.row + min(lane / 4, run.count - 1), width = op.cache.k_width;
-    const uint16_t *from = op.query + (int64_t)slip_query_head(&op.cache, row, head) * width + lane % 4 * 2;
+    float c[2][SUMS<WIDE_WINDOW_HALF>];
+    matrix_fence();
+    pin(c[0]);
+    pin(c[1]);
 #pragma unroll
     for (int k = 0; k < WIDE_WINDOW_K_STEPS; k++) {
-        q[k][0] = k * 16 < width ? __ldcg((const unsigned *)(from + k * 16)) : 0;
-        q[k][1] = k * 16 < width ? __ldcg((const unsigned *)(from + k * 16 + 8)) : 0;
+        const uint64_t at = swizzled_descriptor(keys + k / 4 * WIDE_WINDOW_PLANE + k % 4 * 32, 16, 1024);
+        k < 2 ? matrix_bf16_registers<WIDE_WINDOW_HALF, true>(c[k % 2], q[k], at)
+              : matrix_bf16_registers<WIDE_WINDOW_HALF, false>(c[k % 2], q[k], at);
     }
+    matrix_commit();
+    matrix_wait<0>();
+    pin(c[0]);
+    pin(c[1]);
+#pragma unroll
+    for (int i = 0; i < SUMS<WIDE_WINDOW_HALF>; i++)
+        x[i] = c[0][i] + c[1][i];
 }
 
-// S^T of 16 keys from row `row` on: rows g and g + 8 of the fragment are keys 2 g and 2 g + 1.
-__device__ __forceinline__ void wide_window_scores(wide_window_memory &m, int row, const uint32_t (&q)[WIDE_WINDOW_K_STEPS][2], int lane,
-                                                   float (&s)[4])
+// Weights of keys from `base` on, packed: p[n][r] has keys 8 n + 2 (lane % 4) and the next of head r of the two. Sets `top` of both.
+__device__ __forceinline__ void wide_window_weights(const slip_cache &shape, int base, int mine, const float (&sink)[2],
+                                                    float (&x)[WINDOW_STEPS * 8], float (&top)[2], uint32_t (&p)[WINDOW_STEPS * 2][2])
 {
-    const int key = row + lane % 8 * 2 + lane / 8 % 2;
-    float c[2][4] = {};
-#pragma unroll
-    for (int k = 0; k < WIDE_WINDOW_K_STEPS; k++) {
-        uint32_t a[4];
-        load_matrix_4(shared_address(wide_window_key(m, key, k * 2 + lane / 16)), a);
-        mma_16816(c[k % 2], a, q[k][0], q[k][1]);
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        s[i] = c[0][i] + c[1][i];
-}
-
-// Leaves the run's weights in shared memory, [token][key from the run's base on], and `top` of the thread's two tokens. Returns how many
-// steps of 16 keys the run sees.
-__device__ __forceinline__ int wide_window_weights(const slip_cuda_attend_window &op, wide_window_memory &m, const wide_window_unit &u,
-                                                   const slip_cuda_run &run, int head, int lane, float sink, float (&top)[2])
-{
-    const slip_cache &shape = op.cache.shape;
-    const int position = (int)run.position, base = attend_first(shape, position) & -WINDOW_TILE, token = lane % 4 * 2;
-    const int steps = (position + run.count - 1 - base) / WINDOW_TILE + 1;
     const float scale = rsqrtf((float)shape.head_dim) * ATTEND_LOG2E;
-    uint32_t q[WIDE_WINDOW_K_STEPS][2];
-    float x[WINDOW_STEPS][4], most[2] = {-INFINITY, -INFINITY};
-    wide_window_queries(op, run, head, lane, q);
+    const int first = base + threadIdx.x % 4 * 2;
+    float most[2] = {-INFINITY, -INFINITY};
 #pragma unroll
-    for (int k = 0; k < WINDOW_STEPS; k++) {
-        if (k >= steps)
-            break;
-        wide_window_scores(m, base - u.base + k * WINDOW_TILE, q, lane, x[k]);
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const int key = base + k * WINDOW_TILE + lane / 4 * 2 + i / 2, mine = position + token + i % 2;
-            x[k][i] = key <= mine && key > mine - shape.window ? x[k][i] * scale : -INFINITY;
-            most[i % 2] = fmaxf(most[i % 2], x[k][i]);
-        }
+    for (int i = 0; i < WINDOW_STEPS * 8; i++) {
+        const int key = first + i / 4 * 8 + i % 2;
+        x[i] = key <= mine && key > mine - shape.window ? x[i] * scale : -INFINITY;
+        most[i / 2 % 2] = fmaxf(most[i / 2 % 2], x[i]);
     }
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-#pragma unroll
-        for (int away = 4; away < 32; away *= 2)
-            most[i] = fmaxf(most[i], __shfl_xor_sync(~0u, most[i], away));
-        top[i] = fmaxf(most[i], sink);
+    for (int r = 0; r < 2; r++) {
+        most[r] = fmaxf(most[r], __shfl_xor_sync(~0u, most[r], 1));
+        top[r] = fmaxf(fmaxf(most[r], __shfl_xor_sync(~0u, most[r], 2)), sink[r]);
     }
-    uint16_t(*weight)[WINDOW_WEIGHT_PITCH] = m.weight[threadIdx.x / 32];
 #pragma unroll
-    for (int k = 0; k < WINDOW_STEPS; k++) {
-        if (k >= steps)
-            break;
+    for (int n = 0; n < WINDOW_STEPS * 2; n++)
 #pragma unroll
-        for (int i = 0; i < 2; i++)
-            *(uint32_t *)&weight[token + i][k * WINDOW_TILE + lane / 4 * 2] = bf16_bits(attend_exp2(x[k][i] - top[i])) |
-                                                                              (uint32_t)bf16_bits(attend_exp2(x[k][i + 2] - top[i])) << 16;
-    }
-    return steps;
-}
-
-// O^T of 16 dimensions from `dim` on, whose values lie from row `row` on. Weights: b[k] of 16 keys.
-__device__ __forceinline__ void wide_window_values(wide_window_memory &m, int row, int dim, int steps,
-                                                   const uint32_t (&b)[WINDOW_STEPS / 2][4], int lane, float (&c)[2][4])
-{
-#pragma unroll
-    for (int k = 0; k < WINDOW_STEPS; k++) {
-        if (k >= steps)
-            break;
-        uint32_t a[4];
-        load_matrix_4_transposed(
-            shared_address(wide_window_value(m, row + k * WINDOW_TILE + lane / 16 * 8 + lane % 8, dim / 8 + lane / 8 % 2)), a);
-        mma_16816(c[k % 2], a, b[k / 2][k % 2 * 2], b[k / 2][k % 2 * 2 + 1]);
-    }
+        for (int r = 0; r < 2; r++)
+            p[n][r] = bf16_pack(attend_exp2(x[n * 4 + r * 2] - top[r]), attend_exp2(x[n * 4 + r * 2 + 1] - top[r]));
 }
 
 __device__ __forceinline__ void wide_window_task(const slip_cuda_attend_window &op, wide_window_memory &m, const wide_window_unit &u,
-                                                 const slip_cuda_run &run, int head, int lane)
+                                                 const slip_cuda_run &run, const uint32_t (&q)[WIDE_WINDOW_K_STEPS][4])
 {
-    const float sink = op.sinks ? op.sinks[head] * ATTEND_LOG2E : -INFINITY; // one more logit
-    float top[2], sum[2][4] = {};
-    const int steps = wide_window_weights(op, m, u, run, head, lane, sink, top);
-    const int row = (attend_first(op.cache.shape, (int)run.position) & -WINDOW_TILE) - u.base;
-    const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
-    uint32_t b[WINDOW_STEPS / 2][4];
-    __syncwarp(); // the weights are there
+    const int lane = threadIdx.x % 32, position = (int)run.position, base = attend_first(op.cache.shape, position) & -WINDOW_TILE;
+    const uint32_t keys = shared_address(m.plane[0]) + (base - u.base) * 128, values = keys + WIDE_WINDOW_K_PLANES * WIDE_WINDOW_PLANE;
+    const uint64_t ones = swizzled_descriptor(shared_address(m.ones), 16, 1024);
+    float x[WINDOW_STEPS * 8], top[2], sink[2];
+    uint32_t p[WINDOW_STEPS * 2][2];
+    wide_window_scores(keys, q, x);
+    wide_window_scores(keys + WIDE_WINDOW_HALF * 128, q, x + WINDOW_STEPS * 4);
 #pragma unroll
-    for (int k = 0; k < WINDOW_STEPS; k += 2)
-        load_matrix_4(shared_address(&m.weight[threadIdx.x / 32][lane % 8][k * WINDOW_TILE + lane / 8 * 8]), b[k / 2]);
-    __syncwarp(); // and read: the next task may write its own
+    for (int r = 0; r < 2; r++) // one more logit
+        sink[r] = op.sinks ? op.sinks[u.head + min((int)threadIdx.x / 32 % 4 * 2 + r, u.heads - 1)] * ATTEND_LOG2E : -INFINITY;
+    wide_window_weights(op.cache.shape, base, position + lane / 4, sink, x, top, p);
+    float c[2][64], sum[2][4];
+    matrix_fence();
 #pragma unroll
-    for (int k = 0; k < WINDOW_STEPS; k++)
-        if (k < steps)
-            mma_16816(sum[k % 2], ones, b[k / 2][k % 2 * 2], b[k / 2][k % 2 * 2 + 1]);
-    const float f0 = attend_reciprocal(sum[0][0] + sum[1][0] + attend_exp2(sink - top[0]));
-    const float f1 = attend_reciprocal(sum[0][1] + sum[1][1] + attend_exp2(sink - top[1]));
+    for (int i = 0; i < 2; i++) {
+        pin(c[i]);
+        pin(sum[i]);
+    }
+#pragma unroll
+    for (int k = 0; k < WINDOW_STEPS; k++) {
+        const uint32_t weights[4] = {p[2 * k][0], p[2 * k][1], p[2 * k + 1][0], p[2 * k + 1][1]};
+        const uint64_t at = swizzled_descriptor(values + k * WINDOW_TILE * 128, WIDE_WINDOW_PLANE, 1024);
+        if (k < 2) {
+            matrix_bf16_registers<128, true>(c[k % 2], weights, at);
+            matrix_bf16_registers<8, true>(sum[k % 2], weights, ones);
+        } else {
+            matrix_bf16_registers<128, false>(c[k % 2], weights, at);
+            matrix_bf16_registers<8, false>(sum[k % 2], weights, ones);
+        }
+    }
+    matrix_commit();
+    matrix_wait<0>();
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        pin(c[i]);
+        pin(sum[i]);
+    }
     window_unit to = {};
     to.row = run.row;
     to.count = run.count;
-    to.head = head;
-    const bool odd = lane & 4; // neighbours in dimension give each other one token's value
-#pragma unroll 1
-    for (int dim = 0; dim < op.cache.v_width; dim += 16) {
-        float c[2][4] = {};
-        wide_window_values(m, row, dim, steps, b, lane, c);
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            const float one = (c[0][h * 2] + c[1][h * 2]) * f0, two = (c[0][h * 2 + 1] + c[1][h * 2 + 1]) * f1;
-            const float other = __shfl_xor_sync(~0u, odd ? one : two, 4);
-            window_store(op, to, lane % 4 * 2 + odd, dim + lane / 8 * 2 + h * 8, odd ? other : one, odd ? two : other);
-        }
+    for (int r = 0; r < 2; r++) {
+        const int head = (int)threadIdx.x / 32 % 4 * 2 + r;
+        const float f = attend_reciprocal(sum[0][r * 2] + sum[1][r * 2] + attend_exp2(sink[r] - top[r]));
+        to.head = u.head + head;
+#pragma unroll
+        for (int d = 0; d < WIDE_WINDOW_V / 8; d++)
+            if (head < u.heads)
+                window_store(op, to, lane / 4, d * 8 + lane % 4 * 2, (c[0][d * 4 + r * 2] + c[1][d * 4 + r * 2]) * f,
+                             (c[0][d * 4 + r * 2 + 1] + c[1][d * 4 + r * 2 + 1]) * f);
     }
 }
 
@@ -258,20 +251,29 @@ __global__ void __launch_bounds__(WIDE_WINDOW_THREADS, 1) wide_window(const slip
     const slip_cache &shape = op.cache.shape;
     if (threadIdx.x < 32)
         wide_window_blocks(step, m);
+    m.ones[threadIdx.x] = 0x3f803f80;
+    static_assert(sizeof m.ones / sizeof *m.ones == WIDE_WINDOW_THREADS, "one a thread");
     await_previous_kernel();
     __syncthreads();
     const int splits = (min(shape.group, shape.q_heads) + WIDE_WINDOW_HEADS - 1) / WIDE_WINDOW_HEADS;
-    const int units = m.blocks * shape.kv_heads * splits, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int units = m.blocks * shape.kv_heads * splits, warpgroup = __shfl_sync(~0u, (int)threadIdx.x / 128, 0);
 #pragma unroll 1
     for (int index = blockIdx.x; index < units; index += gridDim.x) {
         const wide_window_unit u = wide_window_open(op, step, m, index);
         if (u.heads <= 0) // a K/V head that fewer query heads read than the widest
             continue;
+        uint32_t q[WIDE_WINDOW_K_STEPS][4];
         wide_window_fetch(op, m, u);
+        wide_window_queries(op, u, step->run[u.run + min(warpgroup, u.runs - 1)], q);
+        copy_wait_all();
+        fence_async_shared();
         __syncthreads();
 #pragma unroll 1
-        for (int task = warp; task < u.runs * u.heads; task += WIDE_WINDOW_WARPS)
-            wide_window_task(op, m, u, step->run[u.run + task % u.runs], u.head + task / u.runs, lane);
+        for (int task = warpgroup; task < u.runs; task += WIDE_WINDOW_WARPGROUPS) {
+            wide_window_task(op, m, u, step->run[u.run + task], q);
+            if (task + WIDE_WINDOW_WARPGROUPS < u.runs)
+                wide_window_queries(op, u, step->run[u.run + task + WIDE_WINDOW_WARPGROUPS], q);
+        }
         __syncthreads(); // before the next unit's keys overwrite these
     }
 }

@@ -37,7 +37,8 @@ cudaError_t wide_attention_enqueue(const wide_step &s, const slip_cuda_op &host,
     constexpr int CTAS = 2048 / WIDE_ROPE_THREADS; // of an SM
     void *arguments[] = {(void *)&s.ops, (void *)&s.step, &op};
     if (host.kind == SLIP_CUDA_ROPE)
-        return launch_behind((const void *)wide_rope, s.sms * CTAS, WIDE_ROPE_THREADS, 0, s.stream, arguments);
+        return launch_behind(wide_rope_is_plain(host.rope, s.whole) ? (const void *)wide_rope_plain : (const void *)wide_rope, s.sms * CTAS,
+                             WIDE_ROPE_THREADS, 0, s.stream, arguments);
     if (host.kind == SLIP_CUDA_ATTEND) {
         const cudaError_t error =
             launch_behind((const void *)wide_attend, s.sms, WIDE_ATTEND_THREADS, sizeof(wide_attend_memory), s.stream, arguments);

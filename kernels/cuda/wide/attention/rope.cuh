@@ -86,4 +86,49 @@ __global__ void __launch_bounds__(WIDE_ROPE_THREADS) wide_rope(const slip_cuda_o
     }
 }
 
+// ---- whole sums of heads without norms, whose pairs are neighbours by a butterfly: each is read once ----
+
+static inline bool wide_rope_is_plain(const slip_cuda_rope &op, bool whole)
+{
+    const int lanes = op.rotary_dim / 8; // from a dimension to the other one of its pair
+    return whole && !op.norm[0] && !op.norm[1] && op.rotary_dim <= 128 && (lanes & (lanes - 1)) == 0;
+}
+
+__global__ void __launch_bounds__(WIDE_ROPE_THREADS) wide_rope_plain(const slip_cuda_op *ops, const slip_cuda_step *step, int number)
+{
+    const slip_cuda_rope &op = early_ops(ops, number)->rope;
+    const int rows = step->rows, heads = op.cache.shape.q_heads + 2 * op.cache.shape.kv_heads, lane = threadIdx.x % 32, d = lane * 4;
+    const int warps = gridDim.x * (WIDE_ROPE_THREADS / 32);
+    await_previous_kernel();
+#pragma unroll 1
+    for (int index = blockIdx.x * (WIDE_ROPE_THREADS / 32) + threadIdx.x / 32; index < rows * heads; index += warps) {
+        const rope_item item = rope_open(op, rows, index);
+        const slip_cuda_row &row = step->row[item.row];
+        const float *const from = partial_row(op.in, item.row) + item.column + d;
+        float4 x[2]; // of dimensions d and 128 + d on
+#pragma unroll
+        for (int i = 0; i < 2; i++) // with a zero, as sum_parts() begins
+            x[i] = add(zero(), i * 128 + d < item.dims ? *(const float4 *)(from + i * 128) : zero());
+        if (item.half > 0) {
+            const int away = item.half / 4, turn = (lane & (away - 1)) * 4;
+            const float4 other = make_float4(__shfl_xor_sync(~0u, x[0].x, away), __shfl_xor_sync(~0u, x[0].y, away),
+                                             __shfl_xor_sync(~0u, x[0].z, away), __shfl_xor_sync(~0u, x[0].w, away));
+            if (d < 2 * item.half) {
+                const float4 *const angles = (const float4 *)((const float2 *)op.angles + item.row * item.half + turn), low = angles[0],
+                                    high = angles[1];
+                const float2 angle[4] = {{low.x, low.y}, {low.z, low.w}, {high.x, high.y}, {high.z, high.w}};
+                x[0] = window_turn(x[0], other, angle, d >= item.half);
+            }
+        } else {
+            x[0] = scaled(x[0], item.scale);
+            x[1] = scaled(x[1], item.scale);
+        }
+        uint16_t *const to = rope_target(op, item, slip_cache_start(&op.cache, row.sequence, row.base), (int)row.position) + d;
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            if (i * 128 + d < item.width)
+                *(uint2 *)(to + i * 128) = bf16_pack(x[i]);
+    }
+}
+
 } // namespace slip

@@ -161,17 +161,39 @@ __device__ __forceinline__ void wide_window_scores(uint32_t keys, const uint32_t
         x[i] = c[0][i] + c[1][i];
 }
 
-// Weights of keys from `base` on, packed: p[n][r] has keys 8 n + 2 (lane % 4) and the next of head r of the two. Sets `top` of both.
-__device__ __forceinline__ void wide_window_weights(const slip_cache &shape, int base, int mine, const float (&sink)[2],
-                                                    float (&x)[WINDOW_STEPS * 8], float (&top)[2], uint32_t (&p)[WINDOW_STEPS * 2][2])
+// Scores of keys that a row does not see. A step of a whole window's keys hides none but at its ends, whatever the run.
+__device__ __forceinline__ void wide_window_hide(const slip_cache &shape, int base, int position, float (&x)[WINDOW_STEPS * 8])
+{
+    constexpr int FIRST = (WINDOW_TILE - 1 + SLIP_TOKENS - 1 + 7) / 8, LAST = SLIP_WINDOW_MOST / 8; // of each 8 keys: [FIRST, LAST) all see
+    const int first = base + threadIdx.x % 4 * 2, mine = position + (int)threadIdx.x % 32 / 4;
+    const bool whole = shape.window == SLIP_WINDOW_MOST && position >= SLIP_WINDOW_MOST - 1;
+    auto hide = [&](int n) {
+#pragma unroll
+        for (int i = n * 4; i < n * 4 + 4; i++) {
+            const int key = first + n * 8 + i % 2;
+            x[i] = key <= mine && key > mine - shape.window ? x[i] : -INFINITY;
+        }
+    };
+#pragma unroll
+    for (int n = 0; n < WINDOW_STEPS * 2; n++)
+        if (n < FIRST || n >= LAST)
+            hide(n);
+    if (whole)
+        return;
+#pragma unroll
+    for (int n = FIRST; n < LAST; n++)
+        hide(n);
+}
+
+// Weights, packed: p[n][r] has keys 8 n + 2 (lane % 4) and the next of head r of the two. Sets `top` of both.
+__device__ __forceinline__ void wide_window_weights(const slip_cache &shape, const float (&sink)[2], float (&x)[WINDOW_STEPS * 8],
+                                                    float (&top)[2], uint32_t (&p)[WINDOW_STEPS * 2][2])
 {
     const float scale = rsqrtf((float)shape.head_dim) * ATTEND_LOG2E;
-    const int first = base + threadIdx.x % 4 * 2;
     float most[2] = {-INFINITY, -INFINITY};
 #pragma unroll
     for (int i = 0; i < WINDOW_STEPS * 8; i++) {
-        const int key = first + i / 4 * 8 + i % 2;
-        x[i] = key <= mine && key > mine - shape.window ? x[i] * scale : -INFINITY;
+        x[i] *= scale;
         most[i / 2 % 2] = fmaxf(most[i / 2 % 2], x[i]);
     }
 #pragma unroll
@@ -186,10 +208,34 @@ __device__ __forceinline__ void wide_window_weights(const slip_cache &shape, int
             p[n][r] = bf16_pack(attend_exp2(x[n * 4 + r * 2] - top[r]), attend_exp2(x[n * 4 + r * 2 + 1] - top[r]));
 }
 
+// Stores outputs of a head and of the lane's row, of dimensions 8 d + 2 (lane % 4) and the next.
+__device__ __forceinline__ void wide_window_store(const slip_cuda_attend_window &op, const slip_cuda_run &run, int head, int r, float f,
+                                                  const float (&c)[2][64])
+{
+    const int row = threadIdx.x % 32 / 4, dim = threadIdx.x % 4 * 2, dims = op.cache.shape.v_head_dim;
+    auto value = [&](int d, int i) { return (c[0][d * 4 + r * 2 + i] + c[1][d * 4 + r * 2 + i]) * f; };
+    if (dims == WIDE_WINDOW_V && op.operand.hi && op.operand.single && !op.rows) { // the usual case, in few instructions
+        uint16_t *const to = op.operand.hi + attend_operand_at(op, run.row + row, head * dims + dim);
+        constexpr int STEP = 8 * SLIP_TOKENS; // from 8 columns to the next
+        if (row < run.count)
+#pragma unroll
+            for (int d = 0; d < WIDE_WINDOW_V / 8; d++)
+                *(uint32_t *)(to + d * STEP) = bf16_pack(value(d, 0), value(d, 1));
+        return;
+    }
+    window_unit to = {};
+    to.row = run.row;
+    to.count = run.count;
+    to.head = head;
+#pragma unroll
+    for (int d = 0; d < WIDE_WINDOW_V / 8; d++)
+        window_store(op, to, row, d * 8 + dim, value(d, 0), value(d, 1));
+}
+
 __device__ __forceinline__ void wide_window_task(const slip_cuda_attend_window &op, wide_window_memory &m, const wide_window_unit &u,
                                                  const slip_cuda_run &run, const uint32_t (&q)[WIDE_WINDOW_K_STEPS][4])
 {
-    const int lane = threadIdx.x % 32, position = (int)run.position, base = attend_first(op.cache.shape, position) & -WINDOW_TILE;
+    const int position = (int)run.position, base = attend_first(op.cache.shape, position) & -WINDOW_TILE;
     const uint32_t keys = shared_address(m.plane[0]) + (base - u.base) * 128, values = keys + WIDE_WINDOW_K_PLANES * WIDE_WINDOW_PLANE;
     const uint64_t ones = swizzled_descriptor(shared_address(m.ones), 16, 1024);
     float x[WINDOW_STEPS * 8], top[2], sink[2];
@@ -199,7 +245,8 @@ __device__ __forceinline__ void wide_window_task(const slip_cuda_attend_window &
 #pragma unroll
     for (int r = 0; r < 2; r++) // one more logit
         sink[r] = op.sinks ? op.sinks[u.head + min((int)threadIdx.x / 32 % 4 * 2 + r, u.heads - 1)] * ATTEND_LOG2E : -INFINITY;
-    wide_window_weights(op.cache.shape, base, position + lane / 4, sink, x, top, p);
+    wide_window_hide(op.cache.shape, base, position, x);
+    wide_window_weights(op.cache.shape, sink, x, top, p);
     float c[2][64], sum[2][4];
     matrix_fence();
 #pragma unroll
@@ -226,19 +273,12 @@ __device__ __forceinline__ void wide_window_task(const slip_cuda_attend_window &
         pin(c[i]);
         pin(sum[i]);
     }
-    window_unit to = {};
-    to.row = run.row;
-    to.count = run.count;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         const int head = (int)threadIdx.x / 32 % 4 * 2 + r;
         const float f = attend_reciprocal(sum[0][r * 2] + sum[1][r * 2] + attend_exp2(sink[r] - top[r]));
-        to.head = u.head + head;
-#pragma unroll
-        for (int d = 0; d < WIDE_WINDOW_V / 8; d++)
-            if (head < u.heads)
-                window_store(op, to, lane / 4, d * 8 + lane % 4 * 2, (c[0][d * 4 + r * 2] + c[1][d * 4 + r * 2]) * f,
-                             (c[0][d * 4 + r * 2 + 1] + c[1][d * 4 + r * 2 + 1]) * f);
+        if (head < u.heads)
+            wide_window_store(op, run, u.head + head, r, f, c);
     }
 }
 

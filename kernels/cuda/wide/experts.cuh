@@ -71,6 +71,7 @@ __device__ __forceinline__ void experts_fill(wide_memory<FORMAT, WIDE_FEW> &s)
     for (int number = blockIdx.x; number < up.items; number += gridDim.x)
         wide_fill_item<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, up.op->matrix, wide_item_of<FORMAT, WIDE_FEW, WIDE_SWIGLU>(up, number), s,
                                                       filler);
+    wide_say_rows<0>(s, filler);
     experts_await_share();
     int next = s.share.next;
 #pragma unroll 1
@@ -82,7 +83,7 @@ __device__ __forceinline__ void experts_fill(wide_memory<FORMAT, WIDE_FEW> &s)
         item.groups = rows.groups;
         item.expert = rows.expert;
         experts_await(down.op->slots.done + item.group, up.pieces * wide_warps<WIDE_FEW>::CONSUMERS);
-        wide_fill_item<FORMAT, WIDE_FEW, WIDE_DOWN>(down, down.op->matrix, item, s, filler);
+        wide_fill_item<FORMAT, WIDE_FEW, WIDE_DOWN, WIDE_ROWS_APART<FORMAT, WIDE_SWIGLU>>(down, down.op->matrix, item, s, filler);
         next += item.turns;
     }
 }
@@ -189,7 +190,7 @@ __global__ void __launch_bounds__(wide_warps<WIDE_FEW>::THREADS, 1)
 {
     using warps = wide_warps<WIDE_FEW>;
     wide_memory<FORMAT, WIDE_FEW> &s = *(wide_memory<FORMAT, WIDE_FEW> *)wide_bytes;
-    wide_start<FORMAT, WIDE_FEW>(s);
+    wide_start<FORMAT, WIDE_FEW, WIDE_ROWS_APART<FORMAT, WIDE_SWIGLU>>(s);
     const slip_cuda_op *const op = early_ops<2>(ops, number);
     const int rows = step->rows;
     if (threadIdx.x == 0) // slots are there: slots_gather() lets this kernel begin when they are

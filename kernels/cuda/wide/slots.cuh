@@ -217,27 +217,27 @@ __device__ __forceinline__ void slots_copy_scales(const slip_cuda_operand &from,
         to.scale[slip_operand_block_at(from.padded, group, lane % SLIP_TOKENS, block)] = from.scale[at + block * SLIP_TOKENS];
 }
 
-// Gathers the operand of MOE_GATE_UP. `by_row`: so its codes are (slip_operand_row_at()). The last of a group's warps makes its factors, too.
-__global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cuda_op *ops, int number, int by_row)
+// Makes the factors of slots' rows and, if it `copies`, gathers the operand of MOE_GATE_UP. `by_row`: so its codes are (slip_operand_row_at()).
+__global__ void __launch_bounds__(SLOT_COPY_THREADS) slots_gather(const slip_cuda_op *ops, int number, int by_row, int copies)
 {
     const slip_cuda_product &op = early_ops(ops, number)->product;
     await_kernels_before();
     let_next_kernel_begin(); // not earlier: by slots that are there experts find their first weights before this kernel's end
     const slip_cuda_operand &from = op.operand, &to = op.slots.up;
-    const int items = op.slots.count[0] * SLOT_PIECES, lane = threadIdx.x % 32;
+    const int pieces = copies ? SLOT_PIECES : 1, items = op.slots.count[0] * pieces, lane = threadIdx.x % 32;
     for (int item = threadIdx.x / 32 * gridDim.x + blockIdx.x; item < items; item += gridDim.x * (SLOT_COPY_THREADS / 32)) {
-        const int group = item / SLOT_PIECES, piece = item % SLOT_PIECES;
+        const int group = item / pieces, piece = item - group * pieces;
         const int slot = group * SLIP_TOKENS + lane % SLIP_TOKENS, pick = op.slots.pick[slot], row = pick < 0 ? -1 : pick / op.top_k;
         const int at = slip_operand_block_at(from.padded, slip_group_of(max(row, 0)), slip_token_of(max(row, 0)), 0);
-        if (to.q8) {
+        if (copies && to.q8) {
             slots_copy(from.q8, to.q8, by_row, group, row, from.padded / 16, piece);
             slots_copy_scales(from, to, group, row, at, piece);
         }
-        if (to.hi) {
+        if (copies && to.hi) {
             slots_copy((const unsigned char *)from.hi, (unsigned char *)to.hi, false, group, row, from.padded / 8, piece);
             slots_copy((const unsigned char *)from.lo, (unsigned char *)to.lo, false, group, row, from.padded / 8, piece);
         }
-        if (piece < SLOT_PIECES - 1)
+        if (piece < pieces - 1)
             continue;
         const float factor = factor_of(from, op.epsilon, from.ssq + at, undo_of(op.matrix.format));
         if (lane < SLIP_TOKENS)

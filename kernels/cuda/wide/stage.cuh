@@ -50,6 +50,11 @@ struct wide_kind {
     static constexpr bool LINEAR = SHAPE != WIDE_FEW && USE != WIDE_DOWN && USE != WIDE_GATHERED;
 };
 
+// Are the rows of MOE_GATE_UP's experts fetched by threads from where they lie? Else slots_gather() has brought them together, which pays where an expert has
+// many.
+template <int FORMAT, int USE>
+constexpr bool WIDE_ROWS_APART = FORMAT != SLIP_WEIGHT_BF16 &&USE == WIDE_SWIGLU;
+
 // The forms of up to WIDE_FORM_GROUPS groups follow one another, so that so many can be multiplied alone.
 constexpr int WIDE_FORM_GROUPS = 4, WIDE_FORM_TOKENS = WIDE_FORM_GROUPS * SLIP_TOKENS;
 
@@ -237,13 +242,13 @@ __device__ __forceinline__ int wide_groups(int groups)
     return groups <= 2 ? groups : groups <= 4 ? 4 : 8;
 }
 
-// By all threads of the CTA.
-template <int FORMAT, int SHAPE>
+// By all threads of the CTA. `APART`: some stages' rows are fetched by threads, and a warp that fills says of each stage twice that its part is there.
+template <int FORMAT, int SHAPE, bool APART = false>
 __device__ __forceinline__ void wide_start(wide_memory<FORMAT, SHAPE> &s)
 {
     if (threadIdx.x == 0)
         for (int i = 0; i < wide_format<FORMAT, SHAPE>::DEPTH; i++) {
-            mbarrier_init(&s.full[i], wide_warps<SHAPE>::FILLERS);
+            mbarrier_init(&s.full[i], wide_warps<SHAPE>::FILLERS * (APART ? 2 : 1));
             mbarrier_init(&s.empty[i], wide_warps<SHAPE>::CONSUMERS);
         }
     if constexpr (SHAPE == WIDE_FEW) {

@@ -186,16 +186,15 @@ static cudaError_t launch_linear(const wide_step &s, const slip_cuda_op *host, i
 
 static cudaError_t launch_gate_up(const wide_step &s, const slip_cuda_op *host, int op)
 {
-    int by_row = s.whole && host->product.by_row;
-    void *picks[] = {(void *)&s.ops, (void *)&s.step, (void *)&s.picked, &op}, *slots[] = {(void *)&s.ops, &op, &by_row};
+    const bool many = are_many(s, host->product), together = experts_together(s, host);
+    int by_row = s.whole && host->product.by_row, copies = !together || host->product.matrix.format == SLIP_WEIGHT_BF16;
+    void *picks[] = {(void *)&s.ops, (void *)&s.step, (void *)&s.picked, &op}, *slots[] = {(void *)&s.ops, &op, &by_row, &copies};
     cudaError_t error = launch_behind((const void *)slots_make, SLOT_MAKERS, SLOT_THREADS, 0, s.stream, picks);
     if (error == cudaSuccess)
         error = launch_behind((const void *)slots_gather, copy_ctas(s), SLOT_COPY_THREADS, 0, s.stream, slots);
     if (error != cudaSuccess)
         return error;
-    return launch(
-        s, experts_together(s, host) ? experts_kernel(host->product.matrix.format) : kernel_of(*host, s.whole, are_many(s, host->product)),
-        op);
+    return launch(s, together ? experts_kernel(host->product.matrix.format) : kernel_of(*host, s.whole, many), op);
 }
 
 static cudaError_t launch_down(const wide_step &s, const slip_cuda_op *host, int op)

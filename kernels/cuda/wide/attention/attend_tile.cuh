@@ -1,8 +1,9 @@
 /* The arithmetic of a wide ATTEND: a warpgroup has 64 queries, a tile of 16 a warp. Queries, weights and outputs stay in registers: a weight's place in
  * the sums of one product is its place in the operand of the next.
  *
- * A row gets the bits of ops/attend_tile.cuh and ops/attend_parts.cuh: wgmma's sums are those of mma (tests/gpu/wgmma.sh), dimensions are summed up in the same two halves, keys
- * in the same sub-chunks, the sum of a sub-chunk's weights by the same tree of additions, and splits are merged in the same order. */
+ * A row gets the bits of ops/attend_tile.cuh and ops/attend_parts.cuh: wgmma's sums are those of mma (tests/gpu/wgmma.sh), dimensions are summed up in
+ * the same two halves, keys in the same sub-chunks, the sum of a sub-chunk's weights by the same tree of additions, and splits are merged in the
+ * same order. */
 #pragma once
 
 #include "kernels/cuda/wide/attention/attend_load.cuh"

@@ -123,9 +123,7 @@ __device__ __forceinline__ void wide_say_rows(wide_memory<FORMAT, SHAPE> &s, wid
         return;
     copy_wait<PENDING>();
     fence_async_shared();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0)
-        mbarrier_arrive(&s.full[(filler.count - 1) % wide_format<FORMAT, SHAPE>::DEPTH]);
+    mbarrier_arrive(&s.full[(filler.count - 1) % wide_format<FORMAT, SHAPE>::DEPTH]);
 }
 
 // What a lane copies of the stages of an item's turn, one behind the other.
@@ -185,7 +183,7 @@ __device__ __forceinline__ void wide_fill_item(const wide_work &w, const slip_cu
                 copy_commit();
                 wide_say_rows<1>(s, filler); // of the stage before
                 filler.owes = true;
-            } else if (APART && threadIdx.x % 32 == 0) {
+            } else if (APART) {
                 mbarrier_arrive(&s.full[slot]);
             }
         }

@@ -242,13 +242,13 @@ __device__ __forceinline__ int wide_groups(int groups)
     return groups <= 2 ? groups : groups <= 4 ? 4 : 8;
 }
 
-// By all threads of the CTA. `APART`: some stages' rows are fetched by threads, and a warp that fills says of each stage twice that its part is there.
+// By all threads of the CTA. `APART`: some stages' rows are fetched by threads, and each thread that fills says of each stage that its part is there.
 template <int FORMAT, int SHAPE, bool APART = false>
 __device__ __forceinline__ void wide_start(wide_memory<FORMAT, SHAPE> &s)
 {
     if (threadIdx.x == 0)
         for (int i = 0; i < wide_format<FORMAT, SHAPE>::DEPTH; i++) {
-            mbarrier_init(&s.full[i], wide_warps<SHAPE>::FILLERS * (APART ? 2 : 1));
+            mbarrier_init(&s.full[i], wide_warps<SHAPE>::FILLERS * (APART ? 1 + 32 : 1));
             mbarrier_init(&s.empty[i], wide_warps<SHAPE>::CONSUMERS);
         }
     if constexpr (SHAPE == WIDE_FEW) {

@@ -7,7 +7,7 @@
  *     attend_count  slip_attend_count_bytes(n)          zeroed once by the host, then self-wrapping
  *
  * Every split of a tile leaves a partial result, but in wide steps of many rows, where a CTA merges them by itself (slip_attend_merges()). Bounded
- * by the growth of the splits (slip_attend_split_of), not by a cap: 16 q heads, 1 K/V head of 128 dimensions and 512 rows and more want 300 MB of
+ * by the growth of the splits (slip_attend_split_of), not by a cap: 16 q heads, 1 K/V head of 128 dimensions and 1,024 rows and more want 250 MB of
  * attend_out for 8,192 tokens of context and 600 MB for a million, where splits begin at 64 keys; 8 rows want 5 and 13 MB.
  */
 #ifndef SLIP_KERNELS_CUDA_LAYOUT_ATTEND_SIZE_H

@@ -4,10 +4,11 @@
  *
  *   LINEAR        one launch
  *   MOE_GATE_UP   picks sorted by expert into slots (layout/slots.h), operands gathered there, product
- *   MOE_DOWN      swiglu of each slot, product; where experts have few rows, both products and swiglu are one launch (experts.cuh)
+ *   MOE_DOWN      swiglu of each slot, product; where experts have few rows, both products and swiglu are one launch (experts.cuh), which fetches
+ *                 operands of 8 bits from where they lie
  *   ROPE          one launch; heads with norms in steps of more than SLIP_CUDA_WHOLE_ABOVE rows alone
  *   ATTEND_WINDOW one launch, behind a ROPE, which all steps of more than SLIP_CUDA_WHOLE_ABOVE rows have
- *   ATTEND        splits of all tiles, then their merge
+ *   ATTEND        splits of all tiles, and a launch that merges them where CTAs have not (attention/attend.cuh)
  *
  * and in steps of more than SLIP_CUDA_WHOLE_ABOVE rows, whose products write the sum of a matrix's chunks, one part (slip_cuda_whole()):
  *

@@ -25,6 +25,7 @@ struct wide_attend_memory {
     uint64_t full[WIDE_ATTEND_STAGES], empty[WIDE_ATTEND_STAGES];
     int base[SLIP_MAX_RUNS]; // partial results of the runs before
 };
+static_assert(sizeof(wide_attend_memory) + sizeof(slip_cuda_op) <= 227 * 1024, "shared memory of an SM beside early_ops()");
 
 // A thread loads 16 bytes of every 16th row of each plane.
 struct wide_attend_loader {

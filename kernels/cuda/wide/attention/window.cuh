@@ -33,7 +33,7 @@ struct wide_window_memory {
     int16_t block[SLIP_MAX_RUNS + 1];                                         // first run of each block, and the end
     int blocks;
 };
-static_assert(sizeof(wide_window_memory) <= 227 * 1024, "shared memory of an SM");
+static_assert(sizeof(wide_window_memory) + sizeof(slip_cuda_op) <= 227 * 1024, "shared memory of an SM beside early_ops()");
 
 static inline bool wide_window_takes(const slip_cuda_attend_window &op)
 {

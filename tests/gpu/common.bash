@@ -9,3 +9,13 @@ timeout "$seconds" "$SLIPSTREAM" score --device "$DEVICE" -m "$MODEL" -f "$root/
     cat "$work/probe"
     exit 1
 }
+
+# Of a tool that prints a line a case.
+tool_says() { # tool, what it is about, what a build needs for it
+    [ -x "$TOOLS/$1" ] || { echo "skipped: this build has no $3"; exit 77; }
+    if timeout 120 "$TOOLS/$1" </dev/null >"$work/out" 2>"$work/log"; then
+        ok "$2" "$(grep -c '^ok' "$work/out") cases"
+    else
+        fail "$2" "$(grep -m 1 '^FAIL' "$work/out")" "$work/log"
+    fi
+}

@@ -171,7 +171,7 @@ __device__ __forceinline__ void product_ready(shared_memory &s, const slip_cuda_
     consumers_sync();
 }
 
-// Where a thread writes a chunk's results, for each of its tokens: row 0 of row tile 0. NULL: nowhere.
+// Where a thread writes a chunk's results, for each of its tokens: row 0 of row tile 0. NULL: nowhere. Counted sums are u64 there, MOE_DOWN's bf16.
 template <int N>
 struct product_results {
     float *to[N / 4];

@@ -115,7 +115,7 @@ __device__ __forceinline__ void wide_fetch_row(const wide_row<FORMAT, SHAPE> &r,
         copy_4(stage + r.scale_to, r.scale + tile * (r.BLOCKS * SLIP_TOKENS));
 }
 
-// Says that the rows of the last stage but `PENDING` are there.
+// Says of stage filler.count - 1 that this thread has fetched its rows. `PENDING`: how many stages it has begun to fetch since.
 template <int PENDING, int FORMAT, int SHAPE>
 __device__ __forceinline__ void wide_say_rows(wide_memory<FORMAT, SHAPE> &s, wide_filler &filler)
 {

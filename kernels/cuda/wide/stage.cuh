@@ -53,7 +53,7 @@ struct wide_kind {
 // Are the rows of MOE_GATE_UP's experts fetched by threads from where they lie? Else slots_gather() has brought them together, which pays where an expert has
 // many.
 template <int FORMAT, int USE>
-constexpr bool WIDE_ROWS_APART = FORMAT != SLIP_WEIGHT_BF16 &&USE == WIDE_SWIGLU;
+constexpr bool WIDE_ROWS_APART = (FORMAT != SLIP_WEIGHT_BF16) && (USE == WIDE_SWIGLU);
 
 // The forms of up to WIDE_FORM_GROUPS groups follow one another, so that so many can be multiplied alone.
 constexpr int WIDE_FORM_GROUPS = 4, WIDE_FORM_TOKENS = WIDE_FORM_GROUPS * SLIP_TOKENS;

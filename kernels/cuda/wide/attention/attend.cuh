@@ -189,11 +189,11 @@ __global__ void __launch_bounds__(WIDE_ATTEND_THREADS, 1) wide_attend(const slip
     if (op.width < op.operand.padded)
         attend_pad(op, step->rows, blockIdx.x, gridDim.x, threadIdx.x, WIDE_ATTEND_THREADS);
     if (threadIdx.x >= WIDE_ATTEND_WARPS * 32) {
-        registers_give<24>();
+        registers_give<WIDE_ATTEND_FILLS>();
         wide_attend_fill(op, c, m);
         return;
     }
-    registers_get<240>();
+    registers_get<WIDE_ATTEND_MULTIPLIES>();
     unsigned count = 0;
     wide_attend_each(op, c, [&](const wide_attend_item &item) { wide_attend_walk(op, m, item, count); });
 }

@@ -9,6 +9,8 @@ namespace slip {
 
 constexpr int WIDE_ATTEND_WARPS = SLIP_WIDE_ATTEND_TILES, WIDE_ATTEND_FILLERS = 128; // warps that multiply, a tile each; threads that load
 constexpr int WIDE_ATTEND_THREADS = WIDE_ATTEND_WARPS * 32 + WIDE_ATTEND_FILLERS;
+constexpr int WIDE_ATTEND_MULTIPLIES = 240, WIDE_ATTEND_FILLS = 24; // registers of a thread
+static_assert(WIDE_ATTEND_WARPS * 32 * WIDE_ATTEND_MULTIPLIES + WIDE_ATTEND_FILLERS * WIDE_ATTEND_FILLS <= 65536, "registers of an SM");
 constexpr int WIDE_ATTEND_K = SLIP_WIDE_ATTEND_K, WIDE_ATTEND_V = SLIP_WIDE_ATTEND_V;
 constexpr int WIDE_ATTEND_K_STEPS = WIDE_ATTEND_K / 16;   // of 16 dimensions
 constexpr int WIDE_ATTEND_SEGMENTS = 64;                  // most stretches of the keys of a run

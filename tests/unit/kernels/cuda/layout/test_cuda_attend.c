@@ -33,7 +33,7 @@ static int32_t splits_of(const slip_cuda_cache *cache, int32_t position, int32_t
     return slip_attend_split_of(cache, position + count - 1) - slip_attend_split_of(cache, first) + 1;
 }
 
-/* Partial results of a random step, and how many of its runs' tiles there are. */
+/* Partial results that a random step leaves. */
 static int64_t step_of(const slip_cuda_cache *cache, const slip_limits *limits)
 {
     int64_t partial = 0;
